@@ -1,0 +1,139 @@
+"""jshm: one copy of your data for every notebook on the machine.
+
+>>> import jshm
+>>> jshm.publish("X", X)  # in one notebook
+>>> X = jshm.attach("X")  # in another: the same memory, nothing copied
+
+In IPython: ``%load_ext jshm``, then ``%shm_publish X`` and ``%shm_attach X``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .api import (
+        attach,
+        check,
+        copy_and_detach,
+        detach,
+        empty,
+        empty_like,
+        full,
+        gc,
+        info,
+        publish,
+        release,
+        segments,
+        zeros,
+    )
+    from .array import is_shared
+    from .errors import (
+        CorruptRegistryError,
+        CorruptSegmentError,
+        DetachedError,
+        FormatVersionError,
+        InvalidModeError,
+        InvalidNameError,
+        JshmError,
+        NoSpaceError,
+        NotOwnerError,
+        NotShareableError,
+        ReadOnlyError,
+        RegistryError,
+        RegistryTimeout,
+        SegmentExistsError,
+        SegmentNotFoundError,
+        TooManyFilesError,
+        UnsafeDirectoryError,
+        WaitTimeoutError,
+    )
+    from .store.base import SegmentInfo
+    from .store.handle import SharedNumpyArray
+
+# Where each public name is; it is imported when it is first used.
+_PUBLIC = {
+    **dict.fromkeys(
+        ("attach", "check", "copy_and_detach", "detach", "empty", "empty_like", "full", "gc", "info",
+         "publish", "release", "segments", "zeros"),
+        "api",
+    ),
+    **dict.fromkeys(
+        ("CorruptRegistryError", "CorruptSegmentError", "DetachedError", "FormatVersionError",
+         "InvalidModeError", "InvalidNameError", "JshmError", "NoSpaceError", "NotOwnerError",
+         "NotShareableError", "ReadOnlyError", "RegistryError", "RegistryTimeout",
+         "SegmentExistsError", "SegmentNotFoundError", "TooManyFilesError", "UnsafeDirectoryError",
+         "WaitTimeoutError"),
+        "errors",
+    ),
+    "is_shared": "array",
+    "SegmentInfo": "store.base",
+    "SharedNumpyArray": "store.handle",
+}  # fmt: skip
+
+__all__ = [
+    "CorruptRegistryError",
+    "CorruptSegmentError",
+    "DetachedError",
+    "FormatVersionError",
+    "InvalidModeError",
+    "InvalidNameError",
+    "JshmError",
+    "NoSpaceError",
+    "NotOwnerError",
+    "NotShareableError",
+    "ReadOnlyError",
+    "RegistryError",
+    "RegistryTimeout",
+    "SegmentExistsError",
+    "SegmentInfo",
+    "SegmentNotFoundError",
+    "SharedNumpyArray",
+    "TooManyFilesError",
+    "UnsafeDirectoryError",
+    "WaitTimeoutError",
+    "__version__",
+    "attach",
+    "check",
+    "copy_and_detach",
+    "detach",
+    "empty",
+    "empty_like",
+    "full",
+    "gc",
+    "info",
+    "is_shared",
+    "publish",
+    "release",
+    "segments",
+    "zeros",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'jshm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Load the magics: ``%load_ext jshm``."""
+    from .magics import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Take the magics away again: ``%unload_ext jshm``."""
+    from .magics import unload
+
+    unload(ipython)

@@ -1,0 +1,286 @@
+"""The functions of ``import jshm``: the default store, in NumPy's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+
+from .namespace import detach_from, hand_out, rebind, user_namespace
+from .store import default_store
+from .store.handle import SharedNumpyArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .layout import Order
+    from .segment import Mode
+    from .store.base import Problem, Released, SegmentInfo
+
+Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+
+
+@overload
+def publish(
+    name: str, array: Array, *, replace: bool = ..., keep: bool = ..., move: bool = ...,
+    writable: bool = ..., note: str = ...,
+) -> SegmentInfo: ...  # fmt: skip
+@overload
+def publish(
+    name: Mapping[str, Array], *, replace: bool = ..., keep: bool = ..., move: bool = ...,
+    writable: bool = ..., note: str = ...,
+) -> list[SegmentInfo]: ...  # fmt: skip
+def publish(
+    name: str | Mapping[str, Array],
+    array: Array | None = None,
+    *,
+    replace: bool = False,
+    keep: bool = False,
+    move: bool = False,
+    writable: bool = False,
+    note: str = "",
+) -> SegmentInfo | list[SegmentInfo]:
+    """Publish an array under a name, as its next version.
+
+    The array is copied into shared memory once; later changes to it change nothing there. An array
+    that was made by `empty`, `zeros`, `full` or `empty_like` is already there: it is sealed without a
+    copy, and becomes read-only. Republishing an attached, unchanged array is no copy either.
+
+    Parameters
+    ----------
+    name : str, or mapping of str to ndarray
+        A mapping publishes several arrays, all or none, in one transaction.
+    array : ndarray
+    replace : bool
+        Make it the next version also if the name belongs to another notebook.
+    keep : bool
+        Let it outlive the Jupyter server (or the process) that published it, until it is released.
+    move : bool
+        In a notebook: rebind the variables that are this array to the shared copy, so that the
+        private one can go.
+    writable : bool
+        Let others attach it with mode ``'r+'``: all see all changes at once. Implies `move`.
+    note : str
+        Shown in lists.
+
+    Returns
+    -------
+    SegmentInfo, or a list of them
+        What was published. Holds no memory.
+
+    Raises
+    ------
+    NotOwnerError
+        The name belongs to another notebook.
+    NotShareableError
+        The array would not come back exactly.
+    NoSpaceError
+    InvalidNameError
+    """
+    if isinstance(name, Mapping):
+        arrays: Mapping[str, Array] = name
+    elif array is None:
+        raise TypeError('publish takes a name and an array: jshm.publish("X", X)')
+    else:
+        arrays = {name: array}
+    store = default_store()
+    done = store.publish(arrays, replace=replace, keep=keep, writable=writable, note=note)
+    if move or writable:
+        for published, old in zip(done, arrays.values(), strict=True):
+            new = store.attach([published.info.name], "r+" if writable else "r")[0].array
+            rebind(user_namespace(), old, new)
+    infos = [published.info for published in done]
+    return infos if isinstance(name, Mapping) else infos[0]
+
+
+@overload
+def attach(
+    name: str, mode: Mode = ..., timeout: float | None = ..., *, version: int | None = ...
+) -> Array: ...
+@overload
+def attach(
+    name: Sequence[str], mode: Mode = ..., timeout: float | None = ..., *, version: int | None = ...
+) -> list[Array]: ...
+def attach(
+    name: str | Sequence[str],
+    mode: Mode = "r",
+    timeout: float | None = None,
+    *,
+    version: int | None = None,
+) -> Array | list[Array]:
+    """Return a published array: the same physical memory, nothing copied.
+
+    Parameters
+    ----------
+    name : str, or sequence of str
+        Several are attached in one consistent view: all as they were at one moment.
+    mode : {'r', 'r+', 'c'}
+        Read-only; shared and writable (only of what was published ``writable``); copy-on-write:
+        writable, and changes are this process's own.
+    timeout : float, optional
+        Seconds to wait for a name that is not there yet. By default none.
+    version : int, optional
+        An older version, while it exists; by default the newest.
+
+    Returns
+    -------
+    ndarray, or a list of them
+        A plain array. It keeps the memory mapped for as long as it, or a view of it, lives; nobody
+        can take that away.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        No such name or version; names the nearest.
+    ReadOnlyError
+        Mode ``'r+'`` of a snapshot.
+    CorruptSegmentError
+    """
+    names = [name] if isinstance(name, str) else list(name)
+    store = default_store()
+    if timeout is not None:
+        store.wait(names, timeout)
+    arrays = [hand_out(attached.array) for attached in store.attach(names, mode, version)]
+    return arrays[0] if isinstance(name, str) else arrays
+
+
+def release(name: str | Sequence[str], *, force: bool = False) -> list[Released]:
+    """Retire names for everyone. Who has them mapped keeps what they have.
+
+    Parameters
+    ----------
+    name : str, or sequence of str
+        All or none.
+    force : bool
+        Also names of other notebooks.
+
+    Returns
+    -------
+    list of Released
+        What was freed, and who still holds the rest.
+
+    Raises
+    ------
+    SegmentNotFoundError, NotOwnerError
+    """
+    return default_store().release([name] if isinstance(name, str) else list(name), force=force)
+
+
+def detach(what: str | Array) -> list[str]:
+    """Let go here: delete this notebook's (or program's) variables that are views of it.
+
+    Parameters
+    ----------
+    what : str or ndarray
+        A name, a variable's name, or a shared array.
+
+    Returns
+    -------
+    list of str
+        What still keeps the memory mapped in this process; empty if it is unmapped.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        Nothing here is a view of it.
+    """
+    return detach_from(user_namespace(), what, default_store()).culprits
+
+
+def segments() -> list[SegmentInfo]:
+    """Return what is shared on this machine: every version that takes memory, with its holders."""
+    return default_store().segments()
+
+
+def info(name: str, version: int | None = None) -> SegmentInfo:
+    """Return what is known of a name; see `SegmentInfo`."""
+    return default_store().info(name, version)
+
+
+def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C") -> Array:
+    """Return a new array in shared memory, like `numpy.empty`.
+
+    It has no name and is this process's alone until it is published; then it is sealed without a copy
+    and becomes read-only. Views taken before that can still write: do not.
+
+    Raises
+    ------
+    NotShareableError, NoSpaceError
+    """
+    return hand_out(SharedNumpyArray.create_new(shape, dtype, order).array)
+
+
+def zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C") -> Array:
+    """Return a new array of zeros in shared memory; see `empty`."""
+    return empty(shape, dtype, order)  # every page of it is allocated, and so is zero
+
+
+def full(
+    shape: int | tuple[int, ...],
+    fill_value: Any,
+    dtype: npt.DTypeLike | None = None,
+    order: Order = "C",
+) -> Array:
+    """Return a new array in shared memory, filled with a value; see `empty`."""
+    array = empty(shape, np.asarray(fill_value).dtype if dtype is None else dtype, order)
+    np.copyto(array, fill_value, casting="unsafe")
+    return array
+
+
+def empty_like(prototype: Array, dtype: npt.DTypeLike | None = None) -> Array:
+    """Return a new array in shared memory, of the shape, dtype and order of another; see `empty`."""
+    flags = prototype.flags
+    order: Order = "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+    return empty(prototype.shape, prototype.dtype if dtype is None else dtype, order)
+
+
+@overload
+def copy_and_detach(what: Array | SharedNumpyArray) -> Array: ...
+@overload
+def copy_and_detach(what: Mapping[T, Any]) -> dict[T, Any]: ...
+def copy_and_detach(what: Any) -> Any:
+    """Return a private copy of a shared array, and let go of the shared one.
+
+    Parameters
+    ----------
+    what : ndarray, SharedNumpyArray, or mapping
+        Of a mapping (also nested) every shared array is replaced; other values stay what they are.
+
+    Returns
+    -------
+    ndarray or dict
+        Handles are detached; a plain array is let go when the caller's own variable is rebound:
+        ``X = jshm.copy_and_detach(X)``.
+    """
+    from .array import is_shared
+
+    if isinstance(what, SharedNumpyArray):
+        copy = what.array.copy(order="K")
+        what.detach()
+        return copy
+    if isinstance(what, Mapping):
+        return {key: copy_and_detach(value) for key, value in what.items()}
+    return what.copy(order="K") if is_shared(what) else what
+
+
+def gc() -> int:
+    """Free what nobody needs any more, now; return the bytes freed. Happens by itself, too."""
+    return default_store().gc()
+
+
+def check(*, fix: bool = False) -> list[Problem]:
+    """Compare what the registry says with what is there.
+
+    Parameters
+    ----------
+    fix : bool
+        Mend what is found. A damaged registry is put aside and rebuilt from the segments.
+
+    Returns
+    -------
+    list of Problem
+        Empty if all is well.
+    """
+    return default_store().check(fix=fix)

@@ -1,0 +1,87 @@
+"""From a view to its segment and back.
+
+A reference names a segment and says where in it the view lies. The offset is taken from the data
+pointer, not from the lowest byte that the view touches: of ``m[::-1]`` they are not the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import segment
+from .errors import CorruptSegmentError
+
+if TYPE_CHECKING:
+    from .segment import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A view of a segment, without the memory.
+
+    Attributes
+    ----------
+    segment : str
+    mode : {'r', 'r+', 'c'}
+    offset : int
+        Bytes from the start of the segment to the view's first element.
+    dtype : dtype
+    shape : tuple of int
+    strides : tuple of int
+        In bytes.
+    """
+
+    segment: str
+    mode: Mode
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def view(self, whole: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the view, of the array that is the whole data of the segment.
+
+        Raises
+        ------
+        CorruptSegmentError
+            The view would reach outside the segment.
+        """
+        mapping = segment.find(whole)
+        if mapping is None:
+            raise CorruptSegmentError(f"segment {self.segment} is not mapped")
+        root = segment.view(mapping)
+        if self.dtype.hasobject:
+            raise CorruptSegmentError("a reference to Python objects in shared memory")
+        if 0 in self.shape:
+            return np.ndarray(self.shape, self.dtype, root)
+        # NumPy checks the bounds; its buffer starts at the offset, so both directions count.
+        try:
+            return np.ndarray(self.shape, self.dtype, root, self.offset, self.strides)
+        except (TypeError, ValueError) as error:
+            raise CorruptSegmentError(
+                f"a reference reaches outside segment {self.segment}: {error}"
+            ) from error
+
+
+def reference_to(array: np.ndarray[Any, Any]) -> Reference | None:
+    """Return the reference of an array that is in a segment, else None."""
+    mapping = segment.find(array)
+    if mapping is None:
+        return None
+    address = array.__array_interface__["data"][0]
+    return Reference(
+        mapping.segment,
+        mapping.mode,
+        address - mapping.address,
+        array.dtype,
+        array.shape,
+        array.strides,
+    )
+
+
+def is_shared(array: object) -> bool:
+    """Tell whether an array, or the array that it is a view of, is in shared memory."""
+    return isinstance(array, np.ndarray) and segment.find(array) is not None

@@ -1,0 +1,387 @@
+"""SQLite for many processes, threads and forks: one connection each, one transaction helper.
+
+Why not plain `sqlite3`:
+
+- A deferred transaction that upgrades from read to write fails at once, whatever the timeout:
+  every write here is ``BEGIN IMMEDIATE``.
+- SQLite's own busy handler sleeps up to 100 ms at a time; a short random backoff of our own keeps
+  the waiting of the unluckiest of eight processes at a few milliseconds.
+- A connection must not cross a fork (the child would see locks that it does not have, or write
+  into a log that is gone): all are closed before a fork and opened again when needed.
+- POSIX locks are dropped when *any* descriptor of the file is closed: nothing else in the process
+  may open the database's files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .errors import CorruptRegistryError, NoSpaceError, RegistryError, RegistryTimeout
+from .segment import reserve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+Row = tuple[Any, ...]
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# The byte of the -shm file that a writer locks: WAL_WRITE_LOCK in https://sqlite.org/walformat.html
+_WRITE_LOCK_BYTE = 120
+_BALLAST = 512 << 10
+# Seconds for which a read trusts that the file still has its path; a write makes sure.
+_CHECK_INTERVAL = 0.05
+
+
+class _Connection:
+    """One thread's connection; `lock` is held while it is used, so that a fork can wait for it."""
+
+    __slots__ = ("__weakref__", "checked", "file", "lock", "pid", "raw")
+
+    def __init__(self, raw: sqlite3.Connection, file: tuple[int, int]) -> None:
+        self.raw: sqlite3.Connection | None = raw
+        self.file = file
+        self.checked = 0.0
+        self.pid = os.getpid()
+        self.lock = threading.RLock()
+
+    def close(self) -> None:
+        if self.raw is not None and self.pid == os.getpid():
+            self.raw.close()
+        self.raw = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Database:
+    """A SQLite database in WAL mode that several processes, threads and forks share.
+
+    Parameters
+    ----------
+    path : str
+        The database's file; made if it is not there.
+    setup : callable
+        Called with this database whenever its file was just opened by this process, to make or
+        check the schema.
+    timeout : float
+        Seconds to wait for other writers before RegistryTimeout.
+    who : callable
+        From the pid of a process that blocks to what people call it.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        setup: Callable[[Database], None],
+        timeout: float,
+        who: Callable[[int], str] = str,
+    ) -> None:
+        self.path = path
+        self.timeout = timeout
+        self._setup = setup
+        self._who = who
+        self._ballast = path + ".ballast"
+        self._local = threading.local()
+        self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._all_lock = threading.RLock()
+        self._known: tuple[int, int] | None = None
+        self._forking: list[_Connection] = []
+        _databases.add(self)
+
+    # -- connections ---------------------------------------------------------------------------
+
+    def _connection(self, *, sure: bool = False) -> _Connection:
+        """Return this thread's connection to the file that has the path *now*."""
+        con: _Connection | None = getattr(self._local, "connection", None)
+        if con is not None and con.raw is not None and con.pid == os.getpid():
+            now = time.monotonic()
+            if now < con.checked + (0 if sure else _CHECK_INTERVAL):
+                return con
+            if con.file == self._identify():
+                con.checked = now
+                return con
+            con.close()  # removed or replaced under us: `rm -r`, logout, repair
+        return self._connect()
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _connect(self) -> _Connection:
+        with self._all_lock:
+            # Private from the start; the -wal and -shm files inherit the mode.
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            try:
+                raw = sqlite3.connect(
+                    self.path, timeout=0, isolation_level=None, check_same_thread=False
+                )
+            except sqlite3.Error as error:
+                raise self._explain(error) from error
+            try:
+                # Nothing here must survive a power cut: the segments do not either.
+                for pragma in (
+                    "journal_mode=WAL",
+                    "synchronous=OFF",
+                    "journal_size_limit=1048576",
+                    "temp_store=MEMORY",
+                ):
+                    self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
+                file = self._identify()
+                if file is None:
+                    raise RegistryError(f"{self.path} was removed while it was opened")
+            except BaseException:
+                raw.close()
+                raise
+            con = _Connection(raw, file)
+            self._all.add(con)
+            self._local.connection = con
+        if file != self._known:
+            try:
+                self._setup(self)
+            except BaseException:
+                con.close()
+                raise
+            self._known = file
+            self._keep_ballast()
+        return con
+
+    def close(self) -> None:
+        """Close the connections of all threads; the next use opens them again."""
+        with self._all_lock:
+            for con in list(self._all):
+                with con.lock:
+                    con.close()
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Device and inode of the file that this process uses."""
+        return self._known
+
+    # -- use -----------------------------------------------------------------------------------
+
+    def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Return all rows at once: an open cursor would keep the log from being reset."""
+        con = self._connection()
+        with con.lock:
+            raw = con.raw
+            if raw is None:  # closed by another thread's `close` or fork in between
+                return self.read(sql, parameters)
+            try:
+                return raw.execute(sql, parameters).fetchall()
+            except sqlite3.Error:  # busy, maybe: it happens while another process opens the file
+                return self._retry(lambda: raw.execute(sql, parameters).fetchall())  # type: ignore[no-any-return]
+
+    def transact(self, timeout: float | None = None) -> Transaction:
+        """Return a context manager that is one ``BEGIN IMMEDIATE`` … ``COMMIT``."""
+        return Transaction(self, self.timeout if timeout is None else timeout)
+
+    def _retry(self, call: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Call until SQLite is not busy, or RegistryTimeout."""
+        deadline = None
+        pause = 5e-5
+        while True:
+            try:
+                return call()
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode & 0xFF not in _BUSY:
+                    raise self._explain(error) from error
+                limit = self.timeout if timeout is None else timeout
+                now = time.monotonic()
+                if deadline is None:
+                    deadline = now + limit
+                if now >= deadline:
+                    raise RegistryTimeout(self._blocked(limit)) from None
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            pause = min(pause * 1.5, 4e-3)
+
+    # -- errors --------------------------------------------------------------------------------
+
+    def _explain(self, error: sqlite3.Error) -> Exception:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _CORRUPT:
+            return CorruptRegistryError(
+                f"the registry {self.path} is damaged ({error}). The data is not: "
+                "`jshm check --fix` rebuilds the registry from the segments"
+            )
+        if code in _FULL:
+            return NoSpaceError(
+                f"no room left for the registry in {os.path.dirname(self.path)} ({error}): release "
+                "names you no longer need (%shm_list shows what each costs)"
+            )
+        if code == sqlite3.SQLITE_READONLY:
+            return RegistryError(f"the registry {self.path} cannot be written: check its owner")
+        return RegistryError(f"the registry {self.path} cannot be used: {error}")
+
+    def _blocked(self, timeout: float) -> str:
+        pids = [pid for pid in self._writers() if pid != os.getpid()]
+        blockers = ", ".join(f"{self._who(pid)} (pid {pid})" for pid in pids) or "another process"
+        return (
+            f"waited {timeout:g} s for the registry; it is kept locked by {blockers}. "
+            "If that process is stopped (Ctrl-Z, a debugger), continue or end it"
+        )
+
+    def _writers(self) -> list[int]:
+        """Return the pids that hold SQLite's write lock, from ``/proc/locks``."""
+        try:
+            inode = os.stat(self.path + "-shm").st_ino
+            with open("/proc/locks") as file:
+                lines = [line.split() for line in file]
+        except OSError:
+            return []
+        return [
+            int(pid)
+            for _, kind, _, access, pid, node, start, end, *_ in (x for x in lines if "->" not in x)
+            if kind == "POSIX" and access == "WRITE" and int(node.rpartition(":")[2]) == inode
+            and int(start) <= _WRITE_LOCK_BYTE
+            and (end == "EOF" or int(end) >= _WRITE_LOCK_BYTE)
+        ]  # fmt: skip
+
+    # -- room ----------------------------------------------------------------------------------
+
+    def _keep_ballast(self) -> None:
+        """Keep a file whose space can be given up, so that a release works on a full disk."""
+        with contextlib.suppress(OSError):
+            fd = os.open(self._ballast, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                reserve(fd, _BALLAST)
+            finally:
+                os.close(fd)
+
+    @contextlib.contextmanager
+    def without_ballast(self) -> Iterator[None]:
+        """Give the ballast's room to what runs inside; take it back afterwards if possible."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._ballast)
+        try:
+            yield
+        finally:
+            self._keep_ballast()
+
+    # -- forks ---------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        self._all_lock.acquire()
+        self._forking = list(self._all)
+        for con in self._forking:
+            con.lock.acquire()  # waits for a transaction of another thread
+            con.close()
+
+    def _after_fork_in_parent(self) -> None:
+        for con in self._forking:
+            con.lock.release()
+        self._forking = []
+        self._all_lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._forking = []
+        self._all = weakref.WeakSet()
+        self._all_lock = threading.RLock()
+        self._local = threading.local()
+
+
+class Transaction:
+    """``BEGIN IMMEDIATE`` … ``COMMIT``; any exception rolls back."""
+
+    __slots__ = ("_after", "_con", "_database", "_raw", "_timeout")
+
+    _con: _Connection
+    _raw: sqlite3.Connection
+
+    def __init__(self, database: Database, timeout: float) -> None:
+        self._database = database
+        self._timeout = timeout
+        self._after: list[Callable[[], None]] = []
+
+    def on_commit(self, action: Callable[[], None]) -> None:
+        """Call `action` once this transaction is committed."""
+        self._after.append(action)
+
+    def __enter__(self) -> Transaction:
+        while True:
+            con = self._database._connection(sure=True)  # noqa: SLF001 - the two are one unit
+            con.lock.acquire()
+            try:
+                raw = con.raw
+                if raw is not None:
+                    if raw.in_transaction:
+                        raise RegistryError("a jshm operation was started inside another one")
+                    self._database._retry(  # noqa: SLF001
+                        lambda raw=raw: raw.execute("BEGIN IMMEDIATE"), self._timeout
+                    )
+                    self._con, self._raw = con, raw
+                    return self
+            except BaseException:
+                con.lock.release()
+                raise
+            con.lock.release()
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement and return all its rows."""
+        try:
+            return self._raw.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._database._explain(error) from error  # noqa: SLF001
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                try:
+                    self._raw.execute("COMMIT")
+                except sqlite3.Error as error:
+                    raise self._database._explain(error) from error  # noqa: SLF001
+                for action in self._after:
+                    action()
+        finally:
+            # Also after an interrupt or a failed commit. SQLite may have rolled back by itself.
+            with contextlib.suppress(sqlite3.Error):
+                if self._raw.in_transaction:
+                    self._raw.execute("ROLLBACK")
+            self._con.lock.release()
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+_forking: list[Database] = []
+
+
+def _before_fork() -> None:
+    _forking.extend(_databases)
+    for database in _forking:
+        database._before_fork()  # noqa: SLF001
+
+
+def _after_fork_in_parent() -> None:
+    while _forking:
+        _forking.pop()._after_fork_in_parent()  # noqa: SLF001
+
+
+def _after_fork_in_child() -> None:
+    while _forking:
+        _forking.pop()._after_fork_in_child()  # noqa: SLF001
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

@@ -1,0 +1,83 @@
+"""Every exception that jshm raises.
+
+Each derives from `JshmError` and from the builtin that a user would catch who has never heard of
+jshm. Messages say what was wrong, what was found, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class JshmError(Exception):
+    """Base of all jshm errors."""
+
+
+class InvalidNameError(JshmError, ValueError):
+    """A name does not follow the grammar, or gives no variable to bind."""
+
+
+class InvalidModeError(JshmError, ValueError):
+    """A mode other than ``'r'``, ``'r+'`` or ``'c'``."""
+
+
+class SegmentNotFoundError(JshmError, LookupError):
+    """No such name, version or segment (any more)."""
+
+
+class WaitTimeoutError(SegmentNotFoundError, TimeoutError):
+    """A name did not come within the time that the caller was ready to wait."""
+
+
+class SegmentExistsError(JshmError, FileExistsError):
+    """The name, or the variable, is taken by somebody else."""
+
+
+class NotOwnerError(JshmError, PermissionError):
+    """The name belongs to another notebook."""
+
+
+class ReadOnlyError(JshmError, PermissionError):
+    """Mode ``'r+'`` was asked of a version that was published as a snapshot."""
+
+
+class NotShareableError(JshmError, TypeError):
+    """The object cannot be shared exactly, so it is not shared at all."""
+
+
+class NoSpaceError(JshmError, MemoryError):
+    """Neither the shared-memory directory nor its overflow has room."""
+
+
+class CorruptSegmentError(JshmError, ValueError):
+    """A segment file is truncated, overwritten, or not ours."""
+
+
+class RegistryError(JshmError, RuntimeError):
+    """The registry cannot be used."""
+
+
+class CorruptRegistryError(RegistryError):
+    """The registry's file is damaged."""
+
+
+class FormatVersionError(RegistryError):
+    """The store was written by a newer jshm whose format this one does not know."""
+
+
+class RegistryTimeout(RegistryError, TimeoutError):  # noqa: N818 - the name is public (DESIGN.md §7)
+    """Another process kept the registry locked for too long."""
+
+
+class UnsafeDirectoryError(JshmError, PermissionError):
+    """The directory is not private, not ours, or not on this machine."""
+
+
+class TooManyFilesError(JshmError, OSError):
+    """The process ran out of file descriptors or of memory mappings."""
+
+
+class DetachedError(JshmError, ValueError):
+    """A handle was used after `detach` or `release`."""
+
+
+class OverflowWarning(UserWarning):
+    """A segment went to disk because the shared-memory directory is too small."""

@@ -1,0 +1,310 @@
+"""What is inside a segment, and every bounds check on it.
+
+An array segment is a valid ``.npy`` file (NumPy Enhancement Proposal 1; `numpy.lib.format`) followed
+by *records*: small JSON documents, each with its length and checksum, that say under which name and
+version the segment was published. Readers of ``.npy`` ignore what follows the data; the registry can
+be rebuilt from the records alone.
+
+The offset of the records follows from the header, not from the end of the file: a partly written
+record at the end does no harm.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .errors import CorruptSegmentError, NotShareableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+Order = Literal["C", "F"]
+
+ALIGNMENT = 64
+NPY_MAGIC = b"\x93NUMPY"
+# Kinds whose bytes are their value: no pointers, nothing registered at run time.
+_PLAIN_KINDS = frozenset("biufcSUVmM")
+_STRIDED_CHUNK = 16 << 20
+
+RECORD_MAGIC = b"\x93JSHMREC"
+_RECORD_HEAD = struct.Struct("<8sII")
+_RECORD_LIMIT = 1 << 20
+_MAX_NDIM = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLayout:
+    """Where an array's bytes lie in its segment.
+
+    Attributes
+    ----------
+    descr : str
+        The dtype as a Python literal, as `numpy.lib.format.dtype_to_descr` gives it.
+    shape : tuple of int
+    order : {'C', 'F'}
+    header : bytes
+        The ``.npy`` header, magic included; its length is a multiple of 64.
+    nbytes : int
+        Bytes of the data.
+    """
+
+    descr: str
+    shape: tuple[int, ...]
+    order: Order
+    header: bytes
+    nbytes: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return dtype_of(self.descr)
+
+    @property
+    def offset(self) -> int:
+        """Where the data starts: behind the header."""
+        return len(self.header)
+
+    @property
+    def end(self) -> int:
+        """Where the data ends; as much as a reader needs to map."""
+        return len(self.header) + self.nbytes
+
+    @property
+    def records(self) -> int:
+        """Where the records start."""
+        return aligned(self.end)
+
+    def view(self, root: npt.NDArray[np.uint8]) -> np.ndarray[Any, Any]:
+        """Return the array inside `root`, the bytes of the whole segment."""
+        return np.ndarray(self.shape, self.dtype, root, self.offset, order=self.order)
+
+    def verify(self, fd: int, size: int) -> None:
+        """Raise CorruptSegmentError unless the file starts with this very header and is whole."""
+        # Read, not looked at through the mapping: that would be a page fault.
+        if os.pread(fd, len(self.header), 0) != self.header:
+            raise CorruptSegmentError(
+                "a segment does not hold what the registry says: its header was overwritten. "
+                "Release the name and publish again"
+            )
+        if size < self.end:
+            raise CorruptSegmentError(
+                f"a segment is truncated: {self.end} bytes expected, {size} found. Release the name "
+                "and publish again"
+            )
+
+
+def aligned(offset: int, alignment: int = ALIGNMENT) -> int:
+    """Return the next multiple of `alignment`."""
+    return -(-offset // alignment) * alignment
+
+
+@lru_cache(maxsize=512)
+def dtype_of(descr: str) -> np.dtype[Any]:
+    """Return the dtype that a `descr` literal stands for; CorruptSegmentError if for none."""
+    try:
+        return np.lib.format.descr_to_dtype(ast.literal_eval(descr))
+    except Exception as error:
+        raise CorruptSegmentError(f"{descr[:80]!r} is not the description of a dtype") from error
+
+
+def describe(shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C") -> ArrayLayout:
+    """Return the layout of an array.
+
+    Raises
+    ------
+    NotShareableError
+        The dtype would not come back exactly.
+    """
+    return implied(_descr(np.dtype(dtype)), shape, order)
+
+
+@lru_cache(maxsize=4096)
+def implied(descr: str, shape: tuple[int, ...], order: Order) -> ArrayLayout:
+    """Return the layout that these three imply; `descr` is taken to be exact."""
+    nbytes = math.prod(shape) * dtype_of(descr).itemsize
+    return ArrayLayout(descr, shape, order, _header(descr, shape, order), nbytes)
+
+
+def describe_array(array: np.ndarray[Any, Any]) -> ArrayLayout:
+    """Return the layout in which an array is stored: F where it is only F-contiguous, else C."""
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    return describe(array.shape, array.dtype, "F" if fortran else "C")
+
+
+def _descr(dtype: np.dtype[Any]) -> str:
+    # Not cached: dtypes that differ in their align flag or metadata are equal and hash alike.
+    if dtype.isbuiltin == 1 and dtype.kind in _PLAIN_KINDS and not dtype.metadata:
+        return repr(dtype.str)
+    if dtype.hasobject:
+        raise NotShareableError(
+            f"dtype {dtype} holds Python objects, which have no place in shared memory; "
+            "give it a plain dtype first: X.astype(float), or X.astype('U') for text"
+        )
+    if reason := _inexact(dtype):
+        raise NotShareableError(
+            f"dtype {dtype} cannot be shared exactly: {reason}. Share its bytes, "
+            f"X.view('V{dtype.itemsize}'), and view them as that dtype where you attach"
+        )
+    return repr(np.lib.format.dtype_to_descr(dtype))
+
+
+def _inexact(dtype: np.dtype[Any]) -> str:
+    """Say why a dtype would not survive ``.npy``; an empty string if it does."""
+    for leaf in _parts(dtype):
+        if leaf.isbuiltin == 2 or leaf.kind not in _PLAIN_KINDS:  # noqa: PLR2004 - NumPy's own code
+            return f"{leaf} is not one of NumPy's own plain dtypes"
+        if leaf.metadata:
+            return "it carries metadata"
+        if leaf.type is np.record:
+            return "np.record is a subclass (X.view(X.dtype.descr) is the plain form)"
+    try:
+        back = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
+    except (ValueError, TypeError) as error:
+        return str(error)
+    if back != dtype or back.type is not dtype.type:
+        return f"it would come back as {back}"
+    for mine, theirs in zip(_parts(dtype), _parts(back), strict=True):
+        if mine.isalignedstruct != theirs.isalignedstruct:
+            return "its align flag would be lost"
+        if mine.type is not theirs.type:
+            return f"{mine} would come back as {theirs}"
+    return ""
+
+
+def _parts(dtype: np.dtype[Any]) -> Iterator[np.dtype[Any]]:
+    """Yield a dtype and all that it is made of."""
+    yield dtype
+    if dtype.subdtype is not None:
+        yield from _parts(dtype.subdtype[0])
+    for name in dtype.names or ():
+        yield from _parts(dtype[name])
+
+
+def _header(descr: str, shape: tuple[int, ...], order: Order) -> bytes:
+    """Return a ``.npy`` header, by the format's description in `numpy.lib.format`."""
+    text = f"{{'descr': {descr}, 'fortran_order': {order == 'F'}, 'shape': {shape!r}, }}"
+    try:
+        body, version = text.encode("latin1"), 1
+    except UnicodeEncodeError:
+        body, version = text.encode(), 3
+    if len(body) + 2 * ALIGNMENT > 0xFFFF:
+        version = max(version, 2)
+    length = struct.Struct("<H" if version == 1 else "<I")
+    head = len(NPY_MAGIC) + 2 + length.size
+    size = aligned(head + len(body) + 1) - head
+    padded = body.ljust(size - 1) + b"\n"
+    return NPY_MAGIC + bytes((version, 0)) + length.pack(size) + padded
+
+
+def chunks(array: np.ndarray[Any, Any], order: Order) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield an array's bytes in the given order, as one buffer or, where strided, in pieces.
+
+    A strided source is never copied as a whole.
+    """
+    if not array.size or not array.itemsize:
+        return
+    if order == "F":
+        array = array.T
+    if array.flags.c_contiguous:
+        yield array.reshape(-1).view(np.uint8)
+        return
+    pieces = np.nditer(
+        array,
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        order="C",
+        buffersize=max(1, _STRIDED_CHUNK // array.itemsize),
+    )
+    for piece in pieces:
+        yield np.ascontiguousarray(piece).view(np.uint8)
+
+
+def read_layout(fd: int) -> ArrayLayout:
+    """Parse and check the ``.npy`` header of an open segment.
+
+    Raises
+    ------
+    CorruptSegmentError
+        Not a header that jshm wrote, or data that reach beyond the file.
+    """
+    head = os.pread(fd, 12, 0)
+    if len(head) < 12 or head[:6] != NPY_MAGIC:  # noqa: PLR2004 - magic, version, length
+        raise CorruptSegmentError("not a complete .npy file")
+    wide = head[6] > 1
+    length = struct.unpack_from("<I" if wide else "<H", head, 8)[0] + (12 if wide else 10)
+    if length > _RECORD_LIMIT:
+        raise CorruptSegmentError(f"an .npy header of {length} bytes")
+    raw = os.pread(fd, length, 0)
+    try:
+        text = raw[12 if wide else 10 :].decode("utf-8" if head[6] > 2 else "latin1")  # noqa: PLR2004
+        fields = ast.literal_eval(text)
+        order: Order = "F" if fields["fortran_order"] else "C"
+        layout = describe(fields["shape"], dtype_of(repr(fields["descr"])), order)
+    except Exception as error:
+        raise CorruptSegmentError(f"unreadable .npy header: {error}") from error
+    if layout.header != raw or not _is_shape(layout.shape):
+        raise CorruptSegmentError("an .npy header that jshm did not write")
+    if layout.end > os.fstat(fd).st_size:
+        raise CorruptSegmentError(
+            f"truncated: {layout.end} bytes expected, {os.fstat(fd).st_size} found"
+        )
+    return layout
+
+
+def _is_shape(shape: object) -> bool:
+    return (
+        isinstance(shape, tuple)
+        and len(shape) <= _MAX_NDIM
+        and all(type(n) is int and n >= 0 for n in shape)
+    )
+
+
+def record(content: dict[str, Any]) -> bytes:
+    """Return a record: magic, length, CRC-32, JSON, padded to 64 bytes."""
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    head = _RECORD_HEAD.pack(RECORD_MAGIC, len(body), zlib.crc32(body))
+    return (head + body).ljust(aligned(_RECORD_HEAD.size + len(body)), b"\0")
+
+
+def read_records(fd: int, offset: int) -> list[dict[str, Any]]:
+    """Return the records that start at `offset`, up to the first that is not whole."""
+    return [content for content, _ in _records(fd, offset)]
+
+
+def records_end(fd: int, offset: int) -> int:
+    """Return where the next record goes: behind the last whole one."""
+    for _, offset in _records(fd, offset):  # noqa: B020, PLR1704 - the last one is the answer
+        pass
+    return offset
+
+
+def _records(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each whole record and the offset behind it."""
+    while True:
+        head = os.pread(fd, _RECORD_HEAD.size, offset)
+        if len(head) < _RECORD_HEAD.size:
+            return
+        magic, length, checksum = _RECORD_HEAD.unpack(head)
+        if magic != RECORD_MAGIC or length > _RECORD_LIMIT:
+            return
+        body = os.pread(fd, length, offset + _RECORD_HEAD.size)
+        if len(body) != length or zlib.crc32(body) != checksum:
+            return
+        try:
+            content = json.loads(body)
+        except ValueError:
+            return
+        if not isinstance(content, dict):
+            return
+        offset += aligned(_RECORD_HEAD.size + length)
+        yield content, offset

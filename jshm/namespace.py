@@ -1,0 +1,266 @@
+"""The variables of a notebook (or of a program's ``__main__``): which are shared, what keeps memory.
+
+IPython keeps what was displayed (``Out``, ``_``, ``_5``) and what was raised (``sys.last_value``), so
+that ``del X`` often frees nothing. Here it is found and let go.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import segment
+from .errors import SegmentNotFoundError
+
+if TYPE_CHECKING:
+    from .store.local import LocalStore
+
+Array = np.ndarray[Any, Any]
+Namespace = dict[str, Any]
+Test = Callable[[Array], bool]
+
+_DEPTH = 4
+_LIMIT = 20_000
+_UNKNOWN = "something outside the notebook's variables (a library's cache, a running thread)"
+
+# The arrays that jshm handed out here. A variable that *is* one of them may go on detach; a view
+# that the user made of one is the user's.
+_handed: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """What `detach_from` did.
+
+    Attributes
+    ----------
+    variables : tuple of str
+        Deleted here.
+    culprits : list of str
+        What still keeps the memory mapped in this process.
+    nbytes : int
+        Bytes of the mapped segments.
+    """
+
+    variables: tuple[str, ...]
+    culprits: list[str]
+    nbytes: int
+
+
+def shell() -> Any:
+    """Return the running IPython shell, or None."""
+    module = sys.modules.get("IPython")
+    return module.get_ipython() if module is not None else None
+
+
+def user_namespace() -> Namespace:
+    """Return the notebook's variables, or those of ``__main__``."""
+    running = shell()
+    found: Namespace = running.user_ns if running is not None else sys.modules["__main__"].__dict__
+    return found
+
+
+def hand_out(array: Array) -> Array:
+    """Remember that jshm gave this array to the user; return it."""
+    _handed[id(array)] = array
+    return array
+
+
+def was_handed_out(value: object) -> bool:
+    """Tell whether a value is one of the arrays that jshm gave to the user."""
+    return _handed.get(id(value)) is value and value is not None
+
+
+def rebind(namespace: Namespace, old: Array, new: Array) -> list[str]:
+    """Let the variables that are `old` be `new`; return their names."""
+    names = [name for name, value in user_variables(namespace) if value is old]
+    for name in names:
+        namespace[name] = hand_out(new)
+    return names
+
+
+def user_variables(namespace: Namespace) -> Iterator[tuple[str, Any]]:
+    """Yield the variables that the user made: not IPython's own, and not its history."""
+    running = shell()
+    hidden = running.user_ns_hidden if running is not None else {}
+    for name, value in list(namespace.items()):
+        if name.startswith("_") or name in ("In", "Out"):
+            continue
+        if name in hidden and hidden[name] is value:
+            continue
+        yield name, value
+
+
+# -- detach ----------------------------------------------------------------------------------------
+
+
+def detach_from(namespace: Namespace, what: str | Array, store: LocalStore) -> Detached:
+    """Delete the variables that are views of `what`, a name, a variable's name or an array.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        Nothing here is.
+    """
+    mappings = store.presence.mappings
+    segments = _segments_of(namespace, what, store)
+    if not segments:
+        raise SegmentNotFoundError(
+            f"{what!r} is mapped nowhere here: neither a variable that is a shared array, nor a name "
+            "that is attached"
+            if isinstance(what, str)
+            else "the array is not in shared memory"
+        )
+    nbytes = sum(mappings.length(identity) for identity in segments)
+
+    def concerns(array: Array) -> bool:
+        mapping = segment.find(array)
+        return mapping is not None and mapping.segment in segments
+
+    gone = [
+        name
+        for name, value in user_variables(namespace)
+        if was_handed_out(value) and concerns(value)
+    ]
+    for name in gone:
+        del namespace[name]
+    forget_history(namespace, concerns)
+    del what
+    if any(map(mappings.is_mapped, segments)):
+        _forget_exceptions()
+        gc.collect()
+    culprits = []
+    if any(map(mappings.is_mapped, segments)):
+        culprits = find_arrays(namespace, concerns) or [_UNKNOWN]
+    store.flush()
+    return Detached(tuple(gone), culprits, nbytes)
+
+
+def _segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> set[str]:
+    value = namespace.get(what) if isinstance(what, str) else what
+    if isinstance(value, np.ndarray):
+        mapping = segment.find(value)
+        if mapping is not None:
+            return {mapping.segment}
+    if not isinstance(what, str):
+        return set()
+    return {
+        entry.segment.id
+        for entry in store.registry.versions(what)
+        if store.presence.mappings.is_mapped(entry.segment.id)
+    }
+
+
+def forget_history(namespace: Namespace, test: Test) -> list[str]:
+    """Drop what IPython keeps of displayed results; return the entries' names."""
+
+    def matches(value: object) -> bool:
+        return isinstance(value, np.ndarray) and test(value)
+
+    gone = []
+    out = namespace.get("_oh")
+    if isinstance(out, dict):
+        for number in [number for number, value in out.items() if matches(value)]:
+            del out[number]
+            gone.append(f"Out[{number}]")
+    for name in [name for name, value in namespace.items() if name[0] == "_" and matches(value)]:
+        if name.strip("_"):
+            del namespace[name]
+        else:
+            namespace[name] = ""
+    running = shell()
+    hook = getattr(running, "displayhook", None)
+    for name in ("_", "__", "___"):
+        if hook is not None and matches(getattr(hook, name, None)):
+            setattr(hook, name, "")
+    return gone
+
+
+def _forget_exceptions() -> None:
+    for name in ("last_traceback", "last_value", "last_type", "last_exc"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    running = shell()
+    for handler in ("InteractiveTB", "SyntaxTB"):
+        for name in ("tb", "etype", "evalue", "value"):
+            if getattr(getattr(running, handler, None), name, None) is not None:
+                setattr(getattr(running, handler), name, None)
+
+
+# -- who keeps it ----------------------------------------------------------------------------------
+
+
+def same_owner(array: Array) -> Test:
+    """Return a test for arrays that share their memory's owner with `array`.
+
+    It keeps neither alive.
+    """
+    owner = id(owner_of(array))
+    return lambda other: id(owner_of(other)) == owner
+
+
+def owner_of(array: Array) -> Array:
+    """Return the array at the end of the chain of bases."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def find_arrays(namespace: Namespace, test: Test) -> list[str]:
+    """Return how one reaches the arrays that pass `test`: ``Y``, ``d['x']``, ``Out[3]``."""
+    found: list[str] = []
+    seen: set[int] = set()
+    out = namespace.get("_oh")
+    roots = [
+        *user_variables(namespace),
+        *((f"Out[{key}]", value) for key, value in (out or {}).items()),
+    ]
+    for name, value in roots:
+        _search(name, value, test, found, seen, _DEPTH)
+    return found
+
+
+def _search(
+    path: str, value: object, test: Test, found: list[str], seen: set[int], depth: int
+) -> None:
+    if isinstance(value, np.ndarray) and test(value):
+        found.append(path)
+        return
+    if id(value) in seen or len(seen) > _LIMIT or depth == 0:
+        return
+    seen.add(id(value))
+    for part, inner in _parts(value):
+        _search(path + part, inner, test, found, seen, depth - 1)
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, (str, bytes, int, float, ModuleType, type, np.ndarray)):
+        return
+    if isinstance(value, Mapping):
+        if type(value) is dict:
+            yield from ((f"[{key!r}]", inner) for key, inner in list(value.items()))
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"[{i}]", inner) for i, inner in enumerate(value))
+    elif isinstance(value, (set, frozenset)):
+        return
+    elif isinstance(value, FunctionType):
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            try:
+                yield f" (closure {name!r})", cell.cell_contents
+            except ValueError:  # an empty cell
+                continue
+        yield from ((f" (default {i})", x) for i, x in enumerate(value.__defaults__ or ()))
+    else:
+        attributes = getattr(value, "__dict__", None)
+        if type(attributes) is dict:
+            yield from ((f".{name}", inner) for name, inner in list(attributes.items()))
+        for name in getattr(type(value), "__slots__", ()):
+            if isinstance(name, str) and hasattr(type(value), name):
+                yield f".{name}", getattr(value, name, None)

@@ -1,0 +1,408 @@
+"""The catalogue: names → versions → segments, leases, and references between segments.
+
+It touches no data bytes. Who lives and who holds what is the kernel's to say (`lease`, `segment`).
+Functions that take a `Transaction` must run inside one.
+
+A segment is *wanted* while a name's newest version is in it, or another segment refers to it.
+An unwanted segment goes as soon as nobody holds it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .database import Database, Row, Transaction
+from .errors import FormatVersionError
+from .layout import ArrayLayout, Order, implied
+from .lease import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+# Raised only by changes that an older jshm cannot live with; columns and tables are added freely.
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE names(
+    name TEXT PRIMARY KEY,
+    last INTEGER NOT NULL,     -- version numbers never restart, so a released name keeps its row
+    current INTEGER            -- NULL: released
+) WITHOUT ROWID;
+CREATE TABLE segments(
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    descr TEXT NOT NULL,       -- dtype, as in the .npy header
+    shape TEXT NOT NULL,       -- JSON
+    "order" TEXT NOT NULL,
+    nbytes INTEGER NOT NULL,   -- of the data
+    overflow INTEGER NOT NULL, -- on disk, not in memory
+    writable INTEGER NOT NULL,
+    wanted INTEGER NOT NULL,
+    unlinked INTEGER NOT NULL  -- released while held: the file is gone, the memory is not yet
+) WITHOUT ROWID;
+CREATE INDEX unwanted_segments ON segments(id) WHERE NOT wanted;
+CREATE TABLE versions(
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    segment TEXT NOT NULL,
+    lease TEXT NOT NULL,       -- of the publisher, dead or alive
+    created REAL NOT NULL,     -- seconds since the epoch
+    keep INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    once TEXT NOT NULL,        -- JSON: what %%shm_once must know; else empty
+    PRIMARY KEY(name, version)
+) WITHOUT ROWID;
+CREATE INDEX versions_segment ON versions(segment);
+CREATE INDEX versions_lease ON versions(lease);
+CREATE TABLE leases(id TEXT PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE refs(
+    segment TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY(segment, needs)
+) WITHOUT ROWID;
+CREATE INDEX refs_needs ON refs(needs);
+"""
+
+_SEGMENT = 's.id, s.kind, s.descr, s.shape, s."order", s.nbytes, s.overflow, s.writable, s.unlinked'
+_RETURNED = _SEGMENT.replace("s.", "")  # SQLite's RETURNING knows no alias
+_JOINED = f"""SELECT n.name, v.version, n.current, v.lease, v.created, v.keep, v.note, v.once,
+                     l.identity, {_SEGMENT}
+              FROM names n JOIN versions v ON v.name = n.name
+              JOIN segments s ON s.id = v.segment JOIN leases l ON l.id = v.lease"""  # noqa: S608
+
+
+@lru_cache(maxsize=4096)
+def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
+    return implied(descr, tuple(json.loads(shape)), order)
+
+
+class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thousand, and in C
+    """A segment, as the registry knows it."""
+
+    id: str
+    kind: str
+    descr: str
+    shape: str
+    order: Order
+    nbytes: int
+    overflow: bool
+    writable: bool
+    unlinked: bool = False
+
+    @property
+    def layout(self) -> ArrayLayout:
+        return _layout(self.descr, self.shape, self.order)
+
+    @classmethod
+    def of(cls, segment: str, layout: ArrayLayout, *, overflow: bool, writable: bool) -> SegmentRow:
+        """Return the row of an array's segment."""
+        shape = json.dumps(layout.shape)
+        return cls(
+            segment, "array", layout.descr, shape, layout.order, layout.nbytes, overflow, writable
+        )
+
+
+class Entry(NamedTuple):
+    """One version of a name."""
+
+    name: str
+    version: int
+    current: int | None
+    lease: str
+    created: float
+    keep: bool
+    note: str
+    once: str
+    identity: str
+    segment: SegmentRow
+
+    @property
+    def publisher(self) -> Identity:
+        return Identity.from_json(self.identity)
+
+    @property
+    def is_current(self) -> bool:
+        return self.version == self.current
+
+    @classmethod
+    def parse(cls, row: Row) -> Entry:
+        return cls._make((*row[:9], SegmentRow._make(row[9:])))
+
+
+class Registry:
+    """The registry of one store directory.
+
+    Parameters
+    ----------
+    path : str
+        The database's file.
+    rebuild : callable
+        Called inside the transaction that makes a new, empty registry, to fill it from segments
+        that are already there.
+    timeout : float
+        Seconds to wait for other writers.
+    who : callable
+        From a pid to what people call the process.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        rebuild: Callable[[Transaction], None],
+        timeout: float,
+        who: Callable[[int], str] = str,
+    ) -> None:
+        self._rebuild = rebuild
+        self.database = Database(path, self._prepare, timeout, who)
+
+    def _prepare(self, database: Database) -> None:
+        if not database.read("PRAGMA user_version")[0][0]:
+            with database.transact() as tx:
+                if not tx.execute("PRAGMA user_version")[0][0]:
+                    for statement in _SCHEMA.split(";\n"):
+                        tx.execute(statement)
+                    self._rebuild(tx)
+                    tx.execute(f"PRAGMA user_version = {FORMAT}")
+        found = database.read("PRAGMA user_version")[0][0]
+        if found > FORMAT:
+            raise FormatVersionError(
+                f"the registry {database.path} has format {found}, written by a newer jshm; this "
+                f"one knows format {FORMAT}: upgrade jshm in this environment, or set JSHM_DIR to "
+                "another directory"
+            )
+
+    # -- reads -----------------------------------------------------------------------------------
+
+    def current(self, names: Sequence[str]) -> list[Entry]:
+        """Return the newest versions of those names that have one, in one consistent read."""
+        return [Entry.parse(row) for row in self.database.read(_current(len(names)), names)]
+
+    def version(self, name: str, version: int) -> Entry | None:
+        """Return one version of a name, if it still exists."""
+        rows = self.database.read(f"{_JOINED} WHERE n.name = ? AND v.version = ?", (name, version))
+        return Entry.parse(rows[0]) if rows else None
+
+    def versions(self, name: str) -> list[Entry]:
+        """Return all versions of a name that still exist, the oldest first."""
+        return [Entry.parse(r) for r in self.database.read(f"{_JOINED} WHERE n.name = ?", (name,))]
+
+    def everything(self) -> list[Entry]:
+        """Return all versions of all names, by name and version."""
+        return [Entry.parse(row) for row in self.database.read(_JOINED)]
+
+    def of_segment(self, segment: str) -> list[Entry]:
+        """Return the versions that are in a segment."""
+        rows = self.database.read(f"{_JOINED} WHERE v.segment = ?", (segment,))
+        return [Entry.parse(row) for row in rows]
+
+    def names(self) -> list[str]:
+        """Return all names that can be attached, sorted."""
+        return [r[0] for r in self.database.read("SELECT name FROM names WHERE current NOT NULL")]
+
+    def segment(self, segment: str) -> SegmentRow | None:
+        """Return a segment's row."""
+        rows = self.database.read(f"SELECT {_SEGMENT} FROM segments s WHERE s.id = ?", (segment,))  # noqa: S608
+        return SegmentRow(*rows[0]) if rows else None
+
+    def segment_ids(self) -> set[str]:
+        """Return the ids of all segments."""
+        return {row[0] for row in self.database.read("SELECT id FROM segments")}
+
+    def has_unwanted(self) -> bool:
+        """Tell whether there is a segment that nothing but a holder keeps."""
+        return bool(self.database.read("SELECT 1 FROM segments WHERE NOT wanted LIMIT 1"))
+
+    def leases(self) -> dict[str, str]:
+        """Return the identity, as JSON, of every lease."""
+        return dict(self.database.read("SELECT id, identity FROM leases"))  # type: ignore[arg-type]
+
+    def data_version(self) -> int:
+        """Return a number that changes when another connection has committed."""
+        return int(self.database.read("PRAGMA data_version")[0][0])
+
+
+@lru_cache(maxsize=64)
+def _current(count: int) -> str:
+    marks = ",".join("?" * count)
+    return f"{_JOINED} WHERE n.name IN ({marks}) AND v.version = n.current"
+
+
+# -- inside a transaction --------------------------------------------------------------------------
+
+
+def put_identity(tx: Transaction, lease: str, identity: str) -> None:
+    """Say, as JSON, who a lease belongs or belonged to."""
+    tx.execute("INSERT OR IGNORE INTO leases(id, identity) VALUES (?, ?)", (lease, identity))
+
+
+def put_segment(tx: Transaction, row: SegmentRow, *, wanted: bool) -> None:
+    """Add a segment."""
+    tx.execute(
+        'INSERT INTO segments(id, kind, descr, shape, "order", nbytes, overflow, writable, wanted, '
+        "unlinked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        (row.id, row.kind, row.descr, row.shape, row.order, row.nbytes, row.overflow,
+         row.writable, wanted),
+    )  # fmt: skip
+
+
+def next_version(tx: Transaction, name: str) -> tuple[int, str | None]:
+    """Return the number of the name's next version and the segment of its newest one, if any."""
+    rows = tx.execute(
+        "SELECT n.last, v.segment FROM names n LEFT JOIN versions v "
+        "ON v.name = n.name AND v.version = n.current WHERE n.name = ?",
+        (name,),
+    )
+    return (rows[0][0] + 1, rows[0][1]) if rows else (1, None)
+
+
+def put_version(tx: Transaction, entry: Entry) -> None:
+    """Add a version and make it the name's newest."""
+    tx.execute(
+        "INSERT INTO names(name, last, current) VALUES (?, ?, ?) "
+        "ON CONFLICT(name) DO UPDATE SET last = excluded.last, current = excluded.current",
+        (entry.name, entry.version, entry.version),
+    )
+    add_version(tx, entry)
+
+
+def add_version(tx: Transaction, entry: Entry) -> None:
+    """Add a version's row only."""
+    tx.execute(
+        "INSERT INTO versions(name, version, segment, lease, created, keep, note, once) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (entry.name, entry.version, entry.segment.id, entry.lease, entry.created, entry.keep,
+         entry.note, entry.once),
+    )  # fmt: skip
+
+
+def current(tx: Transaction, names: Sequence[str]) -> list[Entry]:
+    """Return the newest versions of those names that have one."""
+    return [Entry.parse(row) for row in tx.execute(_current(len(names)), names)]
+
+
+def entries_of(tx: Transaction, name: str) -> list[Entry]:
+    """Return all versions of a name, the oldest first."""
+    return [Entry.parse(row) for row in tx.execute(f"{_JOINED} WHERE n.name = ?", (name,))]
+
+
+def retire(tx: Transaction, name: str) -> None:
+    """Let a name have no newest version."""
+    tx.execute("UPDATE names SET current = NULL WHERE name = ?", (name,))
+
+
+def judge(tx: Transaction, segments: Iterable[str]) -> list[SegmentRow]:
+    """Find out again which of these segments are wanted; return those that are not."""
+    dropped = []
+    for segment in segments:
+        found = tx.execute(
+            f"""UPDATE segments AS s SET wanted =
+                  EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
+                          WHERE v.segment = s.id AND n.current = v.version)
+                  OR EXISTS (SELECT 1 FROM refs WHERE needs = s.id)
+                WHERE id = ? RETURNING wanted, {_RETURNED}""",
+            (segment,),
+        )
+        dropped += [SegmentRow(*row[1:]) for row in found if not row[0]]
+    return dropped
+
+
+def all_segments(tx: Transaction) -> list[SegmentRow]:
+    """Return all segments."""
+    return [SegmentRow(*row) for row in tx.execute(f"SELECT {_SEGMENT} FROM segments s")]  # noqa: S608
+
+
+def unwanted(tx: Transaction) -> list[SegmentRow]:
+    """Return the segments that nothing but a holder keeps."""
+    rows = tx.execute(f"SELECT {_SEGMENT} FROM segments s WHERE NOT s.wanted")  # noqa: S608
+    return [SegmentRow(*row) for row in rows]
+
+
+def set_writable(tx: Transaction, segment: str, *, writable: bool) -> bool:
+    """Say whether a segment may be attached ``'r+'``; tell whether it is still there."""
+    return bool(
+        tx.execute(
+            "UPDATE segments SET writable = ? WHERE id = ? AND NOT unlinked RETURNING 1",
+            (writable, segment),
+        )
+    )
+
+
+def forget_versions_in(tx: Transaction, entry: Entry) -> None:
+    """Delete older versions of the name that are in the same segment: they say nothing new."""
+    tx.execute(
+        "DELETE FROM versions WHERE name = ? AND segment = ? AND version < ?",
+        (entry.name, entry.segment.id, entry.version),
+    )
+
+
+def forget_version(tx: Transaction, entry: Entry) -> None:
+    """Delete a version's row only: its segment is needed under another name."""
+    tx.execute("DELETE FROM versions WHERE name = ? AND version = ?", (entry.name, entry.version))
+
+
+def forget_segment(tx: Transaction, segment: str) -> None:
+    """Delete a segment's row and all that hangs on it; what only it needed becomes unwanted."""
+    needs = [r[0] for r in tx.execute("SELECT needs FROM refs WHERE segment = ?", (segment,))]
+    tx.execute("DELETE FROM refs WHERE segment = ?", (segment,))
+    tx.execute(
+        "UPDATE names SET current = NULL WHERE current = "
+        "(SELECT version FROM versions v WHERE v.segment = ? AND v.name = names.name "
+        "AND v.version = names.current) AND name IN (SELECT name FROM versions WHERE segment = ?)",
+        (segment, segment),
+    )
+    tx.execute("DELETE FROM versions WHERE segment = ?", (segment,))
+    tx.execute("DELETE FROM segments WHERE id = ?", (segment,))
+    judge(tx, needs)
+
+
+def mark_unlinked(tx: Transaction, segment: str) -> None:
+    """Remember a released segment whose file is gone but which is still held."""
+    tx.execute("UPDATE segments SET unlinked = 1 WHERE id = ?", (segment,))
+
+
+def all_leases(tx: Transaction) -> dict[str, str]:
+    """Return the identity, as JSON, of every lease."""
+    return {r[0]: r[1] for r in tx.execute("SELECT id, identity FROM leases")}
+
+
+def forget_lease(tx: Transaction, lease: str) -> None:
+    """Delete a dead process's lease, if nothing it published is left."""
+    tx.execute(
+        "DELETE FROM leases WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE lease = ?)",
+        (lease, lease),
+    )
+
+
+def leftovers(tx: Transaction, lease: str) -> list[Entry]:
+    """Return the newest versions that a publisher of a dead session did not say to keep."""
+    rows = tx.execute(
+        f"{_JOINED} WHERE v.lease = ? AND v.version = n.current AND NOT v.keep", (lease,)
+    )
+    return [Entry.parse(row) for row in rows]
+
+
+def with_version(entry: Entry, version: int) -> Entry:
+    """Return the entry as this version, the newest of its name."""
+    return entry._replace(version=version, current=version)
+
+
+def with_writable(row: SegmentRow, *, writable: bool) -> SegmentRow:
+    """Return the row of the same segment, writable or not."""
+    return row._replace(writable=writable)
+
+
+def metadata(entry: Entry) -> dict[str, Any]:
+    """Return what a segment's own record says of a version: enough to rebuild its rows."""
+    return {
+        "jshm": FORMAT,
+        "name": entry.name,
+        "version": entry.version,
+        "created": entry.created,
+        "keep": bool(entry.keep),
+        "note": entry.note,
+        "once": entry.once,
+        "writable": bool(entry.segment.writable),
+        "lease": entry.lease,
+        "identity": json.loads(entry.identity),
+    }

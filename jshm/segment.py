@@ -1,0 +1,338 @@
+"""One file, one mapping: create, write, map, seal, unlink.
+
+The kernel keeps the truth about who holds a segment. Whoever maps one first takes ``flock(LOCK_SH)``
+on the file; the lock lives as long as the *open file description*, that is, until the mapping is
+gone, also after ``close(fd)``, also in forked children, and it drops on SIGKILL. "Does anybody hold
+it?" is therefore ``LOCK_EX | LOCK_NB``, and a file in the making is one whose maker holds `LOCK_EX`.
+
+Nothing here knows names, formats or SQLite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import math
+import mmap
+import os
+import random
+import secrets
+import stat
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from .errors import (
+    CorruptSegmentError,
+    InvalidModeError,
+    RegistryTimeout,
+    SegmentNotFoundError,
+    TooManyFilesError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+Mode = Literal["r", "r+", "c"]
+"""``'r'``: private and read-only; ``'r+'``: shared and writable; ``'c'``: copy-on-write."""
+
+FILE_MODE = 0o600
+SEALED_MODE = 0o400
+
+# How long an attach waits for a prober, which holds the lock for microseconds.
+LOCK_TIMEOUT = 5.0
+# One pwrite of this size, so that Ctrl-C is noticed in between.
+_WRITE_CHUNK = 64 << 20
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
+
+class Mapping(mmap.mmap):
+    """The memory of one segment in this process; unmapped when the last view of it goes.
+
+    Attributes
+    ----------
+    segment : str
+        The segment's id.
+    mode : {'r', 'r+', 'c'}
+    """
+
+    __slots__ = ("mode", "segment")
+
+    segment: str
+    mode: Mode
+
+    @property
+    def address(self) -> int:
+        """Where it starts."""
+        return int(np.frombuffer(self, np.uint8, 1).__array_interface__["data"][0])
+
+
+_live: weakref.WeakSet[Mapping] = weakref.WeakSet()
+
+
+def check_mode(mode: str) -> Mode:
+    """Return `mode` if it is one of ``'r'``, ``'r+'``, ``'c'``, else raise InvalidModeError."""
+    if mode not in get_args(Mode):
+        raise InvalidModeError(
+            f"mode must be 'r' (read-only), 'r+' (shared, writable) or 'c' (copy-on-write), "
+            f"not {mode!r}"
+        )
+    return mode  # type: ignore[return-value]
+
+
+def new_id() -> str:
+    """Return a random segment id: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
+def limit_error(error: OSError) -> OSError:
+    """Return `error`, or what to do about it where a limit of the process was met."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return TooManyFilesError(
+            error.errno,
+            "this process has too many open files (before Python 3.13 each attached segment "
+            "costs one descriptor): detach what you no longer need, or raise the limit with "
+            "`ulimit -n`",
+        )
+    if error.errno == errno.ENOMEM:
+        return TooManyFilesError(
+            error.errno,
+            "the kernel refused another memory mapping: detach what you no longer need, or raise "
+            "vm.max_map_count or `ulimit -v`",
+        )
+    return error
+
+
+def lock(fd: int, operation: int, timeout: float = LOCK_TIMEOUT) -> None:
+    """Take a `flock`, waiting at most `timeout` seconds.
+
+    Raises
+    ------
+    RegistryTimeout
+        Somebody kept a conflicting lock. Probers hold theirs for microseconds, so this is a process
+        that was stopped in the middle of one.
+    """
+    deadline = 0.0
+    while True:
+        try:
+            fcntl.flock(fd, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            now = time.monotonic()
+            deadline = deadline or now + timeout
+            if now > deadline:
+                raise RegistryTimeout(
+                    f"a segment stayed locked for {timeout:g} s; a process of yours was probably "
+                    "stopped (Ctrl-Z, a debugger) in the middle of releasing it"
+                ) from None
+            time.sleep(random.uniform(2e-5, 5e-4))  # noqa: S311 - jitter, not a secret
+        else:
+            return
+
+
+def create(path: str) -> int:
+    """Create a segment's file and return its descriptor, locked with `LOCK_EX`.
+
+    The caller owns the descriptor. A reaper may win the instant between creation and lock; then the
+    file is made again.
+    """
+    while True:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        except OSError as error:
+            raise limit_error(error) from None
+        try:
+            lock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def write(fd: int, offset: int, chunks: Iterable[bytes | npt.NDArray[np.uint8]]) -> int:
+    """Write buffers one after the other with `pwrite`; return the offset behind the last one.
+
+    `pwrite` reserves the space it fills: a full file system is ENOSPC here, never a SIGBUS later.
+    """
+    for chunk in chunks:
+        view = memoryview(chunk).cast("B")
+        done = 0
+        while done < len(view):
+            written = os.pwrite(fd, view[done : done + _WRITE_CHUNK], offset)
+            done += written
+            offset += written
+    return offset
+
+
+def reserve(fd: int, size: int) -> None:
+    """Make the file `size` bytes long, with every page allocated (zeros)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    # macOS has no posix_fallocate, and ftruncate promises space that is not there.
+    zeros = bytes(min(size, 1 << 20))
+    left = range(math.ceil(size / len(zeros)))
+    write(fd, 0, (zeros[: size - i * len(zeros)] for i in left))
+
+
+def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
+    """Open a segment's file and lock it with `LOCK_SH`; return descriptor and status.
+
+    The caller owns the descriptor; the lock lasts until it *and* every mapping of it are gone.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        The file is gone (also: removed between open and lock). Look the name up again.
+    CorruptSegmentError
+        Not a regular file, or another user's.
+    """
+    flags = os.O_RDWR if writable else os.O_RDONLY
+    try:
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise CorruptSegmentError(f"{path} is a symbolic link; jshm makes none") from None
+        raise limit_error(error) from None
+    try:
+        lock(fd, fcntl.LOCK_SH)
+        status = os.fstat(fd)
+        if not status.st_nlink:
+            raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            raise CorruptSegmentError(f"{path} is not a regular file of this user; refused")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, status
+
+
+def claim(path: str) -> int | None:
+    """Return a descriptor with `LOCK_EX` if nobody holds the segment, else None.
+
+    While the caller keeps the descriptor open nobody can begin to hold the segment. Raises
+    FileNotFoundError if there is no such file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise limit_error(error) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def is_held(path: str) -> bool:
+    """Tell whether any process (this one too) has the segment mapped; False if it is gone."""
+    try:
+        fd = claim(path)
+    except FileNotFoundError:
+        return False
+    if fd is None:
+        return True
+    os.close(fd)
+    return False
+
+
+def unlink(path: str) -> None:
+    """Remove the file. Who has it mapped keeps the memory; it goes with the last mapping."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
+    """Map the first `length` bytes; the caller may close `fd` afterwards.
+
+    Mode ``'r'`` is ``MAP_PRIVATE`` and physically writable: code that writes past NumPy's read-only
+    flag (C extensions, ctypes) changes its own pages only, and does not crash. Untouched pages are
+    the page cache's: the same physical memory for everybody.
+    """
+    flags = mmap.MAP_SHARED if mode == "r+" else mmap.MAP_PRIVATE | _MAP_NORESERVE
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    try:
+        mapping = Mapping(fd, length, flags=flags, prot=protection, **_UNTRACKED)
+    except OSError as error:
+        raise limit_error(error) from None
+    mapping.segment = segment
+    mapping.mode = mode
+    _live.add(mapping)
+    return mapping
+
+
+def view(mapping: Mapping) -> npt.NDArray[np.uint8]:
+    """Return all bytes of a mapping as an array that keeps the mapping alive.
+
+    Built over a memoryview: a mapping with exports cannot be closed under the array, and one that
+    is read-only cannot be made writable with ``setflags``.
+    """
+    buffer = memoryview(mapping)
+    return np.frombuffer(buffer.toreadonly() if mapping.mode == "r" else buffer, np.uint8)
+
+
+def find(array: np.ndarray[Any, Any]) -> Mapping | None:
+    """Return the mapping that an array's memory lives in, or None.
+
+    A view is recognised through its chain of bases; memory that came through another library
+    (``torch.from_numpy(X).numpy()``) by its address.
+    """
+    base: object = array
+    while isinstance(base, np.ndarray):
+        if base.flags.owndata:
+            return None
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    if isinstance(base, Mapping):
+        return base
+    address = array.__array_interface__["data"][0]
+    for mapping in _live:
+        if mapping.address <= address < mapping.address + len(mapping):
+            return mapping
+    return None
+
+
+def is_pristine(mapping: Mapping) -> bool:
+    """Tell whether a private mapping still shows exactly what the segment holds.
+
+    A page that was written has been replaced by an anonymous one, and ``/proc/self/pagemap`` says
+    so: of a page that is present (bit 63), bit 61 tells "file-mapped or shared-anonymous"; a page
+    in swap (bit 62) of a private mapping is anonymous too. Source: the Linux kernel's
+    Documentation/admin-guide/mm/pagemap.rst. Where there is no pagemap the answer is False.
+    """
+    if mapping.mode == "r+":
+        return False
+    page = mmap.PAGESIZE
+    pages = math.ceil(len(mapping) / page)
+    try:
+        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+            pagemap.seek(mapping.address // page * 8)
+            left = pages
+            while left:
+                entries = np.frombuffer(pagemap.read(min(left, 1 << 20) * 8), np.uint64)
+                if not len(entries):
+                    return False
+                present = entries >> np.uint64(63) != 0
+                shared = (entries >> np.uint64(61)) & np.uint64(1) != 0
+                swapped = (entries >> np.uint64(62)) & np.uint64(1) != 0
+                if bool(np.any((present & ~shared) | (swapped & ~shared))):
+                    return False
+                left -= len(entries)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,295 @@
+"""The contract of a store, and the values it speaks in. No I/O, no SQLite, no paths."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..layout import Order
+    from ..segment import Mode
+
+How = Literal["copied", "sealed", "alias"]
+Lifetime = Literal["kept", "server", "run", "process"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that has a segment mapped.
+
+    Attributes
+    ----------
+    label : str
+        What people call it: its notebook's name.
+    mode : {'r', 'r+', 'c'}
+    pid : int
+    here : bool
+        Whether it is this process.
+    """
+
+    label: str
+    mode: str
+    pid: int
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """What the store knows of one version of a name. Holds no memory.
+
+    Attributes
+    ----------
+    name : str
+    version : int
+    kind : {'array'}
+    dtype : dtype
+    shape : tuple of int
+    order : {'C', 'F'}
+    nbytes : int
+        Bytes of the data.
+    publisher : str
+        What people call the publishing process: its notebook's name.
+    publisher_alive : bool
+        Whether that very process still runs (a restarted kernel is another process).
+    mine : bool
+        Whether the name belongs to this notebook, script or terminal.
+    created : float
+        Seconds since the epoch.
+    note : str
+    keep : bool
+        Outlives its session.
+    lifetime : {'kept', 'server', 'run', 'process'}
+        What the name's life is tied to.
+    writable : bool
+        Others may attach it ``'r+'``: LIVE.
+    overflow : bool
+        On disk, because the shared-memory directory was too small.
+    state : {'current', 'old', 'released'}
+        The newest version; one that was replaced but is held; one that was released but is held.
+    once : str
+        What ``%%shm_once`` remembers of the cell; else empty.
+    segment : str
+        Id of the segment that the version is in. Versions may share one.
+    holders : tuple of Holder
+    """
+
+    name: str
+    version: int
+    kind: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    order: Order
+    nbytes: int
+    publisher: str
+    publisher_alive: bool
+    mine: bool
+    created: float
+    note: str
+    keep: bool
+    lifetime: Lifetime
+    writable: bool
+    overflow: bool
+    state: Literal["current", "old", "released"]
+    once: str
+    segment: str
+    holders: tuple[Holder, ...] = ()
+
+    @property
+    def type(self) -> str:
+        """Dtype and shape, as people read them: ``float64 (1000, 1000)``."""
+        return f"{type_name(self.dtype)} {self.shape}"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether any process has it mapped."""
+        return bool(self.holders)
+
+    @property
+    def only_copy(self) -> bool:
+        """Whether nobody holds it and its publisher is gone: releasing it loses the data."""
+        return self.state == "current" and not self.holders and not self.publisher_alive
+
+
+def type_name(dtype: np.dtype[Any]) -> str:
+    """Return a dtype's name, short also for structured ones: ``{x, y, label}``."""
+    if dtype.names is not None:
+        return "{" + ", ".join(dtype.names) + "}"
+    return str(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One name that `publish` published.
+
+    Attributes
+    ----------
+    info : SegmentInfo
+    how : {'copied', 'sealed', 'alias'}
+        Copied into shared memory; already allocated there, sealed; a second name or version of a
+        segment that was already there.
+    """
+
+    info: SegmentInfo
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """One name that `attach` attached.
+
+    Attributes
+    ----------
+    name, version, publisher, created, writable, once
+        As in `SegmentInfo`.
+    array : ndarray
+        A view that keeps the memory mapped.
+    """
+
+    name: str
+    version: int
+    publisher: str
+    created: float
+    writable: bool
+    once: str
+    array: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """One name that `release` released.
+
+    Attributes
+    ----------
+    name : str
+    nbytes : int
+        Bytes of all its versions.
+    freed : int
+        Bytes that are free now.
+    held_by : tuple of str
+        Who still has the rest mapped, by what people call them.
+    """
+
+    name: str
+    nbytes: int
+    freed: int
+    held_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that `check` found.
+
+    Attributes
+    ----------
+    what : str
+        One sentence.
+    fixed : bool
+    """
+
+    what: str
+    fixed: bool
+
+
+class Store(ABC):
+    """Where names live.
+
+    All methods are safe to call from several threads and processes at once. Names are checked by the
+    store; an unknown one raises SegmentNotFoundError that names the nearest.
+    """
+
+    @abstractmethod
+    def publish(
+        self,
+        arrays: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        replace: bool = False,
+        keep: bool = False,
+        writable: bool = False,
+        note: str = "",
+        once: str = "",
+    ) -> list[Published]:
+        """Publish several arrays, all or none, each as the next version of its name.
+
+        The store keeps a snapshot of its own; the caller's arrays stay the caller's, except that
+        one that was allocated by `allocate` is sealed without a copy (and made read-only).
+
+        Raises
+        ------
+        NotOwnerError
+            A name belongs to another notebook and `replace` is False.
+        NotShareableError
+            An array would not come back exactly.
+        NoSpaceError
+        """
+
+    @abstractmethod
+    def attach(
+        self, names: Sequence[str], mode: Mode = "r", version: int | None = None
+    ) -> list[Attached]:
+        """Map the newest (or the given) versions, in one consistent view of all names.
+
+        Raises
+        ------
+        SegmentNotFoundError, ReadOnlyError, CorruptSegmentError, TooManyFilesError
+        """
+
+    @abstractmethod
+    def wait(
+        self, names: Sequence[str], timeout: float | None, newer_than: int = 0
+    ) -> list[SegmentInfo]:
+        """Return when all names have a version newer than `newer_than`.
+
+        Raises
+        ------
+        WaitTimeoutError
+            After `timeout` seconds; None waits for ever.
+        """
+
+    @abstractmethod
+    def allocate(
+        self, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C"
+    ) -> np.ndarray[Any, Any]:
+        """Return a writable array of zeros in shared memory that has no name yet.
+
+        The memory is the caller's alone until it is published, and goes when the last view goes.
+        """
+
+    @abstractmethod
+    def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
+        """Retire names for everyone, all or none. Holders keep what they have mapped.
+
+        Raises
+        ------
+        NotOwnerError
+            A name belongs to another notebook and `force` is False.
+        """
+
+    @abstractmethod
+    def segments(self) -> list[SegmentInfo]:
+        """Return every version of every name that takes memory, with its holders."""
+
+    @abstractmethod
+    def info(self, name: str, version: int | None = None) -> SegmentInfo:
+        """Return what is known of the newest (or the given) version of a name."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return all names that can be attached."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Tell others what this process let go of, and free what nobody needs any more."""
+
+    @abstractmethod
+    def gc(self) -> int:
+        """Free all leftovers now; return the bytes freed."""
+
+    @abstractmethod
+    def check(self, *, fix: bool = False) -> list[Problem]:
+        """Compare what the store believes with what is there; mend it if `fix`."""

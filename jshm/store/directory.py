@@ -1,0 +1,267 @@
+"""The store's directory: where it is, whether it is safe, and how much fits.
+
+``/dev/shm/jshm-<uid>/`` where that is a tmpfs, else the platform's runtime or temporary directory;
+``JSHM_DIR`` overrides. Segments that do not fit overflow to a directory on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+
+from ..errors import NoSpaceError, UnsafeDirectoryError
+from ..lease import boot_id
+from ..text import size_text
+
+# Never filled: room for the registry's log.
+RESERVE = 1 << 20
+# Below this a publish does not read what the machine has left: it costs more than the copy.
+_SMALL = 1 << 20
+_BOOT_ID = re.compile("[0-9a-f]{8}")
+_NETWORK = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs",
+    "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
+}  # fmt: skip
+
+
+def default_root() -> str:
+    """Return the directory to use: ``JSHM_DIR``, ``/dev/shm/jshm-<uid>``, or a platform's own."""
+    if chosen := os.environ.get("JSHM_DIR"):
+        return os.path.abspath(chosen)
+    name = f"jshm-{os.geteuid()}"
+    if filesystem("/dev/shm") == "tmpfs" and os.access("/dev/shm", os.W_OK):  # noqa: S108
+        return os.path.join("/dev/shm", name)  # noqa: S108
+    import platformdirs
+
+    runtime = platformdirs.user_runtime_dir("jshm")
+    if filesystem(os.path.dirname(runtime)) == "tmpfs":
+        return runtime
+    return os.path.join(tempfile.gettempdir(), name)
+
+
+def filesystem(path: str) -> str:
+    """Return the type of the file system that a path is on, or '' where nothing tells."""
+    path = os.path.realpath(path)
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mounts") as file:
+            for line in file:
+                _, point, found, *_ = line.split()
+                point = point.replace("\\040", " ")
+                inside = path == point or path.startswith(point.rstrip("/") + "/")
+                if inside and len(point) >= len(best):
+                    best, kind = point, found
+    except OSError:
+        return ""
+    return kind
+
+
+def make_private(path: str, *, parents: bool = False) -> None:
+    """Make a directory that only this user can enter, or check one that is there.
+
+    Raises
+    ------
+    UnsafeDirectoryError
+        It is a symbolic link, another user's, or open to others.
+    """
+    if parents:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise UnsafeDirectoryError(
+            f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
+            "yours in memory (a tmpfs)"
+        ) from None
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        raise UnsafeDirectoryError(f"{path} is not a directory; remove it, or set JSHM_DIR")
+    if status.st_uid != os.geteuid():
+        raise UnsafeDirectoryError(
+            f"{path} belongs to user {status.st_uid}, not to you (user {os.geteuid()}): refused. "
+            "Set JSHM_DIR to a directory of your own"
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise UnsafeDirectoryError(
+            f"{path} has mode {stat.S_IMODE(status.st_mode):o}, so others could reach your data: "
+            f"refused. `chmod 700 {path}` if you trust what is in it"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The places of one store. Made by `open`.
+
+    Attributes
+    ----------
+    root : str
+    overflow : str
+        Where segments go that do not fit; made when first needed. Empty: nowhere.
+    in_memory : bool
+        Whether `root` is memory, so that memory limits concern it.
+    """
+
+    root: str
+    overflow: str
+    in_memory: bool
+
+    @classmethod
+    def open(cls, root: str) -> Directory:
+        """Make or check the directory and what is in it."""
+        make_private(root, parents=True)
+        kind = filesystem(root)
+        if kind in _NETWORK:
+            raise UnsafeDirectoryError(
+                f"{root} is on a network file system ({kind}), where memory cannot be shared: set "
+                "JSHM_DIR to a local directory"
+            )
+        for name in ("segments", "leases", "locks"):
+            make_private(os.path.join(root, name))
+        return cls(root, _overflow_for(root), kind in ("tmpfs", "ramfs"))
+
+    @property
+    def registry(self) -> str:
+        return f"{self.root}/registry.db"
+
+    @property
+    def segments(self) -> str:
+        return f"{self.root}/segments"
+
+    @property
+    def leases(self) -> str:
+        return f"{self.root}/leases"
+
+    @property
+    def locks(self) -> str:
+        return f"{self.root}/locks"
+
+    def path(self, segment: str, *, overflow: bool) -> str:
+        """Return the path of an array segment's file."""
+        return f"{self.overflow if overflow else self.segments}/{segment}.npy"
+
+    def files(self) -> dict[str, str]:
+        """Return segment id → path of every file in the places where segments are."""
+        found = {}
+        for place in (self.segments, self.overflow):
+            if place and os.path.isdir(place):
+                for name in os.listdir(place):
+                    found[os.path.splitext(name)[0]] = os.path.join(place, name)
+        return found
+
+    def choose(self, nbytes: int) -> bool:
+        """Return whether a segment of `nbytes` must overflow to disk.
+
+        Raises
+        ------
+        NoSpaceError
+            It fits nowhere; says how much is free where.
+        """
+        free = _free(self.segments)
+        if nbytes <= free and nbytes < _SMALL:
+            return False
+        memory = available_memory() if self.in_memory else free
+        if nbytes <= min(free, memory):
+            return False
+        reason = f"{size_text(max(free, 0))} free in {self.root}"
+        if memory < free:
+            reason = f"{size_text(max(memory, 0))} of memory available"
+        if not self.overflow:
+            raise NoSpaceError(
+                f"needs {size_text(nbytes)}, {reason} (overflow to disk is switched off)"
+            )
+        self.open_overflow()
+        disk = _free(self.overflow)
+        if nbytes > disk:
+            raise NoSpaceError(
+                f"needs {size_text(nbytes)}, {reason}, {size_text(max(disk, 0))} on disk in "
+                f"{self.overflow}"
+            )
+        return True
+
+    def open_overflow(self) -> None:
+        """Make the overflow directory, and remove those of earlier boots."""
+        boots = os.path.dirname(self.overflow)
+        base = os.path.dirname(boots)
+        make_private(base, parents=True)
+        for name in os.listdir(base):
+            if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
+                shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+        make_private(boots)
+        make_private(self.overflow)
+
+
+def _overflow_for(root: str) -> str:
+    """Return this store's overflow directory; stores never share one, their reapers would fight."""
+    chosen = os.environ.get("JSHM_OVERFLOW_DIR")
+    if chosen == "":
+        return ""
+    base = os.path.join(os.path.abspath(chosen or "/var/tmp"), f"jshm-{os.geteuid()}")  # noqa: S108
+    own = hashlib.sha256(f"{os.stat(root).st_dev}:{os.path.realpath(root)}".encode()).hexdigest()
+    if filesystem(os.path.dirname(base)) in _NETWORK:
+        return ""
+    return os.path.join(base, boot_id() or "boot", own[:16])
+
+
+def _free(path: str) -> int:
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize - RESERVE
+
+
+def capacity(path: str) -> int:
+    """Return the size in bytes of the file system that a path is on."""
+    found = os.statvfs(path)
+    return found.f_blocks * found.f_frsize
+
+
+def available_memory() -> int:
+    """Return the bytes that can be allocated: of the machine, or of the tightest cgroup around us.
+
+    Under a cgroup limit this is best effort: others in the group allocate too, and the kernel answers
+    an excess with SIGKILL.
+    """
+    free = [1 << 62]
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    free.append(int(line.split()[1]) << 10)
+        with open("/proc/self/cgroup") as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return min(free)
+    for _, controllers, path in groups:
+        if not controllers:
+            free += _group_free("/sys/fs/cgroup", path, "memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            mount = "/sys/fs/cgroup/memory"
+            free += _group_free(mount, path, "memory.limit_in_bytes", "memory.usage_in_bytes")
+    return min(free)
+
+
+def _group_free(mount: str, path: str, limit_file: str, usage_file: str) -> list[int]:
+    """Return what each cgroup from `path` up to the mount has left; file cache counts as free."""
+    free = []
+    while True:
+        group = mount + path.rstrip("/")
+        try:
+            limit, usage = _number(group, limit_file), _number(group, usage_file)
+            with open(f"{group}/memory.stat") as file:
+                stats = dict(line.split() for line in file)
+            free.append(limit - usage + int(stats.get("inactive_file", 0)))
+        except (OSError, ValueError):  # no such level here, or "max"
+            pass
+        if path in ("/", ""):
+            return free
+        path = os.path.dirname(path)
+
+
+def _number(group: str, name: str) -> int:
+    with open(f"{group}/{name}") as file:
+        return int(file.read())

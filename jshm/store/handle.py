@@ -1,0 +1,204 @@
+"""`SharedNumpyArray`: a handle on an array in shared memory, that pickles as a reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .. import segment
+from ..array import Reference, reference_to
+from ..errors import DetachedError, SegmentNotFoundError
+from ..layout import describe
+from . import default_store
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..layout import Order
+    from ..segment import Mode
+    from .local import LocalStore
+
+
+class SharedNumpyArray:
+    """A handle on an array that lives in a segment, or on a view of one.
+
+    Make one with `create_new`, `create_copy` or `as_shared`. The handle keeps the memory mapped until
+    `detach`, `release`, or until it goes itself; memory that was never published belongs to those who
+    hold it, and goes with the last of them.
+
+    Pickling a handle gives a reference of a few hundred bytes, not the data, and holds nothing:
+    loading it when the segment is gone raises SegmentNotFoundError.
+
+    Attributes
+    ----------
+    array : ndarray
+        The data.
+    """
+
+    __slots__ = ("_array", "_reference", "_store")
+
+    def __init__(self, store: LocalStore, array: np.ndarray[Any, Any]) -> None:
+        reference = reference_to(array)
+        if reference is None:
+            raise DetachedError("the array is not in shared memory: use as_shared or create_copy")
+        self._store = store
+        self._reference = reference
+        self._array: np.ndarray[Any, Any] | None = array
+
+    # -- make ------------------------------------------------------------------------------------
+
+    @classmethod
+    def create_new(
+        cls, shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C"
+    ) -> Self:
+        """Return a handle on a new array of zeros.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+        dtype : data-type
+        order : {'C', 'F'}
+
+        Raises
+        ------
+        NotShareableError
+            The dtype would not come back exactly.
+        NoSpaceError
+        """
+        store = default_store()
+        return cls(store, store.allocate(_shape(shape), dtype, order))
+
+    @classmethod
+    def create_copy(cls, array: np.ndarray[Any, Any]) -> Self:
+        """Return a handle on a copy of `array`, of the same dtype, shape and order (C or F).
+
+        Raises
+        ------
+        NotShareableError, NoSpaceError
+        """
+        store = default_store()
+        return cls(store, store.copy(array))
+
+    @classmethod
+    def as_shared(cls, array: np.ndarray[Any, Any]) -> Self:
+        """Return a handle on `array` itself if it is in shared memory already, also as a view of a
+        shared array; else on a copy.
+
+        A view that was changed privately (mode ``'c'``) is copied: others could not see it.
+        """
+        mapping = segment.find(array)
+        if mapping is None or (mapping.mode != "r+" and not segment.is_pristine(mapping)):
+            return cls.create_copy(array)
+        return cls(default_store(), array)
+
+    @staticmethod
+    def needed_mem_size(
+        shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C"
+    ) -> int:
+        """Return the bytes of shared memory that such an array takes, header included."""
+        return describe(_shape(shape), dtype, order).records
+
+    # -- look ------------------------------------------------------------------------------------
+
+    @property
+    def array(self) -> np.ndarray[Any, Any]:
+        if self._array is None:
+            raise DetachedError("this handle was detached or released; it has no array any more")
+        return self._array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._reference.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._reference.dtype
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes to step in each dimension; negative in a reversed view."""
+        return self._reference.strides
+
+    @property
+    def order(self) -> Order:
+        """``'F'`` for an array that is Fortran- and not C-contiguous, else ``'C'``."""
+        flags = self.array.flags
+        return "F" if flags.f_contiguous and not flags.c_contiguous else "C"
+
+    @property
+    def mode(self) -> Mode:
+        return self._reference.mode
+
+    @property
+    def nbytes(self) -> int:
+        return self.array.nbytes
+
+    @property
+    def name(self) -> str | None:
+        """The newest name that the segment was published under, or None."""
+        entries = self._store.registry.of_segment(self._reference.segment)
+        return max(entries, key=lambda entry: entry.created).name if entries else None
+
+    @property
+    def version(self) -> int | None:
+        """The version that goes with `name`, or None."""
+        entries = self._store.registry.of_segment(self._reference.segment)
+        return max(entries, key=lambda entry: entry.created).version if entries else None
+
+    def is_in_use(self) -> bool:
+        """Tell whether any process, this one included, has the segment mapped."""
+        row = self._store.registry.segment(self._reference.segment)
+        if row is None or row.unlinked:
+            return self._store.presence.mappings.is_mapped(self._reference.segment)
+        return segment.is_held(self._store.directory.path(row.id, overflow=row.overflow))
+
+    # -- let go ----------------------------------------------------------------------------------
+
+    def detach(self) -> None:
+        """Let go of the view. The memory is unmapped when no other view of it is left here."""
+        self._array = None
+        self._store.flush()
+
+    def release(self, *, force: bool = False) -> None:
+        """Let go, and retire every name of the segment for everyone.
+
+        Raises
+        ------
+        NotOwnerError
+            The name belongs to another notebook and `force` is False; nothing was let go.
+        """
+        entries = self._store.registry.of_segment(self._reference.segment)
+        names = [entry.name for entry in entries if entry.is_current]
+        if names:
+            self._store.release(names, force=force)
+        self.detach()
+
+    def __repr__(self) -> str:
+        if self._array is None:
+            return f"<SharedNumpyArray {self.dtype} {self.shape}, detached>"
+        name = f" {self.name} v{self.version}" if self.name else ""
+        return f"<SharedNumpyArray{name} {self.dtype} {self.shape}, mode {self.mode!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._array is None:
+            raise DetachedError("a detached handle cannot be pickled: it refers to nothing")
+        return _load, (self._store.directory.root, self._reference)
+
+
+def _load(root: str, reference: Reference) -> SharedNumpyArray:
+    store = default_store()
+    if store.directory.root != root:
+        raise SegmentNotFoundError(
+            f"the array is shared in {root}, and this process uses {store.directory.root}: set "
+            "JSHM_DIR alike in both"
+        )
+    whole = store.attach_segment(reference.segment, reference.mode)
+    return SharedNumpyArray(store, reference.view(whole))
+
+
+def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    dims = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    if any(int(n) < 0 for n in dims):
+        raise ValueError(f"negative dimensions are not allowed: {dims}")
+    return tuple(int(n) for n in dims)

@@ -1,0 +1,237 @@
+"""What is there: lists for people, `check` for doubts, `rebuild` for a registry that was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from .. import registry as rows
+from .. import segment
+from ..errors import CorruptRegistryError, CorruptSegmentError, JshmError
+from ..layout import ArrayLayout, read_layout, read_records
+from ..lease import Identity, is_alive, living
+from ..registry import Entry, SegmentRow
+from . import reaper
+from .base import Holder, Problem, SegmentInfo
+from .names import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..database import Transaction
+    from ..registry import Registry
+    from .directory import Directory
+
+
+def info_of(
+    entry: Entry, me: Identity, *, alive: bool, holders: tuple[Holder, ...] = ()
+) -> SegmentInfo:
+    """Return what people are told of a version."""
+    row, layout, publisher = entry.segment, entry.segment.layout, entry.publisher
+    return SegmentInfo(
+        name=entry.name,
+        version=entry.version,
+        kind=row.kind,
+        dtype=layout.dtype,
+        shape=layout.shape,
+        order=layout.order,
+        nbytes=row.nbytes,
+        publisher=publisher.label,
+        publisher_alive=alive,
+        mine=me.owns(publisher),
+        created=entry.created,
+        note=entry.note,
+        keep=bool(entry.keep),
+        lifetime="kept" if entry.keep else publisher.session.kind,
+        writable=bool(row.writable),
+        overflow=bool(row.overflow),
+        state="current" if entry.is_current else "released" if row.unlinked else "old",
+        once=entry.once,
+        segment=row.id,
+        holders=holders,
+    )
+
+
+def list_segments(registry: Registry, directory: Directory, me: Identity) -> list[SegmentInfo]:
+    """Return every version that takes memory, by name and version, with its living holders."""
+    alive: dict[str, bool] = {}
+    held = holders(directory)
+    found = []
+    for entry in registry.everything():
+        if entry.lease not in alive:
+            alive[entry.lease] = is_alive(directory.leases, entry.lease)
+        found.append(
+            info_of(entry, me, alive=alive[entry.lease], holders=held.get(entry.segment.id, ()))
+        )
+    return found
+
+
+def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:
+    """Return segment id → the living processes that hold it."""
+    found: dict[str, tuple[Holder, ...]] = {}
+    for who, held in living(directory.leases):
+        for segment_id, mode in sorted(held):
+            holder = Holder(who.label, mode, who.pid, here=who.pid == os.getpid())
+            found[segment_id] = (*found.get(segment_id, ()), holder)
+    return found
+
+
+# -- check -----------------------------------------------------------------------------------------
+
+
+def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Problem]:
+    """Compare rows and files both ways; mend what does not fit if `fix`.
+
+    A registry that cannot be read is put aside and rebuilt from the segments.
+    """
+    try:
+        damage = registry.database.read("PRAGMA quick_check(1)")
+        if damage and damage[0][0] != "ok":
+            raise CorruptRegistryError(f"the registry is damaged: {damage[0][0]}")
+        return list(_compare(registry, directory, fix=fix))
+    except CorruptRegistryError as error:
+        if fix:
+            aside = f"{directory.registry}.damaged-{time.time_ns()}"
+            registry.database.close()
+            for ending in ("-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(directory.registry + ending)
+            os.rename(directory.registry, aside)
+            registry.names()  # opens, and so rebuilds
+        return [Problem(str(error), fixed=fix)]
+
+
+def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
+    with registry.database.transact() as tx:
+        files = directory.files()
+        known = {row.id: row for row in rows.all_segments(tx)}
+        for row in known.values():
+            problem = _examine(row, directory, files)
+            if problem:
+                if fix:
+                    rows.forget_segment(tx, row.id)
+                yield Problem(problem, fixed=fix)
+        yield from _compare_rows(tx, fix=fix)
+        strays = [path for identity, path in files.items() if identity not in known]
+        doomed = reaper.Doomed()
+        try:
+            reaper.collect_files(tx, strays, doomed)
+            for path in doomed.paths:
+                yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
+            if fix:
+                doomed.execute()
+        finally:
+            doomed.spare()
+
+
+def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> str:
+    """Return what is wrong with a segment's file; '' if nothing is."""
+    if row.unlinked:
+        return f"released segment {row.id} still has a file" if row.id in files else ""
+    if row.id not in files:
+        return f"the file of segment {row.id} is gone"
+    path = directory.path(row.id, overflow=row.overflow)
+    try:
+        fd, _ = segment.open_shared(path, writable=False)
+        try:
+            if read_layout(fd) != row.layout:
+                return f"segment {row.id} does not hold what the registry says"
+        finally:
+            os.close(fd)
+    except JshmError as error:
+        return f"segment {row.id}: {error}"
+    return ""
+
+
+def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
+    for what, condition, table in (
+        ("a version", "segment NOT IN (SELECT id FROM segments)", "versions"),
+        ("a version", "name NOT IN (SELECT name FROM names)", "versions"),
+        ("a version", "lease NOT IN (SELECT id FROM leases)", "versions"),
+        ("a reference", "segment NOT IN (SELECT id FROM segments)", "refs"),
+        ("a reference", "needs NOT IN (SELECT id FROM segments)", "refs"),
+    ):
+        for (count,) in tx.execute(f"SELECT count(*) FROM {table} WHERE {condition}"):  # noqa: S608
+            if count:
+                yield Problem(f"{count} × {what} without what it belongs to", fixed=fix)
+                if fix:
+                    tx.execute(f"DELETE FROM {table} WHERE {condition}")  # noqa: S608
+    orphan = (
+        "current NOT NULL AND NOT EXISTS (SELECT 1 FROM versions v "
+        "WHERE v.name = names.name AND v.version = names.current)"
+    )
+    for (name,) in tx.execute(f"SELECT name FROM names WHERE {orphan}"):  # noqa: S608
+        yield Problem(f"{name} has no version that it could be attached by", fixed=fix)
+    if fix:
+        tx.execute(f"UPDATE names SET current = NULL WHERE {orphan}")  # noqa: S608
+
+
+# -- rebuild ---------------------------------------------------------------------------------------
+
+
+def rebuild(tx: Transaction, directory: Directory) -> None:
+    """Fill a new registry from the records that segments carry; what is not readable is left out."""
+    versions: dict[tuple[str, int], Entry] = {}
+    for identity, path in directory.files().items():
+        overflow = os.path.dirname(path) == directory.overflow
+        found = _read_segment(identity, path, overflow=overflow)
+        if found is None:
+            continue
+        row, entries = found
+        rows.put_segment(tx, row, wanted=False)
+        for entry in entries:
+            key = entry.name, entry.version
+            if key not in versions or versions[key].created < entry.created:
+                versions[key] = entry
+    for key in sorted(versions):
+        entry = versions[key]
+        rows.put_identity(tx, entry.lease, entry.identity)
+        rows.put_version(tx, entry)
+    rows.judge(tx, {entry.segment.id for entry in versions.values()})
+
+
+def _read_segment(
+    identity: str, path: str, *, overflow: bool
+) -> tuple[SegmentRow, list[Entry]] | None:
+    """Return a segment and its versions, or None for one that is no finished segment of ours."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        # Not `open_shared`: it would wait for the maker of a file in the making.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        layout: ArrayLayout = read_layout(fd)
+        records = read_records(fd, layout.records)
+        writable = any(content.get("writable") for content in records)
+        row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
+        entries = [_entry(content, row) for content in records]
+    except (OSError, CorruptSegmentError, KeyError, TypeError, ValueError):
+        return None
+    finally:
+        os.close(fd)
+    return (row, entries) if entries else None
+
+
+def _entry(content: dict[str, Any], row: SegmentRow) -> Entry:
+    if content["jshm"] > rows.FORMAT:
+        raise ValueError("written by a newer jshm")
+    version = int(content["version"])
+    identity = json.dumps(content["identity"], ensure_ascii=False, separators=(",", ":"))
+    Identity.from_json(identity)
+    return Entry(
+        name=check_name(content["name"]),
+        version=version,
+        current=version,
+        lease=str(content["lease"]),
+        created=float(content["created"]),
+        keep=bool(content["keep"]),
+        note=str(content["note"]),
+        once=str(content["once"]),
+        identity=identity,
+        segment=row,
+    )

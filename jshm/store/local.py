@@ -1,0 +1,424 @@
+"""The store of one machine: registry + segments + leases.
+
+Order of a publish, so that SIGKILL at any instruction leaves the old version or the new one: write the
+file (unknown to anybody, locked), then one transaction that numbers the version, writes the file's record
+and magic, and adds the rows; after the commit, delete what it superseded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fnmatch
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .. import registry as rows
+from .. import segment
+from ..errors import (
+    CorruptSegmentError,
+    NoSpaceError,
+    NotOwnerError,
+    ReadOnlyError,
+    SegmentNotFoundError,
+    WaitTimeoutError,
+)
+from ..layout import describe, describe_array
+from ..lease import is_alive, living
+from ..registry import Entry, Registry, SegmentRow
+from ..text import age_text, size_text
+from . import draft as drafts
+from . import inspection, reaper
+from .base import Attached, Problem, Published, Released, SegmentInfo, Store
+from .directory import Directory
+from .names import check_name, nearest
+from .presence import Presence
+from .source import Source, check_array, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from ..database import Transaction
+    from ..layout import ArrayLayout, Order
+    from ..segment import Mode
+    from .base import Holder
+    from .reaper import Doomed
+
+REGISTRY_TIMEOUT = 10.0
+_WAIT_INTERVAL = 0.01
+
+
+class LocalStore(Store):
+    """The store in one directory, as one process sees it.
+
+    Parameters
+    ----------
+    root : str
+        The directory; see `jshm.store.directory`.
+    timeout : float
+        Seconds to wait for other processes' transactions.
+    """
+
+    def __init__(self, root: str, timeout: float = REGISTRY_TIMEOUT) -> None:
+        self.directory = Directory.open(root)
+        self.registry = Registry(
+            self.directory.registry,
+            lambda tx: inspection.rebuild(tx, self.directory),
+            timeout,
+            lambda pid: self.presence.describe_pid(pid),
+        )
+        self.presence = Presence(self.directory, self.registry)
+        _stores.add(self)
+
+    # -- publish ---------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        arrays: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        replace: bool = False,
+        keep: bool = False,
+        writable: bool = False,
+        note: str = "",
+        once: str = "",
+    ) -> list[Published]:
+        names = [check_name(name) for name in arrays]
+        for name, array in zip(names, arrays.values(), strict=True):
+            check_array(name, array)
+        self.presence.housekeep()
+        # Before the copy, which may take seconds, and again inside the transaction.
+        self._check_owners(self.registry.current(names), replace=replace)
+        sources: list[Source] = []
+        try:
+            for array in arrays.values():
+                sources.append(self._source(array, writable=writable))
+            with self.presence.transaction() as (tx, doomed):
+                lease, identity = self.presence.lease(tx), self.presence.identity.to_json()
+                self._check_owners(rows.current(tx, names), replace=replace)
+                now = time.time()
+                entries = [
+                    self._register(tx, doomed, source, Entry(
+                        name, 0, 0, lease, now, keep, note, once, identity, source.row
+                    ))
+                    for name, source in zip(names, sources, strict=True)
+                ]  # fmt: skip
+        except BaseException:
+            for source in sources:
+                source.discard()
+            raise
+        for source, array in zip(sources, arrays.values(), strict=True):
+            source.close()
+            if source.how == "sealed" and not writable:
+                array.flags.writeable = False
+        return [
+            Published(self._info(entry), source.how)
+            for entry, source in zip(entries, sources, strict=True)
+        ]
+
+    def _source(self, array: np.ndarray[Any, Any], *, writable: bool) -> Source:
+        """Find out how an array gets into a segment, and copy it if it must be copied."""
+        source = source_of(array, self.registry, self.directory, writable=writable)
+        if source is not None:
+            return source
+        layout = describe_array(array)
+        draft = self._draft(lambda: drafts.write_array(self.directory, array, layout))
+        return Source("copied", rows.with_writable(draft.row, writable=writable), draft.path, draft)
+
+    def _draft(self, make: Callable[[], drafts.Draft]) -> drafts.Draft:
+        try:
+            return make()
+        except NoSpaceError as error:
+            raise NoSpaceError(f"{error}{self._could_go()}") from None
+
+    def _register(self, tx: Transaction, doomed: Doomed, source: Source, entry: Entry) -> Entry:
+        version, superseded = rows.next_version(tx, entry.name)
+        entry = rows.with_version(entry, version)
+        source.seal(tx, rows.metadata(entry))
+        rows.put_version(tx, entry)
+        if source.draft is None:
+            rows.judge(tx, [entry.segment.id])
+            rows.forget_versions_in(tx, entry)
+        if superseded is not None:
+            for row in rows.judge(tx, [superseded]):
+                reaper.collect_segment(tx, self.directory, row, doomed)
+        return entry
+
+    def _check_owners(self, entries: Sequence[Entry], *, replace: bool) -> None:
+        for entry in entries:
+            if not replace and not self.presence.identity.owns(entry.publisher):
+                raise NotOwnerError(
+                    f"{entry.name} v{entry.version} was published by {entry.publisher.label}, "
+                    f"{age_text(entry.created)}: publish under another name (--as NAME), or add "
+                    "--replace (replace=True) to make yours the next version"
+                )
+
+    def _could_go(self) -> str:
+        """Return what is not in use, the largest first, for the message of a NoSpaceError."""
+        idle = sorted((i for i in self.segments() if not i.in_use), key=lambda i: -i.nbytes)
+        if not idle:
+            return ". Nothing that is shared could be released"
+        shown = ", ".join(f"{i.name} ({size_text(i.nbytes)}, {i.publisher})" for i in idle[:3])
+        return f"; largest not in use: {shown}. Release what you can spare, or make it smaller"
+
+    # -- attach ----------------------------------------------------------------------------------
+
+    def attach(
+        self, names: Sequence[str], mode: Mode = "r", version: int | None = None
+    ) -> list[Attached]:
+        segment.check_mode(mode)
+        names = [check_name(name) for name in names]
+        seen: list[Entry] = []
+        while True:
+            entries = self._find(names, version)
+            try:
+                arrays = [self._map(entry, mode) for entry in entries]
+            except SegmentNotFoundError:
+                # Replaced between lookup and open: look again. Twice the same: the file is gone.
+                if entries == seen:
+                    raise CorruptSegmentError(
+                        f"the memory of {', '.join(names)} was deleted by something other than "
+                        "jshm; `jshm check --fix` forgets what is gone"
+                    ) from None
+                seen = entries
+            else:
+                break
+        self.presence.tell_holds()
+        return [
+            Attached(
+                entry.name, entry.version, entry.publisher.label, entry.created,
+                bool(entry.segment.writable), entry.once, array,
+            )
+            for entry, array in zip(entries, arrays, strict=True)
+        ]  # fmt: skip
+
+    def _map(self, entry: Entry, mode: Mode) -> np.ndarray[Any, Any]:
+        if mode == "r+" and not entry.segment.writable:
+            raise ReadOnlyError(
+                f"{entry.name} v{entry.version} is a read-only snapshot: attach it with mode 'c' for "
+                "a private writable copy, or let its publisher share it with --writable "
+                "(writable=True)"
+            )
+        return self._view(entry.segment, mode)
+
+    def _view(self, row: SegmentRow, mode: Mode) -> np.ndarray[Any, Any]:
+        layout = row.layout
+        path = self.directory.path(row.id, overflow=row.overflow)
+        mapping = self.presence.mappings.get(row.id, path, mode, layout)
+        return _array(layout, mapping)
+
+    def attach_segment(self, identity: str, mode: Mode) -> np.ndarray[Any, Any]:
+        """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone."""
+        row = self.registry.segment(identity)
+        if row is None or row.unlinked:
+            raise SegmentNotFoundError(f"segment {identity} is gone: it was released")
+        array = self._view(row, segment.check_mode(mode))
+        self.presence.tell_holds()
+        return array
+
+    def _find(self, names: Sequence[str], version: int | None) -> list[Entry]:
+        if version is None:
+            found = {entry.name: entry for entry in self.registry.current(names)}
+        else:
+            versions = [self.registry.version(name, version) for name in names]
+            found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
+        for name in names:
+            if name not in found:
+                raise SegmentNotFoundError(self._missing(name, version))
+        return [found[name] for name in names]
+
+    def _missing(self, name: str, version: int | None = None) -> str:
+        known = self.registry.names()
+        if version is not None and name in known:
+            there = [
+                f"v{e.version}" for e in self.registry.versions(name) if not e.segment.unlinked
+            ]
+            return f"{name} has no version {version} (any more); there: {', '.join(there)}"
+        if not known:
+            return (
+                f"nothing is shared under {name!r}: nothing at all is shared yet (%shm_publish X)"
+            )
+        close = nearest(name, known)
+        hint = f"did you mean {' or '.join(close)}?" if close else "see what is there: %shm_list"
+        return f"nothing is shared under {name!r}; {hint}"
+
+    def wait(
+        self, names: Sequence[str], timeout: float | None, newer_than: int = 0
+    ) -> list[SegmentInfo]:
+        names = [check_name(name) for name in names]
+        deadline = None if timeout is None else time.monotonic() + timeout
+        state = None
+        while True:
+            if state != (state := self.registry.data_version()):
+                found = {entry.name: entry for entry in self.registry.current(names)}
+                missing = [n for n in names if n not in found or found[n].version <= newer_than]
+                if not missing:
+                    return [self._info(found[name]) for name in names]
+            if deadline is not None and time.monotonic() >= deadline:
+                name = missing[0]
+                why = f"{name} is still v{newer_than}" if name in found else self._missing(name)
+                raise WaitTimeoutError(f"waited {timeout:g} s: {why}")
+            time.sleep(_WAIT_INTERVAL)
+
+    # -- allocate --------------------------------------------------------------------------------
+
+    def allocate(
+        self, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C"
+    ) -> np.ndarray[Any, Any]:
+        self.presence.housekeep()
+        layout = describe(shape, dtype, order)
+        return self._adopt(self._draft(lambda: drafts.reserve(self.directory, layout)))
+
+    def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return a writable copy of an array in a segment that has no name."""
+        check_array("the array", array)
+        self.presence.housekeep()
+        layout = describe_array(array)
+        draft = self._draft(lambda: drafts.write_array(self.directory, array, layout))
+        segment.write(draft.fd, 0, [layout.header])
+        return self._adopt(draft)
+
+    def _adopt(self, draft: drafts.Draft) -> np.ndarray[Any, Any]:
+        """Register a segment that only its holders keep, and map it."""
+        row = rows.with_writable(draft.row, writable=True)
+        try:
+            mapping = segment.map_file(draft.fd, draft.layout.end, "r+", row.id)
+            with self.presence.transaction() as (tx, _):
+                draft.check_linked()
+                rows.put_segment(tx, row, wanted=False)
+                draft.unlock()
+        except BaseException:
+            draft.discard()
+            raise
+        draft.close()
+        self.presence.mappings.adopt(mapping)
+        self.presence.tell_holds()
+        return _array(draft.layout, mapping)
+
+    # -- release ---------------------------------------------------------------------------------
+
+    def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
+        names = list(dict.fromkeys(check_name(name) for name in names))
+        self.presence.housekeep()
+        return self.presence.making_room(lambda: self._release_all(names, force=force))
+
+    def _release_all(self, names: Sequence[str], *, force: bool) -> list[Released]:
+        with self.presence.transaction() as (tx, doomed):
+            found = {entry.name: entry for entry in rows.current(tx, names)}
+            for name in names:
+                if name not in found:
+                    raise SegmentNotFoundError(self._missing(name))
+                owner = found[name].publisher
+                if not force and not self.presence.identity.owns(owner):
+                    users = self._users(found[name].segment.id)
+                    raise NotOwnerError(
+                        f"{name} belongs to {owner.label}; "
+                        + (f"used by {', '.join(users)}" if users else "not in use")
+                        + f". Let go here: %shm_detach {name}. Retire for everyone: "
+                        f"%shm_release {name} --force (force=True)"
+                    )
+            return [self._release(tx, doomed, name) for name in names]
+
+    def _release(self, tx: Transaction, doomed: Doomed, name: str) -> Released:
+        rows.retire(tx, name)
+        held: set[str] = set()
+        nbytes = freed = 0
+        for entry in rows.entries_of(tx, name):
+            row = entry.segment
+            if row.unlinked:
+                continue
+            if not rows.judge(tx, [row.id]):
+                rows.forget_version(tx, entry)  # the data are another name's too
+                continue
+            nbytes += row.nbytes
+            users = self._users(row.id)
+            if reaper.collect_segment(tx, self.directory, row, doomed):
+                freed += row.nbytes
+            else:
+                # The file goes now: the kernel frees the memory with the last mapping.
+                rows.mark_unlinked(tx, row.id)
+                doomed.add(self.directory.path(row.id, overflow=row.overflow))
+                held.update(users or ["a process that jshm does not know"])
+        return Released(name, nbytes, freed, tuple(sorted(held)))
+
+    def _users(self, identity: str) -> list[str]:
+        """Return what people call the living processes that hold a segment."""
+        mine = self.presence.identity
+        users = [
+            who
+            for who, held in living(self.directory.leases)
+            if any(h[0] == identity for h in held)
+        ]
+        return sorted({"this notebook" if mine.owns(user) else user.label for user in users})
+
+    # -- look ------------------------------------------------------------------------------------
+
+    def segments(self) -> list[SegmentInfo]:
+        self.presence.housekeep()
+        return inspection.list_segments(self.registry, self.directory, self.presence.identity)
+
+    def info(self, name: str, version: int | None = None) -> SegmentInfo:
+        entry = self._find([check_name(name)], version)[0]
+        holders = inspection.holders(self.directory).get(entry.segment.id, ())
+        return self._info(entry, holders)
+
+    def names(self) -> list[str]:
+        return self.registry.names()
+
+    def glob(self, pattern: str) -> list[str]:
+        """Return the names that match a shell pattern, sorted."""
+        return [name for name in self.names() if fnmatch.fnmatchcase(name, pattern)]
+
+    def path(self, name: str, version: int | None = None) -> str:
+        """Return the path of the file that a name's data are in: a valid ``.npy``."""
+        row = self._find([check_name(name)], version)[0].segment
+        return self.directory.path(row.id, overflow=row.overflow)
+
+    def _info(self, entry: Entry, holders: tuple[Holder, ...] = ()) -> SegmentInfo:
+        alive = is_alive(self.directory.leases, entry.lease)
+        return inspection.info_of(entry, self.presence.identity, alive=alive, holders=holders)
+
+    # -- housekeeping ----------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        self.presence.flush()
+
+    def gc(self) -> int:
+        return self.presence.reap()
+
+    def check(self, *, fix: bool = False) -> list[Problem]:
+        self.presence.flush()
+        return inspection.check(self.registry, self.directory, fix=fix)
+
+    def close(self) -> None:
+        """Give up what belongs to this process; the next use begins anew."""
+        self.presence.close()
+
+
+def _array(layout: ArrayLayout, mapping: segment.Mapping) -> np.ndarray[Any, Any]:
+    try:
+        return layout.view(segment.view(mapping))
+    except (TypeError, ValueError) as error:
+        raise CorruptSegmentError(
+            f"segment {mapping.segment} does not fit what the registry says of it: {error}"
+        ) from error
+
+
+_stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_stores):
+        store.presence.after_fork_in_child()
+
+
+@atexit.register
+def _close_all() -> None:
+    for store in list(_stores):
+        store.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

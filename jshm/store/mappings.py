@@ -1,0 +1,117 @@
+"""What this process has mapped, and which changes of that others have not been told yet.
+
+Finalizers may run anywhere, also inside a transaction: they only append to a deque. `settle` finds out
+later what is true by then.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .. import segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..layout import ArrayLayout
+    from ..segment import Mapping, Mode
+
+Key = tuple[str, str]
+"""Segment id and mode."""
+
+
+class Mappings:
+    """The mappings of one process. ``'r'`` and ``'r+'`` are shared while they live, ``'c'`` never."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._live: dict[Key, list[weakref.ref[Mapping]]] = {}
+        self._changed: deque[Key] = deque()
+        self._pid = os.getpid()
+
+    def get(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
+        """Return a mapping of the segment, checked against `layout` when it is new."""
+        key = (identity, mode)
+        with self._lock:
+            if mode != "c" and (mapping := self._find(key)) is not None:
+                return mapping
+            mapping = _open(identity, path, mode, layout)
+            self.adopt(mapping)
+            return mapping
+
+    def adopt(self, mapping: Mapping) -> None:
+        """Watch a mapping that was made elsewhere."""
+        key = (mapping.segment, mapping.mode)
+        changed = self._changed
+
+        def gone(_: object) -> None:
+            changed.append(key)
+
+        with self._lock:
+            refs = [ref for ref in self._live.get(key, ()) if ref() is not None]
+            self._live[key] = [*refs, weakref.ref(mapping, gone)]
+        changed.append(key)
+
+    def _find(self, key: Key) -> Mapping | None:
+        for ref in self._live.get(key, ()):
+            mapping = ref()
+            if mapping is not None:
+                return mapping
+        return None
+
+    def settle(self) -> list[tuple[Key, bool]]:
+        """Return what changed since the last call: keys, and whether they are mapped now."""
+        keys: set[Key] = set()
+        while self._changed:
+            try:
+                keys.add(self._changed.popleft())
+            except IndexError:  # another thread took the last one
+                break
+        if not keys:
+            return []
+        with self._lock:
+            state = [(key, self._find(key) is not None) for key in sorted(keys)]
+            for key, mapped in state:
+                if not mapped:
+                    self._live.pop(key, None)
+        return state
+
+    def unsettle(self, keys: Iterable[Key]) -> None:
+        """Take changes back that could not be told."""
+        self._changed.extend(keys)
+
+    @property
+    def changed(self) -> bool:
+        """Whether `settle` would return anything."""
+        return bool(self._changed)
+
+    def is_mapped(self, identity: str) -> bool:
+        """Tell whether this process has the segment mapped, in any mode."""
+        return any(self._find((identity, mode)) is not None for mode in ("r", "r+", "c"))
+
+    def length(self, identity: str) -> int:
+        """Return the bytes that are mapped of a segment; 0 if it is not mapped here."""
+        found = (self._find((identity, mode)) for mode in ("r", "r+", "c"))
+        return max((len(mapping) for mapping in found if mapping is not None), default=0)
+
+    def tell_again(self) -> None:
+        """Take everything for changed: there is a new lease to write it under."""
+        self._changed.extend(list(self._live))
+
+    def after_fork_in_child(self) -> None:
+        """Inherited mappings are the child's too: it says so when it first uses the store."""
+        self._lock = threading.RLock()
+        self.tell_again()
+
+
+def _open(identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
+    fd, status = segment.open_shared(path, writable=mode == "r+")
+    try:
+        layout.verify(fd, status.st_size)
+        return segment.map_file(fd, layout.end, mode, identity)
+    finally:
+        os.close(fd)

@@ -1,0 +1,173 @@
+"""This process in a store: its lease, what it has mapped, its transactions, its share of cleaning."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from .. import registry as rows
+from ..errors import JshmError, NoSpaceError, RegistryTimeout
+from ..lease import Identity, Lease, discover, living, process_start
+from . import reaper
+from .mappings import Mappings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..database import Transaction
+    from ..registry import Registry
+    from .directory import Directory
+
+T = TypeVar("T")
+
+_REAP_INTERVAL = 1.0
+
+
+class Presence:
+    """One process in one store.
+
+    Parameters
+    ----------
+    directory : Directory
+    registry : Registry
+    """
+
+    def __init__(self, directory: Directory, registry: Registry) -> None:
+        self._directory = directory
+        self._registry = registry
+        self.mappings = Mappings()
+        self._lease: Lease | None = None
+        self._lease_lock = threading.RLock()
+        # The lease whose row was written, and the registry file that it was written to.
+        self._told: tuple[str, object] | None = None
+        self._next_reap = 0.0
+
+    # -- who -------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Identity:
+        """Who this process is."""
+        return self._valid_lease().identity
+
+    def lease(self, tx: Transaction) -> str:
+        """Return the id of this process's lease, which has a row now."""
+        lease = self._valid_lease()
+        state = (lease.id, self._registry.database.file)
+        if self._told != state:
+            rows.put_identity(tx, lease.id, lease.identity.to_json())
+            tx.on_commit(lambda: setattr(self, "_told", state))
+        return lease.id
+
+    def _valid_lease(self) -> Lease:
+        lease = self._lease
+        if lease is not None and lease.is_valid():
+            return lease
+        with self._lease_lock:
+            if self._lease is None or not self._lease.is_valid():
+                # The first use, a forked child, or somebody removed the directory.
+                self._lease = Lease(self._directory.leases, discover())
+                self.mappings.tell_again()
+            return self._lease
+
+    def describe_pid(self, pid: int) -> str:
+        """Return what people call a process, as far as its lease says."""
+        for identity, _ in living(self._directory.leases):
+            if identity.pid == pid and identity.start == process_start(pid):
+                return identity.label
+        return "a process"
+
+    # -- transactions ----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(
+        self, timeout: float | None = None
+    ) -> Iterator[tuple[Transaction, reaper.Doomed]]:
+        """One transaction, and the files that go once it is committed."""
+        doomed = reaper.Doomed()
+        try:
+            with self._registry.database.transact(timeout) as tx:
+                yield tx, doomed
+            doomed.execute()
+        finally:
+            doomed.spare()
+
+    def making_room(self, operation: Callable[[], T]) -> T:
+        """Do what frees memory, also where there is no room left for the registry's log."""
+        try:
+            return operation()
+        except NoSpaceError:
+            with self._registry.database.without_ballast():
+                return operation()
+
+    # -- holds -----------------------------------------------------------------------------------
+
+    def tell_holds(self) -> None:
+        """Say what this process has mapped by now."""
+        changes = self.mappings.settle()
+        if changes:
+            try:
+                self._valid_lease().note(changes)
+            except OSError:  # a full disk: say it next time
+                self.mappings.unsettle(key for key, _ in changes)
+
+    def flush(self) -> None:
+        """Say what was let go, and free what nobody holds any more."""
+        if self.mappings.changed:
+            self.tell_holds()
+            if self._registry.has_unwanted():
+                with contextlib.suppress(RegistryTimeout):
+                    self.making_room(self._collect)
+
+    def _collect(self) -> None:
+        with self.transaction() as (tx, doomed):
+            reaper.collect(tx, self._directory, doomed)
+
+    # -- cleaning --------------------------------------------------------------------------------
+
+    def housekeep(self) -> None:
+        """Flush, and reap: on the first use, then at most once a second."""
+        self.flush()
+        began = time.monotonic()
+        if began >= self._next_reap:
+            with contextlib.suppress(RegistryTimeout):
+                self.reap()
+            # However large the store, reaping takes at most a fiftieth of the time.
+            spent = time.monotonic() - began
+            self._next_reap = began + max(_REAP_INTERVAL, 50 * spent)
+
+    def reap(self) -> int:
+        """Free everything that is not needed any more; return the bytes freed."""
+        freed = self.making_room(self._reap)
+        reaper.sweep_leases(self._directory)
+        return freed
+
+    def _reap(self) -> int:
+        freed = 0
+        while True:
+            files = reaper.unregistered(self._directory, self._registry)
+            with self.transaction() as (tx, doomed):
+                reaper.bury_the_dead(tx, self._directory)
+                reaper.collect_files(tx, files, doomed)
+                reaper.collect(tx, self._directory, doomed)
+                full = len(doomed) >= reaper.BATCH
+            freed += doomed.nbytes
+            if not full:
+                return freed
+
+    def close(self) -> None:
+        """Give up the lease, and free what only this process kept."""
+        lease, self._lease = self._lease, None
+        if lease is not None and lease.pid == os.getpid():
+            lease.close()
+            with contextlib.suppress(JshmError):
+                self.reap()
+        self._registry.database.close()
+
+    def after_fork_in_child(self) -> None:
+        """Be another process, with a lease of its own once it uses the store."""
+        self._lease_lock = threading.RLock()
+        self._lease = None
+        self.mappings.after_fork_in_child()

@@ -1,0 +1,132 @@
+"""What goes, and when: dead holders, leftovers, unwanted segments, files that nobody registered.
+
+Everything here runs inside a transaction and deletes rows only; the files go after the commit. Until
+then each is kept locked, so that nobody can begin to map it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from .. import registry, segment
+from ..lease import Identity, is_alive, is_running, living, sweep
+
+if TYPE_CHECKING:
+    from ..database import Transaction
+    from ..registry import Registry, SegmentRow
+    from .directory import Directory
+
+# Claimed files are open: stay well below the usual limit of 1024 descriptors.
+BATCH = 200
+
+
+class Doomed:
+    """Files to remove once the transaction has been committed."""
+
+    def __init__(self) -> None:
+        self._files: list[tuple[int, str]] = []
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @property
+    def paths(self) -> list[str]:
+        """What is to be removed."""
+        return [path for _, path in self._files]
+
+    def add(self, path: str, fd: int = -1) -> None:
+        """Doom a file; `fd`, if given, holds `LOCK_EX` and is owned from now on."""
+        self._files.append((fd, path))
+
+    def execute(self) -> None:
+        """Remove the files."""
+        for _, path in self._files:
+            with contextlib.suppress(OSError):
+                self.nbytes += os.stat(path).st_size
+            segment.unlink(path)
+        self.spare()
+
+    def spare(self) -> None:
+        """Let go of the files, removed or not."""
+        for fd, _ in self._files:
+            if fd >= 0:
+                os.close(fd)
+        self._files.clear()
+
+
+def collect(tx: Transaction, directory: Directory, doomed: Doomed) -> None:
+    """Doom unwanted segments that nobody holds, and what only they needed."""
+    tried: set[str] = set()
+    while rows := [row for row in registry.unwanted(tx) if row.id not in tried]:
+        for row in rows:
+            if len(doomed) >= BATCH:
+                return
+            tried.add(row.id)
+            collect_segment(tx, directory, row, doomed)
+
+
+def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doomed: Doomed) -> bool:
+    """Doom one segment if nobody holds it; tell whether it goes."""
+    path = directory.path(row.id, overflow=row.overflow)
+    if row.unlinked:
+        # The file is gone, so only its holders can tell; the kernel frees the memory in any case.
+        gone = not any(row.id == h[0] for _, held in living(directory.leases) for h in held)
+    else:
+        try:
+            fd = segment.claim(path)
+        except FileNotFoundError:
+            gone = True
+        else:
+            gone = fd is not None
+            if fd is not None:
+                doomed.add(path, fd)
+    if gone:
+        registry.forget_segment(tx, row.id)
+    return gone
+
+
+def bury_the_dead(tx: Transaction, directory: Directory) -> None:
+    """Retire the leftovers of ended sessions, and forget processes that left nothing."""
+    for lease, text in registry.all_leases(tx).items():
+        if is_alive(directory.leases, lease):
+            continue
+        identity = Identity.from_json(text)
+        session = identity.session
+        ended = session.kind == "process" or not is_running(
+            session.pid, session.start, identity.pid_ns
+        )
+        if ended:
+            for entry in registry.leftovers(tx, lease):
+                path = directory.path(entry.segment.id, overflow=entry.segment.overflow)
+                if not segment.is_held(path):
+                    registry.retire(tx, entry.name)
+                    registry.judge(tx, [entry.segment.id])
+        registry.forget_lease(tx, lease)
+
+
+def unregistered(directory: Directory, known: Registry) -> list[str]:
+    """Return files that no row knows; some may be in the making. Needs no transaction."""
+    files = directory.files()
+    # Files are listed first: one that is registered meanwhile is then among the rows.
+    rows = known.segment_ids() if files else set()
+    return [path for identity, path in files.items() if identity not in rows]
+
+
+def collect_files(tx: Transaction, paths: list[str], doomed: Doomed) -> None:
+    """Doom those files that no row knows and nobody holds."""
+    for path in paths[:BATCH]:
+        identity = os.path.splitext(os.path.basename(path))[0]
+        if tx.execute("SELECT 1 FROM segments WHERE id = ?", (identity,)):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            fd = segment.claim(path)
+            if fd is not None:
+                doomed.add(path, fd)
+
+
+def sweep_leases(directory: Directory) -> None:
+    """Remove the lease files of dead processes; their rows say who they were."""
+    sweep(directory.leases)

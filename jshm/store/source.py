@@ -1,0 +1,132 @@
+"""How an array gets into a segment: copied, sealed where it was born, or under a second name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import registry as rows
+from .. import segment
+from ..errors import NotShareableError, SegmentNotFoundError
+from ..layout import NPY_MAGIC, describe_array, records_end
+from . import draft as drafts
+
+if TYPE_CHECKING:
+    from ..database import Transaction
+    from ..registry import Registry, SegmentRow
+    from .base import How
+    from .directory import Directory
+    from .draft import Draft
+
+
+@dataclass(slots=True)
+class Source:
+    """A segment that is ready to get a name.
+
+    Attributes
+    ----------
+    how : {'copied', 'sealed', 'alias'}
+    row : SegmentRow
+    path : str
+    draft : Draft or None
+        The file in the making, of a copy.
+    """
+
+    how: How
+    row: SegmentRow
+    path: str
+    draft: Draft | None = None
+
+    def seal(self, tx: Transaction, metadata: dict[str, Any]) -> None:
+        """Write the record, make the file immutable unless it is writable, and add its row.
+
+        Runs inside the transaction that assigns the version, before the version's own row.
+        """
+        layout = self.row.layout
+        if self.draft is not None:
+            self.draft.check_linked()
+            rows.put_segment(tx, self.row, wanted=True)
+            self._finish(self.draft.fd, layout.records, metadata)
+            # The magic is last: until here no reader of .npy files takes this for one.
+            segment.write(self.draft.fd, 0, [NPY_MAGIC])
+            self.draft.unlock()
+            return
+        if not rows.set_writable(tx, self.row.id, writable=self.row.writable):
+            raise SegmentNotFoundError(
+                "the array's memory was released in this very moment; publish again"
+            )
+        os.chmod(self.path, segment.FILE_MODE)
+        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            self._finish(fd, records_end(fd, layout.records), metadata)
+        finally:
+            os.close(fd)
+
+    def _finish(self, fd: int, offset: int, metadata: dict[str, Any]) -> None:
+        drafts.append_record(fd, offset, metadata)
+        if not self.row.writable:
+            os.fchmod(fd, segment.SEALED_MODE)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self.draft is not None:
+            self.draft.close()
+
+    def discard(self) -> None:
+        """Remove what was made for nothing."""
+        if self.draft is not None:
+            self.draft.discard()
+
+
+def source_of(
+    array: np.ndarray[Any, Any], registry: Registry, directory: Directory, *, writable: bool
+) -> Source | None:
+    """Return how to publish an array without a copy, or None where it must be copied.
+
+    An array that *is* the data of a segment, all of it, needs no copy if the segment has no name yet
+    (it was allocated there), or if what the array shows is still exactly the segment's snapshot.
+    """
+    mapping = segment.find(array)
+    row = registry.segment(mapping.segment) if mapping is not None else None
+    if mapping is None or row is None or row.unlinked or not _covers(array, mapping, row):
+        return None
+    path = directory.path(row.id, overflow=row.overflow)
+    if mapping.mode == "r+":
+        if not registry.of_segment(row.id):
+            return Source("sealed", rows.with_writable(row, writable=writable), path)
+        # Sealed, and this array with it: only views made earlier could still write.
+        same = not array.flags.writeable and not row.writable
+    else:
+        same = not row.writable and segment.is_pristine(mapping)
+    return Source("alias", row, path) if same and not writable else None
+
+
+def _covers(array: np.ndarray[Any, Any], mapping: segment.Mapping, row: SegmentRow) -> bool:
+    layout = row.layout
+    address = array.__array_interface__["data"][0]
+    return address == mapping.address + layout.offset and describe_array(array) == layout
+
+
+def check_array(name: str, array: object) -> None:
+    """Raise NotShareableError, with a way out, unless `array` is a plain NumPy array."""
+    # np.memmap is an ndarray whose subclass only says where the bytes came from.
+    if type(array) not in (np.ndarray, np.memmap):
+        raise NotShareableError(f"{name} is {_refusal(array)}")
+
+
+def _refusal(value: object) -> str:
+    kind = type(value).__name__
+    if isinstance(value, np.ma.MaskedArray):
+        return "a masked array: share its two parts, X.data and np.ma.getmaskarray(X)"
+    if isinstance(value, np.recarray):
+        return "a recarray: share the plain form, X.view(np.ndarray).view(X.dtype.descr)"
+    if isinstance(value, np.ndarray):
+        return f"a {kind}, a subclass of ndarray: share the plain form, np.asarray(X)"
+    if hasattr(value, "to_numpy"):
+        return f"a {kind}: use X.to_numpy(), or share its columns one by one"
+    if hasattr(value, "__array__"):
+        return f"a {kind}: share np.asarray(X)"
+    return f"a {kind}, not a NumPy array: only arrays can be shared (np.asarray(X), if it is data)"

@@ -1,0 +1,135 @@
+"""Lists of what is shared, as plain text and as HTML. Every name that reaches HTML is escaped."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+from .text import age_text, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .store.base import SegmentInfo
+
+_COLUMNS = ("Name", "v", "Type", "Size", "From", "Used by", "Age", "")
+_RIGHT = {"v", "Size"}
+_EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
+
+
+def marks(info: SegmentInfo) -> str:
+    """Return what is special about a version: LIVE, kept, old, released, on disk, its note."""
+    found = [
+        (info.writable, "LIVE"),
+        (info.state == "old", "old"),
+        (info.state == "released", "released, still held"),
+        (info.keep, "kept"),
+        (info.overflow, "on disk"),
+        (info.only_copy, "only copy"),
+        (bool(info.note), info.note),
+    ]
+    return ", ".join(text for present, text in found if present)
+
+
+def users(info: SegmentInfo) -> str:
+    """Return who holds a version, each once; this process first."""
+    here = ["this notebook" if h.here else h.label for h in info.holders]
+    names = sorted(dict.fromkeys(here), key=lambda name: (name != "this notebook", name))
+    return ", ".join(names) or "–"
+
+
+def total_text(infos: Sequence[SegmentInfo]) -> str:
+    """Return the sum over segments; versions that share one count once."""
+    sizes = {info.segment: info.nbytes for info in infos}
+    idle = {info.segment: info.nbytes for info in infos if not info.in_use}
+    names = len({info.name for info in infos if info.state == "current"})
+    text = f"{names} name{'s' * (names != 1)} · {size_text(sum(sizes.values()))}"
+    return text + (f" · {size_text(sum(idle.values()))} not in use" if idle else "")
+
+
+def _cells(info: SegmentInfo) -> tuple[str, ...]:
+    return (
+        info.name,
+        str(info.version),
+        info.type,
+        size_text(info.nbytes),
+        "this notebook" if info.mine else info.publisher,
+        users(info),
+        age_text(info.created),
+        marks(info),
+    )
+
+
+def as_text(infos: Sequence[SegmentInfo]) -> str:
+    """Return the list as aligned columns."""
+    if not infos:
+        return _EMPTY
+    rows = [_COLUMNS, *map(_cells, infos)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
+            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, total_text(infos)])
+
+
+def as_html(infos: Sequence[SegmentInfo]) -> str:
+    """Return the list as an HTML table."""
+    if not infos:
+        return f"<p>{html.escape(_EMPTY)}</p>"
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        shown = (
+            f'<{tag} style="text-align:{"right" if name in _RIGHT else "left"}">'
+            f"{html.escape(cell)}</{tag}>"
+            for name, cell in zip(_COLUMNS, cells, strict=True)
+        )
+        return f"<tr>{''.join(shown)}</tr>"
+
+    body = "".join(row("td", _cells(info)) for info in infos)
+    head = row("th", _COLUMNS)
+    total = html.escape(total_text(infos))
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{total}</p>"
+
+
+def details(info: SegmentInfo, path: str, here: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what ``%shm_info`` and ``jshm info`` say of one version, line by line."""
+    lifetime = {
+        "kept": "until it is released (kept)",
+        "server": "as long as its Jupyter server runs, or somebody holds it",
+        "run": "until the run that made it ends (nbclient, papermill), or while somebody holds it",
+        "process": "until its process ends, or while somebody holds it",
+    }[info.lifetime]
+    held = "; ".join(f"{h.label} (mode {h.mode!r}, pid {h.pid})" for h in info.holders)
+    rows = [
+        ("Name", f"{info.name} v{info.version}"),
+        ("Type", f"{info.type}, order {info.order}"),
+        ("Size", f"{size_text(info.nbytes)} ({info.nbytes} bytes)"),
+        ("From", f"{info.publisher}{'' if info.publisher_alive else ' (stopped)'}"),
+        ("Age", age_text(info.created)),
+        ("Marks", marks(info)),
+        ("Lives", lifetime),
+        ("Used by", held or "nobody (not in use)"),
+        ("Held here by", ", ".join(here)),
+        ("File", path),
+    ]
+    return [(label, text) for label, text in rows if text]
+
+
+def details_text(rows: Sequence[tuple[str, str]]) -> str:
+    """Return details as aligned lines."""
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label.ljust(width)}  {text}" for label, text in rows)
+
+
+def details_html(rows: Sequence[tuple[str, str]]) -> str:
+    """Return details as an HTML table."""
+    body = "".join(
+        f'<tr><th style="text-align:left">{html.escape(label)}</th>'
+        f'<td style="text-align:left">{html.escape(text)}</td></tr>'
+        for label, text in rows
+    )
+    return f"<table><tbody>{body}</tbody></table>"
