@@ -1,0 +1,78 @@
+"""Every test has a directory of its own; none ever touches the user's."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+import jshm
+from jshm.store import _store_in, default_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from jshm.store.local import LocalStore
+
+SHM = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+PREFIX = f"jt{os.getpid()}-"
+# Cannot be made: whoever uses jshm without `store_dir` fails, also in a child process.
+NOWHERE = "/proc/a-test-without-the-store_dir-fixture"
+os.environ["JSHM_DIR"] = NOWHERE
+os.environ["JSHM_OVERFLOW_DIR"] = ""
+# A notebook that runs the tests must not be taken for their session.
+for _name in ("JPY_PARENT_PID", "JPY_SESSION_NAME"):
+    os.environ.pop(_name, None)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    left = [name for name in os.listdir(SHM) if name.startswith(PREFIX)]
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        raise pytest.UsageError(f"left in {SHM}: {left}")
+
+
+@pytest.fixture(autouse=True)
+def _never_the_default_directory() -> Iterator[None]:
+    yield
+    assert os.environ["JSHM_DIR"] == NOWHERE, "a test changed JSHM_DIR for good: use monkeypatch"
+
+
+@pytest.fixture
+def store_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A private, empty JSHM_DIR in memory, for this process and its children."""
+    root = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
+    monkeypatch.setenv("JSHM_DIR", root)
+    monkeypatch.setenv("JSHM_OVERFLOW_DIR", str(tmp_path / "overflow"))
+    try:
+        yield root
+    finally:
+        gc.collect()
+        try:
+            if os.path.exists(root):
+                _store_in(root, os.geteuid()).close()
+        finally:
+            _store_in.cache_clear()
+            shutil.rmtree(root, ignore_errors=True)
+            assert not os.path.lexists(root)
+
+
+@pytest.fixture
+def store(store_dir: str) -> Iterator[LocalStore]:
+    """The default store, in a private directory; afterwards nothing is wrong and nothing is left.
+
+    A test that damages something on purpose mends it, or uses `store_dir` alone.
+    """
+    yield default_store()
+    gc.collect()
+    found = default_store()
+    assert jshm.check() == []
+    found.release(found.names(), force=True)
+    found.gc()
+    assert jshm.check() == []
+    assert found.directory.files() == {}
