@@ -119,11 +119,7 @@ def detach_from(namespace: Namespace, what: str | Array, store: LocalStore) -> D
             else "the array is not in shared memory"
         )
     nbytes = sum(mappings.length(identity) for identity in segments)
-
-    def concerns(array: Array) -> bool:
-        mapping = segment.find(array)
-        return mapping is not None and mapping.segment in segments
-
+    concerns = in_segment(segments)
     gone = [
         name
         for name, value in user_variables(namespace)
@@ -176,10 +172,17 @@ def forget_history(namespace: Namespace, test: Test) -> list[str]:
         else:
             namespace[name] = ""
     running = shell()
+    # `_5` is also where IPython remembers which variables are its own.
+    hidden = getattr(running, "user_ns_hidden", {})
+    for name in [name for name, value in hidden.items() if matches(value)]:
+        del hidden[name]
     hook = getattr(running, "displayhook", None)
     for name in ("_", "__", "___"):
         if hook is not None and matches(getattr(hook, name, None)):
             setattr(hook, name, "")
+    last = getattr(running, "last_execution_result", None)
+    if last is not None and matches(last.result):
+        last.result = None
     return gone
 
 
@@ -195,6 +198,16 @@ def _forget_exceptions() -> None:
 
 
 # -- who keeps it ----------------------------------------------------------------------------------
+
+
+def in_segment(segments: set[str]) -> Test:
+    """Return a test for arrays whose memory is in one of these segments."""
+
+    def test(array: Array) -> bool:
+        mapping = segment.find(array)
+        return mapping is not None and mapping.segment in segments
+
+    return test
 
 
 def same_owner(array: Array) -> Test:

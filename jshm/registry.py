@@ -189,7 +189,7 @@ class Registry:
 
     def everything(self) -> list[Entry]:
         """Return all versions of all names, by name and version."""
-        return [Entry.parse(row) for row in self.database.read(_JOINED)]
+        return [Entry.parse(row) for row in self.database.read(f"{_JOINED} ORDER BY 1, 2")]
 
     def of_segment(self, segment: str) -> list[Entry]:
         """Return the versions that are in a segment."""

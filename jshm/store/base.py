@@ -103,7 +103,7 @@ class SegmentInfo:
     @property
     def type(self) -> str:
         """Dtype and shape, as people read them: ``float64 (1000, 1000)``."""
-        return f"{type_name(self.dtype)} {self.shape}"
+        return type_text(self.dtype, self.shape)
 
     @property
     def in_use(self) -> bool:
@@ -114,6 +114,11 @@ class SegmentInfo:
     def only_copy(self) -> bool:
         """Whether nobody holds it and its publisher is gone: releasing it loses the data."""
         return self.state == "current" and not self.holders and not self.publisher_alive
+
+
+def type_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    """Return dtype and shape, as people read them."""
+    return f"{type_name(dtype)} {shape}"
 
 
 def type_name(dtype: np.dtype[Any]) -> str:

@@ -8,7 +8,6 @@ and magic, and adds the rows; after the commit, delete what it superseded.
 from __future__ import annotations
 
 import atexit
-import fnmatch
 import os
 import time
 import weakref
@@ -30,7 +29,7 @@ from ..registry import Entry, Registry, SegmentRow
 from ..text import age_text, size_text
 from . import draft as drafts
 from . import inspection, reaper
-from .base import Attached, Problem, Published, Released, SegmentInfo, Store
+from .base import Attached, Problem, Published, Released, SegmentInfo, Store, type_text
 from .directory import Directory
 from .names import check_name, nearest
 from .presence import Presence
@@ -368,9 +367,13 @@ class LocalStore(Store):
     def names(self) -> list[str]:
         return self.registry.names()
 
-    def glob(self, pattern: str) -> list[str]:
-        """Return the names that match a shell pattern, sorted."""
-        return [name for name in self.names() if fnmatch.fnmatchcase(name, pattern)]
+    def summaries(self) -> list[tuple[str, str]]:
+        """Return each name that can be attached, with its dtype and shape: for completion."""
+        return [
+            (entry.name, type_text(entry.segment.layout.dtype, entry.segment.layout.shape))
+            for entry in self.registry.everything()
+            if entry.is_current
+        ]
 
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: a valid ``.npy``."""

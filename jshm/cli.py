@@ -1,0 +1,113 @@
+"""The command line: what is shared, and to free it, without a kernel."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import JshmError
+from .store import default_store
+from .store.names import is_glob
+from .table import as_text, details, details_text
+from .text import size_text
+
+if TYPE_CHECKING:
+    from .store.base import SegmentInfo
+
+_EPILOG = "exit codes: 0 done; 1 not done (the message says why), or `check` found problems; 2 usage"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    args = _parser().parse_args(words)
+    try:
+        return int(args.run(args))
+    except JshmError as error:
+        print(f"jshm: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jshm", description="One copy of your data for every notebook.", epilog=_EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"jshm {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("demo", None, "show with two real kernels what jshm does")
+    listing = add("list", _list, "list what is shared")
+    listing.add_argument("pattern", nargs="?", help="only names that match, like 'exp1/*'")
+    listing.add_argument("--json", action="store_true", help="for other programs")
+    info = add("info", _info, "show all that is known of a name")
+    info.add_argument("name")
+    path = add("path", _path, "print the path of a name's data, a valid .npy file")
+    path.add_argument("name")
+    release = add("release", _release, "retire names for everyone")
+    release.add_argument("names", nargs="+", metavar="NAME", help="names, or patterns like 'exp1/*'")
+    release.add_argument("--force", action="store_true", help="also names of notebooks")
+    add("gc", _gc, "free what nobody needs any more")
+    check = add("check", _check, "compare what the registry says with what is there")
+    check.add_argument("--fix", action="store_true", help="mend what is found")
+    return parser
+
+
+def _list(args: argparse.Namespace) -> int:
+    infos = default_store().segments()
+    if args.pattern:
+        infos = [info for info in infos if fnmatch.fnmatchcase(info.name, args.pattern)]
+    print(json.dumps([_plain(info) for info in infos], indent=2) if args.json else as_text(infos))
+    return 0
+
+
+def _plain(info: SegmentInfo) -> dict[str, Any]:
+    return {**asdict(info), "dtype": str(info.dtype), "only_copy": info.only_copy}
+
+
+def _info(args: argparse.Namespace) -> int:
+    store = default_store()
+    print(details_text(details(store.info(args.name), store.path(args.name), ())))
+    return 0
+
+
+def _path(args: argparse.Namespace) -> int:
+    print(default_store().path(args.name))
+    return 0
+
+
+def _release(args: argparse.Namespace) -> int:
+    store = default_store()
+    known = sorted(store.names())
+    names = []
+    for word in args.names:
+        names += fnmatch.filter(known, word) if is_glob(word) else [word]
+    if not names:
+        print("jshm: nothing matches", file=sys.stderr)
+        return 1
+    for released in store.release(names, force=args.force):
+        held = f", held by {', '.join(released.held_by)}" if released.held_by else ""
+        print(f"{released.name} released: {size_text(released.freed)} freed{held}")
+    return 0
+
+
+def _gc(_: argparse.Namespace) -> int:
+    print(f"{size_text(default_store().gc())} freed")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    problems = default_store().check(fix=args.fix)
+    for problem in problems:
+        print(f"{problem.what}{' (mended)' if problem.fixed else ''}")
+    if not problems:
+        print("all is well")
+    return 0 if all(problem.fixed for problem in problems) else 1

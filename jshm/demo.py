@@ -1,0 +1,259 @@
+"""``jshm demo``: two real kernels, one gigabyte, one copy.
+
+What it prints was measured while it ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from .errors import JshmError
+from .store.directory import available_memory, capacity, default_root
+from .text import duration_text, size_text
+
+if TYPE_CHECKING:
+    from jupyter_client.blocking.client import BlockingKernelClient
+    from jupyter_client.manager import KernelManager
+
+_NAME = "jshm-demo/X"
+_TIMEOUT = 300
+
+# What the kernels run. Each snippet leaves a value in `result`, which must be JSON.
+_LOAD = """
+import os, time
+import numpy as np
+import jshm
+from sklearn.datasets import load_digits
+
+def private_bytes():
+    # Rss without what is shared memory: what a copy would add to.
+    with open("/proc/self/status") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["RssAnon"].split()[0]) * 1024
+
+digits = load_digits().data
+X = np.tile(digits, (max(1, SIZE // digits.nbytes), 1))
+result = dict(pid=os.getpid(), shape=X.shape, dtype=str(X.dtype), nbytes=X.nbytes)
+"""
+_PUBLISH = """
+began = time.perf_counter()
+jshm.publish(NAME, X, writable=True, keep=True, note="jshm demo")
+result = time.perf_counter() - began
+"""
+_ATTACH = """
+import os, time
+import numpy as np
+import jshm
+
+def private_bytes():
+    with open("/proc/self/status") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["RssAnon"].split()[0]) * 1024
+
+before = private_bytes()
+jshm.segments()  # the store is open, as in any notebook that used it before
+began = time.perf_counter()
+X = jshm.attach(NAME)
+attach = time.perf_counter() - began
+began = time.perf_counter()
+total = float(X.sum())
+result = dict(attach=attach, total=total, memory=private_bytes() - before, read=time.perf_counter() - began)
+"""
+_WRITE = """
+W = jshm.attach(NAME, mode="r+")
+old = float(W[0, 3])
+W[0, 3] = 424242.0
+result = old
+"""
+_READ = "result = float(X[0, 3])"
+_RESTORE = "W[0, 3] = OLD; result = float(W.sum())"
+_COPY = """
+before = private_bytes()
+began = time.perf_counter()
+Y = X.copy()
+result = dict(seconds=time.perf_counter() - began, memory=private_bytes() - before)
+del Y
+"""
+_PICKLE = """
+import pickle
+began = time.perf_counter()
+Y = pickle.loads(pickle.dumps(X, protocol=5))
+result = time.perf_counter() - began
+del Y
+"""
+_AGAIN = """
+import os, time
+import jshm
+began = time.perf_counter()
+X = jshm.attach(NAME)
+seconds = time.perf_counter() - began
+mine = jshm.info(NAME).mine
+result = dict(seconds=seconds, total=float(X.sum()), mine=mine)
+"""
+
+
+class Kernel:
+    """A real kernel, started as Jupyter starts one, in a notebook's name."""
+
+    def __init__(self, notebook: str, directory: str) -> None:
+        from jupyter_client.manager import KernelManager
+
+        self.notebook = notebook
+        self.manager: KernelManager = KernelManager(
+            kernel_name="python3",
+            transport="ipc",  # sockets in our own directory: nothing listens on the network
+            connection_file=os.path.join(directory, f"kernel-{notebook}.json"),
+        )
+        self._env = {**os.environ, "JPY_SESSION_NAME": os.path.join(directory, notebook)}
+        self._start()
+
+    def _start(self) -> None:
+        self.manager.kernel_spec.argv[0] = sys.executable
+        self.manager.start_kernel(env=self._env)
+        self.client: BlockingKernelClient = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=_TIMEOUT)
+
+    def run(self, code: str, **values: Any) -> Any:
+        """Run code in the kernel; return what it left in `result`."""
+        for name, value in values.items():
+            code = f"{name} = {value!r}\n{code}"
+        code += '\nimport json as _json; print("\\x00" + _json.dumps(result))'
+        printed: list[str] = []
+
+        def keep(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
+                printed.append(message["content"]["text"])
+
+        reply = self.client.execute_interactive(code, timeout=_TIMEOUT, output_hook=keep)
+        if reply["content"]["status"] != "ok":
+            what = "\n".join(reply["content"].get("traceback", []))
+            raise JshmError(f"{self.notebook} failed:\n{what}")
+        return json.loads("".join(printed).partition("\x00")[2])
+
+    def kill(self, pid: int) -> None:
+        """End the kernel's process with SIGKILL, as the kernel does when memory runs out."""
+        os.kill(pid, signal.SIGKILL)
+        self.client.stop_channels()
+        self.manager.cleanup_resources(restart=True)
+
+    def restart(self) -> None:
+        """Start it again, as the same notebook: the connection file stays."""
+        self._start()
+
+    def close(self) -> None:
+        """Shut the kernel down."""
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+def main(words: list[str]) -> int:
+    """Run the demo; return the exit code."""
+    parser = argparse.ArgumentParser(prog="jshm demo", description=__doc__)
+    parser.add_argument("command", choices=["demo"], help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--headless", action="store_true", help="start the kernels here, without a browser (default)"
+    )
+    parser.add_argument("--size", type=float, default=2**30, help="bytes to share (default 1 GiB)")
+    args = parser.parse_args(words)
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        print("the demo's data set is scikit-learn's: pip install 'jshm[demo]'", file=sys.stderr)
+        return 1
+    try:
+        return run(_affordable(int(args.size)))
+    except JshmError as error:
+        print(f"jshm demo: {error}", file=sys.stderr)
+        return 1
+
+
+def _affordable(wanted: int) -> int:
+    """Return `wanted`, or less where that is short; the demo needs five times the size at its peak."""
+    room = min(available_memory() // 5, capacity(os.path.dirname(default_root())) // 2)
+    if room < wanted:
+        print(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
+    return min(wanted, room)
+
+
+def run(size: int) -> int:
+    """Do everything once, with kernels that are ended whatever happens."""
+    from .api import release
+    from .errors import SegmentNotFoundError
+
+    with tempfile.TemporaryDirectory(prefix="jshm-demo-") as directory:
+        kernels: list[Kernel] = []
+        try:
+            print("starting two kernels: train.ipynb and eda.ipynb")
+            kernels += [Kernel("train.ipynb", directory)]
+            kernels += [Kernel("eda.ipynb", directory)]
+            return _tell(*kernels, size)
+        finally:
+            for kernel in kernels:
+                kernel.close()
+            try:
+                release(_NAME, force=True)
+            except SegmentNotFoundError:
+                pass
+
+
+def _tell(train: Kernel, eda: Kernel, size: int) -> int:
+    loaded = train.run(_LOAD, SIZE=size)
+    nbytes = loaded["nbytes"]
+    print(f"train.ipynb: load_digits(), tiled: {loaded['dtype']} {tuple(loaded['shape'])}, "
+          f"{size_text(nbytes)}")  # fmt: skip
+    publish = train.run(_PUBLISH, NAME=_NAME)
+    print(f'train.ipynb: jshm.publish("X", X)          {duration_text(publish)}')
+    attached = eda.run(_ATTACH, NAME=_NAME)
+    print(f'eda.ipynb:   X = jshm.attach("X")          {duration_text(attached["attach"])}')
+
+    old = train.run(_WRITE, NAME=_NAME)
+    seen = eda.run(_READ)
+    _require(seen == 424242.0, "a write in train.ipynb was not seen in eda.ipynb")  # noqa: PLR2004
+    print("the same pages: train.ipynb wrote 424242.0 through its mapping, eda.ipynb reads it")
+    total = train.run(_RESTORE, OLD=old)
+    copy, pickled = eda.run(_COPY), eda.run(_PICKLE)
+
+    train.kill(loaded["pid"])
+    still = eda.run("result = float(X.sum())")
+    _require(still == total, "the data changed when its publisher was killed")
+    print("train.ipynb: killed with SIGKILL; eda.ipynb still reads every byte")
+    train.restart()
+    again = train.run(_AGAIN, NAME=_NAME)
+    _require(again["total"] == total and again["mine"], "the restarted kernel lost its data")
+    print(f'train.ipynb: restarted; X = jshm.attach("X") {duration_text(again["seconds"])}: '
+          "it still owns X, and nothing was lost")  # fmt: skip
+    freed = train.run("result = [r.nbytes for r in jshm.release(NAME)]", NAME=_NAME)
+    print(f"train.ipynb: released; {size_text(sum(freed))} go when the last notebook lets go\n")
+    print(_table(nbytes, publish, attached, copy, pickled))
+    return 0
+
+
+def _table(
+    nbytes: int, publish: float, attached: dict[str, float], copy: dict[str, float], pickled: float
+) -> str:
+    def row(what: str, seconds: float, memory: float) -> str:
+        return f"{what:<44}{duration_text(seconds):>10}{size_text(max(0, int(memory))):>12}"
+
+    return textwrap.dedent(
+        f"""\
+        to get {size_text(nbytes)} into a second notebook       seconds  new memory
+        {row("jshm.attach (the one copy, shared)", attached["attach"], attached["memory"])}
+        {row("a copy in memory", copy["seconds"], copy["memory"])}
+        {row("pickle, as most ways do it", pickled, 2 * nbytes)}
+
+        once, in the first notebook:
+        {row("jshm.publish", publish, nbytes)}"""
+    )
+
+
+def _require(condition: bool, failure: str) -> None:
+    if not condition:
+        raise JshmError(failure)

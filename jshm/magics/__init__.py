@@ -1,0 +1,35 @@
+"""The face that IPython sees: ``%load_ext jshm``."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from ..errors import JshmError
+from ..store import default_store
+from . import completion
+from .commands import ShmMagics
+
+
+def _flush(_result: object = None) -> None:
+    """Tell others after each cell what it let go of."""
+    with contextlib.suppress(JshmError, OSError):
+        default_store().flush()
+
+
+def load(shell: Any) -> None:
+    """Register the magics, the completion and the hook after each cell; twice does no harm."""
+    shell.register_magics(ShmMagics)
+    completion.install(shell)
+    if _flush not in shell.events.callbacks["post_run_cell"]:
+        shell.events.register("post_run_cell", _flush)
+
+
+def unload(shell: Any) -> None:
+    """Undo `load`."""
+    completion.remove(shell)
+    with contextlib.suppress(ValueError):
+        shell.events.unregister("post_run_cell", _flush)
+    for kind, names in ShmMagics.magics.items():
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)

@@ -1,0 +1,118 @@
+"""The words behind a magic: shell-like quoting, comments, no abbreviated options."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import shlex
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from IPython.core.error import UsageError
+
+from ..errors import InvalidNameError
+from ..store.names import is_glob, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class Parser(argparse.ArgumentParser):
+    """Options of one magic; a mistake is a UsageError of one line."""
+
+    def __init__(self, magic: str, names: str = "") -> None:
+        super().__init__(prog=f"%{magic}", add_help=False, allow_abbrev=False)
+        self.magic = magic
+        if names:
+            self.add_argument("names", nargs="*", metavar=names)
+
+    def flag(self, option: str) -> None:
+        """Add an option that is there or not."""
+        self.add_argument(option, action="store_true")
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"%{self.magic}: {message}. See %{self.magic}?")
+
+    def parse(self, line: str) -> argparse.Namespace:
+        """Parse the line behind the magic's name."""
+        try:
+            words = shlex.split(strip_comment(line))
+        except ValueError as error:
+            self.error(f"{str(error).lower()} in: {line.strip()}")
+        return self.parse_intermixed_args(words)
+
+
+def strip_comment(line: str) -> str:
+    """Return a line without its ``# comment``: one that follows a blank and is not quoted."""
+    quote = ""
+    for i, char in enumerate(line):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "#" and (i == 0 or line[i - 1].isspace()):
+            return line[:i]
+    return line
+
+
+def positive(text: str) -> float:
+    """Parse a number of seconds."""
+    seconds = float(text)
+    if not seconds >= 0:
+        raise ValueError(text)
+    return seconds
+
+
+def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
+    """Return the words with every glob replaced by what it matches among `known`, each once.
+
+    Raises
+    ------
+    UsageError
+        A glob matches nothing.
+    """
+    known = sorted(known)
+    found: dict[str, None] = {}
+    for word in words:
+        matches = fnmatch.filter(known, word) if is_glob(word) else [word]
+        if not matches:
+            raise UsageError(f"{word!r} matches no {what}")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def destinations(variables: Sequence[str], chosen: str | None) -> list[str]:
+    """Return the names that variables are published under, given ``--as``.
+
+    One variable takes any name; several, or a name with a trailing slash, take a prefix.
+    """
+    if chosen is None:
+        return list(variables)
+    if chosen.endswith("/"):
+        return [chosen + variable for variable in variables]
+    if len(variables) > 1:
+        raise UsageError(
+            f"--as {chosen} is one name for {len(variables)} variables; a prefix ends with a slash: "
+            f"--as {chosen}/"
+        )
+    return [chosen]
+
+
+def lookup(namespace: dict[str, Any], variable: str, known: Iterable[str]) -> Any:
+    """Return a variable's value, or raise a UsageError that names the nearest one."""
+    if variable in namespace:
+        return namespace[variable]
+    if not variable.isidentifier():
+        raise UsageError(
+            f"{variable!r} is not a variable's name; assign it to one first, then publish that "
+            "(--as NAME gives it another name)"
+        )
+    close = nearest(variable, known)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(f"there is no variable {variable!r} here{hint}")
+
+
+def check_variable(name: str) -> str:
+    """Return `name` if it can be a variable, else raise InvalidNameError."""
+    if not name.isidentifier():
+        raise InvalidNameError(f"--as {name}: a variable's name is an identifier, like my_data")
+    return name

@@ -1,0 +1,447 @@
+"""The line magics: what a notebook types."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.display import display
+
+from .. import namespace as variables
+from ..errors import JshmError, SegmentExistsError
+from ..segment import check_mode
+from ..store import default_store
+from ..store.base import Published, Released, SegmentInfo, type_name
+from ..store.names import is_glob, variable_for
+from ..table import as_html, as_text, details, details_html, details_text
+from ..text import age_text, size_text
+from . import arguments, once
+from .arguments import Parser, expand
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MODES = {
+    "r": "read-only, nothing copied",
+    "r+": "LIVE: shared and writable, nothing copied",
+    "c": "copy-on-write: your changes stay yours, nothing copied",
+}
+_SHORT_LIVES = {
+    "run": "lives until this run ends; add --keep to keep it longer",
+    "process": "lives until this process ends; add --keep to keep it longer",
+}
+
+
+def one_line(magic: F) -> F:
+    """Let a user's slip be one line that fails the cell, and not a traceback."""
+
+    @functools.wraps(magic)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return magic(*args, **kwargs)
+        except JshmError as error:
+            raise UsageError(str(error)) from None
+
+    return cast("F", call)
+
+
+class Text:
+    """Something to display that is text in a terminal and HTML in a notebook."""
+
+    def __init__(self, text: str, html: str) -> None:
+        self._text = text
+        self._html = html
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+
+@magics_class
+class ShmMagics(Magics):
+    """``%shm_publish``, ``%shm_attach`` and the others."""
+
+    @property
+    def _variables(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", self.shell.user_ns)
+
+    def _arrays(self) -> list[str]:
+        """Return the user's variables that are arrays."""
+        found = variables.user_variables(self._variables)
+        return [name for name, value in found if isinstance(value, np.ndarray)]
+
+    # -- publish -----------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_publish(self, line: str) -> None:
+        """Share variables with every notebook on this machine.
+
+        ::
+
+            %shm_publish X                          share X under its own name
+            %shm_publish X y --as exp1/             several, all or none, as exp1/X and exp1/y
+            %shm_publish X --as train/X --note "train split"
+            %shm_publish 'feature_*'                every array whose name matches
+
+        What is shared is a snapshot: later changes to X change nothing there. Publishing again makes
+        the next version; who has attached an older one keeps it.
+
+        Options::
+
+            --as NAME     another name; several variables, or a trailing slash: a prefix
+            --replace     make the next version of a name that belongs to another notebook
+            --keep        keep it when the Jupyter server stops, until it is released
+            --move        let X be the shared copy from now on, so that the private one can go
+            --writable    let others attach it with --mode r+ and change it (implies --move)
+            --note TEXT   shown in lists
+        """
+        parser = Parser("shm_publish", "VARIABLE")
+        parser.add_argument("--as", dest="name")
+        parser.add_argument("--note", default="")
+        for option in ("--replace", "--keep", "--move", "--writable"):
+            parser.flag(option)
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which variable? For example: %shm_publish X")
+        words = expand(args.names, self._arrays(), "variable that is an array")
+        names = arguments.destinations(words, args.name)
+        known = [name for name, _ in variables.user_variables(self._variables)]
+        arrays = {
+            name: arguments.lookup(self._variables, word, known)
+            for name, word in zip(names, words, strict=True)
+        }
+        done = default_store().publish(
+            arrays,
+            replace=args.replace,
+            keep=args.keep,
+            writable=args.writable,
+            note=args.note,
+        )
+        for published in done:
+            print(_published_line(published))  # noqa: T201
+        _warn_of(done)
+        if args.move or args.writable:
+            self._move(arrays, "r+" if args.writable else "r")
+
+    def _move(self, arrays: dict[str, Any], mode: str) -> None:
+        """Rebind to the shared copies, and report which memory really came back."""
+        store = default_store()
+        space = self._variables
+        for name in list(arrays):
+            old = arrays.pop(name)
+            new = store.attach([name], check_mode(mode))[0].array
+            moved = variables.rebind(space, old, new)
+            size = size_text(old.nbytes)
+            variables.forget_history(space, lambda value, old=old: value is old)  # type: ignore[misc]
+            keeps = variables.find_arrays(space, variables.same_owner(old))
+            owner = variables.owner_of(old)
+            freeable = owner.flags.owndata
+            # References that are ours: `owner`, `old`, and the argument of getrefcount; where both
+            # are one array it is counted twice.
+            if not keeps and freeable and sys.getrefcount(owner) > 3:  # noqa: PLR2004
+                keeps = ["something outside the notebook's variables"]
+            del old, owner
+            what = f"{', '.join(moved) or name} is the shared copy now"
+            if keeps:
+                print(f"{what} · {size} not freed: {', '.join(keeps)} refer to it")  # noqa: T201
+            else:
+                print(f"{what} · {size} of private memory returned" if freeable else what)  # noqa: T201
+
+    # -- attach ------------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_attach(self, line: str) -> None:
+        """Bind what another notebook shared: the same physical memory, nothing copied.
+
+        ::
+
+            %shm_attach X                     bind X to the newest version, read-only
+            %shm_attach exp1/X --as data      bind it to the variable `data`
+            %shm_attach X y                   several, all as they were at one moment
+            %shm_attach 'exp1/*'              all that match, each by its last component
+            %shm_attach X --wait 60           not there yet? wait up to 60 seconds
+
+        Options::
+
+            --as VARIABLE   the variable to bind
+            --mode r        read-only (the default)
+            --mode c        copy-on-write: writable, and your changes stay yours
+            --mode r+       shared and writable, if it was published with --writable
+            --version N     an older version, while somebody holds it
+            --wait SECONDS  wait for a name that is not there yet
+        """
+        parser = Parser("shm_attach", "NAME")
+        parser.add_argument("--as", dest="variable")
+        parser.add_argument("--mode", default="r")
+        parser.add_argument("--version", type=int)
+        parser.add_argument("--wait", type=arguments.positive, metavar="SECONDS")
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which name? %shm_list shows what is there")
+        store = default_store()
+        mode = check_mode(args.mode)
+        names = expand(args.names, store.names(), "name that is shared")
+        targets = self._targets(names, args.variable)
+        globbed = {name for name in names if any(map(is_glob, args.names)) and name not in args.names}
+        self._protect(names, targets, globbed)
+        if args.wait is not None:
+            store.wait(names, args.wait)
+        for attached, variable in zip(store.attach(names, mode, args.version), targets, strict=True):
+            replaced = self._describe_replaced(variable)
+            self._variables[variable] = variables.hand_out(attached.array)
+            shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
+            arrow = "" if shown != variable else " ←"
+            age = age_text(attached.created)
+            print(  # noqa: T201
+                f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age} · "
+                f"{_MODES[mode]}{replaced}"
+            )
+
+    def _targets(self, names: list[str], chosen: str | None) -> list[str]:
+        if chosen is None:
+            targets = [variable_for(name) for name in names]
+        elif len(names) > 1:
+            raise UsageError(f"--as {chosen} is one variable for {len(names)} names; attach one")
+        else:
+            targets = [arguments.check_variable(chosen)]
+        for i, target in enumerate(targets):
+            if target in targets[:i]:
+                first = names[targets.index(target)]
+                raise UsageError(
+                    f"{first} and {names[i]} would both be the variable {target}: attach them one "
+                    "by one, with --as"
+                )
+        return targets
+
+    def _protect(self, names: list[str], targets: list[str], globbed: set[str]) -> None:
+        """Let a glob overwrite only what jshm bound itself."""
+        for name, target in zip(names, targets, strict=True):
+            value = self._variables.get(target)
+            if name in globbed and value is not None and not variables.was_handed_out(value):
+                raise SegmentExistsError(
+                    f"{name} would overwrite your variable {target}: name it explicitly "
+                    f"(%shm_attach {name}), give it another name (--as), or `del {target}` first; "
+                    "nothing was attached"
+                )
+
+    def _describe_replaced(self, variable: str) -> str:
+        value = self._variables.get(variable)
+        if value is None or variables.was_handed_out(value):
+            return ""
+        if isinstance(value, np.ndarray):
+            return f" · replaced your {type_name(value.dtype)} {value.shape}"
+        return f" · replaced your {type(value).__name__}"
+
+    # -- once --------------------------------------------------------------------------------------
+
+    @cell_magic
+    @one_line
+    def shm_once(self, line: str, cell: str) -> None:
+        """Run this cell once on the machine: elsewhere, and after a restart, attach its result.
+
+        ::
+
+            %%shm_once X y
+            X, y = load_for_forty_seconds()
+
+        If X and y were shared from this very cell (comments and layout do not count), by any notebook,
+        they are attached in microseconds; else the cell runs, and X and y are published and become
+        the shared, read-only copies. Two notebooks that run it at the same time run it once.
+
+        Options::
+
+            --as PREFIX/    names other than the variables' own
+            --mode c        bind writable copy-on-write views instead of read-only ones
+            --replace       also if another notebook has shared something else under these names
+            --keep          keep the result when the Jupyter server stops
+        """
+        parser = Parser("shm_once", "VARIABLE")
+        parser.prog = parser.prog.replace("%", "%%")
+        parser.add_argument("--as", dest="name")
+        parser.add_argument("--mode", default="r")
+        for option in ("--replace", "--keep"):
+            parser.flag(option)
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which variables does the cell make? For example: %%shm_once X y")
+        for word in args.names:
+            arguments.check_variable(word)
+        names = arguments.destinations(args.names, args.name)
+        once.run(
+            self.shell,
+            dict(zip(args.names, names, strict=True)),
+            cell,
+            mode=check_mode(args.mode),
+            replace=args.replace,
+            keep=args.keep,
+        )
+
+    # -- look --------------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_list(self, line: str) -> None:
+        """Show what is shared on this machine, who holds it, and what it costs.
+
+        ::
+
+            %shm_list
+            %shm_list 'exp1/*'      only names that match
+        """
+        args = Parser("shm_list", "NAME").parse(line)
+        infos = default_store().segments()
+        if args.names:
+            wanted = set(expand(args.names, {info.name for info in infos}, "name that is shared"))
+            infos = [info for info in infos if info.name in wanted]
+        display(Text(as_text(infos), as_html(infos)))
+
+    @line_magic
+    @one_line
+    def shm_info(self, line: str) -> None:
+        """Show all that is known of a name, and what holds its memory in this notebook.
+
+        ::
+
+            %shm_info X
+            %shm_info X --version 2
+        """
+        parser = Parser("shm_info", "NAME")
+        parser.add_argument("--version", type=int)
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which name? %shm_list shows what is there")
+        store = default_store()
+        for name in expand(args.names, store.names(), "name that is shared"):
+            info = store.info(name, args.version)
+            here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
+            rows = details(info, store.path(name, args.version), here)
+            display(Text(details_text(rows), details_html(rows)))
+
+    # -- let go ------------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_detach(self, line: str) -> None:
+        """Let go of shared memory here. Concerns no other notebook.
+
+        ::
+
+            %shm_detach X           a variable, or a name
+            %shm_detach 'exp1/*'
+
+        Deletes the variables that still are that view, with their entries in Out and _, and says what
+        else keeps the memory mapped.
+        """
+        parser = Parser("shm_detach", "NAME")
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which variable or name? For example: %shm_detach X")
+        store = default_store()
+        bound = [
+            name
+            for name, value in variables.user_variables(self._variables)
+            if variables.was_handed_out(value)
+        ]
+        for word in expand(args.names, {*bound, *store.names()}, "variable or name here"):
+            if word not in bound and any(map(is_glob, args.names)) and word not in args.names:
+                continue  # a name that a glob matched and that is not attached here
+            done = variables.detach_from(self._variables, word, store)
+            gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
+            if done.culprits:
+                still = ", ".join(done.culprits)
+                print(  # noqa: T201
+                    f"{word}{gone} · {size_text(done.nbytes)} still mapped here by: {still}"
+                )
+            else:
+                print(f"{word} detached{gone} · {size_text(done.nbytes)} unmapped here")  # noqa: T201
+
+    @line_magic
+    @one_line
+    def shm_release(self, line: str) -> None:
+        """Retire names for everyone. Who has them attached keeps what they have.
+
+        ::
+
+            %shm_release X
+            %shm_release 'exp1/*'       this notebook's names that match
+            %shm_release --unused       list this notebook's names that nobody holds; then add --yes
+
+        Options::
+
+            --force     also names of other notebooks
+            --all       let globs and --unused mean every notebook's names
+            --yes       do not ask
+        """
+        parser = Parser("shm_release", "NAME")
+        for option in ("--force", "--all", "--unused", "--yes"):
+            parser.flag(option)
+        args = parser.parse(line)
+        if bool(args.names) == args.unused:
+            parser.error("name what to release, or say --unused")
+        store = default_store()
+        current = [info for info in store.segments() if info.state == "current"]
+        reach = [info for info in current if info.mine or args.all]
+        if args.unused:
+            self._release_unused(reach, confirmed=args.yes, everybody=args.all)
+            return
+        names = expand(args.names, {i.name for i in reach}, "name of this notebook (--all for all)")
+        for released in store.release(names, force=args.force or args.all):
+            print(_released_line(released))  # noqa: T201
+
+    def _release_unused(self, reach: list[SegmentInfo], *, confirmed: bool, everybody: bool) -> None:
+        idle = [info for info in reach if not info.in_use and not info.keep]
+        if not idle:
+            print("nothing to release: every name is in use or kept")  # noqa: T201
+            return
+        if not confirmed:
+            command = "%shm_release --unused --yes" + (" --all" if everybody else "")
+            text, html = as_text(idle), as_html(idle)
+            print(f"not in use; to release them: {command}")  # noqa: T201
+            display(Text(text, html))
+            return
+        for released in default_store().release([info.name for info in idle], force=everybody):
+            print(_released_line(released))  # noqa: T201
+
+
+def _published_line(published: Published) -> str:
+    info = published.info
+    how = {
+        "copied": "",
+        "sealed": " · sealed in place, nothing copied",
+        "alias": " · already shared, nothing copied",
+    }[published.how]
+    live = " · LIVE" if info.writable else ""
+    return (
+        f"{info.name} v{info.version} · {info.type} · {size_text(info.nbytes)}{live}{how} "
+        f"→ %shm_attach {info.name}"
+    )
+
+
+def _warn_of(done: list[Published]) -> None:
+    for published in done:
+        if published.info.overflow:
+            print(  # noqa: T201
+                f"{published.info.name} did not fit into shared memory and is on disk: slower, but "
+                "safe. Enlarge /dev/shm (Docker: --shm-size), or release what you can spare"
+            )
+    lifetime = done[0].info.lifetime
+    if lifetime in _SHORT_LIVES:
+        print(_SHORT_LIVES[lifetime])  # noqa: T201
+
+
+def _released_line(released: Released) -> str:
+    if released.freed == released.nbytes:
+        return f"{released.name} released · {size_text(released.freed)} freed"
+    rest = size_text(released.nbytes - released.freed)
+    return (
+        f"{released.name} released · {rest} still held by {', '.join(released.held_by)}, and free "
+        "as soon as it is let go there"
+    )

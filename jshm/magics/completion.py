@@ -1,0 +1,99 @@
+"""Tab completion of names, with dtype and shape: IPython's matcher API, version 2.
+
+It also works inside ``jshm.attach("…")``. Completion must never raise and never be slow: a registry that
+cannot be read completes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from IPython.core.completer import SimpleCompletion, context_matcher
+
+from .. import namespace as variables
+from ..errors import JshmError
+from ..store import default_store
+
+if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
+
+_OPTIONS = {
+    "publish": ("--as", "--keep", "--move", "--note", "--replace", "--writable"),
+    "attach": ("--as", "--mode", "--version", "--wait"),
+    "once": ("--as", "--keep", "--mode", "--replace"),
+    "list": (),
+    "info": ("--version",),
+    "detach": (),
+    "release": ("--all", "--force", "--unused", "--yes"),
+}
+_MAGIC = re.compile(r"^\s*(?:[\w., ]+=\s*)?%{1,2}shm_(?P<magic>\w+)\s+(?P<words>.*)$")
+_CALL = re.compile(r"\bjshm\.(?:attach|detach|info|release)\(\s*(?P<quote>['\"])(?P<token>[^'\"]*)$")
+_LIMIT = 500
+
+
+@context_matcher(identifier="jshm.names", priority=100)  # type: ignore[untyped-decorator]
+def match_names(context: CompletionContext) -> SimpleMatcherResult:
+    """Complete what can stand at the cursor, behind a magic of ours or in a call of jshm."""
+    line = context.line_with_cursor[: context.cursor_position]
+    token, candidates = _candidates(line)
+    found = [
+        SimpleCompletion(text, type=kind) for text, kind in candidates if text.startswith(token)
+    ]
+    return {
+        "completions": found[:_LIMIT],
+        "matched_fragment": token,
+        "suppress": bool(candidates),
+        "ordered": True,
+    }
+
+
+def _candidates(line: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the word at the cursor, and what it may become with what each is."""
+    if call := _CALL.search(line):
+        return call["token"], _names()
+    magic = _MAGIC.match(line)
+    if magic is None or magic["magic"] not in _OPTIONS:
+        return "", []
+    before, _, token = magic["words"].rpartition(" ")
+    if token.startswith("-"):
+        return token, [(option, "option") for option in _OPTIONS[magic["magic"]]]
+    if before.endswith("--mode"):
+        return token, [("r", "read-only"), ("r+", "shared, writable"), ("c", "copy-on-write")]
+    if before.endswith(("--as", "--note", "--wait", "--version")):
+        return token, []
+    if token[:1] in "'\"" and token:
+        token = token[1:]
+    if magic["magic"] in ("publish", "once"):
+        return token, _arrays()
+    if magic["magic"] == "detach":
+        return token, [*_arrays(shared=True), *_names()]
+    return token, _names()
+
+
+def _names() -> list[tuple[str, str]]:
+    try:
+        return default_store().summaries()
+    except (JshmError, OSError):
+        return []
+
+
+def _arrays(*, shared: bool = False) -> list[tuple[str, str]]:
+    return [
+        (name, f"{value.dtype} {value.shape}")
+        for name, value in variables.user_variables(variables.user_namespace())
+        if isinstance(value, np.ndarray) and (not shared or variables.was_handed_out(value))
+    ]
+
+
+def install(shell: Any) -> None:
+    """Add the matcher, once."""
+    if match_names not in shell.Completer.custom_matchers:
+        shell.Completer.custom_matchers.append(match_names)
+
+
+def remove(shell: Any) -> None:
+    """Take the matcher away."""
+    if match_names in shell.Completer.custom_matchers:
+        shell.Completer.custom_matchers.remove(match_names)
