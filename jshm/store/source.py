@@ -107,7 +107,12 @@ def source_of(
 def _covers(array: np.ndarray[Any, Any], mapping: segment.Mapping, row: SegmentRow) -> bool:
     layout = row.layout
     address = array.__array_interface__["data"][0]
-    return address == mapping.address + layout.offset and describe_array(array) == layout
+    # A layout has no strides: a transposed or broadcast view may have the shape of the whole.
+    return (
+        array.flags.forc
+        and address == mapping.address + layout.offset
+        and describe_array(array) == layout
+    )
 
 
 def check_array(name: str, array: object) -> None:
