@@ -147,16 +147,27 @@ def _descr(dtype: np.dtype[Any]) -> str:
     if dtype.isbuiltin == 1 and dtype.kind in _PLAIN_KINDS and not dtype.metadata:
         return repr(dtype.str)
     if dtype.hasobject:
-        raise NotShareableError(
-            f"dtype {dtype} holds Python objects, which have no place in shared memory; "
-            "give it a plain dtype first: X.astype(float), or X.astype('U') for text"
-        )
+        raise NotShareableError(f"dtype {dtype} holds {_way_out_of_objects(dtype)}")
     if reason := _inexact(dtype):
         raise NotShareableError(
             f"dtype {dtype} cannot be shared exactly: {reason}. Share its bytes, "
             f"X.view('V{dtype.itemsize}'), and view them as that dtype where you attach"
         )
     return repr(np.lib.format.dtype_to_descr(dtype))
+
+
+def _way_out_of_objects(dtype: np.dtype[Any]) -> str:
+    """Say what keeps a dtype out of shared memory, and which one to use instead."""
+    if dtype.kind == "T":
+        return "its text elsewhere; give it a fixed width first: X.astype(object).astype('U')"
+    what = "Python objects, which have no place in shared memory; "
+    if dtype.names is None:
+        return what + "give it a plain dtype first: X.astype(float), or X.astype('U') for text"
+    of_objects = next(name for name in dtype.names if dtype[name].hasobject)
+    return what + (
+        f"share its fields one by one, those with objects in a plain dtype: "
+        f"X[{of_objects!r}].astype(float)"
+    )
 
 
 def _inexact(dtype: np.dtype[Any]) -> str:
@@ -167,7 +178,7 @@ def _inexact(dtype: np.dtype[Any]) -> str:
         if leaf.metadata:
             return "it carries metadata"
         if leaf.type is np.record:
-            return "np.record is a subclass (X.view(X.dtype.descr) is the plain form)"
+            return "np.record is a subclass of np.void"
     try:
         back = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
     except (ValueError, TypeError) as error:
@@ -249,10 +260,13 @@ def read_layout(fd: int) -> ArrayLayout:
         text = raw[12 if wide else 10 :].decode("utf-8" if head[6] > 2 else "latin1")  # noqa: PLR2004
         fields = ast.literal_eval(text)
         order: Order = "F" if fields["fortran_order"] else "C"
+        # Before anything is cached: (True,) and (1.0,) are equal to (1,), and hash alike.
+        if not _is_shape(fields["shape"]):
+            raise CorruptSegmentError(f"not a shape: {fields['shape']!r:.80}")
         layout = describe(fields["shape"], dtype_of(repr(fields["descr"])), order)
     except Exception as error:
         raise CorruptSegmentError(f"unreadable .npy header: {error}") from error
-    if layout.header != raw or not _is_shape(layout.shape):
+    if layout.header != raw:
         raise CorruptSegmentError("an .npy header that jshm did not write")
     if layout.end > os.fstat(fd).st_size:
         raise CorruptSegmentError(

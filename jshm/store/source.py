@@ -127,7 +127,8 @@ def _refusal(value: object) -> str:
     if isinstance(value, np.ma.MaskedArray):
         return "a masked array: share its two parts, X.data and np.ma.getmaskarray(X)"
     if isinstance(value, np.recarray):
-        return "a recarray: share the plain form, X.view(np.ndarray).view(X.dtype.descr)"
+        # Not X.dtype.descr: it loses padding, offsets and the align flag.
+        return "a recarray: share the plain form, X.view((np.void, X.dtype), np.ndarray)"
     if isinstance(value, np.ndarray):
         return f"a {kind}, a subclass of ndarray: share the plain form, np.asarray(X)"
     if hasattr(value, "to_numpy"):
