@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import operator
+
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .. import segment
 from ..array import Reference, reference_to
-from ..errors import DetachedError, SegmentNotFoundError
+from ..errors import DetachedError, NotShareableError, SegmentNotFoundError
 from ..layout import describe
 from . import default_store
+from .source import check_array
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -86,7 +89,12 @@ class SharedNumpyArray:
         shared array; else on a copy.
 
         A view that was changed privately (mode ``'c'``) is copied: others could not see it.
+
+        Raises
+        ------
+        NotShareableError, NoSpaceError
         """
+        check_array("the array", array)
         mapping = segment.find(array)
         if mapping is None or (mapping.mode != "r+" and not segment.is_pristine(mapping)):
             return cls.create_copy(array)
@@ -183,6 +191,12 @@ class SharedNumpyArray:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._array is None:
             raise DetachedError("a detached handle cannot be pickled: it refers to nothing")
+        mapping = segment.find(self._array)
+        if mapping is not None and mapping.mode == "c" and not segment.is_pristine(mapping):
+            raise NotShareableError(
+                "the array was changed privately (mode 'c'), so its segment does not hold what it "
+                "shows: pickle SharedNumpyArray.as_shared(handle.array), a copy"
+            )
         return _load, (self._store.directory.root, self._reference)
 
 
@@ -198,7 +212,11 @@ def _load(root: str, reference: Reference) -> SharedNumpyArray:
 
 
 def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    dims = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    if any(int(n) < 0 for n in dims):
+    # NumPy's integers too, but no floats, and plain ints: they are written into the header.
+    dims = tuple(
+        int(operator.index(n))
+        for n in ((shape,) if isinstance(shape, (int, np.integer)) else shape)
+    )
+    if any(n < 0 for n in dims):
         raise ValueError(f"negative dimensions are not allowed: {dims}")
-    return tuple(int(n) for n in dims)
+    return dims

@@ -210,11 +210,16 @@ class LocalStore(Store):
         return _array(layout, mapping)
 
     def attach_segment(self, identity: str, mode: Mode) -> np.ndarray[Any, Any]:
-        """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone."""
+        """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
+
+        Mode ``'r+'`` of a segment that is sealed by now gives ``'r'``.
+        """
         row = self.registry.segment(identity)
         if row is None or row.unlinked:
             raise SegmentNotFoundError(f"segment {identity} is gone: it was released")
-        array = self._view(row, segment.check_mode(mode))
+        if segment.check_mode(mode) == "r+" and not row.writable:
+            mode = "r"
+        array = self._view(row, mode)
         self.presence.tell_holds()
         return array
 
