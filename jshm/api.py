@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from .namespace import detach_from, hand_out, rebind, user_namespace
+from .namespace import detach_segments, hand_out, rebind, segments_of, user_namespace
 from .store import default_store
 from .store.handle import SharedNumpyArray
 
@@ -89,7 +89,9 @@ def publish(
     done = store.publish(arrays, replace=replace, keep=keep, writable=writable, note=note)
     if move or writable:
         for published, old in zip(done, arrays.values(), strict=True):
-            new = store.attach([published.info.name], "r+" if writable else "r")[0].array
+            # This version: by now another process may have published the next one.
+            info = published.info
+            new = store.attach([info.name], "r+" if writable else "r", info.version)[0].array
             rebind(user_namespace(), old, new)
     infos = [published.info for published in done]
     return infos if isinstance(name, Mapping) else infos[0]
@@ -186,7 +188,10 @@ def detach(what: str | Array) -> list[str]:
     SegmentNotFoundError
         Nothing here is a view of it.
     """
-    return detach_from(user_namespace(), what, default_store()).culprits
+    namespace, store = user_namespace(), default_store()
+    segments = segments_of(namespace, what, store)
+    del what  # else this very frame keeps the array
+    return detach_segments(namespace, segments, store).culprits
 
 
 def segments() -> list[SegmentInfo]:

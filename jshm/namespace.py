@@ -109,15 +109,17 @@ def detach_from(namespace: Namespace, what: str | Array, store: LocalStore) -> D
     SegmentNotFoundError
         Nothing here is.
     """
+    segments = segments_of(namespace, what, store)
+    del what
+    return detach_segments(namespace, segments, store)
+
+
+def detach_segments(namespace: Namespace, segments: set[str], store: LocalStore) -> Detached:
+    """Delete the variables that are views of segments.
+
+    Who was given an array and calls this must have let go of it, else it is what keeps the memory.
+    """
     mappings = store.presence.mappings
-    segments = _segments_of(namespace, what, store)
-    if not segments:
-        raise SegmentNotFoundError(
-            f"{what!r} is mapped nowhere here: neither a variable that is a shared array, nor a name "
-            "that is attached"
-            if isinstance(what, str)
-            else "the array is not in shared memory"
-        )
     nbytes = sum(mappings.length(identity) for identity in segments)
     concerns = in_segment(segments)
     gone = [
@@ -128,7 +130,6 @@ def detach_from(namespace: Namespace, what: str | Array, store: LocalStore) -> D
     for name in gone:
         del namespace[name]
     forget_history(namespace, concerns)
-    del what
     if any(map(mappings.is_mapped, segments)):
         _forget_exceptions()
         gc.collect()
@@ -139,19 +140,32 @@ def detach_from(namespace: Namespace, what: str | Array, store: LocalStore) -> D
     return Detached(tuple(gone), culprits, nbytes)
 
 
-def _segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> set[str]:
+def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> set[str]:
+    """Return the ids of the mapped segments that a name, a variable's name or an array stands for.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        None.
+    """
     value = namespace.get(what) if isinstance(what, str) else what
     if isinstance(value, np.ndarray):
         mapping = segment.find(value)
         if mapping is not None:
             return {mapping.segment}
     if not isinstance(what, str):
-        return set()
-    return {
+        raise SegmentNotFoundError("the array is not in shared memory")
+    found = {
         entry.segment.id
         for entry in store.registry.versions(what)
         if store.presence.mappings.is_mapped(entry.segment.id)
     }
+    if not found:
+        raise SegmentNotFoundError(
+            f"{what!r} is mapped nowhere here: neither a variable that is a shared array, nor a name "
+            "that is attached"
+        )
+    return found
 
 
 def forget_history(namespace: Namespace, test: Test) -> list[str]:
