@@ -45,6 +45,8 @@ Mode = Literal["r", "r+", "c"]
 FILE_MODE = 0o600
 SEALED_MODE = 0o400
 
+# Non-blocking: a FIFO in a file's place must not hang us. It changes nothing for regular files.
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # How long an attach waits for a prober, which holds the lock for microseconds.
 LOCK_TIMEOUT = 5.0
 # One pwrite of this size, so that Ctrl-C is noticed in between.
@@ -197,12 +199,14 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
     """
     flags = os.O_RDWR if writable else os.O_RDONLY
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, flags | _OPEN)
     except FileNotFoundError:
         raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise CorruptSegmentError(f"{path} is a symbolic link; jshm makes none") from None
+        if error.errno in (errno.EISDIR, errno.EACCES, errno.EPERM):
+            raise CorruptSegmentError(f"{path} cannot be opened: {error.strerror}") from None
         raise limit_error(error) from None
     try:
         lock(fd, fcntl.LOCK_SH)
@@ -220,14 +224,19 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
 def claim(path: str) -> int | None:
     """Return a descriptor with `LOCK_EX` if nobody holds the segment, else None.
 
-    While the caller keeps the descriptor open nobody can begin to hold the segment. Raises
-    FileNotFoundError if there is no such file.
+    While the caller keeps the descriptor open nobody can begin to hold the segment. What is not a
+    file of ours counts as held. Raises FileNotFoundError if there is no such file.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | _OPEN)
     except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EACCES):
+            return None
         raise limit_error(error) from None
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
@@ -252,7 +261,7 @@ def is_held(path: str) -> bool:
 
 def unlink(path: str) -> None:
     """Remove the file. Who has it mapped keeps the memory; it goes with the last mapping."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(path)
 
 

@@ -13,10 +13,14 @@ import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import NoSpaceError, UnsafeDirectoryError
 from ..lease import boot_id
 from ..text import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Never filled: room for the registry's log.
 RESERVE = 1 << 20
@@ -147,13 +151,22 @@ class Directory:
         return f"{self.overflow if overflow else self.segments}/{segment}.npy"
 
     def files(self) -> dict[str, str]:
-        """Return segment id → path of every file in the places where segments are."""
-        found = {}
+        """Return segment id → path of every regular file in the places where segments are."""
+        return {
+            os.path.splitext(entry.name)[0]: entry.path
+            for entry in self._entries()
+            if entry.is_file(follow_symlinks=False)
+        }
+
+    def foreign(self) -> list[str]:
+        """Return the paths of what is there and no regular file. jshm makes none, and touches none."""
+        return [e.path for e in self._entries() if not e.is_file(follow_symlinks=False)]
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
         for place in (self.segments, self.overflow):
             if place and os.path.isdir(place):
-                for name in os.listdir(place):
-                    found[os.path.splitext(name)[0]] = os.path.join(place, name)
-        return found
+                with os.scandir(place) as entries:
+                    yield from entries
 
     def choose(self, nbytes: int) -> bool:
         """Return whether a segment of `nbytes` must overflow to disk.

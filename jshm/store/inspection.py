@@ -116,6 +116,10 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
                     rows.forget_segment(tx, row.id)
                 yield Problem(problem, fixed=fix)
         yield from _compare_rows(tx, fix=fix)
+        for path in directory.foreign():
+            yield Problem(
+                f"{path} is not a regular file, so jshm did not make it: remove it", fixed=False
+            )
         strays = [path for identity, path in files.items() if identity not in known]
         doomed = reaper.Doomed()
         try:
