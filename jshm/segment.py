@@ -76,7 +76,8 @@ class Mapping(mmap.mmap):
         return int(np.frombuffer(self, np.uint8, 1).__array_interface__["data"][0])
 
 
-_live: weakref.WeakSet[Mapping] = weakref.WeakSet()
+# By id. Not a WeakSet: iterating over one fails when another thread adds to it.
+_live: weakref.WeakValueDictionary[int, Mapping] = weakref.WeakValueDictionary()
 
 
 def check_mode(mode: str) -> Mode:
@@ -280,7 +281,7 @@ def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
         raise limit_error(error) from None
     mapping.segment = segment
     mapping.mode = mode
-    _live.add(mapping)
+    _live[id(mapping)] = mapping
     return mapping
 
 
@@ -310,8 +311,9 @@ def find(array: np.ndarray[Any, Any]) -> Mapping | None:
     if isinstance(base, Mapping):
         return base
     address = array.__array_interface__["data"][0]
-    for mapping in _live:
-        if mapping.address <= address < mapping.address + len(mapping):
+    for reference in _live.valuerefs():
+        mapping = reference()
+        if mapping is not None and 0 <= address - mapping.address < len(mapping):
             return mapping
     return None
 
