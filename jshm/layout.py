@@ -316,7 +316,7 @@ def _records(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
             return
         try:
             content = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(content, dict):
             return

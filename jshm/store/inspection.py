@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from .. import registry as rows
 from .. import segment
-from ..errors import CorruptRegistryError, CorruptSegmentError, JshmError
+from ..errors import CorruptRegistryError, JshmError
 from ..layout import ArrayLayout, read_layout, read_records
 from ..lease import Identity, is_alive, living
 from ..registry import Entry, SegmentRow
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from ..database import Transaction
     from ..registry import Registry
     from .directory import Directory
+
+
+# Of a record that is believed; SQLite's integers end at 2 ** 63.
+_MAX_VERSION = 1 << 53
 
 
 def info_of(
@@ -214,28 +219,37 @@ def _read_segment(
         writable = any(content.get("writable") for content in records)
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
         entries = [_entry(content, row) for content in records]
-    except (OSError, CorruptSegmentError, KeyError, TypeError, ValueError):
+    # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object.
+    except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
     finally:
         os.close(fd)
     return (row, entries) if entries else None
 
 
+def _storable(text: object) -> str:
+    """Return text that SQLite takes; UnicodeEncodeError, a ValueError, of half a surrogate pair."""
+    str(text).encode()
+    return str(text)
+
+
 def _entry(content: dict[str, Any], row: SegmentRow) -> Entry:
     if content["jshm"] > rows.FORMAT:
         raise ValueError("written by a newer jshm")
-    version = int(content["version"])
+    version, created = int(content["version"]), float(content["created"])
+    if not (0 < version < _MAX_VERSION and math.isfinite(created)):
+        raise ValueError(f"version {version} of {created}")
     identity = json.dumps(content["identity"], ensure_ascii=False, separators=(",", ":"))
     Identity.from_json(identity)
     return Entry(
         name=check_name(content["name"]),
         version=version,
         current=version,
-        lease=str(content["lease"]),
-        created=float(content["created"]),
+        lease=_storable(content["lease"]),
+        created=created,
         keep=bool(content["keep"]),
-        note=str(content["note"]),
-        once=str(content["once"]),
-        identity=identity,
+        note=_storable(content["note"]),
+        once=_storable(content["once"]),
+        identity=_storable(identity),
         segment=row,
     )
