@@ -43,9 +43,9 @@ class Doomed:
 
     def execute(self) -> None:
         """Remove the files."""
-        for _, path in self._files:
+        for fd, path in self._files:
             with contextlib.suppress(OSError):
-                self.nbytes += os.stat(path).st_size
+                self.nbytes += os.stat(fd if fd >= 0 else path).st_size
             segment.unlink(path)
         self.spare()
 
@@ -74,6 +74,8 @@ def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doom
     if row.unlinked:
         # The file is gone, so only its holders can tell; the kernel frees the memory in any case.
         gone = not any(row.id == h[0] for _, held in living(directory.leases) for h in held)
+        if os.path.lexists(path):
+            doomed.add(path)  # whoever released it was killed between commit and unlink
     else:
         try:
             fd = segment.claim(path)
