@@ -1,0 +1,172 @@
+"""Real processes for tests: Python programs that run one piece of code after the other, and die.
+
+Nothing here imports jshm: what a test learns about a child comes through a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# The program reads pieces of code, one JSON string a line, and answers each with one line.
+_PROGRAM = """\
+import ast, json, os, sys
+replies = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+names = {"__name__": "__child__"}
+for line in sys.stdin:
+    answer = {}
+    try:
+        tree = ast.parse(json.loads(line))
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "<child>", "exec"), names)
+        if last:
+            value = eval(compile(ast.Expression(last.value), "<child>", "eval"), names)
+            answer["value"] = value
+            value = None
+    except BaseException as error:
+        answer["error"] = [c.__name__ for c in type(error).__mro__]
+        answer["message"] = str(error)
+        del error
+    replies.write(json.dumps(answer, default=repr) + "\\n")
+    replies.flush()
+"""
+TIMEOUT = 60.0
+
+
+class ChildError(Exception):
+    """An exception in a child; `kinds` are the names of its class and of all bases."""
+
+    def __init__(self, kinds: list[str], message: str) -> None:
+        super().__init__(f"{kinds[0]}: {message}")
+        self.kinds = kinds
+        self.message = message
+
+
+class Child:
+    """A Python process.
+
+    Parameters
+    ----------
+    directory : path
+        Where its program is written.
+    script : str
+        File name of its program: to jshm, programs of different files are different owners.
+    prefix : list of str
+        Put before the command line (``unshare``, ``prlimit``).
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        script: str = "child.py",
+        *,
+        env: dict[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        program = directory / script
+        program.write_text(_PROGRAM)
+        self._process = subprocess.Popen(
+            [*prefix, sys.executable, str(program)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        self.pid = self._process.pid
+        self._buffer = b""
+
+    def send(self, code: str) -> None:
+        """Start running code; `receive` gets what comes of it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(code).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def receive(self, timeout: float = TIMEOUT) -> Any:
+        """Return the value of the last expression, or raise ChildError."""
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"no answer within {timeout} s"
+            chunk = os.read(fd, 1 << 16)
+            assert chunk, f"the child died ({self._process.wait()})"
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ChildError(answer["error"], answer["message"])
+        return answer["value"]
+
+    def run(self, code: str) -> Any:
+        """Run code to its end."""
+        self.send(code)
+        return self.receive()
+
+    def fails(self, code: str) -> ChildError:
+        """Run code that must raise."""
+        try:
+            value = self.run(code)
+        except ChildError as error:
+            return error
+        raise AssertionError(f"{code!r} did not fail: {value!r}")
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def stop(self) -> None:
+        """SIGSTOP it, and return when it stands still."""
+        self.signal(signal.SIGSTOP)
+        until(lambda: _state(self.pid) == "T")
+
+    def kill(self) -> None:
+        """SIGKILL it, and return when it is gone."""
+        self._process.kill()
+        self._close()
+
+    def exit(self) -> None:
+        """Let it end in the ordinary way, exit handlers and all."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        assert self._process.wait(TIMEOUT) == 0
+        self._close()
+
+    def _close(self) -> None:
+        self._process.wait(TIMEOUT)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self.kill()
+        self._close()
+
+
+def _state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0].decode()
+
+
+def until(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.002)
