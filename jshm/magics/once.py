@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ..store.local import LocalStore
 
 _POLL = 0.05
+# Bytes of the label of the notebook whose turn it is.
+_LABEL = 200
 
 
 def run(
@@ -56,6 +58,8 @@ def run(
                 f"{duration_text(memory['seconds'])} at {clock} in {found[0].publisher}"
             )
             return
+        # Before the cell, which may take minutes.
+        store.require_owner(list(names.values()), replace=replace)
         began = time.perf_counter()
         _execute(shell, cell)
         spent = time.perf_counter() - began
@@ -124,23 +128,34 @@ def _execute(shell: Any, cell: str) -> None:
 def _turn(store: LocalStore, key: str) -> Iterator[None]:
     """Wait until no other notebook runs this cell. The OS frees the turn of one that dies."""
     path = os.path.join(store.directory.locks, f"once-{key[:32]}")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = _wait_for_turn(path)
     try:
-        told = False
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    who = os.pread(fd, 200, 0).decode(errors="replace") or "another notebook"
-                    print(f"waiting for {who}, which runs this very cell")  # noqa: T201
-                    told = True
-                time.sleep(_POLL)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, store.presence.identity.label.encode()[:200], 0)
+        os.pwrite(fd, store.presence.identity.label.encode()[:_LABEL], 0)
         yield
     finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        # Not only closed: a process that the cell has forked keeps a descriptor too.
+        fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 
+def _wait_for_turn(path: str) -> int:
+    """Return a locked descriptor of the file that has this path."""
+    told = False
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BlockingIOError:
+            if not told:
+                who = os.pread(fd, _LABEL, 0).decode(errors="replace") or "another notebook"
+                print(f"waiting for {who}, which runs this very cell")  # noqa: T201
+                told = True
+            time.sleep(_POLL)
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)

@@ -1,0 +1,234 @@
+"""What a notebook types, and what it is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import nbclient
+import nbformat
+import pytest
+
+
+@pytest.fixture
+def a(open_notebook):
+    return open_notebook("a.ipynb")
+
+
+def test_words_quotes_and_options(a):
+    a.do("X = np.arange(4); i = 3; name = 'seven'")
+    assert a.do('%shm_publish X --as "exp {i}"'.replace(" {", "{")).startswith("exp3 v1 ")
+    assert a.do("%shm_publish X --as $name/X   # a comment").startswith("seven/X v1 ")
+    a.do("%shm_publish X --as noted --note \"it's # 1\"")
+    assert a.value("jshm.info('noted').note") == "it's # 1"
+    assert a.do("%shm_publish X --as naïve/été/数据").startswith("naïve/été/数据 v1 ")
+    for line, said in (
+        ("%shm_publish X --repl", "unrecognized arguments: --repl"),
+        ("%shm_publish X --as 'oops", "no closing quotation"),
+        ("%shm_publish", "which variable?"),
+        ("%shm_publish Z", "no variable 'Z' here"),
+        ("%shm_publish X.T", "assign it to one first"),
+        ("%shm_publish X name --as both", "a prefix ends with a slash: --as both/"),
+        ("%shm_publish X --as ../up", "'../up' is not a valid name"),
+        ("%shm_publish name", "name is a str, not a NumPy array"),
+        ("%shm_publish 'q*'", "'q*' matches no variable that is an array"),
+        ("%shm_attach", "which name?"),
+        ("%shm_attach notd", "did you mean noted?"),
+        ("%shm_attach noted --mode x", "mode must be 'r' (read-only)"),
+        ("%shm_attach noted seven/X --as both", "is one variable for 2 names"),
+        ("%shm_attach noted --as 1st", "a variable's name is an identifier"),
+        ("%shm_attach noted --wait soon", "invalid positive value: 'soon'"),
+        ("%shm_info nothing", "nothing is shared under 'nothing'"),
+        ("%shm_release", "name what to release, or say --unused"),
+        ("%shm_detach nothing", "is mapped nowhere here"),
+    ):
+        slip = a.fail(line)
+        assert slip.ename == "UsageError", line
+        assert said in slip.evalue, (line, slip.evalue)
+        assert "\n" not in slip.evalue, line
+        assert "Traceback" not in slip.stderr + slip.stdout, line
+
+
+def test_loading_twice_and_unloading(a):
+    assert "already loaded" in a.do("%load_ext jshm") or True
+    a.do("%reload_ext jshm\nX = np.ones(2)\n%shm_publish X")
+    hooks = "[f.__module__ for f in get_ipython().events.callbacks['post_run_cell']]"
+    assert a.value(hooks).count("jshm.magics") == 1
+    matchers = "[m.__module__ for m in get_ipython().Completer.custom_matchers]"
+    assert a.value(matchers).count("jshm.magics.completion") == 1
+    a.do("%unload_ext jshm")
+    assert a.value(hooks).count("jshm.magics") == 0
+    assert "not found" in a.fail("%shm_list").evalue
+
+
+def test_completion(a):
+    a.do("weights = np.zeros((3, 2)); words = ['x']\n%shm_publish weights --as exp-1/weights")
+    a.do("%shm_publish weights --as été")
+    named = ("exp-1/weights", "float64 (3, 2)")
+    for code in (
+        "%shm_attach ex",
+        "y = %shm_attach ex",
+        "z = 1\n%shm_info exp-1/w",
+        "%shm_attach été exp-",
+        "jshm.attach('ex",
+        'jshm.info("exp-1/',
+        "%shm_release exp-1/we",
+    ):
+        assert named in a.complete(code), code
+    assert ("été", "float64 (3, 2)") in a.complete("%shm_attach ")
+    assert [text for text, _ in a.complete("%shm_publish we")] == ["weights"]
+    assert [text for text, _ in a.complete("%shm_publish wo")] == []
+    assert ("--replace", "option") in a.complete("%shm_publish weights --re")
+    assert [text for text, _ in a.complete("%shm_attach exp-1/weights --mode ")] == ["r", "r+", "c"]
+
+
+def test_help_explains_itself(a):
+    for magic in ("publish", "attach", "list", "info", "detach", "release"):
+        outcome = a(f"%shm_{magic}?")
+        message = a.client.inspect(f"%shm_{magic}", len(f"%shm_{magic}"), reply=True, timeout=60)
+        assert outcome.ok
+        text = message["content"]["data"]["text/plain"]
+        assert f"%shm_{magic}" in text
+        assert "::" in text
+
+
+def test_lists_are_html_and_text(a):
+    a.do("X = np.zeros((2, 3), '>i2')\n%shm_publish X --note '<b>&\"bold\"'")
+    (shown,) = a("%shm_list").results
+    assert "&lt;b&gt;&amp;&quot;bold&quot;" in shown["text/html"]
+    assert "<b>" not in shown["text/html"]
+    assert "X     1  >i2 (2, 3)  12 B  this notebook  –" in shown["text/plain"]
+    (shown,) = a("%shm_info X").results
+    assert "Lives    as long as its Jupyter server runs" in shown["text/plain"]
+    assert ">Lives</th>" in shown["text/html"]
+    assert "matches no name" in a.fail("%shm_list 'q*'").evalue
+
+
+def test_a_glob_overwrites_only_what_jshm_bound(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("X = np.ones(2); y = np.ones(3)\n%shm_publish X y --as exp/")
+    b.do("y = 'mine'")
+    slip = b.fail("%shm_attach 'exp/*'")
+    assert "exp/y would overwrite your variable y" in slip.evalue
+    assert b.value("('X' in globals(), y)") == [False, "mine"]
+    assert "replaced your str" in b.do("%shm_attach exp/y")
+    assert "replaced" not in b.do("%shm_attach 'exp/*'")
+    b.do("del X, y\n%shm_attach 'exp/*'")
+
+
+def test_detach_clears_what_ipython_keeps(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("X = np.ones(200_000)\n%shm_publish X")
+    b.do("%shm_attach X")
+    b("X")
+    b("X[3:]")
+    b.fail("def f(z):\n    return z + 'no'\nf(X)")
+    mapped = "sum(1 for line in open('/proc/self/maps') if '.npy' in line)"
+    assert b.value(mapped) == 1
+    assert b.do("%shm_detach X") == "X detached · deleted X · 1.6 MB unmapped here\n"
+    assert b.value(mapped) == 0
+    assert b.value("'X' in globals()") is False
+
+
+def test_detach_names_the_culprits(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("X = np.ones(200_000)\n%shm_publish X --as data/X")
+    b.do("%shm_attach data/X\ntail = X[5:]; d = {'k': [X.reshape(2, -1)]}\n")
+    b.do("class Model: pass\nm = Model(); m.coef_ = X.T\ndef f(): return X\n")
+    b.do("def g(held): return lambda: held\nclosed = g(X[1:])")
+    b.do("copy = X")
+    said = b.do("%shm_detach data/X")
+    assert "deleted X, copy" in said
+    for culprit in ("tail", "d['k'][0]", "m.coef_", "closed (closure 'held')"):
+        assert culprit in said, said
+    assert "still mapped here by" in said
+    b.do("del tail, d, m, closed")
+    mapped = "sum(1 for line in open('/proc/self/maps') if '.npy' in line)"
+    assert b.value(mapped) == 0
+
+
+def test_move_reports_the_memory_that_came_back(a):
+    a.do("X = np.ones(1_000_000); Y = X[5:]")
+    a("X[:2]")
+    said = a.do("%shm_publish X --move")
+    assert "X is the shared copy now · 8.0 MB not freed: Y, Out[" in said, said
+    assert a.value("(jshm.is_shared(X), jshm.is_shared(Y))") == [True, False]
+    a.do("Z = np.ones(1_000_000)")
+    a("Z")
+    said = a.do("%shm_publish Z --move")
+    assert "Z is the shared copy now · 8.0 MB of private memory returned" in said
+    a.do("W = jshm.zeros(10); W[:] = 4")
+    assert "sealed in place, nothing copied" in a.do("%shm_publish W")
+    assert a.value("W.flags.writeable") is False
+
+
+def test_republishing_what_was_attached_copies_nothing(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("X = np.ones(1000)\n%shm_publish X")
+    b.do("%shm_attach X")
+    assert "already shared, nothing copied" in b.do("%shm_publish X --as mine")
+    assert a.do("%shm_release X") == "X released · 0 B freed\n"
+    b.do("%shm_attach mine\n%shm_attach mine --mode c --as C\nC[0] = 5")
+    said = b.do("%shm_publish C")
+    assert "nothing copied" not in said
+    assert b.value("(jshm.attach('C')[0], jshm.attach('mine')[0])") == [5.0, 1.0]
+
+
+def test_release_is_the_owner_s(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("X = np.ones(1000); y = np.ones(10)\n%shm_publish X y --as exp/")
+    b.do("%shm_attach exp/X")
+    b.do("mine = np.ones(3)\n%shm_publish mine --as exp/mine")
+    slip = b.fail("%shm_release exp/X")
+    assert slip.evalue == (
+        "exp/X belongs to a.ipynb; used by this notebook. Let go here: %shm_detach exp/X. "
+        "Retire for everyone: %shm_release exp/X --force"
+    ).replace("--force", "--force (force=True)")
+    assert b.do("%shm_release 'exp/*'") == "exp/mine released · 24 B freed\n"
+    assert "matches no name of this notebook" in b.fail("%shm_release 'exp/*'").evalue
+    assert "still held by this notebook" in b.do("%shm_release exp/X --force")
+    assert b.value("X.sum()") == 1000.0
+    assert a.do("%shm_release exp/y") == "exp/y released · 80 B freed\n"
+
+
+def test_release_unused_asks_and_spares_what_is_kept(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("X = np.ones(1000); y = np.ones(10); z = np.ones(4)")
+    a.do("%shm_publish X\n%shm_publish y --keep\n%shm_publish z")
+    b.do("%shm_attach z\nw = np.ones(5)\n%shm_publish w")
+    outcome = a("%shm_release --unused")
+    assert outcome.stdout == "not in use; to release them: %shm_release --unused --yes\n"
+    table = outcome.results[0]["text/plain"]
+    assert [line.split()[0] for line in table.splitlines()[1:-1]] == ["X"]
+    assert a.value("jshm.info('X').version") == 1
+    a.restart()
+    a.do("%load_ext jshm\nimport jshm")
+    assert "only copy" in a("%shm_release --unused").results[0]["text/plain"]
+    assert a.do("%shm_release --unused --yes") == "X released · 8.0 kB freed\n"
+    assert sorted(a.value("[i.name for i in jshm.segments()]")) == ["w", "y", "z"]
+    assert "nothing to release" in a.do("%shm_release --unused --yes")
+
+
+def test_waiting_for_a_publisher_that_comes_later(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    slip = b.fail("%shm_attach late other --wait 0.3")
+    assert "waited 0.3 s" in slip.evalue
+    threading.Timer(5, a.client.execute, ["late = np.arange(7)\n%shm_publish late"]).start()
+    began = time.monotonic()
+    assert b.do("%shm_attach late --wait 60").startswith("late ← v1 from a.ipynb")
+    assert 4 < time.monotonic() - began < 50
+    assert b.value("late.tolist()") == list(range(7))
+
+
+def test_an_attach_error_stops_run_all(open_notebook, store_dir):
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("%load_ext jshm"),
+            nbformat.v4.new_code_cell("%shm_attach nothing_there"),
+            nbformat.v4.new_code_cell("reached = True"),
+        ]
+    )
+    client = nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3")
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="nothing is shared"):
+        client.execute()
+    assert notebook.cells[2].execution_count is None
