@@ -15,6 +15,7 @@ Why not plain `sqlite3`:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import sqlite3
@@ -77,6 +78,8 @@ class Database:
         Seconds to wait for other writers before RegistryTimeout.
     who : callable
         From the pid of a process that blocks to what people call it.
+    place : callable
+        Called to make the directory again when the file is gone.
     """
 
     def __init__(
@@ -85,11 +88,13 @@ class Database:
         setup: Callable[[Database], None],
         timeout: float,
         who: Callable[[int], str] = str,
+        place: Callable[[], object] = lambda: None,
     ) -> None:
         self.path = path
         self.timeout = timeout
         self._setup = setup
         self._who = who
+        self._place = place
         self._ballast = path + ".ballast"
         self._local = threading.local()
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
@@ -122,9 +127,8 @@ class Database:
 
     def _connect(self) -> _Connection:
         with self._all_lock:
-            # Private from the start; the -wal and -shm files inherit the mode.
-            with contextlib.suppress(FileExistsError, FileNotFoundError):
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            if self._identify() is None:
+                self._make()
             try:
                 raw = sqlite3.connect(
                     self.path, timeout=0, isolation_level=None, check_same_thread=False
@@ -158,6 +162,26 @@ class Database:
             self._known = file
             self._keep_ballast()
         return con
+
+    def _make(self) -> None:
+        """Make the empty file, private from the start; -wal and -shm inherit the mode."""
+        self._place()
+        # Where only the file was removed, a log and its index are left that others still use: SQLite
+        # would take them for the new file's. One process at a time clears them away.
+        guard = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            if self._identify() is None:
+                for ending in ("-wal", "-shm"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(self.path + ending)
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        finally:
+            os.close(guard)
+
+    def refresh(self) -> None:
+        """Make sure that the file is there, and its directory: who removed it removed all."""
+        self._connection(sure=True)
 
     def close(self) -> None:
         """Close the connections of all threads; the next use opens them again."""
@@ -197,7 +221,8 @@ class Database:
             try:
                 return call()
             except sqlite3.Error as error:
-                if error.sqlite_errorcode & 0xFF not in _BUSY:
+                # Python's own errors (a closed connection) have no code.
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BUSY:
                     raise self._explain(error) from error
                 limit = self.timeout if timeout is None else timeout
                 now = time.monotonic()
@@ -362,9 +387,12 @@ _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 _forking: list[Database] = []
+# Two threads may fork at the same time; each must find the other's work done.
+_fork_lock = threading.Lock()
 
 
 def _before_fork() -> None:
+    _fork_lock.acquire()
     _forking.extend(_databases)
     for database in _forking:
         database._before_fork()  # noqa: SLF001
@@ -373,11 +401,13 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop()._after_fork_in_parent()  # noqa: SLF001
+    _fork_lock.release()
 
 
 def _after_fork_in_child() -> None:
     while _forking:
         _forking.pop()._after_fork_in_child()  # noqa: SLF001
+    _fork_lock.release()
 
 
 os.register_at_fork(

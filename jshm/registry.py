@@ -144,6 +144,8 @@ class Registry:
         Seconds to wait for other writers.
     who : callable
         From a pid to what people call the process.
+    place : callable
+        Makes the directory again if it is gone.
     """
 
     def __init__(
@@ -152,9 +154,10 @@ class Registry:
         rebuild: Callable[[Transaction], None],
         timeout: float,
         who: Callable[[int], str] = str,
+        place: Callable[[], object] = lambda: None,
     ) -> None:
         self._rebuild = rebuild
-        self.database = Database(path, self._prepare, timeout, who)
+        self.database = Database(path, self._prepare, timeout, who, place)
 
     def _prepare(self, database: Database) -> None:
         if not database.read("PRAGMA user_version")[0][0]:
@@ -217,9 +220,10 @@ class Registry:
         """Return the identity, as JSON, of every lease."""
         return dict(self.database.read("SELECT id, identity FROM leases"))  # type: ignore[arg-type]
 
-    def data_version(self) -> int:
-        """Return a number that changes when another connection has committed."""
-        return int(self.database.read("PRAGMA data_version")[0][0])
+    def data_version(self) -> object:
+        """Return a value that changes when another connection has committed."""
+        count = self.database.read("PRAGMA data_version")[0][0]
+        return self.database.file, count  # a new file begins to count anew
 
 
 @lru_cache(maxsize=64)

@@ -69,6 +69,7 @@ class LocalStore(Store):
             lambda tx: inspection.rebuild(tx, self.directory),
             timeout,
             lambda pid: self.presence.describe_pid(pid),
+            lambda: Directory.open(root),
         )
         self.presence = Presence(self.directory, self.registry)
         _stores.add(self)

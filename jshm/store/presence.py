@@ -129,6 +129,7 @@ class Presence:
 
     def housekeep(self) -> None:
         """Flush, and reap: on the first use, then at most once a second."""
+        self._registry.database.refresh()  # first: it makes again what was removed
         self.flush()
         began = time.monotonic()
         if began >= self._next_reap:
