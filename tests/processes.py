@@ -107,7 +107,7 @@ class Child:
         answer = json.loads(line)
         if "error" in answer:
             raise ChildError(answer["error"], answer["message"])
-        return answer["value"]
+        return answer.get("value")
 
     def run(self, code: str) -> Any:
         """Run code to its end."""

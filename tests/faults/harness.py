@@ -1,7 +1,7 @@
 """SIGKILL at every boundary of one operation; prints what was found, as JSON.
 
-Run as ``harness.py SCENARIO STORE_PARENT [random N]``. It imports jshm but never uses it: each role is
-a forked child of its own, because forks are cheap and nobody survives them by accident.
+Run as ``harness.py SCENARIO STORE_PARENT [random N]``. It imports jshm but never uses it: each role
+is a forked child of its own, because forks are cheap and nobody survives them by accident.
 
 - *setup* publishes X, Y (v1), kept, and ends.
 - *holder*, in some scenarios, attaches X and stays.
