@@ -19,7 +19,9 @@ from .text import size_text
 if TYPE_CHECKING:
     from .store.base import SegmentInfo
 
-_EPILOG = "exit codes: 0 done; 1 not done (the message says why), or `check` found problems; 2 usage"
+_EPILOG = (
+    "exit codes: 0 done; 1 not done (the message says why), or `check` found problems; 2 usage"
+)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -53,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     path = add("path", _path, "print the path of a name's data, a valid .npy file")
     path.add_argument("name")
     release = add("release", _release, "retire names for everyone")
-    release.add_argument("names", nargs="+", metavar="NAME", help="names, or patterns like 'exp1/*'")
+    release.add_argument(
+        "names", nargs="+", metavar="NAME", help="names, or patterns like 'exp1/*'"
+    )
     release.add_argument("--force", action="store_true", help="also names of notebooks")
     add("gc", _gc, "free what nobody needs any more")
     check = add("check", _check, "compare what the registry says with what is there")

@@ -6,6 +6,7 @@ What it prints was measured while it ran.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -115,7 +116,9 @@ class Kernel:
         self._start()
 
     def _start(self) -> None:
-        self.manager.kernel_spec.argv[0] = sys.executable
+        spec = self.manager.kernel_spec
+        if spec is not None:
+            spec.argv[0] = sys.executable
         self.manager.start_kernel(env=self._env)
         self.client: BlockingKernelClient = self.manager.client()
         self.client.start_channels()
@@ -159,7 +162,9 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="jshm demo", description=__doc__)
     parser.add_argument("command", choices=["demo"], help=argparse.SUPPRESS)
     parser.add_argument(
-        "--headless", action="store_true", help="start the kernels here, without a browser (default)"
+        "--headless",
+        action="store_true",
+        help="start the kernels here, without a browser (default)",
     )
     parser.add_argument("--size", type=float, default=2**30, help="bytes to share (default 1 GiB)")
     args = parser.parse_args(words)
@@ -194,14 +199,12 @@ def run(size: int) -> int:
             print("starting two kernels: train.ipynb and eda.ipynb")
             kernels += [Kernel("train.ipynb", directory)]
             kernels += [Kernel("eda.ipynb", directory)]
-            return _tell(*kernels, size)
+            return _tell(kernels[0], kernels[1], size)
         finally:
             for kernel in kernels:
                 kernel.close()
-            try:
+            with contextlib.suppress(SegmentNotFoundError):
                 release(_NAME, force=True)
-            except SegmentNotFoundError:
-                pass
 
 
 def _tell(train: Kernel, eda: Kernel, size: int) -> int:

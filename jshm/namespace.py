@@ -249,22 +249,17 @@ def find_arrays(namespace: Namespace, test: Test) -> list[str]:
         *user_variables(namespace),
         *((f"Out[{key}]", value) for key, value in (out or {}).items()),
     ]
-    for name, value in roots:
-        _search(name, value, test, found, seen, _DEPTH)
+    stack = [(name, value, _DEPTH) for name, value in reversed(roots)]
+    while stack and len(seen) <= _LIMIT:
+        path, value, depth = stack.pop()
+        if isinstance(value, np.ndarray):
+            if test(value):
+                found.append(path)
+        elif id(value) not in seen and depth:
+            seen.add(id(value))
+            inner = [(path + part, inner, depth - 1) for part, inner in _parts(value)]
+            stack.extend(reversed(inner))
     return found
-
-
-def _search(
-    path: str, value: object, test: Test, found: list[str], seen: set[int], depth: int
-) -> None:
-    if isinstance(value, np.ndarray) and test(value):
-        found.append(path)
-        return
-    if id(value) in seen or len(seen) > _LIMIT or depth == 0:
-        return
-    seen.add(id(value))
-    for part, inner in _parts(value):
-        _search(path + part, inner, test, found, seen, depth - 1)
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:

@@ -63,13 +63,17 @@ class Text:
         return self._html
 
 
+def _show(text: Text) -> None:
+    display(text)  # type: ignore[no-untyped-call]
+
+
 @magics_class
 class ShmMagics(Magics):
     """``%shm_publish``, ``%shm_attach`` and the others."""
 
     @property
     def _variables(self) -> dict[str, Any]:
-        return cast("dict[str, Any]", self.shell.user_ns)
+        return variables.user_namespace()
 
     def _arrays(self) -> list[str]:
         """Return the user's variables that are arrays."""
@@ -190,11 +194,15 @@ class ShmMagics(Magics):
         mode = check_mode(args.mode)
         names = expand(args.names, store.names(), "name that is shared")
         targets = self._targets(names, args.variable)
-        globbed = {name for name in names if any(map(is_glob, args.names)) and name not in args.names}
+        globbed = {
+            name for name in names if any(map(is_glob, args.names)) and name not in args.names
+        }
         self._protect(names, targets, globbed)
         if args.wait is not None:
             store.wait(names, args.wait)
-        for attached, variable in zip(store.attach(names, mode, args.version), targets, strict=True):
+        for attached, variable in zip(
+            store.attach(names, mode, args.version), targets, strict=True
+        ):
             replaced = self._describe_replaced(variable)
             self._variables[variable] = variables.hand_out(attached.array)
             shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
@@ -301,7 +309,7 @@ class ShmMagics(Magics):
         if args.names:
             wanted = set(expand(args.names, {info.name for info in infos}, "name that is shared"))
             infos = [info for info in infos if info.name in wanted]
-        display(Text(as_text(infos), as_html(infos)))
+        _show(Text(as_text(infos), as_html(infos)))
 
     @line_magic
     @one_line
@@ -323,7 +331,7 @@ class ShmMagics(Magics):
             info = store.info(name, args.version)
             here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
             rows = details(info, store.path(name, args.version), here)
-            display(Text(details_text(rows), details_html(rows)))
+            _show(Text(details_text(rows), details_html(rows)))
 
     # -- let go ------------------------------------------------------------------------------------
 
@@ -350,10 +358,14 @@ class ShmMagics(Magics):
             for name, value in variables.user_variables(self._variables)
             if variables.was_handed_out(value)
         ]
-        for word in expand(args.names, {*bound, *store.names()}, "variable or name here"):
-            if word not in bound and any(map(is_glob, args.names)) and word not in args.names:
-                continue  # a name that a glob matched and that is not attached here
-            done = variables.detach_from(self._variables, word, store)
+        words = expand(args.names, {*bound, *store.attached()}, "variable or name attached here")
+        targets = {word: variables.segments_of(self._variables, word, store) for word in words}
+        seen: set[str] = set()
+        for word, segments in targets.items():
+            if segments <= seen:
+                continue  # the same memory as a word before
+            seen |= segments
+            done = variables.detach_segments(self._variables, segments, store)
             gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
             if done.culprits:
                 still = ", ".join(done.culprits)
@@ -396,7 +408,9 @@ class ShmMagics(Magics):
         for released in store.release(names, force=args.force or args.all):
             print(_released_line(released))  # noqa: T201
 
-    def _release_unused(self, reach: list[SegmentInfo], *, confirmed: bool, everybody: bool) -> None:
+    def _release_unused(
+        self, reach: list[SegmentInfo], *, confirmed: bool, everybody: bool
+    ) -> None:
         idle = [info for info in reach if not info.in_use and not info.keep]
         if not idle:
             print("nothing to release: every name is in use or kept")  # noqa: T201
@@ -405,7 +419,7 @@ class ShmMagics(Magics):
             command = "%shm_release --unused --yes" + (" --all" if everybody else "")
             text, html = as_text(idle), as_html(idle)
             print(f"not in use; to release them: {command}")  # noqa: T201
-            display(Text(text, html))
+            _show(Text(text, html))
             return
         for released in default_store().release([info.name for info in idle], force=everybody):
             print(_released_line(released))  # noqa: T201

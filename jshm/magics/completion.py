@@ -29,7 +29,9 @@ _OPTIONS = {
     "release": ("--all", "--force", "--unused", "--yes"),
 }
 _MAGIC = re.compile(r"^\s*(?:[\w., ]+=\s*)?%{1,2}shm_(?P<magic>\w+)\s+(?P<words>.*)$")
-_CALL = re.compile(r"\bjshm\.(?:attach|detach|info|release)\(\s*(?P<quote>['\"])(?P<token>[^'\"]*)$")
+_CALL = re.compile(
+    r"\bjshm\.(?:attach|detach|info|release)\(\s*(?P<quote>['\"])(?P<token>[^'\"]*)$"
+)
 _LIMIT = 500
 
 

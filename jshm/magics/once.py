@@ -78,10 +78,8 @@ def run(
 def cell_key(shell: Any, cell: str) -> str:
     """Return what is the same for cells that differ in comments, blanks and quotes only."""
     source = shell.transform_cell(cell)
-    try:
+    with contextlib.suppress(SyntaxError):  # running it will tell
         source = ast.unparse(ast.parse(source))
-    except SyntaxError:
-        pass  # running it will tell
     return hashlib.sha256(source.encode()).hexdigest()
 
 

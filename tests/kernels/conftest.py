@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .notebook import Notebook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -14,10 +17,11 @@ def open_notebook(store_dir: str) -> Iterator[Callable[..., Notebook]]:
     opened: list[Notebook] = []
     with tempfile.TemporaryDirectory(prefix="jt-") as directory:
 
-        def start(path: str, **options: bool) -> Notebook:
-            notebook = Notebook(f"/home/someone/{path}", directory, store_dir, **options)
+        def start(path: str, *, server: bool = True, bare: bool = False) -> Notebook:
+            notebook = Notebook(f"/home/someone/{path}", directory, store_dir, server=server)
             opened.append(notebook)
-            notebook.do("%load_ext jshm\nimport numpy as np, jshm, os")
+            if not bare:
+                notebook.do("%load_ext jshm\nimport numpy as np, jshm, os")
             return notebook
 
         try:

@@ -70,11 +70,15 @@ class Notebook:
         def keep(message: dict[str, Any]) -> None:
             content = message["content"]
             if message["msg_type"] == "stream":
-                setattr(outcome, content["name"], getattr(outcome, content["name"]) + content["text"])
+                setattr(
+                    outcome, content["name"], getattr(outcome, content["name"]) + content["text"]
+                )
             elif message["msg_type"] in ("execute_result", "display_data"):
                 outcome.results.append(content["data"])
 
-        content = self.client.execute_interactive(code, timeout=timeout, output_hook=keep)["content"]
+        content = self.client.execute_interactive(code, timeout=timeout, output_hook=keep)[
+            "content"
+        ]
         outcome.status = content["status"]
         outcome.ename, outcome.evalue = content.get("ename", ""), content.get("evalue", "")
         outcome.traceback = "\n".join(content.get("traceback", []))
@@ -101,7 +105,8 @@ class Notebook:
         message = self.client.complete(code, len(code), reply=True, timeout=TIMEOUT)
         content = message["content"]
         types = content["metadata"].get("_jupyter_types_experimental", [])
-        return [(match, kind.get("type", "")) for match, kind in zip(content["matches"], types)]
+        kinds = [kind.get("type", "") for kind in types]
+        return list(zip(content["matches"], kinds, strict=True))
 
     def kill(self) -> None:
         """End the kernel's process with SIGKILL."""
