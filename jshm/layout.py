@@ -42,6 +42,8 @@ RECORD_MAGIC = b"\x93JSHMREC"
 _RECORD_HEAD = struct.Struct("<8sII")
 _RECORD_LIMIT = 1 << 20
 _MAX_NDIM = 64
+# `json.dumps` with options makes an encoder for every call.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +288,7 @@ def _is_shape(shape: object) -> bool:
 
 def record(content: dict[str, Any]) -> bytes:
     """Return a record: magic, length, CRC-32, JSON, padded to 64 bytes."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    body = _encode(content).encode()
     head = _RECORD_HEAD.pack(RECORD_MAGIC, len(body), zlib.crc32(body))
     return (head + body).ljust(aligned(_RECORD_HEAD.size + len(body)), b"\0")
 

@@ -94,7 +94,7 @@ class Identity:
         """What people know it by: ``train.ipynb``, ``fit.py``, ``kernel 1f0c…``, ``ipython 4711``."""
         path = self.notebook or self.script
         if path:
-            return os.path.basename(path)
+            return path.rpartition("/")[2]
         return f"{self.program} {self.kernel_id[:8] or self.pid}"
 
     def owns(self, other: Identity) -> bool:
@@ -245,10 +245,16 @@ class Lease:
         Where leases are kept.
     identity : Identity
         Written into the file, for people.
+
+    Attributes
+    ----------
+    text : str
+        The identity as JSON.
     """
 
     def __init__(self, directory: str, identity: Identity) -> None:
         self.identity = identity
+        self.text = identity.to_json()
         self.id = secrets.token_hex(8)
         self.pid = os.getpid()
         self._path = os.path.join(directory, self.id)
@@ -264,7 +270,7 @@ class Lease:
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                os.write(fd, self.identity.to_json().encode())
+                os.write(fd, self.text.encode())
                 os.rename(temporary, self._path)
             except FileNotFoundError:  # a reaper won the instant between creation and lock
                 os.close(fd)

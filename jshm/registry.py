@@ -66,15 +66,26 @@ CREATE INDEX refs_needs ON refs(needs);
 
 _SEGMENT = 's.id, s.kind, s.descr, s.shape, s."order", s.nbytes, s.overflow, s.writable, s.unlinked'
 _RETURNED = _SEGMENT.replace("s.", "")  # SQLite's RETURNING knows no alias
-_JOINED = f"""SELECT n.name, v.version, n.current, v.lease, v.created, v.keep, v.note, v.once,
-                     l.identity, {_SEGMENT}
-              FROM names n JOIN versions v ON v.name = n.name
+_ENTRY = (
+    "n.name, v.version, n.current, v.lease, v.created, v.keep, v.note, v.once, l.identity, "
+    + _SEGMENT
+)
+_JOINED = f"""SELECT {_ENTRY} FROM names n JOIN versions v ON v.name = n.name
               JOIN segments s ON s.id = v.segment JOIN leases l ON l.id = v.lease"""  # noqa: S608
+# Whether a segment `s` is wanted.
+_WANTED = """(EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
+                       WHERE v.segment = s.id AND n.current = v.version)
+              OR EXISTS (SELECT 1 FROM refs WHERE needs = s.id))"""
 
 
 @lru_cache(maxsize=4096)
 def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
     return implied(descr, tuple(json.loads(shape)), order)
+
+
+@lru_cache(maxsize=4096)
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return json.dumps(shape)
 
 
 class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thousand, and in C
@@ -97,10 +108,10 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
     @classmethod
     def of(cls, segment: str, layout: ArrayLayout, *, overflow: bool, writable: bool) -> SegmentRow:
         """Return the row of an array's segment."""
-        shape = json.dumps(layout.shape)
         return cls(
-            segment, "array", layout.descr, shape, layout.order, layout.nbytes, overflow, writable
-        )
+            segment, "array", layout.descr, _shape_text(layout.shape), layout.order, layout.nbytes,
+            overflow, writable,
+        )  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -250,14 +261,27 @@ def put_segment(tx: Transaction, row: SegmentRow, *, wanted: bool) -> None:
     )  # fmt: skip
 
 
-def next_version(tx: Transaction, name: str) -> tuple[int, str | None]:
-    """Return the number of the name's next version and the segment of its newest one, if any."""
-    rows = tx.execute(
-        "SELECT n.last, v.segment FROM names n LEFT JOIN versions v "
-        "ON v.name = n.name AND v.version = n.current WHERE n.name = ?",
-        (name,),
+def newest(tx: Transaction, names: Sequence[str]) -> dict[str, tuple[int, Entry | None]]:
+    """Return the last version number of each name that ever had one, and its newest version.
+
+    There is none if the name was released; its numbers go on nevertheless.
+    """
+    return {
+        # Version, identity and segment are missing where nothing is current (or rows were lost).
+        row[1]: (row[0], None if None in (row[2], row[9], row[10]) else Entry.parse(row[1:]))
+        for row in tx.execute(_newest(len(names)), names)
+    }
+
+
+@lru_cache(maxsize=64)
+def _newest(count: int) -> str:
+    marks = ",".join("?" * count)
+    return (
+        f"SELECT n.last, {_ENTRY} FROM names n "  # noqa: S608
+        "LEFT JOIN versions v ON v.name = n.name AND v.version = n.current "
+        "LEFT JOIN segments s ON s.id = v.segment LEFT JOIN leases l ON l.id = v.lease "
+        f"WHERE n.name IN ({marks})"
     )
-    return (rows[0][0] + 1, rows[0][1]) if rows else (1, None)
 
 
 def put_version(tx: Transaction, entry: Entry) -> None:
@@ -300,15 +324,17 @@ def judge(tx: Transaction, segments: Iterable[str]) -> list[SegmentRow]:
     dropped = []
     for segment in segments:
         found = tx.execute(
-            f"""UPDATE segments AS s SET wanted =
-                  EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
-                          WHERE v.segment = s.id AND n.current = v.version)
-                  OR EXISTS (SELECT 1 FROM refs WHERE needs = s.id)
-                WHERE id = ? RETURNING wanted, {_RETURNED}""",
+            f"UPDATE segments AS s SET wanted = {_WANTED} WHERE id = ? "  # noqa: S608
+            f"RETURNING wanted, {_RETURNED}",
             (segment,),
         )
         dropped += [SegmentRow(*row[1:]) for row in found if not row[0]]
     return dropped
+
+
+def is_needless(tx: Transaction, segment: str) -> bool:
+    """Tell whether a segment is there and nothing wants it now. Unlike `judge`, only looks."""
+    return bool(tx.execute(f"SELECT 1 FROM segments s WHERE id = ? AND NOT {_WANTED}", (segment,)))  # noqa: S608
 
 
 def all_segments(tx: Transaction) -> list[SegmentRow]:
@@ -346,18 +372,22 @@ def forget_version(tx: Transaction, entry: Entry) -> None:
 
 
 def forget_segment(tx: Transaction, segment: str) -> None:
-    """Delete a segment's row and all that hangs on it; what only it needed becomes unwanted."""
-    needs = [r[0] for r in tx.execute("SELECT needs FROM refs WHERE segment = ?", (segment,))]
-    tx.execute("DELETE FROM refs WHERE segment = ?", (segment,))
+    """Delete an unwanted segment's rows; what only it needed becomes unwanted."""
+    needs = tx.execute("DELETE FROM refs WHERE segment = ? RETURNING needs", (segment,))
+    tx.execute("DELETE FROM versions WHERE segment = ?", (segment,))
+    tx.execute("DELETE FROM segments WHERE id = ?", (segment,))
+    judge(tx, [row[0] for row in needs])
+
+
+def forget_lost_segment(tx: Transaction, segment: str) -> None:
+    """Delete the rows of a segment whose file is gone or damaged, wanted or not."""
     tx.execute(
         "UPDATE names SET current = NULL WHERE current = "
         "(SELECT version FROM versions v WHERE v.segment = ? AND v.name = names.name "
         "AND v.version = names.current) AND name IN (SELECT name FROM versions WHERE segment = ?)",
         (segment, segment),
     )
-    tx.execute("DELETE FROM versions WHERE segment = ?", (segment,))
-    tx.execute("DELETE FROM segments WHERE id = ?", (segment,))
-    judge(tx, needs)
+    forget_segment(tx, segment)
 
 
 def mark_unlinked(tx: Transaction, segment: str) -> None:
@@ -386,11 +416,6 @@ def leftovers(tx: Transaction, lease: str) -> list[Entry]:
     return [Entry.parse(row) for row in rows]
 
 
-def with_version(entry: Entry, version: int) -> Entry:
-    """Return the entry as this version, the newest of its name."""
-    return entry._replace(version=version, current=version)
-
-
 def with_writable(row: SegmentRow, *, writable: bool) -> SegmentRow:
     """Return the row of the same segment, writable or not."""
     return row._replace(writable=writable)
@@ -408,5 +433,11 @@ def metadata(entry: Entry) -> dict[str, Any]:
         "once": entry.once,
         "writable": bool(entry.segment.writable),
         "lease": entry.lease,
-        "identity": json.loads(entry.identity),
+        "identity": _parsed(entry.identity),
     }
+
+
+@lru_cache(maxsize=64)
+def _parsed(identity: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(identity)
+    return content

@@ -17,7 +17,6 @@ import math
 import mmap
 import os
 import random
-import secrets
 import stat
 import sys
 import time
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["r", "r+", "c"]
 """``'r'``: private and read-only; ``'r+'``: shared and writable; ``'c'``: copy-on-write."""
+_MODES = get_args(Mode)
 
 FILE_MODE = 0o600
 SEALED_MODE = 0o400
@@ -82,7 +82,7 @@ _live: weakref.WeakValueDictionary[int, Mapping] = weakref.WeakValueDictionary()
 
 def check_mode(mode: str) -> Mode:
     """Return `mode` if it is one of ``'r'``, ``'r+'``, ``'c'``, else raise InvalidModeError."""
-    if mode not in get_args(Mode):
+    if mode not in _MODES:
         raise InvalidModeError(
             f"mode must be 'r' (read-only), 'r+' (shared, writable) or 'c' (copy-on-write), "
             f"not {mode!r}"
@@ -92,7 +92,7 @@ def check_mode(mode: str) -> Mode:
 
 def new_id() -> str:
     """Return a random segment id: 16 hexadecimal digits."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def limit_error(error: OSError) -> OSError:

@@ -13,6 +13,7 @@ import shutil
 import stat
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import NoSpaceError, UnsafeDirectoryError
@@ -37,7 +38,13 @@ def default_root() -> str:
     """Return the directory to use: ``JSHM_DIR``, ``/dev/shm/jshm-<uid>``, or a platform's own."""
     if chosen := os.environ.get("JSHM_DIR"):
         return os.path.abspath(chosen)
-    name = f"jshm-{os.geteuid()}"
+    return _platform_root(os.geteuid())
+
+
+# Cached: every operation asks, and reading the list of mounts costs more than an attach.
+@lru_cache(maxsize=8)
+def _platform_root(user: int) -> str:
+    name = f"jshm-{user}"
     if filesystem("/dev/shm") == "tmpfs" and os.access("/dev/shm", os.W_OK):  # noqa: S108
         return os.path.join("/dev/shm", name)  # noqa: S108
     import platformdirs

@@ -118,7 +118,7 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
             problem = _examine(row, directory, files)
             if problem:
                 if fix:
-                    rows.forget_segment(tx, row.id)
+                    rows.forget_lost_segment(tx, row.id)
                 yield Problem(problem, fixed=fix)
         yield from _compare_rows(tx, fix=fix)
         for path in directory.foreign():

@@ -17,6 +17,7 @@ from .. import registry as rows
 from .. import segment
 from ..errors import (
     CorruptSegmentError,
+    InvalidNameError,
     NoSpaceError,
     NotOwnerError,
     ReadOnlyError,
@@ -36,7 +37,7 @@ from .presence import Presence
 from .source import Source, check_array, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 REGISTRY_TIMEOUT = 10.0
 _WAIT_INTERVAL = 0.01
+# Bytes that are copied faster than the registry is asked twice.
+_QUICK = 1 << 20
 
 
 class LocalStore(Store):
@@ -86,26 +89,30 @@ class LocalStore(Store):
         note: str = "",
         once: str = "",
     ) -> list[Published]:
-        names = [check_name(name) for name in arrays]
+        names = _check_names(arrays)
         for name, array in zip(names, arrays.values(), strict=True):
             check_array(name, array)
         self.presence.housekeep()
-        # Before the copy, which may take seconds, and again inside the transaction.
-        self._check_owners(self.registry.current(names), replace=replace)
+        # The transaction decides. Before that only so that nobody waits for a copy in vain.
+        if sum(array.nbytes for array in arrays.values()) > _QUICK:
+            self._check_owners(self.registry.current(names), replace=replace)
         sources: list[Source] = []
         try:
             for array in arrays.values():
                 sources.append(self._source(array, writable=writable))
             with self.presence.transaction() as (tx, doomed):
-                lease, identity = self.presence.lease(tx), self.presence.identity.to_json()
-                self._check_owners(rows.current(tx, names), replace=replace)
-                now = time.time()
-                entries = [
-                    self._register(tx, doomed, source, Entry(
-                        name, 0, 0, lease, now, keep, note, once, identity, source.row
-                    ))
-                    for name, source in zip(names, sources, strict=True)
-                ]  # fmt: skip
+                lease, now = self.presence.lease(tx), time.time()
+                newest = rows.newest(tx, names)
+                self._check_owners((old for _, old in newest.values() if old), replace=replace)
+                entries = []
+                for name, source in zip(names, sources, strict=True):
+                    last, old = newest.get(name, (0, None))
+                    entry = Entry(
+                        name, last + 1, last + 1, lease.id, now, keep, note, once, lease.text,
+                        source.row,
+                    )  # fmt: skip
+                    self._register(tx, doomed, source, entry, old)
+                    entries.append(entry)
         except BaseException:
             for source in sources:
                 source.discard()
@@ -114,8 +121,9 @@ class LocalStore(Store):
             source.close()
             if source.how == "sealed" and not writable:
                 array.flags.writeable = False
+        me = self.presence.identity
         return [
-            Published(self._info(entry), source.how)
+            Published(inspection.info_of(entry, me, alive=True), source.how)
             for entry, source in zip(entries, sources, strict=True)
         ]
 
@@ -134,20 +142,23 @@ class LocalStore(Store):
         except NoSpaceError as error:
             raise NoSpaceError(f"{error}{self._could_go()}") from None
 
-    def _register(self, tx: Transaction, doomed: Doomed, source: Source, entry: Entry) -> Entry:
-        version, superseded = rows.next_version(tx, entry.name)
-        entry = rows.with_version(entry, version)
+    def _register(
+        self, tx: Transaction, doomed: Doomed, source: Source, entry: Entry, old: Entry | None
+    ) -> None:
         source.seal(tx, rows.metadata(entry))
         rows.put_version(tx, entry)
         if source.draft is None:
             rows.judge(tx, [entry.segment.id])
             rows.forget_versions_in(tx, entry)
-        if superseded is not None:
-            for row in rows.judge(tx, [superseded]):
-                reaper.collect_segment(tx, self.directory, row, doomed)
-        return entry
+        # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
+        if (
+            old is not None
+            and rows.is_needless(tx, old.segment.id)
+            and not reaper.collect_segment(tx, self.directory, old.segment, doomed)
+        ):
+            rows.judge(tx, [old.segment.id])
 
-    def _check_owners(self, entries: Sequence[Entry], *, replace: bool) -> None:
+    def _check_owners(self, entries: Iterable[Entry], *, replace: bool) -> None:
         for entry in entries:
             if not replace and not self.presence.identity.owns(entry.publisher):
                 raise NotOwnerError(
@@ -405,6 +416,13 @@ class LocalStore(Store):
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         self.presence.close()
+
+
+def _check_names(given: Iterable[str]) -> list[str]:
+    names = [check_name(name) for name in given]
+    if len(set(names)) < len(names):
+        raise InvalidNameError(f"the same name twice: {', '.join(names)}")
+    return names
 
 
 def _array(layout: ArrayLayout, mapping: segment.Mapping) -> np.ndarray[Any, Any]:

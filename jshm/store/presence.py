@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REAP_INTERVAL = 1.0
+# Seconds for which the lease's file is taken to be there still; a transaction makes sure.
+_CHECK_INTERVAL = 0.05
 
 
 class Presence:
@@ -41,6 +43,8 @@ class Presence:
         self.mappings = Mappings()
         self._lease: Lease | None = None
         self._lease_lock = threading.RLock()
+        self._lease_checked = 0.0
+        self._let_go = False
         # The lease whose row was written, and the registry file that it was written to.
         self._told: tuple[str, object] | None = None
         self._next_reap = 0.0
@@ -52,24 +56,26 @@ class Presence:
         """Who this process is."""
         return self._valid_lease().identity
 
-    def lease(self, tx: Transaction) -> str:
-        """Return the id of this process's lease, which has a row now."""
-        lease = self._valid_lease()
+    def lease(self, tx: Transaction) -> Lease:
+        """Return this process's lease, which has a row now."""
+        lease = self._valid_lease(sure=True)
         state = (lease.id, self._registry.database.file)
         if self._told != state:
-            rows.put_identity(tx, lease.id, lease.identity.to_json())
+            rows.put_identity(tx, lease.id, lease.text)
             tx.on_commit(lambda: setattr(self, "_told", state))
-        return lease.id
+        return lease
 
-    def _valid_lease(self) -> Lease:
-        lease = self._lease
-        if lease is not None and lease.is_valid():
+    def _valid_lease(self, *, sure: bool = False) -> Lease:
+        lease, now = self._lease, time.monotonic()
+        fresh = not sure and now < self._lease_checked + _CHECK_INTERVAL
+        if fresh and lease is not None and lease.pid == os.getpid():
             return lease
         with self._lease_lock:
             if self._lease is None or not self._lease.is_valid():
                 # The first use, a forked child, or somebody removed the directory.
                 self._lease = Lease(self._directory.leases, discover())
                 self.mappings.tell_again()
+            self._lease_checked = now
             return self._lease
 
     def describe_pid(self, pid: int) -> str:
@@ -108,6 +114,7 @@ class Presence:
         """Say what this process has mapped by now."""
         changes = self.mappings.settle()
         if changes:
+            self._let_go = self._let_go or not all(held for _, held in changes)
             try:
                 self._valid_lease().note(changes)
             except OSError:  # a full disk: say it next time
@@ -115,8 +122,9 @@ class Presence:
 
     def flush(self) -> None:
         """Say what was let go, and free what nobody holds any more."""
-        if self.mappings.changed:
-            self.tell_holds()
+        self.tell_holds()
+        if self._let_go:
+            self._let_go = False
             if self._registry.has_unwanted():
                 with contextlib.suppress(RegistryTimeout):
                     self.making_room(self._collect)
