@@ -12,8 +12,6 @@ import fcntl
 import json
 import os
 import platform
-import secrets
-import subprocess
 import sys
 import weakref
 from dataclasses import asdict, dataclass, field
@@ -114,12 +112,20 @@ class Identity:
     @staticmethod
     @lru_cache(maxsize=1024)
     def from_json(text: str) -> Identity:
-        """Parse what `to_json` wrote; fields of a newer jshm are ignored, lost ones are empty."""
-        content: dict[str, Any] = json.loads(text)
-        session = content.get("session") or {}
+        """Parse what `to_json` wrote; fields of a newer jshm are ignored, lost ones are empty.
+
+        Raises
+        ------
+        ValueError
+            It is no JSON object.
+        """
+        content: Any = json.loads(text)
+        session = content.get("session", {}) if isinstance(content, dict) else None
+        if not isinstance(session, dict):
+            raise ValueError(f"not an identity: {text[:80]}")  # noqa: TRY004 - of data, not of calls
         known = {k: v for k, v in content.items() if k in Identity.__slots__ and k != "session"}
         return Identity(
-            **known,
+            **{"pid": 0, "start": "", "pid_ns": "", **known},
             session=Session(
                 session.get("kind", "process"), session.get("pid", 0), session.get("start", "")
             ),
@@ -132,6 +138,8 @@ def process_start(pid: int) -> str | None:
         fields = _stat_fields(pid)
         # State and start time are fields 3 and 22 of proc_pid_stat(5); the name may hold blanks.
         return None if fields is None or fields[0] == "Z" else f"{boot_id()}:{fields[19]}"
+    import subprocess
+
     shown = subprocess.run(  # noqa: S603
         ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
@@ -255,7 +263,7 @@ class Lease:
     def __init__(self, directory: str, identity: Identity) -> None:
         self.identity = identity
         self.text = identity.to_json()
-        self.id = secrets.token_hex(8)
+        self.id = os.urandom(8).hex()
         self.pid = os.getpid()
         self._path = os.path.join(directory, self.id)
         self._held: set[Hold] = set()

@@ -6,12 +6,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -47,6 +44,8 @@ def _platform_root(user: int) -> str:
     name = f"jshm-{user}"
     if filesystem("/dev/shm") == "tmpfs" and os.access("/dev/shm", os.W_OK):  # noqa: S108
         return os.path.join("/dev/shm", name)  # noqa: S108
+    import tempfile
+
     import platformdirs
 
     runtime = platformdirs.user_runtime_dir("jshm")
@@ -207,6 +206,8 @@ class Directory:
 
     def open_overflow(self) -> None:
         """Make the overflow directory, and remove those of earlier boots."""
+        import shutil
+
         boots = os.path.dirname(self.overflow)
         base = os.path.dirname(boots)
         make_private(base, parents=True)
@@ -219,6 +220,8 @@ class Directory:
 
 def _overflow_for(root: str) -> str:
     """Return this store's overflow directory; stores never share one, their reapers would fight."""
+    import hashlib
+
     chosen = os.environ.get("JSHM_OVERFLOW_DIR")
     if chosen == "":
         return ""

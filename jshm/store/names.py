@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import re
 import unicodedata
@@ -65,6 +64,8 @@ def variable_for(name: str) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """Return up to three names that look like `name`, the likeliest first."""
+    import difflib
+
     by_folded: dict[str, str] = {}
     for candidate in names:
         by_folded.setdefault(candidate.casefold(), candidate)
