@@ -8,7 +8,10 @@ from typing import Any
 from ..errors import JshmError
 from ..store import default_store
 from . import completion
-from .commands import ShmMagics
+from .managing import ManagingMagics
+from .sharing import SharingMagics
+
+_MAGICS = (SharingMagics, ManagingMagics)
 
 
 def _flush(_result: object = None) -> None:
@@ -19,7 +22,7 @@ def _flush(_result: object = None) -> None:
 
 def load(shell: Any) -> None:
     """Register the magics, the completion and the hook after each cell; twice does no harm."""
-    shell.register_magics(ShmMagics)
+    shell.register_magics(*_MAGICS)
     completion.install(shell)
     if _flush not in shell.events.callbacks["post_run_cell"]:
         shell.events.register("post_run_cell", _flush)
@@ -30,6 +33,7 @@ def unload(shell: Any) -> None:
     completion.remove(shell)
     with contextlib.suppress(ValueError):
         shell.events.unregister("post_run_cell", _flush)
-    for kind, names in ShmMagics.magics.items():
-        for name in names:
-            shell.magics_manager.magics[kind].pop(name, None)
+    for magics in _MAGICS:
+        for kind, names in magics.magics.items():
+            for name in names:
+                shell.magics_manager.magics[kind].pop(name, None)

@@ -53,7 +53,7 @@ def run(
             _bind(shell, names, found)
             memory = json.loads(found[0].once)
             clock = time.strftime("%H:%M", time.localtime(memory["at"]))
-            print(  # noqa: T201
+            print(
                 f"{', '.join(names)} attached in {duration_text(spent)}; the cell took "
                 f"{duration_text(memory['seconds'])} at {clock} in {found[0].publisher}"
             )
@@ -69,7 +69,7 @@ def run(
         del arrays
         _bind(shell, names, store.attach(list(names.values()), mode))
         size = size_text(sum(published.info.nbytes for published in done))
-        print(  # noqa: T201
+        print(
             f"{', '.join(names)} published · {size} · the cell took {duration_text(spent)}; "
             "the next run attaches them"
         )
@@ -150,7 +150,7 @@ def _wait_for_turn(path: str) -> int:
         except BlockingIOError:
             if not told:
                 who = os.pread(fd, _LABEL, 0).decode(errors="replace") or "another notebook"
-                print(f"waiting for {who}, which runs this very cell")  # noqa: T201
+                print(f"waiting for {who}, which runs this very cell")
                 told = True
             time.sleep(_POLL)
         except BaseException:

@@ -1,29 +1,24 @@
-"""The line magics: what a notebook types."""
+"""``%shm_publish``, ``%shm_attach`` and ``%%shm_once``: data come and go."""
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
-from IPython.display import display
+from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import namespace as variables
-from ..errors import JshmError, SegmentExistsError
+from ..errors import SegmentExistsError
 from ..segment import check_mode
 from ..store import default_store
-from ..store.base import Published, Released, SegmentInfo, type_name
+from ..store.base import Published, type_name
 from ..store.names import is_glob, variable_for
-from ..table import as_html, as_text, details, details_html, details_text
 from ..text import age_text, size_text
 from . import arguments, once
 from .arguments import Parser, expand
-
-F = TypeVar("F", bound=Callable[..., Any])
+from .base import ShmMagics, one_line
 
 _MODES = {
     "r": "read-only, nothing copied",
@@ -36,44 +31,9 @@ _SHORT_LIVES = {
 }
 
 
-def one_line(magic: F) -> F:
-    """Let a user's slip be one line that fails the cell, and not a traceback."""
-
-    @functools.wraps(magic)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return magic(*args, **kwargs)
-        except JshmError as error:
-            raise UsageError(str(error)) from None
-
-    return cast("F", call)
-
-
-class Text:
-    """Something to display that is text in a terminal and HTML in a notebook."""
-
-    def __init__(self, text: str, html: str) -> None:
-        self._text = text
-        self._html = html
-
-    def __repr__(self) -> str:
-        return self._text
-
-    def _repr_html_(self) -> str:
-        return self._html
-
-
-def _show(text: Text) -> None:
-    display(text)  # type: ignore[no-untyped-call]
-
-
 @magics_class
-class ShmMagics(Magics):
-    """``%shm_publish``, ``%shm_attach`` and the others."""
-
-    @property
-    def _variables(self) -> dict[str, Any]:
-        return variables.user_namespace()
+class SharingMagics(ShmMagics):
+    """Publish and attach."""
 
     def _arrays(self) -> list[str]:
         """Return the user's variables that are arrays."""
@@ -129,7 +89,7 @@ class ShmMagics(Magics):
             note=args.note,
         )
         for published in done:
-            print(_published_line(published))  # noqa: T201
+            print(_published_line(published))
         _warn_of(done)
         if args.move or args.writable:
             self._move(arrays, "r+" if args.writable else "r")
@@ -154,9 +114,9 @@ class ShmMagics(Magics):
             del old, owner
             what = f"{', '.join(moved) or name} is the shared copy now"
             if keeps:
-                print(f"{what} · {size} not freed: {', '.join(keeps)} refer to it")  # noqa: T201
+                print(f"{what} · {size} not freed: {', '.join(keeps)} refer to it")
             else:
-                print(f"{what} · {size} of private memory returned" if freeable else what)  # noqa: T201
+                print(f"{what} · {size} of private memory returned" if freeable else what)
 
     # -- attach ------------------------------------------------------------------------------------
 
@@ -208,7 +168,7 @@ class ShmMagics(Magics):
             shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
             arrow = "" if shown != variable else " ←"
             age = age_text(attached.created)
-            print(  # noqa: T201
+            print(
                 f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age} · "
                 f"{_MODES[mode]}{replaced}"
             )
@@ -292,138 +252,6 @@ class ShmMagics(Magics):
             keep=args.keep,
         )
 
-    # -- look --------------------------------------------------------------------------------------
-
-    @line_magic
-    @one_line
-    def shm_list(self, line: str) -> None:
-        """Show what is shared on this machine, who holds it, and what it costs.
-
-        ::
-
-            %shm_list
-            %shm_list 'exp1/*'      only names that match
-        """
-        args = Parser("shm_list", "NAME").parse(line)
-        infos = default_store().segments()
-        if args.names:
-            wanted = set(expand(args.names, {info.name for info in infos}, "name that is shared"))
-            infos = [info for info in infos if info.name in wanted]
-        _show(Text(as_text(infos), as_html(infos)))
-
-    @line_magic
-    @one_line
-    def shm_info(self, line: str) -> None:
-        """Show all that is known of a name, and what holds its memory in this notebook.
-
-        ::
-
-            %shm_info X
-            %shm_info X --version 2
-        """
-        parser = Parser("shm_info", "NAME")
-        parser.add_argument("--version", type=int)
-        args = parser.parse(line)
-        if not args.names:
-            parser.error("which name? %shm_list shows what is there")
-        store = default_store()
-        for name in expand(args.names, store.names(), "name that is shared"):
-            info = store.info(name, args.version)
-            here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
-            rows = details(info, store.path(name, args.version), here)
-            _show(Text(details_text(rows), details_html(rows)))
-
-    # -- let go ------------------------------------------------------------------------------------
-
-    @line_magic
-    @one_line
-    def shm_detach(self, line: str) -> None:
-        """Let go of shared memory here. Concerns no other notebook.
-
-        ::
-
-            %shm_detach X           a variable, or a name
-            %shm_detach 'exp1/*'
-
-        Deletes the variables that still are that view, with their entries in Out and _, and says what
-        else keeps the memory mapped.
-        """
-        parser = Parser("shm_detach", "NAME")
-        args = parser.parse(line)
-        if not args.names:
-            parser.error("which variable or name? For example: %shm_detach X")
-        store = default_store()
-        bound = [
-            name
-            for name, value in variables.user_variables(self._variables)
-            if variables.was_handed_out(value)
-        ]
-        words = expand(args.names, {*bound, *store.attached()}, "variable or name attached here")
-        targets = {word: variables.segments_of(self._variables, word, store) for word in words}
-        seen: set[str] = set()
-        for word, segments in targets.items():
-            if segments <= seen:
-                continue  # the same memory as a word before
-            seen |= segments
-            done = variables.detach_segments(self._variables, segments, store)
-            gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
-            if done.culprits:
-                still = ", ".join(done.culprits)
-                print(  # noqa: T201
-                    f"{word}{gone} · {size_text(done.nbytes)} still mapped here by: {still}"
-                )
-            else:
-                print(f"{word} detached{gone} · {size_text(done.nbytes)} unmapped here")  # noqa: T201
-
-    @line_magic
-    @one_line
-    def shm_release(self, line: str) -> None:
-        """Retire names for everyone. Who has them attached keeps what they have.
-
-        ::
-
-            %shm_release X
-            %shm_release 'exp1/*'       this notebook's names that match
-            %shm_release --unused       list this notebook's names that nobody holds; then add --yes
-
-        Options::
-
-            --force     also names of other notebooks
-            --all       let globs and --unused mean every notebook's names
-            --yes       do not ask
-        """
-        parser = Parser("shm_release", "NAME")
-        for option in ("--force", "--all", "--unused", "--yes"):
-            parser.flag(option)
-        args = parser.parse(line)
-        if bool(args.names) == args.unused:
-            parser.error("name what to release, or say --unused")
-        store = default_store()
-        current = [info for info in store.segments() if info.state == "current"]
-        reach = [info for info in current if info.mine or args.all]
-        if args.unused:
-            self._release_unused(reach, confirmed=args.yes, everybody=args.all)
-            return
-        names = expand(args.names, {i.name for i in reach}, "name of this notebook (--all for all)")
-        for released in store.release(names, force=args.force or args.all):
-            print(_released_line(released))  # noqa: T201
-
-    def _release_unused(
-        self, reach: list[SegmentInfo], *, confirmed: bool, everybody: bool
-    ) -> None:
-        idle = [info for info in reach if not info.in_use and not info.keep]
-        if not idle:
-            print("nothing to release: every name is in use or kept")  # noqa: T201
-            return
-        if not confirmed:
-            command = "%shm_release --unused --yes" + (" --all" if everybody else "")
-            text, html = as_text(idle), as_html(idle)
-            print(f"not in use; to release them: {command}")  # noqa: T201
-            _show(Text(text, html))
-            return
-        for released in default_store().release([info.name for info in idle], force=everybody):
-            print(_released_line(released))  # noqa: T201
-
 
 def _published_line(published: Published) -> str:
     info = published.info
@@ -442,20 +270,10 @@ def _published_line(published: Published) -> str:
 def _warn_of(done: list[Published]) -> None:
     for published in done:
         if published.info.overflow:
-            print(  # noqa: T201
+            print(
                 f"{published.info.name} did not fit into shared memory and is on disk: slower, but "
                 "safe. Enlarge /dev/shm (Docker: --shm-size), or release what you can spare"
             )
     lifetime = done[0].info.lifetime
     if lifetime in _SHORT_LIVES:
-        print(_SHORT_LIVES[lifetime])  # noqa: T201
-
-
-def _released_line(released: Released) -> str:
-    if released.freed == released.nbytes:
-        return f"{released.name} released · {size_text(released.freed)} freed"
-    rest = size_text(released.nbytes - released.freed)
-    return (
-        f"{released.name} released · {rest} still held by {', '.join(released.held_by)}, and free "
-        "as soon as it is let go there"
-    )
+        print(_SHORT_LIVES[lifetime])

@@ -1,0 +1,56 @@
+"""What all magics share: one-line errors, the notebook's variables, text that is also HTML."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics
+from IPython.display import display
+
+from .. import namespace as variables
+from ..errors import JshmError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def one_line(magic: F) -> F:
+    """Let a user's slip be one line that fails the cell, and not a traceback."""
+
+    @functools.wraps(magic)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return magic(*args, **kwargs)
+        except JshmError as error:
+            raise UsageError(str(error)) from None
+
+    return cast("F", call)
+
+
+class ShmMagics(Magics):
+    """Magics that work on the notebook's variables."""
+
+    @property
+    def _variables(self) -> dict[str, Any]:
+        return variables.user_namespace()
+
+
+class Text:
+    """Something to display that is text in a terminal and HTML in a notebook."""
+
+    def __init__(self, text: str, html: str) -> None:
+        self._text = text
+        self._html = html
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def _repr_html_(self) -> str:
+        return self._html
+
+
+def show(text: str, html: str) -> None:
+    """Display text, as HTML where that is shown."""
+    display(Text(text, html))  # type: ignore[no-untyped-call]

@@ -1,0 +1,161 @@
+"""``%shm_list``, ``%shm_info``, ``%shm_detach`` and ``%shm_release``: see it and free it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import line_magic, magics_class
+
+from .. import namespace as variables
+from ..store import default_store
+from ..table import as_html, as_text, details, details_html, details_text
+from ..text import size_text
+from .arguments import Parser, expand
+from .base import ShmMagics, one_line, show
+
+if TYPE_CHECKING:
+    from ..store.base import Released, SegmentInfo
+
+
+@magics_class
+class ManagingMagics(ShmMagics):
+    """Look and let go."""
+
+    # -- look --------------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_list(self, line: str) -> None:
+        """Show what is shared on this machine, who holds it, and what it costs.
+
+        ::
+
+            %shm_list
+            %shm_list 'exp1/*'      only names that match
+        """
+        args = Parser("shm_list", "NAME").parse(line)
+        infos = default_store().segments()
+        if args.names:
+            wanted = set(expand(args.names, {info.name for info in infos}, "name that is shared"))
+            infos = [info for info in infos if info.name in wanted]
+        show(as_text(infos), as_html(infos))
+
+    @line_magic
+    @one_line
+    def shm_info(self, line: str) -> None:
+        """Show all that is known of a name, and what holds its memory in this notebook.
+
+        ::
+
+            %shm_info X
+            %shm_info X --version 2
+        """
+        parser = Parser("shm_info", "NAME")
+        parser.add_argument("--version", type=int)
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which name? %shm_list shows what is there")
+        store = default_store()
+        for name in expand(args.names, store.names(), "name that is shared"):
+            info = store.info(name, args.version)
+            here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
+            rows = details(info, store.path(name, args.version), here)
+            show(details_text(rows), details_html(rows))
+
+    # -- let go ------------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_detach(self, line: str) -> None:
+        """Let go of shared memory here. Concerns no other notebook.
+
+        ::
+
+            %shm_detach X           a variable, or a name
+            %shm_detach 'exp1/*'
+
+        Deletes the variables that still are that view, with their entries in Out and _, and says what
+        else keeps the memory mapped.
+        """
+        parser = Parser("shm_detach", "NAME")
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which variable or name? For example: %shm_detach X")
+        store = default_store()
+        bound = [
+            name
+            for name, value in variables.user_variables(self._variables)
+            if variables.was_handed_out(value)
+        ]
+        words = expand(args.names, {*bound, *store.attached()}, "variable or name attached here")
+        targets = {word: variables.segments_of(self._variables, word, store) for word in words}
+        seen: set[str] = set()
+        for word, segments in targets.items():
+            if segments <= seen:
+                continue  # the same memory as a word before
+            seen |= segments
+            done = variables.detach_segments(self._variables, segments, store)
+            gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
+            if done.culprits:
+                still = ", ".join(done.culprits)
+                print(f"{word}{gone} · {size_text(done.nbytes)} still mapped here by: {still}")
+            else:
+                print(f"{word} detached{gone} · {size_text(done.nbytes)} unmapped here")
+
+    @line_magic
+    @one_line
+    def shm_release(self, line: str) -> None:
+        """Retire names for everyone. Who has them attached keeps what they have.
+
+        ::
+
+            %shm_release X
+            %shm_release 'exp1/*'       this notebook's names that match
+            %shm_release --unused       list this notebook's names that nobody holds; then add --yes
+
+        Options::
+
+            --force     also names of other notebooks
+            --all       let globs and --unused mean every notebook's names
+            --yes       do not ask
+        """
+        parser = Parser("shm_release", "NAME")
+        for option in ("--force", "--all", "--unused", "--yes"):
+            parser.flag(option)
+        args = parser.parse(line)
+        if bool(args.names) == args.unused:
+            parser.error("name what to release, or say --unused")
+        store = default_store()
+        current = [info for info in store.segments() if info.state == "current"]
+        reach = [info for info in current if info.mine or args.all]
+        if args.unused:
+            self._release_unused(reach, confirmed=args.yes, everybody=args.all)
+            return
+        names = expand(args.names, {i.name for i in reach}, "name of this notebook (--all for all)")
+        for released in store.release(names, force=args.force or args.all):
+            print(_released_line(released))
+
+    def _release_unused(
+        self, reach: list[SegmentInfo], *, confirmed: bool, everybody: bool
+    ) -> None:
+        idle = [info for info in reach if not info.in_use and not info.keep]
+        if not idle:
+            print("nothing to release: every name is in use or kept")
+            return
+        if not confirmed:
+            command = "%shm_release --unused --yes" + (" --all" if everybody else "")
+            print(f"not in use; to release them: {command}")
+            show(as_text(idle), as_html(idle))
+            return
+        for released in default_store().release([info.name for info in idle], force=everybody):
+            print(_released_line(released))
+
+
+def _released_line(released: Released) -> str:
+    if released.freed == released.nbytes:
+        return f"{released.name} released · {size_text(released.freed)} freed"
+    rest = size_text(released.nbytes - released.freed)
+    return (
+        f"{released.name} released · {rest} still held by {', '.join(released.held_by)}, and free "
+        "as soon as it is let go there"
+    )
