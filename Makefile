@@ -9,7 +9,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/jshm demo --headless
-	@echo 'Next: `make lab` opens JupyterLab with jshm installed.'
 
 lab: $(VENV)/lab.stamp
 	$(BIN)/jupyter lab notebooks

@@ -232,10 +232,12 @@ def _tell(train: Kernel, eda: Kernel, size: int) -> int:
     again = train.run(_AGAIN, NAME=_NAME)
     _require(again["total"] == total and again["mine"], "the restarted kernel lost its data")
     print(f'train.ipynb: restarted; X = jshm.attach("X") {duration_text(again["seconds"])}: '
-          "it still owns X, and nothing was lost")  # fmt: skip
+          "(imports included): it still owns X, and nothing was lost")  # fmt: skip
     freed = train.run("result = [r.nbytes for r in jshm.release(NAME)]", NAME=_NAME)
     print(f"train.ipynb: released; {size_text(sum(freed))} go when the last notebook lets go\n")
     print(_table(nbytes, publish, attached, copy, pickled))
+    print("\nNext: `make lab` in a clone, or `pip install jupyterlab` and `jupyter lab`; then, in two")
+    print("notebooks: %load_ext jshm, %shm_publish X, %shm_attach X")
     return 0
 
 
