@@ -55,12 +55,12 @@ class Reference:
         root = segment.view(mapping)
         if self.dtype.hasobject:
             raise CorruptSegmentError("a reference to Python objects in shared memory")
-        if 0 in self.shape:
-            return np.ndarray(self.shape, self.dtype, root)
         # NumPy checks the bounds; its buffer starts at the offset, so both directions count.
         try:
+            if 0 in self.shape:
+                return np.ndarray(self.shape, self.dtype, root)
             return np.ndarray(self.shape, self.dtype, root, self.offset, self.strides)
-        except (TypeError, ValueError) as error:
+        except (ArithmeticError, TypeError, ValueError) as error:
             raise CorruptSegmentError(
                 f"a reference reaches outside segment {self.segment}: {error}"
             ) from error
