@@ -1,0 +1,326 @@
+"""A registry that is lost, damaged or of another time: no data is lost, and it says what to do."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import jshm
+from jshm.store import default_store
+
+from .processes import Child
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jshm.store.local import LocalStore
+
+PUBLISH = """
+import numpy as np, jshm
+X = np.arange(1000.0)
+jshm.publish({"X": X, "exp/y": X.reshape(10, 100).T}, keep=True, note="the note")
+jshm.publish("X", X * 2, keep=True)
+"""
+
+
+def database(root: str) -> str:
+    return os.path.join(root, "registry.db")
+
+
+def edit(root: str, *statements: str) -> None:
+    """Change the registry as another program would, while no connection of this one is open."""
+    default_store().registry.database.close()
+    con = sqlite3.connect(database(root))
+    for statement in statements:
+        con.execute(statement)
+    con.commit()
+    con.close()
+
+
+def published(directory: Path) -> None:
+    """Publish from a process that ends: no connection is left, and all is in the one file."""
+    with Child(directory, "train.py") as child:
+        child.run(PUBLISH)
+        child.exit()
+
+
+def intact() -> None:
+    """Everything that `PUBLISH` published is there as it was."""
+    np.testing.assert_array_equal(jshm.attach("X"), np.arange(1000.0) * 2)
+    y = jshm.attach("exp/y")
+    np.testing.assert_array_equal(y, np.arange(1000.0).reshape(10, 100).T)
+    assert y.flags.f_contiguous
+    info = {i.name: i for i in jshm.segments()}
+    assert {name: i.version for name, i in info.items()} == {"X": 2, "exp/y": 1}
+    assert info["exp/y"].note == "the note"
+    assert info["X"].keep
+    assert info["X"].publisher == "train.py"
+    assert not info["X"].writable
+
+
+def spoil_header(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.write(b"not a database at all")
+
+
+def spoil_schema(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 400)
+
+
+def spoil_pages(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(os.path.getsize(path) - 4096))
+
+
+def truncate(path: str) -> None:
+    os.truncate(path, 5000)
+
+
+@pytest.mark.parametrize("damage", [spoil_header, spoil_schema, spoil_pages, truncate])
+def test_damaged(store: LocalStore, tmp_path: Path, damage: object) -> None:
+    published(tmp_path)
+    damage(database(store.directory.root))  # type: ignore[operator]
+    for operation in (
+        lambda: jshm.attach("X"),
+        jshm.segments,
+        lambda: jshm.publish("Z", np.zeros(3)),
+        lambda: jshm.release("X", force=True),
+    ):
+        with pytest.raises(jshm.CorruptRegistryError, match="jshm check --fix"):
+            operation()
+    found = jshm.check()
+    assert [problem.fixed for problem in found] == [False]
+    found = jshm.check(fix=True)
+    assert [problem.fixed for problem in found] == [True]
+    assert jshm.check() == []
+    intact()
+    aside = [name for name in os.listdir(store.directory.root) if "damaged" in name]
+    assert len(aside) == 1
+
+
+def test_damaged_while_arrays_are_held(store: LocalStore, tmp_path: Path) -> None:
+    published(tmp_path)
+    held, other = jshm.attach("X"), jshm.attach("exp/y")
+    store.registry.database.close()
+    spoil_header(database(store.directory.root))
+    del other  # there is something to tell, and nobody who could be told
+    found = jshm.check(fix=True)
+    assert [problem.fixed for problem in found] == [True]
+    intact()
+    np.testing.assert_array_equal(held, np.arange(1000.0) * 2)
+
+
+@pytest.mark.parametrize("removed", ["emptied", "file", "all three"])
+def test_lost(store: LocalStore, tmp_path: Path, removed: str) -> None:
+    """Without its file the registry is rebuilt from what the segments say of themselves."""
+    published(tmp_path)
+    path = database(store.directory.root)
+    if removed == "emptied":
+        os.truncate(path, 0)
+    else:
+        store.names()  # open in this process while it goes
+        for ending in ("", "-wal", "-shm")[: 1 if removed == "file" else 3]:
+            os.unlink(path + ending)
+    jshm.publish("Z", np.ones(3))
+    jshm.release("Z")
+    intact()
+    assert jshm.publish("X", np.zeros(3), replace=True).version == 3
+
+
+def test_lost_under_a_holder(store: LocalStore, tmp_path: Path) -> None:
+    """What a process holds is not garbage because nobody knows it any more."""
+    with Child(tmp_path, "train.py") as train, Child(tmp_path, "eda.py") as eda:
+        train.run(PUBLISH)
+        eda.run("import jshm, numpy as np; x = jshm.attach('X')")
+        train.run("z = jshm.empty(5); z[:] = 7")
+        os.unlink(database(store.directory.root))
+        jshm.gc()
+        intact()
+        assert eda.run("float(x.sum())") == float(np.arange(1000.0).sum() * 2)
+        assert [h.label for i in jshm.segments() if i.name == "X" for h in i.holders] == ["eda.py"]
+        train.run("jshm.publish('z', z, keep=True)")
+        np.testing.assert_array_equal(jshm.attach("z"), np.full(5, 7.0))
+        assert train.run("jshm.publish('X', X).version") == 3
+    jshm.gc()
+
+
+def test_directory_removed_under_live_processes(store_dir: str, tmp_path: Path) -> None:
+    with Child(tmp_path, "train.py") as train, Child(tmp_path, "eda.py") as eda:
+        train.run(PUBLISH)
+        eda.run("import jshm, numpy as np; x = jshm.attach('X')")
+        shutil.rmtree(store_dir)
+        time.sleep(0.1)  # for so long a read trusts that the file is there
+        assert "SegmentNotFoundError" in eda.fails("jshm.attach('X')").kinds
+        assert eda.run("float(x.sum())") == float(np.arange(1000.0).sum() * 2)
+        assert train.run("jshm.publish('X', X, keep=True); jshm.check()") == []
+        assert eda.run("float(jshm.attach('X').sum())") == float(np.arange(1000.0).sum())
+        assert eda.run("[i.publisher for i in jshm.segments()]") == ["train.py"]
+        for place in ("", "segments", "leases", "locks"):
+            assert os.stat(os.path.join(store_dir, place)).st_mode & 0o777 == 0o700
+        eda.run("del x")
+        shutil.rmtree(store_dir)
+        assert eda.run("jshm.segments()") == []
+        assert eda.run("jshm.check()") == []
+        shutil.rmtree(store_dir)
+        eda.run("z = jshm.empty(4)")
+        eda.run("jshm.publish('z', z)")
+        assert train.run("jshm.attach('z', timeout=10).tolist()") == [0.0] * 4
+
+
+def test_waiting_survives_a_lost_registry(store: LocalStore, tmp_path: Path) -> None:
+    with Child(tmp_path, "a.py") as waiting, Child(tmp_path, "b.py") as other:
+        other.run("import jshm, numpy as np; jshm.publish('X', np.ones(1), keep=True)")
+        waiting.send("import jshm; jshm.attach('Y', timeout=30).tolist()")
+        other.run("import time; time.sleep(0.3)")
+        for ending in ("", "-wal", "-shm"):
+            os.unlink(database(store.directory.root) + ending)
+        other.run("jshm.publish('Y', np.ones(2), keep=True)")
+        assert waiting.receive(10) == [1.0, 1.0]
+
+
+def test_newer_format(store_dir: str, tmp_path: Path) -> None:
+    published(tmp_path)
+    edit(store_dir, "PRAGMA user_version = 99")
+    files = sorted(os.listdir(os.path.join(store_dir, "segments")))
+    for operation in (
+        lambda: jshm.attach("X"),
+        jshm.segments,
+        lambda: jshm.publish("Z", np.zeros(3)),
+        lambda: jshm.check(fix=True),
+    ):
+        with pytest.raises(jshm.FormatVersionError, match=r"newer jshm.*upgrade"):
+            operation()
+    edit(store_dir, "PRAGMA user_version = 1")
+    assert sorted(os.listdir(os.path.join(store_dir, "segments"))) == files
+    intact()
+
+
+def test_additions_of_a_newer_jshm_do_not_disturb(store: LocalStore, tmp_path: Path) -> None:
+    published(tmp_path)
+    edit(
+        store.directory.root,
+        *(
+            f"ALTER TABLE {table} ADD COLUMN added TEXT NOT NULL DEFAULT 'x'"
+            for table in ("names", "versions", "segments", "leases", "refs")
+        ),
+        "CREATE TABLE subscriptions(name TEXT PRIMARY KEY, secret BLOB)",
+        "CREATE INDEX extra ON versions(created)",
+        'INSERT INTO leases(id, identity) VALUES (\'00\', \'{"pid":1,"species":"martian"}\')',
+    )
+    intact()
+    y = jshm.attach("exp/y")
+    assert jshm.publish("X", np.zeros(3), replace=True).version == 3
+    jshm.publish("alias", y)
+    jshm.publish("born", jshm.zeros(3))
+    jshm.release(["X", "alias"], force=True)
+    del y
+    jshm.gc()
+    assert jshm.check() == []
+    assert store.names() == ["born", "exp/y"]
+
+
+def test_versions_never_restart(store: LocalStore, tmp_path: Path) -> None:
+    published(tmp_path)
+    jshm.release("X", force=True)
+    assert jshm.publish("X", np.zeros(3)).version == 3
+    jshm.release("X")
+    store.registry.database.close()
+    jshm.gc()
+    assert jshm.publish("X", np.zeros(3)).version == 4
+
+
+def test_check_finds_and_mends(store: LocalStore, tmp_path: Path) -> None:
+    """Each thing that can be wrong between rows and files is found, told, and mended."""
+    published(tmp_path)
+    root = store.directory.root
+    segments = store.directory.segments
+    jshm.publish({"gone": np.ones(3), "short": np.ones(3000), "other": np.ones(3)}, keep=True)
+    path = {name: store.path(name) for name in ("gone", "short", "other")}
+    os.unlink(path["gone"])
+    os.truncate(path["short"], 200)
+    os.chmod(path["other"], 0o600)
+    with open(path["other"], "r+b") as file:
+        file.write(b"garbage")
+    with open(os.path.join(segments, "stray.npy"), "wb") as file:
+        file.write(b"x" * 5000)
+    edit(
+        root,
+        "INSERT INTO names(name, last, current) VALUES ('ghost', 3, 3)",
+        "INSERT INTO versions(name, version, segment, lease, created, keep, note, once) "
+        "VALUES ('X', 9, 'nowhere', 'nobody', 0, 0, '', '')",
+    )
+    for name in path:
+        with pytest.raises(jshm.CorruptSegmentError):
+            jshm.attach(name)
+    found = [problem.what for problem in jshm.check()]
+    for part in ("is gone", "truncated", "not", "stray.npy", "a version", "ghost"):
+        assert any(part in what for what in found), (part, found)
+    assert os.path.exists(os.path.join(segments, "stray.npy"))
+    assert all(problem.fixed for problem in jshm.check(fix=True))
+    assert jshm.check() == []
+    assert not os.path.exists(os.path.join(segments, "stray.npy"))
+    intact()
+
+
+def test_random_damage_is_an_error_and_never_a_crash(store_dir: str, tmp_path: Path) -> None:
+    """Whatever byte is overwritten: an answer, or a JshmError; and the fix keeps working data."""
+    published(tmp_path)
+    with open(database(store_dir), "rb") as file:
+        whole = file.read()
+    draw = random.Random(5)
+    with Child(tmp_path, "eda.py") as child:
+        child.run("""
+import jshm, numpy as np
+from jshm.store import default_store
+X = np.arange(1000.0)
+def attempt(operation):
+    try:
+        return operation()
+    except jshm.JshmError as error:
+        return error
+def use():
+    for operation in (jshm.segments, lambda: jshm.info("X"), lambda: jshm.check(),
+                      lambda: jshm.attach("missing")):
+        attempt(operation)
+    x = attempt(lambda: jshm.attach("X"))
+    return isinstance(x, Exception) or bool((x == 2 * X).all())
+def mend():
+    jshm.check(fix=True)
+    found = jshm.check()
+    jshm.publish("new", X)
+    jshm.release("new")
+    default_store().registry.database.close()
+    return [problem.what for problem in found]
+""")
+        failures = []
+        for round_ in range(12):
+            spoilt = bytearray(whole)
+            for _ in range(draw.choice([1, 3, 30])):
+                spoilt[draw.randrange(100, len(spoilt))] = draw.randrange(256)
+            files = set(os.listdir(os.path.join(store_dir, "segments")))
+            with open(database(store_dir), "wb") as file:
+                file.write(spoilt)
+            try:
+                right = child.run("use()")
+                left = child.run("mend()")
+                if not right or left:
+                    failures.append((round_, right, left))
+            except Exception as error:
+                failures.append((round_, str(error), len(files)))
+            child.run("default_store().registry.database.close()")
+            shutil.rmtree(store_dir)
+            os.mkdir(store_dir, 0o700)
+            published(tmp_path)
+            with open(database(store_dir), "rb") as file:
+                whole = file.read()
+        assert failures == []
