@@ -237,7 +237,8 @@ class Database:
 
     def _explain(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _CORRUPT:
+        # A damaged schema lacks a table; damaged text is no text, which is Python's own error.
+        if code in _CORRUPT or str(error).startswith(("no such", "Could not decode")):
             return CorruptRegistryError(
                 f"the registry {self.path} is damaged ({error}). The data is not: "
                 "`jshm check --fix` rebuilds the registry from the segments"

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .database import Database, Row, Transaction
-from .errors import FormatVersionError
+from .errors import CorruptRegistryError, CorruptSegmentError, FormatVersionError
 from .layout import ArrayLayout, Order, implied
 from .lease import Identity
 
@@ -80,7 +80,26 @@ _WANTED = """(EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
 
 @lru_cache(maxsize=4096)
 def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
-    return implied(descr, tuple(json.loads(shape)), order)
+    try:
+        return implied(descr, tuple(json.loads(shape)), order)
+    except (CorruptSegmentError, TypeError, ValueError) as error:
+        raise damaged(f"a segment of shape {shape!r}, {descr!r}") from error
+
+
+def damaged(found: str) -> CorruptRegistryError:
+    """Return the error for a row that jshm did not write so."""
+    return CorruptRegistryError(
+        f"the registry is damaged: {found}. The data is not: `jshm check --fix` rebuilds the "
+        "registry from the segments"
+    )
+
+
+def identity_of(text: str) -> Identity:
+    """Return the identity of a lease's row."""
+    try:
+        return Identity.from_json(text)
+    except (TypeError, ValueError) as error:
+        raise damaged(f"a process {text!r}") from error
 
 
 @lru_cache(maxsize=4096)
@@ -130,7 +149,7 @@ class Entry(NamedTuple):
 
     @property
     def publisher(self) -> Identity:
-        return Identity.from_json(self.identity)
+        return identity_of(self.identity)
 
     @property
     def is_current(self) -> bool:

@@ -67,6 +67,8 @@ def list_segments(registry: Registry, directory: Directory, me: Identity) -> lis
     held = holders(directory)
     found = []
     for entry in registry.everything():
+        if entry.segment.unlinked and entry.segment.id not in held:
+            continue  # the kernel has freed it; only the row is left, until somebody reaps
         if entry.lease not in alive:
             alive[entry.lease] = is_alive(directory.leases, entry.lease)
         found.append(
@@ -111,30 +113,39 @@ def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Proble
 
 
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
-    with registry.database.transact() as tx:
-        files = directory.files()
-        known = {row.id: row for row in rows.all_segments(tx)}
-        for row in known.values():
-            problem = _examine(row, directory, files)
-            if problem:
-                if fix:
-                    rows.forget_lost_segment(tx, row.id)
-                yield Problem(problem, fixed=fix)
-        yield from _compare_rows(tx, fix=fix)
-        for path in directory.foreign():
-            yield Problem(
-                f"{path} is not a regular file, so jshm did not make it: remove it", fixed=False
-            )
-        strays = [path for identity, path in files.items() if identity not in known]
-        doomed = reaper.Doomed()
-        try:
-            reaper.collect_files(tx, strays, doomed)
-            for path in doomed.paths:
-                yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
+    doomed = reaper.Doomed()
+    try:
+        with registry.database.transact() as tx:
+            yield from _compare_inside(tx, directory, doomed, fix=fix)
+        if fix:
+            doomed.execute()
+    finally:
+        doomed.spare()
+
+
+def _compare_inside(
+    tx: Transaction, directory: Directory, doomed: reaper.Doomed, *, fix: bool
+) -> Iterator[Problem]:
+    lost: list[str] = []
+    files = directory.files()
+    known = {row.id: row for row in rows.all_segments(tx)}
+    for row in known.values():
+        problem = _examine(row, directory, files)
+        if problem:
             if fix:
-                doomed.execute()
-        finally:
-            doomed.spare()
+                rows.forget_lost_segment(tx, row.id)
+                lost += [files[row.id]] if row.id in files else []
+            yield Problem(problem, fixed=fix)
+    yield from _compare_rows(tx, fix=fix)
+    for path in directory.foreign():
+        yield Problem(
+            f"{path} is not a regular file, so jshm did not make it: remove it", fixed=False
+        )
+    strays = [path for identity, path in files.items() if identity not in known]
+    reaper.collect_files(tx, strays, doomed)
+    for path in doomed.paths:
+        yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
+    reaper.collect_files(tx, lost, doomed)
 
 
 def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> str:
@@ -148,9 +159,13 @@ def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> st
         fd, _ = segment.open_shared(path, writable=False)
         try:
             if read_layout(fd) != row.layout:
+                if _read_segment(row.id, path, overflow=row.overflow) is not None:
+                    raise rows.damaged(f"segment {row.id} is whole, and not what its row says")
                 return f"segment {row.id} does not hold what the registry says"
         finally:
             os.close(fd)
+    except CorruptRegistryError:
+        raise
     except JshmError as error:
         return f"segment {row.id}: {error}"
     return ""

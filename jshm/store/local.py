@@ -8,6 +8,7 @@ and magic, and adds the rows; after the commit, delete what it superseded.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import time
 import weakref
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import registry as rows
 from .. import segment
 from ..errors import (
+    CorruptRegistryError,
     CorruptSegmentError,
     InvalidNameError,
     NoSpaceError,
@@ -157,6 +159,10 @@ class LocalStore(Store):
             and not reaper.collect_segment(tx, self.directory, old.segment, doomed)
         ):
             rows.judge(tx, [old.segment.id])
+
+    def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
+        """Raise NotOwnerError now if publishing under these names would."""
+        self._check_owners(self.registry.current(_check_names(names)), replace=replace)
 
     def _check_owners(self, entries: Iterable[Entry], *, replace: bool) -> None:
         for entry in entries:
@@ -384,6 +390,11 @@ class LocalStore(Store):
     def names(self) -> list[str]:
         return self.registry.names()
 
+    def attached(self) -> list[str]:
+        """Return the names of which this process has some version mapped."""
+        mapped = self.presence.mappings.is_mapped
+        return sorted({e.name for e in self.registry.everything() if mapped(e.segment.id)})
+
     def summaries(self) -> list[tuple[str, str]]:
         """Return each name that can be attached, with its dtype and shape: for completion."""
         return [
@@ -410,7 +421,8 @@ class LocalStore(Store):
         return self.presence.reap()
 
     def check(self, *, fix: bool = False) -> list[Problem]:
-        self.presence.flush()
+        with contextlib.suppress(CorruptRegistryError):
+            self.presence.flush()
         return inspection.check(self.registry, self.directory, fix=fix)
 
     def close(self) -> None:

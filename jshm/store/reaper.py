@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from .. import registry, segment
-from ..lease import Identity, is_alive, is_running, living, sweep
+from ..lease import is_alive, is_running, living, sweep
 
 if TYPE_CHECKING:
     from ..database import Transaction
@@ -95,7 +95,7 @@ def bury_the_dead(tx: Transaction, directory: Directory) -> None:
     for lease, text in registry.all_leases(tx).items():
         if is_alive(directory.leases, lease):
             continue
-        identity = Identity.from_json(text)
+        identity = registry.identity_of(text)
         session = identity.session
         ended = session.kind == "process" or not is_running(
             session.pid, session.start, identity.pid_ns
