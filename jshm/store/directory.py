@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -79,12 +80,12 @@ def make_private(path: str, *, parents: bool = False) -> None:
     UnsafeDirectoryError
         It is a symbolic link, another user's, or open to others.
     """
-    if parents:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
+        if parents:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.lexists(path):
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                os.mkdir(path, 0o700)
     except OSError as error:
         raise UnsafeDirectoryError(
             f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
