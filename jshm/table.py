@@ -47,8 +47,15 @@ def total_text(infos: Sequence[SegmentInfo]) -> str:
     return text + (f" · {size_text(sum(idle.values()))} not in use" if idle else "")
 
 
+def _line(text: str) -> str:
+    """Return text without what would break the line, or command the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
 def _cells(info: SegmentInfo) -> tuple[str, ...]:
-    return (
+    cells = (
         info.name,
         str(info.version),
         info.type,
@@ -58,6 +65,7 @@ def _cells(info: SegmentInfo) -> tuple[str, ...]:
         age_text(info.created),
         marks(info),
     )
+    return tuple(map(_line, cells))
 
 
 def as_text(infos: Sequence[SegmentInfo]) -> str:
@@ -116,7 +124,7 @@ def details(info: SegmentInfo, path: str, here: Sequence[str]) -> list[tuple[str
         ("Held here by", ", ".join(here)),
         ("File", path),
     ]
-    return [(label, text) for label, text in rows if text]
+    return [(label, _line(text)) for label, text in rows if text]
 
 
 def details_text(rows: Sequence[tuple[str, str]]) -> str:

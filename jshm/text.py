@@ -22,7 +22,7 @@ def duration_text(seconds: float) -> str:
     if seconds < 1e-3:  # noqa: PLR2004
         return f"{max(1, round(seconds * 1e6))} µs"
     if seconds < 1:
-        return f"{seconds * 1e3:.2g} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"  # noqa: PLR2004
+        return f"{seconds * 1e3:.2g} ms" if seconds < 0.0095 else f"{seconds * 1e3:.0f} ms"  # noqa: PLR2004
     if seconds < 10:  # noqa: PLR2004
         return f"{seconds:.1f} s"
     for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
