@@ -127,41 +127,48 @@ class Database:
 
     def _connect(self) -> _Connection:
         with self._all_lock:
-            if self._identify() is None:
-                self._make()
             try:
-                raw = sqlite3.connect(
-                    self.path, timeout=0, isolation_level=None, check_same_thread=False
-                )
-            except sqlite3.Error as error:
-                raise self._explain(error) from error
-            try:
-                # Nothing here must survive a power cut: the segments do not either.
-                for pragma in (
-                    "journal_mode=WAL",
-                    "synchronous=OFF",
-                    "journal_size_limit=1048576",
-                    "temp_store=MEMORY",
-                ):
-                    self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
-                file = self._identify()
-                if file is None:
-                    raise RegistryError(f"{self.path} was removed while it was opened")
-            except BaseException:
-                raw.close()
-                raise
-            con = _Connection(raw, file)
+                con = self._open()
+            except NoSpaceError:  # the first one here makes the log and its index
+                with self.without_ballast():
+                    con = self._open()
             self._all.add(con)
             self._local.connection = con
-        if file != self._known:
+        if con.file != self._known:
             try:
                 self._setup(self)
             except BaseException:
                 con.close()
                 raise
-            self._known = file
+            self._known = con.file
             self._keep_ballast()
         return con
+
+    def _open(self) -> _Connection:
+        if self._identify() is None:
+            self._make()
+        try:
+            raw = sqlite3.connect(
+                self.path, timeout=0, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+        try:
+            # Nothing here must survive a power cut: the segments do not either.
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=OFF",
+                "journal_size_limit=1048576",
+                "temp_store=MEMORY",
+            ):
+                self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
+            file = self._identify()
+            if file is None:
+                raise RegistryError(f"{self.path} was removed while it was opened")
+        except BaseException:
+            raw.close()
+            raise
+        return _Connection(raw, file)
 
     def _make(self) -> None:
         """Make the empty file, private from the start; -wal and -shm inherit the mode."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .directory import Directory
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Draft:
@@ -94,18 +94,21 @@ def reserve(directory: Directory, layout: ArrayLayout) -> Draft:
 def _make(directory: Directory, layout: ArrayLayout, fill: Callable[[Draft], None]) -> Draft:
     overflow = directory.choose(layout.records)
     while True:
-        draft = Draft(directory, layout, overflow=overflow)
+        draft = None
         try:
+            draft = Draft(directory, layout, overflow=overflow)
             fill(draft)
         except BaseException as error:
-            draft.discard()
-            if not isinstance(error, OSError) or error.errno not in _NO_SPACE:
+            if draft is not None:
+                draft.discard()
+            if not isinstance(error, OSError) or error.errno not in NO_SPACE:
                 raise
             # What `choose` saw was taken by somebody else meanwhile, or a quota is tighter.
             if overflow or not directory.overflow:
+                place = directory.overflow if overflow else directory.segments
                 raise NoSpaceError(
-                    f"needs {size_text(layout.records)}, and {os.path.dirname(draft.path)} ran "
-                    f"full while it was written ({error.strerror})"
+                    f"needs {size_text(layout.records)}, and {place} ran full while it was written "
+                    f"({error.strerror})"
                 ) from None
             directory.open_overflow()
             overflow = True
@@ -123,7 +126,7 @@ def append_record(fd: int, offset: int, content: dict[str, Any]) -> None:
     try:
         segment.write(fd, offset, [record(content)])
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             raise NoSpaceError(
                 f"no room left for a segment's name ({error.strerror}): release names you no "
                 "longer need"

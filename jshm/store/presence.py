@@ -9,9 +9,11 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import registry as rows
-from ..errors import JshmError, NoSpaceError, RegistryTimeout
+from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
 from ..lease import Identity, Lease, discover, living, process_start
+from ..segment import limit_error
 from . import reaper
+from .draft import NO_SPACE
 from .mappings import Mappings
 
 if TYPE_CHECKING:
@@ -54,7 +56,10 @@ class Presence:
     @property
     def identity(self) -> Identity:
         """Who this process is."""
-        return self._valid_lease().identity
+        try:
+            return self._valid_lease().identity
+        except (NoSpaceError, TooManyFilesError):  # looking, and releasing, need no lease
+            return discover()
 
     def lease(self, tx: Transaction) -> Lease:
         """Return this process's lease, which has a row now."""
@@ -73,7 +78,15 @@ class Presence:
         with self._lease_lock:
             if self._lease is None or not self._lease.is_valid():
                 # The first use, a forked child, or somebody removed the directory.
-                self._lease = Lease(self._directory.leases, discover())
+                try:
+                    self._lease = Lease(self._directory.leases, discover())
+                except OSError as error:
+                    if error.errno in NO_SPACE:
+                        raise NoSpaceError(
+                            f"no room left in {self._directory.leases} ({error.strerror}): release "
+                            "names you no longer need (%shm_list shows what each costs)"
+                        ) from None
+                    raise limit_error(error) from None
                 self.mappings.tell_again()
             self._lease_checked = now
             return self._lease
@@ -117,7 +130,7 @@ class Presence:
             self._let_go = self._let_go or not all(held for _, held in changes)
             try:
                 self._valid_lease().note(changes)
-            except OSError:  # a full disk: say it next time
+            except (OSError, NoSpaceError):  # a full disk: say it next time
                 self.mappings.unsettle(key for key, _ in changes)
 
     def flush(self) -> None:
@@ -135,13 +148,17 @@ class Presence:
 
     # -- cleaning --------------------------------------------------------------------------------
 
-    def housekeep(self) -> None:
-        """Flush, and reap: on the first use, then at most once a second."""
+    def housekeep(self, *, flush: bool = True) -> None:
+        """Flush, and reap: on the first use, then at most once a second.
+
+        Who is about to open a transaction may `collect` in there instead of a flush here.
+        """
         self._registry.database.refresh()  # first: it makes again what was removed
-        self.flush()
+        if flush:
+            self.flush()
         began = time.monotonic()
         if began >= self._next_reap:
-            with contextlib.suppress(RegistryTimeout):
+            with contextlib.suppress(RegistryTimeout, TooManyFilesError):
                 self.reap()
             # However large the store, reaping takes at most a fiftieth of the time.
             spent = time.monotonic() - began
@@ -161,7 +178,7 @@ class Presence:
                 reaper.bury_the_dead(tx, self._directory)
                 reaper.collect_files(tx, files, doomed)
                 reaper.collect(tx, self._directory, doomed)
-                full = len(doomed) >= reaper.BATCH
+                full = doomed.full
             freed += doomed.nbytes
             if not full:
                 return freed

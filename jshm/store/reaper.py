@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from typing import TYPE_CHECKING
 
 from .. import registry, segment
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..registry import Registry, SegmentRow
     from .directory import Directory
 
-# Claimed files are open: stay well below the usual limit of 1024 descriptors.
+# So many claims take about a millisecond, for which others wait.
 BATCH = 200
 
 
@@ -31,6 +32,12 @@ class Doomed:
 
     def __len__(self) -> int:
         return len(self._files)
+
+    @property
+    def full(self) -> bool:
+        """Whether enough is claimed for one transaction: each claimed file is open."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return len(self._files) >= (min(BATCH, files // 4) if files > 0 else BATCH)
 
     @property
     def paths(self) -> list[str]:
@@ -62,7 +69,7 @@ def collect(tx: Transaction, directory: Directory, doomed: Doomed) -> None:
     tried: set[str] = set()
     while rows := [row for row in registry.unwanted(tx) if row.id not in tried]:
         for row in rows:
-            if len(doomed) >= BATCH:
+            if doomed.full:
                 return
             tried.add(row.id)
             collect_segment(tx, directory, row, doomed)
@@ -119,7 +126,9 @@ def unregistered(directory: Directory, known: Registry) -> list[str]:
 
 def collect_files(tx: Transaction, paths: list[str], doomed: Doomed) -> None:
     """Doom those files that no row knows and nobody holds."""
-    for path in paths[:BATCH]:
+    for path in paths:
+        if doomed.full:
+            return
         identity = os.path.splitext(os.path.basename(path))[0]
         if tx.execute("SELECT 1 FROM segments WHERE id = ?", (identity,)):
             continue
