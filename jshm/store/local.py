@@ -94,9 +94,11 @@ class LocalStore(Store):
         names = _check_names(arrays)
         for name, array in zip(names, arrays.values(), strict=True):
             check_array(name, array)
-        self.presence.housekeep()
-        # The transaction decides. Before that only so that nobody waits for a copy in vain.
-        if sum(array.nbytes for array in arrays.values()) > _QUICK:
+        large = sum(array.nbytes for array in arrays.values()) > _QUICK
+        # Room is made before a large copy; a small one leaves it to its own transaction.
+        self.presence.housekeep(flush=large)
+        if large:
+            # The transaction decides. This is so that nobody waits for a copy in vain.
             self._check_owners(self.registry.current(names), replace=replace)
         sources: list[Source] = []
         try:
@@ -115,6 +117,7 @@ class LocalStore(Store):
                     )  # fmt: skip
                     self._register(tx, doomed, source, entry, old)
                     entries.append(entry)
+                self.presence.collect(tx, doomed)
         except BaseException:
             for source in sources:
                 source.discard()

@@ -46,7 +46,8 @@ class Presence:
         self._lease: Lease | None = None
         self._lease_lock = threading.RLock()
         self._lease_checked = 0.0
-        self._let_go = False
+        # Segments that were let go here and are perhaps nobody's now.
+        self._let_go: set[str] = set()
         # The lease whose row was written, and the registry file that it was written to.
         self._told: tuple[str, object] | None = None
         self._next_reap = 0.0
@@ -127,7 +128,7 @@ class Presence:
         """Say what this process has mapped by now."""
         changes = self.mappings.settle()
         if changes:
-            self._let_go = self._let_go or not all(held for _, held in changes)
+            self._let_go.update(identity for (identity, _), held in changes if not held)
             try:
                 self._valid_lease().note(changes)
             except (OSError, NoSpaceError):  # a full disk: say it next time
@@ -137,10 +138,18 @@ class Presence:
         """Say what was let go, and free what nobody holds any more."""
         self.tell_holds()
         if self._let_go:
-            self._let_go = False
+            self._let_go.clear()
             if self._registry.has_unwanted():
                 with contextlib.suppress(RegistryTimeout):
                     self.making_room(self._collect)
+
+    def collect(self, tx: Transaction, doomed: reaper.Doomed) -> None:
+        """Free what was let go here, as a part of another transaction."""
+        self.tell_holds()
+        if self._let_go:
+            let_go = frozenset(self._let_go)
+            reaper.collect(tx, self._directory, doomed, let_go)
+            tx.on_commit(lambda: self._let_go.difference_update(let_go))
 
     def _collect(self) -> None:
         with self.transaction() as (tx, doomed):

@@ -15,6 +15,8 @@ from .. import registry, segment
 from ..lease import is_alive, is_running, living, sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from ..database import Transaction
     from ..registry import Registry, SegmentRow
     from .directory import Directory
@@ -64,11 +66,16 @@ class Doomed:
         self._files.clear()
 
 
-def collect(tx: Transaction, directory: Directory, doomed: Doomed) -> None:
-    """Doom unwanted segments that nobody holds, and what only they needed."""
+def collect(
+    tx: Transaction, directory: Directory, doomed: Doomed, among: AbstractSet[str] | None = None
+) -> None:
+    """Doom unwanted segments (`among` these) that nobody holds, and what only they needed."""
     tried: set[str] = set()
     while rows := [row for row in registry.unwanted(tx) if row.id not in tried]:
         for row in rows:
+            if among is not None and row.id not in among:
+                tried.add(row.id)
+                continue
             if doomed.full:
                 return
             tried.add(row.id)
