@@ -1,0 +1,69 @@
+"""The results as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jshm.text import duration_text
+
+from .measure import JSHM, LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .measure import Result
+
+
+def ratios(results: Sequence[Result]) -> str:
+    """Return a table: jshm's times, and how many times as long (or short) all others take."""
+    others = _contenders(results)
+    rows = []
+    for result in results:
+        own = result.seconds[JSHM]
+        cells = [
+            f"{_ratio(result.seconds[other] / own)} ×" if other in result.seconds else "–"
+            for other in others
+        ]
+        rows.append([result.what, f"**{_duration(own)}**", *cells])
+    return _table(["", "jshm", *others], rows)
+
+
+def medians(results: Sequence[Result]) -> str:
+    """Return a table of the median times."""
+    others = [JSHM, *_contenders(results)]
+    rows = [
+        [result.what]
+        + [_duration(result.seconds[n]) if n in result.seconds else "–" for n in others]
+        for result in results
+    ]
+    return _table(["", *others], rows)
+
+
+def targets(results: Sequence[Result]) -> str:
+    """Return a table of what was to be reached."""
+    rows = [
+        [result.what, target.text, f"{target.value:.3g}", "yes" if target.reached else "**no**"]
+        for result in results
+        for target in result.targets
+    ]
+    return _table(["", "to reach", "measured", "reached"], rows)
+
+
+def _contenders(results: Iterable[Result]) -> list[str]:
+    found = dict.fromkeys(name for result in results for name in result.seconds)
+    rest = [name for name in found if name not in (JSHM, LIMIT)]
+    return [*([LIMIT] if LIMIT in found else []), *rest]
+
+
+def _duration(seconds: float) -> str:
+    """Return a time, in µs with one more digit than people are told elsewhere."""
+    return f"{seconds * 1e6:.1f} µs" if seconds < 1e-4 else duration_text(seconds)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,53 @@
+"""A private place in memory for everything a run makes; nothing of it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import jshm
+from jshm.store import default_store
+from jshm.store.directory import available_memory, capacity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHM = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+_BATCH = 200
+
+
+@contextlib.contextmanager
+def private_store() -> Iterator[str]:
+    """Make a directory whose subdirectory ``store`` is JSHM_DIR; remove all of it afterwards."""
+    place = tempfile.mkdtemp(prefix="jshm-bench-", dir=SHM)
+    before = {name: os.environ.get(name) for name in ("JSHM_DIR", "JSHM_OVERFLOW_DIR")}
+    os.environ.update(JSHM_DIR=os.path.join(place, "store"), JSHM_OVERFLOW_DIR="")
+    try:
+        yield place
+    finally:
+        default_store().close()
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def room() -> int:
+    """Return the bytes that can be used now."""
+    free = os.statvfs(SHM)
+    return min(available_memory(), capacity(SHM), free.f_bavail * free.f_frsize)
+
+
+def fill(names: int) -> None:
+    """Publish small arrays until the store has this many names."""
+    there = len(default_store().names())
+    array = np.arange(4.0)
+    for first in range(there, names, _BATCH):
+        last = min(first + _BATCH, names)
+        jshm.publish({f"filler/{number}": array for number in range(first, last)})
