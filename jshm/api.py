@@ -103,10 +103,14 @@ def attach(
 ) -> Array: ...
 @overload
 def attach(
-    name: Sequence[str], mode: Mode = ..., timeout: float | None = ..., *, version: int | None = ...
+    name: list[str] | tuple[str, ...],
+    mode: Mode = ...,
+    timeout: float | None = ...,
+    *,
+    version: int | None = ...,
 ) -> list[Array]: ...
 def attach(
-    name: str | Sequence[str],
+    name: str | list[str] | tuple[str, ...],
     mode: Mode = "r",
     timeout: float | None = None,
     *,
@@ -116,7 +120,7 @@ def attach(
 
     Parameters
     ----------
-    name : str, or sequence of str
+    name : str, or list or tuple of str
         Several are attached in one consistent view: all as they were at one moment.
     mode : {'r', 'r+', 'c'}
         Read-only; shared and writable (only of what was published ``writable``); copy-on-write:

@@ -22,7 +22,8 @@ import sqlite3
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 from .errors import CorruptRegistryError, NoSpaceError, RegistryError, RegistryTimeout
 from .segment import reserve
@@ -343,7 +344,7 @@ class Transaction:
         """Call `action` once this transaction is committed."""
         self._after.append(action)
 
-    def __enter__(self) -> Transaction:
+    def __enter__(self) -> Self:
         while True:
             con = self._database._connection(sure=True)  # noqa: SLF001 - the two are one unit
             con.lock.acquire()
@@ -353,7 +354,7 @@ class Transaction:
                     if raw.in_transaction:
                         raise RegistryError("a jshm operation was started inside another one")
                     self._database._retry(  # noqa: SLF001
-                        lambda raw=raw: raw.execute("BEGIN IMMEDIATE"), self._timeout
+                        partial(raw.execute, "BEGIN IMMEDIATE"), self._timeout
                     )
                     self._con, self._raw = con, raw
                     return self

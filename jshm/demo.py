@@ -236,7 +236,9 @@ def _tell(train: Kernel, eda: Kernel, size: int) -> int:
     freed = train.run("result = [r.nbytes for r in jshm.release(NAME)]", NAME=_NAME)
     print(f"train.ipynb: released; {size_text(sum(freed))} go when the last notebook lets go\n")
     print(_table(nbytes, publish, attached, copy, pickled))
-    print("\nNext: `make lab` in a clone, or `pip install jupyterlab` and `jupyter lab`; then, in two")
+    print(
+        "\nNext: `make lab` in a clone, or `pip install jupyterlab` and `jupyter lab`; then, in two"
+    )
     print("notebooks: %load_ext jshm, %shm_publish X, %shm_attach X")
     return 0
 

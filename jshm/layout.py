@@ -212,7 +212,7 @@ def _header(descr: str, shape: tuple[int, ...], order: Order) -> bytes:
         body, version = text.encode("latin1"), 1
     except UnicodeEncodeError:
         body, version = text.encode(), 3
-    if len(body) + 2 * ALIGNMENT > 0xFFFF:
+    if len(body) + 2 * ALIGNMENT > 0xFFFF:  # noqa: PLR2004 - what two bytes can say
         version = max(version, 2)
     length = struct.Struct("<H" if version == 1 else "<I")
     head = len(NPY_MAGIC) + 2 + length.size
@@ -300,9 +300,10 @@ def read_records(fd: int, offset: int) -> list[dict[str, Any]]:
 
 def records_end(fd: int, offset: int) -> int:
     """Return where the next record goes: behind the last whole one."""
-    for _, offset in _records(fd, offset):  # noqa: B020, PLR1704 - the last one is the answer
+    end = offset
+    for _, end in _records(fd, offset):  # noqa: B007 - the last one is the answer
         pass
-    return offset
+    return end
 
 
 def _records(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:

@@ -1,4 +1,4 @@
-"""Is that process alive, and who is it?
+"""Tell whether a process lives, and who it is.
 
 A lease is a small file that its process keeps locked (``flock(LOCK_EX)``). The kernel drops the lock
 when the process ends, however it ends, so a probe (``LOCK_SH | LOCK_NB``) never lies; a pid can be
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SessionKind = Literal["server", "run", "process"]
+_PROC = os.path.isdir("/proc/self")
 _TEMPORARY = ".new-"
 _HOLDS = ".holds"
 # Lines of a log that may be out of date before it is written anew.
@@ -134,7 +135,7 @@ class Identity:
 
 def process_start(pid: int) -> str | None:
     """Return boot id and start time of a process, or None if there is no such process."""
-    if sys.platform == "linux":
+    if _PROC:
         fields = _stat_fields(pid)
         # State and start time are fields 3 and 22 of proc_pid_stat(5); the name may hold blanks.
         return None if fields is None or fields[0] == "Z" else f"{boot_id()}:{fields[19]}"
@@ -177,6 +178,8 @@ def is_running(pid: int, start: str, pid_ns: str) -> bool:
 
 
 def _is_ancestor(pid: int) -> bool:
+    if not _PROC:
+        return pid == os.getppid()
     seen = os.getppid()
     while seen > 1 and seen != pid:
         fields = _stat_fields(seen)
@@ -225,7 +228,7 @@ def _kernel_session(kernel_id: str) -> Session | None:
     except ValueError:
         return None
     start = process_start(parent)
-    if start is None or not (sys.platform != "linux" or _is_ancestor(parent)):
+    if start is None or not _is_ancestor(parent):
         return None
     return Session("server" if kernel_id else "run", parent, start)
 
@@ -236,7 +239,7 @@ def _connection_file() -> str:
     if module is None or not module.IPKernelApp.initialized():
         return ""
     app = module.IPKernelApp.instance()
-    return os.path.realpath(app.abs_connection_file)
+    return str(os.path.realpath(app.abs_connection_file))
 
 
 def _shell() -> Any:

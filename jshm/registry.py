@@ -248,7 +248,7 @@ class Registry:
 
     def leases(self) -> dict[str, str]:
         """Return the identity, as JSON, of every lease."""
-        return dict(self.database.read("SELECT id, identity FROM leases"))  # type: ignore[arg-type]
+        return dict(self.database.read("SELECT id, identity FROM leases"))
 
     def data_version(self) -> object:
         """Return a value that changes when another connection has committed."""

@@ -166,7 +166,7 @@ def write(fd: int, offset: int, chunks: Iterable[bytes | npt.NDArray[np.uint8]])
     `pwrite` reserves the space it fills: a full file system is ENOSPC here, never a SIGBUS later.
     """
     for chunk in chunks:
-        view = memoryview(chunk).cast("B")
+        view = memoryview(chunk).cast("B")  # type: ignore[arg-type, unused-ignore]
         done = 0
         while done < len(view):
             written = os.pwrite(fd, view[done : done + _WRITE_CHUNK], offset)

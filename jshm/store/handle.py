@@ -84,10 +84,9 @@ class SharedNumpyArray:
 
     @classmethod
     def as_shared(cls, array: np.ndarray[Any, Any]) -> Self:
-        """Return a handle on `array` itself if it is in shared memory already, also as a view of a
-        shared array; else on a copy.
+        """Return a handle on `array` itself if it is in shared memory already, else on a copy.
 
-        A view that was changed privately (mode ``'c'``) is copied: others could not see it.
+        A view of a shared array is recognised. A view that was changed privately (mode ``'c'``) is copied: others could not see it.
 
         Raises
         ------

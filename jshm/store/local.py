@@ -73,11 +73,14 @@ class LocalStore(Store):
             self.directory.registry,
             lambda tx: inspection.rebuild(tx, self.directory),
             timeout,
-            lambda pid: self.presence.describe_pid(pid),
+            self._describe_pid,
             lambda: Directory.open(root),
         )
         self.presence = Presence(self.directory, self.registry)
         _stores.add(self)
+
+    def _describe_pid(self, pid: int) -> str:
+        return self.presence.describe_pid(pid)
 
     # -- publish ---------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""This process in a store: its lease, what it has mapped, its transactions, its share of cleaning."""
+"""One process in a store: its lease, what it has mapped, its transactions, its share of cleaning."""
 
 from __future__ import annotations
 
