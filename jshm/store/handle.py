@@ -86,7 +86,8 @@ class SharedNumpyArray:
     def as_shared(cls, array: np.ndarray[Any, Any]) -> Self:
         """Return a handle on `array` itself if it is in shared memory already, else on a copy.
 
-        A view of a shared array is recognised. A view that was changed privately (mode ``'c'``) is copied: others could not see it.
+        A view of a shared array is recognised. One that was changed privately (mode ``'c'``) is
+        copied: others could not see it.
 
         Raises
         ------

@@ -56,7 +56,7 @@ def variable_for(name: str) -> str:
     last = name.rpartition("/")[2]
     if last.isidentifier() and not keyword.iskeyword(last):
         return last
-    suggestion = re.sub(r"\W", "_", last)
+    suggestion = "".join(c if f"_{c}".isidentifier() else "_" for c in last)
     if not suggestion.isidentifier() or keyword.iskeyword(suggestion):
         suggestion = f"my_{suggestion}"
     raise InvalidNameError(f"{last!r} cannot be a variable: add `--as {suggestion}`")
