@@ -7,14 +7,16 @@ import fcntl
 import json
 import math
 import os
+import re
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, get_args
 
 from .. import registry as rows
 from .. import segment
 from ..errors import CorruptRegistryError, JshmError
 from ..layout import ArrayLayout, read_layout, read_records
-from ..lease import Identity, is_alive, living
+from ..lease import Identity, SessionKind, is_alive, living
 from ..registry import Entry, SegmentRow
 from . import reaper
 from .base import Holder, Problem, SegmentInfo
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 # Of a record that is believed; SQLite's integers end at 2 ** 63.
 _MAX_VERSION = 1 << 53
+_MAX_PID = 1 << 31
+_LEASE = re.compile("[0-9a-f]{16}")
 
 
 def info_of(
@@ -248,6 +252,18 @@ def _storable(text: object) -> str:
     return str(text)
 
 
+def _check_identity(who: Identity) -> None:
+    """Raise ValueError unless every field of what was read is of its type."""
+    texts = [value for name, value in asdict(who).items() if name not in ("pid", "session")]
+    numbers = [who.pid, who.session.pid]
+    if (
+        not all(isinstance(text, str) for text in [*texts, who.session.start])
+        or not all(type(number) is int and 0 <= number < _MAX_PID for number in numbers)
+        or who.session.kind not in get_args(SessionKind)
+    ):
+        raise ValueError("not an identity")
+
+
 def _entry(content: dict[str, Any], row: SegmentRow) -> Entry:
     if content["jshm"] > rows.FORMAT:
         raise ValueError("written by a newer jshm")
@@ -255,12 +271,14 @@ def _entry(content: dict[str, Any], row: SegmentRow) -> Entry:
     if not (0 < version < _MAX_VERSION and math.isfinite(created)):
         raise ValueError(f"version {version} of {created}")
     identity = json.dumps(content["identity"], ensure_ascii=False, separators=(",", ":"))
-    Identity.from_json(identity)
+    _check_identity(Identity.from_json(identity))
+    if not _LEASE.fullmatch(content["lease"]):  # it is the name of a file
+        raise ValueError(f"{content['lease']!r:.80} is no lease")
     return Entry(
         name=check_name(content["name"]),
         version=version,
         current=version,
-        lease=_storable(content["lease"]),
+        lease=content["lease"],
         created=created,
         keep=bool(content["keep"]),
         note=_storable(content["note"]),
