@@ -1,0 +1,42 @@
+"""The store of one machine keeps the contract."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .store_contract import StoreContract
+
+if TYPE_CHECKING:
+    from jshm.store.local import LocalStore
+
+_FIND = """
+import sqlite3, sys
+import sqlite3, sys
+con = sqlite3.connect(sys.argv[1])
+print(con.execute(
+    "SELECT v.segment FROM versions v JOIN names n ON n.name = v.name "
+    "WHERE v.name = ? AND v.version = ifnull(?, n.current)", (sys.argv[2], sys.argv[3] or None)
+).fetchone()[0])
+"""
+
+
+class TestLocalStore(StoreContract):
+    PRELUDE = "import numpy as np; from jshm.store import default_store; store = default_store()"
+
+    def read_raw(self, store: LocalStore, name: str, version: int | None = None) -> np.ndarray:
+        # In another process: closing a descriptor of the registry here would drop SQLite's locks.
+        found = subprocess.run(
+            [sys.executable, "-c", _FIND, f"{store.directory.root}/registry.db", name,
+             str(version or "")],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return np.load(f"{store.directory.root}/segments/{found.stdout.strip()}.npy")
+
+    def footprint(self, store: LocalStore) -> int:
+        with os.scandir(f"{store.directory.root}/segments") as files:
+            return sum(file.stat().st_size for file in files)
