@@ -282,6 +282,9 @@ WEIRD = [
 ]  # fmt: skip
 
 
+FEWER = [None, [], "x" * 5000, -1, 10**400, float("nan"), "\ud800"]
+
+
 def the_record(whole: bytes) -> dict[str, Any]:
     start = whole.index(b"\x93JSHMREC") + 16
     found: dict[str, Any] = json.JSONDecoder().raw_decode(whole[start:].split(b"\0")[0].decode())[0]
@@ -309,12 +312,12 @@ def test_records_of_anything(whole: bytes, rebuilt: Any) -> None:
         contents += [{**good, key: weird} for weird in WEIRD]
         contents.append({k: v for k, v in good.items() if k != key})
     for key in good["identity"]:
-        contents += [{**good, "identity": {**good["identity"], key: weird}} for weird in WEIRD]
+        contents += [{**good, "identity": {**good["identity"], key: weird}} for weird in FEWER]
     for key in good["identity"]["session"]:
         session = good["identity"]["session"]
         contents += [
             {**good, "identity": {**good["identity"], "session": {**session, key: weird}}}
-            for weird in WEIRD
+            for weird in FEWER
         ]
     failed = []
     for content in contents:

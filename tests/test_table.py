@@ -13,12 +13,19 @@ from jshm.store.base import Holder, SegmentInfo
 
 EVIL = "<script>alert('x')</script>\"&amp;\n\x1b[31m\u202e"
 
+NOW = 1_800_000_000.0
+
 INFO = SegmentInfo(
     name="exp1/weights", version=3, kind="array", dtype=np.dtype("f4"), shape=(1000, 1000),
     order="C", nbytes=4_000_000, publisher="train.ipynb", publisher_alive=True, mine=False,
-    created=time.time() - 150, note="", keep=False, lifetime="server", writable=False,
+    created=NOW - 150, note="", keep=False, lifetime="server", writable=False,
     overflow=False, state="current", once="", segment="0123456789abcdef",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _a_fixed_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
 
 
 def info(**changes: Any) -> SegmentInfo:
