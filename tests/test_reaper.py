@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -389,3 +390,41 @@ os.waitpid(pid, 0)[1]
         container.kill()
     until(lambda: jshm.gc() or "process" not in store.names())
     assert store.names() == ["X"]
+
+
+HOLDING = """
+import numpy as np, jshm
+X = np.ones(1000)
+jshm.publish("mine", X, move=True)
+jshm.publish("kept", X + 1, keep=True)
+born = jshm.zeros(1000)
+jshm.publish("born", born)
+jshm.publish("others", X + 2)
+also = [jshm.attach("others"), jshm.attach("kept"), jshm.empty(1000)]
+"""
+
+
+def test_a_program_that_ends_leaves_nothing_though_it_held_its_own(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    program = tmp_path / "ends.py"
+    program.write_text(HOLDING + "input()")
+    process = subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE)
+    until(lambda: len(store.names()) == 4)
+    held = jshm.attach("others")
+    process.communicate(b"\n", timeout=60)
+    assert process.returncode == 0
+    # Looked at from outside: no operation of jshm came in between.
+    assert len(files(store)) == 2
+    assert sorted(store.names()) == ["kept", "others"]
+    assert held.sum() == 3000
+
+
+def test_a_program_that_ends_after_its_directory_was_removed_says_nothing(
+    store_dir: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "ends.py"
+    program.write_text(HOLDING + f"import shutil; shutil.rmtree({store_dir!r})")
+    done = subprocess.run([sys.executable, program], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert not os.path.exists(store_dir)

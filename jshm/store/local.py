@@ -358,17 +358,15 @@ class LocalStore(Store):
             row = entry.segment
             if row.unlinked:
                 continue
-            if not rows.judge(tx, [row.id]):
+            users = self._users(row.id)
+            free = reaper.unlink_unwanted(tx, self.directory, row, doomed)
+            if free is None:
                 rows.forget_version(tx, entry)  # the data are another name's too
                 continue
             nbytes += row.nbytes
-            users = self._users(row.id)
-            if reaper.collect_segment(tx, self.directory, row, doomed):
+            if free:
                 freed += row.nbytes
             else:
-                # The file goes now: the kernel frees the memory with the last mapping.
-                rows.mark_unlinked(tx, row.id)
-                doomed.add(self.directory.path(row.id, overflow=row.overflow))
                 held.update(users or ["a process that jshm does not know"])
         return Released(name, nbytes, freed, tuple(sorted(held)))
 

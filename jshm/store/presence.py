@@ -197,9 +197,24 @@ class Presence:
         lease, self._lease = self._lease, None
         if lease is not None and lease.pid == os.getpid():
             lease.close()
-            with contextlib.suppress(JshmError):
+            with contextlib.suppress(JshmError, FileNotFoundError):
+                os.stat(self._directory.registry)  # what was removed is not made again now
+                self.making_room(lambda: self._leave(lease))
                 self.reap()
         self._registry.database.close()
+
+    def _leave(self, lease: Lease) -> None:
+        """Free what only this process has mapped: it is about to end, and cannot unmap it before."""
+        others = {hold[0] for _, held in living(self._directory.leases) for hold in held}
+        with self.transaction() as (tx, doomed):
+            if lease.identity.session.kind == "process":
+                for entry in rows.leftovers(tx, lease.id):
+                    if entry.segment.id not in others:
+                        rows.retire(tx, entry.name)
+                        rows.judge(tx, [entry.segment.id])
+            for row in rows.unwanted(tx):
+                if row.id not in others and self.mappings.is_mapped(row.id) and not row.unlinked:
+                    reaper.unlink_unwanted(tx, self._directory, row, doomed)
 
     def after_fork_in_child(self) -> None:
         """Be another process, with a lease of its own once it uses the store."""

@@ -104,6 +104,25 @@ def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doom
     return gone
 
 
+def unlink_unwanted(
+    tx: Transaction, directory: Directory, row: SegmentRow, doomed: Doomed
+) -> bool | None:
+    """Doom a segment that no name needs any more, held or not; the holders keep the memory.
+
+    Returns
+    -------
+    bool or None
+        Whether nobody holds it, so that the memory is free now; None if it is needed still.
+    """
+    if not registry.judge(tx, [row.id]):
+        return None
+    if collect_segment(tx, directory, row, doomed):
+        return True
+    registry.mark_unlinked(tx, row.id)
+    doomed.add(directory.path(row.id, overflow=row.overflow))
+    return False
+
+
 def bury_the_dead(tx: Transaction, directory: Directory) -> None:
     """Retire the leftovers of ended sessions, and forget processes that left nothing."""
     for lease, text in registry.all_leases(tx).items():
