@@ -258,9 +258,8 @@ class StoreContract(ABC):
 
     def test_threads(self, store: Store, new: NewChild) -> None:
         other = new("train.py")
-        assert (
-            other.run("""
-import sys, threading
+        failed = other.run("""
+import sys, threading, traceback
 sys.setswitchinterval(1e-5)
 failed = []
 def work(k):
@@ -274,14 +273,13 @@ def work(k):
             if i % 10 == 0:
                 store.release([f"a{k}"])
     except BaseException as error:
-        failed.append(repr(error))
+        failed.append(traceback.format_exc())
 threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
 for t in threads: t.start()
 for t in threads: t.join()
 failed
 """)
-            == []
-        )
+        assert not failed, failed[0]
         assert store.info("all").version == 240
 
     # -- ownership -------------------------------------------------------------------------------

@@ -418,6 +418,7 @@ def test_a_program_that_ends_leaves_nothing_though_it_held_its_own(
     assert len(files(store)) == 2
     assert sorted(store.names()) == ["kept", "others"]
     assert held.sum() == 3000
+    jshm.release(["kept", "others"], force=True)
 
 
 def test_a_program_that_ends_after_its_directory_was_removed_says_nothing(

@@ -39,9 +39,14 @@ class Mappings:
         with self._lock:
             if mode != "c" and (mapping := self._find(key)) is not None:
                 return mapping
-            mapping = _open(identity, path, mode, layout)
-            self.adopt(mapping)
-            return mapping
+        # Without the lock: this waits for the file's, which another thread may hold that has claimed
+        # the segment and waits for ours.
+        opened = _open(identity, path, mode, layout)
+        with self._lock:
+            if mode != "c" and (mapping := self._find(key)) is not None:
+                return mapping  # another thread was faster
+            self.adopt(opened)
+        return opened
 
     def adopt(self, mapping: Mapping) -> None:
         """Watch a mapping that was made elsewhere."""
