@@ -303,7 +303,7 @@ def mend():
     return [problem.what for problem in found]
 """)
         failures = []
-        for round_ in range(12):
+        for round_ in range(8):
             spoilt = bytearray(whole)
             for _ in range(draw.choice([1, 3, 30])):
                 spoilt[draw.randrange(100, len(spoilt))] = draw.randrange(256)
