@@ -429,3 +429,34 @@ def test_a_program_that_ends_after_its_directory_was_removed_says_nothing(
     done = subprocess.run([sys.executable, program], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert not os.path.exists(store_dir)
+
+
+def test_holds_are_told_right_whatever_threads_do(store: LocalStore, tmp_path: Path) -> None:
+    """Threads attach and let go of the same names: in the end it is told what is true."""
+    with start(tmp_path) as train:
+        failed = train.run("""
+import sys, threading, traceback
+sys.setswitchinterval(1e-6)
+names = [f"x{i}" for i in range(20)]
+jshm.publish({name: np.ones(3) for name in names})
+failed = []
+def work(k):
+    try:
+        for i in range(150):
+            x = jshm.attach(names[(i * (k + 1)) % 20])
+            y = jshm.attach(names[i % 20], "c")
+            del x
+            default_store().flush()
+    except BaseException:
+        failed.append(traceback.format_exc())
+threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+kept = jshm.attach(names[3])
+del threads
+default_store().flush()
+failed
+""")
+        assert not failed, failed[0]
+        assert [i.name for i in jshm.segments() if i.in_use] == ["x3"]
+    jshm.gc()

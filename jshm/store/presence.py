@@ -126,8 +126,10 @@ class Presence:
 
     def tell_holds(self) -> None:
         """Say what this process has mapped by now."""
-        changes = self.mappings.settle()
-        if changes:
+        if not self.mappings.changed:
+            return
+        with self._lease_lock:  # what one thread settled first must be told first
+            changes = self.mappings.settle()
             self._let_go.update(identity for (identity, _), held in changes if not held)
             try:
                 self._valid_lease().note(changes)
