@@ -17,7 +17,7 @@ import math
 import os
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,6 +60,12 @@ class ArrayLayout:
         The ``.npy`` header, magic included; its length is a multiple of 64.
     nbytes : int
         Bytes of the data.
+    dtype : dtype
+        What `descr` stands for.
+    offset : int
+        Where the data start: behind the header.
+    end : int
+        Where the data end; as much as a reader needs to map.
     """
 
     descr: str
@@ -67,20 +73,15 @@ class ArrayLayout:
     order: Order
     header: bytes
     nbytes: int
+    dtype: np.dtype[Any] = field(init=False, repr=False, compare=False)
+    offset: int = field(init=False, repr=False, compare=False)
+    end: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return dtype_of(self.descr)
-
-    @property
-    def offset(self) -> int:
-        """Where the data starts: behind the header."""
-        return len(self.header)
-
-    @property
-    def end(self) -> int:
-        """Where the data ends; as much as a reader needs to map."""
-        return len(self.header) + self.nbytes
+    def __post_init__(self) -> None:
+        # Fields and not properties: layouts are cached, and an attach looks at each of them.
+        object.__setattr__(self, "dtype", dtype_of(self.descr))
+        object.__setattr__(self, "offset", len(self.header))
+        object.__setattr__(self, "end", len(self.header) + self.nbytes)
 
     @property
     def records(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..layout import Order
+    from ..lease import Identity
     from ..segment import Mode
 
 How = Literal["copied", "sealed", "alias"]
@@ -144,25 +145,31 @@ class Published:
     how: How
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
     """One name that `attach` attached.
 
     Attributes
     ----------
-    name, version, publisher, created, writable, once
+    name, version, created, writable, once
         As in `SegmentInfo`.
+    identity : Identity
+        Who published it.
     array : ndarray
         A view that keeps the memory mapped.
     """
 
     name: str
     version: int
-    publisher: str
+    identity: Identity
     created: float
     writable: bool
     once: str
     array: np.ndarray[Any, Any]
+
+    @property
+    def publisher(self) -> str:
+        """What people call the publishing process."""
+        return self.identity.label
 
 
 @dataclass(frozen=True, slots=True)

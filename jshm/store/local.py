@@ -212,7 +212,7 @@ class LocalStore(Store):
         self.presence.tell_holds()
         return [
             Attached(
-                entry.name, entry.version, entry.publisher.label, entry.created,
+                entry.name, entry.version, entry.publisher, entry.created,
                 bool(entry.segment.writable), entry.once, array,
             )
             for entry, array in zip(entries, arrays, strict=True)
@@ -249,7 +249,10 @@ class LocalStore(Store):
 
     def _find(self, names: Sequence[str], version: int | None) -> list[Entry]:
         if version is None:
-            found = {entry.name: entry for entry in self.registry.current(names)}
+            entries = self.registry.current(names)
+            if len(names) == len(entries) == 1:
+                return entries
+            found = {entry.name: entry for entry in entries}
         else:
             versions = [self.registry.version(name, version) for name in names]
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}

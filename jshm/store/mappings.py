@@ -52,13 +52,10 @@ class Mappings:
         """Watch a mapping that was made elsewhere."""
         key = (mapping.segment, mapping.mode)
         changed = self._changed
-
-        def gone(_: object) -> None:
-            changed.append(key)
-
+        watched = weakref.ref(mapping, lambda _: changed.append(key))
         with self._lock:
-            refs = [ref for ref in self._live.get(key, ()) if ref() is not None]
-            self._live[key] = [*refs, weakref.ref(mapping, gone)]
+            refs = self._live.get(key, ())
+            self._live[key] = [watched, *(ref for ref in refs if ref() is not None)]
         changed.append(key)
 
     def _find(self, key: Key) -> Mapping | None:
@@ -70,16 +67,15 @@ class Mappings:
 
     def settle(self) -> list[tuple[Key, bool]]:
         """Return what changed since the last call: keys, and whether they are mapped now."""
-        keys: set[Key] = set()
-        while self._changed:
+        keys: dict[Key, None] = {}
+        changed = self._changed
+        while changed:
             try:
-                keys.add(self._changed.popleft())
+                keys[changed.popleft()] = None
             except IndexError:  # another thread took the last one
                 break
-        if not keys:
-            return []
         with self._lock:
-            state = [(key, self._find(key) is not None) for key in sorted(keys)]
+            state = [(key, self._find(key) is not None) for key in keys]
             for key, mapped in state:
                 if not mapped:
                     self._live.pop(key, None)
