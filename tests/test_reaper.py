@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import jshm
+from jshm.layout import read_layout, read_records, record
 
 from .processes import Child, until
 
@@ -460,3 +461,31 @@ failed
         assert not failed, failed[0]
         assert [i.name for i in jshm.segments() if i.in_use] == ["x3"]
     jshm.gc()
+
+
+def test_what_a_newer_jshm_published_is_not_garbage_to_an_older_one(store: LocalStore) -> None:
+    jshm.publish("X", np.arange(5))
+    path = Path(store.path("X"))
+    spare = path.with_name("00000000000000ff.npy")
+    spare.write_bytes(path.read_bytes().replace(b'{"jshm":1,', b'{"jshm":9,'))
+    jshm.gc()
+    assert not spare.exists(), "the checksum of its record is wrong: nobody published this"
+    with open(path, "rb") as file:
+        layout = read_layout(file.fileno())
+        (content,) = read_records(file.fileno(), layout.records)
+    spare.write_bytes(path.read_bytes()[: layout.records] + record({**content, "jshm": 9}))
+    jshm.gc()
+    assert spare.exists()
+    assert jshm.check() == []
+    spare.unlink()
+
+
+def test_a_leftover_can_still_be_released_by_name(store: LocalStore, tmp_path: Path) -> None:
+    child = start(tmp_path)
+    child.run("jshm.publish('X', np.zeros(1000))")
+    held = jshm.attach("X")
+    child.kill()
+    time.sleep(1.1)  # reaping is due again
+    del held
+    (released,) = jshm.release("X", force=True)
+    assert (released.name, released.freed) == ("X", 8000)

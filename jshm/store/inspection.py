@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from .. import registry as rows
 from .. import segment
-from ..errors import CorruptRegistryError, JshmError
+from ..errors import CorruptRegistryError, JshmError, RegistryTimeout
 from ..layout import ArrayLayout, read_layout, read_records
 from ..lease import Identity, SessionKind, is_alive, living
 from ..registry import Entry, SegmentRow
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Of a record that is believed; SQLite's integers end at 2 ** 63.
 _MAX_VERSION = 1 << 53
+# Seconds that a rebuild waits for whoever looks at a segment in this moment.
+_REBUILD_LOCK = 1.0
 _MAX_PID = 1 << 31
 _LEASE = re.compile("[0-9a-f]{16}")
 
@@ -231,10 +233,14 @@ def _read_segment(
     except OSError:
         return None
     try:
-        # Not `open_shared`: it would wait for the maker of a file in the making.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         layout: ArrayLayout = read_layout(fd)
         records = read_records(fd, layout.records)
+        # A file in the making has no magic yet, or no record: who has this one locked is a prober,
+        # for microseconds, or about to remove it.
+        with contextlib.suppress(RegistryTimeout):
+            segment.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
+        if not records or not os.fstat(fd).st_nlink:
+            return None
         writable = any(content.get("writable") for content in records)
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
         entries = [_entry(content, row) for content in records]
@@ -243,7 +249,7 @@ def _read_segment(
         return None
     finally:
         os.close(fd)
-    return (row, entries) if entries else None
+    return row, entries
 
 
 def _storable(text: object) -> str:

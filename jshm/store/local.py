@@ -333,8 +333,10 @@ class LocalStore(Store):
 
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
+        # First the release, then the reaping: it might take a leftover that is to be released.
+        released = self.presence.making_room(lambda: self._release_all(names, force=force))
         self.presence.housekeep()
-        return self.presence.making_room(lambda: self._release_all(names, force=force))
+        return released
 
     def _release_all(self, names: Sequence[str], *, force: bool) -> list[Released]:
         with self.presence.transaction() as (tx, doomed):

@@ -12,6 +12,8 @@ import resource
 from typing import TYPE_CHECKING
 
 from .. import registry, segment
+from ..errors import JshmError
+from ..layout import read_layout, read_records
 from ..lease import is_alive, is_running, living, sweep
 
 if TYPE_CHECKING:
@@ -160,8 +162,20 @@ def collect_files(tx: Transaction, paths: list[str], doomed: Doomed) -> None:
             continue
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path)
-            if fd is not None:
+            if fd is not None and _is_newer(fd):
+                os.close(fd)
+            elif fd is not None:
                 doomed.add(path, fd)
+
+
+def _is_newer(fd: int) -> bool:
+    """Tell whether a newer jshm published this, in a format that only it can register again."""
+    try:
+        records = read_records(fd, read_layout(fd).records)
+    except JshmError:
+        return False
+    formats = [content.get("jshm") for content in records]
+    return any(isinstance(known, int) and known > registry.FORMAT for known in formats)
 
 
 def sweep_leases(directory: Directory) -> None:
