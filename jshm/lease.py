@@ -1,4 +1,4 @@
-"""Tell whether a process lives, and who it is.
+"""Tell whether a process lives, and what it says that it holds.
 
 A lease is a small file that its process keeps locked (``flock(LOCK_EX)``). The kernel drops the lock
 when the process ends, however it ends, so a probe (``LOCK_SH | LOCK_NB``) never lies; a pid can be
@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
-import platform
-import sys
 import weakref
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from ._version import __version__
+from .identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SessionKind = Literal["server", "run", "process"]
-_PROC = os.path.isdir("/proc/self")
 _TEMPORARY = ".new-"
 _HOLDS = ".holds"
 # Lines of a log that may be out of date before it is written anew.
@@ -32,219 +25,6 @@ _LOG_SLACK = 1000
 
 Hold = tuple[str, str]
 """Segment id and mode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What a published name's life is tied to.
-
-    Attributes
-    ----------
-    kind : {'server', 'run', 'process'}
-        A Jupyter server; another program that started the kernel (nbclient, papermill); the
-        publishing process itself.
-    pid : int
-    start : str
-        Boot id and start time of the process; with the pid it names a process for good.
-    """
-
-    kind: SessionKind
-    pid: int
-    start: str
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a process is.
-
-    Attributes
-    ----------
-    pid, start, pid_ns
-        The process: id, boot id and start time, pid namespace.
-    session : Session
-    connection_file : str
-        Of the kernel, which keeps it through a restart; empty outside kernels.
-    kernel_id : str
-        The server's id of the kernel; empty where no server started it.
-    notebook : str
-        Path of the notebook when its kernel started (``JPY_SESSION_NAME``, or what VS Code says).
-    script : str
-        Path of a script; empty in kernels and terminals.
-    program : str
-        ``'kernel'``, ``'ipython'`` or ``'python'``.
-    python, jshm : str
-        Versions.
-    """
-
-    pid: int
-    start: str
-    pid_ns: str
-    session: Session
-    connection_file: str = ""
-    kernel_id: str = ""
-    notebook: str = ""
-    script: str = ""
-    program: str = "python"
-    python: str = field(default_factory=platform.python_version)
-    jshm: str = __version__
-
-    @property
-    def label(self) -> str:
-        """What people know it by: ``train.ipynb``, ``fit.py``, ``kernel 1f0c…``, ``ipython 4711``."""
-        path = self.notebook or self.script
-        if path:
-            return path.rpartition("/")[2]
-        return f"{self.program} {self.kernel_id[:8] or self.pid}"
-
-    def owns(self, other: Identity) -> bool:
-        """Tell whether this is the same notebook, script or terminal as `other`, maybe restarted."""
-        for mine, theirs in (
-            (self.connection_file, other.connection_file),
-            (self.notebook, other.notebook),
-            (self.script, other.script),
-        ):
-            if mine and mine == theirs:
-                return True
-        return (self.pid, self.start, self.pid_ns) == (other.pid, other.start, other.pid_ns)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
-
-    @staticmethod
-    @lru_cache(maxsize=1024)
-    def from_json(text: str) -> Identity:
-        """Parse what `to_json` wrote; fields of a newer jshm are ignored, lost ones are empty.
-
-        Raises
-        ------
-        ValueError
-            It is no JSON object.
-        """
-        content: Any = json.loads(text)
-        session = content.get("session", {}) if isinstance(content, dict) else None
-        if not isinstance(session, dict):
-            raise ValueError(f"not an identity: {text[:80]}")  # noqa: TRY004 - of data, not of calls
-        known = {k: v for k, v in content.items() if k in Identity.__slots__ and k != "session"}
-        return Identity(
-            **{"pid": 0, "start": "", "pid_ns": "", **known},
-            session=Session(
-                session.get("kind", "process"), session.get("pid", 0), session.get("start", "")
-            ),
-        )
-
-
-def process_start(pid: int) -> str | None:
-    """Return boot id and start time of a process, or None if there is no such process."""
-    if _PROC:
-        fields = _stat_fields(pid)
-        # State and start time are fields 3 and 22 of proc_pid_stat(5); the name may hold blanks.
-        return None if fields is None or fields[0] == "Z" else f"{boot_id()}:{fields[19]}"
-    import subprocess
-
-    shown = subprocess.run(  # noqa: S603
-        ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return shown.stdout.strip() or None
-
-
-def _stat_fields(pid: int) -> list[str] | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].decode().split()
-    except OSError:
-        return None
-
-
-@lru_cache(maxsize=1)
-def boot_id() -> str:
-    """Return eight characters that name this boot of the machine, or '' where nothing tells."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read(8)
-    except OSError:
-        return ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def is_running(pid: int, start: str, pid_ns: str) -> bool:
-    """Tell whether a process runs; one that cannot be judged from here counts as running."""
-    return pid_ns != _pid_namespace() or process_start(pid) == start
-
-
-def _is_ancestor(pid: int) -> bool:
-    if not _PROC:
-        return pid == os.getppid()
-    seen = os.getppid()
-    while seen > 1 and seen != pid:
-        fields = _stat_fields(seen)
-        if fields is None:
-            return False
-        seen = int(fields[1])
-    return seen == pid
-
-
-def discover() -> Identity:
-    """Find out who this process is. Imports nothing: what is not loaded is not running."""
-    pid = os.getpid()
-    start, pid_ns = process_start(pid) or "", _pid_namespace()
-    itself = Session("process", pid, start)
-    connection_file = _connection_file()
-    shell = _shell()
-    if not connection_file:
-        script = "" if shell else getattr(sys.modules.get("__main__"), "__file__", None) or ""
-        return Identity(
-            pid, start, pid_ns, itself,
-            script=os.path.realpath(script) if script else "",
-            program="ipython" if shell else "python",
-        )  # fmt: skip
-    stem = os.path.splitext(os.path.basename(connection_file))[0]
-    kernel_id = stem.removeprefix("kernel-") if stem.startswith("kernel-") else ""
-    notebook = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get(
-        "JPY_SESSION_NAME", ""
-    )
-    return Identity(
-        pid, start, pid_ns,
-        _kernel_session(kernel_id) or itself,
-        connection_file=connection_file,
-        kernel_id=kernel_id,
-        notebook=notebook,
-        program="kernel",
-    )  # fmt: skip
-
-
-def _kernel_session(kernel_id: str) -> Session | None:
-    """Return the server or program that started this kernel.
-
-    ``JPY_PARENT_PID`` counts only for an ancestor: programs that a kernel starts inherit it.
-    """
-    try:
-        parent = int(os.environ.get("JPY_PARENT_PID", ""))
-    except ValueError:
-        return None
-    start = process_start(parent)
-    if start is None or not _is_ancestor(parent):
-        return None
-    return Session("server" if kernel_id else "run", parent, start)
-
-
-def _connection_file() -> str:
-    """Return the connection file of the ipykernel that runs in this process, or ''."""
-    module = sys.modules.get("ipykernel.kernelapp")
-    if module is None or not module.IPKernelApp.initialized():
-        return ""
-    app = module.IPKernelApp.instance()
-    return str(os.path.realpath(app.abs_connection_file))
-
-
-def _shell() -> Any:
-    module = sys.modules.get("IPython")
-    return module.get_ipython() if module is not None else None
 
 
 class Lease:

@@ -27,7 +27,7 @@ LAYERS = [
     {"layout"},
     {"array"},
     {"pickling"},
-    {"database", "registry", "lease"},
+    {"identity", "database", "rows", "registry", "lease"},
     {"store"},
     {"table"},
     {"interop"},
@@ -121,7 +121,7 @@ def test_nothing_below_the_faces_imports_what_is_heavy(module: str) -> None:
     assert [name for _, name in imports(module) if name.split(".")[0] in HEAVY] == []
 
 
-@pytest.mark.parametrize("module", ["jshm.registry", "jshm.database", "jshm.lease"])
+@pytest.mark.parametrize("module", ["jshm.registry", "jshm.rows", "jshm.database", "jshm.lease"])
 def test_the_catalogue_touches_no_data(module: str) -> None:
     assert {name.split(".")[0] for _, name in imports(module)} & {"mmap", "numpy"} == set()
 

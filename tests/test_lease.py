@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jshm import lease as leases
-from jshm.lease import Identity, Session, discover, is_alive, is_running, living, process_start
+from jshm.identity import Identity, Session, discover, is_running, process_start
+from jshm.lease import is_alive, living
 
 from .processes import Child, until
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 LEASE = """
 import os, warnings
 warnings.simplefilter("ignore")
-from jshm.lease import Lease, discover
+from jshm.identity import discover
+from jshm.lease import Lease
 """
 
 
@@ -250,7 +252,7 @@ class IPKernelApp:
     initialized = classmethod(lambda cls: True)
     instance = classmethod(lambda cls: cls)
 sys.modules["ipykernel.kernelapp"] = types.SimpleNamespace(IPKernelApp=IPKernelApp)
-from jshm.lease import discover
+from jshm.identity import discover
 import dataclasses
 dataclasses.asdict(discover())
 """
@@ -282,7 +284,7 @@ def test_inherited_variables_make_no_session(tmp_path: Path) -> None:
     """``!python script.py`` in a notebook sees the kernel's environment."""
     with Child(tmp_path, "script.py", env={"JPY_PARENT_PID": str(os.getpid())}) as child:
         who = child.run(
-            "from jshm.lease import discover; import dataclasses as d; d.asdict(discover())"
+            "from jshm.identity import discover; import dataclasses as d; d.asdict(discover())"
         )
     assert who["session"]["kind"] == "process"
     assert (who["program"], os.path.basename(who["script"])) == ("python", "script.py")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..identity import Identity
     from ..layout import Order
-    from ..lease import Identity
     from ..segment import Mode
 
 How = Literal["copied", "sealed", "alias"]

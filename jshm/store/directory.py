@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import NoSpaceError, UnsafeDirectoryError
-from ..lease import boot_id
+from ..identity import boot_id
 from ..text import size_text
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import segment
 from ..errors import NoSpaceError, RegistryError
 from ..layout import NPY_MAGIC, ArrayLayout, chunks, record
-from ..registry import SegmentRow
+from ..rows import SegmentRow
 from ..text import size_text
 
 if TYPE_CHECKING:

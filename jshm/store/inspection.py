@@ -12,15 +12,15 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
-from .. import registry as rows
-from .. import segment
+from .. import rows, segment
 from ..errors import CorruptRegistryError, JshmError, RegistryTimeout
+from ..identity import Identity, SessionKind
 from ..layout import ArrayLayout, read_layout, read_records
-from ..lease import Identity, SessionKind, is_alive, living
-from ..registry import Entry, SegmentRow
+from ..lease import is_alive, living
+from ..rows import Entry, SegmentRow
 from . import reaper
 from .base import Holder, Problem, SegmentInfo
-from .names import check_name
+from .names import check_name, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +91,19 @@ def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:
             holder = Holder(who.label, mode, who.pid, here=who.pid == os.getpid())
             found[segment_id] = (*found.get(segment_id, ()), holder)
     return found
+
+
+def missing(registry: Registry, name: str, version: int | None = None) -> str:
+    """Return what to tell whoever asks for a name, or a version, that is not there."""
+    known = registry.names()
+    if version is not None and name in known:
+        there = [f"v{e.version}" for e in registry.versions(name) if not e.segment.unlinked]
+        return f"{name} has no version {version} (any more); there: {', '.join(there)}"
+    if not known:
+        return f"nothing is shared under {name!r}: nothing at all is shared yet (%shm_publish X)"
+    close = nearest(name, known)
+    hint = f"did you mean {' or '.join(close)}?" if close else "see what is there: %shm_list"
+    return f"nothing is shared under {name!r}; {hint}"
 
 
 # -- check -----------------------------------------------------------------------------------------

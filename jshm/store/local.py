@@ -14,8 +14,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import registry as rows
-from .. import segment
+from .. import rows, segment
 from ..errors import (
     CorruptRegistryError,
     CorruptSegmentError,
@@ -27,14 +26,15 @@ from ..errors import (
     WaitTimeoutError,
 )
 from ..layout import describe, describe_array
-from ..lease import is_alive, living
-from ..registry import Entry, Registry, SegmentRow
+from ..lease import is_alive
+from ..registry import Registry
+from ..rows import Entry, SegmentRow
 from ..text import age_text, size_text
 from . import draft as drafts
-from . import inspection, reaper
+from . import inspection, reaper, releasing
 from .base import Attached, Problem, Published, Released, SegmentInfo, Store, type_text
 from .directory import Directory
-from .names import check_name, nearest
+from .names import check_name
 from .presence import Presence
 from .source import Source, check_array, source_of
 
@@ -258,23 +258,8 @@ class LocalStore(Store):
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
         for name in names:
             if name not in found:
-                raise SegmentNotFoundError(self._missing(name, version))
+                raise SegmentNotFoundError(inspection.missing(self.registry, name, version))
         return [found[name] for name in names]
-
-    def _missing(self, name: str, version: int | None = None) -> str:
-        known = self.registry.names()
-        if version is not None and name in known:
-            there = [
-                f"v{e.version}" for e in self.registry.versions(name) if not e.segment.unlinked
-            ]
-            return f"{name} has no version {version} (any more); there: {', '.join(there)}"
-        if not known:
-            return (
-                f"nothing is shared under {name!r}: nothing at all is shared yet (%shm_publish X)"
-            )
-        close = nearest(name, known)
-        hint = f"did you mean {' or '.join(close)}?" if close else "see what is there: %shm_list"
-        return f"nothing is shared under {name!r}; {hint}"
 
     def wait(
         self, names: Sequence[str], timeout: float | None, newer_than: int = 0
@@ -290,7 +275,11 @@ class LocalStore(Store):
                     return [self._info(found[name]) for name in names]
             if deadline is not None and time.monotonic() >= deadline:
                 name = missing[0]
-                why = f"{name} is still v{newer_than}" if name in found else self._missing(name)
+                why = (
+                    f"{name} is still v{newer_than}"
+                    if name in found
+                    else inspection.missing(self.registry, name)
+                )
                 raise WaitTimeoutError(f"waited {timeout:g} s: {why}")
             time.sleep(_WAIT_INTERVAL)
 
@@ -334,56 +323,13 @@ class LocalStore(Store):
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         # First the release, then the reaping: it might take a leftover that is to be released.
-        released = self.presence.making_room(lambda: self._release_all(names, force=force))
+        released = self.presence.making_room(
+            lambda: releasing.release(
+                self.presence, self.registry, self.directory, names, force=force
+            )
+        )
         self.presence.housekeep()
         return released
-
-    def _release_all(self, names: Sequence[str], *, force: bool) -> list[Released]:
-        with self.presence.transaction() as (tx, doomed):
-            found = {entry.name: entry for entry in rows.current(tx, names)}
-            for name in names:
-                if name not in found:
-                    raise SegmentNotFoundError(self._missing(name))
-                owner = found[name].publisher
-                if not force and not self.presence.identity.owns(owner):
-                    users = self._users(found[name].segment.id)
-                    raise NotOwnerError(
-                        f"{name} belongs to {owner.label}; "
-                        + (f"used by {', '.join(users)}" if users else "not in use")
-                        + f". Let go here: %shm_detach {name}. Retire for everyone: "
-                        f"%shm_release {name} --force (force=True)"
-                    )
-            return [self._release(tx, doomed, name) for name in names]
-
-    def _release(self, tx: Transaction, doomed: Doomed, name: str) -> Released:
-        rows.retire(tx, name)
-        held: set[str] = set()
-        nbytes = freed = 0
-        for entry in rows.entries_of(tx, name):
-            row = entry.segment
-            if row.unlinked:
-                continue
-            users = self._users(row.id)
-            free = reaper.unlink_unwanted(tx, self.directory, row, doomed)
-            if free is None:
-                rows.forget_version(tx, entry)  # the data are another name's too
-                continue
-            nbytes += row.nbytes
-            if free:
-                freed += row.nbytes
-            else:
-                held.update(users or ["a process that jshm does not know"])
-        return Released(name, nbytes, freed, tuple(sorted(held)))
-
-    def _users(self, identity: str) -> list[str]:
-        """Return what people call the living processes that hold a segment."""
-        mine = self.presence.identity
-        users = [
-            who
-            for who, held in living(self.directory.leases)
-            if any(h[0] == identity for h in held)
-        ]
-        return sorted({"this notebook" if mine.owns(user) else user.label for user in users})
 
     # -- look ------------------------------------------------------------------------------------
 

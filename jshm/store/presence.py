@@ -8,9 +8,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from .. import registry as rows
+from .. import rows
 from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
-from ..lease import Identity, Lease, discover, living, process_start
+from ..identity import Identity, discover, process_start
+from ..lease import Lease, living
 from ..segment import limit_error
 from . import reaper
 from .draft import NO_SPACE

@@ -11,16 +11,18 @@ import os
 import resource
 from typing import TYPE_CHECKING
 
-from .. import registry, segment
+from .. import rows, segment
 from ..errors import JshmError
+from ..identity import is_running
 from ..layout import read_layout, read_records
-from ..lease import is_alive, is_running, living, sweep
+from ..lease import is_alive, living, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from ..database import Transaction
-    from ..registry import Registry, SegmentRow
+    from ..registry import Registry
+    from ..rows import SegmentRow
     from .directory import Directory
 
 # So many claims take about a millisecond, for which others wait.
@@ -73,8 +75,8 @@ def collect(
 ) -> None:
     """Doom unwanted segments (`among` these) that nobody holds, and what only they needed."""
     tried: set[str] = set()
-    while rows := [row for row in registry.unwanted(tx) if row.id not in tried]:
-        for row in rows:
+    while found := [row for row in rows.unwanted(tx) if row.id not in tried]:
+        for row in found:
             if among is not None and row.id not in among:
                 tried.add(row.id)
                 continue
@@ -102,7 +104,7 @@ def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doom
             if fd is not None:
                 doomed.add(path, fd)
     if gone:
-        registry.forget_segment(tx, row.id)
+        rows.forget_segment(tx, row.id)
     return gone
 
 
@@ -116,40 +118,40 @@ def unlink_unwanted(
     bool or None
         Whether nobody holds it, so that the memory is free now; None if it is needed still.
     """
-    if not registry.judge(tx, [row.id]):
+    if not rows.judge(tx, [row.id]):
         return None
     if collect_segment(tx, directory, row, doomed):
         return True
-    registry.mark_unlinked(tx, row.id)
+    rows.mark_unlinked(tx, row.id)
     doomed.add(directory.path(row.id, overflow=row.overflow))
     return False
 
 
 def bury_the_dead(tx: Transaction, directory: Directory) -> None:
     """Retire the leftovers of ended sessions, and forget processes that left nothing."""
-    for lease, text in registry.all_leases(tx).items():
+    for lease, text in rows.all_leases(tx).items():
         if is_alive(directory.leases, lease):
             continue
-        identity = registry.identity_of(text)
+        identity = rows.identity_of(text)
         session = identity.session
         ended = session.kind == "process" or not is_running(
             session.pid, session.start, identity.pid_ns
         )
         if ended:
-            for entry in registry.leftovers(tx, lease):
+            for entry in rows.leftovers(tx, lease):
                 path = directory.path(entry.segment.id, overflow=entry.segment.overflow)
                 if not segment.is_held(path):
-                    registry.retire(tx, entry.name)
-                    registry.judge(tx, [entry.segment.id])
-        registry.forget_lease(tx, lease)
+                    rows.retire(tx, entry.name)
+                    rows.judge(tx, [entry.segment.id])
+        rows.forget_lease(tx, lease)
 
 
 def unregistered(directory: Directory, known: Registry) -> list[str]:
     """Return files that no row knows; some may be in the making. Needs no transaction."""
     files = directory.files()
     # Files are listed first: one that is registered meanwhile is then among the rows.
-    rows = known.segment_ids() if files else set()
-    return [path for identity, path in files.items() if identity not in rows]
+    ids = known.segment_ids() if files else set()
+    return [path for identity, path in files.items() if identity not in ids]
 
 
 def collect_files(tx: Transaction, paths: list[str], doomed: Doomed) -> None:
@@ -175,7 +177,7 @@ def _is_newer(fd: int) -> bool:
     except JshmError:
         return False
     formats = [content.get("jshm") for content in records]
-    return any(isinstance(known, int) and known > registry.FORMAT for known in formats)
+    return any(isinstance(known, int) and known > rows.FORMAT for known in formats)
 
 
 def sweep_leases(directory: Directory) -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import registry as rows
-from .. import segment
+from .. import rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..layout import NPY_MAGIC, describe_array, records_end
 from . import draft as drafts
 
 if TYPE_CHECKING:
     from ..database import Transaction
-    from ..registry import Registry, SegmentRow
+    from ..registry import Registry
+    from ..rows import SegmentRow
     from .base import How
     from .directory import Directory
     from .draft import Draft

@@ -1,0 +1,324 @@
+"""The registry's rows, and every change of them.
+
+The functions that take a `Transaction` run inside one; the others read nothing.
+
+A segment is *wanted* while a name's newest version is in it, or another segment refers to it.
+An unwanted segment goes as soon as nobody holds it.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import CorruptRegistryError, CorruptSegmentError
+from .identity import Identity
+from .layout import ArrayLayout, Order, implied
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .database import Row, Transaction
+
+# Raised only by changes that an older jshm cannot live with; columns and tables are added freely.
+FORMAT = 1
+
+SEGMENT = 's.id, s.kind, s.descr, s.shape, s."order", s.nbytes, s.overflow, s.writable, s.unlinked'
+_RETURNED = SEGMENT.replace("s.", "")  # SQLite's RETURNING knows no alias
+_ENTRY = (
+    "n.name, v.version, n.current, v.lease, v.created, v.keep, v.note, v.once, l.identity, "
+    + SEGMENT
+)
+JOINED = f"""SELECT {_ENTRY} FROM names n JOIN versions v ON v.name = n.name
+              JOIN segments s ON s.id = v.segment JOIN leases l ON l.id = v.lease"""  # noqa: S608
+# Whether a segment `s` is wanted.
+_WANTED = """(EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
+                       WHERE v.segment = s.id AND n.current = v.version)
+              OR EXISTS (SELECT 1 FROM refs WHERE needs = s.id))"""
+
+
+@lru_cache(maxsize=4096)
+def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
+    try:
+        return implied(descr, tuple(json.loads(shape)), order)
+    except (CorruptSegmentError, TypeError, ValueError) as error:
+        raise damaged(f"a segment of shape {shape!r}, {descr!r}") from error
+
+
+def damaged(found: str) -> CorruptRegistryError:
+    """Return the error for a row that jshm did not write so."""
+    return CorruptRegistryError(
+        f"the registry is damaged: {found}. The data is not: `jshm check --fix` rebuilds the "
+        "registry from the segments"
+    )
+
+
+def identity_of(text: str) -> Identity:
+    """Return the identity of a lease's row."""
+    try:
+        return Identity.from_json(text)
+    except (TypeError, ValueError) as error:
+        raise damaged(f"a process {text!r}") from error
+
+
+@lru_cache(maxsize=4096)
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return json.dumps(shape)
+
+
+class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thousand, and in C
+    """A segment, as the registry knows it."""
+
+    id: str
+    kind: str
+    descr: str
+    shape: str
+    order: Order
+    nbytes: int
+    overflow: bool
+    writable: bool
+    unlinked: bool = False
+
+    @property
+    def layout(self) -> ArrayLayout:
+        return _layout(self.descr, self.shape, self.order)
+
+    @classmethod
+    def of(cls, segment: str, layout: ArrayLayout, *, overflow: bool, writable: bool) -> SegmentRow:
+        """Return the row of an array's segment."""
+        return cls(
+            segment, "array", layout.descr, _shape_text(layout.shape), layout.order, layout.nbytes,
+            overflow, writable,
+        )  # fmt: skip
+
+
+class Entry(NamedTuple):
+    """One version of a name."""
+
+    name: str
+    version: int
+    current: int | None
+    lease: str
+    created: float
+    keep: bool
+    note: str
+    once: str
+    identity: str
+    segment: SegmentRow
+
+    @property
+    def publisher(self) -> Identity:
+        return identity_of(self.identity)
+
+    @property
+    def is_current(self) -> bool:
+        return self.version == self.current
+
+    @classmethod
+    def parse(cls, row: Row) -> Entry:
+        return cls._make((*row[:9], SegmentRow._make(row[9:])))
+
+
+@lru_cache(maxsize=64)
+def current_sql(count: int) -> str:
+    """Return the query for the newest versions of `count` names."""
+    marks = ",".join("?" * count)
+    return f"{JOINED} WHERE n.name IN ({marks}) AND v.version = n.current"
+
+
+def put_identity(tx: Transaction, lease: str, identity: str) -> None:
+    """Say, as JSON, who a lease belongs or belonged to."""
+    tx.execute("INSERT OR IGNORE INTO leases(id, identity) VALUES (?, ?)", (lease, identity))
+
+
+def put_segment(tx: Transaction, row: SegmentRow, *, wanted: bool) -> None:
+    """Add a segment."""
+    tx.execute(
+        'INSERT INTO segments(id, kind, descr, shape, "order", nbytes, overflow, writable, wanted, '
+        "unlinked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        (row.id, row.kind, row.descr, row.shape, row.order, row.nbytes, row.overflow,
+         row.writable, wanted),
+    )  # fmt: skip
+
+
+def newest(tx: Transaction, names: Sequence[str]) -> dict[str, tuple[int, Entry | None]]:
+    """Return the last version number of each name that ever had one, and its newest version.
+
+    There is none if the name was released; its numbers go on nevertheless.
+    """
+    return {
+        # Version, identity and segment are missing where nothing is current (or rows were lost).
+        row[1]: (row[0], None if None in (row[2], row[9], row[10]) else Entry.parse(row[1:]))
+        for row in tx.execute(_newest(len(names)), names)
+    }
+
+
+@lru_cache(maxsize=64)
+def _newest(count: int) -> str:
+    marks = ",".join("?" * count)
+    return (
+        f"SELECT n.last, {_ENTRY} FROM names n "  # noqa: S608
+        "LEFT JOIN versions v ON v.name = n.name AND v.version = n.current "
+        "LEFT JOIN segments s ON s.id = v.segment LEFT JOIN leases l ON l.id = v.lease "
+        f"WHERE n.name IN ({marks})"
+    )
+
+
+def put_version(tx: Transaction, entry: Entry) -> None:
+    """Add a version and make it the name's newest."""
+    tx.execute(
+        "INSERT INTO names(name, last, current) VALUES (?, ?, ?) "
+        "ON CONFLICT(name) DO UPDATE SET last = excluded.last, current = excluded.current",
+        (entry.name, entry.version, entry.version),
+    )
+    add_version(tx, entry)
+
+
+def add_version(tx: Transaction, entry: Entry) -> None:
+    """Add a version's row only."""
+    tx.execute(
+        "INSERT INTO versions(name, version, segment, lease, created, keep, note, once) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (entry.name, entry.version, entry.segment.id, entry.lease, entry.created, entry.keep,
+         entry.note, entry.once),
+    )  # fmt: skip
+
+
+def current(tx: Transaction, names: Sequence[str]) -> list[Entry]:
+    """Return the newest versions of those names that have one."""
+    return [Entry.parse(row) for row in tx.execute(current_sql(len(names)), names)]
+
+
+def entries_of(tx: Transaction, name: str) -> list[Entry]:
+    """Return all versions of a name, the oldest first."""
+    return [Entry.parse(row) for row in tx.execute(f"{JOINED} WHERE n.name = ?", (name,))]
+
+
+def retire(tx: Transaction, name: str) -> None:
+    """Let a name have no newest version."""
+    tx.execute("UPDATE names SET current = NULL WHERE name = ?", (name,))
+
+
+def judge(tx: Transaction, segments: Iterable[str]) -> list[SegmentRow]:
+    """Find out again which of these segments are wanted; return those that are not."""
+    dropped = []
+    for segment in segments:
+        found = tx.execute(
+            f"UPDATE segments AS s SET wanted = {_WANTED} WHERE id = ? "  # noqa: S608
+            f"RETURNING wanted, {_RETURNED}",
+            (segment,),
+        )
+        dropped += [SegmentRow(*row[1:]) for row in found if not row[0]]
+    return dropped
+
+
+def is_needless(tx: Transaction, segment: str) -> bool:
+    """Tell whether a segment is there and nothing wants it now. Unlike `judge`, only looks."""
+    return bool(tx.execute(f"SELECT 1 FROM segments s WHERE id = ? AND NOT {_WANTED}", (segment,)))  # noqa: S608
+
+
+def all_segments(tx: Transaction) -> list[SegmentRow]:
+    """Return all segments."""
+    return [SegmentRow(*row) for row in tx.execute(f"SELECT {SEGMENT} FROM segments s")]  # noqa: S608
+
+
+def unwanted(tx: Transaction) -> list[SegmentRow]:
+    """Return the segments that nothing but a holder keeps."""
+    rows = tx.execute(f"SELECT {SEGMENT} FROM segments s WHERE NOT s.wanted")  # noqa: S608
+    return [SegmentRow(*row) for row in rows]
+
+
+def set_writable(tx: Transaction, segment: str, *, writable: bool) -> bool:
+    """Say whether a segment may be attached ``'r+'``; tell whether it is still there."""
+    return bool(
+        tx.execute(
+            "UPDATE segments SET writable = ? WHERE id = ? AND NOT unlinked RETURNING 1",
+            (writable, segment),
+        )
+    )
+
+
+def forget_versions_in(tx: Transaction, entry: Entry) -> None:
+    """Delete older versions of the name that are in the same segment: they say nothing new."""
+    tx.execute(
+        "DELETE FROM versions WHERE name = ? AND segment = ? AND version < ?",
+        (entry.name, entry.segment.id, entry.version),
+    )
+
+
+def forget_version(tx: Transaction, entry: Entry) -> None:
+    """Delete a version's row only: its segment is needed under another name."""
+    tx.execute("DELETE FROM versions WHERE name = ? AND version = ?", (entry.name, entry.version))
+
+
+def forget_segment(tx: Transaction, segment: str) -> None:
+    """Delete an unwanted segment's rows; what only it needed becomes unwanted."""
+    needs = tx.execute("DELETE FROM refs WHERE segment = ? RETURNING needs", (segment,))
+    tx.execute("DELETE FROM versions WHERE segment = ?", (segment,))
+    tx.execute("DELETE FROM segments WHERE id = ?", (segment,))
+    judge(tx, [row[0] for row in needs])
+
+
+def forget_lost_segment(tx: Transaction, segment: str) -> None:
+    """Delete the rows of a segment whose file is gone or damaged, wanted or not."""
+    tx.execute(
+        "UPDATE names SET current = NULL WHERE current = "
+        "(SELECT version FROM versions v WHERE v.segment = ? AND v.name = names.name "
+        "AND v.version = names.current) AND name IN (SELECT name FROM versions WHERE segment = ?)",
+        (segment, segment),
+    )
+    forget_segment(tx, segment)
+
+
+def mark_unlinked(tx: Transaction, segment: str) -> None:
+    """Remember a released segment whose file is gone but which is still held."""
+    tx.execute("UPDATE segments SET unlinked = 1 WHERE id = ?", (segment,))
+
+
+def all_leases(tx: Transaction) -> dict[str, str]:
+    """Return the identity, as JSON, of every lease."""
+    return {r[0]: r[1] for r in tx.execute("SELECT id, identity FROM leases")}
+
+
+def forget_lease(tx: Transaction, lease: str) -> None:
+    """Delete a dead process's lease, if nothing it published is left."""
+    tx.execute(
+        "DELETE FROM leases WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE lease = ?)",
+        (lease, lease),
+    )
+
+
+def leftovers(tx: Transaction, lease: str) -> list[Entry]:
+    """Return the newest versions that a publisher of a dead session did not say to keep."""
+    rows = tx.execute(
+        f"{JOINED} WHERE v.lease = ? AND v.version = n.current AND NOT v.keep", (lease,)
+    )
+    return [Entry.parse(row) for row in rows]
+
+
+def with_writable(row: SegmentRow, *, writable: bool) -> SegmentRow:
+    """Return the row of the same segment, writable or not."""
+    return row._replace(writable=writable)
+
+
+def metadata(entry: Entry) -> dict[str, Any]:
+    """Return what a segment's own record says of a version: enough to rebuild its rows."""
+    return {
+        "jshm": FORMAT,
+        "name": entry.name,
+        "version": entry.version,
+        "created": entry.created,
+        "keep": bool(entry.keep),
+        "note": entry.note,
+        "once": entry.once,
+        "writable": bool(entry.segment.writable),
+        "lease": entry.lease,
+        "identity": _parsed(entry.identity),
+    }
+
+
+@lru_cache(maxsize=64)
+def _parsed(identity: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(identity)
+    return content
