@@ -252,12 +252,14 @@ def forget_version(tx: Transaction, entry: Entry) -> None:
     tx.execute("DELETE FROM versions WHERE name = ? AND version = ?", (entry.name, entry.version))
 
 
-def forget_segment(tx: Transaction, segment: str) -> None:
-    """Delete an unwanted segment's rows; what only it needed becomes unwanted."""
-    needs = tx.execute("DELETE FROM refs WHERE segment = ? RETURNING needs", (segment,))
+def forget_segment(tx: Transaction, segment: str) -> list[SegmentRow]:
+    """Delete an unwanted segment's rows; return what only it needed, unwanted by now too."""
+    needs = [row[0] for row in tx.execute("SELECT needs FROM refs WHERE segment = ?", (segment,))]
+    if needs:
+        tx.execute("DELETE FROM refs WHERE segment = ?", (segment,))
     tx.execute("DELETE FROM versions WHERE segment = ?", (segment,))
     tx.execute("DELETE FROM segments WHERE id = ?", (segment,))
-    judge(tx, [row[0] for row in needs])
+    return judge(tx, needs)
 
 
 def forget_lost_segment(tx: Transaction, segment: str) -> None:

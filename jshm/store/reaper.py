@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # So many claims take about a millisecond, for which others wait.
 BATCH = 200
+# So few need no look at the limit.
+_FEW = 8
 
 
 class Doomed:
@@ -42,6 +44,8 @@ class Doomed:
     @property
     def full(self) -> bool:
         """Whether enough is claimed for one transaction: each claimed file is open."""
+        if len(self._files) < _FEW:
+            return False
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return len(self._files) >= (min(BATCH, files // 4) if files > 0 else BATCH)
 
@@ -74,20 +78,15 @@ def collect(
     tx: Transaction, directory: Directory, doomed: Doomed, among: AbstractSet[str] | None = None
 ) -> None:
     """Doom unwanted segments (`among` these) that nobody holds, and what only they needed."""
-    tried: set[str] = set()
-    while found := [row for row in rows.unwanted(tx) if row.id not in tried]:
-        for row in found:
-            if among is not None and row.id not in among:
-                tried.add(row.id)
-                continue
-            if doomed.full:
-                return
-            tried.add(row.id)
+    for row in rows.unwanted(tx):
+        if doomed.full:
+            return
+        if among is None or row.id in among:
             collect_segment(tx, directory, row, doomed)
 
 
 def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doomed: Doomed) -> bool:
-    """Doom one segment if nobody holds it; tell whether it goes."""
+    """Doom one segment, and what only it needed, if nobody holds it; tell whether it goes."""
     path = directory.path(row.id, overflow=row.overflow)
     if row.unlinked:
         # The file is gone, so only its holders can tell; the kernel frees the memory in any case.
@@ -104,7 +103,8 @@ def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doom
             if fd is not None:
                 doomed.add(path, fd)
     if gone:
-        rows.forget_segment(tx, row.id)
+        for needless in rows.forget_segment(tx, row.id):
+            collect_segment(tx, directory, needless, doomed)
     return gone
 
 
