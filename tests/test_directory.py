@@ -196,6 +196,22 @@ def test_what_is_no_file_stops_nobody(store: LocalStore, tmp_path: Path, kind: s
         (os.rmdir if kind == "directory" else os.unlink)(path)
 
 
+@pytest.mark.parametrize(
+    "name", ["thesis.docx", "thing.npy", "0123456789abcdef", "0123456789abcdef.npy.bak",
+             "0123456789ABCDEF.npy", "00123456789abcdef.npy", "0123456789abcdef.npy\n"]
+)  # fmt: skip
+def test_a_file_that_is_not_ours_stays(store: LocalStore, name: str) -> None:
+    path = Path(store.directory.segments) / name
+    path.write_bytes(b"precious")
+    jshm.publish("X", np.ones(3))
+    jshm.gc()
+    (problem,) = jshm.check(fix=True)
+    assert name in problem.what
+    assert not problem.fixed
+    assert path.read_bytes() == b"precious"
+    path.unlink()
+
+
 # -- overflow --------------------------------------------------------------------------------------
 
 
@@ -242,6 +258,73 @@ def test_overflow_open_to_others_is_refused(store: LocalStore, overflow: Path) -
     with pytest.raises(jshm.UnsafeDirectoryError, match="chmod 700"):
         store.directory.open_overflow()
     overflow.chmod(0o700)
+
+
+@pytest.mark.parametrize("what", ["link", "open", "link above", "open above", "file"])
+def test_overflow_that_is_not_safe_is_not_looked_into(
+    store: LocalStore, tmp_path: Path, what: str
+) -> None:
+    """Whoever makes it first must not lead the reaper to files that are not segments of ours."""
+    home = tmp_path / "home"
+    (home / "sub").mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    leaf = Path(store.directory.overflow)
+    for place in (home / "0123456789abcdef.npy", home / leaf.name / "0123456789abcdef.npy"):
+        place.parent.mkdir(exist_ok=True, mode=0o700)
+        place.write_bytes(b"precious")
+    if what == "link above":
+        leaf.parents[1].mkdir(parents=True, mode=0o700)
+        leaf.parent.symlink_to(home)
+    else:
+        leaf.parent.mkdir(parents=True, mode=0o700)
+        leaf.parents[1].chmod(0o700)
+    if what == "link":
+        leaf.symlink_to(home)
+    elif what == "file":
+        leaf.write_bytes(b"precious")
+    elif what.startswith("open"):
+        (home / leaf.name).rename(leaf)
+        (leaf if what == "open" else leaf.parents[1]).chmod(0o777)
+    there = sorted(tmp_path.rglob("*.npy"))
+    assert there
+    jshm.publish("X", np.ones(3))
+    jshm.gc()
+    assert jshm.check(fix=True) == []
+    jshm.release("X")
+    assert sorted(tmp_path.rglob("*.npy")) == there
+    assert all(path.read_bytes() == b"precious" for path in there)
+
+
+@root_only
+def test_overflow_of_another_user_is_not_looked_into(store: LocalStore, tmp_path: Path) -> None:
+    leaf = Path(store.directory.overflow)
+    leaf.mkdir(parents=True)
+    for place in (leaf, leaf.parent, leaf.parents[1]):
+        place.chmod(0o700)
+    file = leaf / "0123456789abcdef.npy"
+    file.write_bytes(b"precious")
+    for place in (leaf, leaf.parent, leaf.parents[1]):
+        os.chown(place, 65534, 65534)
+        jshm.gc()
+        assert jshm.check(fix=True) == []
+        os.chown(place, 0, 0)
+    assert file.read_bytes() == b"precious"
+    jshm.gc()  # the instrument itself: in a directory that is ours it is garbage
+    assert not file.exists()
+
+
+def test_overflow_in_memory_takes_no_more_than_is_left(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "available_memory", lambda: 1 << 24)
+    monkeypatch.setattr(places, "_free", lambda _: 1 << 40)
+    store.directory.open_overflow()
+    kinds = {store.directory.overflow: "ext4"}
+    monkeypatch.setattr(places, "filesystem", lambda path: kinds.get(path, "tmpfs"))
+    assert store.directory.choose(1 << 25)
+    kinds[store.directory.overflow] = "tmpfs"
+    with pytest.raises(jshm.NoSpaceError, match=r"needs .*of memory for"):
+        store.directory.choose(1 << 25)
 
 
 def test_two_stores_never_share_an_overflow_directory(store: LocalStore, tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_check_finds_and_mends(store: LocalStore, tmp_path: Path) -> None:
     os.chmod(path["other"], 0o600)
     with open(path["other"], "r+b") as file:
         file.write(b"garbage")
-    with open(os.path.join(segments, "stray.npy"), "wb") as file:
+    with open(os.path.join(segments, "00000000000000ff.npy"), "wb") as file:
         file.write(b"x" * 5000)
     edit(
         root,
@@ -263,12 +263,12 @@ def test_check_finds_and_mends(store: LocalStore, tmp_path: Path) -> None:
         with pytest.raises(jshm.CorruptSegmentError):
             jshm.attach(name)
     found = [problem.what for problem in jshm.check()]
-    for part in ("is gone", "truncated", "not", "stray.npy", "a version", "ghost"):
+    for part in ("is gone", "truncated", "not", "00000000000000ff.npy", "a version", "ghost"):
         assert any(part in what for what in found), (part, found)
-    assert os.path.exists(os.path.join(segments, "stray.npy"))
+    assert os.path.exists(os.path.join(segments, "00000000000000ff.npy"))
     assert all(problem.fixed for problem in jshm.check(fix=True))
     assert jshm.check() == []
-    assert not os.path.exists(os.path.join(segments, "stray.npy"))
+    assert not os.path.exists(os.path.join(segments, "00000000000000ff.npy"))
     intact()
 
 

@@ -26,6 +26,9 @@ RESERVE = 1 << 20
 # Below this a publish does not read what the machine has left: it costs more than the copy.
 _SMALL = 1 << 20
 _BOOT_ID = re.compile("[0-9a-f]{8}")
+# What jshm calls a segment's file; anything else is not jshm's to delete.
+_FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
+_IN_MEMORY = {"tmpfs", "ramfs"}
 _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs",
     "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
@@ -106,6 +109,16 @@ def make_private(path: str, *, parents: bool = False) -> None:
         )
 
 
+def _is_private(path: str) -> bool:
+    """Tell whether this is a directory of ours, no link, that nobody else can enter."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return mine and not stat.S_IMODE(status.st_mode) & 0o077
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """The places of one store. Made by `open`.
@@ -135,7 +148,7 @@ class Directory:
             )
         for name in ("segments", "leases", "locks"):
             make_private(os.path.join(root, name))
-        return cls(root, _overflow_for(root), kind in ("tmpfs", "ramfs"))
+        return cls(root, _overflow_for(root), kind in _IN_MEMORY)
 
     @property
     def registry(self) -> str:
@@ -153,27 +166,47 @@ class Directory:
     def locks(self) -> str:
         return f"{self.root}/locks"
 
-    def path(self, segment: str, *, overflow: bool) -> str:
-        """Return the path of an array segment's file."""
-        return f"{self.overflow if overflow else self.segments}/{segment}.npy"
+    def path(self, segment: str, *, overflow: bool, kind: str = "array") -> str:
+        """Return the path of a segment's file: a ``.npy`` for an array, a ``.jshm`` for all else."""
+        ending = "npy" if kind == "array" else "jshm"
+        return f"{self.overflow if overflow else self.segments}/{segment}.{ending}"
 
     def files(self) -> dict[str, str]:
-        """Return segment id → path of every regular file in the places where segments are."""
+        """Return segment id → path of every file that jshm may have made where segments are.
+
+        Nothing else there is ever touched. Kinds that only a newer jshm knows are in ``.jshm`` files.
+        """
         return {
-            os.path.splitext(entry.name)[0]: entry.path
+            match[1]: entry.path
             for entry in self._entries()
-            if entry.is_file(follow_symlinks=False)
+            if (match := _FILE.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False)
         }
 
     def foreign(self) -> list[str]:
-        """Return the paths of what is there and no regular file. jshm makes none, and touches none."""
-        return [e.path for e in self._entries() if not e.is_file(follow_symlinks=False)]
+        """Return the paths of what is there and no segment. jshm makes none, and touches none."""
+        return [
+            entry.path
+            for entry in self._entries()
+            if not (_FILE.fullmatch(entry.name) and entry.is_file(follow_symlinks=False))
+        ]
 
     def _entries(self) -> Iterator[os.DirEntry[str]]:
-        for place in (self.segments, self.overflow):
-            if place and os.path.isdir(place):
-                with os.scandir(place) as entries:
-                    yield from entries
+        places = [self.segments]
+        if self.has_overflow():
+            places.append(self.overflow)
+        for place in places:
+            with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
+                yield from entries
+
+    def has_overflow(self) -> bool:
+        """Tell whether the overflow directory is there, and safe to look into.
+
+        It is below a directory that is everybody's: whoever makes it first could lead us, by a link,
+        to files that are ours and no segments.
+        """
+        boots = os.path.dirname(self.overflow)
+        places = (os.path.dirname(boots), boots, self.overflow)
+        return bool(self.overflow) and all(map(_is_private, places))
 
     def choose(self, nbytes: int) -> bool:
         """Return whether a segment of `nbytes` must overflow to disk.
@@ -197,10 +230,12 @@ class Directory:
                 f"needs {size_text(nbytes)}, {reason} (overflow to disk is switched off)"
             )
         self.open_overflow()
-        disk = _free(self.overflow)
+        disk, where = _free(self.overflow), "on disk in"
+        if filesystem(self.overflow) in _IN_MEMORY and (memory := available_memory()) < disk:
+            disk, where = memory, "of memory for"
         if nbytes > disk:
             raise NoSpaceError(
-                f"needs {size_text(nbytes)}, {reason}, {size_text(max(disk, 0))} on disk in "
+                f"needs {size_text(nbytes)}, {reason}, {size_text(max(disk, 0))} {where} "
                 f"{self.overflow}"
             )
         return True

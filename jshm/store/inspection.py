@@ -158,7 +158,7 @@ def _compare_inside(
     yield from _compare_rows(tx, fix=fix)
     for path in directory.foreign():
         yield Problem(
-            f"{path} is not a regular file, so jshm did not make it: remove it", fixed=False
+            f"{path} is no segment, so jshm did not make it, and leaves it: remove it", fixed=False
         )
     strays = [path for identity, path in files.items() if identity not in known]
     reaper.collect_files(tx, strays, doomed)
@@ -182,7 +182,7 @@ def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> st
                     raise rows.damaged(f"segment {row.id} is whole, and not what its row says")
                 return f"segment {row.id} does not hold what the registry says"
         finally:
-            os.close(fd)
+            segment.close(fd)
     except CorruptRegistryError:
         raise
     except JshmError as error:
