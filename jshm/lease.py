@@ -8,12 +8,15 @@ reused, and means nothing in another pid namespace.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from .errors import UnsafeDirectoryError
 from .identity import Identity
+from .segment import limit_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +25,8 @@ _TEMPORARY = ".new-"
 _HOLDS = ".holds"
 # Lines of a log that may be out of date before it is written anew.
 _LOG_SLACK = 1000
+
+State = Literal["alive", "dead", "missing"]
 
 Hold = tuple[str, str]
 """Segment id and mode."""
@@ -48,15 +53,17 @@ class Lease:
         self.text = identity.to_json()
         self.id = os.urandom(8).hex()
         self.pid = os.getpid()
+        self._directory = directory
         self._path = os.path.join(directory, self.id)
         self._held: set[Hold] = set()
         self._log = -1
         self._lines = 0
-        self._fd = self._create(os.path.join(directory, _TEMPORARY + self.id))
+        self._fd = self._create()
         _leases.add(self)
 
-    def _create(self, temporary: str) -> int:
+    def _create(self) -> int:
         # Locked before it has its name: nobody ever sees it unlocked while its process lives.
+        temporary = os.path.join(self._directory, _TEMPORARY + self.id)
         while True:
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -74,6 +81,26 @@ class Lease:
     def is_valid(self) -> bool:
         """Tell whether it is this process's, and others can still see it."""
         return self.pid == os.getpid() and self._fd >= 0 and os.path.exists(self._path)
+
+    def restore(self) -> bool:
+        """Make the file again, under the same id, if something removed it under its live process.
+
+        What was published under this id so has a living publisher again.
+
+        Returns
+        -------
+        bool
+            Whether the lease is valid now; False if it was given up, or belongs to a parent process:
+            then only a new one helps.
+        """
+        if self.pid != os.getpid() or self._fd < 0:
+            return False
+        if not os.path.exists(self._path):
+            old, self._fd = self._fd, self._create()
+            os.close(old)
+            if self._log >= 0:  # whoever removed the one removed the other
+                self._rewrite()
+        return True
 
     def close(self) -> None:
         """Give the lease up."""
@@ -137,32 +164,79 @@ os.register_at_fork(after_in_child=_abandon_inherited)
 
 def is_alive(directory: str, lease_id: str) -> bool:
     """Tell whether the process of a lease lives."""
+    return state(directory, lease_id) == "alive"
+
+
+def state(directory: str, lease_id: str) -> State:
+    """Tell whether the process of a lease lives, or that no file tells.
+
+    Missing is mostly dead: a process that ends removes its file. But something may have removed the
+    file of one that lives, which then makes it again when it next uses jshm.
+
+    Raises
+    ------
+    TooManyFilesError, UnsafeDirectoryError
+        It cannot be judged now.
+    """
+    path = os.path.join(directory, lease_id)
     try:
-        fd = os.open(os.path.join(directory, lease_id), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
-        return False
+        return "missing"
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link: jshm makes none
+            return "dead"
+        raise _explain(error, path) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return "alive"
     finally:
         os.close(fd)
-    return False
+    return "dead"
+
+
+def _explain(error: OSError, path: str) -> OSError:
+    """Return the error, or one that says what to do."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return UnsafeDirectoryError(
+            f"{path} cannot be read: {error.strerror}. Somebody else made it, or changed whose it is: "
+            "remove it, or set JSHM_DIR to a directory of your own"
+        )
+    return limit_error(error)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:  # removed as a whole, and not made again yet
+        return []
+    except OSError as error:
+        raise _explain(error, directory) from None
 
 
 def living(directory: str) -> list[tuple[Identity, set[Hold]]]:
-    """Return who lives, and what each says that it holds."""
+    """Return who lives, and what each says that it holds.
+
+    Raises
+    ------
+    TooManyFilesError, UnsafeDirectoryError
+    """
     found = []
-    for name in os.listdir(directory):
+    for name in _names(directory):
         if "." not in name and is_alive(directory, name):
             path = os.path.join(directory, name)
-            with contextlib.suppress(FileNotFoundError, ValueError, TypeError):
+            try:
                 with open(path, encoding="utf-8") as file:
                     identity = Identity.from_json(file.read())
                 held: set[Hold] = set()
                 with contextlib.suppress(FileNotFoundError):
                     held = _read_log(path + _HOLDS)
                 found.append((identity, held))
+            except (FileNotFoundError, ValueError, TypeError):
+                pass
+            except OSError as error:
+                raise _explain(error, path) from None
     return found
 
 
@@ -178,10 +252,22 @@ def _read_log(path: str) -> set[Hold]:
 
 
 def sweep(directory: str) -> None:
-    """Remove the files of dead processes, also of those that died while making one."""
-    for name in os.listdir(directory):
+    """Remove the files of dead processes, also of those that died while making one.
+
+    Raises
+    ------
+    TooManyFilesError, UnsafeDirectoryError
+    """
+    for name in _names(directory):
         lease = name.removeprefix(_TEMPORARY).removesuffix(_HOLDS)
         owner = name if name.startswith(_TEMPORARY) and not name.endswith(_HOLDS) else lease
-        if not is_alive(directory, owner):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(directory, name))
+        found = state(directory, owner)
+        # A lease that is gone by now may come back: then that is another file.
+        if found == "dead" or (found == "missing" and name != owner):
+            path = os.path.join(directory, name)
+            try:
+                os.unlink(path)
+            except (FileNotFoundError, IsADirectoryError):
+                pass
+            except OSError as error:
+                raise _explain(error, path) from None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jshm import lease as leases
+from jshm.errors import TooManyFilesError, UnsafeDirectoryError
 from jshm.identity import Identity, Session, discover, is_running, process_start
 from jshm.lease import is_alive, living
 
@@ -169,6 +170,114 @@ def test_a_sweeper_may_win_while_a_lease_is_made(directory: Path, tmp_path: Path
             assert child.receive() == [100, 0]
     leases.sweep(str(directory))
     assert os.listdir(directory) == []
+
+
+def test_a_lease_whose_file_was_removed_comes_back(directory: Path, tmp_path: Path) -> None:
+    with Child(tmp_path) as child:
+        identity = new_lease(child, directory)
+        child.run("lease.note([(('aa', 'r'), True)])")
+        assert child.run("[lease.restore(), lease.is_valid()]") == [True, True]
+        assert leases.state(str(directory), identity) == "alive"
+        for path in directory.iterdir():
+            path.unlink()
+        assert leases.state(str(directory), identity) == "missing"
+        assert not is_alive(str(directory), identity)
+        leases.sweep(str(directory))
+        assert child.run("[lease.is_valid(), lease.restore(), lease.is_valid(), lease.id]") == [
+            False, True, True, identity,
+        ]  # fmt: skip
+        assert leases.state(str(directory), identity) == "alive"
+        ((who, held),) = living(str(directory))
+        assert (who.pid, held) == (child.pid, {("aa", "r")})
+        # In a fork it is the parent's, before and after.
+        assert child.run(
+            "r, w = os.pipe()\n"
+            "pid = os.fork()\n"
+            "if not pid: os.write(w, b'%d' % lease.restore()); os._exit(0)\n"
+            "os.waitpid(pid, 0); os.read(r, 1).decode()"
+        ) == "0"  # fmt: skip
+        assert child.run("len(os.listdir('/proc/self/fd'))") == child.run(
+            f"os.unlink({str(directory / identity)!r}); lease.restore()\n"
+            "len(os.listdir('/proc/self/fd'))"
+        )
+        child.kill()
+        assert leases.state(str(directory), identity) == "dead"
+        leases.sweep(str(directory))
+        assert os.listdir(directory) == []
+
+
+def test_a_lease_that_was_given_up_does_not_come_back(directory: Path) -> None:
+    lease = leases.Lease(str(directory), discover())
+    lease.close()
+    assert not lease.restore()
+    assert os.listdir(directory) == []
+
+
+def test_leases_come_back_while_others_sweep(directory: Path, tmp_path: Path) -> None:
+    with Child(tmp_path) as child:
+        identity = new_lease(child, directory)
+        child.send(
+            "lost = 0\n"
+            "for _ in range(2000):\n"
+            "    os.unlink(lease._path); lease.restore(); lost += not lease.is_valid()\n"
+            "lost"
+        )
+        for _ in range(300):
+            leases.sweep(str(directory))
+        assert child.receive() == 0
+        leases.sweep(str(directory))
+        assert is_alive(str(directory), identity)
+
+
+def test_without_descriptors_it_says_so(directory: Path, tmp_path: Path) -> None:
+    """It cannot be judged who lives: an error that says what to do, and nobody is dead for it."""
+    with Child(tmp_path, "a.py") as a, Child(tmp_path, "b.py") as b:
+        new_lease(a, directory)
+        b.run(
+            "import os, resource, jshm.lease as leases\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+            "fds = []\n"
+            "def fill(free):\n"
+            "    try:\n"
+            "        while True: fds.append(os.open('/dev/null', 0))\n"
+            "    except OSError: pass\n"
+            "    for _ in range(free): os.close(fds.pop())"
+        )
+        for free in (0, 1):
+            b.run(f"fill({free})")
+            for call in ("living({0!r})", "sweep({0!r})", "is_alive({0!r}, os.listdir({0!r})[0])"):
+                if free:  # enough for a list, and for a probe, one after the other
+                    assert "value" in b.run(f"leases.{call.format(str(directory))}; 'value'")
+                else:
+                    error = b.fails(f"leases.{call.format(str(directory))}")
+                    assert "OSError" in error.kinds
+            if not free:
+                for call in ("living", "sweep"):
+                    error = b.fails(f"leases.{call}({str(directory)!r})")
+                    assert TooManyFilesError.__name__ in error.kinds
+                    assert "ulimit -n" in error.message
+        assert len(os.listdir(directory)) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_a_lease_that_cannot_be_read_says_what_to_do(directory: Path, tmp_path: Path) -> None:
+    for place in (tmp_path, *tmp_path.parents[:2]):
+        place.chmod(0o755)
+    directory.chmod(0o777)
+    (directory / "0123456789abcdef").write_text("{}")
+    (directory / "0123456789abcdef").chmod(0o600)
+    with Child(tmp_path) as child:
+        child.run(LEASE + "import jshm.lease as leases\nos.setgid(65534); os.setuid(65534)")
+        for call in ("living", "sweep"):
+            error = child.fails(f"leases.{call}({str(directory)!r})")
+            assert UnsafeDirectoryError.__name__ in error.kinds
+            assert "JSHM_DIR" in error.message
+
+
+def test_without_its_directory_nobody_lives(tmp_path: Path) -> None:
+    assert living(str(tmp_path / "none")) == []
+    leases.sweep(str(tmp_path / "none"))
+    assert leases.state(str(tmp_path / "none"), "0123456789abcdef") == "missing"
 
 
 def test_files_that_are_no_leases_are_no_processes(directory: Path, tmp_path: Path) -> None:
