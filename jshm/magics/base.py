@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -15,6 +16,9 @@ from ..errors import JshmError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Errors of the user's own code, which must find them.
+_shown_whole: weakref.WeakSet[JshmError] = weakref.WeakSet()
+
 
 def one_line(magic: F) -> F:
     """Let a user's slip be one line that fails the cell, and not a traceback."""
@@ -24,9 +28,16 @@ def one_line(magic: F) -> F:
         try:
             return magic(*args, **kwargs)
         except JshmError as error:
+            if error in _shown_whole:
+                raise
             raise UsageError(str(error)) from None
 
     return cast("F", call)
+
+
+def with_traceback(error: JshmError) -> None:
+    """Let `one_line` pass an error on as it is: code of the user raised it, not the magic."""
+    _shown_whole.add(error)
 
 
 class ShmMagics(Magics):

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import time
@@ -15,9 +16,10 @@ import numpy as np
 from IPython.core.error import UsageError
 
 from .. import namespace as variables
-from ..errors import SegmentNotFoundError
+from ..errors import JshmError, SegmentNotFoundError
 from ..store import default_store
 from ..text import duration_text, size_text
+from .base import with_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ..store.local import LocalStore
 
 _POLL = 0.05
+_PREFIX = "once-"
 # Bytes of the label of the notebook whose turn it is.
 _LABEL = 200
 
@@ -118,42 +121,115 @@ def _execute(shell: Any, cell: str) -> None:
     """Run a cell's source in the notebook's namespace; what it raises is the cell's own error."""
     source = shell.transform_cell(cell)
     name = shell.compile.cache(source, shell.execution_count, raw_code=cell)
-    code = shell.compile(source, name, "exec")
-    exec(code, shell.user_global_ns, shell.user_ns)  # noqa: S102 - it is what the user typed
+    try:
+        code = shell.compile(source, name, "exec")
+    except SyntaxError:
+        if _awaits(source):
+            raise UsageError(
+                "%%shm_once: the cell cannot `await`: others wait for it and need its variables. "
+                "Put the await into a cell of its own, and publish its result: %shm_publish"
+            ) from None
+        raise
+    try:
+        exec(code, shell.user_global_ns, shell.user_ns)  # noqa: S102 - it is what the user typed
+    except JshmError as error:
+        with_traceback(error)
+        raise
+
+
+def _awaits(source: str) -> bool:
+    """Tell whether a cell is only wrong in that it awaits outside a function."""
+    try:
+        code = compile(source, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except SyntaxError:
+        return False
+    return bool(code.co_flags & inspect.CO_COROUTINE)
+
+
+# -- turns -----------------------------------------------------------------------------------------
+
+# Descriptors of turns that this process has or waits for. A process that the cell forks inherits the
+# lock with them: it must not keep a turn that its parent can no longer end.
+_turns: set[int] = set()
+
+
+def _after_fork_in_child() -> None:
+    while _turns:
+        with contextlib.suppress(OSError):
+            os.close(_turns.pop())
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @contextlib.contextmanager
 def _turn(store: LocalStore, key: str) -> Iterator[None]:
     """Wait until no other notebook runs this cell. The OS frees the turn of one that dies."""
-    path = os.path.join(store.directory.locks, f"once-{key[:32]}")
+    directory = store.directory.locks
+    path = os.path.join(directory, f"{_PREFIX}{key[:32]}")
     fd = _wait_for_turn(path)
     try:
-        os.pwrite(fd, store.presence.identity.label.encode()[:_LABEL], 0)
+        _sign(fd, store.presence.identity.label)
+        _sweep(directory)
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        # Not only closed: a process that the cell has forked keeps a descriptor too.
-        fcntl.flock(fd, fcntl.LOCK_UN)
-        os.close(fd)
+        if fd in _turns:  # not in a process that the cell has forked
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            # Not only closed: a process that a library has forked may keep a descriptor too.
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            _leave(fd)
+
+
+def _leave(fd: int) -> None:
+    _turns.discard(fd)
+    os.close(fd)
+
+
+def _sign(fd: int, label: str) -> None:
+    """Say whose turn it is. It is for those who wait only, so a full file system is no reason to fail."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, 0)  # one that was killed has signed it before
+        os.pwrite(fd, label.encode(errors="replace")[:_LABEL], 0)
 
 
 def _wait_for_turn(path: str) -> int:
     """Return a locked descriptor of the file that has this path."""
-    told = False
+    tries = 0
     while True:
+        who = ""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        mine = False
         try:
+            _turns.add(fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(fd).st_nlink:
+            mine = os.fstat(fd).st_nlink > 0
+            if mine:
                 return fd
         except BlockingIOError:
-            if not told:
-                who = os.pread(fd, _LABEL, 0).decode(errors="replace") or "another notebook"
+            tries += 1
+            who = os.pread(fd, _LABEL, 0).decode(errors="replace") or "another notebook"
+        finally:
+            if not mine:
+                _leave(fd)
+        if who:
+            # Not at the first try: it may be a sweep.
+            if tries == 2:  # noqa: PLR2004
                 print(f"waiting for {who}, which runs this very cell")
-                told = True
             time.sleep(_POLL)
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
+
+
+def _sweep(directory: str) -> None:
+    """Remove the files of those who were killed in their turn: nobody has them locked."""
+    for name in os.listdir(directory):
+        if not name.startswith(_PREFIX):
+            continue
+        path = os.path.join(directory, name)
+        with contextlib.suppress(OSError):  # gone, or somebody's turn
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(fd).st_nlink:
+                    os.unlink(path)
+            finally:
+                os.close(fd)
