@@ -148,4 +148,6 @@ class Registry:
     def data_version(self) -> object:
         """Return a value that changes when another connection has committed."""
         count = self.database.read("PRAGMA data_version")[0][0]
-        return self.database.file, count  # a new file begins to count anew
+        # A new file, and a new connection (after a fork, or a close), begin to count anew. The serial
+        # is read last: if another thread opens one in between, this only looks like a change.
+        return self.database.file, getattr(self.database, "serial", 0), count

@@ -188,6 +188,28 @@ def test_waiting_survives_a_lost_registry(store: LocalStore, tmp_path: Path) -> 
         assert waiting.receive(10) == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("how", ["close", "fork"])
+def test_a_change_is_seen_through_a_new_connection(
+    store: LocalStore, tmp_path: Path, how: str
+) -> None:
+    """SQLite counts the changes of others per connection, and each begins alike."""
+    database = store.registry.database
+    with Child(tmp_path) as other:
+        other.run("import jshm, numpy as np; jshm.segments()")
+        store.names()
+        for _ in range(3):
+            before = store.registry.data_version()
+            assert store.registry.data_version() == before
+            if how == "close":
+                database.close()
+            else:
+                database._before_fork()
+            other.run("jshm.publish('X', np.ones(3), keep=True)")
+            if how == "fork":
+                database._after_fork_in_parent()
+            assert store.registry.data_version() != before
+
+
 def test_newer_format(store_dir: str, tmp_path: Path) -> None:
     published(tmp_path)
     edit(store_dir, "PRAGMA user_version = 99")
@@ -324,3 +346,58 @@ def mend():
             with open(database(store_dir), "rb") as file:
                 whole = file.read()
         assert failures == []
+
+
+def test_threads_that_come_first_together_share_one_store(store_dir: str, tmp_path: Path) -> None:
+    with Child(tmp_path) as child:
+        for _ in range(5):
+            assert child.run("""
+import threading, numpy as np, jshm, jshm.api, jshm.store, os, sys
+sys.setswitchinterval(1e-6)
+jshm.store._store_in.cache_clear()
+barrier, found, failed = threading.Barrier(8), [], []
+def use(i):
+    barrier.wait()
+    try:
+        found.append(jshm.store.default_store())
+        found[-1].publish({f"X{i}": np.ones(3)})
+    except Exception as error:
+        failed.append(repr(error))
+threads = [threading.Thread(target=use, args=(i,)) for i in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+stores = len({id(store) for store in found})
+leases = [name for name in os.listdir(os.environ["JSHM_DIR"] + "/leases") if "." not in name]
+found[0].close()
+found.clear()
+[stores, failed, len(leases)]
+""") == [1, [], 1]
+
+
+def test_a_fork_while_a_store_is_made(store_dir: str, tmp_path: Path) -> None:
+    """The child does not wait for a thread that it does not have."""
+    with Child(tmp_path) as child:
+        assert (
+            child.run("""
+import os, threading, time, warnings, jshm, jshm.api, jshm.store
+warnings.simplefilter("ignore")
+real, begun = jshm.store.LocalStore.__init__, threading.Event()
+def slow(*args):
+    begun.set()
+    time.sleep(0.3)
+    real(*args)
+jshm.store.LocalStore.__init__ = slow
+thread = threading.Thread(target=jshm.store.default_store)
+thread.start()
+begun.wait()
+pid = os.fork()
+if not pid:
+    try:
+        os._exit(jshm.segments() != [])
+    finally:
+        os._exit(9)
+thread.join()
+os.waitpid(pid, 0)[1]
+""")
+            == 0
+        )
