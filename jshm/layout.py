@@ -288,8 +288,19 @@ def _is_shape(shape: object) -> bool:
 
 
 def record(content: dict[str, Any]) -> bytes:
-    """Return a record: magic, length, CRC-32, JSON, padded to 64 bytes."""
+    """Return a record: magic, length, CRC-32, JSON, padded to 64 bytes.
+
+    Raises
+    ------
+    NotShareableError
+        It is longer than any that is read back.
+    """
     body = _encode(content).encode()
+    if len(body) > _RECORD_LIMIT:
+        raise NotShareableError(
+            f"what a segment says of itself takes {len(body)} bytes, more than {_RECORD_LIMIT}: "
+            "shorten the note"
+        )
     head = _RECORD_HEAD.pack(RECORD_MAGIC, len(body), zlib.crc32(body))
     return (head + body).ljust(aligned(_RECORD_HEAD.size + len(body)), b"\0")
 

@@ -202,6 +202,15 @@ def test_a_record_of_anything_else_ends_the_list(fd: int, bad: bytes) -> None:
     assert read_records(fd, 0) == [{"a": 1}]
 
 
+def test_a_record_that_would_not_be_read_back_is_refused(fd: int) -> None:
+    longest = {"note": "x" * (layout._RECORD_LIMIT - len('{"note":""}'))}
+    put(fd, record(longest))
+    assert read_records(fd, 0) == [longest]
+    for content in ({"note": longest["note"] + "x"}, {"note": "é" * (layout._RECORD_LIMIT // 2)}):
+        with pytest.raises(NotShareableError, match="shorten the note"):
+            record(content)
+
+
 # -- malformed headers -----------------------------------------------------------------------------
 
 
