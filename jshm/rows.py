@@ -12,7 +12,12 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import CorruptRegistryError, CorruptSegmentError
+from .errors import (
+    CorruptRegistryError,
+    CorruptSegmentError,
+    FormatVersionError,
+    NotShareableError,
+)
 from .identity import Identity
 from .layout import ArrayLayout, Order, implied
 
@@ -23,6 +28,11 @@ if TYPE_CHECKING:
 
 # Raised only by changes that an older jshm cannot live with; columns and tables are added freely.
 FORMAT = 1
+# The kinds of segment that this version can map; it lists others, and leaves them alone.
+KINDS = frozenset({"array"})
+# Characters; a segment's record, which carries the note and what `once` says, is bounded too.
+MAX_NOTE = 10_000
+_MAX_ONCE = 100_000
 
 SEGMENT = 's.id, s.kind, s.descr, s.shape, s."order", s.nbytes, s.overflow, s.writable, s.unlinked'
 _RETURNED = SEGMENT.replace("s.", "")  # SQLite's RETURNING knows no alias
@@ -54,6 +64,13 @@ def damaged(found: str) -> CorruptRegistryError:
     )
 
 
+def too_new(what: str, kind: str) -> FormatVersionError:
+    """Return the error for a name or a segment of a kind that this version does not know."""
+    return FormatVersionError(
+        f"{what} is of kind {kind!r}: it needs a newer jshm; upgrade jshm in this environment"
+    )
+
+
 def identity_of(text: str) -> Identity:
     """Return the identity of a lease's row."""
     try:
@@ -82,6 +99,8 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
 
     @property
     def layout(self) -> ArrayLayout:
+        if self.kind not in KINDS:
+            raise too_new(f"segment {self.id}", self.kind)
         return _layout(self.descr, self.shape, self.order)
 
     @classmethod
@@ -195,6 +214,11 @@ def entries_of(tx: Transaction, name: str) -> list[Entry]:
     return [Entry.parse(row) for row in tx.execute(f"{JOINED} WHERE n.name = ?", (name,))]
 
 
+def entries_in(tx: Transaction, segment: str) -> list[Entry]:
+    """Return all versions that are in a segment."""
+    return [Entry.parse(row) for row in tx.execute(f"{JOINED} WHERE v.segment = ?", (segment,))]
+
+
 def retire(tx: Transaction, name: str) -> None:
     """Let a name have no newest version."""
     tx.execute("UPDATE names SET current = NULL WHERE name = ?", (name,))
@@ -304,8 +328,22 @@ def with_writable(row: SegmentRow, *, writable: bool) -> SegmentRow:
     return row._replace(writable=writable)
 
 
+def check_kind(entry: Entry) -> None:
+    """Raise FormatVersionError if a version is of a kind that only a newer jshm can map."""
+    if entry.segment.kind not in KINDS:
+        raise too_new(entry.name, entry.segment.kind)
+
+
 def metadata(entry: Entry) -> dict[str, Any]:
-    """Return what a segment's own record says of a version: enough to rebuild its rows."""
+    """Return what a segment's own record says of a version: enough to rebuild its rows.
+
+    Raises
+    ------
+    NotShareableError
+        The note could not be read back.
+    """
+    _check_text("the note", entry.note, MAX_NOTE)
+    _check_text("what is remembered of the cell", entry.once, _MAX_ONCE)
     return {
         "jshm": FORMAT,
         "name": entry.name,
@@ -318,6 +356,32 @@ def metadata(entry: Entry) -> dict[str, Any]:
         "lease": entry.lease,
         "identity": _parsed(entry.identity),
     }
+
+
+def retirement(entry: Entry) -> dict[str, Any]:
+    """Return the record that takes back an earlier one: the name was released, its segment stays.
+
+    It is as complete as any: an older jshm, which does not know the mark, reads on behind it.
+    """
+    return {**metadata(entry), "released": True}
+
+
+def _check_text(what: str, text: str, limit: int) -> None:
+    if not isinstance(text, str):
+        raise NotShareableError(f"{what} must be text, not {type(text).__name__}")
+    if len(text) > limit:
+        raise NotShareableError(
+            f"{what} has {len(text)} characters, more than {limit}: shorten it, or share the long "
+            "text as data of its own"
+        )
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise NotShareableError(
+                f"{what} holds half of a surrogate pair, which is no text: remove it "
+                "(note.encode(errors='replace').decode())"
+            ) from None
 
 
 @lru_cache(maxsize=64)

@@ -7,18 +7,21 @@ import random
 import shutil
 import sqlite3
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import jshm
-from jshm.store import default_store
+from jshm import rows
+from jshm.layout import record, records_end
+from jshm.store import default_store, inspection
 
 from .processes import Child
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from jshm.store.local import LocalStore
 
@@ -104,8 +107,15 @@ def test_damaged(store: LocalStore, tmp_path: Path, damage: object) -> None:
     assert [problem.fixed for problem in found] == [True]
     assert jshm.check() == []
     intact()
-    aside = [name for name in os.listdir(store.directory.root) if "damaged" in name]
+    aside = {name for name in os.listdir(store.directory.root) if "damaged" in name}
     assert len(aside) == 1
+    store.registry.database.close()
+    damage(database(store.directory.root))  # type: ignore[operator]
+    jshm.check(fix=True)
+    intact()
+    newest = {name for name in os.listdir(store.directory.root) if "damaged" in name}
+    assert len(newest) == 1, "each takes memory"
+    assert newest != aside
 
 
 def test_damaged_while_arrays_are_held(store: LocalStore, tmp_path: Path) -> None:
@@ -292,6 +302,156 @@ def test_check_finds_and_mends(store: LocalStore, tmp_path: Path) -> None:
     assert jshm.check() == []
     assert not os.path.exists(os.path.join(segments, "00000000000000ff.npy"))
     intact()
+
+
+@pytest.mark.parametrize("fix", [False, True])
+def test_check_tells_all_of_many(store: LocalStore, fix: bool) -> None:
+    """Each file that is looked at is open: more than a batch, and few descriptors."""
+    paths = [os.path.join(store.directory.segments, f"{i:016x}.npy") for i in range(450)]
+    for path in paths:
+        with open(path, "wb") as file:
+            file.write(b"x")
+    jshm.publish("X", np.ones(3))  # reaps a batch of them
+    paths = [path for path in paths if os.path.exists(path)]
+    for i in range(450, 900):
+        paths.append(os.path.join(store.directory.segments, f"{i:016x}.npy"))
+        with open(paths[-1], "wb") as file:
+            file.write(b"x")
+    found = jshm.check(fix=fix)
+    assert len(found) == len(paths)
+    assert all(any(path in problem.what for problem in found) for path in paths[::50])
+    assert [os.path.exists(path) for path in paths] == [not fix] * len(paths)
+    jshm.check(fix=True)
+    assert jshm.check() == []
+
+
+def rebuild_without(root: str) -> None:
+    """Lose the registry, so that the next use makes it anew from the segments."""
+    default_store().registry.database.close()
+    for name in os.listdir(root):
+        if name.startswith("registry.db") and "ballast" not in name:
+            os.unlink(os.path.join(root, name))
+
+
+def test_a_released_name_does_not_come_back(store: LocalStore) -> None:
+    """Its segment may stay, under another name; its record there says that it was released."""
+    jshm.publish("secret", np.arange(3.0))
+    jshm.publish("other", jshm.attach("secret"))
+    (entry,) = store.registry.current(["secret"])
+    path = store.path("secret")
+    os.chmod(path, 0o600)
+    with open(path, "r+b") as file:
+        offset = records_end(file.fileno(), entry.segment.layout.records)
+        os.pwrite(file.fileno(), record(rows.retirement(entry)), offset)
+    os.chmod(path, 0o400)
+    rebuild_without(store.directory.root)
+    assert store.names() == ["other"]
+    np.testing.assert_array_equal(jshm.attach("other"), np.arange(3.0))
+    # Published again in the same segment: the latest record counts.
+    jshm.publish("secret", jshm.attach("other"))
+    assert os.path.samefile(store.path("secret"), path)
+    rebuild_without(store.directory.root)
+    assert store.names() == ["other", "secret"]
+
+
+# -- beside a newer jshm ---------------------------------------------------------------------------
+
+NEWER = "ab" * 8
+
+
+@pytest.fixture
+def newer(store: LocalStore) -> Iterator[Path]:
+    """The file of an object, a kind that this version does not know, published as `model`."""
+    jshm.publish("X", np.arange(5.0), keep=True)
+    path = Path(store.directory.segments) / f"{NEWER}.jshm"
+    path.write_bytes(b"\x93JSHMOBJ" + b"model" * 100)
+    with store.registry.database.transact() as tx:
+        tx.execute(
+            "INSERT INTO segments VALUES(?, 'object', 'sklearn.SVC', '', '', 500, 0, 0, 1, 0)",
+            (NEWER,),
+        )
+        tx.execute("INSERT INTO names(name, last, current) VALUES ('model', 1, 1)")
+        tx.execute(
+            "INSERT INTO versions SELECT 'model', 1, ?, lease, created, 1, 'a note', '' "
+            "FROM versions WHERE name = 'X'",
+            (NEWER,),
+        )
+    yield path
+    with store.registry.database.transact() as tx:
+        for table in ("versions", "names"):
+            tx.execute(f"DELETE FROM {table} WHERE name = 'model'")
+        tx.execute("DELETE FROM segments WHERE id = ?", (NEWER,))
+    path.unlink()
+
+
+def test_what_a_newer_jshm_shares_is_listed(store: LocalStore, newer: Path) -> None:
+    info = {i.name: i for i in jshm.segments()}
+    assert set(info) == {"X", "model"}
+    model = info["model"]
+    assert (model.kind, model.nbytes, model.note, model.shape) == ("object", 500, "a note", ())
+    assert info["X"].kind == "array"
+    (entry,) = store.registry.current(["model"])
+    assert inspection.type_of(entry.segment) == "object"
+    assert inspection.type_of(store.registry.current(["X"])[0].segment) == "float64 (5,)"
+
+
+def test_what_a_newer_jshm_shares_cannot_be_attached(store: LocalStore, newer: Path) -> None:
+    (entry,) = store.registry.current(["model"])
+    with pytest.raises(
+        jshm.FormatVersionError, match="model is of kind 'object': it needs a newer"
+    ):
+        rows.check_kind(entry)
+    rows.check_kind(store.registry.current(["X"])[0])
+    with pytest.raises(jshm.FormatVersionError, match="of kind 'object': it needs a newer jshm"):
+        jshm.attach("model")
+    np.testing.assert_array_equal(jshm.attach("X"), np.arange(5.0))
+
+
+def test_what_a_newer_jshm_shares_is_left_alone(store: LocalStore, newer: Path) -> None:
+    whole = newer.read_bytes()
+    assert store.directory.path(NEWER, overflow=False, kind="object") == str(newer)
+    assert store.directory.files()[NEWER] == str(newer)
+    assert jshm.check() == []
+    assert jshm.check(fix=True) == []
+    jshm.publish("X", np.ones(2))
+    jshm.gc()
+    assert {i.name for i in jshm.segments()} == {"X", "model"}
+    newer.rename(newer.with_suffix(".elsewhere"))  # also where it cannot be seen from here
+    assert [problem.fixed for problem in jshm.check(fix=True)] == [False]
+    newer.with_suffix(".elsewhere").rename(newer)
+    rebuild_without(store.directory.root)
+    assert "X" in store.names()
+    assert jshm.check(fix=True) == []
+    assert newer.read_bytes() == whole
+
+
+def test_a_session_of_a_newer_kind(store: LocalStore) -> None:
+    jshm.publish("X", np.ones(3), keep=False)
+    edit(
+        store.directory.root,
+        "UPDATE leases SET identity = "
+        'json_set(identity, \'$.session\', json(\'{"kind": "cluster", "pid": 1}\'))',
+    )
+    assert jshm.info("X").lifetime == "server"
+    assert [i.lifetime for i in jshm.segments()] == ["server"]
+    np.testing.assert_array_equal(jshm.attach("X"), np.ones(3))
+
+
+@pytest.mark.parametrize("note", ["n" * 2_000_000, "n" * 10_001, "\ud800"])
+def test_a_note_that_could_not_be_read_back_is_refused(store: LocalStore, note: str) -> None:
+    refused = pytest.raises((jshm.NotShareableError, ValueError), match="note")
+    array = jshm.zeros(3)
+    for value in (np.ones(3), array):
+        with refused:
+            store.publish({"X": value}, note=note)
+    assert store.names() == []
+    store.publish({"X": array}, note="ü" * rows.MAX_NOTE)
+    path = store.path("X")
+    rebuild_without(store.directory.root)
+    assert jshm.info("X").note == "ü" * rows.MAX_NOTE
+    with refused:
+        store.publish({"Y": jshm.attach("X")}, note=note)
+    assert os.stat(path).st_mode & 0o777 == 0o400, "sealed still"
 
 
 def test_random_damage_is_an_error_and_never_a_crash(store_dir: str, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ RESERVE = 1 << 20
 # Below this a publish does not read what the machine has left: it costs more than the copy.
 _SMALL = 1 << 20
 _BOOT_ID = re.compile("[0-9a-f]{8}")
+ARRAY = ".npy"
+OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 _IN_MEMORY = {"tmpfs", "ramfs"}
@@ -168,8 +170,8 @@ class Directory:
 
     def path(self, segment: str, *, overflow: bool, kind: str = "array") -> str:
         """Return the path of a segment's file: a ``.npy`` for an array, a ``.jshm`` for all else."""
-        ending = "npy" if kind == "array" else "jshm"
-        return f"{self.overflow if overflow else self.segments}/{segment}.{ending}"
+        ending = ARRAY if kind == "array" else OTHER
+        return f"{self.overflow if overflow else self.segments}/{segment}{ending}"
 
     def files(self) -> dict[str, str]:
         """Return segment id → path of every file that jshm may have made where segments are.

@@ -12,6 +12,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
 from .. import rows, segment
 from ..errors import CorruptRegistryError, JshmError, RegistryTimeout
 from ..identity import Identity, SessionKind
@@ -19,7 +21,8 @@ from ..layout import ArrayLayout, read_layout, read_records
 from ..lease import is_alive, living
 from ..rows import Entry, SegmentRow
 from . import reaper
-from .base import Holder, Problem, SegmentInfo
+from .base import Holder, Problem, SegmentInfo, type_text
+from .directory import ARRAY
 from .names import check_name, nearest
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ _MAX_VERSION = 1 << 53
 # Seconds that a rebuild waits for whoever looks at a segment in this moment.
 _REBUILD_LOCK = 1.0
 _MAX_PID = 1 << 31
+_SESSIONS = get_args(SessionKind)
+# Stands for what a newer jshm shares, of which this one knows the kind and the size.
+_OPAQUE = np.dtype("V1")
 _LEASE = re.compile("[0-9a-f]{16}")
 
 
@@ -42,14 +48,17 @@ def info_of(
     entry: Entry, me: Identity, *, alive: bool, holders: tuple[Holder, ...] = ()
 ) -> SegmentInfo:
     """Return what people are told of a version."""
-    row, layout, publisher = entry.segment, entry.segment.layout, entry.publisher
+    row, publisher = entry.segment, entry.publisher
+    layout = row.layout if row.kind in rows.KINDS else None
+    # A newer jshm may tie lives to something else; until that says otherwise, as to a server's.
+    session = publisher.session.kind if publisher.session.kind in _SESSIONS else "server"
     return SegmentInfo(
         name=entry.name,
         version=entry.version,
         kind=row.kind,
-        dtype=layout.dtype,
-        shape=layout.shape,
-        order=layout.order,
+        dtype=layout.dtype if layout else _OPAQUE,
+        shape=layout.shape if layout else (),
+        order=layout.order if layout else "C",
         nbytes=row.nbytes,
         publisher=publisher.label,
         publisher_alive=alive,
@@ -57,7 +66,7 @@ def info_of(
         created=entry.created,
         note=entry.note,
         keep=bool(entry.keep),
-        lifetime="kept" if entry.keep else publisher.session.kind,
+        lifetime="kept" if entry.keep else session,
         writable=bool(row.writable),
         overflow=bool(row.overflow),
         state="current" if entry.is_current else "released" if row.unlinked else "old",
@@ -65,6 +74,13 @@ def info_of(
         segment=row.id,
         holders=holders,
     )
+
+
+def type_of(row: SegmentRow) -> str:
+    """Return dtype and shape, as people read them; of what only a newer jshm knows, the kind."""
+    if row.kind not in rows.KINDS:
+        return row.kind
+    return type_text(row.layout.dtype, row.layout.shape)
 
 
 def list_segments(registry: Registry, directory: Directory, me: Identity) -> list[SegmentInfo]:
@@ -121,54 +137,70 @@ def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Proble
         return list(_compare(registry, directory, fix=fix))
     except CorruptRegistryError as error:
         if fix:
-            aside = f"{directory.registry}.damaged-{time.time_ns()}"
-            registry.database.close()
-            for ending in ("-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(directory.registry + ending)
-            os.rename(directory.registry, aside)
+            _put_aside(registry, directory)
             registry.names()  # opens, and so rebuilds
         return [Problem(str(error), fixed=fix)]
 
 
+def _put_aside(registry: Registry, directory: Directory) -> None:
+    """Rename a damaged registry; only the newest is kept, they take memory."""
+    aside = f"{directory.registry}.damaged-"
+    registry.database.close()
+    for ending in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(directory.registry + ending)
+    for name in os.listdir(directory.root):
+        if os.path.join(directory.root, name).startswith(aside):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(directory.root, name))
+    os.rename(directory.registry, f"{aside}{time.time_ns()}")
+
+
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
-    doomed = reaper.Doomed()
-    try:
-        with registry.database.transact() as tx:
-            yield from _compare_inside(tx, directory, doomed, fix=fix)
-        if fix:
-            doomed.execute()
-    finally:
-        doomed.spare()
-
-
-def _compare_inside(
-    tx: Transaction, directory: Directory, doomed: reaper.Doomed, *, fix: bool
-) -> Iterator[Problem]:
     lost: list[str] = []
-    files = directory.files()
-    known = {row.id: row for row in rows.all_segments(tx)}
-    for row in known.values():
-        problem = _examine(row, directory, files)
-        if problem:
-            if fix:
-                rows.forget_lost_segment(tx, row.id)
-                lost += [files[row.id]] if row.id in files else []
-            yield Problem(problem, fixed=fix)
-    yield from _compare_rows(tx, fix=fix)
+    with registry.database.transact() as tx:
+        files = directory.files()
+        known = {row.id: row for row in rows.all_segments(tx)}
+        for row in known.values():
+            problem = _examine(row, directory, files)
+            if problem:
+                if fix:
+                    rows.forget_lost_segment(tx, row.id)
+                    lost += [files[row.id]] if row.id in files else []
+                yield Problem(problem, fixed=fix)
+        yield from _compare_rows(tx, fix=fix)
     for path in directory.foreign():
         yield Problem(
             f"{path} is no segment, so jshm did not make it, and leaves it: remove it", fixed=False
         )
-    strays = [path for identity, path in files.items() if identity not in known]
-    reaper.collect_files(tx, strays, doomed)
-    for path in doomed.paths:
+    # Of a kind that only a newer jshm knows, it alone can tell what is garbage.
+    strays = [p for i, p in files.items() if i not in known and p.endswith(ARRAY)]
+    for path in _collect(registry, strays, fix=fix):
         yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
-    reaper.collect_files(tx, lost, doomed)
+    for _ in _collect(registry, lost, fix=fix):
+        pass
+
+
+def _collect(registry: Registry, paths: list[str], *, fix: bool) -> Iterator[str]:
+    """Remove (if `fix`) and yield those files that no row knows and nobody holds, in batches."""
+    doomed = reaper.Doomed()
+    while paths:
+        try:
+            with registry.database.transact() as tx:
+                reaper.collect_files(tx, paths, doomed)
+            found, full = doomed.paths, doomed.full
+            if fix:
+                doomed.execute()
+        finally:
+            doomed.spare()
+        yield from found
+        paths = paths[paths.index(found[-1]) + 1 :] if full else []
 
 
 def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> str:
     """Return what is wrong with a segment's file; '' if nothing is."""
+    if row.kind not in rows.KINDS:
+        return ""  # a newer jshm can tell
     if row.unlinked:
         return f"released segment {row.id} still has a file" if row.id in files else ""
     if row.id not in files:
@@ -220,6 +252,8 @@ def rebuild(tx: Transaction, directory: Directory) -> None:
     """Fill a new registry from the records that segments carry; what is not readable is left out."""
     versions: dict[tuple[str, int], Entry] = {}
     for identity, path in directory.files().items():
+        if not path.endswith(ARRAY):
+            continue  # of a kind that only a newer jshm knows: it stays
         overflow = os.path.dirname(path) == directory.overflow
         found = _read_segment(identity, path, overflow=overflow)
         if found is None:
@@ -256,13 +290,25 @@ def _read_segment(
             return None
         writable = any(content.get("writable") for content in records)
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
-        entries = [_entry(content, row) for content in records]
+        entries = _entries(records, row)
     # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object.
     except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
     finally:
         os.close(fd)
     return row, entries
+
+
+def _entries(records: list[dict[str, Any]], row: SegmentRow) -> list[Entry]:
+    """Return the versions that a segment's records say are in it; a later one may take one back."""
+    found: dict[tuple[str, int], Entry] = {}
+    for content in records:
+        entry = _entry(content, row)
+        if content.get("released"):
+            found.pop((entry.name, entry.version), None)
+        else:
+            found[entry.name, entry.version] = entry
+    return list(found.values())
 
 
 def _storable(text: object) -> str:
@@ -278,7 +324,7 @@ def _check_identity(who: Identity) -> None:
     if (
         not all(isinstance(text, str) for text in [*texts, who.session.start])
         or not all(type(number) is int and 0 <= number < _MAX_PID for number in numbers)
-        or who.session.kind not in get_args(SessionKind)
+        or not isinstance(who.session.kind, str)
     ):
         raise ValueError("not an identity")
 
