@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -11,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from ._version import __version__
+from .segment import limit_error
 
 SessionKind = Literal["server", "run", "process"]
 _PROC = os.path.isdir("/proc/self")
@@ -116,7 +118,13 @@ class Identity:
 
 
 def process_start(pid: int) -> str | None:
-    """Return boot id and start time of a process, or None if there is no such process."""
+    """Return boot id and start time of a process, or None if there is no such process.
+
+    Raises
+    ------
+    TooManyFilesError
+        It cannot be told now.
+    """
     if _PROC:
         fields = _stat_fields(pid)
         # State and start time are fields 3 and 22 of proc_pid_stat(5); the name may hold blanks.
@@ -133,8 +141,18 @@ def _stat_fields(pid: int) -> list[str] | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].decode().split()
-    except OSError:
+    except OSError as error:
+        _refuse_to_guess(error)
         return None
+
+
+def _refuse_to_guess(error: OSError) -> None:
+    """Raise TooManyFilesError where only this process's limits keep it from looking.
+
+    A process that is there would count as ended, and what it shares as leftover.
+    """
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise limit_error(error) from None
 
 
 @lru_cache(maxsize=1)
@@ -143,7 +161,8 @@ def boot_id() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read(8)
-    except OSError:
+    except OSError as error:
+        _refuse_to_guess(error)
         return ""
 
 
@@ -182,7 +201,7 @@ def discover() -> Identity:
         script = "" if shell else getattr(sys.modules.get("__main__"), "__file__", None) or ""
         return Identity(
             pid, start, pid_ns, itself,
-            script=os.path.realpath(script) if script else "",
+            script=_text(os.path.realpath(script)) if script else "",
             program="ipython" if shell else "python",
         )  # fmt: skip
     stem = os.path.splitext(os.path.basename(connection_file))[0]
@@ -195,9 +214,14 @@ def discover() -> Identity:
         _kernel_session(kernel_id) or itself,
         connection_file=connection_file,
         kernel_id=kernel_id,
-        notebook=notebook,
+        notebook=_text(notebook),
         program="kernel",
     )  # fmt: skip
+
+
+def _text(path: str) -> str:
+    """Return a path without what is no text: file names are bytes, and need not be UTF-8."""
+    return path.encode(errors="replace").decode()
 
 
 def _kernel_session(kernel_id: str) -> Session | None:
@@ -221,7 +245,7 @@ def _connection_file() -> str:
     if module is None or not module.IPKernelApp.initialized():
         return ""
     app = module.IPKernelApp.instance()
-    return str(os.path.realpath(app.abs_connection_file))
+    return _text(os.path.realpath(app.abs_connection_file))
 
 
 def _shell() -> Any:

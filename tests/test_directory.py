@@ -87,6 +87,30 @@ def test_a_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     refused(str(tmp_path / "store"), kind, "JSHM_DIR")
 
 
+def test_without_descriptors_it_is_an_error_and_not_another_store(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    jshm.publish("X", np.ones(3), keep=True)
+    with Child(tmp_path) as child:
+        child.run(
+            "import os, resource, jshm.store.directory as d, jshm.store, platformdirs, tempfile\n"
+            "import jshm, shutil, hashlib; del os.environ['JSHM_DIR']\n"
+            f"files = lambda: d.Directory({store.directory.root!r}, '', True).files()\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+            "fds = []\n"
+            "try:\n"
+            "    while True: fds.append(os.open('/dev/null', 0))\n"
+            "except OSError: pass"
+        )
+        for call in ("d.default_root()", "files()"):
+            error = child.fails(call)
+            assert "TooManyFilesError" in error.kinds
+            assert "ulimit -n" in error.message
+        child.run("os.close(fds.pop())")
+        assert child.run("d.default_root()") == f"/dev/shm/jshm-{os.geteuid()}"
+        assert child.run("len(files())") == 1
+
+
 def test_file_systems_are_told_apart(tmp_path: Path) -> None:
     assert places.filesystem("/proc/self") == "proc"
     assert places.filesystem("/dev/shm") == "tmpfs"

@@ -327,6 +327,26 @@ def test_a_reused_pid_is_another_process() -> None:
     assert is_running(os.getpid(), start + "0", "pid:[1]")  # cannot be judged from here
 
 
+def test_without_descriptors_nobody_has_ended(tmp_path: Path) -> None:
+    """What cannot be looked at is not judged, and not remembered."""
+    start, namespace = process_start(os.getpid()), os.readlink("/proc/self/ns/pid")
+    with Child(tmp_path) as child:
+        child.run(
+            "import os, resource\nfrom jshm.identity import boot_id, discover, is_running\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+            "fds = []\n"
+            "try:\n"
+            "    while True: fds.append(os.open('/dev/null', 0))\n"
+            "except OSError: pass"
+        )
+        call = f"is_running({os.getpid()}, {start!r}, {namespace!r})"
+        for code in (call, "boot_id()", "discover()"):
+            assert TooManyFilesError.__name__ in child.fails(code).kinds
+        child.run("os.close(fds.pop())")
+        assert child.run(call)
+        assert child.run("discover().start") == process_start(child.pid)
+
+
 def test_a_zombie_does_not_run() -> None:
     pid = subprocess.Popen(["true"])
     until(lambda: process_start(pid.pid) is None)
@@ -381,6 +401,18 @@ def test_a_kernel_of_a_server_lives_as_long_as_the_server(tmp_path: Path) -> Non
     assert (who["kernel_id"], who["program"]) == ("1f0c2222", "kernel")
     assert who["notebook"] == "/home/me/train.ipynb"
     assert who["script"] == ""
+
+
+def test_a_path_that_is_no_text(tmp_path: Path) -> None:
+    """File names are bytes. Whoever works there can share all the same, and is known again."""
+    env = {"JPY_PARENT_PID": str(os.getpid()), "JPY_SESSION_NAME": "/home/m\udcfcller/train.ipynb"}
+    directory = tmp_path / "leases"
+    directory.mkdir()
+    with Child(tmp_path, env=env) as a, Child(tmp_path, env=env) as b:
+        first, second = kernel(a, "/run/kernel-1.json"), kernel(b, "/run/kernel-1.json")
+        assert first["notebook"] == second["notebook"] == "/home/m?ller/train.ipynb"
+        new_lease(a, directory)
+        assert [who.label for who, _ in living(str(directory))] == ["train.ipynb"]
 
 
 def test_a_kernel_of_another_program_lives_as_long_as_that(tmp_path: Path) -> None:

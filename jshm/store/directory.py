@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import NoSpaceError, UnsafeDirectoryError
 from ..identity import boot_id
+from ..segment import limit_error
 from ..text import size_text
 
 if TYPE_CHECKING:
@@ -61,7 +63,13 @@ def _platform_root(user: int) -> str:
 
 
 def filesystem(path: str) -> str:
-    """Return the type of the file system that a path is on, or '' where nothing tells."""
+    """Return the type of the file system that a path is on, or '' where nothing tells.
+
+    Raises
+    ------
+    TooManyFilesError
+        It cannot be told now. A guess would be another directory, and so another store.
+    """
     path = os.path.realpath(path)
     best, kind = "", ""
     try:
@@ -72,7 +80,9 @@ def filesystem(path: str) -> str:
                 inside = path == point or path.startswith(point.rstrip("/") + "/")
                 if inside and len(point) >= len(best):
                     best, kind = point, found
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):  # what is not known now is not cached
+            raise limit_error(error) from None
         return ""
     return kind
 
@@ -197,8 +207,13 @@ class Directory:
         if self.has_overflow():
             places.append(self.overflow)
         for place in places:
-            with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
-                yield from entries
+            try:
+                with os.scandir(place) as entries:
+                    yield from entries
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise limit_error(error) from None
 
     def has_overflow(self) -> bool:
         """Tell whether the overflow directory is there, and safe to look into.
@@ -249,7 +264,11 @@ class Directory:
         boots = os.path.dirname(self.overflow)
         base = os.path.dirname(boots)
         make_private(base, parents=True)
-        for name in os.listdir(base):
+        try:
+            names = os.listdir(base)
+        except OSError as error:
+            raise limit_error(error) from None
+        for name in names:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
                 shutil.rmtree(os.path.join(base, name), ignore_errors=True)
         make_private(boots)
