@@ -3,18 +3,26 @@ from __future__ import annotations
 import keyword
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jshm.errors import InvalidNameError
-from jshm.store.names import check_name, is_glob, nearest, variable_for
+from jshm.errors import InvalidNameError, SegmentNotFoundError
+from jshm.store.names import (
+    check_name,
+    check_note,
+    check_version,
+    is_glob,
+    nearest,
+    variable_for,
+)
 
 GOOD = ["X", "x1", "exp1/weights", "a-b", "a.b", "_x", "1", "日本/データ", "é", "a/b/c", "X" * 200,
-        "train.v2", "a_", "a-", "a."]  # fmt: skip
+        "train.v2", "a_", "a-", "a.", "हिन्दी", "exp/हिन्दी", "தமிழ்", "x\u0304", "a.b\u0304"]  # fmt: skip
 BAD = ["", "/", "/X", "X/", "a//b", "-X", ".X", "..", "a..b", "a/../b", "a b", "a*", "a?", "[a]", "a]",
        "a@b", "a\\b", "a\0", "a\n", "X\n", "a\t", "\u200b", "a:b", "a'b", 'a"b', "<b>", "a$", "a;b",
-       "X" * 201, "\ud800", "a\u202eb"]  # fmt: skip
+       "X" * 201, "\ud800", "a\u202eb", "\u0304x", "a/\u0304x", "a\u20dd", "a\u200db"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -29,7 +37,7 @@ def test_invalid(name: str) -> None:
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("name", [None, 3, b"X", ("X",)])
+@pytest.mark.parametrize("name", [None, 3, b"X", ("X",), ["X"]])
 def test_a_name_is_a_string(name: object) -> None:
     with pytest.raises(InvalidNameError, match=type(name).__name__):
         check_name(name)  # type: ignore[arg-type]
@@ -76,7 +84,7 @@ def test_the_variable_is_one_or_the_error_gives_one(text: str) -> None:
         return
     try:
         variable = variable_for(name)
-        assert variable == name.split("/")[-1]
+        assert variable == unicodedata.normalize("NFKC", name.split("/")[-1])
     except InvalidNameError as error:
         variable = str(error).partition("--as ")[2].rstrip("`")
     assert variable.isidentifier()
@@ -84,7 +92,15 @@ def test_the_variable_is_one_or_the_error_gives_one(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("X", "X"), ("exp/w", "w"), ("a/b/c", "c"), ("日本/データ", "データ")]
+    ("name", "expected"),
+    [
+        ("X", "X"),
+        ("exp/w", "w"),
+        ("a/b/c", "c"),
+        ("日本/データ", "データ"),
+        ("ﬁ/ﬁle", "file"),
+        ("a/हिन्दी", "हिन्दी"),
+    ],
 )
 def test_the_variable_is_the_last_component(name: str, expected: str) -> None:
     assert variable_for(name) == expected
@@ -92,7 +108,13 @@ def test_the_variable_is_the_last_component(name: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("my-data", "my_data"), ("exp/1st", "my_1st"), ("class", "my_class"), ("a/b.c", "b_c")],
+    [
+        ("my-data", "my_data"),
+        ("exp/1st", "my_1st"),
+        ("class", "my_class"),
+        ("a/b.c", "b_c"),
+        ("𝐜𝐥𝐚𝐬𝐬", "my_class"),
+    ],
 )
 def test_no_identifier_names_one(name: str, hint: str) -> None:
     with pytest.raises(InvalidNameError, match=f"add `--as {hint}`"):
@@ -116,3 +138,41 @@ def test_nearest() -> None:
     found = nearest("data", many)
     assert 0 < len(found) <= 3
     assert set(found) <= set(many)
+
+
+@pytest.mark.parametrize("note", ["", "train split", "é\n\x1b😀", "n" * 10_000])
+def test_notes(note: str) -> None:
+    assert check_note(note) == note
+
+
+@pytest.mark.parametrize(
+    ("note", "kind", "message"),
+    [(None, TypeError, "not NoneType"), (b"x", TypeError, "not bytes"), (3, TypeError, "not int"),
+     ("n" * 10_001, ValueError, "at most 10,000 characters, not 10,001"),
+     ("ab\ud800", ValueError, "character 2 is the lone surrogate")],
+    ids=["None", "bytes", "int", "long", "surrogate"],
+)  # fmt: skip
+def test_what_is_no_note(note: object, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        check_note(note)  # type: ignore[arg-type]
+    str(caught.value).encode()  # the message itself can be shown
+
+
+@pytest.mark.parametrize("version", [1, 2**63 - 1, np.int64(7), np.uint8(3)])
+def test_versions(version: int) -> None:
+    assert check_version(version) == int(version)
+    assert type(check_version(version)) is int
+
+
+@pytest.mark.parametrize(
+    "version", [0, -1, 2**63, 10**5000, -(10**5000), False], ids=list("abcdef")
+)
+def test_no_version_has_such_a_number(version: int) -> None:
+    with pytest.raises(SegmentNotFoundError, match="numbered 1, 2, 3"):
+        check_version(version)
+
+
+@pytest.mark.parametrize("version", ["1", 1.0, None, [1]])
+def test_a_version_is_an_integer(version: object) -> None:
+    with pytest.raises(TypeError, match=f"integer, not {type(version).__name__}"):
+        check_version(version)  # type: ignore[arg-type]

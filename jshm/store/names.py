@@ -1,37 +1,52 @@
-"""The grammar of names (DESIGN.md §1), and which names a user probably meant."""
+"""What users may write: names (the grammar is DESIGN.md §1), notes, version numbers.
+
+And which names they probably meant.
+"""
 
 from __future__ import annotations
 
 import keyword
+import operator
 import re
 import unicodedata
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
-from ..errors import InvalidNameError
+from ..errors import InvalidNameError, SegmentNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_LENGTH = 200
-# Letters, digits, `_ . -` and `/`; \w is Unicode's letters, digits and underscore, with the marks
-# that some scripts need.
-_NAME = re.compile(r"(?!-)[\w\-][\w.\-]*(/[\w.\-]+)*\Z")
+MAX_NOTE = 10_000
+# SQLite's integers end there.
+_MAX_VERSION = (1 << 63) - 1
+# Letters, digits, `_ . -` and `/`. \w is Unicode's letters, digits and underscore, without the marks
+# (vowel signs, accents) that many scripts cannot be written without: all of these are matched as one,
+# U+0300. None begins a component, where it would be drawn on the slash.
+_MARK = "\u0300"
+_NAME = re.compile(rf"\w[\w.\-{_MARK}]*(/[\w.\-][\w.\-{_MARK}]*)*\Z")
+_CHARACTER = re.compile(rf"[\w.\-/{_MARK}]")
 _GLOB = re.compile(r"[*?\[]")
 
 
-@lru_cache(maxsize=4096)
 def check_name(name: str) -> str:
     """Return the NFC form of a name, or raise InvalidNameError that says what is wrong with it."""
     if not isinstance(name, str):
         raise InvalidNameError(f"a name is a string, not {type(name).__name__}")
+    return _check_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _check_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if not name:
         raise InvalidNameError("the name is empty")
     if len(name) > MAX_LENGTH:
         raise InvalidNameError(f"a name has at most {MAX_LENGTH} characters, not {len(name)}")
-    if not _NAME.match(name) or ".." in name:
-        bad = sorted({c for c in name if not re.match(r"[\w.\-/]", c)})
+    plain = "".join(_MARK if unicodedata.category(c) in ("Mn", "Mc") else c for c in name)
+    if not _NAME.match(plain) or ".." in name:
+        bad = sorted({c for c, p in zip(name, plain, strict=True) if not _CHARACTER.match(p)})
         raise InvalidNameError(
             f"{name!r} is not a valid name"
             + (f" because of {' '.join(map(repr, bad))}" if bad else "")
@@ -40,24 +55,76 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_note(note: str) -> str:
+    """Return a note, or raise the error that says why it is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    if not isinstance(note, str):
+        raise TypeError(f"note must be a string, not {type(note).__name__}")
+    if len(note) > MAX_NOTE:
+        raise ValueError(f"a note has at most {MAX_NOTE:,} characters, not {len(note):,}")
+    try:
+        note.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"note is no valid text: character {error.start} is the lone surrogate "
+            f"{note[error.start]!r}"
+        ) from None
+    return note
+
+
+def check_version(version: SupportsIndex) -> int:
+    """Return a version's number, or raise the error that says why there is no such version.
+
+    Raises
+    ------
+    TypeError
+        It is no integer.
+    SegmentNotFoundError
+        Versions are never numbered like that.
+    """
+    try:
+        number = operator.index(version)
+    except TypeError:
+        raise TypeError(f"version must be an integer, not {type(version).__name__}") from None
+    if not 1 <= number <= _MAX_VERSION:
+        # A number of thousands of digits is not worth showing; Python even refuses to.
+        shown = f"version {number}" if abs(number) <= _MAX_VERSION else "version of such a number"
+        raise SegmentNotFoundError(f"there is no {shown}: versions are numbered 1, 2, 3 …")
+    return number
+
+
+def as_variable(text: str) -> str:
+    """Return text as Python spells it where it is a variable: in NFKC form."""
+    return unicodedata.normalize("NFKC", text)
+
+
+def is_variable(text: str) -> bool:
+    """Tell whether text, spelled as Python does, can be a variable."""
+    return text.isidentifier() and not keyword.iskeyword(text)
+
+
 def is_glob(text: str) -> bool:
     """Tell whether a word is a pattern (``exp1/*``) and not a name."""
     return bool(_GLOB.search(text))
 
 
 def variable_for(name: str) -> str:
-    """Return the variable that attaching a name binds: its last component.
+    """Return the variable that attaching a name binds: its last component, as Python spells it.
 
     Raises
     ------
     InvalidNameError
         The component is no identifier; says which ``--as`` to add.
     """
-    last = name.rpartition("/")[2]
-    if last.isidentifier() and not keyword.iskeyword(last):
+    last = as_variable(name.rpartition("/")[2])
+    if is_variable(last):
         return last
     suggestion = "".join(c if f"_{c}".isidentifier() else "_" for c in last)
-    if not suggestion.isidentifier() or keyword.iskeyword(suggestion):
+    if not is_variable(suggestion):
         suggestion = f"my_{suggestion}"
     raise InvalidNameError(f"{last!r} cannot be a variable: add `--as {suggestion}`")
 
