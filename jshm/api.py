@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from .namespace import detach_segments, hand_out, rebind, segments_of, user_namespace
+from .errors import SegmentNotFoundError
+from .namespace import (
+    attach_published,
+    detach_segments,
+    hand_out,
+    rebind,
+    segments_of,
+    user_namespace,
+)
 from .store import default_store
 from .store.handle import SharedNumpyArray
+from .store.names import check_note, check_version
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,7 +72,7 @@ def publish(
     writable : bool
         Let others attach it with mode ``'r+'``: all see all changes at once. Implies `move`.
     note : str
-        Shown in lists.
+        Shown in lists; at most 10,000 characters.
 
     Returns
     -------
@@ -85,14 +94,13 @@ def publish(
         raise TypeError('publish takes a name and an array: jshm.publish("X", X)')
     else:
         arrays = {name: array}
+    check_note(note)
     store = default_store()
     done = store.publish(arrays, replace=replace, keep=keep, writable=writable, note=note)
     if move or writable:
-        for published, old in zip(done, arrays.values(), strict=True):
-            # This version: by now another process may have published the next one.
-            info = published.info
-            new = store.attach([info.name], "r+" if writable else "r", info.version)[0].array
-            rebind(user_namespace(), old, new)
+        shared = attach_published(store, done, "r+" if writable else "r")
+        for attached, old in zip(shared, arrays.values(), strict=True):
+            rebind(user_namespace(), old, attached.array)
     infos = [published.info for published in done]
     return infos if isinstance(name, Mapping) else infos[0]
 
@@ -145,6 +153,8 @@ def attach(
     CorruptSegmentError
     """
     names = [name] if isinstance(name, str) else list(name)
+    if version is not None:
+        version = check_version(version)
     store = default_store()
     if timeout is not None:
         store.wait(names, timeout)
@@ -172,6 +182,27 @@ def release(name: str | Sequence[str], *, force: bool = False) -> list[Released]
     SegmentNotFoundError, NotOwnerError
     """
     return default_store().release([name] if isinstance(name, str) else list(name), force=force)
+
+
+def release_found(
+    written: Sequence[str], found: Sequence[str], *, force: bool = False
+) -> list[Released]:
+    """Release the names that a user wrote, all of them, and those found for him that are still there.
+
+    Raises
+    ------
+    SegmentNotFoundError, NotOwnerError
+        Nothing was released.
+    """
+    store = default_store()
+    while True:
+        try:
+            return store.release([*written, *found], force=force)
+        except SegmentNotFoundError:
+            there = set(store.names())
+            if there.issuperset(found):
+                raise
+            found = [name for name in found if name in there]
 
 
 def detach(what: str | Array) -> list[str]:
@@ -205,7 +236,7 @@ def segments() -> list[SegmentInfo]:
 
 def info(name: str, version: int | None = None) -> SegmentInfo:
     """Return what is known of a name; see `SegmentInfo`."""
-    return default_store().info(name, version)
+    return default_store().info(name, None if version is None else check_version(version))
 
 
 def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C") -> Array:
@@ -216,8 +247,12 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Ord
 
     Raises
     ------
+    ValueError
+        The order is neither ``'C'`` nor ``'F'``, or a dimension is negative.
     NotShareableError, NoSpaceError
     """
+    if order not in ("C", "F"):
+        raise ValueError(f"order must be 'C' (rows) or 'F' (columns), not {order!r}")
     return hand_out(SharedNumpyArray.create_new(shape, dtype, order).array)
 
 

@@ -7,9 +7,11 @@ that ``del X`` often frees nothing. Here it is found and let go.
 from __future__ import annotations
 
 import gc
+import re
 import sys
+import unicodedata
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,11 @@ import numpy as np
 
 from . import segment
 from .errors import SegmentNotFoundError
+from .store.names import as_variable
 
 if TYPE_CHECKING:
+    from .segment import Mode
+    from .store.base import Attached, Published
     from .store.local import LocalStore
 
 Array = np.ndarray[Any, Any]
@@ -28,6 +33,9 @@ Test = Callable[[Array], bool]
 
 _DEPTH = 4
 _LIMIT = 20_000
+# Python's own (`__name__`) and IPython's: results (`_`, `_5`), inputs (`_i`, `_i5`), `_oh` …
+_HISTORY = re.compile(r"__.*__\Z|_{1,3}\Z|_\d+\Z|_i{1,3}\Z|_i\d+\Z|_[dio]h\Z|_exit_code\Z")
+_RESULT = re.compile(r"_{1,3}\Z|_\d+\Z")
 _UNKNOWN = "something outside the notebook's variables (a library's cache, a running thread)"
 
 # The arrays that jshm handed out here. A variable that *is* one of them may go on detach; a view
@@ -78,6 +86,23 @@ def was_handed_out(value: object) -> bool:
     return _handed.get(id(value)) is value and value is not None
 
 
+def attach_published(store: LocalStore, done: Iterable[Published], mode: Mode) -> list[Attached]:
+    """Attach the very versions that were published here; by now others may be the newest.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        One is gone: nobody held it when it was superseded.
+    """
+    try:
+        return [store.attach([p.info.name], mode, p.info.version)[0] for p in done]
+    except SegmentNotFoundError as error:
+        raise SegmentNotFoundError(
+            f"published, and replaced by another process at once, so your own array stays private: "
+            f"{error}"
+        ) from None
+
+
 def rebind(namespace: Namespace, old: Array, new: Array) -> list[str]:
     """Let the variables that are `old` be `new`; return their names."""
     names = [name for name, value in user_variables(namespace) if value is old]
@@ -91,7 +116,7 @@ def user_variables(namespace: Namespace) -> Iterator[tuple[str, Any]]:
     running = shell()
     hidden = running.user_ns_hidden if running is not None else {}
     for name, value in list(namespace.items()):
-        if name.startswith("_") or name in ("In", "Out"):
+        if name in ("In", "Out") or _HISTORY.match(name):
             continue
         if name in hidden and hidden[name] is value:
             continue
@@ -148,13 +173,14 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
     SegmentNotFoundError
         None.
     """
-    value = namespace.get(what) if isinstance(what, str) else what
+    value = namespace.get(as_variable(what)) if isinstance(what, str) else what
     if isinstance(value, np.ndarray):
         mapping = segment.find(value)
         if mapping is not None:
             return {mapping.segment}
     if not isinstance(what, str):
         raise SegmentNotFoundError("the array is not in shared memory")
+    what = unicodedata.normalize("NFC", what)
     found = {
         entry.segment.id
         for entry in store.registry.versions(what)
@@ -180,7 +206,8 @@ def forget_history(namespace: Namespace, test: Test) -> list[str]:
         for number in [number for number, value in out.items() if matches(value)]:
             del out[number]
             gone.append(f"Out[{number}]")
-    for name in [name for name, value in namespace.items() if name[0] == "_" and matches(value)]:
+    results = [name for name in namespace if _RESULT.match(name) and matches(namespace[name])]
+    for name in results:
         if name.strip("_"):
             del namespace[name]
         else:

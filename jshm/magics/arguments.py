@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import shlex
+import unicodedata
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
 from ..errors import InvalidNameError
-from ..store.names import is_glob, nearest
+from ..store.names import as_variable, is_glob, is_variable, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +64,7 @@ def positive(text: str) -> float:
 
 
 def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
-    """Return the words with every glob replaced by what it matches among `known`, each once.
+    """Return the words, in NFC form, with every glob replaced by what it matches, each once.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
     """
     known = sorted(known)
     found: dict[str, None] = {}
-    for word in words:
+    for word in (unicodedata.normalize("NFC", word) for word in words):
         matches = fnmatch.filter(known, word) if is_glob(word) else [word]
         if not matches:
             raise UsageError(f"{word!r} matches no {what}")
@@ -101,7 +102,7 @@ def lookup(namespace: dict[str, Any], variable: str, known: Iterable[str]) -> An
     """Return a variable's value, or raise a UsageError that names the nearest one."""
     if variable in namespace:
         return namespace[variable]
-    if not variable.isidentifier():
+    if not is_variable(variable):
         raise UsageError(
             f"{variable!r} is not a variable's name; assign it to one first, then publish that "
             "(--as NAME gives it another name)"
@@ -111,8 +112,10 @@ def lookup(namespace: dict[str, Any], variable: str, known: Iterable[str]) -> An
     raise UsageError(f"there is no variable {variable!r} here{hint}")
 
 
-def check_variable(name: str) -> str:
-    """Return `name` if it can be a variable, else raise InvalidNameError."""
-    if not name.isidentifier():
-        raise InvalidNameError(f"--as {name}: a variable's name is an identifier, like my_data")
-    return name
+def check_variable(name: str, option: str = "") -> str:
+    """Return the name of a variable as Python spells it, or raise InvalidNameError."""
+    variable = as_variable(name)
+    if is_variable(variable):
+        return variable
+    why = " (this is a word of Python's own)" if variable.isidentifier() else ""
+    raise InvalidNameError(f"{option}{name}: a variable's name is an identifier, like my_data{why}")

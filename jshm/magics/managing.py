@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from IPython.core.magic import line_magic, magics_class
 
 from .. import namespace as variables
+from ..api import release_found
 from ..store import default_store
+from ..store.names import check_version, is_glob
 from ..table import as_html, as_text, details, details_html, details_text
 from ..text import size_text
 from .arguments import Parser, expand
@@ -34,9 +36,14 @@ class ManagingMagics(ShmMagics):
             %shm_list 'exp1/*'      only names that match
         """
         args = Parser("shm_list", "NAME").parse(line)
-        infos = default_store().segments()
+        store = default_store()
+        infos = store.segments()
         if args.names:
-            wanted = set(expand(args.names, {info.name for info in infos}, "name that is shared"))
+            known = {info.name for info in infos}
+            wanted = expand(args.names, known, "name that is shared")
+            for name in wanted:
+                if name not in known:
+                    store.info(name)  # raises, and says which is near
             infos = [info for info in infos if info.name in wanted]
         show(as_text(infos), as_html(infos))
 
@@ -55,11 +62,12 @@ class ManagingMagics(ShmMagics):
         args = parser.parse(line)
         if not args.names:
             parser.error("which name? %shm_list shows what is there")
+        version = None if args.version is None else check_version(args.version)
         store = default_store()
         for name in expand(args.names, store.names(), "name that is shared"):
-            info = store.info(name, args.version)
+            info = store.info(name, version)
             here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
-            rows = details(info, store.path(name, args.version), here)
+            rows = details(info, store.path(name, version), here)
             show(details_text(rows), details_html(rows))
 
     # -- let go ------------------------------------------------------------------------------------
@@ -116,7 +124,8 @@ class ManagingMagics(ShmMagics):
         Options::
 
             --force     also names of other notebooks
-            --all       let globs and --unused mean every notebook's names
+            --all       let globs and --unused mean every notebook's names; a name of another
+                        notebook that you write out still needs --force
             --yes       do not ask
         """
         parser = Parser("shm_release", "NAME")
@@ -125,14 +134,20 @@ class ManagingMagics(ShmMagics):
         args = parser.parse(line)
         if bool(args.names) == args.unused:
             parser.error("name what to release, or say --unused")
-        store = default_store()
-        current = [info for info in store.segments() if info.state == "current"]
-        reach = [info for info in current if info.mine or args.all]
         if args.unused:
+            reach = [info for info in _current() if info.mine or args.all]
             self._release_unused(reach, confirmed=args.yes, everybody=args.all)
             return
-        names = expand(args.names, {i.name for i in reach}, "name of this notebook (--all for all)")
-        for released in store.release(names, force=args.force or args.all):
+        known = _current()
+        foreign = {info.name for info in known if not info.mine}
+        globbed = {info.name for info in known if info.mine or args.all}
+        what = "name that is shared" if args.all else "name of this notebook (--all for all)"
+        names = expand(args.names, globbed, what)
+        written = expand([word for word in args.names if not is_glob(word)], (), what)
+        found = [name for name in names if name not in written]
+        # The names that are written out come first: of them the store complains.
+        force = args.force or (args.all and foreign.isdisjoint(written))
+        for released in release_found(written, found, force=force):
             print(_released_line(released))
 
     def _release_unused(
@@ -147,8 +162,12 @@ class ManagingMagics(ShmMagics):
             print(f"not in use; to release them: {command}")
             show(as_text(idle), as_html(idle))
             return
-        for released in default_store().release([info.name for info in idle], force=everybody):
+        for released in release_found((), [info.name for info in idle], force=everybody):
             print(_released_line(released))
+
+
+def _current() -> list[SegmentInfo]:
+    return [info for info in default_store().segments() if info.state == "current"]
 
 
 def _released_line(released: Released) -> str:

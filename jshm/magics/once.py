@@ -70,7 +70,7 @@ def run(
         once = json.dumps({"key": key, "seconds": spent, "at": time.time()})
         done = store.publish(arrays, replace=replace, keep=keep, once=once)
         del arrays
-        _bind(shell, names, store.attach(list(names.values()), mode))
+        _bind(shell, names, variables.attach_published(store, done, mode))
         size = size_text(sum(published.info.nbytes for published in done))
         print(
             f"{', '.join(names)} published · {size} · the cell took {duration_text(spent)}; "

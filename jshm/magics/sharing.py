@@ -11,10 +11,10 @@ from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import namespace as variables
 from ..errors import SegmentExistsError
-from ..segment import check_mode
+from ..segment import Mode, check_mode
 from ..store import default_store
 from ..store.base import Published, type_name
-from ..store.names import is_glob, variable_for
+from ..store.names import as_variable, check_note, check_version, is_glob, variable_for
 from ..text import age_text, size_text
 from . import arguments, once
 from .arguments import Parser, expand
@@ -36,9 +36,9 @@ class SharingMagics(ShmMagics):
     """Publish and attach."""
 
     def _arrays(self) -> list[str]:
-        """Return the user's variables that are arrays."""
+        """Return the user's variables that are arrays; a glob spares what begins with ``_``."""
         found = variables.user_variables(self._variables)
-        return [name for name, value in found if isinstance(value, np.ndarray)]
+        return [n for n, value in found if isinstance(value, np.ndarray) and n[0] != "_"]
 
     # -- publish -----------------------------------------------------------------------------------
 
@@ -74,13 +74,19 @@ class SharingMagics(ShmMagics):
         args = parser.parse(line)
         if not args.names:
             parser.error("which variable? For example: %shm_publish X")
-        words = expand(args.names, self._arrays(), "variable that is an array")
+        # In one cell the same variable may be typed in several ways; Python knows one.
+        typed = [as_variable(word) for word in args.names]
+        words = expand(typed, self._arrays(), "variable that is an array")
         names = arguments.destinations(words, args.name)
         known = [name for name, _ in variables.user_variables(self._variables)]
         arrays = {
             name: arguments.lookup(self._variables, word, known)
             for name, word in zip(names, words, strict=True)
         }
+        try:
+            check_note(args.note)
+        except ValueError as error:
+            parser.error(str(error))
         done = default_store().publish(
             arrays,
             replace=args.replace,
@@ -92,16 +98,15 @@ class SharingMagics(ShmMagics):
             print(_published_line(published))
         _warn_of(done)
         if args.move or args.writable:
-            self._move(arrays, "r+" if args.writable else "r")
+            self._move(done, arrays, "r+" if args.writable else "r")
 
-    def _move(self, arrays: dict[str, Any], mode: str) -> None:
+    def _move(self, done: list[Published], arrays: dict[str, Any], mode: Mode) -> None:
         """Rebind to the shared copies, and report which memory really came back."""
-        store = default_store()
         space = self._variables
-        for name in list(arrays):
+        shared = variables.attach_published(default_store(), done, mode)
+        for name, attached in zip(list(arrays), shared, strict=True):
             old = arrays.pop(name)
-            new = store.attach([name], check_mode(mode))[0].array
-            moved = variables.rebind(space, old, new)
+            moved = variables.rebind(space, old, attached.array)
             size = size_text(old.nbytes)
             variables.forget_history(space, lambda value, old=old: value is old)  # type: ignore[misc]
             keeps = variables.find_arrays(space, variables.same_owner(old))
@@ -152,6 +157,7 @@ class SharingMagics(ShmMagics):
             parser.error("which name? %shm_list shows what is there")
         store = default_store()
         mode = check_mode(args.mode)
+        version = None if args.version is None else check_version(args.version)
         names = expand(args.names, store.names(), "name that is shared")
         targets = self._targets(names, args.variable)
         globbed = {
@@ -160,9 +166,7 @@ class SharingMagics(ShmMagics):
         self._protect(names, targets, globbed)
         if args.wait is not None:
             store.wait(names, args.wait)
-        for attached, variable in zip(
-            store.attach(names, mode, args.version), targets, strict=True
-        ):
+        for attached, variable in zip(store.attach(names, mode, version), targets, strict=True):
             replaced = self._describe_replaced(variable)
             self._variables[variable] = variables.hand_out(attached.array)
             shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
@@ -179,7 +183,7 @@ class SharingMagics(ShmMagics):
         elif len(names) > 1:
             raise UsageError(f"--as {chosen} is one variable for {len(names)} names; attach one")
         else:
-            targets = [arguments.check_variable(chosen)]
+            targets = [arguments.check_variable(chosen, "--as ")]
         for i, target in enumerate(targets):
             if target in targets[:i]:
                 first = names[targets.index(target)]
@@ -240,12 +244,11 @@ class SharingMagics(ShmMagics):
         args = parser.parse(line)
         if not args.names:
             parser.error("which variables does the cell make? For example: %%shm_once X y")
-        for word in args.names:
-            arguments.check_variable(word)
-        names = arguments.destinations(args.names, args.name)
+        words = list(dict.fromkeys(arguments.check_variable(word) for word in args.names))
+        names = arguments.destinations(words, args.name)
         once.run(
             self.shell,
-            dict(zip(args.names, names, strict=True)),
+            dict(zip(words, names, strict=True)),
             cell,
             mode=check_mode(args.mode),
             replace=args.replace,

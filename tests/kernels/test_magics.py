@@ -37,6 +37,11 @@ def test_words_quotes_and_options(a):
         ("%shm_attach noted --mode x", "mode must be 'r' (read-only)"),
         ("%shm_attach noted seven/X --as both", "is one variable for 2 names"),
         ("%shm_attach noted --as 1st", "a variable's name is an identifier"),
+        ("%shm_attach noted --as class", "class: a variable's name is an identifier"),
+        ("%shm_attach noted --version 0", "there is no version 0"),
+        ("%shm_info noted --version 99999999999999999999", "there is no version of such a number"),
+        ("%shm_publish X --note " + "n" * 10_001, "at most 10,000 characters"),
+        ("%shm_list notd", "did you mean noted?"),
         ("%shm_attach noted --wait soon", "invalid positive value: 'soon'"),
         ("%shm_info nothing", "nothing is shared under 'nothing'"),
         ("%shm_release", "name what to release, or say --unused"),
@@ -232,3 +237,68 @@ def test_an_attach_error_stops_run_all(open_notebook, store_dir):
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="nothing is shared"):
         client.execute()
     assert notebook.cells[2].execution_count is None
+
+
+def test_variables_are_what_python_makes_of_them(a):
+    a.do("हिन्दी = np.ones(2); ﬁ = np.ones(3)")
+    assert a.do("%shm_publish हिन्दी ﬁ").startswith("हिन्दी v1 ")
+    assert a.value("sorted(i.name for i in jshm.segments())") == ["fi", "हिन्दी"]
+    a.do("del ﬁ\n%shm_publish हिन्दी --as ﬁle\n%shm_attach ﬁle\n%shm_attach fi --as ﬁ")
+    assert a.value("(ﬁle.tolist(), fi.tolist())") == [[1.0] * 2, [1.0] * 3]
+    assert "deleted fi" in a.do("%shm_detach ﬁ")
+    a.do("%%shm_once ﬀ\nﬀ = np.ones(1)")
+    assert a.value("jshm.is_shared(ff)") is True
+    a.do("été = np.ones(2)\n%shm_publish été")
+    (shown,) = a("%shm_list e\u0301te\u0301").results
+    assert "été" in shown["text/plain"]
+
+
+def test_the_user_s_own_underscores_are_spared(a):
+    a.do("X = np.arange(8.0); _backup = X\n%shm_publish X --move")
+    assert a.value("(_backup is X, jshm.is_shared(_backup))") == [True, True]
+    a.do("Z = np.arange(4.0)\n%shm_publish Z\n%shm_attach Z\n_half = Z[:2]")
+    assert "still mapped here by: _half" in a.do("%shm_detach Z")
+    assert a.value("_half.tolist()") == [0.0, 1.0]
+    a.do("_hidden = np.ones(1); shown = np.ones(1)")
+    assert "_hidden" not in a.do("%shm_publish '*' --as all/")
+
+
+def test_move_takes_the_very_version_that_was_published(a):
+    """Another process may publish the next one in between."""
+    a.do(
+        """
+from jshm.magics import sharing
+warn, held = sharing._warn_of, []
+def between(done):
+    warn(done)
+    if held is not None:
+        held.append(jshm.attach("X"))
+    jshm.publish("X", np.zeros(2))
+sharing._warn_of = between
+X = np.arange(4.0)
+%shm_publish X --move
+"""
+    )
+    assert a.value("(jshm.is_shared(X), X.tolist())") == [True, [0.0, 1.0, 2.0, 3.0]]
+    slip = a.fail("held = None; X = np.arange(3.0)\n%shm_publish X --writable")
+    assert slip.ename == "UsageError"
+    assert "your own array stays private" in slip.evalue
+    assert a.value("(jshm.is_shared(X), X.tolist())") == [False, [0.0, 1.0, 2.0]]
+
+
+def test_release_all_widens_globs_and_not_what_is_written_out(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("X = np.ones(3)\njshm.publish({'exp/1': X, 'exp/2': X, 'Y': X})")
+    b.do("mine = np.ones(3)\n%shm_publish mine --as exp/mine\n%shm_publish mine")
+    for line in (
+        "%shm_release Y --all",
+        "%shm_release 'exp/*' Y --all",
+        "%shm_release mine Y --all",
+    ):
+        assert "Y belongs to a.ipynb" in b.fail(line).evalue
+    names = "sorted(i.name for i in jshm.segments())"
+    assert b.value(names) == ["Y", "exp/1", "exp/2", "exp/mine", "mine"]
+    assert b.do("%shm_release mine 'exp/*' --all").count("released") == 4
+    assert b.value(names) == ["Y"]
+    assert "matches no name that is shared" in b.fail("%shm_release 'exp/*' --all").evalue
+    assert "Y released" in b.do("%shm_release Y --all --force")
