@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
+import re
 import sys
+import unicodedata
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .api import release_found
 from .errors import JshmError
 from .store import default_store
 from .store.names import is_glob
@@ -28,10 +32,26 @@ def main(words: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = _parser().parse_args(words)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
     except JshmError as error:
-        print(f"jshm: {error}", file=sys.stderr)
+        print(f"jshm: {for_shell(str(error))}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `jshm list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def for_shell(message: str) -> str:
+    """Return a message with the commands of a shell in place of those of a notebook."""
+    # A shell holds nothing that it could let go of.
+    message = re.sub(r" ?Let go here: %shm_detach [^ ]+\.(?= |$)", "", message)
+    message = re.sub(r" \((?:force|replace)=True\)", "", message)
+    message = re.sub(r"%shm_(list|info|release)\b", r"jshm \1", message)
+    return re.sub(r"%shm_\w+ [\w./-]+", r"in a notebook: \g<0>", message)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,10 +86,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(args: argparse.Namespace) -> int:
-    infos = default_store().segments()
+    everything = infos = default_store().segments()
     if args.pattern:
-        infos = [info for info in infos if fnmatch.fnmatchcase(info.name, args.pattern)]
-    print(json.dumps([_plain(info) for info in infos], indent=2) if args.json else as_text(infos))
+        pattern = unicodedata.normalize("NFC", args.pattern)
+        infos = [info for info in infos if fnmatch.fnmatchcase(info.name, pattern)]
+    if args.json:
+        print(json.dumps([_plain(info) for info in infos], indent=2))
+    elif infos:
+        print(as_text(infos))
+    elif everything:
+        print(f"nothing that is shared matches {args.pattern}")
+    else:
+        print("Nothing is shared yet. In a notebook: %load_ext jshm, then %shm_publish X")
     return 0
 
 
@@ -89,15 +117,16 @@ def _path(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    store = default_store()
-    known = sorted(store.names())
-    names = []
-    for word in args.names:
-        names += fnmatch.filter(known, word) if is_glob(word) else [word]
-    if not names:
-        print("jshm: nothing matches", file=sys.stderr)
-        return 1
-    for released in store.release(names, force=args.force):
+    known = sorted(default_store().names())
+    words = [unicodedata.normalize("NFC", word) for word in args.names]
+    globs = {word: fnmatch.filter(known, word) for word in words if is_glob(word)}
+    for word, matches in globs.items():
+        if not matches:
+            print(f"jshm: nothing that is shared matches {word}", file=sys.stderr)
+            return 1
+    written = [word for word in words if word not in globs]
+    found = [name for matches in globs.values() for name in matches]
+    for released in release_found(written, found, force=args.force):
         held = f", held by {', '.join(released.held_by)}" if released.held_by else ""
         print(f"{released.name} released: {size_text(released.freed)} freed{held}")
     return 0

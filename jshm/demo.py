@@ -16,7 +16,8 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from .errors import JshmError
-from .store.directory import available_memory, capacity, default_root
+from .store import default_store
+from .store.directory import available_memory, capacity
 from .text import duration_text, size_text
 
 if TYPE_CHECKING:
@@ -27,18 +28,19 @@ _NAME = "jshm-demo/X"
 _TIMEOUT = 300
 
 # What the kernels run. Each snippet leaves a value in `result`, which must be JSON.
-_LOAD = """
+_PRELUDE = """
 import os, time
 import numpy as np
 import jshm
-from sklearn.datasets import load_digits
 
 def private_bytes():
     # Rss without what is shared memory: what a copy would add to.
     with open("/proc/self/status") as file:
         fields = dict(line.split(":", 1) for line in file)
     return int(fields["RssAnon"].split()[0]) * 1024
-
+"""
+_LOAD = """
+from sklearn.datasets import load_digits
 digits = load_digits().data
 X = np.tile(digits, (max(1, SIZE // digits.nbytes), 1))
 result = dict(pid=os.getpid(), shape=X.shape, dtype=str(X.dtype), nbytes=X.nbytes)
@@ -49,15 +51,6 @@ jshm.publish(NAME, X, writable=True, keep=True, note="jshm demo")
 result = time.perf_counter() - began
 """
 _ATTACH = """
-import os, time
-import numpy as np
-import jshm
-
-def private_bytes():
-    with open("/proc/self/status") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return int(fields["RssAnon"].split()[0]) * 1024
-
 before = private_bytes()
 jshm.segments()  # the store is open, as in any notebook that used it before
 began = time.perf_counter()
@@ -166,7 +159,7 @@ def main(words: list[str]) -> int:
         action="store_true",
         help="start the kernels here, without a browser (default)",
     )
-    parser.add_argument("--size", type=float, default=2**30, help="bytes to share (default 1 GiB)")
+    parser.add_argument("--size", type=_size, default=2**30, help="bytes to share (default 1 GiB)")
     args = parser.parse_args(words)
     try:
         import sklearn  # noqa: F401
@@ -174,15 +167,23 @@ def main(words: list[str]) -> int:
         print("the demo's data set is scikit-learn's: pip install 'jshm[demo]'", file=sys.stderr)
         return 1
     try:
-        return run(_affordable(int(args.size)))
+        return run(_affordable(args.size))
     except JshmError as error:
         print(f"jshm demo: {error}", file=sys.stderr)
         return 1
 
 
+def _size(text: str) -> int:
+    with contextlib.suppress(ValueError, OverflowError):  # nan, inf
+        if (size := int(float(text))) > 0:
+            return size
+    raise argparse.ArgumentTypeError(f"{text} is no number of bytes, like 1e9")
+
+
 def _affordable(wanted: int) -> int:
     """Return `wanted`, or less where that is short; the demo needs five times the size at its peak."""
-    room = min(available_memory() // 5, capacity(os.path.dirname(default_root())) // 2)
+    root = default_store().directory.root  # made, or refused with a clear error, before any kernel
+    room = min(available_memory() // 5, capacity(root) // 2)
     if room < wanted:
         print(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
     return min(wanted, room)
@@ -208,13 +209,13 @@ def run(size: int) -> int:
 
 
 def _tell(train: Kernel, eda: Kernel, size: int) -> int:
-    loaded = train.run(_LOAD, SIZE=size)
+    loaded = train.run(_PRELUDE + _LOAD, SIZE=size)
     nbytes = loaded["nbytes"]
     print(f"train.ipynb: load_digits(), tiled: {loaded['dtype']} {tuple(loaded['shape'])}, "
           f"{size_text(nbytes)}")  # fmt: skip
     publish = train.run(_PUBLISH, NAME=_NAME)
     print(f'train.ipynb: jshm.publish("X", X)          {duration_text(publish)}')
-    attached = eda.run(_ATTACH, NAME=_NAME)
+    attached = eda.run(_PRELUDE + _ATTACH, NAME=_NAME)
     print(f'eda.ipynb:   X = jshm.attach("X")          {duration_text(attached["attach"])}')
 
     old = train.run(_WRITE, NAME=_NAME)
