@@ -84,7 +84,7 @@ def publish(
     NotOwnerError
         The name belongs to another notebook.
     NotShareableError
-        The array would not come back exactly.
+        The array, or the note, would not come back exactly.
     NoSpaceError
     InvalidNameError
     """

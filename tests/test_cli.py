@@ -118,8 +118,8 @@ def test_the_demo_s_size_is_one(size: str, capsys) -> None:
 
 
 def test_notes_are_checked_before_anything_is_published(store: LocalStore) -> None:
-    for note, kind in (("\ud800", ValueError), ("n" * 10_001, ValueError), (None, TypeError)):
-        with pytest.raises(kind, match="note"):
+    for note in ("\ud800", "n" * 10_001, None):
+        with pytest.raises(jshm.NotShareableError, match="note"):
             jshm.publish("X", np.ones(2), note=note)  # type: ignore[arg-type]
     assert store.names() == []
 

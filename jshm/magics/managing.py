@@ -147,7 +147,8 @@ class ManagingMagics(ShmMagics):
         found = [name for name in names if name not in written]
         # The names that are written out come first: of them the store complains.
         force = args.force or (args.all and foreign.isdisjoint(written))
-        for released in release_found(written, found, force=force):
+        done = release_found(written, found, force=force)
+        for released in sorted(done, key=lambda released: names.index(released.name)):
             print(_released_line(released))
 
     def _release_unused(

@@ -83,10 +83,7 @@ class SharingMagics(ShmMagics):
             name: arguments.lookup(self._variables, word, known)
             for name, word in zip(names, words, strict=True)
         }
-        try:
-            check_note(args.note)
-        except ValueError as error:
-            parser.error(str(error))
+        check_note(args.note)
         done = default_store().publish(
             arrays,
             replace=args.replace,

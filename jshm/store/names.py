@@ -12,12 +12,13 @@ import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING, SupportsIndex
 
-from ..errors import InvalidNameError, SegmentNotFoundError
+from ..errors import InvalidNameError, NotShareableError, SegmentNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_LENGTH = 200
+# As for the record that the catalogue writes; here it is looked at before data are copied.
 MAX_NOTE = 10_000
 # SQLite's integers end there.
 _MAX_VERSION = (1 << 63) - 1
@@ -56,20 +57,18 @@ def _check_name(name: str) -> str:
 
 
 def check_note(note: str) -> str:
-    """Return a note, or raise the error that says why it is none.
+    """Return a note, or raise NotShareableError that says why it is none.
 
-    Raises
-    ------
-    TypeError, ValueError
+    Writing it would refuse it too, but only after the data were copied.
     """
     if not isinstance(note, str):
-        raise TypeError(f"note must be a string, not {type(note).__name__}")
+        raise NotShareableError(f"note must be a string, not {type(note).__name__}")
     if len(note) > MAX_NOTE:
-        raise ValueError(f"a note has at most {MAX_NOTE:,} characters, not {len(note):,}")
+        raise NotShareableError(f"a note has at most {MAX_NOTE:,} characters, not {len(note):,}")
     try:
         note.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(
+        raise NotShareableError(
             f"note is no valid text: character {error.start} is the lone surrogate "
             f"{note[error.start]!r}"
         ) from None
