@@ -25,6 +25,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from . import interrupts
 from .errors import CorruptRegistryError, NoSpaceError, RegistryError, RegistryTimeout
 from .segment import reserve
 
@@ -47,7 +48,7 @@ _CHECK_INTERVAL = 0.05
 class _Connection:
     """One thread's connection; `lock` is held while it is used, so that a fork can wait for it."""
 
-    __slots__ = ("__weakref__", "checked", "file", "lock", "pid", "raw")
+    __slots__ = ("__weakref__", "checked", "file", "lock", "pid", "raw", "transaction")
 
     def __init__(self, raw: sqlite3.Connection, file: tuple[int, int]) -> None:
         self.raw: sqlite3.Connection | None = raw
@@ -55,6 +56,14 @@ class _Connection:
         self.checked = 0.0
         self.pid = os.getpid()
         self.lock = threading.RLock()
+        self.transaction: weakref.ref[Transaction] | None = None
+
+    def roll_back(self) -> None:
+        """End the transaction, if one is open, without effect."""
+        self.transaction = None
+        with contextlib.suppress(sqlite3.Error):
+            if self.raw is not None and self.raw.in_transaction:
+                self.raw.execute("ROLLBACK")
 
     def close(self) -> None:
         if self.raw is not None and self.pid == os.getpid():
@@ -102,6 +111,8 @@ class Database:
         self._all_lock = threading.RLock()
         self._known: tuple[int, int] | None = None
         self._forking: list[_Connection] = []
+        # Grows with every connection that is opened.
+        self.serial = 0
         _databases.add(self)
 
     # -- connections ---------------------------------------------------------------------------
@@ -146,6 +157,7 @@ class Database:
         return con
 
     def _open(self) -> _Connection:
+        self.serial += 1
         if self._identify() is None:
             self._make()
         try:
@@ -238,6 +250,7 @@ class Database:
                     deadline = now + limit
                 if now >= deadline:
                     raise RegistryTimeout(self._blocked(limit)) from None
+            interrupts.check()
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
             pause = min(pause * 1.5, 4e-3)
 
@@ -328,9 +341,9 @@ class Database:
 
 
 class Transaction:
-    """``BEGIN IMMEDIATE`` … ``COMMIT``; any exception rolls back."""
+    """``BEGIN IMMEDIATE`` … ``COMMIT``; any exception rolls back, and Ctrl-C waits for the end."""
 
-    __slots__ = ("_after", "_con", "_database", "_raw", "_timeout")
+    __slots__ = ("__weakref__", "_after", "_con", "_database", "_raw", "_timeout")
 
     _con: _Connection
     _raw: sqlite3.Connection
@@ -345,6 +358,12 @@ class Transaction:
         self._after.append(action)
 
     def __enter__(self) -> Self:
+        with interrupts.deferred() as block:
+            self._begin()
+            block.keep()  # until __exit__
+        return self
+
+    def _begin(self) -> None:
         while True:
             con = self._database._connection(sure=True)  # noqa: SLF001 - the two are one unit
             con.lock.acquire()
@@ -352,12 +371,15 @@ class Transaction:
                 raw = con.raw
                 if raw is not None:
                     if raw.in_transaction:
-                        raise RegistryError("a jshm operation was started inside another one")
+                        if con.transaction is not None and con.transaction() is not None:
+                            raise RegistryError("a jshm operation was started inside another one")
+                        con.roll_back()  # torn off, by an exception from a signal
                     self._database._retry(  # noqa: SLF001
                         partial(raw.execute, "BEGIN IMMEDIATE"), self._timeout
                     )
                     self._con, self._raw = con, raw
-                    return self
+                    con.transaction = weakref.ref(self)
+                    return
             except BaseException:
                 con.lock.release()
                 raise
@@ -376,20 +398,17 @@ class Transaction:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            if kind is None:
-                try:
-                    self._raw.execute("COMMIT")
-                except sqlite3.Error as error:
-                    raise self._database._explain(error) from error  # noqa: SLF001
-                for action in self._after:
-                    action()
-        finally:
-            # Also after an interrupt or a failed commit. SQLite may have rolled back by itself.
-            with contextlib.suppress(sqlite3.Error):
-                if self._raw.in_transaction:
-                    self._raw.execute("ROLLBACK")
-            self._con.lock.release()
+        with interrupts.deferred() as block:
+            block.leave()  # what __enter__ kept
+            try:
+                if kind is None:
+                    self.execute("COMMIT")
+                    for action in self._after:
+                        action()
+            finally:
+                # Also after a failed commit. SQLite may have rolled back by itself.
+                self._con.roll_back()
+                self._con.lock.release()
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

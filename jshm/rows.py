@@ -16,7 +16,6 @@ from .errors import (
     CorruptRegistryError,
     CorruptSegmentError,
     FormatVersionError,
-    NotShareableError,
 )
 from .identity import Identity
 from .layout import ArrayLayout, Order, implied
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 # The kinds of segment that this version can map; it lists others, and leaves them alone.
 KINDS = frozenset({"array"})
-# Characters; a segment's record, which carries the note and what `once` says, is bounded too.
-MAX_NOTE = 10_000
-_MAX_ONCE = 100_000
 
 SEGMENT = 's.id, s.kind, s.descr, s.shape, s."order", s.nbytes, s.overflow, s.writable, s.unlinked'
 _RETURNED = SEGMENT.replace("s.", "")  # SQLite's RETURNING knows no alias
@@ -335,15 +331,7 @@ def check_kind(entry: Entry) -> None:
 
 
 def metadata(entry: Entry) -> dict[str, Any]:
-    """Return what a segment's own record says of a version: enough to rebuild its rows.
-
-    Raises
-    ------
-    NotShareableError
-        The note could not be read back.
-    """
-    _check_text("the note", entry.note, MAX_NOTE)
-    _check_text("what is remembered of the cell", entry.once, _MAX_ONCE)
+    """Return what a segment's own record says of a version: enough to rebuild its rows."""
     return {
         "jshm": FORMAT,
         "name": entry.name,
@@ -356,32 +344,6 @@ def metadata(entry: Entry) -> dict[str, Any]:
         "lease": entry.lease,
         "identity": _parsed(entry.identity),
     }
-
-
-def retirement(entry: Entry) -> dict[str, Any]:
-    """Return the record that takes back an earlier one: the name was released, its segment stays.
-
-    It is as complete as any: an older jshm, which does not know the mark, reads on behind it.
-    """
-    return {**metadata(entry), "released": True}
-
-
-def _check_text(what: str, text: str, limit: int) -> None:
-    if not isinstance(text, str):
-        raise NotShareableError(f"{what} must be text, not {type(text).__name__}")
-    if len(text) > limit:
-        raise NotShareableError(
-            f"{what} has {len(text)} characters, more than {limit}: shorten it, or share the long "
-            "text as data of its own"
-        )
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise NotShareableError(
-                f"{what} holds half of a surrogate pair, which is no text: remove it "
-                "(note.encode(errors='replace').decode())"
-            ) from None
 
 
 @lru_cache(maxsize=64)

@@ -139,6 +139,32 @@ def lock(fd: int, operation: int, timeout: float = LOCK_TIMEOUT) -> None:
             return
 
 
+# Descriptors that hold a lock and are not given up yet. A forked child closes its copies: else the
+# lock would live as long as the child.
+_locked: set[int] = set()
+
+
+def _open_locked(path: str, flags: int) -> int:
+    fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+    _locked.add(fd)
+    return fd
+
+
+def close(fd: int) -> None:
+    """Close a descriptor that `create`, `open_shared` or `claim` returned."""
+    _locked.discard(fd)
+    os.close(fd)
+
+
+def _close_inherited() -> None:
+    while _locked:
+        with contextlib.suppress(OSError):
+            os.close(_locked.pop())
+
+
+os.register_at_fork(after_in_child=_close_inherited)
+
+
 def create(path: str) -> int:
     """Create a segment's file and return its descriptor, locked with `LOCK_EX`.
 
@@ -147,7 +173,7 @@ def create(path: str) -> int:
     """
     while True:
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            fd = _open_locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except OSError as error:
             raise limit_error(error) from None
         try:
@@ -155,9 +181,9 @@ def create(path: str) -> int:
             if os.fstat(fd).st_nlink:
                 return fd
         except BaseException:
-            os.close(fd)
+            close(fd)
             raise
-        os.close(fd)
+        close(fd)
 
 
 def write(fd: int, offset: int, chunks: Iterable[bytes | npt.NDArray[np.uint8]]) -> int:
@@ -200,7 +226,7 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
     """
     flags = os.O_RDWR if writable else os.O_RDONLY
     try:
-        fd = os.open(path, flags | _OPEN)
+        fd = _open_locked(path, flags | _OPEN)
     except FileNotFoundError:
         raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone") from None
     except OSError as error:
@@ -217,7 +243,7 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             raise CorruptSegmentError(f"{path} is not a regular file of this user; refused")
     except BaseException:
-        os.close(fd)
+        close(fd)
         raise
     return fd, status
 
@@ -229,21 +255,21 @@ def claim(path: str) -> int | None:
     file of ours counts as held. Raises FileNotFoundError if there is no such file.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | _OPEN)
+        fd = _open_locked(path, os.O_RDONLY | _OPEN)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EACCES):
             return None
         raise limit_error(error) from None
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
+            close(fd)
             return None
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(fd)
+        close(fd)
         return None
     except BaseException:
-        os.close(fd)
+        close(fd)
         raise
     return fd
 
@@ -256,7 +282,7 @@ def is_held(path: str) -> bool:
         return False
     if fd is None:
         return True
-    os.close(fd)
+    close(fd)
     return False
 
 

@@ -432,7 +432,7 @@ def test_check_finds_what_was_deleted_or_left(store: LocalStore) -> None:
     jshm.publish("gone", np.zeros(3))
     jshm.publish("stays", np.zeros(3))
     os.unlink(store.path("gone"))
-    stray = os.path.join(store.directory.segments, "stray.npy")
+    stray = os.path.join(store.directory.segments, "0123456789abcdef.npy")
     with open(stray, "wb") as file:
         file.write(b"x")
     found = jshm.check()

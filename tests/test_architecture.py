@@ -22,7 +22,7 @@ MODULES = {
 
 # Each may import those above it, and within a line as far as that makes no circle.
 LAYERS = [
-    {"_version", "errors", "text"},
+    {"_version", "errors", "text", "interrupts"},
     {"segment"},
     {"layout"},
     {"array"},

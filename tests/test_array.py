@@ -30,7 +30,7 @@ def whole(store_dir: str) -> Iterator[np.ndarray[Any, Any]]:
         file.write(bytes(HEADER) + np.arange(120.0).tobytes())
     fd, _ = segment.open_shared(path, writable=True)
     mapping = segment.map_file(fd, HEADER + SIZE, "r+", "id")
-    os.close(fd)
+    segment.close(fd)
     return np.ndarray((4, 5, 6), float, segment.view(mapping), HEADER)
 
 

@@ -15,8 +15,8 @@ import pytest
 
 import jshm
 from jshm import rows
-from jshm.layout import record, records_end
 from jshm.store import default_store, inspection
+from jshm.store.names import MAX_NOTE
 
 from .processes import Child
 
@@ -334,24 +334,28 @@ def rebuild_without(root: str) -> None:
 
 
 def test_a_released_name_does_not_come_back(store: LocalStore) -> None:
-    """Its segment may stay, under another name; its record there says that it was released."""
+    """Its segment stays, under another name; what the segment says of itself is written anew."""
     jshm.publish("secret", np.arange(3.0))
     jshm.publish("other", jshm.attach("secret"))
-    (entry,) = store.registry.current(["secret"])
     path = store.path("secret")
-    os.chmod(path, 0o600)
-    with open(path, "r+b") as file:
-        offset = records_end(file.fileno(), entry.segment.layout.records)
-        os.pwrite(file.fileno(), record(rows.retirement(entry)), offset)
-    os.chmod(path, 0o400)
+    jshm.release("secret")
     rebuild_without(store.directory.root)
     assert store.names() == ["other"]
     np.testing.assert_array_equal(jshm.attach("other"), np.arange(3.0))
-    # Published again in the same segment: the latest record counts.
     jshm.publish("secret", jshm.attach("other"))
     assert os.path.samefile(store.path("secret"), path)
+    assert os.stat(path).st_mode & 0o777 == 0o400
     rebuild_without(store.directory.root)
     assert store.names() == ["other", "secret"]
+
+
+def test_republishing_the_same_segment_does_not_let_its_file_grow(store: LocalStore) -> None:
+    jshm.publish("X", np.arange(3.0))
+    jshm.publish("X", jshm.attach("X"))
+    size = os.path.getsize(store.path("X"))
+    for _ in range(50):
+        jshm.publish("X", jshm.attach("X"))
+    assert os.path.getsize(store.path("X")) == size
 
 
 # -- beside a newer jshm ---------------------------------------------------------------------------
@@ -445,10 +449,10 @@ def test_a_note_that_could_not_be_read_back_is_refused(store: LocalStore, note: 
         with refused:
             store.publish({"X": value}, note=note)
     assert store.names() == []
-    store.publish({"X": array}, note="ü" * rows.MAX_NOTE)
+    store.publish({"X": array}, note="ü" * MAX_NOTE)
     path = store.path("X")
     rebuild_without(store.directory.root)
-    assert jshm.info("X").note == "ü" * rows.MAX_NOTE
+    assert jshm.info("X").note == "ü" * MAX_NOTE
     with refused:
         store.publish({"Y": jshm.attach("X")}, note=note)
     assert os.stat(path).st_mode & 0o777 == 0o400, "sealed still"

@@ -56,7 +56,7 @@ def mapped(path: str, mode: Any, length: int = 3 * PAGE) -> segment.Mapping:
     try:
         return segment.map_file(fd, length, mode, "id")
     finally:
-        os.close(fd)
+        segment.close(fd)
 
 
 def poke(mapping: segment.Mapping, offset: int, value: int) -> None:
@@ -71,7 +71,7 @@ def can_lock(path: str, operation: int = fcntl.LOCK_EX) -> bool:
     except BlockingIOError:
         return False
     finally:
-        os.close(fd)
+        segment.close(fd)
     return True
 
 
@@ -85,7 +85,7 @@ def test_a_new_file_is_private_empty_and_locked(path: str) -> None:
     assert status.st_size == 0
     assert not os.get_inheritable(fd)
     assert not can_lock(path, fcntl.LOCK_SH)
-    os.close(fd)
+    segment.close(fd)
     assert can_lock(path)
 
 
@@ -110,7 +110,7 @@ def test_a_file_that_a_reaper_removed_before_the_lock_is_made_again(
     fd = segment.create(path)
     assert removed
     assert os.path.sameopenfile(fd, os.open(path, os.O_RDONLY))
-    os.close(fd)
+    segment.close(fd)
 
 
 def test_buffers_are_written_one_after_the_other(path: str, monkeypatch: Any) -> None:
@@ -118,7 +118,7 @@ def test_buffers_are_written_one_after_the_other(path: str, monkeypatch: Any) ->
     fd = segment.create(path)
     chunks = [b"abcdefgh", b"", np.arange(4, dtype=np.uint8), bytearray(b"xyz")]
     assert segment.write(fd, 5, chunks) == 5 + 8 + 4 + 3
-    os.close(fd)
+    segment.close(fd)
     assert content(path) == b"\0" * 5 + b"abcdefgh\0\1\2\3xyz"
 
 
@@ -127,7 +127,7 @@ def test_short_writes_are_continued(path: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, bytes(data)[:7], at))
     fd = segment.create(path)
     segment.write(fd, 0, [bytes(range(100))])
-    os.close(fd)
+    segment.close(fd)
     assert content(path) == bytes(range(100))
 
 
@@ -140,7 +140,7 @@ def test_reserved_space_is_there(
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
     fd = segment.create(path)
     segment.reserve(fd, size)
-    os.close(fd)
+    segment.close(fd)
     assert content(path) == bytes(size)
     assert os.stat(path).st_blocks * 512 >= size
 
@@ -227,7 +227,7 @@ def test_what_is_claimed_cannot_be_held(filled: str) -> None:
     fd = segment.claim(filled)
     assert fd is not None
     assert not can_lock(filled, fcntl.LOCK_SH)
-    os.close(fd)
+    segment.close(fd)
     assert can_lock(filled)
     os.unlink(filled)
     with pytest.raises(FileNotFoundError):
@@ -240,7 +240,7 @@ import os
 from jshm import segment
 fd, _ = segment.open_shared({0!r}, writable=False)
 mapping = segment.map_file(fd, 100, "r", "id")
-os.close(fd)
+segment.close(fd)
 """
 
 
@@ -278,7 +278,7 @@ def test_shared_pages_are_the_files_pages(filled: str) -> None:
     assert content(filled)[10] == 77
     fd = os.open(filled, os.O_RDWR)
     os.pwrite(fd, b"\x63", PAGE)
-    os.close(fd)
+    segment.close(fd)
     assert segment.view(first)[PAGE] == 0x63
 
 
@@ -293,7 +293,7 @@ def test_private_pages_are_the_files_until_they_are_written(filled: str, mode: A
     poke(mapping, PAGE + 1, 9)  # past the read-only flag: no crash, and nobody else sees it
     assert view[PAGE + 1] == 9
     assert content(filled)[PAGE + 1] == 2
-    os.close(fd)
+    segment.close(fd)
 
 
 def test_a_read_only_view_stays_read_only(filled: str) -> None:
@@ -327,7 +327,7 @@ def test_a_mapping_that_cannot_be_made_is_a_typed_error(filled: str) -> None:
         segment.map_file(fd, 4 * PAGE, "r", "longer than the file")
     with pytest.raises(PermissionError):
         segment.map_file(fd, PAGE, "r+", "opened read-only")
-    os.close(fd)
+    segment.close(fd)
     assert not segment.is_held(filled)
 
 

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..text import size_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -40,7 +42,7 @@ class Holder:
     here: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SegmentInfo:
     """What the store knows of one version of a name. Holds no memory.
 
@@ -101,10 +103,14 @@ class SegmentInfo:
     segment: str
     holders: tuple[Holder, ...] = ()
 
+    def __repr__(self) -> str:
+        size = size_text(self.nbytes)
+        return f"<{self.name} v{self.version} · {self.type} · {size} · from {self.publisher}>"
+
     @property
     def type(self) -> str:
         """Dtype and shape, as people read them: ``float64 (1000, 1000)``."""
-        return type_text(self.dtype, self.shape)
+        return type_text(self.dtype, self.shape) if self.kind == "array" else self.kind
 
     @property
     def in_use(self) -> bool:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from .. import segment
-from ..errors import NoSpaceError, RegistryError
-from ..layout import NPY_MAGIC, ArrayLayout, chunks, record
+from .. import interrupts, segment
+from ..errors import NoSpaceError, OverflowWarning, RegistryError
+from ..layout import ALIGNMENT, NPY_MAGIC, ArrayLayout, chunks, record
 from ..rows import SegmentRow
 from ..text import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from types import FrameType
 
     import numpy as np
 
@@ -38,17 +41,21 @@ class Draft:
         Owned; locked with `LOCK_EX` until `unlock`.
     """
 
-    __slots__ = ("fd", "layout", "path", "row")
+    __slots__ = ("fd", "layout", "offered", "path", "pid", "row")
 
     def __init__(self, directory: Directory, layout: ArrayLayout, *, overflow: bool) -> None:
         identity = segment.new_id()
+        self.fd = -1
+        self.offered = False
+        self.pid = os.getpid()
         self.layout = layout
         self.row = SegmentRow.of(identity, layout, overflow=overflow, writable=False)
         self.path = directory.path(identity, overflow=overflow)
         self.fd = segment.create(self.path)
 
-    def check_linked(self) -> None:
-        """Raise RegistryError if the file was removed under us (`rm -r`, logout)."""
+    def offer(self) -> None:
+        """Get ready to be registered; RegistryError if the file was removed under us (`rm -r`)."""
+        self.offered = True
         if not os.fstat(self.fd).st_nlink:
             raise RegistryError(
                 f"{self.path} was removed while it was written; something deletes files in that "
@@ -61,14 +68,21 @@ class Draft:
 
     def close(self) -> None:
         """Close the descriptor; the file stays."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        fd, self.fd = getattr(self, "fd", -1), -1
+        if fd >= 0 and self.pid == os.getpid():
+            segment.close(fd)
 
     def discard(self) -> None:
-        """Remove the file."""
-        segment.unlink(self.path)
+        """Give the file up, and remove it unless it may be registered by now.
+
+        Then only closing it is safe. If it is not registered, it is garbage: unlocked and unknown.
+        """
+        if self.fd >= 0 and not self.offered:
+            segment.unlink(self.path)
         self.close()
+
+    # An interrupt may leave a draft with nobody to close it. Unlocked and unknown, it is garbage.
+    __del__ = close
 
 
 def write_array(directory: Directory, array: np.ndarray[Any, Any], layout: ArrayLayout) -> Draft:
@@ -93,10 +107,13 @@ def reserve(directory: Directory, layout: ArrayLayout) -> Draft:
 
 def _make(directory: Directory, layout: ArrayLayout, fill: Callable[[Draft], None]) -> Draft:
     overflow = directory.choose(layout.records)
+    if overflow:
+        _warn(directory, layout)
     while True:
         draft = None
         try:
-            draft = Draft(directory, layout, overflow=overflow)
+            with interrupts.deferred():  # a locked file must not be left with nobody to close it
+                draft = Draft(directory, layout, overflow=overflow)
             fill(draft)
         except BaseException as error:
             if draft is not None:
@@ -112,19 +129,54 @@ def _make(directory: Directory, layout: ArrayLayout, fill: Callable[[Draft], Non
                 ) from None
             directory.open_overflow()
             overflow = True
+            _warn(directory, layout)
         else:
             return draft
 
 
-def append_record(fd: int, offset: int, content: dict[str, Any]) -> None:
-    """Append what a segment says of itself, behind the records that it has.
+def _warn(directory: Directory, layout: ArrayLayout) -> None:
+    """Say before it is written, which may take minutes, that an array goes to disk."""
+    warnings.warn(
+        f"{size_text(layout.nbytes)} do not fit into shared memory and go to disk, in "
+        f"{directory.overflow}: slower, but safe. Enlarge /dev/shm (Docker: --shm-size), or release "
+        "what you can spare",
+        OverflowWarning,
+        stacklevel=_outside(),
+    )
+
+
+def _outside() -> int:
+    """Return the stack level of whoever called jshm."""
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
+    level = 2
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("jshm."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def rewrite_records(path: str, row: SegmentRow, contents: Sequence[dict[str, Any]]) -> None:
+    """Let a registered segment say something else of itself.
+
+    Anew and not appended: who republishes the same segment for ever must not let the file grow.
+    """
+    os.chmod(path, segment.FILE_MODE)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        write_records(fd, row, contents)
+    finally:
+        os.close(fd)
+
+
+def write_records(fd: int, row: SegmentRow, contents: Sequence[dict[str, Any]]) -> None:
+    """Write what a segment says of itself, and an end to it; seal the file unless it is writable.
 
     Raises
     ------
     NoSpaceError
     """
     try:
-        segment.write(fd, offset, [record(content)])
+        end = bytes(ALIGNMENT)  # what was there before may have been longer
+        segment.write(fd, row.layout.records, [*map(record, contents), end])
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpaceError(
@@ -132,3 +184,5 @@ def append_record(fd: int, offset: int, content: dict[str, Any]) -> None:
                 "longer need"
             ) from None
         raise
+    if not row.writable:
+        os.fchmod(fd, segment.SEALED_MODE)

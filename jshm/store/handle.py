@@ -158,7 +158,7 @@ class SharedNumpyArray:
         row = self._store.registry.segment(self._reference.segment)
         if row is None or row.unlinked:
             return self._store.presence.mappings.is_mapped(self._reference.segment)
-        return segment.is_held(self._store.directory.path(row.id, overflow=row.overflow))
+        return segment.is_held(self._store.path_of(row))
 
     # -- let go ----------------------------------------------------------------------------------
 

@@ -290,25 +290,13 @@ def _read_segment(
             return None
         writable = any(content.get("writable") for content in records)
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
-        entries = _entries(records, row)
+        entries = [_entry(content, row) for content in records]
     # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object.
     except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
     finally:
         os.close(fd)
     return row, entries
-
-
-def _entries(records: list[dict[str, Any]], row: SegmentRow) -> list[Entry]:
-    """Return the versions that a segment's records say are in it; a later one may take one back."""
-    found: dict[tuple[str, int], Entry] = {}
-    for content in records:
-        entry = _entry(content, row)
-        if content.get("released"):
-            found.pop((entry.name, entry.version), None)
-        else:
-            found[entry.name, entry.version] = entry
-    return list(found.values())
 
 
 def _storable(text: object) -> str:

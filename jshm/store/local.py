@@ -12,6 +12,7 @@ import contextlib
 import os
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import rows, segment
@@ -21,6 +22,7 @@ from ..errors import (
     InvalidNameError,
     NoSpaceError,
     NotOwnerError,
+    NotShareableError,
     ReadOnlyError,
     SegmentNotFoundError,
     WaitTimeoutError,
@@ -32,9 +34,9 @@ from ..rows import Entry, SegmentRow
 from ..text import age_text, size_text
 from . import draft as drafts
 from . import inspection, reaper, releasing
-from .base import Attached, Problem, Published, Released, SegmentInfo, Store, type_text
+from .base import Attached, Problem, Published, Released, SegmentInfo, Store
 from .directory import Directory
-from .names import check_name
+from .names import check_name, check_note
 from .presence import Presence
 from .source import Source, check_array, source_of
 
@@ -95,8 +97,13 @@ class LocalStore(Store):
         once: str = "",
     ) -> list[Published]:
         names = _check_names(arrays)
+        check_note(note)
         for name, array in zip(names, arrays.values(), strict=True):
             check_array(name, array)
+            try:
+                describe_array(array)
+            except NotShareableError as error:
+                raise NotShareableError(f"{name}: {error}") from None
         large = sum(array.nbytes for array in arrays.values()) > _QUICK
         # Room is made before a large copy; a small one leaves it to its own transaction.
         self.presence.housekeep(flush=large)
@@ -114,21 +121,22 @@ class LocalStore(Store):
                 entries = []
                 for name, source in zip(names, sources, strict=True):
                     last, old = newest.get(name, (0, None))
+                    # Kept once is kept until released: a notebook that runs again must not lose it.
+                    kept = keep or (old is not None and bool(old.keep))
                     entry = Entry(
-                        name, last + 1, last + 1, lease.id, now, keep, note, once, lease.text,
+                        name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text,
                         source.row,
                     )  # fmt: skip
                     self._register(tx, doomed, source, entry, old)
                     entries.append(entry)
                 self.presence.collect(tx, doomed)
+                for source, array in zip(sources, arrays.values(), strict=True):
+                    seal = source.how == "sealed" and not writable
+                    tx.on_commit(partial(source.close, array if seal else None))
         except BaseException:
             for source in sources:
                 source.discard()
             raise
-        for source, array in zip(sources, arrays.values(), strict=True):
-            source.close()
-            if source.how == "sealed" and not writable:
-                array.flags.writeable = False
         me = self.presence.identity
         return [
             Published(inspection.info_of(entry, me, alive=True), source.how)
@@ -137,7 +145,7 @@ class LocalStore(Store):
 
     def _source(self, array: np.ndarray[Any, Any], *, writable: bool) -> Source:
         """Find out how an array gets into a segment, and copy it if it must be copied."""
-        source = source_of(array, self.registry, self.directory, writable=writable)
+        source = source_of(array, self.registry, self.directory, self.presence, writable=writable)
         if source is not None:
             return source
         layout = describe_array(array)
@@ -158,12 +166,12 @@ class LocalStore(Store):
         if source.draft is None:
             rows.judge(tx, [entry.segment.id])
             rows.forget_versions_in(tx, entry)
+        if old is None or old.segment.id == entry.segment.id:
+            return
+        if not rows.is_needless(tx, old.segment.id):
+            reaper.forget_name(tx, self.directory, old)
         # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
-        if (
-            old is not None
-            and rows.is_needless(tx, old.segment.id)
-            and not reaper.collect_segment(tx, self.directory, old.segment, doomed)
-        ):
+        elif not reaper.collect_segment(tx, self.directory, old.segment, doomed):
             rows.judge(tx, [old.segment.id])
 
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
@@ -219,6 +227,7 @@ class LocalStore(Store):
         ]  # fmt: skip
 
     def _map(self, entry: Entry, mode: Mode) -> np.ndarray[Any, Any]:
+        rows.check_kind(entry)
         if mode == "r+" and not entry.segment.writable:
             raise ReadOnlyError(
                 f"{entry.name} v{entry.version} is a read-only snapshot: attach it with mode 'c' for "
@@ -229,7 +238,7 @@ class LocalStore(Store):
 
     def _view(self, row: SegmentRow, mode: Mode) -> np.ndarray[Any, Any]:
         layout = row.layout
-        path = self.directory.path(row.id, overflow=row.overflow)
+        path = self.path_of(row)
         mapping = self.presence.mappings.get(row.id, path, mode, layout)
         return _array(layout, mapping)
 
@@ -298,7 +307,6 @@ class LocalStore(Store):
         self.presence.housekeep()
         layout = describe_array(array)
         draft = self._draft(lambda: drafts.write_array(self.directory, array, layout))
-        segment.write(draft.fd, 0, [layout.header])
         return self._adopt(draft)
 
     def _adopt(self, draft: drafts.Draft) -> np.ndarray[Any, Any]:
@@ -307,16 +315,19 @@ class LocalStore(Store):
         try:
             mapping = segment.map_file(draft.fd, draft.layout.end, "r+", row.id)
             with self.presence.transaction() as (tx, _):
-                draft.check_linked()
+                draft.offer()
                 rows.put_segment(tx, row, wanted=False)
+                segment.write(draft.fd, 0, [draft.layout.header])
                 draft.unlock()
+                tx.on_commit(draft.close)
         except BaseException:
             draft.discard()
             raise
-        draft.close()
         self.presence.mappings.adopt(mapping)
         self.presence.tell_holds()
-        return _array(draft.layout, mapping)
+        array = _array(draft.layout, mapping)
+        self.presence.born[row.id] = array
+        return array
 
     # -- release ---------------------------------------------------------------------------------
 
@@ -353,7 +364,7 @@ class LocalStore(Store):
     def summaries(self) -> list[tuple[str, str]]:
         """Return each name that can be attached, with its dtype and shape: for completion."""
         return [
-            (entry.name, type_text(entry.segment.layout.dtype, entry.segment.layout.shape))
+            (entry.name, inspection.type_of(entry.segment))
             for entry in self.registry.everything()
             if entry.is_current
         ]
@@ -361,7 +372,11 @@ class LocalStore(Store):
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: a valid ``.npy``."""
         row = self._find([check_name(name)], version)[0].segment
-        return self.directory.path(row.id, overflow=row.overflow)
+        return self.path_of(row)
+
+    def path_of(self, row: SegmentRow) -> str:
+        """Return the path of a segment's file."""
+        return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
 
     def _info(self, entry: Entry, holders: tuple[Holder, ...] = ()) -> SegmentInfo:
         alive = is_alive(self.directory.leases, entry.lease)
@@ -415,4 +430,9 @@ def _close_all() -> None:
         store.close()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _after_fork_in_parent() -> None:
+    for store in list(_stores):
+        store.presence.forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_fork_in_parent)

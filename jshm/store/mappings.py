@@ -115,4 +115,4 @@ def _open(identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         layout.verify(fd, status.st_size)
         return segment.map_file(fd, layout.end, mode, identity)
     finally:
-        os.close(fd)
+        segment.close(fd)

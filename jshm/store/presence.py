@@ -6,9 +6,10 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import rows
+from .. import interrupts, rows
 from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
 from ..identity import Identity, discover, process_start
 from ..lease import Lease, living
@@ -19,6 +20,8 @@ from .mappings import Mappings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import numpy as np
 
     from ..database import Transaction
     from ..registry import Registry
@@ -44,6 +47,9 @@ class Presence:
         self._directory = directory
         self._registry = registry
         self.mappings = Mappings()
+        # Segment id → the array that `allocate` returned, which alone may be sealed.
+        self.born: weakref.WeakValueDictionary[str, np.ndarray[Any, Any]]
+        self.born = weakref.WeakValueDictionary()
         self._lease: Lease | None = None
         self._lease_lock = threading.RLock()
         self._lease_checked = 0.0
@@ -52,6 +58,7 @@ class Presence:
         # The lease whose row was written, and the registry file that it was written to.
         self._told: tuple[str, object] | None = None
         self._next_reap = 0.0
+        self.forked = False
 
     # -- who -------------------------------------------------------------------------------------
 
@@ -79,9 +86,11 @@ class Presence:
             return lease
         with self._lease_lock:
             if self._lease is None or not self._lease.is_valid():
-                # The first use, a forked child, or somebody removed the directory.
+                # The first use, a forked child, or somebody removed the file.
                 try:
-                    self._lease = Lease(self._directory.leases, discover())
+                    self._told = None
+                    if self._lease is None or not self._lease.restore():
+                        self._lease = Lease(self._directory.leases, discover())
                 except OSError as error:
                     if error.errno in NO_SPACE:
                         raise NoSpaceError(
@@ -108,12 +117,14 @@ class Presence:
     ) -> Iterator[tuple[Transaction, reaper.Doomed]]:
         """One transaction, and the files that go once it is committed."""
         doomed = reaper.Doomed()
-        try:
-            with self._registry.database.transact(timeout) as tx:
-                yield tx, doomed
-            doomed.execute()
-        finally:
-            doomed.spare()
+        # Ctrl-C waits until the files are gone, too.
+        with interrupts.deferred():
+            try:
+                with self._registry.database.transact(timeout) as tx:
+                    yield tx, doomed
+                doomed.execute()
+            finally:
+                doomed.spare()
 
     def making_room(self, operation: Callable[[], T]) -> T:
         """Do what frees memory, also where there is no room left for the registry's log."""
@@ -136,6 +147,16 @@ class Presence:
                 self._valid_lease().note(changes)
             except (OSError, NoSpaceError):  # a full disk: say it next time
                 self.mappings.unsettle(key for key, _ in changes)
+
+    def is_held_elsewhere(self, segment: str) -> bool:
+        """Tell whether another process says that it holds a segment."""
+        me = self.identity
+        return any(
+            hold[0] == segment
+            for who, held in living(self._directory.leases)
+            if (who.pid, who.start) != (me.pid, me.start)
+            for hold in held
+        )
 
     def flush(self) -> None:
         """Say what was let go, and free what nobody holds any more."""
@@ -202,7 +223,8 @@ class Presence:
             lease.close()
             with contextlib.suppress(JshmError, FileNotFoundError):
                 os.stat(self._directory.registry)  # what was removed is not made again now
-                self.making_room(lambda: self._leave(lease))
+                if not self.forked:  # else a child may have inherited what is mapped here
+                    self.making_room(lambda: self._leave(lease))
                 self.reap()
         self._registry.database.close()
 
@@ -214,7 +236,8 @@ class Presence:
                 for entry in rows.leftovers(tx, lease.id):
                     if entry.segment.id not in others:
                         rows.retire(tx, entry.name)
-                        rows.judge(tx, [entry.segment.id])
+                        if not rows.judge(tx, [entry.segment.id]):
+                            reaper.forget_name(tx, self._directory, entry)
             for row in rows.unwanted(tx):
                 if row.id not in others and self.mappings.is_mapped(row.id) and not row.unlinked:
                     reaper.unlink_unwanted(tx, self._directory, row, doomed)

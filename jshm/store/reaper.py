@@ -12,17 +12,20 @@ import resource
 from typing import TYPE_CHECKING
 
 from .. import rows, segment
-from ..errors import JshmError
-from ..identity import is_running
+from ..errors import JshmError, NoSpaceError
+from ..identity import is_running, process_start
 from ..layout import read_layout, read_records
-from ..lease import is_alive, living, sweep
+from ..lease import living, sweep
+from ..lease import state as lease_state
+from .directory import ARRAY
+from .draft import rewrite_records
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from ..database import Transaction
     from ..registry import Registry
-    from ..rows import SegmentRow
+    from ..rows import Entry, SegmentRow
     from .directory import Directory
 
 # So many claims take about a millisecond, for which others wait.
@@ -68,10 +71,10 @@ class Doomed:
 
     def spare(self) -> None:
         """Let go of the files, removed or not."""
-        for fd, _ in self._files:
+        while self._files:
+            fd, _ = self._files.pop()
             if fd >= 0:
-                os.close(fd)
-        self._files.clear()
+                segment.close(fd)
 
 
 def collect(
@@ -87,7 +90,7 @@ def collect(
 
 def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doomed: Doomed) -> bool:
     """Doom one segment, and what only it needed, if nobody holds it; tell whether it goes."""
-    path = directory.path(row.id, overflow=row.overflow)
+    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     if row.unlinked:
         # The file is gone, so only its holders can tell; the kernel frees the memory in any case.
         gone = not any(row.id == h[0] for _, held in living(directory.leases) for h in held)
@@ -123,26 +126,42 @@ def unlink_unwanted(
     if collect_segment(tx, directory, row, doomed):
         return True
     rows.mark_unlinked(tx, row.id)
-    doomed.add(directory.path(row.id, overflow=row.overflow))
+    doomed.add(directory.path(row.id, overflow=row.overflow, kind=row.kind))
     return False
+
+
+def forget_name(tx: Transaction, directory: Directory, entry: Entry) -> None:
+    """Forget a version whose data are another name's too; the segment's records say so as well."""
+    rows.forget_version(tx, entry)
+    row = entry.segment
+    contents = [rows.metadata(other) for other in rows.entries_in(tx, row.id)]
+    if contents:  # if none, another segment needs this one
+        path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
+        with contextlib.suppress(NoSpaceError, FileNotFoundError):
+            rewrite_records(path, row, contents)
 
 
 def bury_the_dead(tx: Transaction, directory: Directory) -> None:
     """Retire the leftovers of ended sessions, and forget processes that left nothing."""
     for lease, text in rows.all_leases(tx).items():
-        if is_alive(directory.leases, lease):
+        state = lease_state(directory.leases, lease)
+        if state == "alive":
             continue
         identity = rows.identity_of(text)
+        if state == "missing" and process_start(identity.pid) == identity.start:
+            continue  # something removed the lease of a process that lives
         session = identity.session
         ended = session.kind == "process" or not is_running(
             session.pid, session.start, identity.pid_ns
         )
         if ended:
             for entry in rows.leftovers(tx, lease):
-                path = directory.path(entry.segment.id, overflow=entry.segment.overflow)
+                row = entry.segment
+                path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
                 if not segment.is_held(path):
                     rows.retire(tx, entry.name)
-                    rows.judge(tx, [entry.segment.id])
+                    if not rows.judge(tx, [row.id]):
+                        forget_name(tx, directory, entry)
         rows.forget_lease(tx, lease)
 
 
@@ -159,13 +178,15 @@ def collect_files(tx: Transaction, paths: list[str], doomed: Doomed) -> None:
     for path in paths:
         if doomed.full:
             return
+        if not path.endswith(ARRAY):
+            continue  # of a kind that only a newer jshm knows: it is not ours to judge
         identity = os.path.splitext(os.path.basename(path))[0]
         if tx.execute("SELECT 1 FROM segments WHERE id = ?", (identity,)):
             continue
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path)
             if fd is not None and _is_newer(fd):
-                os.close(fd)
+                segment.close(fd)
             elif fd is not None:
                 doomed.add(path, fd)
 

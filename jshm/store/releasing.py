@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 
 from .. import rows
 from ..errors import NotOwnerError, SegmentNotFoundError
-from ..lease import living
 from . import reaper
 from .base import Released
-from .inspection import missing
+from .inspection import holders, missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..database import Transaction
-    from ..identity import Identity
     from ..registry import Registry
+    from ..rows import Entry
     from .directory import Directory
     from .presence import Presence
     from .reaper import Doomed
+
+# SQLite takes at most 32,766 parameters.
+_PORTION = 1000
 
 
 def release(
@@ -32,51 +34,99 @@ def release(
 ) -> list[Released]:
     """Retire names, all or none.
 
+    The names go in one transaction. Their memory goes in as many as it takes: a file that is about
+    to be removed is open until then.
+
     Raises
     ------
     SegmentNotFoundError, NotOwnerError
     """
+    retiring = _Retiring(directory, names)
     with presence.transaction() as (tx, doomed):
-        found = {entry.name: entry for entry in rows.current(tx, names)}
+        found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
             if name not in found:
                 raise SegmentNotFoundError(missing(registry, name))
-            owner = found[name].publisher
-            if not force and not presence.identity.owns(owner):
-                used = _users(directory, found[name].segment.id, presence.identity)
-                raise NotOwnerError(
-                    f"{name} belongs to {owner.label}; "
-                    + (f"used by {', '.join(used)}" if used else "not in use")
-                    + f". Let go here: %shm_detach {name}. Retire for everyone: "
-                    f"%shm_release {name} --force (force=True)"
+            if not force and not presence.identity.owns(found[name].publisher):
+                raise NotOwnerError(retiring.refusal(found[name]))
+        retiring.retire(tx, names)
+        retiring.dispose(tx, doomed)
+    while retiring.left:
+        with presence.transaction() as (tx, doomed):
+            retiring.dispose(tx, doomed)
+    return retiring.done()
+
+
+class _Retiring:
+    """Names that are being retired, and what that came to.
+
+    Attributes
+    ----------
+    left : list of Entry
+        Versions whose memory is still to be let go.
+    """
+
+    def __init__(self, directory: Directory, names: Sequence[str]) -> None:
+        self.left: list[Entry] = []
+        self._directory = directory
+        self._users = holders(directory)
+        self._nbytes = dict.fromkeys(names, 0)
+        self._freed = dict.fromkeys(names, 0)
+        self._held: dict[str, set[str]] = {name: set() for name in names}
+
+    def refusal(self, entry: Entry) -> str:
+        """Return what to tell who wants to release another notebook's name."""
+        used = self._labels(entry)
+        return (
+            f"{entry.name} belongs to {entry.publisher.label}; "
+            + (f"used by {', '.join(used)}" if used else "not in use")
+            + f". Let go here: %shm_detach {entry.name}. Retire for everyone: "
+            f"%shm_release {entry.name} --force (force=True)"
+        )
+
+    def retire(self, tx: Transaction, names: Sequence[str]) -> None:
+        """Let the names have no newest version any more."""
+        for name in names:
+            rows.retire(tx, name)
+            self.left += rows.entries_of(tx, name)
+        # Judged now: whatever happens next, the reaper knows them for unwanted.
+        rows.judge(tx, {entry.segment.id for entry in self.left})
+
+    def dispose(self, tx: Transaction, doomed: Doomed) -> None:
+        """Let go of the memory of as many versions as one transaction may claim."""
+        while self.left and not doomed.full:
+            entry = self.left.pop()
+            name, row = entry.name, entry.segment
+            if row.unlinked:
+                continue
+            free = reaper.unlink_unwanted(tx, self._directory, row, doomed)
+            if free is None:
+                reaper.forget_name(tx, self._directory, entry)  # the data are another name's too
+                continue
+            self._nbytes[name] += row.nbytes
+            if free:
+                self._freed[name] += row.nbytes
+            else:
+                self._held[name].update(
+                    self._labels(entry) or ["a process that jshm does not know"]
                 )
-        return [_release(tx, directory, doomed, name, presence.identity) for name in names]
+
+    def done(self) -> list[Released]:
+        """Return what it came to, name by name."""
+        return [
+            Released(name, nbytes, self._freed[name], tuple(sorted(self._held[name])))
+            for name, nbytes in self._nbytes.items()
+        ]
+
+    def _labels(self, entry: Entry) -> list[str]:
+        there = self._users.get(entry.segment.id, ())
+        return sorted({"this notebook" if holder.here else holder.label for holder in there})
 
 
-def _release(
-    tx: Transaction, directory: Directory, doomed: Doomed, name: str, me: Identity
-) -> Released:
-    rows.retire(tx, name)
-    held: set[str] = set()
-    nbytes = freed = 0
-    for entry in rows.entries_of(tx, name):
-        row = entry.segment
-        if row.unlinked:
-            continue
-        users = _users(directory, row.id, me)
-        free = reaper.unlink_unwanted(tx, directory, row, doomed)
-        if free is None:
-            rows.forget_version(tx, entry)  # the data are another name's too
-            continue
-        nbytes += row.nbytes
-        if free:
-            freed += row.nbytes
-        else:
-            held.update(users or ["a process that jshm does not know"])
-    return Released(name, nbytes, freed, tuple(sorted(held)))
-
-
-def _users(directory: Directory, identity: str, me: Identity) -> list[str]:
-    """Return what people call the living processes that hold a segment."""
-    users = [who for who, held in living(directory.leases) if any(h[0] == identity for h in held)]
-    return sorted({"this notebook" if me.owns(user) else user.label for user in users})
+def _current(tx: Transaction, names: Sequence[str]) -> list[Entry]:
+    """Return the newest versions, asked for in portions that SQLite takes."""
+    return [
+        entry
+        for start in range(0, len(names), _PORTION)
+        for entry in rows.current(tx, names[start : start + _PORTION])
+    ]

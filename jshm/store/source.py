@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from .. import rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
-from ..layout import NPY_MAGIC, describe_array, records_end
+from ..layout import NPY_MAGIC, describe_array
 from . import draft as drafts
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from .base import How
     from .directory import Directory
     from .draft import Draft
+    from .presence import Presence
 
 
 @dataclass(slots=True)
@@ -45,11 +45,10 @@ class Source:
 
         Runs inside the transaction that assigns the version, before the version's own row.
         """
-        layout = self.row.layout
         if self.draft is not None:
-            self.draft.check_linked()
+            self.draft.offer()
             rows.put_segment(tx, self.row, wanted=True)
-            self._finish(self.draft.fd, layout.records, metadata)
+            drafts.write_records(self.draft.fd, self.row, [metadata])
             # The magic is last: until here no reader of .npy files takes this for one.
             segment.write(self.draft.fd, 0, [NPY_MAGIC])
             self.draft.unlock()
@@ -58,22 +57,16 @@ class Source:
             raise SegmentNotFoundError(
                 "the array's memory was released in this very moment; publish again"
             )
-        os.chmod(self.path, segment.FILE_MODE)
-        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            self._finish(fd, records_end(fd, layout.records), metadata)
-        finally:
-            os.close(fd)
+        entries = rows.entries_in(tx, self.row.id)
+        others = [rows.metadata(entry) for entry in entries if entry.name != metadata["name"]]
+        drafts.rewrite_records(self.path, self.row, [*others, metadata])
 
-    def _finish(self, fd: int, offset: int, metadata: dict[str, Any]) -> None:
-        drafts.append_record(fd, offset, metadata)
-        if not self.row.writable:
-            os.fchmod(fd, segment.SEALED_MODE)
-
-    def close(self) -> None:
-        """Let go of the file."""
+    def close(self, sealed: np.ndarray[Any, Any] | None = None) -> None:
+        """Let go of the file, once it is registered; the array that was sealed becomes read-only."""
         if self.draft is not None:
             self.draft.close()
+        if sealed is not None:
+            sealed.flags.writeable = False
 
     def discard(self) -> None:
         """Remove what was made for nothing."""
@@ -82,20 +75,28 @@ class Source:
 
 
 def source_of(
-    array: np.ndarray[Any, Any], registry: Registry, directory: Directory, *, writable: bool
+    array: np.ndarray[Any, Any],
+    registry: Registry,
+    directory: Directory,
+    presence: Presence,
+    *,
+    writable: bool,
 ) -> Source | None:
     """Return how to publish an array without a copy, or None where it must be copied.
 
-    An array that *is* the data of a segment, all of it, needs no copy if the segment has no name yet
-    (it was allocated there), or if what the array shows is still exactly the segment's snapshot.
+    An array that *is* the data of a segment, all of it, needs no copy if it is the very array that
+    `allocate` returned and no other process has it (sealing makes *that* array read-only, and no
+    other), or if what the array shows is still exactly the segment's snapshot.
     """
     mapping = segment.find(array)
     row = registry.segment(mapping.segment) if mapping is not None else None
     if mapping is None or row is None or row.unlinked or not _covers(array, mapping, row):
         return None
-    path = directory.path(row.id, overflow=row.overflow)
+    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     if mapping.mode == "r+":
         if not registry.of_segment(row.id):
+            if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
+                return None
             return Source("sealed", rows.with_writable(row, writable=writable), path)
         # Sealed, and this array with it: only views made earlier could still write.
         same = not array.flags.writeable and not row.writable

@@ -1,0 +1,89 @@
+"""Ctrl-C waits: a KeyboardInterrupt in the middle of a transaction would leave it open, or undo half.
+
+Python runs signal handlers between any two instructions of the main thread, also between a ``BEGIN``
+and the ``try`` that would end it, and no ``try`` closes every such gap. Inside `deferred` signals are
+only noted; they are delivered when the outermost block has ended. Blocks last milliseconds; what waits
+inside one calls `check`, which delivers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+# Those whose handlers raise: Ctrl-C, the timeouts of test runners and libraries, orderly ends.
+_SIGNALS = (signal.SIGINT, signal.SIGALRM, signal.SIGTERM)
+
+
+class Block:
+    """The blocks of the main thread; inner ones are part of the outermost. Others get no signals."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._handlers: dict[int, Any] = {}
+        self._noted: list[tuple[int, FrameType | None]] = []
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._noted.append((number, frame))
+
+    def keep(self) -> None:
+        """Let this block go on behind its ``with`` statement, until `leave`."""
+        if _is_main():
+            self._depth += 1
+
+    def leave(self) -> None:
+        """End what `keep` kept; inside another block, so that nothing is delivered here."""
+        if _is_main():
+            self._depth -= 1
+
+    def __enter__(self) -> Self:
+        if _is_main():
+            if not self._depth:
+                for number in _SIGNALS:
+                    handler = signal.getsignal(number)
+                    # Neither SIG_IGN nor SIG_DFL nor a handler in C raises anything in Python.
+                    if callable(handler) and handler != self._note:
+                        self._handlers[number] = handler
+                        signal.signal(number, self._note)
+            self._depth += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if _is_main():
+            self._depth -= 1
+            if not self._depth:
+                for number, handler in self._handlers.items():
+                    signal.signal(number, handler)
+                self.check()
+
+    def check(self) -> None:
+        """Deliver what was noted."""
+        while self._noted and _is_main():
+            number, frame = self._noted.pop(0)
+            self._handlers[number](number, frame)
+
+
+def _is_main() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
+_block = Block()
+
+
+def deferred() -> Block:
+    """Return a context manager inside which signals are only noted."""
+    return _block
+
+
+def check() -> None:
+    """Deliver now what was noted: before or while waiting inside a `deferred` block."""
+    _block.check()
