@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 # pip's cache makes the second environment cheap; the checks are exactly those of .ci/run.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lab bench format clean
+.PHONY: demo test lab bench format clean python
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/jshm demo --headless
 
 lab: $(VENV)/lab.stamp
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 test: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -26,12 +26,16 @@ format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(VENV)/demo.stamp: pyproject.toml
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jshm needs Python 3.11 or newer; \
+	say which: make PYTHON=python3.12")'
+
+$(VENV)/demo.stamp: pyproject.toml | python
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable '.[demo]'
 	touch $@
 
-$(VENV)/test.stamp: pyproject.toml
+$(VENV)/test.stamp: pyproject.toml | python
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable '.[test]'
 	touch $@

@@ -18,7 +18,7 @@ from .namespace import (
 )
 from .store import default_store
 from .store.handle import SharedNumpyArray
-from .store.names import check_note, check_version
+from .store.names import check_version
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -94,7 +94,6 @@ def publish(
         raise TypeError('publish takes a name and an array: jshm.publish("X", X)')
     else:
         arrays = {name: array}
-    check_note(note)
     store = default_store()
     done = store.publish(arrays, replace=replace, keep=keep, writable=writable, note=note)
     if move or writable:

@@ -135,12 +135,17 @@ def detach_from(namespace: Namespace, what: str | Array, store: LocalStore) -> D
         Nothing here is.
     """
     segments = segments_of(namespace, what, store)
+    named = what if isinstance(what, str) else ""
     del what
-    return detach_segments(namespace, segments, store)
+    return detach_segments(namespace, segments, store, named)
 
 
-def detach_segments(namespace: Namespace, segments: set[str], store: LocalStore) -> Detached:
-    """Delete the variables that are views of segments.
+def detach_segments(
+    namespace: Namespace, segments: set[str], store: LocalStore, named: str = ""
+) -> Detached:
+    """Delete the variables that are views of segments, and the variable `named` in any case.
+
+    What was changed privately (mode ``'c'``) is somebody's work: it goes only if it is named.
 
     Who was given an array and calls this must have let go of it, else it is what keeps the memory.
     """
@@ -150,7 +155,8 @@ def detach_segments(namespace: Namespace, segments: set[str], store: LocalStore)
     gone = [
         name
         for name, value in user_variables(namespace)
-        if was_handed_out(value) and concerns(value)
+        if (was_handed_out(value) and concerns(value) and not _has_changes(value))
+        or (name == named and isinstance(value, np.ndarray) and concerns(value))
     ]
     for name in gone:
         del namespace[name]
@@ -163,6 +169,11 @@ def detach_segments(namespace: Namespace, segments: set[str], store: LocalStore)
         culprits = find_arrays(namespace, concerns) or [_UNKNOWN]
     store.flush()
     return Detached(tuple(gone), culprits, nbytes)
+
+
+def _has_changes(array: Array) -> bool:
+    mapping = segment.find(array)
+    return mapping is not None and mapping.mode == "c" and not segment.is_pristine(mapping)
 
 
 def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> set[str]:

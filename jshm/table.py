@@ -91,7 +91,8 @@ def as_html(infos: Sequence[SegmentInfo]) -> str:
 
     def row(tag: str, cells: Sequence[str]) -> str:
         shown = (
-            f'<{tag} style="text-align:{"right" if name in _RIGHT else "left"}">'
+            f'<{tag} style="text-align:{"right" if name in _RIGHT else "left"}'
+            f'{";white-space:nowrap" if name else ""}">'
             f"{html.escape(cell)}</{tag}>"
             for name, cell in zip(_COLUMNS, cells, strict=True)
         )

@@ -30,7 +30,9 @@ def one_line(magic: F) -> F:
         except JshmError as error:
             if error in _shown_whole:
                 raise
-            raise UsageError(str(error)) from None
+            message = str(error)
+        # Not inside `except`: the error's traceback would go along, and keep arrays alive.
+        raise UsageError(message)
 
     return cast("F", call)
 

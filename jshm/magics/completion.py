@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OPTIONS = {
     "publish": ("--as", "--keep", "--move", "--note", "--replace", "--writable"),
     "attach": ("--as", "--mode", "--version", "--wait"),
-    "once": ("--as", "--keep", "--mode", "--replace"),
+    "once": ("--as", "--keep", "--mode", "--replace", "--rerun"),
     "list": (),
     "info": ("--version",),
     "detach": (),
@@ -40,15 +40,24 @@ def match_names(context: CompletionContext) -> SimpleMatcherResult:
     """Complete what can stand at the cursor, behind a magic of ours or in a call of jshm."""
     line = context.line_with_cursor[: context.cursor_position]
     token, candidates = _candidates(line)
+    ours = bool(candidates) or _is_ours(line)
+    # Without blanks that JupyterLab could break the line at: its rows are one line high.
     found = [
-        SimpleCompletion(text, type=kind) for text, kind in candidates if text.startswith(token)
+        SimpleCompletion(text, type=kind.replace(" ", "\N{NO-BREAK SPACE}"))
+        for text, kind in candidates
+        if text.startswith(token)
     ]
     return {
         "completions": found[:_LIMIT],
         "matched_fragment": token,
-        "suppress": bool(candidates),
+        "suppress": ours,  # also where nothing fits: other completers know nothing of names
         "ordered": True,
     }
+
+
+def _is_ours(line: str) -> bool:
+    magic = _MAGIC.match(line)
+    return bool(_CALL.search(line)) or (magic is not None and magic["magic"] in _OPTIONS)
 
 
 def _candidates(line: str) -> tuple[str, list[tuple[str, str]]]:

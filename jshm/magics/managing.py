@@ -83,7 +83,7 @@ class ManagingMagics(ShmMagics):
             %shm_detach 'exp1/*'
 
         Deletes the variables that still are that view, with their entries in Out and _, and says what
-        else keeps the memory mapped.
+        else keeps the memory mapped. A --mode c view that you have changed goes only if you name it.
         """
         parser = Parser("shm_detach", "NAME")
         args = parser.parse(line)
@@ -102,7 +102,7 @@ class ManagingMagics(ShmMagics):
             if segments <= seen:
                 continue  # the same memory as a word before
             seen |= segments
-            done = variables.detach_segments(self._variables, segments, store)
+            done = variables.detach_segments(self._variables, segments, store, word)
             gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
             if done.culprits:
                 still = ", ".join(done.culprits)

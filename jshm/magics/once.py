@@ -35,7 +35,14 @@ _LABEL = 200
 
 
 def run(
-    shell: Any, names: dict[str, str], cell: str, *, mode: Mode, replace: bool, keep: bool
+    shell: Any,
+    names: dict[str, str],
+    cell: str,
+    *,
+    mode: Mode,
+    replace: bool,
+    keep: bool,
+    rerun: bool,
 ) -> None:
     """Attach `names` (variable → name) if this very cell published them, else run it and publish.
 
@@ -50,14 +57,14 @@ def run(
     key = cell_key(shell, cell)
     with _turn(store, key):
         began = time.perf_counter()
-        found = _find(store, list(names.values()), key, mode)
+        found = [] if rerun else _find(store, list(names.values()), key, mode)
         if found:
             spent = time.perf_counter() - began
             _bind(shell, names, found)
             memory = json.loads(found[0].once)
             clock = time.strftime("%H:%M", time.localtime(memory["at"]))
             print(
-                f"{', '.join(names)} attached in {duration_text(spent)}; the cell took "
+                f"{', '.join(names.values())} attached in {duration_text(spent)}; the cell took "
                 f"{duration_text(memory['seconds'])} at {clock} in {found[0].publisher}"
             )
             return
@@ -73,7 +80,7 @@ def run(
         _bind(shell, names, variables.attach_published(store, done, mode))
         size = size_text(sum(published.info.nbytes for published in done))
         print(
-            f"{', '.join(names)} published · {size} · the cell took {duration_text(spent)}; "
+            f"{', '.join(names.values())} published · {size} · the cell took {duration_text(spent)}; "
             "the next run attaches them"
         )
 

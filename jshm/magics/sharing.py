@@ -14,7 +14,7 @@ from ..errors import SegmentExistsError
 from ..segment import Mode, check_mode
 from ..store import default_store
 from ..store.base import Published, type_name
-from ..store.names import as_variable, check_note, check_version, is_glob, variable_for
+from ..store.names import as_variable, check_version, is_glob, variable_for
 from ..text import age_text, size_text
 from . import arguments, once
 from .arguments import Parser, expand
@@ -83,7 +83,6 @@ class SharingMagics(ShmMagics):
             name: arguments.lookup(self._variables, word, known)
             for name, word in zip(names, words, strict=True)
         }
-        check_note(args.note)
         done = default_store().publish(
             arrays,
             replace=args.replace,
@@ -225,7 +224,12 @@ class SharingMagics(ShmMagics):
         they are attached in microseconds; else the cell runs, and X and y are published and become
         the shared, read-only copies. Two notebooks that run it at the same time run it once.
 
+        Only the cell's text counts: if data that it reads have changed, say --rerun. Only X and y come
+        back: what else the cell defines (functions, imports) belongs into another cell.
+
         Options::
+
+            --rerun         run the cell in any case, and publish the next version
 
             --as PREFIX/    names other than the variables' own
             --mode c        bind writable copy-on-write views instead of read-only ones
@@ -236,7 +240,7 @@ class SharingMagics(ShmMagics):
         parser.prog = parser.prog.replace("%", "%%")
         parser.add_argument("--as", dest="name")
         parser.add_argument("--mode", default="r")
-        for option in ("--replace", "--keep"):
+        for option in ("--replace", "--keep", "--rerun"):
             parser.flag(option)
         args = parser.parse(line)
         if not args.names:
@@ -250,6 +254,7 @@ class SharingMagics(ShmMagics):
             mode=check_mode(args.mode),
             replace=args.replace,
             keep=args.keep,
+            rerun=args.rerun,
         )
 
 
@@ -268,12 +273,6 @@ def _published_line(published: Published) -> str:
 
 
 def _warn_of(done: list[Published]) -> None:
-    for published in done:
-        if published.info.overflow:
-            print(
-                f"{published.info.name} did not fit into shared memory and is on disk: slower, but "
-                "safe. Enlarge /dev/shm (Docker: --shm-size), or release what you can spare"
-            )
     lifetime = done[0].info.lifetime
     if lifetime in _SHORT_LIVES:
         print(_SHORT_LIVES[lifetime])

@@ -69,7 +69,7 @@ def test_loading_twice_and_unloading(a):
 def test_completion(a):
     a.do("weights = np.zeros((3, 2)); words = ['x']\n%shm_publish weights --as exp-1/weights")
     a.do("%shm_publish weights --as été")
-    named = ("exp-1/weights", "float64 (3, 2)")
+    named = ("exp-1/weights", "float64\u00a0(3,\u00a02)")
     for code in (
         "%shm_attach ex",
         "y = %shm_attach ex",
@@ -80,7 +80,7 @@ def test_completion(a):
         "%shm_release exp-1/we",
     ):
         assert named in a.complete(code), code
-    assert ("été", "float64 (3, 2)") in a.complete("%shm_attach ")
+    assert ("été", "float64\u00a0(3,\u00a02)") in a.complete("%shm_attach ")
     assert [text for text, _ in a.complete("%shm_publish we")] == ["weights"]
     assert [text for text, _ in a.complete("%shm_publish wo")] == []
     assert ("--replace", "option") in a.complete("%shm_publish weights --re")
