@@ -232,8 +232,8 @@ def _tell(train: Kernel, eda: Kernel, size: int) -> int:
     train.restart()
     again = train.run(_AGAIN, NAME=_NAME)
     _require(again["total"] == total and again["mine"], "the restarted kernel lost its data")
-    print(f'train.ipynb: restarted; X = jshm.attach("X") {duration_text(again["seconds"])}: '
-          "(imports included): it still owns X, and nothing was lost")  # fmt: skip
+    print(f'train.ipynb: restarted; X = jshm.attach("X") {duration_text(again["seconds"])}, imports '
+          "included: it still owns X, and nothing was lost")  # fmt: skip
     freed = train.run("result = [r.nbytes for r in jshm.release(NAME)]", NAME=_NAME)
     print(f"train.ipynb: released; {size_text(sum(freed))} go when the last notebook lets go\n")
     print(_table(nbytes, publish, attached, copy, pickled))

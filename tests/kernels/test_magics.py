@@ -302,3 +302,27 @@ def test_release_all_widens_globs_and_not_what_is_written_out(open_notebook, a):
     assert b.value(names) == ["Y"]
     assert "matches no name that is shared" in b.fail("%shm_release 'exp/*' --all").evalue
     assert "Y released" in b.do("%shm_release Y --all --force")
+
+
+def test_detach_spares_private_work_and_takes_what_is_named(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("X = np.zeros(200_000)\n%shm_publish X")
+    b.do("%shm_attach X\n%shm_attach X --as mine --mode c\n%shm_attach X --as same --mode c")
+    b.do("mine[0] = 42; part = X[5:]")
+    said = b.do("%shm_detach X")
+    assert "deleted X, same" in said
+    assert "still mapped here by: mine, part" in said
+    assert b.value("mine[0]") == 42
+    assert "deleted part" in b.do("%shm_detach part")
+    assert "unmapped here" in b.do("%shm_detach mine")
+
+
+def test_a_failed_magic_keeps_nothing_alive(a):
+    a.do("X = np.ones(1_000_000)\n%shm_publish X")
+    a.fail("%shm_detach X")
+    assert "8.0 MB of private memory returned" in a.do("%shm_publish X --move")
+
+
+def test_what_was_kept_once_stays_kept(a):
+    a.do("X = np.ones(3)\n%shm_publish X --keep\n%shm_publish X")
+    assert a.value("(jshm.info('X').version, jshm.info('X').keep)") == [2, True]

@@ -195,3 +195,15 @@ def test_a_turn_is_signed_by_who_has_it(store):
     assert os.pread(fd, 100, 0) == b"?.ipynb"
     os.close(fd)
     os.unlink(path)
+
+
+def test_rerun_runs_in_any_case(a):
+    a.do("rate = 1.0")
+    cell = "%%shm_once fit\nfit = np.full(3, rate)"
+    a.do(cell)
+    a.do("rate = 2.0")
+    assert "attached in" in a.do(cell)
+    assert a.value("fit.tolist()") == [1.0] * 3
+    assert "published" in a.do(cell.replace("fit\n", "fit --rerun\n", 1))
+    assert a.value("fit.tolist()") == [2.0] * 3
+    assert a.value("jshm.info('fit').version") == 2
