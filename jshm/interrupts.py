@@ -63,7 +63,10 @@ class Block:
             if not self._depth:
                 for number, handler in self._handlers.items():
                     signal.signal(number, handler)
-                self.check()
+                try:
+                    self.check()
+                finally:
+                    self._handlers.clear()  # the program may install others until the next block
 
     def check(self) -> None:
         """Deliver what was noted."""

@@ -99,6 +99,15 @@ def test_waiting_inside_a_block_is_interrupted_at_once(alarm: None) -> None:
         wait()
 
 
+def test_a_handler_that_was_taken_away_stays_away(alarm: None) -> None:
+    with interrupts.deferred():
+        pass
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with interrupts.deferred():
+        pass
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
 def test_other_threads_defer_nothing() -> None:
     def body() -> None:
         with interrupts.deferred() as block:
