@@ -49,9 +49,12 @@ def test_an_interrupt_anywhere_in_a_publish_loses_nothing(
     jshm.publish("X", array)
     chance = random.Random(7)
     descriptors = len(os.listdir("/proc/self/fd"))
-    began = time.monotonic()
-    jshm.publish("X", array)
-    usual = time.monotonic() - began
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        jshm.publish("X", array)
+        took.append(time.monotonic() - began)
+    usual = min(took)
     interrupted = 0
     for _ in range(150):
         try:
