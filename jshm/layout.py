@@ -307,34 +307,22 @@ def record(content: dict[str, Any]) -> bytes:
 
 def read_records(fd: int, offset: int) -> list[dict[str, Any]]:
     """Return the records that start at `offset`, up to the first that is not whole."""
-    return [content for content, _ in _records(fd, offset)]
-
-
-def records_end(fd: int, offset: int) -> int:
-    """Return where the next record goes: behind the last whole one."""
-    end = offset
-    for _, end in _records(fd, offset):  # noqa: B007 - the last one is the answer
-        pass
-    return end
-
-
-def _records(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each whole record and the offset behind it."""
+    found: list[dict[str, Any]] = []
     while True:
         head = os.pread(fd, _RECORD_HEAD.size, offset)
         if len(head) < _RECORD_HEAD.size:
-            return
+            return found
         magic, length, checksum = _RECORD_HEAD.unpack(head)
         if magic != RECORD_MAGIC or length > _RECORD_LIMIT:
-            return
+            return found
         body = os.pread(fd, length, offset + _RECORD_HEAD.size)
         if len(body) != length or zlib.crc32(body) != checksum:
-            return
+            return found
         try:
             content = json.loads(body)
         except (ValueError, RecursionError):
-            return
+            return found
         if not isinstance(content, dict):
-            return
+            return found
+        found.append(content)
         offset += aligned(_RECORD_HEAD.size + length)
-        yield content, offset

@@ -144,14 +144,15 @@ def lock(fd: int, operation: int, timeout: float = LOCK_TIMEOUT) -> None:
 _locked: set[int] = set()
 
 
-def _open_locked(path: str, flags: int) -> int:
+def open_locked(path: str, flags: int) -> int:
+    """Open a file to lock it; `close` it, and no fork will keep its lock."""
     fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
     _locked.add(fd)
     return fd
 
 
 def close(fd: int) -> None:
-    """Close a descriptor that `create`, `open_shared` or `claim` returned."""
+    """Close a descriptor that `open_locked`, `create`, `open_shared` or `claim` returned."""
     _locked.discard(fd)
     os.close(fd)
 
@@ -173,7 +174,7 @@ def create(path: str) -> int:
     """
     while True:
         try:
-            fd = _open_locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            fd = open_locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except OSError as error:
             raise limit_error(error) from None
         try:
@@ -226,7 +227,7 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
     """
     flags = os.O_RDWR if writable else os.O_RDONLY
     try:
-        fd = _open_locked(path, flags | _OPEN)
+        fd = open_locked(path, flags | _OPEN)
     except FileNotFoundError:
         raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone") from None
     except OSError as error:
@@ -255,7 +256,7 @@ def claim(path: str) -> int | None:
     file of ours counts as held. Raises FileNotFoundError if there is no such file.
     """
     try:
-        fd = _open_locked(path, os.O_RDONLY | _OPEN)
+        fd = open_locked(path, os.O_RDONLY | _OPEN)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EACCES):
             return None

@@ -39,34 +39,31 @@ _LIMIT = 500
 def match_names(context: CompletionContext) -> SimpleMatcherResult:
     """Complete what can stand at the cursor, behind a magic of ours or in a call of jshm."""
     line = context.line_with_cursor[: context.cursor_position]
-    token, candidates = _candidates(line)
-    ours = bool(candidates) or _is_ours(line)
+    found = _candidates(line)
+    if found is None:
+        return {"completions": []}
+    token, candidates = found
     # Without blanks that JupyterLab could break the line at: its rows are one line high.
-    found = [
+    completions = [
         SimpleCompletion(text, type=kind.replace(" ", "\N{NO-BREAK SPACE}"))
         for text, kind in candidates
         if text.startswith(token)
     ]
     return {
-        "completions": found[:_LIMIT],
+        "completions": completions[:_LIMIT],
         "matched_fragment": token,
-        "suppress": ours,  # also where nothing fits: other completers know nothing of names
+        "suppress": True,  # also where nothing fits: other completers know nothing of names
         "ordered": True,
     }
 
 
-def _is_ours(line: str) -> bool:
-    magic = _MAGIC.match(line)
-    return bool(_CALL.search(line)) or (magic is not None and magic["magic"] in _OPTIONS)
-
-
-def _candidates(line: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return the word at the cursor, and what it may become with what each is."""
+def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
+    """Return the word at the cursor, and what it may become with what each is; None if not ours."""
     if call := _CALL.search(line):
         return call["token"], _names()
     magic = _MAGIC.match(line)
     if magic is None or magic["magic"] not in _OPTIONS:
-        return "", []
+        return None
     before, _, token = magic["words"].rpartition(" ")
     if token.startswith("-"):
         return token, [(option, "option") for option in _OPTIONS[magic["magic"]]]

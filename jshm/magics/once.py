@@ -16,6 +16,7 @@ import numpy as np
 from IPython.core.error import UsageError
 
 from .. import namespace as variables
+from .. import segment
 from ..errors import JshmError, SegmentNotFoundError
 from ..store import default_store
 from ..text import duration_text, size_text
@@ -155,42 +156,24 @@ def _awaits(source: str) -> bool:
 
 # -- turns -----------------------------------------------------------------------------------------
 
-# Descriptors of turns that this process has or waits for. A process that the cell forks inherits the
-# lock with them: it must not keep a turn that its parent can no longer end.
-_turns: set[int] = set()
-
-
-def _after_fork_in_child() -> None:
-    while _turns:
-        with contextlib.suppress(OSError):
-            os.close(_turns.pop())
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
 
 @contextlib.contextmanager
 def _turn(store: LocalStore, key: str) -> Iterator[None]:
     """Wait until no other notebook runs this cell. The OS frees the turn of one that dies."""
     directory = store.directory.locks
     path = os.path.join(directory, f"{_PREFIX}{key[:32]}")
-    fd = _wait_for_turn(path)
+    fd, pid = _wait_for_turn(path), os.getpid()
     try:
         _sign(fd, store.presence.identity.label)
         _sweep(directory)
         yield
     finally:
-        if fd in _turns:  # not in a process that the cell has forked
+        if pid == os.getpid():  # not in a process that the cell has forked
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             # Not only closed: a process that a library has forked may keep a descriptor too.
             fcntl.flock(fd, fcntl.LOCK_UN)
-            _leave(fd)
-
-
-def _leave(fd: int) -> None:
-    _turns.discard(fd)
-    os.close(fd)
+            segment.close(fd)
 
 
 def _sign(fd: int, label: str) -> None:
@@ -205,10 +188,9 @@ def _wait_for_turn(path: str) -> int:
     tries = 0
     while True:
         who = ""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = segment.open_locked(path, os.O_RDWR | os.O_CREAT)
         mine = False
         try:
-            _turns.add(fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             mine = os.fstat(fd).st_nlink > 0
             if mine:
@@ -218,7 +200,7 @@ def _wait_for_turn(path: str) -> int:
             who = os.pread(fd, _LABEL, 0).decode(errors="replace") or "another notebook"
         finally:
             if not mine:
-                _leave(fd)
+                segment.close(fd)
         if who:
             # Not at the first try: it may be a sweep.
             if tries == 2:  # noqa: PLR2004

@@ -6,7 +6,6 @@ later what is true by then.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections import deque
@@ -31,7 +30,6 @@ class Mappings:
         self._lock = threading.RLock()
         self._live: dict[Key, list[weakref.ref[Mapping]]] = {}
         self._changed: deque[Key] = deque()
-        self._pid = os.getpid()
 
     def get(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         """Return a mapping of the segment, checked against `layout` when it is new."""

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from jshm import segment
 from jshm.magics import once
 
 CELL = """%%shm_once X y
@@ -179,7 +180,7 @@ def test_an_interrupted_wait_leaves_no_descriptor(store):
             once._wait_for_turn(path)
         timer.join()
     assert os.listdir("/proc/self/fd") == before
-    assert not once._turns
+    assert not segment._locked
     os.close(fd)
     os.unlink(path)
 
