@@ -189,11 +189,12 @@ def state(directory: str, lease_id: str) -> State:
         raise _explain(error, path) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # Unlocked because it was removed since it was opened: its process may have made another.
+        return "dead" if os.fstat(fd).st_nlink else "missing"
     except BlockingIOError:
         return "alive"
     finally:
         os.close(fd)
-    return "dead"
 
 
 def _explain(error: OSError, path: str) -> OSError:
