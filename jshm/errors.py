@@ -6,6 +6,8 @@ jshm. Messages say what was wrong, what was found, and what to do.
 
 from __future__ import annotations
 
+import pickle
+
 
 class JshmError(Exception):
     """Base of all jshm errors."""
@@ -39,8 +41,12 @@ class ReadOnlyError(JshmError, PermissionError):
     """Mode ``'r+'`` was asked of a version that was published as a snapshot."""
 
 
-class NotShareableError(JshmError, TypeError):
+class NotShareableError(JshmError, TypeError, pickle.PicklingError):
     """The object cannot be shared exactly, so it is not shared at all."""
+
+
+class MissingModuleError(JshmError, ModuleNotFoundError):
+    """An object needs a package that this Python cannot import. Nothing of it was run."""
 
 
 class NoSpaceError(JshmError, MemoryError):

@@ -1,0 +1,112 @@
+"""Arrays and other buffers: out-of-band wherever their bytes can be written as they are.
+
+NumPy's own protocol-5 reduction serves contiguous arrays of plain dtypes. It copies all others into
+the pickle: strided ones, datetimes and other dtypes that have no buffer protocol, masked arrays and
+other subclasses. These are reduced here.
+"""
+
+from __future__ import annotations
+
+from pickle import PickleBuffer
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import segment
+
+if TYPE_CHECKING:
+    from .pickler import Pickler
+
+Array = np.ndarray[Any, Any]
+
+# Their buffers have a format that `memoryview` knows, so NumPy reduces them out-of-band itself.
+_EXPORTED = frozenset("biufc")
+_BUFFERS = 5
+"""The first protocol that knows out-of-band buffers."""
+_OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
+
+
+def reduce_array(pickler: Pickler, array: Array) -> Any:
+    """Reduce a plain array: by reference if it is in a segment, else with its bytes out-of-band."""
+    if not array.flags.owndata and segment.find(array) is not None:
+        reference = pickler.refer(array)
+        if reference is not None:
+            return reference
+    dtype = array.dtype
+    if pickler.proto < _BUFFERS or dtype.hasobject:
+        return NotImplemented
+    flags = array.flags
+    if flags.forc and flags.writeable and dtype.kind in _EXPORTED and dtype.isbuiltin == 1:
+        return NotImplemented
+    return _load, _bytes_of(array)
+
+
+class _Writable:
+    """The bytes of an array, without its read-only flag.
+
+    A pickle says of a read-only buffer that it is one. But whether an array can be written where it
+    is attached is a matter of the mode there.
+    """
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        address = array.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            "version": 3, "shape": (array.nbytes,), "typestr": "|u1", "data": (address, False),
+        }  # fmt: skip
+
+
+def _bytes_of(array: Array) -> tuple[Any, ...]:
+    """Return an array's bytes as an out-of-band buffer, dtype, shape and order."""
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    contiguous = array if array.flags.forc else np.ascontiguousarray(array)
+    data: Any = np.asarray(_Writable(contiguous)) if array.nbytes else np.empty(0, np.uint8)
+    return PickleBuffer(data), array.dtype, array.shape, "F" if fortran else "C"
+
+
+def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> Array:
+    return np.ndarray(shape, dtype, buffer, order=order)
+
+
+def reduce_subclass(pickler: Pickler, array: Array) -> Any:
+    """Reduce an array of a subclass, unless the subclass has its own ways."""
+    kind = type(array)
+    if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
+        return _load_plain, (array.view(np.ndarray),)
+    if pickler.proto < _BUFFERS or array.dtype.hasobject or not _is_plain(kind):
+        return NotImplemented
+    state = array.__dict__ if hasattr(array, "__dict__") else None
+    return _load_subclass, (kind, array.view(np.ndarray)), state or None, None, None, _update
+
+
+def _is_plain(kind: type[Array]) -> bool:
+    """Tell whether a subclass is the bytes and attributes that anybody sees, and no more."""
+    base = np.ma.MaskedArray if issubclass(kind, np.ma.MaskedArray) else np.ndarray
+    return all(getattr(kind, name, None) is getattr(base, name, None) for name in _OVERRIDES)
+
+
+def _load_plain(array: Array) -> Array:
+    return array
+
+
+def _load_subclass(kind: type[Array], array: Array) -> Array:
+    return array.view(kind)
+
+
+def _update(array: Array, state: dict[str, Any]) -> None:
+    array.__dict__.update(state)
+
+
+def reduce_memoryview(pickler: Pickler, view: memoryview) -> Any:
+    """Reduce a memoryview: as one again, its bytes out-of-band."""
+    if pickler.proto < _BUFFERS:
+        return NotImplemented
+    bytes_ = PickleBuffer(view) if view.contiguous else PickleBuffer(view.tobytes())
+    return _load_memoryview, (bytes_, view.format, view.shape)
+
+
+def _load_memoryview(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
+    view = memoryview(buffer).cast("B")
+    if form == "B" and len(shape) == 1:
+        return view
+    return view.cast(form, shape)  # type: ignore[call-overload, no-any-return, unused-ignore]

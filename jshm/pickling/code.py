@@ -1,0 +1,153 @@
+"""Code objects, between processes and between versions of Python.
+
+A code object travels marshalled, tagged with the magic number of the bytecode, beside the block of
+source that it is in. A reader of the same tag unmarshals it; any other compiles it again.
+"""
+
+from __future__ import annotations
+
+import dis
+import importlib.util
+import marshal
+import sys
+import weakref
+from types import CodeType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import NotShareableError
+from . import sources
+from .rebuild import Address, address_of, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .sources import Block
+
+TAG = int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+# Version 2 writes no references to objects that were met before. What is one depends on reference
+# counts, and so would the bytes.
+_MARSHAL_VERSION = 2
+# CO_OPTIMIZED: the code of functions. That of classes is not.
+_OPTIMIZED = 0x1
+_NAME_LOOKUPS = {"LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+
+Reduced = tuple["Callable[..., CodeType]", tuple[Any, ...]]
+
+
+class _Known(NamedTuple):
+    """What was found out about a code object."""
+
+    code: weakref.ref[CodeType]
+    reduced: Reduced
+    class_names: tuple[str, ...]
+
+
+# By id, and not by the code object: they are equal by content, and hashing one costs more than all
+# else here.
+_known: dict[int, _Known] = {}
+
+
+def reduce_code(code: CodeType) -> Reduced:
+    """Return how to write a code object: a callable and its arguments."""
+    return _look(code).reduced
+
+
+def class_globals(code: CodeType) -> tuple[str, ...]:
+    """Return the names that classes within a function may look up among its globals.
+
+    Class bodies do so by other instructions than functions, which cloudpickle does not look for.
+    """
+    return _look(code).class_names
+
+
+def _look(code: CodeType) -> _Known:
+    key = id(code)
+    found = _known.get(key)
+    if found is None or found.code() is not code:
+        alive = weakref.ref(code, lambda _: _known.pop(key, None))
+        found = _Known(alive, _reduce(code), tuple(dict.fromkeys(_class_names(code))))
+        _known[key] = found
+    return found
+
+
+def _reduce(code: CodeType) -> Reduced:
+    block = sources.block_of(code)
+    if block is not None:
+        # Under a file's own name its lines would be wrong once it is edited.
+        named, address = _renamed(code, block[0]), address_of(code)
+        # It may have been edited already, since it was imported.
+        if not sources.is_file(code.co_filename) or _is_at(address, block, named):
+            return load_code, (TAG, _marshalled(named), PYTHON, tuple(address), block)
+    return load_code, (TAG, _marshalled(code), PYTHON, "".join(code.co_qualname))
+
+
+def _marshalled(code: CodeType) -> bytes:
+    try:
+        return marshal.dumps(code, _MARSHAL_VERSION)
+    except ValueError:  # a constant that only newer formats know
+        return marshal.dumps(code)
+
+
+def _is_at(address: Address, block: Block, code: CodeType) -> bool:
+    """Tell whether this very code object is what the block says."""
+    try:
+        return rebuild(address, block) == code
+    except (LookupError, SyntaxError, ValueError):
+        return False
+
+
+def _renamed(code: CodeType, filename: str) -> CodeType:
+    """Return a code object with another filename, as all those that it defines."""
+    constants = tuple(
+        _renamed(constant, filename) if isinstance(constant, CodeType) else constant
+        for constant in code.co_consts
+    )
+    return code.replace(co_filename=filename, co_consts=constants)
+
+
+def load_code(
+    tag: int,
+    marshalled: bytes,
+    python: str,
+    address: tuple[Any, ...] | str,
+    block: Block | None = None,
+) -> CodeType:
+    """Return the code object that `reduce_code` wrote.
+
+    Raises
+    ------
+    NotShareableError
+        Another version of Python wrote it, and it cannot be compiled again.
+    """
+    if block is not None:
+        sources.register(block)
+    if tag == TAG:
+        code: CodeType = marshal.loads(marshalled)  # noqa: S302 - of the pickle that calls this
+        return code
+    if block is None:
+        raise NotShareableError(
+            f"the function {address} was compiled by Python {python} without known source, so "
+            f"this Python {PYTHON} cannot compile it again: define it in a cell or a file and publish "
+            f"it again, or attach it with Python {python}"
+        )
+    address = Address(*address)
+    try:
+        return rebuild(address, block)
+    except SyntaxError as error:
+        why = f"it does not know the syntax ({error.msg})"
+    except LookupError as error:
+        why = str(error)
+    raise NotShareableError(
+        f"the function {address.qualname} was compiled by Python {python}, and this Python {PYTHON} "
+        f"cannot compile it again from its source: {why}. Attach it with Python {python}"
+    )
+
+
+def _class_names(code: CodeType) -> Iterator[str]:
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            if not inner.co_flags & _OPTIMIZED:
+                instructions = dis.get_instructions(inner)
+                yield from (i.argval for i in instructions if i.opname in _NAME_LOOKUPS)
+            yield from _class_names(inner)

@@ -1,0 +1,194 @@
+"""What travels by reference, as a name to import, and what by value.
+
+By reference goes what any other notebook of this environment can import too: built-in modules, the
+standard library, installed packages (also those installed in editable mode). All else goes by value:
+``__main__``, and modules that were found because they lie beside the notebook, in a directory that
+was added to `sys.path` by hand, or in no file at all.
+
+The user has the last word: `pickle_by_value`, `pickle_by_reference`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import site
+import sys
+import sysconfig
+from functools import lru_cache
+from importlib import metadata
+from types import ModuleType
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
+
+from ..errors import MissingModuleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# What is everywhere that a pickle of jshm can be read.
+_EVERYWHERE = sys.stdlib_module_names | {"jshm", "numpy", "cloudpickle", "__main__", "__mp_main__"}
+# Module name → by value; holds for what is below it too.
+_chosen: dict[str, bool] = {}
+_judged: dict[str, bool] = {}
+
+
+def pickle_by_value(module: ModuleType | str) -> None:
+    """Let functions and classes of a module, and of all below it, be shared by value.
+
+    For a module that other notebooks cannot import, or that you are editing.
+
+    Parameters
+    ----------
+    module : module or str
+    """
+    _choose(module, by_value=True)
+
+
+def pickle_by_reference(module: ModuleType | str) -> None:
+    """Let functions and classes of a module, and of all below it, be shared as names to import.
+
+    For a module that other notebooks can import although it is not installed.
+
+    Parameters
+    ----------
+    module : module or str
+    """
+    _choose(module, by_value=False)
+
+
+def _choose(module: ModuleType | str, *, by_value: bool) -> None:
+    name = module.__name__ if isinstance(module, ModuleType) else module
+    if not isinstance(name, str):
+        raise TypeError(f"a module or its name is needed, not a {type(module).__name__}")
+    if name == "__main__" and not by_value:
+        raise ValueError("__main__ is another module in every notebook: it goes by value")
+    _chosen[name] = by_value
+    _judged.clear()
+
+
+def is_by_value(name: str) -> bool:
+    """Tell whether what a module defines goes by value."""
+    found = _judged.get(name)
+    if found is None:
+        found = _judge(name)
+        # What is imported later may be another module of this name.
+        if name in sys.modules:
+            _judged[name] = found
+    return found
+
+
+def _judge(name: str) -> bool:
+    for parent in _with_parents(name):
+        if parent in _chosen:
+            return _chosen[parent]
+    if name.partition(".")[0] in _EVERYWHERE:
+        return False
+    module = sys.modules.get(name)
+    places = _places(module)
+    if not places:  # built-in, frozen, or made at run time, which only cloudpickle can judge
+        return False
+    return not all(_is_installed(place) for place in places)
+
+
+def _with_parents(name: str) -> list[str]:
+    """Return ``a.b.c``, ``a.b``, ``a``."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+def _places(module: ModuleType | None) -> list[str]:
+    """Return the file that a module is in, or the directories of a namespace package."""
+    if file := getattr(module, "__file__", None):
+        return [os.path.realpath(file)]
+    return [os.path.realpath(place) for place in getattr(module, "__path__", ())]
+
+
+def _is_installed(place: str) -> bool:
+    return any(_is_below(place, root) for root in _installed()) or any(
+        _is_below(place, root) for root in _editable()
+    )
+
+
+def _is_below(place: str, root: str) -> bool:
+    return place.startswith(root + os.sep)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> frozenset[str]:
+    """Return the directories that every interpreter of this environment imports from."""
+    roots = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    # A virtual environment has the standard library of the interpreter it was made with.
+    roots.add(os.path.dirname(os.__file__))
+    # A relative one is another directory in every notebook.
+    roots |= set(filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    for packages in [*site.getsitepackages(), site.getusersitepackages()]:
+        roots |= set(_of_pth_files(packages))
+    data, scripts = sysconfig.get_path("data"), sysconfig.get_path("scripts")
+    return frozenset(os.path.realpath(r) for r in roots if r not in (data, scripts))
+
+
+def _of_pth_files(packages: str) -> Iterable[str]:
+    """Yield the directories that the ``.pth`` files of a directory add to `sys.path`."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(packages):
+            if name.endswith(".pth"):
+                with open(os.path.join(packages, name), errors="replace") as file:
+                    lines = [line.strip() for line in file]
+                paths = [line for line in lines if line and not line.startswith(("#", "import"))]
+                yield from (os.path.join(packages, path) for path in paths)
+
+
+@lru_cache(maxsize=1)
+def _editable() -> frozenset[str]:
+    """Return the directories of projects that are installed in editable mode (PEP 660, PEP 610)."""
+    roots = set()
+    for distribution in metadata.distributions():
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+            if origin.get("dir_info", {}).get("editable"):
+                roots.add(os.path.realpath(unquote(urlparse(origin["url"]).path)))
+    return frozenset(roots)
+
+
+# -- what a reader needs ---------------------------------------------------------------------------
+
+
+def versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the packages that these modules are of; '' for one that has none."""
+    tops = {name.partition(".")[0] for name in names} - _EVERYWHERE
+    return {top: _version(top) for top in sorted(tops)}
+
+
+@lru_cache(maxsize=1024)
+def _version(top: str) -> str:
+    version = getattr(sys.modules.get(top), "__version__", None)
+    if isinstance(version, str):
+        return version
+    with contextlib.suppress(metadata.PackageNotFoundError, ValueError):
+        return metadata.version(top)
+    return ""
+
+
+def require(needed: Mapping[str, str], what: str) -> None:
+    """Raise MissingModuleError, which names all that is missing, unless all can be imported."""
+    missing = [name for name in needed if not _can_import(name)]
+    if missing:
+        listed = ", ".join(f"{name} {needed[name]}".rstrip() for name in missing)
+        raise MissingModuleError(
+            f"{what} needs {listed}, which this Python cannot import ({sys.executable}): install "
+            f"{'it' if len(missing) == 1 else 'them'} there, or let who publishes share "
+            f"{'it' if len(missing) == 1 else 'them'} by value (jshm.pickle_by_value)",
+            name=missing[0],
+        )
+
+
+def _can_import(name: str) -> bool:
+    if name in sys.modules:
+        return sys.modules[name] is not None
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

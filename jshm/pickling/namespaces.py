@@ -1,0 +1,82 @@
+"""The namespace of a module (its ``__dict__``) by reference, wherever it is met."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Iterable
+    from importlib.machinery import ModuleSpec
+
+    from .pickler import Pickler
+
+
+class NamespaceMet(BaseException):
+    """The dict that is being written is a module's namespace: begin anew, and write a reference."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self.module = module
+
+
+class Namespace:
+    """Stands for the namespace of a module, in the reader's process."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self.module = module
+
+
+class Prefixed:
+    """An object, and before it the namespaces that it refers to.
+
+    The C pickler asks nobody about dicts. But what is in its memo it writes as a reference: so the
+    namespaces are written first, and then the memo is told that they are those dicts.
+    """
+
+    def __init__(self, obj: Any, namespaces: Iterable[Namespace]) -> None:
+        self.obj = obj
+        self.namespaces = tuple(namespaces)
+
+
+class EndOfPrefix:
+    """Comes after the namespaces, and before the object."""
+
+    def __init__(self, namespaces: tuple[Namespace, ...]) -> None:
+        self.namespaces = namespaces
+
+
+def reduce_namespace(_: Pickler, namespace: Namespace) -> Any:
+    """Reduce to the namespace itself."""
+    return vars, (namespace.module,)
+
+
+def reduce_prefixed(_: Pickler, prefixed: Prefixed) -> Any:
+    """Reduce to the object alone."""
+    namespaces = prefixed.namespaces
+    return last, (namespaces, EndOfPrefix(namespaces), prefixed.obj)
+
+
+def reduce_end(pickler: Pickler, end: EndOfPrefix) -> Any:
+    """Tell the memo that what was written for these namespaces is those dicts."""
+    memo = pickler.memo.copy()
+    for namespace in end.namespaces:
+        dict_ = namespace.module.__dict__
+        # Not added but replaced: the memo's size is the reader's next index.
+        memo[id(dict_)] = (memo.pop(id(namespace))[0], dict_)
+    pickler.memo = memo
+    return tuple, ()
+
+
+def last(*values: Any) -> Any:
+    """Return the last argument."""
+    return values[-1]
+
+
+def reduce_spec(pickler: Pickler, spec: ModuleSpec) -> Any:
+    """Reduce a module's spec by reference; it may be that the module's namespace is written."""
+    module = sys.modules.get(spec.name)
+    if module is None or getattr(module, "__spec__", None) is not spec:
+        return NotImplemented
+    pickler.meet(module)
+    return getattr, (module, "__spec__")

@@ -1,0 +1,139 @@
+"""How the Pickler writes what cloudpickle writes otherwise, or not at all. The rest is cloudpickle's."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import sys
+import types
+import typing
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from cloudpickle import cloudpickle as cp
+
+from . import arrays, modules
+from .code import class_globals, reduce_code
+from .namespaces import (
+    EndOfPrefix,
+    Namespace,
+    Prefixed,
+    last,
+    reduce_end,
+    reduce_namespace,
+    reduce_prefixed,
+    reduce_spec,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .pickler import Pickler
+
+# Of a module that travels by value: what the reader's Python sets itself.
+_OF_THE_LOADER = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__", "__name__"})
+
+
+def _reduce_function(pickler: Pickler, function: types.FunctionType) -> Any:
+    module = function.__module__
+    if not _is_by_value(module) and cp._should_pickle_by_reference(function):
+        pickler.needs.add(module)
+        return NotImplemented
+    code, namespace, name, defaults, _ = pickler._function_getnewargs(function)
+    state, slots = cp._function_getstate(function)
+    for word in class_globals(code):
+        if word in function.__globals__:
+            slots["__globals__"][word] = function.__globals__[word]
+    # The very cells, and not cells of the same content: others may share them.
+    slots["__closure__"] = None
+    arguments = (code, namespace, name, defaults, function.__closure__)
+    return cp._make_function, arguments, (state, slots), None, None, cp._function_setstate
+
+
+def reduce_class(pickler: Pickler, cls: type) -> Any:
+    """Reduce a class, by value or by reference."""
+    module = getattr(cls, "__module__", None)
+    if _is_by_value(module):
+        return cp._dynamic_class_reduce(cls)
+    reduced = cp._class_reduce(cls)
+    if reduced is NotImplemented and isinstance(module, str):
+        pickler.needs.add(module)
+    return reduced
+
+
+def _is_by_value(module: object) -> bool:
+    return isinstance(module, str) and modules.is_by_value(module)
+
+
+def _reduce_cell(_: Pickler, cell: types.CellType) -> Any:
+    try:
+        content = cell.cell_contents
+    except ValueError:
+        return types.CellType, ()
+    # Filled later, when what it contains may refer to it.
+    return types.CellType, (), (content,), None, None, _fill_cell
+
+
+def _fill_cell(cell: types.CellType, state: tuple[Any]) -> None:
+    (cell.cell_contents,) = state
+
+
+def reduce_module(pickler: Pickler, module: types.ModuleType) -> Any:
+    """Reduce a module: to its name, or to what it contains."""
+    name = module.__name__
+    if module is builtins:  # the first object in the namespace of a __main__
+        pickler.meet(sys.modules["__main__"])
+    if not _is_by_value(name) and cp._should_pickle_by_reference(module):
+        pickler.needs.add(name)
+        return cp.subimport, (name,)
+    # Its functions find their globals in the module that arrives.
+    pickler.globals_ref.setdefault(id(module.__dict__), Namespace(module))
+    state = {key: value for key, value in module.__dict__.items() if key not in _OF_THE_LOADER}
+    return types.ModuleType, (name,), state, None, None, _fill_module
+
+
+def _fill_module(module: types.ModuleType, state: dict[str, Any]) -> None:
+    vars(module).update(state, __builtins__=builtins)
+
+
+def _reduce_typevar(_: Pickler, typevar: typing.TypeVar) -> Any:
+    if _is_by_value(typevar.__module__):
+        return cp._make_typevar, cp._decompose_typevar(typevar)
+    return NotImplemented
+
+
+def reduce_shell(_: Pickler, __: Any) -> Any:
+    """Reduce a notebook's shell: to that of whoever loads it."""
+    return sys.modules["IPython"].get_ipython, ()
+
+
+def _reduce_method(_: Pickler, method: types.MethodType) -> Any:
+    # What a cell's `get_ipython` is; where there is no shell, the function says so.
+    if method.__name__ == "get_ipython" and REDUCERS.get(type(method.__self__)) is reduce_shell:
+        return last, (sys.modules["IPython"].get_ipython,)
+    return NotImplemented
+
+
+def _reduce_file(_: Pickler, file: io.TextIOWrapper) -> Any:
+    if file.closed or file is sys.stdout or file is sys.stderr:
+        return NotImplemented  # cloudpickle's word
+    # cloudpickle would make a copy of what is in the file by now.
+    raise TypeError("an open file")
+
+
+REDUCERS: dict[type, Callable[[Pickler, Any], Any]] = {
+    np.ndarray: arrays.reduce_array,
+    memoryview: arrays.reduce_memoryview,
+    types.FunctionType: _reduce_function,
+    types.CodeType: lambda _, code: reduce_code(code),
+    types.CellType: _reduce_cell,
+    types.MethodType: _reduce_method,
+    types.ModuleType: reduce_module,
+    typing.TypeVar: _reduce_typevar,
+    ModuleSpec: reduce_spec,
+    io.TextIOWrapper: _reduce_file,
+    Namespace: reduce_namespace,
+    Prefixed: reduce_prefixed,
+    EndOfPrefix: reduce_end,
+}

@@ -1,0 +1,232 @@
+"""Why an object cannot be written: the path to the culprit, and a way out.
+
+Nothing here runs until a dump has failed. Then the object is walked as the Pickler walks it, until
+something refuses to be reduced.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import sqlite3
+import threading
+import types
+import weakref
+from itertools import chain
+from pickle import PicklingError
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from cloudpickle import cloudpickle as cp
+
+from ..errors import NotShareableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .pickler import Pickler
+
+    Part = tuple[str, Any]
+    """How one gets to a part of an object, and the part."""
+
+# Objects that are looked at; the search is for people, who wait.
+_LIMIT = 500_000
+_SHOWN = 60
+_LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
+_RUNNING = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+
+_WAYS: list[tuple[Callable[[Any], bool], str, str]] = [
+    (lambda o: isinstance(o, io.IOBase), "open file", "open it where it is used, by its name"),
+    (lambda o: isinstance(o, _LOCKS), "lock", "make it where it is used"),
+    (lambda o: isinstance(o, socket.socket), "socket", "connect where it is used"),
+    (lambda o: isinstance(o, _RUNNING), "running generator",
+     "share a list of what it yields, or the function that makes it"),
+    (lambda o: isinstance(o, (sqlite3.Connection, sqlite3.Cursor))
+     or type(o).__name__ in ("Connection", "Engine", "Cursor", "Session"),
+     "live database connection", "connect where it is used"),
+    (lambda o: isinstance(o, threading.Thread), "thread", "start it where it is used"),
+    (lambda o: isinstance(o, weakref.ref), "weak reference", "share the object itself"),
+    (lambda o: isinstance(o, types.FrameType | types.TracebackType), "stack frame",
+     "share the text of the traceback"),
+]  # fmt: skip
+
+
+class _Step(NamedTuple):
+    """One step of the way into an object."""
+
+    outer: _Step | None
+    label: str
+    obj: Any
+
+
+def explain(pickler: Pickler, obj: Any, error: Exception) -> NotShareableError:
+    """Return the error for an object that could not be written.
+
+    It is also of the type of `error`, for those who expect that.
+    """
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+        text = (
+            f"{pickler.name or _name(obj)} is nested too deeply (recursion): share a flatter form of "
+            "it, or raise sys.setrecursionlimit"
+        )
+    else:
+        text = _explained(pickler, obj, error)
+    return _typed(error)(text)
+
+
+def _typed(error: Exception) -> type[NotShareableError]:
+    kind = type(error)
+    if issubclass(NotShareableError, kind):
+        return NotShareableError
+    try:
+        return type("NotShareableError", (NotShareableError, kind), {})
+    except TypeError:  # their layouts do not go together
+        return NotShareableError
+
+
+def _explained(pickler: Pickler, obj: Any, error: Exception) -> str:
+    try:
+        found = _search(pickler, obj)
+    except Exception:  # noqa: BLE001 - it runs code of the user's; the first error is the one that counts
+        found = None
+    if found is None:
+        return f"{pickler.name or _name(obj)} cannot be shared: {error}"
+    path, culprit, why = found
+    what, way_out = _describe(culprit, why)
+    return f"{' → '.join([*path, what])}: {way_out}"
+
+
+def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
+    """Return what an object is, in words, and what to do about it."""
+    for is_one, what, way_out in _WAYS:
+        if is_one(culprit):
+            name = getattr(culprit, "name", None)
+            shown = f" {name!r}" if isinstance(name, str) and isinstance(culprit, io.IOBase) else ""
+            return what + shown, f"cannot be shared ({why}); {way_out}"
+    kind = type(culprit)
+    return (
+        f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
+        f"cannot be shared: {why}. Leave it out, or say how to share it with __reduce__",
+    )
+
+
+def _search(pickler: Pickler, root: Any) -> tuple[list[str], Any, Exception] | None:
+    """Return the path to the first object that cannot be reduced, the object, and why."""
+    probe = type(pickler)(io.BytesIO(), pickler.proto)
+    seen: set[int] = set()
+    # Kept until the end: else another object would get a dead one's id.
+    kept: list[_Step] = []
+    stack = [_Step(None, pickler.name or _name(root), root)]
+    while stack and len(seen) < _LIMIT:
+        step = stack.pop()
+        if id(step.obj) in seen:
+            continue
+        seen.add(id(step.obj))
+        kept.append(step)
+        try:
+            parts = list(_parts(probe, step.obj))
+        except Exception as error:  # noqa: BLE001 - whatever a reducer raises, it is the culprit
+            return _unroll(step, error)
+        stack.extend(_Step(step, label, part) for label, part in reversed(parts))
+    return None
+
+
+def _unroll(step: _Step, error: Exception) -> tuple[list[str], Any, Exception]:
+    """Return labels up to the culprit; the lock of a thread says less than the thread."""
+    steps = [step]
+    while steps[0].outer is not None:
+        steps.insert(0, steps[0].outer)
+    known = [i for i, s in enumerate(steps) if any(is_one(s.obj) for is_one, _, _ in _WAYS)]
+    steps = steps[: known[0] + 1] if known else steps
+    return [s.label for s in steps if s.label], steps[-1].obj, error
+
+
+def _parts(probe: Pickler, obj: Any) -> Iterable[Part]:
+    """Return what the Pickler writes for an object; raises what it would raise."""
+    kind = type(obj)
+    if kind in (bool, int, float, complex, str, bytes, bytearray, type(None)):
+        return ()
+    if kind is dict:
+        keys = (("key", key) for key in obj)
+        return chain(((f"[{_short(key)}]", value) for key, value in obj.items()), keys)
+    if kind in (list, tuple):
+        return ((f"[{i}]", value) for i, value in enumerate(obj))
+    if kind in (set, frozenset):
+        return (("element", value) for value in obj)
+    if isinstance(obj, np.ndarray) and not obj.dtype.hasobject:
+        return ()
+    if kind is np.ndarray and obj.dtype.kind == "O":
+        return ((f"[{i}]", value) for i, value in enumerate(obj.ravel().tolist()))
+    if hasattr(obj, "to_numpy") and hasattr(obj, "columns"):  # a DataFrame
+        return ((f"[{_short(name)}]", obj[name].to_numpy()) for name in obj.columns)
+    reduced = probe.reducer_override(obj)
+    if reduced is NotImplemented:
+        if isinstance(obj, type | types.FunctionType):
+            return _check_global(obj)
+        known = probe.dispatch_table.get(kind)
+        reduced = obj.__reduce_ex__(probe.proto) if known is None else known(obj)
+    if isinstance(reduced, str):
+        return ()
+    if isinstance(obj, types.FunctionType):
+        return _function_parts(obj, reduced)
+    return _reduced_parts(obj, reduced)
+
+
+def _check_global(obj: Any) -> tuple[()]:
+    found = cp._lookup_module_and_qualname(obj)
+    if found is None and obj.__module__ != "builtins":
+        raise PicklingError(f"it is not what {obj.__module__}.{obj.__qualname__} is")
+    return ()
+
+
+def _function_parts(function: types.FunctionType, reduced: Any) -> Iterator[Part]:
+    code, state = function.__code__, reduced[2][1]
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield f"closure {name!r}", cell.cell_contents
+        except ValueError:  # an empty cell
+            continue
+    for name, value in state["__globals__"].items():
+        yield f"global {name!r}", value
+    defaults = function.__defaults__ or ()
+    with_default = code.co_varnames[: code.co_argcount][code.co_argcount - len(defaults) :]
+    for name, value in chain(
+        zip(with_default, defaults, strict=True), (function.__kwdefaults__ or {}).items()
+    ):
+        yield f"default {name!r}", value
+    for name, value in function.__dict__.items():
+        yield f".{name}", value
+    for name, value in function.__annotations__.items():
+        yield f"annotation {name!r}", value
+
+
+def _reduced_parts(obj: Any, reduced: tuple[Any, ...]) -> Iterator[Part]:
+    """Yield the parts of a reduction, named as people reach them."""
+    function, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    if isinstance(obj, types.MethodType):
+        yield from ((".__self__", obj.__self__), (".__func__", obj.__func__))
+        return
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, dict):
+            yield from ((f".{key}", value) for key, value in part.items())
+        else:
+            yield "", part
+    # What is evident needs no label: the class of an instance, the contents of a cell.
+    yield "", function
+    yield from (("", argument) for argument in arguments or ())
+    yield from ((f"[{i}]", value) for i, value in enumerate(items or ()))
+    for key, value in pairs or ():
+        yield f"[{_short(key)}]", value
+
+
+def _short(key: object) -> str:
+    text = repr(key)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _name(obj: Any) -> str:
+    """Return what to call an object of which no name is known."""
+    name = getattr(obj, "__qualname__", None)
+    if isinstance(name, str):
+        return name.rpartition("<locals>.")[2]
+    return f"the {type(obj).__qualname__}"

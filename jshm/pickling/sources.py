@@ -1,0 +1,153 @@
+"""Where the source of a function is, and making it known where the function arrives.
+
+What travels is a *block*: the lines of the smallest statement that the code is of, which is its
+``def`` with its decorators, or the statement that a lambda is in.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import linecache
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+Block = tuple[str, int, str]
+"""Filename (one that only this very text has), number of its first line, text."""
+
+here = ""
+"""What people call this process; a block's filename tells it where the function arrives."""
+
+
+# Parsed files and cells, for as long as one object is written; the lines tell whether they are the same.
+_trees: dict[str, tuple[list[str], ast.Module]] = {}
+_BODIES = ("body", "handlers", "orelse", "finalbody", "cases")
+_registered: dict[str, Block] = {}
+
+
+def block_of(code: CodeType) -> Block | None:
+    """Return the block that a code object is defined in, or None where its source is not known."""
+    filename = code.co_filename
+    if (known := _registered.get(filename)) is not None:
+        return known
+    if filename not in linecache.cache:
+        if filename.startswith("<"):
+            return None
+    elif is_file(filename):
+        linecache.checkcache(filename)
+    lines = linecache.getlines(filename)
+    if not lines:
+        return None
+    first = code.co_firstlineno
+    last = _end_of_function(lines, first)
+    if not last:
+        first, last = _innermost(_parse(filename, lines), first)
+    if not first:
+        return None
+    label = place(code) + (f" of {here}" if here and _cell(filename) else "")
+    text = "".join(lines[first - 1 : last])
+    digest = hashlib.blake2s(f"{first}:{text}".encode(errors="replace"), digest_size=4)
+    return f"<{label} {digest.hexdigest()}>", first, text
+
+
+def forget_trees() -> None:
+    """Free what is only kept while an object is written."""
+    _trees.clear()
+
+
+def is_file(filename: str) -> bool:
+    """Tell whether `linecache` has read this from a file, which may have been edited meanwhile.
+
+    A cell cannot: the filename that IPython gives to one is made from its text.
+    """
+    entry = linecache.cache.get(filename)
+    # A lazy entry, of one element, names a loader; no modification time: not from a file.
+    return entry is not None and len(entry) > 1 and entry[1] is not None
+
+
+def register(block: Block) -> None:
+    """Let `inspect`, ``f??`` and tracebacks find a block's lines, under its filename."""
+    filename, line, text = block
+    # Nobody clears what has no modification time, unless he clears all.
+    if filename not in linecache.cache:
+        lines = ["\n"] * (line - 1) + text.splitlines(keepends=True)
+        linecache.cache[filename] = (len(text), None, lines, filename)
+        _registered[filename] = block
+
+
+def place(code: CodeType) -> str:
+    """Return where a code object was defined, as people say it: ``In[3]``, ``utils.py``."""
+    filename = code.co_filename
+    if filename in _registered:
+        return filename[1:].rpartition(" ")[0]
+    return _cell(filename) or os.path.basename(filename.strip("<>"))
+
+
+def _cell(filename: str) -> str:
+    """Return ``In[3]`` for the file name that IPython gave to a cell, else an empty string."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    named = shell.compile.format_code_name(filename) if shell is not None else None
+    return named[1] if named else ""
+
+
+def _end_of_function(lines: list[str], first: int) -> int:
+    """Return the last line of a ``def`` that is indented by nothing; 0 where that takes a parser.
+
+    To parse a cell costs more than all else that is done for a function. Lines that are not indented
+    end it, unless they are within brackets or a string. One that is cut there would be no Python, so
+    a mistake is an error where it is read, and never another function.
+    """
+    if not lines[first - 1 : first] or not lines[first - 1].startswith(("def ", "async def ")):
+        return 0
+    last = first
+    for number, line in enumerate(lines[first:], first + 1):
+        if line[0] in " \t)]}" and not line.isspace():
+            last = number
+        elif line[0] != "#" and not line.isspace():
+            break
+    text = "".join(lines[first - 1 : last])
+    closed = all(text.count(left) == text.count(right) for left, right in ("()", "[]", "{}"))
+    quoted = text.count('"""') % 2 or text.count("'''") % 2 or text.endswith("\\\n")
+    return last if closed and not quoted else 0
+
+
+def _parse(filename: str, lines: list[str]) -> ast.Module:
+    found = _trees.get(filename)
+    if found is None or found[0] is not lines:
+        try:
+            tree = ast.parse("".join(lines))
+        except (SyntaxError, ValueError):
+            tree = ast.Module([], [])
+        found = _trees[filename] = (lines, tree)
+    return found[1]
+
+
+def _innermost(tree: ast.Module, line: int) -> tuple[int, int]:
+    """Return first and last line of the smallest statement that has a line; (0, 0) if there is none."""
+    span, nodes = (0, 0), list[ast.AST](tree.body)
+    while True:
+        spans = [(node, *_lines_of(node)) for node in nodes]
+        found = [(node, first, last) for node, first, last in spans if first <= line <= last]
+        if not found:
+            return span
+        # `a = 1; f = lambda: a`: where several statements share lines, all are taken.
+        span = min(first for _, first, _ in found), max(last for _, _, last in found)
+        if len(found) > 1:
+            return span
+        node = found[0][0]
+        nodes = [inner for name in _BODIES for inner in getattr(node, name, ())]
+
+
+def _lines_of(node: ast.AST) -> tuple[int, int]:
+    """Return first and last line of a statement, or of a part of one that has statements."""
+    if isinstance(node, ast.match_case):
+        return node.pattern.lineno, node.body[-1].end_lineno or 0
+    first: int = node.lineno  # type: ignore[attr-defined]
+    for decorator in getattr(node, "decorator_list", ()):
+        first = min(first, decorator.lineno)
+    return first, node.end_lineno or first  # type: ignore[attr-defined]
