@@ -226,7 +226,6 @@ def _short(key: object) -> str:
 
 def _name(obj: Any) -> str:
     """Return what to call an object of which no name is known."""
-    name = getattr(obj, "__qualname__", None)
-    if isinstance(name, str):
-        return name.rpartition("<locals>.")[2]
+    if isinstance(obj, type | types.FunctionType | types.MethodType):
+        return str(obj.__qualname__).rpartition("<locals>.")[2]
     return f"the {type(obj).__qualname__}"
