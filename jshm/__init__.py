@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         InvalidModeError,
         InvalidNameError,
         JshmError,
+        MissingModuleError,
         NoSpaceError,
         NotOwnerError,
         NotShareableError,
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
         UnsafeDirectoryError,
         WaitTimeoutError,
     )
-    from .store.base import SegmentInfo
+    from .pickling import Pickler, dumps, loads, pickle_by_reference, pickle_by_value
+    from .store.base import ObjectDetails, SegmentInfo
     from .store.handle import SharedNumpyArray
 
 # Where each public name is; it is imported when it is first used.
@@ -63,13 +65,17 @@ _PUBLIC = {
     ),
     **dict.fromkeys(
         ("CorruptRegistryError", "CorruptSegmentError", "DetachedError", "FormatVersionError",
-         "InvalidModeError", "InvalidNameError", "JshmError", "NoSpaceError", "NotOwnerError",
-         "NotShareableError", "ReadOnlyError", "RegistryError", "RegistryTimeout",
+         "InvalidModeError", "InvalidNameError", "JshmError", "MissingModuleError", "NoSpaceError",
+         "NotOwnerError", "NotShareableError", "ReadOnlyError", "RegistryError", "RegistryTimeout",
          "SegmentExistsError", "SegmentNotFoundError", "TooManyFilesError", "UnsafeDirectoryError",
          "WaitTimeoutError"),
         "errors",
     ),
+    **dict.fromkeys(
+        ("Pickler", "dumps", "loads", "pickle_by_reference", "pickle_by_value"), "pickling"
+    ),
     "is_shared": "array",
+    "ObjectDetails": "store.base",
     "SegmentInfo": "store.base",
     "SharedNumpyArray": "store.handle",
 }  # fmt: skip
@@ -82,9 +88,12 @@ __all__ = [
     "InvalidModeError",
     "InvalidNameError",
     "JshmError",
+    "MissingModuleError",
     "NoSpaceError",
     "NotOwnerError",
     "NotShareableError",
+    "ObjectDetails",
+    "Pickler",
     "ReadOnlyError",
     "RegistryError",
     "RegistryTimeout",
@@ -100,12 +109,16 @@ __all__ = [
     "check",
     "copy_and_detach",
     "detach",
+    "dumps",
     "empty",
     "empty_like",
     "full",
     "gc",
     "info",
     "is_shared",
+    "loads",
+    "pickle_by_reference",
+    "pickle_by_value",
     "publish",
     "release",
     "segments",

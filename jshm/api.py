@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from .errors import SegmentNotFoundError
+from .handouts import hand_out
 from .namespace import (
     attach_published,
     detach_segments,
-    hand_out,
     rebind,
     segments_of,
     user_namespace,
@@ -29,21 +29,22 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
+_MISSING: Any = object()
 
 
 @overload
 def publish(
-    name: str, array: Array, *, replace: bool = ..., keep: bool = ..., move: bool = ...,
+    name: str, value: object, *, replace: bool = ..., keep: bool = ..., move: bool = ...,
     writable: bool = ..., note: str = ...,
 ) -> SegmentInfo: ...  # fmt: skip
 @overload
 def publish(
-    name: Mapping[str, Array], *, replace: bool = ..., keep: bool = ..., move: bool = ...,
+    name: Mapping[str, object], *, replace: bool = ..., keep: bool = ..., move: bool = ...,
     writable: bool = ..., note: str = ...,
 ) -> list[SegmentInfo]: ...  # fmt: skip
 def publish(
-    name: str | Mapping[str, Array],
-    array: Array | None = None,
+    name: str | Mapping[str, object],
+    value: object = _MISSING,
     *,
     replace: bool = False,
     keep: bool = False,
@@ -51,26 +52,30 @@ def publish(
     writable: bool = False,
     note: str = "",
 ) -> SegmentInfo | list[SegmentInfo]:
-    """Publish an array under a name, as its next version.
+    """Publish an array, or any other object, under a name, as its next version.
 
-    The array is copied into shared memory once; later changes to it change nothing there. An array
+    An array is copied into shared memory once; later changes to it change nothing there. An array
     that was made by `empty`, `zeros`, `full` or `empty_like` is already there: it is sealed without a
     copy, and becomes read-only. Republishing an attached, unchanged array is no copy either.
 
+    Anything else is pickled (see `Pickler`): functions and classes with their source, tables, models,
+    dicts. Arrays in it are shared as well; those that are in shared memory already are referred to,
+    and stay as long as what refers to them.
+
     Parameters
     ----------
-    name : str, or mapping of str to ndarray
-        A mapping publishes several arrays, all or none, in one transaction.
-    array : ndarray
+    name : str, or mapping of str to object
+        A mapping publishes several values, all or none, in one transaction.
+    value : ndarray or object
     replace : bool
         Make it the next version also if the name belongs to another notebook.
     keep : bool
         Let it outlive the Jupyter server (or the process) that published it, until it is released.
     move : bool
-        In a notebook: rebind the variables that are this array to the shared copy, so that the
+        In a notebook: rebind the variables that are this value to the shared copy, so that the
         private one can go.
     writable : bool
-        Let others attach it with mode ``'r+'``: all see all changes at once. Implies `move`.
+        Let others attach an array with mode ``'r+'``: all see all changes at once. Implies `move`.
     note : str
         Shown in lists; at most 10,000 characters.
 
@@ -84,22 +89,22 @@ def publish(
     NotOwnerError
         The name belongs to another notebook.
     NotShareableError
-        The array, or the note, would not come back exactly.
+        Something in it cannot be shared (an open file, a lock); says what, and where it is.
     NoSpaceError
     InvalidNameError
     """
     if isinstance(name, Mapping):
-        arrays: Mapping[str, Array] = name
-    elif array is None:
-        raise TypeError('publish takes a name and an array: jshm.publish("X", X)')
+        values: Mapping[str, object] = name
+    elif value is _MISSING:
+        raise TypeError('publish takes a name and a value: jshm.publish("X", X)')
     else:
-        arrays = {name: array}
+        values = {name: value}
     store = default_store()
-    done = store.publish(arrays, replace=replace, keep=keep, writable=writable, note=note)
+    done = store.publish(values, replace=replace, keep=keep, writable=writable, note=note)
     if move or writable:
         shared = attach_published(store, done, "r+" if writable else "r")
-        for attached, old in zip(shared, arrays.values(), strict=True):
-            rebind(user_namespace(), old, attached.array)
+        for attached, old in zip(shared, values.values(), strict=True):
+            rebind(user_namespace(), old, attached)
     infos = [published.info for published in done]
     return infos if isinstance(name, Mapping) else infos[0]
 
@@ -107,7 +112,7 @@ def publish(
 @overload
 def attach(
     name: str, mode: Mode = ..., timeout: float | None = ..., *, version: int | None = ...
-) -> Array: ...
+) -> Any: ...
 @overload
 def attach(
     name: list[str] | tuple[str, ...],
@@ -115,15 +120,18 @@ def attach(
     timeout: float | None = ...,
     *,
     version: int | None = ...,
-) -> list[Array]: ...
+) -> list[Any]: ...
 def attach(
     name: str | list[str] | tuple[str, ...],
     mode: Mode = "r",
     timeout: float | None = None,
     *,
     version: int | None = None,
-) -> Array | list[Array]:
-    """Return a published array: the same physical memory, nothing copied.
+) -> Any:
+    """Return what was published: the same physical memory, nothing copied.
+
+    An object that is no array is made anew by its pickle, which runs code of the publisher's; the
+    arrays in it, and other large buffers, are views of shared memory.
 
     Parameters
     ----------
@@ -131,7 +139,7 @@ def attach(
         Several are attached in one consistent view: all as they were at one moment.
     mode : {'r', 'r+', 'c'}
         Read-only; shared and writable (only of what was published ``writable``); copy-on-write:
-        writable, and changes are this process's own.
+        writable, and changes are this process's own. Of an object, this is about the arrays in it.
     timeout : float, optional
         Seconds to wait for a name that is not there yet. By default none.
     version : int, optional
@@ -139,9 +147,9 @@ def attach(
 
     Returns
     -------
-    ndarray, or a list of them
+    ndarray or object, or a list of them
         A plain array. It keeps the memory mapped for as long as it, or a view of it, lives; nobody
-        can take that away.
+        can take that away. The same holds for the arrays in an object.
 
     Raises
     ------
@@ -149,6 +157,8 @@ def attach(
         No such name or version; names the nearest.
     ReadOnlyError
         Mode ``'r+'`` of a snapshot.
+    MissingModuleError
+        An object needs a package that cannot be imported here. Nothing of it was run.
     CorruptSegmentError
     """
     names = [name] if isinstance(name, str) else list(name)
@@ -157,8 +167,11 @@ def attach(
     store = default_store()
     if timeout is not None:
         store.wait(names, timeout)
-    arrays = [hand_out(attached.array) for attached in store.attach(names, mode, version)]
-    return arrays[0] if isinstance(name, str) else arrays
+    values = [
+        hand_out(attached.value, attached.segment)
+        for attached in store.attach(names, mode, version)
+    ]
+    return values[0] if isinstance(name, str) else values
 
 
 def release(name: str | Sequence[str], *, force: bool = False) -> list[Released]:

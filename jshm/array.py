@@ -15,7 +15,7 @@ from . import segment
 from .errors import CorruptSegmentError
 
 if TYPE_CHECKING:
-    from .segment import Mode
+    from .segment import Mapping, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,14 @@ class Reference:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def view(self, whole: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return the view, of the array that is the whole data of the segment.
+    def view(self, mapping: Mapping) -> np.ndarray[Any, Any]:
+        """Return the view, of a mapping of its segment.
 
         Raises
         ------
         CorruptSegmentError
             The view would reach outside the segment.
         """
-        mapping = segment.find(whole)
-        if mapping is None:
-            raise CorruptSegmentError(f"segment {self.segment} is not mapped")
         root = segment.view(mapping)
         if self.dtype.hasobject:
             raise CorruptSegmentError("a reference to Python objects in shared memory")

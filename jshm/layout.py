@@ -1,29 +1,23 @@
-"""What is inside a segment, and every bounds check on it.
+"""What is inside an array's segment, and every bounds check on it.
 
-An array segment is a valid ``.npy`` file (NumPy Enhancement Proposal 1; `numpy.lib.format`) followed
-by *records*: small JSON documents, each with its length and checksum, that say under which name and
-version the segment was published. Readers of ``.npy`` ignore what follows the data; the registry can
-be rebuilt from the records alone.
-
-The offset of the records follows from the header, not from the end of the file: a partly written
-record at the end does no harm.
+It is a valid ``.npy`` file (NumPy Enhancement Proposal 1; `numpy.lib.format`) followed by *records*
+(`jshm.records`), which readers of ``.npy`` ignore.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import math
 import os
 import struct
-import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from .errors import CorruptSegmentError, NotShareableError
+from .records import ALIGNMENT, aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,18 +26,12 @@ if TYPE_CHECKING:
 
 Order = Literal["C", "F"]
 
-ALIGNMENT = 64
 NPY_MAGIC = b"\x93NUMPY"
 # Kinds whose bytes are their value: no pointers, nothing registered at run time.
 _PLAIN_KINDS = frozenset("biufcSUVmM")
 _STRIDED_CHUNK = 16 << 20
-
-RECORD_MAGIC = b"\x93JSHMREC"
-_RECORD_HEAD = struct.Struct("<8sII")
-_RECORD_LIMIT = 1 << 20
+_HEADER_LIMIT = 1 << 20
 _MAX_NDIM = 64
-# `json.dumps` with options makes an encoder for every call.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +61,7 @@ class ArrayLayout:
     order: Order
     header: bytes
     nbytes: int
+    magic: ClassVar[bytes] = NPY_MAGIC
     dtype: np.dtype[Any] = field(init=False, repr=False, compare=False)
     offset: int = field(init=False, repr=False, compare=False)
     end: int = field(init=False, repr=False, compare=False)
@@ -105,11 +94,6 @@ class ArrayLayout:
                 f"a segment is truncated: {self.end} bytes expected, {size} found. Release the name "
                 "and publish again"
             )
-
-
-def aligned(offset: int, alignment: int = ALIGNMENT) -> int:
-    """Return the next multiple of `alignment`."""
-    return -(-offset // alignment) * alignment
 
 
 @lru_cache(maxsize=512)
@@ -257,7 +241,7 @@ def read_layout(fd: int) -> ArrayLayout:
         raise CorruptSegmentError("not a complete .npy file")
     wide = head[6] > 1
     length = struct.unpack_from("<I" if wide else "<H", head, 8)[0] + (12 if wide else 10)
-    if length > _RECORD_LIMIT:
+    if length > _HEADER_LIMIT:
         raise CorruptSegmentError(f"an .npy header of {length} bytes")
     raw = os.pread(fd, length, 0)
     try:
@@ -285,44 +269,3 @@ def _is_shape(shape: object) -> bool:
         and len(shape) <= _MAX_NDIM
         and all(type(n) is int and n >= 0 for n in shape)
     )
-
-
-def record(content: dict[str, Any]) -> bytes:
-    """Return a record: magic, length, CRC-32, JSON, padded to 64 bytes.
-
-    Raises
-    ------
-    NotShareableError
-        It is longer than any that is read back.
-    """
-    body = _encode(content).encode()
-    if len(body) > _RECORD_LIMIT:
-        raise NotShareableError(
-            f"what a segment says of itself takes {len(body)} bytes, more than {_RECORD_LIMIT}: "
-            "shorten the note"
-        )
-    head = _RECORD_HEAD.pack(RECORD_MAGIC, len(body), zlib.crc32(body))
-    return (head + body).ljust(aligned(_RECORD_HEAD.size + len(body)), b"\0")
-
-
-def read_records(fd: int, offset: int) -> list[dict[str, Any]]:
-    """Return the records that start at `offset`, up to the first that is not whole."""
-    found: list[dict[str, Any]] = []
-    while True:
-        head = os.pread(fd, _RECORD_HEAD.size, offset)
-        if len(head) < _RECORD_HEAD.size:
-            return found
-        magic, length, checksum = _RECORD_HEAD.unpack(head)
-        if magic != RECORD_MAGIC or length > _RECORD_LIMIT:
-            return found
-        body = os.pread(fd, length, offset + _RECORD_HEAD.size)
-        if len(body) != length or zlib.crc32(body) != checksum:
-            return found
-        try:
-            content = json.loads(body)
-        except (ValueError, RecursionError):
-            return found
-        if not isinstance(content, dict):
-            return found
-        found.append(content)
-        offset += aligned(_RECORD_HEAD.size + length)

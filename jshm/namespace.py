@@ -10,7 +10,6 @@ import gc
 import re
 import sys
 import unicodedata
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -20,6 +19,7 @@ import numpy as np
 
 from . import segment
 from .errors import SegmentNotFoundError
+from .handouts import hand_out, prune, segment_of, was_handed_out
 from .store.names import as_variable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 Namespace = dict[str, Any]
-Test = Callable[[Array], bool]
+Test = Callable[[object], bool]
 
 _DEPTH = 4
 _LIMIT = 20_000
@@ -37,10 +37,6 @@ _LIMIT = 20_000
 _HISTORY = re.compile(r"__.*__\Z|_{1,3}\Z|_\d+\Z|_i{1,3}\Z|_i\d+\Z|_[dio]h\Z|_exit_code\Z")
 _RESULT = re.compile(r"_{1,3}\Z|_\d+\Z")
 _UNKNOWN = "something outside the notebook's variables (a library's cache, a running thread)"
-
-# The arrays that jshm handed out here. A variable that *is* one of them may go on detach; a view
-# that the user made of one is the user's.
-_handed: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +71,6 @@ def user_namespace() -> Namespace:
     return found
 
 
-def hand_out(array: Array) -> Array:
-    """Remember that jshm gave this array to the user; return it."""
-    _handed[id(array)] = array
-    return array
-
-
-def was_handed_out(value: object) -> bool:
-    """Tell whether a value is one of the arrays that jshm gave to the user."""
-    return _handed.get(id(value)) is value and value is not None
-
-
 def attach_published(store: LocalStore, done: Iterable[Published], mode: Mode) -> list[Attached]:
     """Attach the very versions that were published here; by now others may be the newest.
 
@@ -103,11 +88,11 @@ def attach_published(store: LocalStore, done: Iterable[Published], mode: Mode) -
         ) from None
 
 
-def rebind(namespace: Namespace, old: Array, new: Array) -> list[str]:
-    """Let the variables that are `old` be `new`; return their names."""
+def rebind(namespace: Namespace, old: object, new: Attached) -> list[str]:
+    """Let the variables that are `old` be what was attached; return their names."""
     names = [name for name, value in user_variables(namespace) if value is old]
     for name in names:
-        namespace[name] = hand_out(new)
+        namespace[name] = hand_out(new.value, new.segment)
     return names
 
 
@@ -155,12 +140,13 @@ def detach_segments(
     gone = [
         name
         for name, value in user_variables(namespace)
-        if (was_handed_out(value) and concerns(value) and not _has_changes(value))
-        or (name == named and isinstance(value, np.ndarray) and concerns(value))
+        if concerns(value)
+        and (name == named or (was_handed_out(value) and not _has_changes(value)))
     ]
     for name in gone:
         del namespace[name]
     forget_history(namespace, concerns)
+    prune(namespace.values())
     if any(map(mappings.is_mapped, segments)):
         _forget_exceptions()
         gc.collect()
@@ -171,9 +157,14 @@ def detach_segments(
     return Detached(tuple(gone), culprits, nbytes)
 
 
-def _has_changes(array: Array) -> bool:
-    mapping = segment.find(array)
-    return mapping is not None and mapping.mode == "c" and not segment.is_pristine(mapping)
+def _has_changes(value: object) -> bool:
+    """Tell whether an array, or one in an object, was changed privately."""
+
+    def is_changed(array: object) -> bool:
+        mapping = segment.find(array) if isinstance(array, np.ndarray) else None
+        return mapping is not None and mapping.mode == "c" and not segment.is_pristine(mapping)
+
+    return bool(_search([("", value)], is_changed))
 
 
 def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> set[str]:
@@ -189,13 +180,17 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
         mapping = segment.find(value)
         if mapping is not None:
             return {mapping.segment}
+    elif segment_of(value):
+        return {segment_of(value)}
     if not isinstance(what, str):
-        raise SegmentNotFoundError("the array is not in shared memory")
+        raise SegmentNotFoundError("it is not in shared memory")
     what = unicodedata.normalize("NFC", what)
+    # An object without arrays has nothing mapped.
+    bound = {segment_of(value) for _, value in user_variables(namespace)}
     found = {
         entry.segment.id
         for entry in store.registry.versions(what)
-        if store.presence.mappings.is_mapped(entry.segment.id)
+        if store.presence.mappings.is_mapped(entry.segment.id) or entry.segment.id in bound
     }
     if not found:
         raise SegmentNotFoundError(
@@ -207,17 +202,13 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
 
 def forget_history(namespace: Namespace, test: Test) -> list[str]:
     """Drop what IPython keeps of displayed results; return the entries' names."""
-
-    def matches(value: object) -> bool:
-        return isinstance(value, np.ndarray) and test(value)
-
     gone = []
     out = namespace.get("_oh")
     if isinstance(out, dict):
-        for number in [number for number, value in out.items() if matches(value)]:
+        for number in [number for number, value in out.items() if test(value)]:
             del out[number]
             gone.append(f"Out[{number}]")
-    results = [name for name in namespace if _RESULT.match(name) and matches(namespace[name])]
+    results = [name for name in namespace if _RESULT.match(name) and test(namespace[name])]
     for name in results:
         if name.strip("_"):
             del namespace[name]
@@ -226,14 +217,14 @@ def forget_history(namespace: Namespace, test: Test) -> list[str]:
     running = shell()
     # `_5` is also where IPython remembers which variables are its own.
     hidden = getattr(running, "user_ns_hidden", {})
-    for name in [name for name, value in hidden.items() if matches(value)]:
+    for name in [name for name, value in hidden.items() if test(value)]:
         del hidden[name]
     hook = getattr(running, "displayhook", None)
     for name in ("_", "__", "___"):
-        if hook is not None and matches(getattr(hook, name, None)):
+        if hook is not None and test(getattr(hook, name, None)):
             setattr(hook, name, "")
     last = getattr(running, "last_execution_result", None)
-    if last is not None and matches(last.result):
+    if last is not None and test(last.result):
         last.result = None
     return gone
 
@@ -253,11 +244,13 @@ def _forget_exceptions() -> None:
 
 
 def in_segment(segments: set[str]) -> Test:
-    """Return a test for arrays whose memory is in one of these segments."""
+    """Return a test for arrays in one of these segments, and for objects attached from one."""
 
-    def test(array: Array) -> bool:
-        mapping = segment.find(array)
-        return mapping is not None and mapping.segment in segments
+    def test(value: object) -> bool:
+        if isinstance(value, np.ndarray):
+            mapping = segment.find(value)
+            return mapping is not None and mapping.segment in segments
+        return segment_of(value) in segments
 
     return test
 
@@ -268,7 +261,7 @@ def same_owner(array: Array) -> Test:
     It keeps neither alive.
     """
     owner = id(owner_of(array))
-    return lambda other: id(owner_of(other)) == owner
+    return lambda other: isinstance(other, np.ndarray) and id(owner_of(other)) == owner
 
 
 def owner_of(array: Array) -> Array:
@@ -279,21 +272,26 @@ def owner_of(array: Array) -> Array:
 
 
 def find_arrays(namespace: Namespace, test: Test) -> list[str]:
-    """Return how one reaches the arrays that pass `test`: ``Y``, ``d['x']``, ``Out[3]``."""
-    found: list[str] = []
-    seen: set[int] = set()
-    out = namespace.get("_oh")
+    """Return how one reaches what passes `test`: ``Y``, ``d['x']``, ``Out[3]``."""
+    out = namespace.get("_oh") or {}
     roots = [
         *user_variables(namespace),
-        *((f"Out[{key}]", value) for key, value in (out or {}).items()),
+        *((f"Out[{key}]", value) for key, value in out.items()),
     ]
-    stack = [(name, value, _DEPTH) for name, value in reversed(roots)]
+    # What is in private attributes is shown as what has them: `df`, not `df._mgr.blocks[0]`.
+    return list(dict.fromkeys(path.partition("._")[0] for path in _search(roots, test)))
+
+
+def _search(roots: Iterable[tuple[str, object]], test: Test) -> list[str]:
+    found: list[str] = []
+    seen: set[int] = set()
+    stack = [(name, value, _DEPTH) for name, value in roots]
+    stack.reverse()
     while stack and len(seen) <= _LIMIT:
         path, value, depth = stack.pop()
-        if isinstance(value, np.ndarray):
-            if test(value):
-                found.append(path)
-        elif id(value) not in seen and depth:
+        if test(value):
+            found.append(path)
+        elif not isinstance(value, np.ndarray) and id(value) not in seen and depth:
             seen.add(id(value))
             inner = [(path + part, inner, depth - 1) for part, inner in _parts(value)]
             stack.extend(reversed(inner))
@@ -317,6 +315,13 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
             except ValueError:  # an empty cell
                 continue
         yield from ((f" (default {i})", x) for i, x in enumerate(value.__defaults__ or ()))
+        space = value.__globals__
+        if space is not sys.modules["__main__"].__dict__:  # one that was attached has its own
+            yield from (
+                (f" (global {name!r})", space[name])
+                for name in value.__code__.co_names
+                if name in space
+            )
     else:
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:

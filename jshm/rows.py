@@ -19,6 +19,7 @@ from .errors import (
 )
 from .identity import Identity
 from .layout import ArrayLayout, Order, implied
+from .object_layout import ObjectLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # Raised only by changes that an older jshm cannot live with; columns and tables are added freely.
 FORMAT = 1
 # The kinds of segment that this version can map; it lists others, and leaves them alone.
-KINDS = frozenset({"array"})
+KINDS = frozenset({"array", "object"})
 
 SEGMENT = 's.id, s.kind, s.descr, s.shape, s."order", s.nbytes, s.overflow, s.writable, s.unlinked'
 _RETURNED = SEGMENT.replace("s.", "")  # SQLite's RETURNING knows no alias
@@ -95,13 +96,19 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
 
     @property
     def layout(self) -> ArrayLayout:
-        if self.kind not in KINDS:
+        """What the row implies of an array; of other kinds their segment alone can tell."""
+        if self.kind != "array":
             raise too_new(f"segment {self.id}", self.kind)
         return _layout(self.descr, self.shape, self.order)
 
     @classmethod
-    def of(cls, segment: str, layout: ArrayLayout, *, overflow: bool, writable: bool) -> SegmentRow:
-        """Return the row of an array's segment."""
+    def of(
+        cls, segment: str, layout: ArrayLayout | ObjectLayout, *, overflow: bool, writable: bool
+    ) -> SegmentRow:
+        """Return the row of a segment."""
+        if isinstance(layout, ObjectLayout):
+            what = layout.description.summary
+            return cls(segment, "object", what, "[]", "C", layout.nbytes, overflow, writable)
         return cls(
             segment, "array", layout.descr, _shape_text(layout.shape), layout.order, layout.nbytes,
             overflow, writable,
@@ -155,6 +162,16 @@ def put_segment(tx: Transaction, row: SegmentRow, *, wanted: bool) -> None:
         (row.id, row.kind, row.descr, row.shape, row.order, row.nbytes, row.overflow,
          row.writable, wanted),
     )  # fmt: skip
+
+
+def put_references(tx: Transaction, segment: str, needs: Iterable[str]) -> list[str]:
+    """Let a segment need others, which it keeps; return those that are not there any more."""
+    needs = list(needs)
+    for needed in needs:
+        tx.execute("INSERT OR IGNORE INTO refs(segment, needs) VALUES (?, ?)", (segment, needed))
+    judge(tx, needs)
+    there = "SELECT 1 FROM segments WHERE id = ? AND NOT unlinked"
+    return [needed for needed in needs if not tx.execute(there, (needed,))]
 
 
 def newest(tx: Transaction, names: Sequence[str]) -> dict[str, tuple[int, Entry | None]]:

@@ -55,6 +55,10 @@ _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux
 _UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
+_PRESENT_OR_SWAPPED = np.uint64(62)
+_OF_FILE = np.uint64(1 << 61)
+
+
 class Mapping(mmap.mmap):
     """The memory of one segment in this process; unmapped when the last view of it goes.
 
@@ -187,7 +191,9 @@ def create(path: str) -> int:
         close(fd)
 
 
-def write(fd: int, offset: int, chunks: Iterable[bytes | npt.NDArray[np.uint8]]) -> int:
+def write(
+    fd: int, offset: int, chunks: Iterable[bytes | memoryview | npt.NDArray[np.uint8]]
+) -> int:
     """Write buffers one after the other with `pwrite`; return the offset behind the last one.
 
     `pwrite` reserves the space it fills: a full file system is ENOSPC here, never a SIGBUS later.
@@ -312,14 +318,19 @@ def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
     return mapping
 
 
-def view(mapping: Mapping) -> npt.NDArray[np.uint8]:
-    """Return all bytes of a mapping as an array that keeps the mapping alive.
+def memory(mapping: Mapping) -> memoryview:
+    """Return all bytes of a mapping, read-only in mode ``'r'``; it keeps the mapping alive.
 
-    Built over a memoryview: a mapping with exports cannot be closed under the array, and one that
-    is read-only cannot be made writable with ``setflags``.
+    Views are built over it: a mapping with exports cannot be closed under an array, and an array of
+    what is read-only cannot be made writable with ``setflags``.
     """
     buffer = memoryview(mapping)
-    return np.frombuffer(buffer.toreadonly() if mapping.mode == "r" else buffer, np.uint8)
+    return buffer.toreadonly() if mapping.mode == "r" else buffer
+
+
+def view(mapping: Mapping) -> npt.NDArray[np.uint8]:
+    """Return all bytes of a mapping as an array that keeps the mapping alive."""
+    return np.frombuffer(memory(mapping), np.uint8)
 
 
 def find(array: np.ndarray[Any, Any]) -> Mapping | None:
@@ -345,8 +356,8 @@ def find(array: np.ndarray[Any, Any]) -> Mapping | None:
     return None
 
 
-def is_pristine(mapping: Mapping) -> bool:
-    """Tell whether a private mapping still shows exactly what the segment holds.
+def is_pristine(mapping: Mapping, start: int = 0, stop: int | None = None) -> bool:
+    """Tell whether a private mapping (from `start` to `stop`) still shows what the segment holds.
 
     A page that was written has been replaced by an anonymous one, and ``/proc/self/pagemap`` says
     so: of a page that is present (bit 63), bit 61 tells "file-mapped or shared-anonymous"; a page
@@ -356,19 +367,17 @@ def is_pristine(mapping: Mapping) -> bool:
     if mapping.mode == "r+":
         return False
     page = mmap.PAGESIZE
-    pages = math.ceil(len(mapping) / page)
+    first = start // page
+    left = math.ceil((len(mapping) if stop is None else stop) / page) - first
     try:
         with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-            pagemap.seek(mapping.address // page * 8)
-            left = pages
-            while left:
+            pagemap.seek((mapping.address // page + first) * 8)
+            while left > 0:
                 entries = np.frombuffer(pagemap.read(min(left, 1 << 20) * 8), np.uint64)
                 if not len(entries):
                     return False
-                present = entries >> np.uint64(63) != 0
-                shared = (entries >> np.uint64(61)) & np.uint64(1) != 0
-                swapped = (entries >> np.uint64(62)) & np.uint64(1) != 0
-                if bool(np.any((present & ~shared) | (swapped & ~shared))):
+                # Present or in swap, and not of the file.
+                if bool(np.any((entries >> _PRESENT_OR_SWAPPED != 0) & (entries & _OF_FILE == 0))):
                     return False
                 left -= len(entries)
     except OSError:

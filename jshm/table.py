@@ -10,10 +10,13 @@ from .text import age_text, size_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .store.base import SegmentInfo
+    from .store.base import ObjectDetails, SegmentInfo
 
 _COLUMNS = ("Name", "v", "Type", "Size", "From", "Used by", "Age", "")
 _RIGHT = {"v", "Size"}
+# Bytes of an object that are worth saying that everybody who attaches it has a copy of them.
+_MUCH = 1 << 20
+_SHOWN = 5
 _EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
 
 
@@ -29,6 +32,17 @@ def marks(info: SegmentInfo) -> str:
         (bool(info.note), info.note),
     ]
     return ", ".join(text for present, text in found if present)
+
+
+def object_text(details: ObjectDetails) -> str:
+    """Return what of an object is shared, what is copied, and what it refers to; '' if little."""
+    shared = sum(details.buffers)
+    found = [f"{size_text(shared)} shared"] if shared else []
+    if details.columns or details.copied > _MUCH:
+        columns = f" (object columns: {', '.join(details.columns)})" if details.columns else ""
+        found.append(f"{size_text(details.copied)} copied{columns}")
+    refers = ", ".join(f"{name} ({size_text(n)})" for name, n in details.references.items())
+    return " · ".join(filter(None, [", ".join(found), f"refers to {refers}" if refers else ""]))
 
 
 def users(info: SegmentInfo) -> str:
@@ -58,7 +72,7 @@ def _cells(info: SegmentInfo) -> tuple[str, ...]:
     cells = (
         info.name,
         str(info.version),
-        info.type,
+        info.summary,
         size_text(info.nbytes),
         "this notebook" if info.mine else info.publisher,
         users(info),
@@ -115,7 +129,8 @@ def details(info: SegmentInfo, path: str, here: Sequence[str]) -> list[tuple[str
     held = "; ".join(f"{h.label} (mode {h.mode!r}, pid {h.pid})" for h in info.holders)
     rows = [
         ("Name", f"{info.name} v{info.version}"),
-        ("Type", f"{info.type}, order {info.order}"),
+        ("Type", info.summary + (f", order {info.order}" if info.kind == "array" else "")),
+        *_object_rows(info.details),
         ("Size", f"{size_text(info.nbytes)} ({info.nbytes} bytes)"),
         ("From", f"{info.publisher}{'' if info.publisher_alive else ' (stopped)'}"),
         ("Age", age_text(info.created)),
@@ -126,6 +141,29 @@ def details(info: SegmentInfo, path: str, here: Sequence[str]) -> list[tuple[str
         ("File", path),
     ]
     return [(label, _line(text)) for label, text in rows if text]
+
+
+def _object_rows(details: ObjectDetails | None) -> list[tuple[str, str]]:
+    if details is None:
+        return []
+    largest = sorted(details.buffers, reverse=True)[:_SHOWN]
+    sizes = ", ".join(map(size_text, largest)) + (" …" if len(details.buffers) > _SHOWN else "")
+    count = len(details.buffers)
+    buffers = f"{count:,} buffer{'s' * (count != 1)} ({sizes})" if count else ""
+    refers = ", ".join(f"{name} ({size_text(n)})" for name, n in details.references.items())
+    needs = ", ".join(f"{name} {version}".rstrip() for name, version in details.modules.items())
+    copied = f"{size_text(details.copied)}, by each who attaches it"
+    if details.columns:
+        copied += f" (object columns: {', '.join(details.columns)})"
+    return [
+        ("Doc", details.doc),
+        ("Defined in", details.place),
+        ("Python", details.python),
+        ("Needs", needs),
+        ("Shared", buffers),
+        ("Copied", copied),
+        ("Refers to", refers),
+    ]
 
 
 def details_text(rows: Sequence[tuple[str, str]]) -> str:

@@ -65,14 +65,14 @@ class StoreContract(ABC):
         assert (done.how, done.info.version, done.info.note) == ("copied", 1, "a note")
         np.testing.assert_array_equal(self.read_raw(store, "exp/X"), data)
         other = new("eda.py")
-        assert other.run("store.attach(['exp/X'])[0].array.tolist()") == data.tolist()
+        assert other.run("store.attach(['exp/X'])[0].value.tolist()") == data.tolist()
         assert other.run("store.names()") == ["exp/X"]
         assert self.footprint(store) >= data.nbytes
 
     def test_a_publish_is_a_snapshot(self, store: Store) -> None:
         data = np.arange(100.0)
         store.publish({"X": data})
-        attached = store.attach(["X"])[0].array
+        attached = store.attach(["X"])[0].value
         data[:] = -1
         np.testing.assert_array_equal(attached, np.arange(100.0))
         np.testing.assert_array_equal(self.read_raw(store, "X"), np.arange(100.0))
@@ -84,10 +84,10 @@ class StoreContract(ABC):
         """Writes through one mapping are read through another: the same physical memory."""
         data = np.zeros(1000)
         store.publish({"X": data}, writable=True)
-        mine = store.attach(["X"], "r+")[0].array
-        reader = store.attach(["X"])[0].array
+        mine = store.attach(["X"], "r+")[0].value
+        reader = store.attach(["X"])[0].value
         other = new("eda.py")
-        other.run("x = store.attach(['X'], 'r+')[0].array; x[7] = 7")
+        other.run("x = store.attach(['X'], 'r+')[0].value; x[7] = 7")
         assert mine[7] == 7
         assert reader[7] == 7
         mine[8] = 8
@@ -97,10 +97,10 @@ class StoreContract(ABC):
 
     def test_copy_on_write_is_private(self, store: Store) -> None:
         store.publish({"X": np.zeros(1000)})
-        a, b = (store.attach(["X"], "c")[0].array for _ in range(2))
+        a, b = (store.attach(["X"], "c")[0].value for _ in range(2))
         a[:] = 1
         b[0] = 2
-        assert store.attach(["X"])[0].array.sum() == 0
+        assert store.attach(["X"])[0].value.sum() == 0
         assert (a[0], b[0], b[1]) == (1, 2, 0)
         assert self.read_raw(store, "X").sum() == 0
 
@@ -150,7 +150,7 @@ class StoreContract(ABC):
         size = 1 << 20
         other = new("eda.py")
         store.publish({"X": np.full(size, 1, np.uint8)})
-        other.run("first = store.attach(['X'])[0].array")
+        other.run("first = store.attach(['X'])[0].value")
         store.publish({"X": np.full(size, 2, np.uint8)})
         store.publish({"X": np.full(size, 3, np.uint8)})
         assert [(i.version, i.state) for i in store.segments()] == [(1, "old"), (3, "current")]
@@ -171,7 +171,7 @@ class StoreContract(ABC):
 
     def test_the_last_holder_may_be_here(self, store: Store) -> None:
         store.publish({"X": np.zeros(1 << 20, np.uint8)})
-        held = store.attach(["X"])[0].array
+        held = store.attach(["X"])[0].value
         view = held[5:10]
         store.publish({"X": np.ones(10, np.uint8)})
         del held
@@ -266,7 +266,7 @@ def work(k):
     try:
         for i in range(60):
             store.publish({f"t{k}": np.full(50, i), "all": np.full(50, k)})
-            mine, shared = (a.array for a in store.attach([f"t{k}", "all"]))
+            mine, shared = (a.value for a in store.attach([f"t{k}", "all"]))
             assert (mine == i).all() and len(set(shared.tolist())) == 1
             store.segments()
             store.publish({f"a{k}": mine})
@@ -322,7 +322,7 @@ failed
     def test_release_of_what_is_held_takes_nothing_away(self, store: Store, new: NewChild) -> None:
         eda = new("eda.py")
         store.publish({"X": np.arange(1000.0)})
-        eda.run("x = store.attach(['X'])[0].array")
+        eda.run("x = store.attach(['X'])[0].value")
         (done,) = store.release(["X"])
         assert (done.nbytes, done.freed, done.held_by) == (8000, 0, ("eda.py",))
         assert self.footprint(store) == 0  # the memory goes with the last holder
@@ -342,7 +342,7 @@ failed
     def test_release_takes_older_versions_along(self, store: Store, new: NewChild) -> None:
         eda = new("eda.py")
         store.publish({"X": np.zeros(100)})
-        eda.run("x = store.attach(['X'])[0].array")
+        eda.run("x = store.attach(['X'])[0].value")
         store.publish({"X": np.ones(100)})
         (done,) = store.release(["X"])
         assert (done.nbytes, done.freed, done.held_by) == (1600, 800, ("eda.py",))
@@ -368,11 +368,11 @@ failed
         assert self.footprint(store) - before < 4096
         assert not array.flags.writeable
         assert (self.read_raw(store, "X") == 5).all()
-        assert eda.run("float(store.attach(['X'])[0].array.sum())") == 5000
+        assert eda.run("float(store.attach(['X'])[0].value.sum())") == 5000
         del array
         gc.collect()
         store.flush()
-        assert eda.run("float(store.attach(['X'])[0].array.sum())") == 5000
+        assert eda.run("float(store.attach(['X'])[0].value.sum())") == 5000
 
     def test_allocated_and_let_go(self, store: Store) -> None:
         array = store.allocate((1 << 20,), np.uint8)
@@ -392,7 +392,7 @@ failed
         store.publish({"X": np.arange(1 << 17)})
         before = self.footprint(store)
         assert eda.run(
-            "x = store.attach(['X'])[0].array\n"
+            "x = store.attach(['X'])[0].value\n"
             "[d.how for d in store.publish({'mine': x, 'part': x[:10]}, keep=True)]"
         ) == ["alias", "copied"]
         assert self.footprint(store) - before < 1 << 14
@@ -404,7 +404,7 @@ failed
 
     def test_a_changed_copy_is_no_alias(self, store: Store) -> None:
         store.publish({"X": np.zeros(5000)})
-        changed = store.attach(["X"], "c")[0].array
+        changed = store.attach(["X"], "c")[0].value
         changed[4321] = 1
         assert store.publish({"Y": changed})[0].how == "copied"
         assert self.read_raw(store, "X").sum() == 0
@@ -412,7 +412,7 @@ failed
 
     def test_live_data_is_copied_when_it_is_published(self, store: Store) -> None:
         store.publish({"live": np.zeros(10)}, writable=True)
-        live = store.attach(["live"], "r+")[0].array
+        live = store.attach(["live"], "r+")[0].value
         assert store.publish({"snap": live})[0].how == "copied"
         live[:] = 1
         assert self.read_raw(store, "snap").sum() == 0
@@ -446,8 +446,8 @@ failed
         store.publish({"X": np.zeros(10)}, writable=True)
         assert not store.info("X").in_use
         eda, train = new("eda.py"), new("train.py")
-        eda.run("x = store.attach(['X'])[0].array; w = store.attach(['X'], 'r+')[0].array")
-        train.run("c = store.attach(['X'], 'c')[0].array")
+        eda.run("x = store.attach(['X'])[0].array; w = store.attach(['X'], 'r+')[0].value")
+        train.run("c = store.attach(['X'], 'c')[0].value")
         held = {(h.label, h.mode, h.here) for h in store.info("X").holders}
         assert held == {
             ("eda.py", "r", False), ("eda.py", "r+", False), ("train.py", "c", False),
@@ -460,7 +460,7 @@ failed
 
     def test_checked_and_clean(self, store: Store) -> None:
         store.publish({"X": np.zeros(3)})
-        held = store.attach(["X"])[0].array
+        held = store.attach(["X"])[0].value
         store.publish({"X": np.ones(3), "Y": store.allocate((3,), "f8")})
         store.release(["Y"])
         assert store.check() == []

@@ -24,14 +24,14 @@ MODULES = {
 LAYERS = [
     {"_version", "errors", "text", "interrupts"},
     {"segment"},
-    {"layout"},
+    {"records", "layout", "object_layout"},
     {"array"},
     {"pickling"},
     {"identity", "database", "rows", "registry", "lease"},
     {"store"},
     {"table"},
     {"interop"},
-    {"namespace"},
+    {"handouts", "namespace"},
     {"api"},
     {"", "magics", "widget", "server", "cli", "demo"},  # the faces; "" is the package itself
     {"__main__"},

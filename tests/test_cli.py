@@ -163,7 +163,7 @@ def test_move_attaches_the_very_version_or_says_that_it_is_gone(
     monkeypatch.setattr(type(store), "publish", overtaken)
     done = store.publish({"X": mine})
     (attached,) = namespace.attach_published(store, done, "r")
-    assert (attached.version, attached.array.tolist()) == (1, [0, 1, 2, 3])
+    assert (attached.version, attached.value.tolist()) == (1, [0, 1, 2, 3])
     del attached
     holder = None
     with pytest.raises(jshm.SegmentNotFoundError, match="stays private"):

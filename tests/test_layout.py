@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from jshm import layout
 from jshm.errors import CorruptSegmentError, NotShareableError
-from jshm.layout import describe, describe_array, read_layout, read_records, record
+from jshm.layout import describe, describe_array, read_layout
+from jshm.records import read_records, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jshm
-from jshm.layout import record
+from jshm.records import record
 from jshm.store import _store_in, default_store
 from jshm.store.local import LocalStore
 
@@ -247,7 +247,7 @@ def exercise(store: LocalStore) -> None:
     """Everything that reads what is there; it may refuse, it may not fall."""
     for name in store.names():
         try:
-            array = store.attach([name])[0].array
+            array = store.attach([name])[0].value
             assert array.nbytes <= 10**6
             store.info(name)
         except jshm.JshmError:
@@ -257,7 +257,7 @@ def exercise(store: LocalStore) -> None:
     store.gc()
     store.check(fix=True)
     assert store.check() == []
-    assert np.array_equal(store.attach(["fresh"])[0].array, DATA)
+    assert np.array_equal(store.attach(["fresh"])[0].value, DATA)
 
 
 def test_a_whole_file_comes_back(whole: bytes, rebuilt: Any) -> None:
@@ -265,7 +265,7 @@ def test_a_whole_file_comes_back(whole: bytes, rebuilt: Any) -> None:
     assert store.names() == ["X"]
     info = store.info("X")
     assert (info.version, info.note, info.keep, info.mine) == (1, "the note", True, True)
-    assert np.array_equal(store.attach(["X"])[0].array, DATA)
+    assert np.array_equal(store.attach(["X"])[0].value, DATA)
     assert store.publish({"X": DATA})[0].info.version == 2
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.layout import read_layout, read_records, record
+from jshm.layout import read_layout
+from jshm.records import read_records, record
 
 from .processes import Child, until
 

@@ -6,6 +6,8 @@ import contextlib
 from typing import Any
 
 from ..errors import JshmError
+from ..handouts import prune
+from ..namespace import user_namespace
 from ..store import default_store
 from . import completion
 from .managing import ManagingMagics
@@ -16,6 +18,7 @@ _MAGICS = (SharingMagics, ManagingMagics)
 
 def _flush(_result: object = None) -> None:
     """Tell others after each cell what it let go of."""
+    prune(user_namespace().values())
     with contextlib.suppress(JshmError, OSError):
         default_store().flush()
 

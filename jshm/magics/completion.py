@@ -1,4 +1,4 @@
-"""Tab completion of names, with dtype and shape: IPython's matcher API, version 2.
+"""Tab completion of names, with what they are: IPython's matcher API, version 2.
 
 It also works inside ``jshm.attach("…")``. Completion must never raise and never be slow: a registry that
 cannot be read completes nothing.
@@ -7,13 +7,15 @@ cannot be read completes nothing.
 from __future__ import annotations
 
 import re
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from IPython.core.completer import SimpleCompletion, context_matcher
 
 from .. import namespace as variables
 from ..errors import JshmError
+from ..handouts import was_handed_out
+from ..pickling.describe import summary
 from ..store import default_store
 
 if TYPE_CHECKING:
@@ -74,9 +76,9 @@ def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
     if token[:1] in "'\"" and token:
         token = token[1:]
     if magic["magic"] in ("publish", "once"):
-        return token, _arrays()
+        return token, _variables()
     if magic["magic"] == "detach":
-        return token, [*_arrays(shared=True), *_names()]
+        return token, [*_variables(shared=True), *_names()]
     return token, _names()
 
 
@@ -87,11 +89,11 @@ def _names() -> list[tuple[str, str]]:
         return []
 
 
-def _arrays(*, shared: bool = False) -> list[tuple[str, str]]:
+def _variables(*, shared: bool = False) -> list[tuple[str, str]]:
     return [
-        (name, f"{value.dtype} {value.shape}")
+        (name, summary(value))
         for name, value in variables.user_variables(variables.user_namespace())
-        if isinstance(value, np.ndarray) and (not shared or variables.was_handed_out(value))
+        if (was_handed_out(value) if shared else not isinstance(value, ModuleType))
     ]
 
 

@@ -8,6 +8,7 @@ from IPython.core.magic import line_magic, magics_class
 
 from .. import namespace as variables
 from ..api import release_found
+from ..handouts import was_handed_out
 from ..store import default_store
 from ..store.names import check_version, is_glob
 from ..table import as_html, as_text, details, details_html, details_text
@@ -93,7 +94,7 @@ class ManagingMagics(ShmMagics):
         bound = [
             name
             for name, value in variables.user_variables(self._variables)
-            if variables.was_handed_out(value)
+            if was_handed_out(value)
         ]
         words = expand(args.names, {*bound, *store.attached()}, "variable or name attached here")
         targets = {word: variables.segments_of(self._variables, word, store) for word in words}
@@ -108,7 +109,8 @@ class ManagingMagics(ShmMagics):
                 still = ", ".join(done.culprits)
                 print(f"{word}{gone} · {size_text(done.nbytes)} still mapped here by: {still}")
             else:
-                print(f"{word} detached{gone} · {size_text(done.nbytes)} unmapped here")
+                size = f" · {size_text(done.nbytes)} unmapped here" if done.nbytes else ""
+                print(f"{word} detached{gone}{size}")
 
     @line_magic
     @one_line

@@ -12,12 +12,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from IPython.core.error import UsageError
 
 from .. import namespace as variables
 from .. import segment
 from ..errors import JshmError, SegmentNotFoundError
+from ..handouts import hand_out
 from ..store import default_store
 from ..text import duration_text, size_text
 from .base import with_traceback
@@ -74,10 +74,10 @@ def run(
         began = time.perf_counter()
         _execute(shell, cell)
         spent = time.perf_counter() - began
-        arrays = {name: _result(shell, variable) for variable, name in names.items()}
+        values = {name: _result(shell, variable) for variable, name in names.items()}
         once = json.dumps({"key": key, "seconds": spent, "at": time.time()})
-        done = store.publish(arrays, replace=replace, keep=keep, once=once)
-        del arrays
+        done = store.publish(values, replace=replace, keep=keep, once=once)
+        del values
         _bind(shell, names, variables.attach_published(store, done, mode))
         size = size_text(sum(published.info.nbytes for published in done))
         print(
@@ -109,7 +109,7 @@ def _find(store: LocalStore, names: list[str], key: str, mode: Mode) -> list[Att
 
 def _bind(shell: Any, names: dict[str, str], found: list[Attached]) -> None:
     for variable, attached in zip(names, found, strict=True):
-        shell.user_ns[variable] = variables.hand_out(attached.array)
+        shell.user_ns[variable] = hand_out(attached.value, attached.segment)
 
 
 def _result(shell: Any, variable: str) -> Any:
@@ -117,12 +117,7 @@ def _result(shell: Any, variable: str) -> Any:
         raise UsageError(
             f"%%shm_once: the cell did not make the variable {variable}; nothing was published"
         )
-    value = shell.user_ns[variable]
-    if not isinstance(value, np.ndarray):
-        raise UsageError(
-            f"%%shm_once: {variable} is a {type(value).__name__}, not an array; nothing was published"
-        )
-    return value
+    return shell.user_ns[variable]
 
 
 def _execute(shell: Any, cell: str) -> None:

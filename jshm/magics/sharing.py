@@ -11,10 +11,12 @@ from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import namespace as variables
 from ..errors import SegmentExistsError
+from ..handouts import hand_out, was_handed_out
 from ..segment import Mode, check_mode
 from ..store import default_store
 from ..store.base import Published, type_name
 from ..store.names import as_variable, check_version, is_glob, variable_for
+from ..table import object_text
 from ..text import age_text, size_text
 from . import arguments, once
 from .arguments import Parser, expand
@@ -24,6 +26,10 @@ _MODES = {
     "r": "read-only, nothing copied",
     "r+": "LIVE: shared and writable, nothing copied",
     "c": "copy-on-write: your changes stay yours, nothing copied",
+}
+_OBJECT_MODES = {
+    "r": "arrays in it are read-only, nothing of them copied",
+    "c": "arrays in it are copy-on-write: your changes stay yours",
 }
 _SHORT_LIVES = {
     "run": "lives until this run ends; add --keep to keep it longer",
@@ -35,24 +41,24 @@ _SHORT_LIVES = {
 class SharingMagics(ShmMagics):
     """Publish and attach."""
 
-    def _arrays(self) -> list[str]:
-        """Return the user's variables that are arrays; a glob spares what begins with ``_``."""
+    def _data(self) -> list[str]:
+        """Return the variables that a glob may mean: arrays and tables, and none of ``_…``."""
         found = variables.user_variables(self._variables)
-        return [n for n, value in found if isinstance(value, np.ndarray) and n[0] != "_"]
+        return [n for n, value in found if hasattr(type(value), "shape") and n[0] != "_"]
 
     # -- publish -----------------------------------------------------------------------------------
 
     @line_magic
     @one_line
     def shm_publish(self, line: str) -> None:
-        """Share variables with every notebook on this machine.
+        """Share variables with every notebook on this machine: arrays, tables, functions, anything.
 
         ::
 
             %shm_publish X                          share X under its own name
             %shm_publish X y --as exp1/             several, all or none, as exp1/X and exp1/y
             %shm_publish X --as train/X --note "train split"
-            %shm_publish 'feature_*'                every array whose name matches
+            %shm_publish 'feature_*'                every array or table whose name matches
 
         What is shared is a snapshot: later changes to X change nothing there. Publishing again makes
         the next version; who has attached an older one keeps it.
@@ -76,15 +82,15 @@ class SharingMagics(ShmMagics):
             parser.error("which variable? For example: %shm_publish X")
         # In one cell the same variable may be typed in several ways; Python knows one.
         typed = [as_variable(word) for word in args.names]
-        words = expand(typed, self._arrays(), "variable that is an array")
+        words = expand(typed, self._data(), "variable that is an array or a table")
         names = arguments.destinations(words, args.name)
         known = [name for name, _ in variables.user_variables(self._variables)]
-        arrays = {
+        values = {
             name: arguments.lookup(self._variables, word, known)
             for name, word in zip(names, words, strict=True)
         }
         done = default_store().publish(
-            arrays,
+            values,
             replace=args.replace,
             keep=args.keep,
             writable=args.writable,
@@ -94,15 +100,19 @@ class SharingMagics(ShmMagics):
             print(_published_line(published))
         _warn_of(done)
         if args.move or args.writable:
-            self._move(done, arrays, "r+" if args.writable else "r")
+            self._move(done, values, "r+" if args.writable else "r")
 
-    def _move(self, done: list[Published], arrays: dict[str, Any], mode: Mode) -> None:
+    def _move(self, done: list[Published], values: dict[str, Any], mode: Mode) -> None:
         """Rebind to the shared copies, and report which memory really came back."""
         space = self._variables
         shared = variables.attach_published(default_store(), done, mode)
-        for name, attached in zip(list(arrays), shared, strict=True):
-            old = arrays.pop(name)
-            moved = variables.rebind(space, old, attached.array)
+        for name, attached in zip(list(values), shared, strict=True):
+            old = values.pop(name)
+            moved = variables.rebind(space, old, attached)
+            what = f"{', '.join(moved) or name} is the shared copy now"
+            if not isinstance(old, np.ndarray):
+                print(what)
+                continue
             size = size_text(old.nbytes)
             variables.forget_history(space, lambda value, old=old: value is old)  # type: ignore[misc]
             keeps = variables.find_arrays(space, variables.same_owner(old))
@@ -113,7 +123,6 @@ class SharingMagics(ShmMagics):
             if not keeps and freeable and sys.getrefcount(owner) > 3:  # noqa: PLR2004
                 keeps = ["something outside the notebook's variables"]
             del old, owner
-            what = f"{', '.join(moved) or name} is the shared copy now"
             if keeps:
                 print(f"{what} · {size} not freed: {', '.join(keeps)} refer to it")
             else:
@@ -164,13 +173,14 @@ class SharingMagics(ShmMagics):
             store.wait(names, args.wait)
         for attached, variable in zip(store.attach(names, mode, version), targets, strict=True):
             replaced = self._describe_replaced(variable)
-            self._variables[variable] = variables.hand_out(attached.array)
+            self._variables[variable] = hand_out(attached.value, attached.segment)
             shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
             arrow = "" if shown != variable else " ←"
             age = age_text(attached.created)
+            how = (_MODES if attached.kind == "array" else _OBJECT_MODES)[mode]
+            how = f" · {how}" if attached.shares else ""
             print(
-                f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age} · "
-                f"{_MODES[mode]}{replaced}"
+                f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age}{how}{replaced}"
             )
 
     def _targets(self, names: list[str], chosen: str | None) -> list[str]:
@@ -193,7 +203,7 @@ class SharingMagics(ShmMagics):
         """Let a glob overwrite only what jshm bound itself."""
         for name, target in zip(names, targets, strict=True):
             value = self._variables.get(target)
-            if name in globbed and value is not None and not variables.was_handed_out(value):
+            if name in globbed and value is not None and not was_handed_out(value):
                 raise SegmentExistsError(
                     f"{name} would overwrite your variable {target}: name it explicitly "
                     f"(%shm_attach {name}), give it another name (--as), or `del {target}` first; "
@@ -202,7 +212,7 @@ class SharingMagics(ShmMagics):
 
     def _describe_replaced(self, variable: str) -> str:
         value = self._variables.get(variable)
-        if value is None or variables.was_handed_out(value):
+        if value is None or was_handed_out(value):
             return ""
         if isinstance(value, np.ndarray):
             return f" · replaced your {type_name(value.dtype)} {value.shape}"
@@ -266,9 +276,10 @@ def _published_line(published: Published) -> str:
         "alias": " · already shared, nothing copied",
     }[published.how]
     live = " · LIVE" if info.writable else ""
+    parts = f" · {object_text(info.details)}" if info.details else ""
     return (
-        f"{info.name} v{info.version} · {info.type} · {size_text(info.nbytes)}{live}{how} "
-        f"→ %shm_attach {info.name}"
+        f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
+        f"{parts.rstrip(' ·')} → %shm_attach {info.name}"
     )
 
 

@@ -82,7 +82,7 @@ def copied_columns(obj: Any) -> list[str]:
 
     They go into the pickle, so everybody who attaches has a copy of his own. All others are shared.
     """
-    if not type(obj).__module__.startswith("pandas."):
+    if type(obj).__module__.partition(".")[0] != "pandas":
         return []
     if hasattr(obj, "columns") and hasattr(obj, "dtypes"):
         return [str(name) for name, dtype in obj.dtypes.items() if _is_of_objects(dtype)]

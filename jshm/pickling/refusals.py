@@ -226,6 +226,7 @@ def _short(key: object) -> str:
 
 def _name(obj: Any) -> str:
     """Return what to call an object of which no name is known."""
-    if isinstance(obj, type | types.FunctionType | types.MethodType):
+    # Not isinstance, which asks the object itself.
+    if issubclass(type(obj), (type, types.FunctionType, types.MethodType)):
         return str(obj.__qualname__).rpartition("<locals>.")[2]
     return f"the {type(obj).__qualname__}"

@@ -42,6 +42,40 @@ class Holder:
     here: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectDetails:
+    """What an object's segment says of it.
+
+    Attributes
+    ----------
+    doc : str
+        First line of its docstring.
+    place : str
+        Where it was defined: ``In[3]``, ``utils.py``.
+    python : str
+        Version of the Python that published it.
+    modules : dict of str to str
+        Packages that it needs, and their versions there.
+    buffers : tuple of int
+        Bytes of each buffer that is shared: nobody who attaches it has a copy.
+    copied : int
+        Bytes of the rest, of which everybody who attaches it makes his own objects.
+    columns : tuple of str
+        Columns of a table that are copied, because they hold Python objects.
+    references : dict of str to int
+        What it refers to, by name and version, and its bytes.
+    """
+
+    doc: str
+    place: str
+    python: str
+    modules: dict[str, str]
+    buffers: tuple[int, ...]
+    copied: int
+    columns: tuple[str, ...]
+    references: dict[str, int]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class SegmentInfo:
     """What the store knows of one version of a name. Holds no memory.
@@ -50,8 +84,11 @@ class SegmentInfo:
     ----------
     name : str
     version : int
-    kind : {'array'}
-    dtype : dtype
+    kind : {'array', 'object'}
+    summary : str
+        What it is, as people read it: ``float64 (1000, 1000)``, ``function train(X, lr=0.1)``.
+    dtype : dtype or None
+        Of an array.
     shape : tuple of int
     order : {'C', 'F'}
     nbytes : int
@@ -80,12 +117,15 @@ class SegmentInfo:
     segment : str
         Id of the segment that the version is in. Versions may share one.
     holders : tuple of Holder
+    details : ObjectDetails or None
+        Of an object; lists leave them out.
     """
 
     name: str
     version: int
     kind: str
-    dtype: np.dtype[Any]
+    summary: str
+    dtype: np.dtype[Any] | None
     shape: tuple[int, ...]
     order: Order
     nbytes: int
@@ -102,15 +142,11 @@ class SegmentInfo:
     once: str
     segment: str
     holders: tuple[Holder, ...] = ()
+    details: ObjectDetails | None = None
 
     def __repr__(self) -> str:
         size = size_text(self.nbytes)
-        return f"<{self.name} v{self.version} · {self.type} · {size} · from {self.publisher}>"
-
-    @property
-    def type(self) -> str:
-        """Dtype and shape, as people read them: ``float64 (1000, 1000)``."""
-        return type_text(self.dtype, self.shape) if self.kind == "array" else self.kind
+        return f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
 
     @property
     def in_use(self) -> bool:
@@ -160,8 +196,13 @@ class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
         As in `SegmentInfo`.
     identity : Identity
         Who published it.
-    array : ndarray
-        A view that keeps the memory mapped.
+    value : ndarray or object
+        A view that keeps the memory mapped; an object has such views in it.
+    segment : str
+        Id of the segment that it is in.
+    kind : {'array', 'object'}
+    shares : bool
+        Whether there is any memory in it that is shared.
     """
 
     name: str
@@ -170,7 +211,10 @@ class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
     created: float
     writable: bool
     once: str
-    array: np.ndarray[Any, Any]
+    value: Any
+    segment: str
+    kind: str
+    shares: bool
 
     @property
     def publisher(self) -> str:
@@ -224,7 +268,7 @@ class Store(ABC):
     @abstractmethod
     def publish(
         self,
-        arrays: Mapping[str, np.ndarray[Any, Any]],
+        values: Mapping[str, Any],
         *,
         replace: bool = False,
         keep: bool = False,
@@ -232,17 +276,18 @@ class Store(ABC):
         note: str = "",
         once: str = "",
     ) -> list[Published]:
-        """Publish several arrays, all or none, each as the next version of its name.
+        """Publish several values, all or none, each as the next version of its name.
 
-        The store keeps a snapshot of its own; the caller's arrays stay the caller's, except that
-        one that was allocated by `allocate` is sealed without a copy (and made read-only).
+        An array is published as such, anything else as an object. The store keeps a snapshot of its
+        own; the caller's arrays stay the caller's, except that one that was allocated by `allocate` is
+        sealed without a copy (and made read-only), also where it is a part of an object.
 
         Raises
         ------
         NotOwnerError
             A name belongs to another notebook and `replace` is False.
         NotShareableError
-            An array would not come back exactly.
+            Something in an object cannot be shared; says what, and where it is.
         NoSpaceError
         """
 

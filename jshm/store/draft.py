@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import interrupts, segment
 from ..errors import NoSpaceError, OverflowWarning, RegistryError
-from ..layout import ALIGNMENT, NPY_MAGIC, ArrayLayout, chunks, record
+from ..layout import ArrayLayout, chunks, read_layout
+from ..object_layout import ObjectLayout, read_object_layout
+from ..records import ALIGNMENT, record
 from ..rows import SegmentRow
 from ..text import size_text
 
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .directory import Directory
+    from .objects import Packed
 
+Layout = ArrayLayout | ObjectLayout
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -43,14 +47,14 @@ class Draft:
 
     __slots__ = ("fd", "layout", "offered", "path", "pid", "row")
 
-    def __init__(self, directory: Directory, layout: ArrayLayout, *, overflow: bool) -> None:
+    def __init__(self, directory: Directory, layout: Layout, *, overflow: bool) -> None:
         identity = segment.new_id()
         self.fd = -1
         self.offered = False
         self.pid = os.getpid()
         self.layout = layout
         self.row = SegmentRow.of(identity, layout, overflow=overflow, writable=False)
-        self.path = directory.path(identity, overflow=overflow)
+        self.path = directory.path(identity, overflow=overflow, kind=self.row.kind)
         self.fd = segment.create(self.path)
 
     def offer(self) -> None:
@@ -89,8 +93,19 @@ def write_array(directory: Directory, array: np.ndarray[Any, Any], layout: Array
     """Return a draft that holds a copy of `array`; only its first bytes, the magic, are missing."""
 
     def fill(draft: Draft) -> None:
-        offset = segment.write(draft.fd, len(NPY_MAGIC), [layout.header[len(NPY_MAGIC) :]])
-        segment.write(draft.fd, offset, chunks(array, layout.order))
+        segment.write(draft.fd, layout.offset, chunks(array, layout.order))
+
+    return _make(directory, layout, fill)
+
+
+def write_object(directory: Directory, packed: Packed) -> Draft:
+    """Return a draft that holds a pickled object; only its first bytes, the magic, are missing."""
+    layout = packed.layout
+
+    def fill(draft: Draft) -> None:
+        segment.write(draft.fd, layout.offset, packed.pickle)
+        for (start, _), buffer in zip(layout.spans(), packed.buffers, strict=True):
+            segment.write(draft.fd, start, [buffer])
 
     return _make(directory, layout, fill)
 
@@ -105,7 +120,7 @@ def reserve(directory: Directory, layout: ArrayLayout) -> Draft:
     return _make(directory, layout, fill)
 
 
-def _make(directory: Directory, layout: ArrayLayout, fill: Callable[[Draft], None]) -> Draft:
+def _make(directory: Directory, layout: Layout, fill: Callable[[Draft], None]) -> Draft:
     overflow = directory.choose(layout.records)
     if overflow:
         _warn(directory, layout)
@@ -114,6 +129,8 @@ def _make(directory: Directory, layout: ArrayLayout, fill: Callable[[Draft], Non
         try:
             with interrupts.deferred():  # a locked file must not be left with nobody to close it
                 draft = Draft(directory, layout, overflow=overflow)
+            magic = len(layout.magic)
+            segment.write(draft.fd, magic, [layout.header[magic:]])
             fill(draft)
         except BaseException as error:
             if draft is not None:
@@ -134,8 +151,8 @@ def _make(directory: Directory, layout: ArrayLayout, fill: Callable[[Draft], Non
             return draft
 
 
-def _warn(directory: Directory, layout: ArrayLayout) -> None:
-    """Say before it is written, which may take minutes, that an array goes to disk."""
+def _warn(directory: Directory, layout: Layout) -> None:
+    """Say before it is written, which may take minutes, that data go to disk."""
     warnings.warn(
         f"{size_text(layout.nbytes)} do not fit into shared memory and go to disk, in "
         f"{directory.overflow}: slower, but safe. Enlarge /dev/shm (Docker: --shm-size), or release "
@@ -162,12 +179,24 @@ def rewrite_records(path: str, row: SegmentRow, contents: Sequence[dict[str, Any
     os.chmod(path, segment.FILE_MODE)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        write_records(fd, row, contents)
+        write_records(fd, row, layout_in(fd, row.kind).records, contents)
     finally:
         os.close(fd)
 
 
-def write_records(fd: int, row: SegmentRow, contents: Sequence[dict[str, Any]]) -> None:
+def layout_in(fd: int, kind: str) -> Layout:
+    """Parse and check what an open segment is.
+
+    Raises
+    ------
+    CorruptSegmentError, FormatVersionError
+    """
+    return read_layout(fd) if kind == "array" else read_object_layout(fd)
+
+
+def write_records(
+    fd: int, row: SegmentRow, offset: int, contents: Sequence[dict[str, Any]]
+) -> None:
     """Write what a segment says of itself, and an end to it; seal the file unless it is writable.
 
     Raises
@@ -176,7 +205,7 @@ def write_records(fd: int, row: SegmentRow, contents: Sequence[dict[str, Any]]) 
     """
     try:
         end = bytes(ALIGNMENT)  # what was there before may have been longer
-        segment.write(fd, row.layout.records, [*map(record, contents), end])
+        segment.write(fd, offset, [*map(record, contents), end])
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpaceError(

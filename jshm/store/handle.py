@@ -93,7 +93,7 @@ class SharedNumpyArray:
         ------
         NotShareableError, NoSpaceError
         """
-        check_array("the array", array)
+        check_array(array)
         mapping = segment.find(array)
         if mapping is None or (mapping.mode != "r+" and not segment.is_pristine(mapping)):
             return cls.create_copy(array)
@@ -206,8 +206,8 @@ def _load(root: str, reference: Reference) -> SharedNumpyArray:
             f"the array is shared in {root}, and this process uses {store.directory.root}: set "
             "JSHM_DIR alike in both"
         )
-    whole = store.attach_segment(reference.segment, reference.mode)
-    return SharedNumpyArray(store, reference.view(whole))
+    mapping = store.attach_segment(reference.segment, reference.mode)
+    return SharedNumpyArray(store, reference.view(mapping))
 
 
 def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -9,20 +9,20 @@ import math
 import os
 import re
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, get_args
-
-import numpy as np
 
 from .. import rows, segment
 from ..errors import CorruptRegistryError, JshmError, RegistryTimeout
 from ..identity import Identity, SessionKind
-from ..layout import ArrayLayout, read_layout, read_records
 from ..lease import is_alive, living
+from ..object_layout import ObjectLayout
+from ..records import read_records
 from ..rows import Entry, SegmentRow
 from . import reaper
-from .base import Holder, Problem, SegmentInfo, type_text
+from .base import Holder, ObjectDetails, Problem, SegmentInfo, type_text
 from .directory import ARRAY
+from .draft import layout_in
 from .names import check_name, nearest
 
 if TYPE_CHECKING:
@@ -39,24 +39,28 @@ _MAX_VERSION = 1 << 53
 _REBUILD_LOCK = 1.0
 _MAX_PID = 1 << 31
 _SESSIONS = get_args(SessionKind)
-# Stands for what a newer jshm shares, of which this one knows the kind and the size.
-_OPAQUE = np.dtype("V1")
 _LEASE = re.compile("[0-9a-f]{16}")
 
 
 def info_of(
-    entry: Entry, me: Identity, *, alive: bool, holders: tuple[Holder, ...] = ()
+    entry: Entry,
+    me: Identity,
+    *,
+    alive: bool,
+    holders: tuple[Holder, ...] = (),
+    details: ObjectDetails | None = None,
 ) -> SegmentInfo:
     """Return what people are told of a version."""
     row, publisher = entry.segment, entry.publisher
-    layout = row.layout if row.kind in rows.KINDS else None
+    layout = row.layout if row.kind == "array" else None
     # A newer jshm may tie lives to something else; until that says otherwise, as to a server's.
     session = publisher.session.kind if publisher.session.kind in _SESSIONS else "server"
     return SegmentInfo(
         name=entry.name,
         version=entry.version,
         kind=row.kind,
-        dtype=layout.dtype if layout else _OPAQUE,
+        summary=type_of(row),
+        dtype=layout.dtype if layout else None,
         shape=layout.shape if layout else (),
         order=layout.order if layout else "C",
         nbytes=row.nbytes,
@@ -73,11 +77,39 @@ def info_of(
         once=entry.once,
         segment=row.id,
         holders=holders,
+        details=details,
     )
 
 
+def details_of(layout: ObjectLayout, registry: Registry) -> ObjectDetails:
+    """Return what people are told of an object."""
+    what = layout.description
+    return ObjectDetails(
+        what.doc,
+        what.place,
+        what.python,
+        what.modules,
+        layout.buffers,
+        layout.pickled,
+        tuple(what.columns),
+        {
+            _called(registry, row): row.nbytes
+            for row in map(registry.segment, layout.references)
+            if row is not None
+        },
+    )
+
+
+def _called(registry: Registry, row: SegmentRow) -> str:
+    """Return what to call a segment that something refers to."""
+    names = [f"{entry.name} v{entry.version}" for entry in registry.of_segment(row.id)]
+    return " = ".join(names) or f"{type_of(row)} without a name, {row.id}"
+
+
 def type_of(row: SegmentRow) -> str:
-    """Return dtype and shape, as people read them; of what only a newer jshm knows, the kind."""
+    """Return what a segment is, as people read it; of what only a newer jshm knows, the kind."""
+    if row.kind == "object":
+        return row.descr
     if row.kind not in rows.KINDS:
         return row.kind
     return type_text(row.layout.dtype, row.layout.shape)
@@ -173,8 +205,7 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         yield Problem(
             f"{path} is no segment, so jshm did not make it, and leaves it: remove it", fixed=False
         )
-    # Of a kind that only a newer jshm knows, it alone can tell what is garbage.
-    strays = [p for i, p in files.items() if i not in known and p.endswith(ARRAY)]
+    strays = [path for identity, path in files.items() if identity not in known]
     for path in _collect(registry, strays, fix=fix):
         yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
     for _ in _collect(registry, lost, fix=fix):
@@ -205,11 +236,15 @@ def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> st
         return f"released segment {row.id} still has a file" if row.id in files else ""
     if row.id not in files:
         return f"the file of segment {row.id} is gone"
-    path = directory.path(row.id, overflow=row.overflow)
+    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     try:
         fd, _ = segment.open_shared(path, writable=False)
         try:
-            if read_layout(fd) != row.layout:
+            layout = layout_in(fd, row.kind)
+            implied = SegmentRow.of(row.id, layout, overflow=row.overflow, writable=row.writable)
+            if implied != row._replace(
+                overflow=bool(row.overflow), writable=bool(row.writable), unlinked=False
+            ):
                 if _read_segment(row.id, path, overflow=row.overflow) is not None:
                     raise rows.damaged(f"segment {row.id} is whole, and not what its row says")
                 return f"segment {row.id} does not hold what the registry says"
@@ -248,19 +283,29 @@ def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
 # -- rebuild ---------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Found:
+    """A segment's file, as it was read."""
+
+    row: SegmentRow
+    entries: list[Entry]
+    needs: tuple[str, ...]
+
+
 def rebuild(tx: Transaction, directory: Directory) -> None:
-    """Fill a new registry from the records that segments carry; what is not readable is left out."""
+    """Fill a new registry from what segments say of themselves; what is not readable is left out."""
+    read = {
+        identity: found
+        for identity, path in directory.files().items()
+        if (found := _read_segment(identity, path, overflow=_is_in(directory.overflow, path)))
+    }
     versions: dict[tuple[str, int], Entry] = {}
-    for identity, path in directory.files().items():
-        if not path.endswith(ARRAY):
-            continue  # of a kind that only a newer jshm knows: it stays
-        overflow = os.path.dirname(path) == directory.overflow
-        found = _read_segment(identity, path, overflow=overflow)
-        if found is None:
-            continue
-        row, entries = found
-        rows.put_segment(tx, row, wanted=False)
-        for entry in entries:
+    kept = [identity for identity, found in read.items() if found.entries]
+    for identity in kept:  # grows: what is needed is kept too, if it has no name
+        found = read[identity]
+        rows.put_segment(tx, found.row, wanted=False)
+        kept += [needed for needed in found.needs if needed in read and needed not in kept]
+        for entry in found.entries:
             key = entry.name, entry.version
             if key not in versions or versions[key].created < entry.created:
                 versions[key] = entry
@@ -268,35 +313,48 @@ def rebuild(tx: Transaction, directory: Directory) -> None:
         entry = versions[key]
         rows.put_identity(tx, entry.lease, entry.identity)
         rows.put_version(tx, entry)
-    rows.judge(tx, {entry.segment.id for entry in versions.values()})
+    for identity in kept:
+        rows.put_references(tx, identity, [n for n in read[identity].needs if n in read])
+    rows.judge(tx, kept)
 
 
-def _read_segment(
-    identity: str, path: str, *, overflow: bool
-) -> tuple[SegmentRow, list[Entry]] | None:
+def _is_in(directory: str, path: str) -> bool:
+    return os.path.dirname(path) == directory
+
+
+def _read_segment(identity: str, path: str, *, overflow: bool) -> _Found | None:
     """Return a segment and its versions, or None for one that is no finished segment of ours."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        layout: ArrayLayout = read_layout(fd)
+        layout = layout_in(fd, "array" if path.endswith(ARRAY) else "object")
         records = read_records(fd, layout.records)
         # A file in the making has no magic yet, or no record: who has this one locked is a prober,
         # for microseconds, or about to remove it.
         with contextlib.suppress(RegistryTimeout):
             segment.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
-        if not records or not os.fstat(fd).st_nlink:
+        if not os.fstat(fd).st_nlink:
             return None
         writable = any(content.get("writable") for content in records)
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
         entries = [_entry(content, row) for content in records]
-    # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object.
-    except (OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+    # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object;
+    # RuntimeError is a newer format.
+    except (
+        OSError,
+        ArithmeticError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ):
         return None
     finally:
         os.close(fd)
-    return row, entries
+    return _Found(row, entries, layout.references if isinstance(layout, ObjectLayout) else ())
 
 
 def _storable(text: object) -> str:

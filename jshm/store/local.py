@@ -33,7 +33,7 @@ from ..registry import Registry
 from ..rows import Entry, SegmentRow
 from ..text import age_text, size_text
 from . import draft as drafts
-from . import inspection, reaper, releasing
+from . import inspection, objects, reaper, releasing
 from .base import Attached, Problem, Published, Released, SegmentInfo, Store
 from .directory import Directory
 from .names import check_name, check_note
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ..database import Transaction
     from ..layout import ArrayLayout, Order
     from ..segment import Mode
-    from .base import Holder
+    from .base import Holder, ObjectDetails
     from .reaper import Doomed
 
 REGISTRY_TIMEOUT = 10.0
@@ -88,7 +88,7 @@ class LocalStore(Store):
 
     def publish(
         self,
-        arrays: Mapping[str, np.ndarray[Any, Any]],
+        values: Mapping[str, Any],
         *,
         replace: bool = False,
         keep: bool = False,
@@ -96,15 +96,12 @@ class LocalStore(Store):
         note: str = "",
         once: str = "",
     ) -> list[Published]:
-        names = _check_names(arrays)
+        names = _check_names(values)
         check_note(note)
-        for name, array in zip(names, arrays.values(), strict=True):
-            check_array(name, array)
-            try:
-                describe_array(array)
-            except NotShareableError as error:
-                raise NotShareableError(f"{name}: {error}") from None
-        large = sum(array.nbytes for array in arrays.values()) > _QUICK
+        if writable:
+            _check_all_arrays(values)
+        ready = [objects.prepare(self, name, value) for name, value in values.items()]
+        large = sum(one.nbytes for one in ready) > _QUICK
         # Room is made before a large copy; a small one leaves it to its own transaction.
         self.presence.housekeep(flush=large)
         if large:
@@ -112,8 +109,8 @@ class LocalStore(Store):
             self._check_owners(self.registry.current(names), replace=replace)
         sources: list[Source] = []
         try:
-            for array in arrays.values():
-                sources.append(self._source(array, writable=writable))
+            for one in ready:
+                sources.append(self._source(one, writable=writable))
             with self.presence.transaction() as (tx, doomed):
                 lease, now = self.presence.lease(tx), time.time()
                 newest = rows.newest(tx, names)
@@ -130,21 +127,35 @@ class LocalStore(Store):
                     self._register(tx, doomed, source, entry, old)
                     entries.append(entry)
                 self.presence.collect(tx, doomed)
-                for source, array in zip(sources, arrays.values(), strict=True):
+                for source, value in zip(sources, values.values(), strict=True):
                     seal = source.how == "sealed" and not writable
-                    tx.on_commit(partial(source.close, array if seal else None))
+                    tx.on_commit(partial(source.close, value if seal else None))
         except BaseException:
             for source in sources:
                 source.discard()
             raise
         me = self.presence.identity
         return [
-            Published(inspection.info_of(entry, me, alive=True), source.how)
-            for entry, source in zip(entries, sources, strict=True)
+            Published(
+                inspection.info_of(entry, me, alive=True, details=self._details(one)), source.how
+            )
+            for entry, source, one in zip(entries, sources, ready, strict=True)
         ]
 
-    def _source(self, array: np.ndarray[Any, Any], *, writable: bool) -> Source:
-        """Find out how an array gets into a segment, and copy it if it must be copied."""
+    def _details(self, value: objects.Packed | np.ndarray[Any, Any]) -> ObjectDetails | None:
+        if isinstance(value, objects.Packed):
+            return inspection.details_of(value.layout, self.registry)
+        return None
+
+    def _source(self, value: objects.Packed | np.ndarray[Any, Any], *, writable: bool) -> Source:
+        """Find out how a value gets into a segment, and write it there if it must be written."""
+        if isinstance(value, objects.Packed):
+            packed = value
+            draft = self._draft(lambda: drafts.write_object(self.directory, packed))
+            return Source("copied", draft.row, draft.path, draft, packed.referring)
+        return self._array_source(value, writable=writable)
+
+    def _array_source(self, array: np.ndarray[Any, Any], *, writable: bool) -> Source:
         source = source_of(array, self.registry, self.directory, self.presence, writable=writable)
         if source is not None:
             return source
@@ -206,7 +217,7 @@ class LocalStore(Store):
         while True:
             entries = self._find(names, version)
             try:
-                arrays = [self._map(entry, mode) for entry in entries]
+                found = [self._load(entry, mode) for entry in entries]
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
@@ -221,12 +232,14 @@ class LocalStore(Store):
         return [
             Attached(
                 entry.name, entry.version, entry.publisher, entry.created,
-                bool(entry.segment.writable), entry.once, array,
+                bool(entry.segment.writable), entry.once, value, entry.segment.id,
+                entry.segment.kind, shares,
             )
-            for entry, array in zip(entries, arrays, strict=True)
+            for entry, (value, shares) in zip(entries, found, strict=True)
         ]  # fmt: skip
 
-    def _map(self, entry: Entry, mode: Mode) -> np.ndarray[Any, Any]:
+    def _load(self, entry: Entry, mode: Mode) -> tuple[Any, bool]:
+        """Return what a version is, and whether it has any memory that is shared."""
         rows.check_kind(entry)
         if mode == "r+" and not entry.segment.writable:
             raise ReadOnlyError(
@@ -234,15 +247,16 @@ class LocalStore(Store):
                 "a private writable copy, or let its publisher share it with --writable "
                 "(writable=True)"
             )
-        return self._view(entry.segment, mode)
+        if entry.segment.kind == "object":
+            return objects.load(self, entry.segment, entry.name, mode)
+        return _array(entry.segment.layout, self._map(entry.segment, mode)), True
 
-    def _view(self, row: SegmentRow, mode: Mode) -> np.ndarray[Any, Any]:
-        layout = row.layout
-        path = self.path_of(row)
-        mapping = self.presence.mappings.get(row.id, path, mode, layout)
-        return _array(layout, mapping)
+    def _map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
+        if row.kind == "object":
+            return objects.map_segment(self, row, mode)
+        return self.presence.mappings.get(row.id, self.path_of(row), mode, row.layout)
 
-    def attach_segment(self, identity: str, mode: Mode) -> np.ndarray[Any, Any]:
+    def attach_segment(self, identity: str, mode: Mode) -> segment.Mapping:
         """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
 
         Mode ``'r+'`` of a segment that is sealed by now gives ``'r'``.
@@ -252,9 +266,9 @@ class LocalStore(Store):
             raise SegmentNotFoundError(f"segment {identity} is gone: it was released")
         if segment.check_mode(mode) == "r+" and not row.writable:
             mode = "r"
-        array = self._view(row, mode)
+        mapping = self._map(row, mode)
         self.presence.tell_holds()
-        return array
+        return mapping
 
     def _find(self, names: Sequence[str], version: int | None) -> list[Entry]:
         if version is None:
@@ -299,25 +313,25 @@ class LocalStore(Store):
     ) -> np.ndarray[Any, Any]:
         self.presence.housekeep()
         layout = describe(shape, dtype, order)
-        return self._adopt(self._draft(lambda: drafts.reserve(self.directory, layout)))
+        return self._adopt(layout, self._draft(lambda: drafts.reserve(self.directory, layout)))
 
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
-        check_array("the array", array)
+        check_array(array)
         self.presence.housekeep()
         layout = describe_array(array)
         draft = self._draft(lambda: drafts.write_array(self.directory, array, layout))
-        return self._adopt(draft)
+        return self._adopt(layout, draft)
 
-    def _adopt(self, draft: drafts.Draft) -> np.ndarray[Any, Any]:
+    def _adopt(self, layout: ArrayLayout, draft: drafts.Draft) -> np.ndarray[Any, Any]:
         """Register a segment that only its holders keep, and map it."""
         row = rows.with_writable(draft.row, writable=True)
         try:
-            mapping = segment.map_file(draft.fd, draft.layout.end, "r+", row.id)
+            mapping = segment.map_file(draft.fd, layout.end, "r+", row.id)
             with self.presence.transaction() as (tx, _):
                 draft.offer()
                 rows.put_segment(tx, row, wanted=False)
-                segment.write(draft.fd, 0, [draft.layout.header])
+                segment.write(draft.fd, 0, [layout.header])
                 draft.unlock()
                 tx.on_commit(draft.close)
         except BaseException:
@@ -325,7 +339,7 @@ class LocalStore(Store):
             raise
         self.presence.mappings.adopt(mapping)
         self.presence.tell_holds()
-        array = _array(draft.layout, mapping)
+        array = _array(layout, mapping)
         self.presence.born[row.id] = array
         return array
 
@@ -351,7 +365,10 @@ class LocalStore(Store):
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         entry = self._find([check_name(name)], version)[0]
         holders = inspection.holders(self.directory).get(entry.segment.id, ())
-        return self._info(entry, holders)
+        if entry.segment.kind != "object":
+            return self._info(entry, holders)
+        layout = objects.read_layout(self, entry.segment)
+        return self._info(entry, holders, inspection.details_of(layout, self.registry))
 
     def names(self) -> list[str]:
         return self.registry.names()
@@ -370,7 +387,7 @@ class LocalStore(Store):
         ]
 
     def path(self, name: str, version: int | None = None) -> str:
-        """Return the path of the file that a name's data are in: a valid ``.npy``."""
+        """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
         row = self._find([check_name(name)], version)[0].segment
         return self.path_of(row)
 
@@ -378,9 +395,15 @@ class LocalStore(Store):
         """Return the path of a segment's file."""
         return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
 
-    def _info(self, entry: Entry, holders: tuple[Holder, ...] = ()) -> SegmentInfo:
+    def _info(
+        self,
+        entry: Entry,
+        holders: tuple[Holder, ...] = (),
+        details: ObjectDetails | None = None,
+    ) -> SegmentInfo:
         alive = is_alive(self.directory.leases, entry.lease)
-        return inspection.info_of(entry, self.presence.identity, alive=alive, holders=holders)
+        me = self.presence.identity
+        return inspection.info_of(entry, me, alive=alive, holders=holders, details=details)
 
     # -- housekeeping ----------------------------------------------------------------------------
 
@@ -398,6 +421,15 @@ class LocalStore(Store):
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         self.presence.close()
+
+
+def _check_all_arrays(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if not objects.is_array(value):
+            raise NotShareableError(
+                f"{name} is a {type(value).__name__}: only plain arrays can be shared writable (LIVE); "
+                "publish it without --writable (writable=True)"
+            )
 
 
 def _check_names(given: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ later what is true by then.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import deque
@@ -33,18 +34,31 @@ class Mappings:
 
     def get(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         """Return a mapping of the segment, checked against `layout` when it is new."""
-        key = (identity, mode)
-        with self._lock:
-            if mode != "c" and (mapping := self._find(key)) is not None:
-                return mapping
+        mapping = self._shared(identity, mode)
+        if mapping is not None:
+            return mapping
         # Without the lock: this waits for the file's, which another thread may hold that has claimed
         # the segment and waits for ours.
-        opened = _open(identity, path, mode, layout)
+        return self._adopt_first(_open(identity, path, mode, layout))
+
+    def get_whole(self, identity: str, fd: int, mode: Mode) -> Mapping:
+        """Return a mapping of all of a segment's file, which is open; the caller keeps `fd`."""
+        mapping = self._shared(identity, mode)
+        if mapping is not None:
+            return mapping
+        return self._adopt_first(segment.map_file(fd, os.fstat(fd).st_size, mode, identity))
+
+    def _shared(self, identity: str, mode: Mode) -> Mapping | None:
         with self._lock:
-            if mode != "c" and (mapping := self._find(key)) is not None:
-                return mapping  # another thread was faster
-            self.adopt(opened)
-        return opened
+            return None if mode == "c" else self._find((identity, mode))
+
+    def _adopt_first(self, opened: Mapping) -> Mapping:
+        with self._lock:
+            mapping = self._shared(opened.segment, opened.mode)
+            if mapping is None:  # else another thread was faster
+                self.adopt(opened)
+                return opened
+            return mapping
 
     def adopt(self, mapping: Mapping) -> None:
         """Watch a mapping that was made elsewhere."""

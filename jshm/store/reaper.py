@@ -12,13 +12,14 @@ import resource
 from typing import TYPE_CHECKING
 
 from .. import rows, segment
-from ..errors import JshmError, NoSpaceError
+from ..errors import FormatVersionError, JshmError, NoSpaceError
 from ..identity import is_running, process_start
-from ..layout import read_layout, read_records
 from ..lease import living, sweep
 from ..lease import state as lease_state
+from ..object_layout import OBJECT_MAGIC
+from ..records import read_records
 from .directory import ARRAY
-from .draft import rewrite_records
+from .draft import layout_in, rewrite_records
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -134,11 +135,11 @@ def forget_name(tx: Transaction, directory: Directory, entry: Entry) -> None:
     """Forget a version whose data are another name's too; the segment's records say so as well."""
     rows.forget_version(tx, entry)
     row = entry.segment
+    # None if it is another segment that needs this one.
     contents = [rows.metadata(other) for other in rows.entries_in(tx, row.id)]
-    if contents:  # if none, another segment needs this one
-        path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
-        with contextlib.suppress(NoSpaceError, FileNotFoundError):
-            rewrite_records(path, row, contents)
+    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
+    with contextlib.suppress(NoSpaceError, FileNotFoundError):
+        rewrite_records(path, row, contents)
 
 
 def bury_the_dead(tx: Transaction, directory: Directory) -> None:
@@ -178,23 +179,28 @@ def collect_files(tx: Transaction, paths: list[str], doomed: Doomed) -> None:
     for path in paths:
         if doomed.full:
             return
-        if not path.endswith(ARRAY):
-            continue  # of a kind that only a newer jshm knows: it is not ours to judge
         identity = os.path.splitext(os.path.basename(path))[0]
         if tx.execute("SELECT 1 FROM segments WHERE id = ?", (identity,)):
             continue
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path)
-            if fd is not None and _is_newer(fd):
+            if fd is not None and _is_newer(fd, path):
                 segment.close(fd)
             elif fd is not None:
                 doomed.add(path, fd)
 
 
-def _is_newer(fd: int) -> bool:
-    """Tell whether a newer jshm published this, in a format that only it can register again."""
+def _is_newer(fd: int, path: str) -> bool:
+    """Tell whether a newer jshm made this, in a format that only it can judge or register again."""
+    kind = "array" if path.endswith(ARRAY) else "object"
+    if kind == "object":
+        magic = os.pread(fd, len(OBJECT_MAGIC), 0)
+        if magic != OBJECT_MAGIC:
+            return any(magic)  # of another kind; none yet: nobody's, it was never finished
     try:
-        records = read_records(fd, read_layout(fd).records)
+        records = read_records(fd, layout_in(fd, kind).records)
+    except FormatVersionError:
+        return True
     except JshmError:
         return False
     formats = [content.get("jshm") for content in records]

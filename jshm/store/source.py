@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
-from ..layout import NPY_MAGIC, describe_array
+from ..layout import describe_array
 from . import draft as drafts
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .directory import Directory
     from .draft import Draft
     from .presence import Presence
+    from .references import Referring
 
 
 @dataclass(slots=True)
@@ -33,12 +34,15 @@ class Source:
     path : str
     draft : Draft or None
         The file in the making, of a copy.
+    referring : Referring or None
+        What an object refers to.
     """
 
     how: How
     row: SegmentRow
     path: str
     draft: Draft | None = None
+    referring: Referring | None = None
 
     def seal(self, tx: Transaction, metadata: dict[str, Any]) -> None:
         """Write the record, make the file immutable unless it is writable, and add its row.
@@ -48,9 +52,12 @@ class Source:
         if self.draft is not None:
             self.draft.offer()
             rows.put_segment(tx, self.row, wanted=True)
-            drafts.write_records(self.draft.fd, self.row, [metadata])
-            # The magic is last: until here no reader of .npy files takes this for one.
-            segment.write(self.draft.fd, 0, [NPY_MAGIC])
+            if self.referring is not None:
+                self.referring.register(tx, self.row.id)
+            layout = self.draft.layout
+            drafts.write_records(self.draft.fd, self.row, layout.records, [metadata])
+            # The magic is last: until here nobody takes this for a segment.
+            segment.write(self.draft.fd, 0, [layout.magic])
             self.draft.unlock()
             return
         if not rows.set_writable(tx, self.row.id, writable=self.row.writable):
@@ -67,6 +74,8 @@ class Source:
             self.draft.close()
         if sealed is not None:
             sealed.flags.writeable = False
+        if self.referring is not None:
+            self.referring.seal()
 
     def discard(self) -> None:
         """Remove what was made for nothing."""
@@ -106,6 +115,8 @@ def source_of(
 
 
 def _covers(array: np.ndarray[Any, Any], mapping: segment.Mapping, row: SegmentRow) -> bool:
+    if row.kind != "array":
+        return False
     layout = row.layout
     address = array.__array_interface__["data"][0]
     # A layout has no strides: a transposed or broadcast view may have the shape of the whole.
@@ -116,24 +127,11 @@ def _covers(array: np.ndarray[Any, Any], mapping: segment.Mapping, row: SegmentR
     )
 
 
-def check_array(name: str, array: object) -> None:
+def check_array(array: object) -> None:
     """Raise NotShareableError, with a way out, unless `array` is a plain NumPy array."""
     # np.memmap is an ndarray whose subclass only says where the bytes came from.
     if type(array) not in (np.ndarray, np.memmap):
-        raise NotShareableError(f"{name} is {_refusal(array)}")
-
-
-def _refusal(value: object) -> str:
-    kind = type(value).__name__
-    if isinstance(value, np.ma.MaskedArray):
-        return "a masked array: share its two parts, X.data and np.ma.getmaskarray(X)"
-    if isinstance(value, np.recarray):
-        # Not X.dtype.descr: it loses padding, offsets and the align flag.
-        return "a recarray: share the plain form, X.view((np.void, X.dtype), np.ndarray)"
-    if isinstance(value, np.ndarray):
-        return f"a {kind}, a subclass of ndarray: share the plain form, np.asarray(X)"
-    if hasattr(value, "to_numpy"):
-        return f"a {kind}: use X.to_numpy(), or share its columns one by one"
-    if hasattr(value, "__array__"):
-        return f"a {kind}: share np.asarray(X)"
-    return f"a {kind}, not a NumPy array: only arrays can be shared (np.asarray(X), if it is data)"
+        raise NotShareableError(
+            f"a {type(array).__name__} is not a plain NumPy array: np.asarray(X) makes one; to share "
+            "it as it is, publish it under a name"
+        )

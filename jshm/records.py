@@ -1,0 +1,70 @@
+"""What a segment says of itself, behind its data.
+
+Records are small JSON documents, each with its length and checksum, that say under which name and
+version the segment was published: the registry can be rebuilt from the segments alone. Their offset
+follows from the segment's header, not from the end of the file: a partly written record at the end
+does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from typing import Any
+
+from .errors import NotShareableError
+
+ALIGNMENT = 64
+RECORD_MAGIC = b"\x93JSHMREC"
+_RECORD_HEAD = struct.Struct("<8sII")
+_RECORD_LIMIT = 1 << 20
+# `json.dumps` with options makes an encoder for every call.
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def aligned(offset: int, alignment: int = ALIGNMENT) -> int:
+    """Return the next multiple of `alignment`."""
+    return -(-offset // alignment) * alignment
+
+
+def record(content: dict[str, Any]) -> bytes:
+    """Return a record: magic, length, CRC-32, JSON, padded to 64 bytes.
+
+    Raises
+    ------
+    NotShareableError
+        It is longer than any that is read back.
+    """
+    body = encode(content).encode()
+    if len(body) > _RECORD_LIMIT:
+        raise NotShareableError(
+            f"what a segment says of itself takes {len(body)} bytes, more than {_RECORD_LIMIT}: "
+            "shorten the note"
+        )
+    head = _RECORD_HEAD.pack(RECORD_MAGIC, len(body), zlib.crc32(body))
+    return (head + body).ljust(aligned(_RECORD_HEAD.size + len(body)), b"\0")
+
+
+def read_records(fd: int, offset: int) -> list[dict[str, Any]]:
+    """Return the records that start at `offset`, up to the first that is not whole."""
+    found: list[dict[str, Any]] = []
+    while True:
+        head = os.pread(fd, _RECORD_HEAD.size, offset)
+        if len(head) < _RECORD_HEAD.size:
+            return found
+        magic, length, checksum = _RECORD_HEAD.unpack(head)
+        if magic != RECORD_MAGIC or length > _RECORD_LIMIT:
+            return found
+        body = os.pread(fd, length, offset + _RECORD_HEAD.size)
+        if len(body) != length or zlib.crc32(body) != checksum:
+            return found
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError):
+            return found
+        if not isinstance(content, dict):
+            return found
+        found.append(content)
+        offset += aligned(_RECORD_HEAD.size + length)

@@ -1,0 +1,195 @@
+"""Objects in and out of their segments: pickle, buffers, and what they say of themselves."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import segment
+from ..errors import CorruptSegmentError, JshmError, NotShareableError
+from ..layout import describe_array
+from ..object_layout import (
+    Description,
+    ObjectLayout,
+    describe_object,
+    parse_object,
+    read_object_layout,
+)
+from ..pickling import Pickler, describe, modules
+from ..pickling.code import PYTHON
+from .references import Referring, resolving
+
+if TYPE_CHECKING:
+    from ..rows import SegmentRow
+    from ..segment import Mapping, Mode
+    from .local import LocalStore
+
+# Objects without buffers, up to so many bytes, are read and not mapped: that is faster.
+_SMALL = 1 << 18
+_PROTOCOL = 5
+
+
+@dataclass(slots=True)
+class Packed:
+    """An object that is ready to be written.
+
+    Attributes
+    ----------
+    layout : ObjectLayout
+    pickle : list of bytes
+    buffers : list of memoryview
+        Of the object's own memory: nothing is copied before it is written.
+    referring : Referring
+        The segments that it needs.
+    """
+
+    layout: ObjectLayout
+    pickle: list[bytes]
+    buffers: list[memoryview]
+    referring: Referring
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes to be written."""
+        return self.layout.nbytes
+
+
+def prepare(store: LocalStore, name: str, value: object) -> Packed | np.ndarray[Any, Any]:
+    """Return an array as it is, and anything else packed.
+
+    Raises
+    ------
+    NotShareableError
+        Something in it cannot be pickled; says what and where.
+    """
+    return value if is_array(value) else _pack(store, name, value)  # type: ignore[return-value]
+
+
+def is_array(value: object) -> bool:
+    """Tell whether a value is of kind ``array``: a plain one, of a dtype that ``.npy`` keeps exactly."""
+    # np.memmap is an ndarray whose subclass only says where the bytes came from.
+    if type(value) not in (np.ndarray, np.memmap):
+        return False
+    try:
+        describe_array(value)  # type: ignore[arg-type]
+    except NotShareableError:
+        return False
+    return True
+
+
+def _pack(store: LocalStore, name: str, value: object) -> Packed:
+    """Pickle an object; its large parts stay where they are."""
+    chunks: list[bytes] = []
+    buffers: list[memoryview] = []
+    pickler = Pickler(_Writer(chunks), _PROTOCOL, lambda buffer: buffers.append(buffer.raw()))
+    pickler.name = name
+    referring = Referring(store)
+    pickler.refer = referring.refer
+    pickler.dump(value)
+    checksum = 0
+    for chunk in chunks:
+        checksum = zlib.crc32(chunk, checksum)
+    description = Description(
+        describe.summary(value),
+        describe.documentation(value),
+        describe.place(value),
+        PYTHON,
+        modules.versions(pickler.needs),
+        describe.copied_columns(value),
+    )
+    layout = describe_object(
+        sum(map(len, chunks)),
+        checksum,
+        [buffer.nbytes for buffer in buffers],
+        sorted(referring.needs),
+        description,
+    )
+    return Packed(layout, chunks, buffers, referring)
+
+
+class _Writer:
+    """A file of chunks that are not put together."""
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        self.write = chunks.append
+
+
+def load(store: LocalStore, row: SegmentRow, name: str, mode: Mode) -> tuple[Any, bool]:
+    """Return the object in a segment, and whether any memory of it is shared.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        The segment, or one that it refers to, is gone.
+    MissingModuleError
+        It needs a package that this Python cannot import. Nothing of it was run.
+    CorruptSegmentError
+    """
+    path = store.path_of(row)
+    fd, status = segment.open_shared(path, writable=False)
+    try:
+        data: Any = os.pread(fd, _SMALL, 0) if status.st_size <= _SMALL else b""
+        layout = parse_object(data) if data else None
+        if layout is None or layout.buffers:
+            if not status.st_size:
+                raise CorruptSegmentError(f"the segment of {name} is empty")
+            mapping = store.presence.mappings.get_whole(row.id, fd, mode)
+            data = segment.memory(mapping)
+            layout = parse_object(data)
+    finally:
+        segment.close(fd)
+    shares = bool(layout.buffers or layout.references)
+    return _unpickle(store, layout, data, name, mode), shares
+
+
+def map_segment(store: LocalStore, row: SegmentRow, mode: Mode) -> Mapping:
+    """Return a mapping of an object's segment, for what refers to an array in it."""
+    fd, _ = segment.open_shared(store.path_of(row), writable=False)
+    try:
+        return store.presence.mappings.get_whole(row.id, fd, mode)
+    finally:
+        segment.close(fd)
+
+
+def _unpickle(store: LocalStore, layout: ObjectLayout, data: Any, name: str, mode: Mode) -> Any:
+    pickled = data[layout.offset : layout.offset + layout.pickled]
+    if zlib.crc32(pickled) != layout.checksum:
+        raise CorruptSegmentError(
+            f"{name} was overwritten: its pickle is not what was published. Release the name and "
+            "publish again"
+        )
+    needed = layout.description.modules
+    modules.require(needed, name)
+    token = resolving.set((store, mode))
+    try:
+        buffers = [data[start:end] for start, end in layout.spans()]
+        return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
+    except JshmError:
+        raise
+    except Exception as error:
+        here = modules.versions(needed)
+        others = [
+            f"{top} {needed[top]} (here {here[top]})" for top in needed if needed[top] != here[top]
+        ]
+        python = layout.description.python
+        written = ", ".join([*others, *([f"Python {python} (here {PYTHON})"] * (python != PYTHON))])
+        error.add_note(
+            f"{name} was being attached" + (f"; it was written by {written}" if written else "")
+        )
+        raise
+    finally:
+        resolving.reset(token)
+
+
+def read_layout(store: LocalStore, row: SegmentRow) -> ObjectLayout:
+    """Return what an object's segment says of it; nothing is unpickled."""
+    fd, _ = segment.open_shared(store.path_of(row), writable=False)
+    try:
+        return read_object_layout(fd)
+    finally:
+        segment.close(fd)

@@ -1,0 +1,135 @@
+"""Arrays in a pickle that are in a segment already: written as references, and found again.
+
+`refer` is how the Pickler writes them outside of a publish (`jshm.dumps`): nothing is kept alive.
+`Referring` is how a publish does: what it refers to is kept as long as what is published.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import rows, segment
+from ..array import Reference, reference_to
+from ..errors import SegmentNotFoundError
+from ..pickling import Pickler
+
+if TYPE_CHECKING:
+    from ..database import Transaction
+    from ..segment import Mode
+    from .local import LocalStore
+
+Array = np.ndarray[Any, Any]
+
+# Where references are looked up, and the mode that their arrays get; set while an object is attached.
+resolving: ContextVar[tuple[LocalStore, Mode] | None] = ContextVar("resolving", default=None)
+
+
+def refer(array: Array) -> Any:
+    """Return how to write an array that is in a segment; None where the segment shows other data."""
+    reference = reference_to(array)
+    if reference is None or not shows_segment(array):
+        return None
+    strides = reference.strides
+    return load, (reference.segment, reference.offset, array.dtype, array.shape, strides)
+
+
+def shows_segment(array: Array) -> bool:
+    """Tell whether an array shows what its segment holds: no page of it was changed privately."""
+    mapping = segment.find(array)
+    if mapping is None:
+        return False
+    if mapping.mode == "r+" or not array.size:
+        return True
+    reaches = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
+    first = array.__array_interface__["data"][0] - mapping.address
+    low = first + sum(reach for reach in reaches if reach < 0)
+    high = first + sum(reach for reach in reaches if reach > 0) + array.itemsize
+    return segment.is_pristine(mapping, low, high)
+
+
+def load(
+    identity: str,
+    offset: int,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+) -> Array:
+    """Return the array that a reference stands for.
+
+    Raises
+    ------
+    SegmentNotFoundError
+        Its segment is gone.
+    """
+    store, mode = resolving.get() or _default()
+    mapping = store.attach_segment(identity, mode)
+    return Reference(identity, mode, offset, dtype, shape, strides).view(mapping)
+
+
+def _default() -> tuple[LocalStore, Mode]:
+    from . import default_store
+
+    return default_store(), "r"
+
+
+class Referring:
+    """The segments that one object refers to, while it is published.
+
+    Attributes
+    ----------
+    needs : dict of str to Array
+        Segment id → one of the arrays in it, which keeps it mapped until the object is registered.
+    """
+
+    def __init__(self, store: LocalStore) -> None:
+        self._store = store
+        self._sealing: dict[str, Array] = {}
+        self.needs: dict[str, Array] = {}
+
+    def refer(self, array: Array) -> Any:
+        """Return how to write an array by reference; None if a copy is to be written."""
+        mapping = segment.find(array)
+        if mapping is None or not self._is_fixed(array, mapping):
+            return None
+        reduced = refer(array)
+        if reduced is not None:
+            self.needs[mapping.segment] = array
+        return reduced
+
+    def _is_fixed(self, array: Array, mapping: segment.Mapping) -> bool:
+        """Tell whether the segment stays as it is, or is LIVE for all; one made here is sealed."""
+        store = self._store
+        row = store.registry.segment(mapping.segment)
+        if row is None or row.unlinked:
+            return False
+        if mapping.mode != "r+" or mapping.segment in self._sealing:
+            return True
+        if not row.writable:
+            return not array.flags.writeable  # else made before it was sealed
+        if store.registry.of_segment(row.id):
+            return True  # LIVE: all see all changes, also through the object
+        presence = store.presence
+        if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
+            return False
+        self._sealing[row.id] = array
+        return True
+
+    def register(self, tx: Transaction, identity: str) -> None:
+        """Let the object's segment keep these, inside the transaction that registers it."""
+        for sealed in self._sealing:
+            rows.set_writable(tx, sealed, writable=False)
+        if rows.put_references(tx, identity, self.needs):
+            raise SegmentNotFoundError(
+                "an array that it refers to was released in this very moment; publish again"
+            )
+
+    def seal(self) -> None:
+        """Make the arrays that were made here read-only, once the object is registered."""
+        for array in self._sealing.values():
+            array.flags.writeable = False
+
+
+Pickler.refer = staticmethod(refer)  # type: ignore[method-assign, assignment, unused-ignore]
