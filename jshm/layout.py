@@ -134,27 +134,16 @@ def _descr(dtype: np.dtype[Any]) -> str:
     if dtype.isbuiltin == 1 and dtype.kind in _PLAIN_KINDS and not dtype.metadata:
         return repr(dtype.str)
     if dtype.hasobject:
-        raise NotShareableError(f"dtype {dtype} holds {_way_out_of_objects(dtype)}")
+        raise NotShareableError(
+            f"dtype {dtype} holds Python objects, which have no place in an array in shared memory: "
+            "publish an array of it as it is, or give it a plain dtype"
+        )
     if reason := _inexact(dtype):
         raise NotShareableError(
-            f"dtype {dtype} cannot be shared exactly: {reason}. Share its bytes, "
-            f"X.view('V{dtype.itemsize}'), and view them as that dtype where you attach"
+            f"dtype {dtype} has no exact form in a .npy file: {reason}. Publish an array of it as it "
+            f"is, or allocate its bytes: jshm.empty(shape, 'V{dtype.itemsize}').view(dtype)"
         )
     return repr(np.lib.format.dtype_to_descr(dtype))
-
-
-def _way_out_of_objects(dtype: np.dtype[Any]) -> str:
-    """Say what keeps a dtype out of shared memory, and which one to use instead."""
-    if dtype.kind == "T":
-        return "its text elsewhere; give it a fixed width first: X.astype(object).astype('U')"
-    what = "Python objects, which have no place in shared memory; "
-    if dtype.names is None:
-        return what + "give it a plain dtype first: X.astype(float), or X.astype('U') for text"
-    of_objects = next(name for name in dtype.names if dtype[name].hasobject)
-    return what + (
-        f"share its fields one by one, those with objects in a plain dtype: "
-        f"X[{of_objects!r}].astype(float)"
-    )
 
 
 def _inexact(dtype: np.dtype[Any]) -> str:

@@ -88,8 +88,8 @@ def test_several_at_once(store: LocalStore) -> None:
 
 @pytest.mark.parametrize(
     ("bad", "error"),
-    [({"bad name": np.ones(1)}, jshm.InvalidNameError), ({"y": [1]}, jshm.NotShareableError),
-     ({"y": np.array([None])}, jshm.NotShareableError)],
+    [({"bad name": np.ones(1)}, jshm.InvalidNameError),
+     ({"y": [1, (n for n in "ab")]}, jshm.NotShareableError)],
 )  # fmt: skip
 def test_all_or_nothing(store: LocalStore, bad: Any, error: Any) -> None:
     jshm.publish("x", np.zeros(1))
@@ -415,7 +415,7 @@ def test_segments_tell_what_is_there(store: LocalStore, child: Child) -> None:
     jshm.publish("a", np.zeros((2, 3), "i2"), keep=True)
     child.run("jshm.publish('b', np.ones(3)); X = jshm.attach('a')")
     a, b = jshm.segments()
-    assert (a.name, a.type, a.nbytes, a.mine, a.keep, a.lifetime) == (
+    assert (a.name, a.summary, a.nbytes, a.mine, a.keep, a.lifetime) == (
         "a", "int16 (2, 3)", 12, True, True, "kept",
     )  # fmt: skip
     assert [(h.label, h.mode, h.pid, h.here) for h in a.holders] == [
@@ -465,6 +465,6 @@ def test_threads(store: LocalStore) -> None:
     assert [jshm.info(f"t{n}").version for n in range(4)] == [30] * 4
 
 
-def test_publish_needs_an_array(store: LocalStore) -> None:
-    with pytest.raises(TypeError, match="a name and an array"):
+def test_publish_needs_a_value(store: LocalStore) -> None:
+    with pytest.raises(TypeError, match="a name and a value"):
         jshm.publish("X")  # type: ignore[call-overload]

@@ -34,6 +34,12 @@ def whole(store_dir: str) -> Iterator[np.ndarray[Any, Any]]:
     return np.ndarray((4, 5, 6), float, segment.view(mapping), HEADER)
 
 
+def mapping_of(array: np.ndarray[Any, Any]) -> segment.Mapping:
+    mapping = segment.find(array)
+    assert mapping is not None
+    return mapping
+
+
 @given(st.data(), st.permutations(range(3)), st.sampled_from(["f8", "i4", "u1", ">i2", "S8"]))
 @settings(max_examples=200, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
@@ -48,7 +54,7 @@ def test_a_reference_finds_the_same_bytes(
     reference = reference_to(view)
     assert reference is not None
     assert (reference.segment, reference.mode) == ("id", "r+")
-    again = pickle.loads(pickle.dumps(reference)).view(whole)
+    again = pickle.loads(pickle.dumps(reference)).view(mapping_of(whole))
     assert (again.dtype, again.shape) == (view.dtype, view.shape)
     assert np.array_equal(again, view)
     if view.size:
@@ -83,17 +89,13 @@ def test_a_reference_that_reaches_outside_is_refused(
     reference = reference_to(whole)
     assert reference is not None
     with pytest.raises(CorruptSegmentError):
-        dataclasses.replace(reference, **change).view(whole)
+        dataclasses.replace(reference, **change).view(mapping_of(whole))
 
 
 def test_private_memory_has_no_reference(whole: np.ndarray[Any, Any]) -> None:
-    reference = reference_to(whole)
-    assert reference is not None
     for array in (whole.copy(), whole + 1, np.zeros(3), whole[[0, 1]]):
         assert reference_to(array) is None
         assert not is_shared(array)
-        with pytest.raises(CorruptSegmentError, match="not mapped"):
-            reference.view(array)
     for view in (whole, whole[1:2], whole.T, whole[::-1], whole.view(np.recarray)):
         assert is_shared(view)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jshm import layout
+from jshm import layout, records
 from jshm.errors import CorruptSegmentError, NotShareableError
 from jshm.layout import describe, describe_array, read_layout
 from jshm.records import read_records, record
@@ -184,7 +184,7 @@ def test_a_changed_record_is_not_believed(fd: int, position: int, change: int) -
 
 
 def raw_record(body: bytes, length: int | None = None) -> bytes:
-    head = struct.pack("<8sII", layout.RECORD_MAGIC, len(body) if length is None else length,
+    head = struct.pack("<8sII", records.RECORD_MAGIC, len(body) if length is None else length,
                        zlib.crc32(body))  # fmt: skip
     return (head + body).ljust(64, b"\0")
 
@@ -202,10 +202,10 @@ def test_a_record_of_anything_else_ends_the_list(fd: int, bad: bytes) -> None:
 
 
 def test_a_record_that_would_not_be_read_back_is_refused(fd: int) -> None:
-    longest = {"note": "x" * (layout._RECORD_LIMIT - len('{"note":""}'))}
+    longest = {"note": "x" * (records._RECORD_LIMIT - len('{"note":""}'))}
     put(fd, record(longest))
     assert read_records(fd, 0) == [longest]
-    for content in ({"note": longest["note"] + "x"}, {"note": "é" * (layout._RECORD_LIMIT // 2)}):
+    for content in ({"note": longest["note"] + "x"}, {"note": "é" * (records._RECORD_LIMIT // 2)}):
         with pytest.raises(NotShareableError, match="shorten the note"):
             record(content)
 

@@ -365,61 +365,59 @@ NEWER = "ab" * 8
 
 @pytest.fixture
 def newer(store: LocalStore) -> Iterator[Path]:
-    """The file of an object, a kind that this version does not know, published as `model`."""
+    """The file of a table, a kind that this version does not know, published as `sales`."""
     jshm.publish("X", np.arange(5.0), keep=True)
     path = Path(store.directory.segments) / f"{NEWER}.jshm"
-    path.write_bytes(b"\x93JSHMOBJ" + b"model" * 100)
+    path.write_bytes(b"\x93JSHMOBJ" + b"sales" * 100)
     with store.registry.database.transact() as tx:
         tx.execute(
-            "INSERT INTO segments VALUES(?, 'object', 'sklearn.SVC', '', '', 500, 0, 0, 1, 0)",
+            "INSERT INTO segments VALUES(?, 'table', 'arrow', '', '', 500, 0, 0, 1, 0)",
             (NEWER,),
         )
-        tx.execute("INSERT INTO names(name, last, current) VALUES ('model', 1, 1)")
+        tx.execute("INSERT INTO names(name, last, current) VALUES ('sales', 1, 1)")
         tx.execute(
-            "INSERT INTO versions SELECT 'model', 1, ?, lease, created, 1, 'a note', '' "
+            "INSERT INTO versions SELECT 'sales', 1, ?, lease, created, 1, 'a note', '' "
             "FROM versions WHERE name = 'X'",
             (NEWER,),
         )
     yield path
     with store.registry.database.transact() as tx:
         for table in ("versions", "names"):
-            tx.execute(f"DELETE FROM {table} WHERE name = 'model'")
+            tx.execute(f"DELETE FROM {table} WHERE name = 'sales'")
         tx.execute("DELETE FROM segments WHERE id = ?", (NEWER,))
     path.unlink()
 
 
 def test_what_a_newer_jshm_shares_is_listed(store: LocalStore, newer: Path) -> None:
     info = {i.name: i for i in jshm.segments()}
-    assert set(info) == {"X", "model"}
-    model = info["model"]
-    assert (model.kind, model.nbytes, model.note, model.shape) == ("object", 500, "a note", ())
+    assert set(info) == {"X", "sales"}
+    sales = info["sales"]
+    assert (sales.kind, sales.nbytes, sales.note, sales.shape) == ("table", 500, "a note", ())
     assert info["X"].kind == "array"
-    (entry,) = store.registry.current(["model"])
-    assert inspection.type_of(entry.segment) == "object"
+    (entry,) = store.registry.current(["sales"])
+    assert inspection.type_of(entry.segment) == "table"
     assert inspection.type_of(store.registry.current(["X"])[0].segment) == "float64 (5,)"
 
 
 def test_what_a_newer_jshm_shares_cannot_be_attached(store: LocalStore, newer: Path) -> None:
-    (entry,) = store.registry.current(["model"])
-    with pytest.raises(
-        jshm.FormatVersionError, match="model is of kind 'object': it needs a newer"
-    ):
+    (entry,) = store.registry.current(["sales"])
+    with pytest.raises(jshm.FormatVersionError, match="sales is of kind 'table': it needs a newer"):
         rows.check_kind(entry)
     rows.check_kind(store.registry.current(["X"])[0])
-    with pytest.raises(jshm.FormatVersionError, match="of kind 'object': it needs a newer jshm"):
-        jshm.attach("model")
+    with pytest.raises(jshm.FormatVersionError, match="of kind 'table': it needs a newer jshm"):
+        jshm.attach("sales")
     np.testing.assert_array_equal(jshm.attach("X"), np.arange(5.0))
 
 
 def test_what_a_newer_jshm_shares_is_left_alone(store: LocalStore, newer: Path) -> None:
     whole = newer.read_bytes()
-    assert store.directory.path(NEWER, overflow=False, kind="object") == str(newer)
+    assert store.directory.path(NEWER, overflow=False, kind="table") == str(newer)
     assert store.directory.files()[NEWER] == str(newer)
     assert jshm.check() == []
     assert jshm.check(fix=True) == []
     jshm.publish("X", np.ones(2))
     jshm.gc()
-    assert {i.name for i in jshm.segments()} == {"X", "model"}
+    assert {i.name for i in jshm.segments()} == {"X", "sales"}
     newer.rename(newer.with_suffix(".elsewhere"))  # also where it cannot be seen from here
     assert [problem.fixed for problem in jshm.check(fix=True)] == [False]
     newer.with_suffix(".elsewhere").rename(newer)

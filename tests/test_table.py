@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from jshm import table
-from jshm.store.base import Holder, SegmentInfo
+from jshm.store.base import Holder, ObjectDetails, SegmentInfo
 
 EVIL = "<script>alert('x')</script>\"&amp;\n\x1b[31m\u202e"
 
 NOW = 1_800_000_000.0
 
 INFO = SegmentInfo(
-    name="exp1/weights", version=3, kind="array", dtype=np.dtype("f4"), shape=(1000, 1000),
+    name="exp1/weights", version=3, kind="array", summary="float32 (1000, 1000)",
+    dtype=np.dtype("f4"), shape=(1000, 1000),
     order="C", nbytes=4_000_000, publisher="train.ipynb", publisher_alive=True, mine=False,
     created=NOW - 150, note="", keep=False, lifetime="server", writable=False,
     overflow=False, state="current", once="", segment="0123456789abcdef",
@@ -52,9 +53,14 @@ class Parsed(HTMLParser):
 
 
 HOSTILE = [
-    {"publisher": EVIL}, {"note": EVIL}, {"holders": (Holder(EVIL, "r", 1, here=False),)},
-    {"dtype": np.dtype([(EVIL, "i4")])}, {"name": EVIL},
-]  # fmt: skip
+    {"publisher": EVIL},
+    {"note": EVIL},
+    {"holders": (Holder(EVIL, "r", 1, here=False),)},
+    {"summary": EVIL},
+    {"name": EVIL},
+]
+DETAILS = ObjectDetails("doc", "In[3]", "3.11", {"m": "1"}, (7, 8), 5, ("c",), {"X v1": 9})
+EVIL_DETAILS = ObjectDetails(EVIL, EVIL, EVIL, {EVIL: EVIL}, (7, 8), 5, (EVIL,), {EVIL: 9})  # fmt: skip
 
 
 @pytest.mark.parametrize("change", HOSTILE, ids=lambda change: next(iter(change)))
@@ -84,9 +90,22 @@ def test_a_row_of_text_is_one_line_and_no_escape_code(change: dict[str, Any]) ->
     assert all(line.isprintable() for line in lines)
 
 
+def test_nothing_that_an_object_says_of_itself_becomes_html() -> None:
+    harmless = table.details(info(kind="object", details=DETAILS), "path", ["X"])
+    hostile = table.details(info(kind="object", details=EVIL_DETAILS), "path", ["X"])
+    parsed = Parsed(table.details_html(hostile))
+    assert parsed.tags == Parsed(table.details_html(harmless)).tags
+    assert sum("<script>" in cell for cell in parsed.cells) == 6
+    assert all(line.isprintable() for line in table.details_text(hostile).split("\n"))
+    assert (
+        table.object_text(DETAILS)
+        == "15 B shared, 5 B copied (object columns: c) · refers to X v1 (9 B)"
+    )
+
+
 def test_columns_line_up() -> None:
     lines = table.as_text(
-        [INFO, info(name="X", version=12, shape=(3,), nbytes=12, segment="2")]
+        [INFO, info(name="X", version=12, summary="float32 (3,)", nbytes=12, segment="2")]
     ).split("\n")
     assert lines[0].split() == ["Name", "v", "Type", "Size", "From", "Used", "by", "Age"]
     assert lines[1].split()[:6] == ["exp1/weights", "3", "float32", "(1000,", "1000)", "4.0"]

@@ -15,7 +15,7 @@ import numpy as np
 from .. import segment
 
 if TYPE_CHECKING:
-    from .pickler import Pickler
+    from .writer import Writer
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +26,7 @@ _BUFFERS = 5
 _OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
 
 
-def reduce_array(pickler: Pickler, array: Array) -> Any:
+def reduce_array(pickler: Writer, array: Array) -> Any:
     """Reduce a plain array: by reference if it is in a segment, else with its bytes out-of-band."""
     if not array.flags.owndata and segment.find(array) is not None:
         reference = pickler.refer(array)
@@ -68,7 +68,7 @@ def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any)
     return np.ndarray(shape, dtype, buffer, order=order)
 
 
-def reduce_subclass(pickler: Pickler, array: Array) -> Any:
+def reduce_subclass(pickler: Writer, array: Array) -> Any:
     """Reduce an array of a subclass, unless the subclass has its own ways."""
     kind = type(array)
     if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
@@ -97,7 +97,7 @@ def _update(array: Array, state: dict[str, Any]) -> None:
     array.__dict__.update(state)
 
 
-def reduce_memoryview(pickler: Pickler, view: memoryview) -> Any:
+def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:
     """Reduce a memoryview: as one again, its bytes out-of-band."""
     if pickler.proto < _BUFFERS:
         return NotImplemented

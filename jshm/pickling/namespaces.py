@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.machinery import ModuleSpec
 
-    from .pickler import Pickler
+    from .writer import Writer
 
 
 class NamespaceMet(BaseException):
@@ -46,18 +46,18 @@ class EndOfPrefix:
         self.namespaces = namespaces
 
 
-def reduce_namespace(_: Pickler, namespace: Namespace) -> Any:
+def reduce_namespace(_: Writer, namespace: Namespace) -> Any:
     """Reduce to the namespace itself."""
     return vars, (namespace.module,)
 
 
-def reduce_prefixed(_: Pickler, prefixed: Prefixed) -> Any:
+def reduce_prefixed(_: Writer, prefixed: Prefixed) -> Any:
     """Reduce to the object alone."""
     namespaces = prefixed.namespaces
     return last, (namespaces, EndOfPrefix(namespaces), prefixed.obj)
 
 
-def reduce_end(pickler: Pickler, end: EndOfPrefix) -> Any:
+def reduce_end(pickler: Writer, end: EndOfPrefix) -> Any:
     """Tell the memo that what was written for these namespaces is those dicts."""
     memo = pickler.memo.copy()
     for namespace in end.namespaces:
@@ -73,7 +73,7 @@ def last(*values: Any) -> Any:
     return values[-1]
 
 
-def reduce_spec(pickler: Pickler, spec: ModuleSpec) -> Any:
+def reduce_spec(pickler: Writer, spec: ModuleSpec) -> Any:
     """Reduce a module's spec by reference; it may be that the module's namespace is written."""
     module = sys.modules.get(spec.name)
     if module is None or getattr(module, "__spec__", None) is not spec:

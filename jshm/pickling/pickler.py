@@ -16,7 +16,7 @@ import cloudpickle
 import numpy as np
 
 from ..errors import JshmError
-from . import arrays, refusals, sources
+from . import arrays, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -110,6 +110,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         except (JshmError, MemoryError):
             raise
         except Exception as error:
+            from . import refusals
+
             raise refusals.explain(self, obj, error) from error
         finally:
             chunks.clear()

@@ -29,13 +29,13 @@ from .namespaces import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .pickler import Pickler
+    from .writer import Writer
 
 # Of a module that travels by value: what the reader's Python sets itself.
 _OF_THE_LOADER = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__", "__name__"})
 
 
-def _reduce_function(pickler: Pickler, function: types.FunctionType) -> Any:
+def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     module = function.__module__
     if not _is_by_value(module) and cp._should_pickle_by_reference(function):
         pickler.needs.add(module)
@@ -51,7 +51,7 @@ def _reduce_function(pickler: Pickler, function: types.FunctionType) -> Any:
     return cp._make_function, arguments, (state, slots), None, None, cp._function_setstate
 
 
-def reduce_class(pickler: Pickler, cls: type) -> Any:
+def reduce_class(pickler: Writer, cls: type) -> Any:
     """Reduce a class, by value or by reference."""
     module = getattr(cls, "__module__", None)
     if _is_by_value(module):
@@ -66,7 +66,7 @@ def _is_by_value(module: object) -> bool:
     return isinstance(module, str) and modules.is_by_value(module)
 
 
-def _reduce_cell(_: Pickler, cell: types.CellType) -> Any:
+def _reduce_cell(_: Writer, cell: types.CellType) -> Any:
     try:
         content = cell.cell_contents
     except ValueError:
@@ -79,7 +79,7 @@ def _fill_cell(cell: types.CellType, state: tuple[Any]) -> None:
     (cell.cell_contents,) = state
 
 
-def reduce_module(pickler: Pickler, module: types.ModuleType) -> Any:
+def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
     """Reduce a module: to its name, or to what it contains."""
     name = module.__name__
     if module is builtins:  # the first object in the namespace of a __main__
@@ -97,32 +97,32 @@ def _fill_module(module: types.ModuleType, state: dict[str, Any]) -> None:
     vars(module).update(state, __builtins__=builtins)
 
 
-def _reduce_typevar(_: Pickler, typevar: typing.TypeVar) -> Any:
+def _reduce_typevar(_: Writer, typevar: typing.TypeVar) -> Any:
     if _is_by_value(typevar.__module__):
         return cp._make_typevar, cp._decompose_typevar(typevar)
     return NotImplemented
 
 
-def reduce_shell(_: Pickler, __: Any) -> Any:
+def reduce_shell(_: Writer, __: Any) -> Any:
     """Reduce a notebook's shell: to that of whoever loads it."""
     return sys.modules["IPython"].get_ipython, ()
 
 
-def _reduce_method(_: Pickler, method: types.MethodType) -> Any:
+def _reduce_method(_: Writer, method: types.MethodType) -> Any:
     # What a cell's `get_ipython` is; where there is no shell, the function says so.
     if method.__name__ == "get_ipython" and REDUCERS.get(type(method.__self__)) is reduce_shell:
         return last, (sys.modules["IPython"].get_ipython,)
     return NotImplemented
 
 
-def _reduce_file(_: Pickler, file: io.TextIOWrapper) -> Any:
+def _reduce_file(_: Writer, file: io.TextIOWrapper) -> Any:
     if file.closed or file is sys.stdout or file is sys.stderr:
         return NotImplemented  # cloudpickle's word
     # cloudpickle would make a copy of what is in the file by now.
     raise TypeError("an open file")
 
 
-REDUCERS: dict[type, Callable[[Pickler, Any], Any]] = {
+REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     np.ndarray: arrays.reduce_array,
     memoryview: arrays.reduce_memoryview,
     types.FunctionType: _reduce_function,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import socket
-import sqlite3
 import threading
 import types
 import weakref
@@ -24,7 +23,7 @@ from ..errors import NotShareableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from .pickler import Pickler
+    from .writer import Writer
 
     Part = tuple[str, Any]
     """How one gets to a part of an object, and the part."""
@@ -41,8 +40,7 @@ _WAYS: list[tuple[Callable[[Any], bool], str, str]] = [
     (lambda o: isinstance(o, socket.socket), "socket", "connect where it is used"),
     (lambda o: isinstance(o, _RUNNING), "running generator",
      "share a list of what it yields, or the function that makes it"),
-    (lambda o: isinstance(o, (sqlite3.Connection, sqlite3.Cursor))
-     or type(o).__name__ in ("Connection", "Engine", "Cursor", "Session"),
+    (lambda o: type(o).__name__ in ("Connection", "Engine", "Cursor", "Session"),
      "live database connection", "connect where it is used"),
     (lambda o: isinstance(o, threading.Thread), "thread", "start it where it is used"),
     (lambda o: isinstance(o, weakref.ref), "weak reference", "share the object itself"),
@@ -59,7 +57,7 @@ class _Step(NamedTuple):
     obj: Any
 
 
-def explain(pickler: Pickler, obj: Any, error: Exception) -> NotShareableError:
+def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
     """Return the error for an object that could not be written.
 
     It is also of the type of `error`, for those who expect that.
@@ -84,7 +82,7 @@ def _typed(error: Exception) -> type[NotShareableError]:
         return NotShareableError
 
 
-def _explained(pickler: Pickler, obj: Any, error: Exception) -> str:
+def _explained(pickler: Writer, obj: Any, error: Exception) -> str:
     try:
         found = _search(pickler, obj)
     except Exception:  # noqa: BLE001 - it runs code of the user's; the first error is the one that counts
@@ -110,9 +108,10 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
     )
 
 
-def _search(pickler: Pickler, root: Any) -> tuple[list[str], Any, Exception] | None:
+def _search(pickler: Writer, root: Any) -> tuple[list[str], Any, Exception] | None:
     """Return the path to the first object that cannot be reduced, the object, and why."""
-    probe = type(pickler)(io.BytesIO(), pickler.proto)
+    make: Any = type(pickler)
+    probe: Writer = make(io.BytesIO(), pickler.proto)
     seen: set[int] = set()
     # Kept until the end: else another object would get a dead one's id.
     kept: list[_Step] = []
@@ -141,7 +140,7 @@ def _unroll(step: _Step, error: Exception) -> tuple[list[str], Any, Exception]:
     return [s.label for s in steps if s.label], steps[-1].obj, error
 
 
-def _parts(probe: Pickler, obj: Any) -> Iterable[Part]:
+def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
     """Return what the Pickler writes for an object; raises what it would raise."""
     kind = type(obj)
     if kind in (bool, int, float, complex, str, bytes, bytearray, type(None)):

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from .directory import default_root
 from .local import LocalStore
+from .references import resolve_in
 
 # Two stores of one directory would be two processes in one: each with a lease and mappings of its own.
 _made: weakref.WeakValueDictionary[tuple[str, int], LocalStore] = weakref.WeakValueDictionary()
@@ -37,3 +38,4 @@ os.register_at_fork(
     after_in_parent=_making.release,
     after_in_child=_making.release,
 )
+resolve_in(default_store)

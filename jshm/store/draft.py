@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .directory import Directory
-    from .objects import Packed
 
 Layout = ArrayLayout | ObjectLayout
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -98,13 +97,17 @@ def write_array(directory: Directory, array: np.ndarray[Any, Any], layout: Array
     return _make(directory, layout, fill)
 
 
-def write_object(directory: Directory, packed: Packed) -> Draft:
+def write_object(
+    directory: Directory,
+    layout: ObjectLayout,
+    pickled: Sequence[bytes],
+    buffers: Sequence[memoryview],
+) -> Draft:
     """Return a draft that holds a pickled object; only its first bytes, the magic, are missing."""
-    layout = packed.layout
 
     def fill(draft: Draft) -> None:
-        segment.write(draft.fd, layout.offset, packed.pickle)
-        for (start, _), buffer in zip(layout.spans(), packed.buffers, strict=True):
+        segment.write(draft.fd, layout.offset, pickled)
+        for (start, _), buffer in zip(layout.spans(), buffers, strict=True):
             segment.write(draft.fd, start, [buffer])
 
     return _make(directory, layout, fill)

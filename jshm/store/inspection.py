@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from .. import rows, segment
-from ..errors import CorruptRegistryError, JshmError, RegistryTimeout
+from ..errors import CorruptRegistryError, FormatVersionError, JshmError, RegistryTimeout
 from ..identity import Identity, SessionKind
 from ..lease import is_alive, living
 from ..object_layout import ObjectLayout
@@ -245,13 +245,16 @@ def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> st
             if implied != row._replace(
                 overflow=bool(row.overflow), writable=bool(row.writable), unlinked=False
             ):
-                if _read_segment(row.id, path, overflow=row.overflow) is not None:
+                found = _read_segment(row.id, path, overflow=row.overflow)
+                if found is not None and found.entries:
                     raise rows.damaged(f"segment {row.id} is whole, and not what its row says")
                 return f"segment {row.id} does not hold what the registry says"
         finally:
             segment.close(fd)
     except CorruptRegistryError:
         raise
+    except FormatVersionError:
+        return ""  # a newer jshm can tell
     except JshmError as error:
         return f"segment {row.id}: {error}"
     return ""

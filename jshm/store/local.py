@@ -150,9 +150,11 @@ class LocalStore(Store):
     def _source(self, value: objects.Packed | np.ndarray[Any, Any], *, writable: bool) -> Source:
         """Find out how a value gets into a segment, and write it there if it must be written."""
         if isinstance(value, objects.Packed):
-            packed = value
-            draft = self._draft(lambda: drafts.write_object(self.directory, packed))
-            return Source("copied", draft.row, draft.path, draft, packed.referring)
+            layout, pickled, buffers = value.layout, value.pickle, value.buffers
+            draft = self._draft(
+                lambda: drafts.write_object(self.directory, layout, pickled, buffers)
+            )
+            return Source("copied", draft.row, draft.path, draft, value.referring)
         return self._array_source(value, writable=writable)
 
     def _array_source(self, array: np.ndarray[Any, Any], *, writable: bool) -> Source:

@@ -27,7 +27,7 @@ from .references import Referring, resolving
 if TYPE_CHECKING:
     from ..rows import SegmentRow
     from ..segment import Mapping, Mode
-    from .local import LocalStore
+    from .references import Segments
 
 # Objects without buffers, up to so many bytes, are read and not mapped: that is faster.
 _SMALL = 1 << 18
@@ -59,7 +59,7 @@ class Packed:
         return self.layout.nbytes
 
 
-def prepare(store: LocalStore, name: str, value: object) -> Packed | np.ndarray[Any, Any]:
+def prepare(store: Segments, name: str, value: object) -> Packed | np.ndarray[Any, Any]:
     """Return an array as it is, and anything else packed.
 
     Raises
@@ -82,7 +82,7 @@ def is_array(value: object) -> bool:
     return True
 
 
-def _pack(store: LocalStore, name: str, value: object) -> Packed:
+def _pack(store: Segments, name: str, value: object) -> Packed:
     """Pickle an object; its large parts stay where they are."""
     chunks: list[bytes] = []
     buffers: list[memoryview] = []
@@ -119,7 +119,7 @@ class _Writer:
         self.write = chunks.append
 
 
-def load(store: LocalStore, row: SegmentRow, name: str, mode: Mode) -> tuple[Any, bool]:
+def load(store: Segments, row: SegmentRow, name: str, mode: Mode) -> tuple[Any, bool]:
     """Return the object in a segment, and whether any memory of it is shared.
 
     Raises
@@ -147,7 +147,7 @@ def load(store: LocalStore, row: SegmentRow, name: str, mode: Mode) -> tuple[Any
     return _unpickle(store, layout, data, name, mode), shares
 
 
-def map_segment(store: LocalStore, row: SegmentRow, mode: Mode) -> Mapping:
+def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapping:
     """Return a mapping of an object's segment, for what refers to an array in it."""
     fd, _ = segment.open_shared(store.path_of(row), writable=False)
     try:
@@ -156,7 +156,7 @@ def map_segment(store: LocalStore, row: SegmentRow, mode: Mode) -> Mapping:
         segment.close(fd)
 
 
-def _unpickle(store: LocalStore, layout: ObjectLayout, data: Any, name: str, mode: Mode) -> Any:
+def _unpickle(store: Segments, layout: ObjectLayout, data: Any, name: str, mode: Mode) -> Any:
     pickled = data[layout.offset : layout.offset + layout.pickled]
     if zlib.crc32(pickled) != layout.checksum:
         raise CorruptSegmentError(
@@ -186,7 +186,7 @@ def _unpickle(store: LocalStore, layout: ObjectLayout, data: Any, name: str, mod
         resolving.reset(token)
 
 
-def read_layout(store: LocalStore, row: SegmentRow) -> ObjectLayout:
+def read_layout(store: Segments, row: SegmentRow) -> ObjectLayout:
     """Return what an object's segment says of it; nothing is unpickled."""
     fd, _ = segment.open_shared(store.path_of(row), writable=False)
     try:

@@ -13,6 +13,7 @@ from .. import interrupts, rows
 from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
 from ..identity import Identity, discover, process_start
 from ..lease import Lease, living
+from ..pickling import sources
 from ..segment import limit_error
 from . import reaper
 from .draft import NO_SPACE
@@ -91,6 +92,8 @@ class Presence:
                     self._told = None
                     if self._lease is None or not self._lease.restore():
                         self._lease = Lease(self._directory.leases, discover())
+                        # Tracebacks through functions that are shared name this notebook.
+                        sources.here = self._lease.identity.label
                 except OSError as error:
                     if error.errno in NO_SPACE:
                         raise NoSpaceError(

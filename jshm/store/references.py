@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,14 +17,33 @@ from ..errors import SegmentNotFoundError
 from ..pickling import Pickler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..database import Transaction
-    from ..segment import Mode
-    from .local import LocalStore
+    from ..registry import Registry
+    from ..rows import SegmentRow
+    from ..segment import Mapping, Mode
+    from .presence import Presence
 
 Array = np.ndarray[Any, Any]
 
+
+class Segments(Protocol):
+    """What is needed of a store to write and to find references."""
+
+    registry: Registry
+    presence: Presence
+
+    def path_of(self, row: SegmentRow) -> str:
+        """Return the path of a segment's file."""
+
+    def attach_segment(self, identity: str, mode: Mode) -> Mapping:
+        """Map a segment by its id; SegmentNotFoundError if it is gone."""
+
+
 # Where references are looked up, and the mode that their arrays get; set while an object is attached.
-resolving: ContextVar[tuple[LocalStore, Mode] | None] = ContextVar("resolving", default=None)
+resolving: ContextVar[tuple[Segments, Mode] | None] = ContextVar("resolving", default=None)
+_default: Callable[[], Segments]
 
 
 def refer(array: Array) -> Any:
@@ -64,15 +83,15 @@ def load(
     SegmentNotFoundError
         Its segment is gone.
     """
-    store, mode = resolving.get() or _default()
+    store, mode = resolving.get() or (_default(), "r")
     mapping = store.attach_segment(identity, mode)
     return Reference(identity, mode, offset, dtype, shape, strides).view(mapping)
 
 
-def _default() -> tuple[LocalStore, Mode]:
-    from . import default_store
-
-    return default_store(), "r"
+def resolve_in(default: Callable[[], Segments]) -> None:
+    """Say where references are looked up while nothing is attached (`jshm.loads`)."""
+    global _default  # noqa: PLW0603
+    _default = default
 
 
 class Referring:
@@ -84,7 +103,7 @@ class Referring:
         Segment id → one of the arrays in it, which keeps it mapped until the object is registered.
     """
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: Segments) -> None:
         self._store = store
         self._sealing: dict[str, Array] = {}
         self.needs: dict[str, Array] = {}

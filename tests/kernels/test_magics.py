@@ -16,7 +16,7 @@ def a(open_notebook):
 
 
 def test_words_quotes_and_options(a):
-    a.do("X = np.arange(4); i = 3; name = 'seven'")
+    a.do("X = np.arange(4); i = 3; name = 'seven'; import threading; lock = threading.Lock()")
     assert a.do('%shm_publish X --as "exp {i}"'.replace(" {", "{")).startswith("exp3 v1 ")
     assert a.do("%shm_publish X --as $name/X   # a comment").startswith("seven/X v1 ")
     a.do('%shm_publish X --as noted --note "it\'s # 1"')
@@ -30,7 +30,7 @@ def test_words_quotes_and_options(a):
         ("%shm_publish X.T", "assign it to one first"),
         ("%shm_publish X name --as both", "a prefix ends with a slash: --as both/"),
         ("%shm_publish X --as ../up", "'../up' is not a valid name"),
-        ("%shm_publish name", "name is a str, not a NumPy array"),
+        ("%shm_publish lock", "lock → lock: cannot be shared"),
         ("%shm_publish 'q*'", "'q*' matches no variable that is an array"),
         ("%shm_attach", "which name?"),
         ("%shm_attach notd", "did you mean noted?"),
@@ -82,7 +82,7 @@ def test_completion(a):
         assert named in a.complete(code), code
     assert ("été", "float64\u00a0(3,\u00a02)") in a.complete("%shm_attach ")
     assert [text for text, _ in a.complete("%shm_publish we")] == ["weights"]
-    assert [text for text, _ in a.complete("%shm_publish wo")] == []
+    assert a.complete("%shm_publish wo") == [("words", "list\u00a0of\u00a01")]
     assert ("--replace", "option") in a.complete("%shm_publish weights --re")
     assert [text for text, _ in a.complete("%shm_attach exp-1/weights --mode ")] == ["r", "r+", "c"]
 

@@ -73,7 +73,8 @@ def test_what_fails_publishes_nothing(a):
     assert failed.ename == "ZeroDivisionError"
     assert "X = 1 / 0" in re.sub(r"\x1b\[[0-9;]*m", "", failed.traceback)
     assert "did not make the variable Z" in a.fail("%%shm_once Z\nz = 3").evalue
-    assert "is a list, not an array" in a.fail("%%shm_once L\nL = [1]").evalue
+    refused = a.fail("%%shm_once L\nL = [n for n in 'ab'], (n for n in 'ab')").evalue
+    assert "L → [1] → running generator" in refused
     assert a.fail("%%shm_once\nL = [1]").ename == "UsageError"
     assert a.fail("%%shm_once X\nX = = 1").ename == "SyntaxError"
     assert a.value("jshm.segments()") == []

@@ -1,0 +1,45 @@
+"""What the reducers see of the Pickler that calls them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import types
+
+    import numpy as np
+
+
+class Writer(Protocol):
+    """A pickler, while it writes.
+
+    Attributes
+    ----------
+    name : str
+        What messages call the object; '' where no name is known.
+    proto : int
+    needs : set of str
+        Names of the modules from which the reader will import.
+    memo : mapping
+        Object id → index and object, as the C pickler has it.
+    globals_ref : dict
+        cloudpickle's: id of a namespace → what stands for it.
+    """
+
+    name: str
+    proto: int
+    needs: set[str]
+    memo: Any
+    globals_ref: dict[int, Any]
+    dispatch_table: Any
+
+    def refer(self, array: np.ndarray[Any, Any], /) -> Any:
+        """Return how an array in a segment is written; None: by value."""
+
+    def meet(self, module: types.ModuleType) -> None:
+        """Begin anew unless this module's namespace is known to be one."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how an object is written; NotImplemented: as `pickle` does."""
+
+    def _function_getnewargs(self, func: types.FunctionType) -> tuple[Any, ...]: ...
