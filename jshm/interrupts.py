@@ -8,6 +8,8 @@ inside one calls `check`, which delivers at once.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found, unused-ignore] # the module `signal` makes an enum of every number, which takes longer than all else
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 # Those whose handlers raise: Ctrl-C, the timeouts of test runners and libraries, orderly ends.
-_SIGNALS = (signal.SIGINT, signal.SIGALRM, signal.SIGTERM)
+_SIGNALS = tuple(map(int, (signal.SIGINT, signal.SIGALRM, signal.SIGTERM)))
 
 
 class Block:
@@ -44,11 +46,11 @@ class Block:
         if _is_main():
             if not self._depth:
                 for number in _SIGNALS:
-                    handler = signal.getsignal(number)
+                    handler = _signal.getsignal(number)
                     # Neither SIG_IGN nor SIG_DFL nor a handler in C raises anything in Python.
                     if callable(handler) and handler != self._note:
                         self._handlers[number] = handler
-                        signal.signal(number, self._note)
+                        _signal.signal(number, self._note)
             self._depth += 1
         return self
 
@@ -62,7 +64,7 @@ class Block:
             self._depth -= 1
             if not self._depth:
                 for number, handler in self._handlers.items():
-                    signal.signal(number, handler)
+                    _signal.signal(number, handler)
                 try:
                     self.check()
                 finally:
@@ -76,9 +78,17 @@ class Block:
 
 
 def _is_main() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
+    return threading.get_ident() == _main
 
 
+def _find_main() -> None:
+    global _main  # noqa: PLW0603
+    _main = threading.main_thread().ident
+
+
+_main: int | None = None
+_find_main()
+os.register_at_fork(after_in_child=_find_main)  # who forks is the child's main thread
 _block = Block()
 
 

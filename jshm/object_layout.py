@@ -20,7 +20,7 @@ import os
 import re
 import struct
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import CorruptSegmentError, FormatVersionError, NotShareableError
@@ -65,6 +65,9 @@ class Description:
     python: str = ""
     modules: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
+
+
+_DESCRIBED = tuple(field.name for field in fields(Description))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def describe_object(
         "pickle": [pickled, checksum],
         "buffers": buffers,
         "references": references,
-        "what": asdict(description),
+        "what": {name: getattr(description, name) for name in _DESCRIBED},
     }
     body = encode(content).encode(errors="replace")
     if len(body) > _HEADER_LIMIT:

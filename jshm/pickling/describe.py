@@ -12,6 +12,7 @@ import numpy as np
 from . import sources
 
 _LONGEST = 200
+_LONGEST_DEFAULT = 30
 _SIZED = (dict, list, tuple, set, frozenset, str, bytes, bytearray)
 
 
@@ -27,6 +28,8 @@ def summary(obj: Any) -> str:
         text = f"class {obj.__name__}{_signature(obj)}"
     elif isinstance(obj, types.FunctionType | types.MethodType):
         text = f"function {obj.__name__}{_signature(obj)}"
+    elif isinstance(obj, types.BuiltinFunctionType):
+        text = f"function {obj.__name__}"
     elif isinstance(obj, functools.partial):
         text = f"partial of {getattr(obj.func, '__name__', type(obj.func).__name__)}"
     elif kind in (np.ndarray, np.memmap):
@@ -51,10 +54,46 @@ def _shape(obj: Any) -> str:
 
 
 def _signature(obj: Any) -> str:
-    try:
-        return str(inspect.signature(obj))
-    except Exception:  # noqa: BLE001 - builtins have none; defaults are shown by their own repr
-        return "(…)"
+    """Return the parameters and their defaults, without annotations: ``(X, lr=0.1, *, steps=10)``."""
+    if isinstance(obj, type):
+        made = [getattr(obj, name) for name in ("__init__", "__new__")]
+        written = [f for f in made if isinstance(f, types.FunctionType)]
+        return _parameters(written[0], 1) if written else ""
+    if isinstance(obj, types.MethodType):
+        obj = obj.__func__
+        return _parameters(obj, 1) if isinstance(obj, types.FunctionType) else "(…)"
+    return _parameters(obj, 0)
+
+
+def _parameters(function: types.FunctionType, bound: int) -> str:
+    # What `inspect.signature` finds out too, in ten times the time.
+    code = function.__code__
+    plain, after = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+    names = code.co_varnames
+    shown = list(names[:plain])
+    for i, default in enumerate(reversed(function.__defaults__ or ()), 1):
+        shown[-i] += f"={_default(default)}"
+    if code.co_posonlyargcount > bound:
+        shown.insert(code.co_posonlyargcount, "/")
+    if code.co_flags & inspect.CO_VARARGS:
+        shown.append(f"*{names[after]}")
+        after += 1
+    elif code.co_kwonlyargcount:
+        shown.append("*")
+    keywords = function.__kwdefaults__ or {}
+    for name in names[plain : plain + code.co_kwonlyargcount]:
+        shown.append(f"{name}={_default(keywords[name])}" if name in keywords else name)
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        shown.append(f"**{names[after]}")
+    return f"({', '.join(shown[bound:])})"
+
+
+def _default(value: Any) -> str:
+    """Return a default value as it was written; of others the type, whose `repr` may be anything."""
+    if type(value) in (bool, int, float, complex, str, bytes, type(None)):
+        text = repr(value)
+        return text if len(text) <= _LONGEST_DEFAULT else "…"
+    return getattr(value, "__name__", "") or f"<{type(value).__name__}>"
 
 
 def documentation(obj: Any) -> str:
