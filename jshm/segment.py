@@ -192,7 +192,7 @@ def create(path: str) -> int:
 
 
 def write(
-    fd: int, offset: int, chunks: Iterable[bytes | memoryview | npt.NDArray[np.uint8]]
+    fd: int, offset: int, chunks: Iterable[bytes | bytearray | memoryview | npt.NDArray[np.uint8]]
 ) -> int:
     """Write buffers one after the other with `pwrite`; return the offset behind the last one.
 

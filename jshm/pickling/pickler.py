@@ -6,7 +6,6 @@ text or a builtin container; ``persistent_id`` would be called for every object.
 
 from __future__ import annotations
 
-import io
 import pickle
 import sys
 import types
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Output:
-    """A file that keeps what is written; a dump may have to begin anew."""
+    """A file that keeps what is written, and copies nothing."""
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
@@ -75,6 +74,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
     ) -> None:
         self._file = file
+        # A dump may have to begin anew, so it is written when it is complete.
         self._output = _Output()
         super().__init__(self._output, protocol, buffer_callback)
         self.needs: set[str] = set()
@@ -153,9 +153,9 @@ def dumps(
     ------
     NotShareableError
     """
-    with io.BytesIO() as file:
-        Pickler(file, protocol, buffer_callback).dump(obj)
-        return file.getvalue()
+    file = _Output()
+    Pickler(file, protocol, buffer_callback).dump(obj)
+    return b"".join(file.chunks)
 
 
 def loads(data: Any, *, buffers: Iterable[Any] | None = None) -> Any:

@@ -22,7 +22,7 @@ from ..rows import SegmentRow
 from ..text import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     import numpy as np
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .directory import Directory
 
 Layout = ArrayLayout | ObjectLayout
+# Buffers of fewer bytes are written together.
+_SMALL = 1 << 16
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -107,10 +109,30 @@ def write_object(
 
     def fill(draft: Draft) -> None:
         segment.write(draft.fd, layout.offset, pickled)
-        for (start, _), buffer in zip(layout.spans(), buffers, strict=True):
-            segment.write(draft.fd, start, [buffer])
+        for start, chunk in _gathered(layout, buffers):
+            segment.write(draft.fd, start, [chunk])
 
     return _make(directory, layout, fill)
+
+
+def _gathered(
+    layout: ObjectLayout, buffers: Sequence[memoryview]
+) -> Iterator[tuple[int, bytearray | memoryview]]:
+    """Yield what is to be written where; small buffers together, for one call of the system."""
+    start, small = 0, bytearray()
+    for (first, _), buffer in zip(layout.spans(), buffers, strict=True):
+        if small and (buffer.nbytes >= _SMALL or len(small) >= _SMALL):
+            yield start, small
+            small = bytearray()
+        if buffer.nbytes >= _SMALL:
+            yield first, buffer
+            continue
+        if not small:
+            start = first
+        small += bytes(first - start - len(small))
+        small += buffer
+    if small:
+        yield start, small
 
 
 def reserve(directory: Directory, layout: ArrayLayout) -> Draft:

@@ -8,7 +8,7 @@ import platform
 
 import numpy as np
 
-from . import attach, imports, listing, pairs, publish, report
+from . import attach, imports, listing, objects, pairs, publish, report
 from .workspace import private_store, room
 
 
@@ -22,6 +22,8 @@ def main() -> None:
         results = publish.measure(place, size, options.rounds)
     with private_store() as place:
         results += attach.measure(place, large, options.rounds)
+    with private_store() as place:
+        results += objects.measure(place, options.rounds)
     results += listing.measure(options.rounds)
     results += pairs.measure(options.seconds)
     with private_store() as place:
