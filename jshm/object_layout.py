@@ -158,7 +158,7 @@ def read_object_layout(fd: int) -> ObjectLayout:
     """Parse and check the header of an open segment; see `parse_object`."""
     size = os.fstat(fd).st_size
     if size <= _READ:
-        return parse_object(os.pread(fd, _READ, 0))
+        return parse_object(os.pread(fd, size, 0))
     with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as mapped:
         return parse_object(mapped)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
-from . import arrays, modules
+from . import arrays, classes, modules
 from .code import class_globals, reduce_code
 from .namespaces import (
     EndOfPrefix,
@@ -54,11 +54,14 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
 def reduce_class(pickler: Writer, cls: type) -> Any:
     """Reduce a class, by value or by reference."""
     module = getattr(cls, "__module__", None)
-    if _is_by_value(module):
-        return cp._dynamic_class_reduce(cls)
-    reduced = cp._class_reduce(cls)
-    if reduced is NotImplemented and isinstance(module, str):
-        pickler.needs.add(module)
+    by_value = _is_by_value(module)
+    reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
+    if reduced is NotImplemented:
+        if isinstance(module, str):
+            pickler.needs.add(module)
+    elif reduced[-1] is cp._class_setstate:
+        classes.write(cls)
+        return (*reduced[:-1], classes.fill)
     return reduced
 
 

@@ -64,8 +64,8 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
     """
     if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         text = (
-            f"{pickler.name or _name(obj)} is nested too deeply (recursion): share a flatter form of "
-            "it, or raise sys.setrecursionlimit"
+            f"{pickler.name or _name(obj)} is nested too deeply (deep recursion): share a flatter form "
+            "of it, or raise sys.setrecursionlimit"
         )
     else:
         text = _explained(pickler, obj, error)
@@ -228,4 +228,4 @@ def _name(obj: Any) -> str:
     # Not isinstance, which asks the object itself.
     if issubclass(type(obj), (type, types.FunctionType, types.MethodType)):
         return str(obj.__qualname__).rpartition("<locals>.")[2]
-    return f"the {type(obj).__qualname__}"
+    return f"the {type(obj).__name__}"

@@ -20,7 +20,7 @@ from ..object_layout import (
     parse_object,
     read_object_layout,
 )
-from ..pickling import Pickler, describe, modules
+from ..pickling import Pickler, classes, describe, modules
 from ..pickling.code import PYTHON
 from .references import Referring, resolving
 
@@ -133,7 +133,7 @@ def load(store: Segments, row: SegmentRow, name: str, mode: Mode) -> tuple[Any, 
     path = store.path_of(row)
     fd, status = segment.open_shared(path, writable=False)
     try:
-        data: Any = os.pread(fd, _SMALL, 0) if status.st_size <= _SMALL else b""
+        data: Any = os.pread(fd, status.st_size, 0) if status.st_size <= _SMALL else b""
         layout = parse_object(data) if data else None
         if layout is None or layout.buffers:
             if not status.st_size:
@@ -144,7 +144,11 @@ def load(store: Segments, row: SegmentRow, name: str, mode: Mode) -> tuple[Any, 
     finally:
         segment.close(fd)
     shares = bool(layout.buffers or layout.references)
-    return _unpickle(store, layout, data, name, mode), shares
+    told = classes.origin.set(row.id)
+    try:
+        return _unpickle(store, layout, data, name, mode), shares
+    finally:
+        classes.origin.reset(told)
 
 
 def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapping:
