@@ -38,6 +38,7 @@ $(VENV)/demo.stamp: pyproject.toml | python
 $(VENV)/test.stamp: pyproject.toml | python
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --editable '.[test]'
+	$(BIN)/python -m tests.pythons
 	touch $@
 
 $(VENV)/lab.stamp: $(VENV)/demo.stamp

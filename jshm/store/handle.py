@@ -12,6 +12,7 @@ from ..array import Reference, reference_to
 from ..errors import DetachedError, NotShareableError, SegmentNotFoundError
 from ..layout import describe
 from . import default_store
+from .references import publishing
 from .source import check_array
 
 if TYPE_CHECKING:
@@ -196,6 +197,9 @@ class SharedNumpyArray:
                 "the array was changed privately (mode 'c'), so its segment does not hold what it "
                 "shows: pickle SharedNumpyArray.as_shared(handle.array), a copy"
             )
+        object_ = publishing.get()
+        if object_ is not None:
+            object_.need(self._array)
         return _load, (self._store.directory.root, self._reference)
 
 

@@ -22,7 +22,7 @@ from ..object_layout import (
 )
 from ..pickling import Pickler, classes, describe, modules
 from ..pickling.code import PYTHON
-from .references import Referring, resolving
+from .references import Referring, publishing, resolving
 
 if TYPE_CHECKING:
     from ..rows import SegmentRow
@@ -90,7 +90,11 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
     pickler.name = name
     referring = Referring(store)
     pickler.refer = referring.refer
-    pickler.dump(value)
+    told = publishing.set(referring)
+    try:
+        pickler.dump(value)
+    finally:
+        publishing.reset(told)
     checksum = 0
     for chunk in chunks:
         checksum = zlib.crc32(chunk, checksum)

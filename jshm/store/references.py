@@ -94,6 +94,10 @@ def load(
     return Reference(identity, mode, offset, dtype, shape, strides).view(mapping)
 
 
+# The segments that the object which is just being published refers to.
+publishing: ContextVar[Referring | None] = ContextVar("publishing", default=None)
+
+
 def resolve_in(default: Callable[[], Segments]) -> None:
     """Say where references are looked up while nothing is attached (`jshm.loads`)."""
     global _default  # noqa: PLW0603
@@ -123,6 +127,12 @@ class Referring:
         if reduced is not None:
             self.needs[mapping.segment] = array
         return reduced
+
+    def need(self, array: Array) -> None:
+        """Keep the segment of an array that writes itself as a reference (`SharedNumpyArray`)."""
+        mapping = segment.find(array)
+        if mapping is not None:
+            self.needs[mapping.segment] = array
 
     def _is_fixed(self, array: Array, mapping: segment.Mapping) -> bool:
         """Tell whether the segment stays as it is, or is LIVE for all; one made here is sealed."""

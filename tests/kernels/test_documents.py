@@ -23,12 +23,16 @@ _VOLATILE = (
     (re.compile(r"\d\d:\d\d"), "CLOCK"),
     (re.compile(r"[ \t]+"), " "),
 )
+# The size of a pickle depends on the versions of Python and of libraries.
+_OBJECT = re.compile(r"v\d+ · (function|class|DataFrame|dict|[A-Z]\w+ )")
+_SIZE = re.compile(r"(?<![(.\d])\d+(\.\d)? [kMG]?B")
 
 
 def settled(text: str) -> list[str]:
     for pattern, name in _VOLATILE:
         text = pattern.sub(name, text)
-    return [line.rstrip() for line in text.strip().splitlines()]
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    return [_SIZE.sub("SIZE", line) if _OBJECT.search(line) else line for line in lines]
 
 
 def shown(outcome: Outcome) -> str:
