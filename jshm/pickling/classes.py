@@ -8,11 +8,16 @@ was written once; and a class is never set back in the process that defined it.
 
 from __future__ import annotations
 
+import typing
 import weakref
 from contextvars import ContextVar
+from types import MemberDescriptorType
 from typing import Any
 
 from cloudpickle import cloudpickle as cp
+
+from . import generated, typings
+from .code import TAG, mark_generated
 
 origin: ContextVar[str] = ContextVar("origin", default="")
 """What is loaded at the moment (a segment's id); empty: something that nobody can tell again."""
@@ -22,10 +27,42 @@ _own: weakref.WeakSet[type] = weakref.WeakSet()
 _filled: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 
 
-def write(cls: type) -> None:
-    """Remember that a class which is written was defined here, unless it was loaded."""
+def reduce(cls: type, reduced: Any) -> Any:
+    """Return cloudpickle's reduction of a class by value, with `fill` and with its slots."""
     if cls not in _filled:
         _own.add(cls)
+    make, arguments, (attributes, _), *_, _setter = reduced
+    if "__slots__" in cls.__dict__ and make is cp._make_skeleton_class and not _makes_slots(cls):
+        # Made again from `__slots__`: given to the class when it is made, for later is too late.
+        members = [
+            name for name, value in attributes.items() if isinstance(value, MemberDescriptorType)
+        ]
+        for name in members:
+            del attributes[name]
+        constructor, name, bases, keywords, *rest = arguments
+        keywords = {**keywords, "__slots__": _slots_of(cls)}
+        arguments = (constructor, name, bases, keywords, *rest)
+    if generated.REPLACE is not None and attributes.get("__replace__") is generated.REPLACE:
+        del attributes["__replace__"]
+    if typings.is_protocol(cls):
+        typings.drop_protocol_hook(attributes)
+    methods = generated.methods(cls)
+    for code in methods.values():
+        mark_generated(code)
+    return make, arguments, (attributes, TAG, list(methods)), None, None, fill
+
+
+def _makes_slots(cls: type) -> bool:
+    """Tell whether a class's constructor sets `__slots__` itself: that of named tuples does."""
+    return typing.NamedTuple in getattr(cls, "__orig_bases__", ())
+
+
+def _slots_of(cls: type) -> Any:
+    slots = cls.__dict__["__slots__"]
+    if isinstance(slots, (str, tuple, list, dict)):
+        return slots
+    # An iterator, which is used up by now.
+    return tuple(n for n, value in vars(cls).items() if isinstance(value, MemberDescriptorType))
 
 
 def fill(cls: type, state: Any) -> None:
@@ -33,5 +70,14 @@ def fill(cls: type, state: Any) -> None:
     source = origin.get()
     if cls in _own or (source and _filled.get(cls) == source):
         return
-    cp._class_setstate(cls, state)
+    attributes, tag, methods = state
+    if tag != TAG and attributes.get("_is_protocol"):
+        attributes = typings.without_members(attributes)
+    cp._class_setstate(cls, (attributes, {}))
+    if methods and tag != TAG:
+        generated.restore(cls, methods)
+    if generated.REPLACE is not None and "__dataclass_params__" in cls.__dict__:
+        cls.__replace__ = generated.REPLACE  # type: ignore[attr-defined]
+    if tag != TAG and typings.is_protocol(cls):
+        typings.complete_protocol(cls)
     _filled[cls] = source

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import NotShareableError
 from . import sources
-from .rebuild import Address, address_of, rebuild
+from .generated import placeholder
+from .rebuild import LAMBDA, Address, address_of, locate, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +54,21 @@ def reduce_code(code: CodeType) -> Reduced:
     return _look(code).reduced
 
 
+def mark_generated(code: CodeType) -> None:
+    """Let a code object be one that its class generates again, where it cannot be unmarshalled."""
+    if _look(code).reduced[0] is load_code:
+        arguments = (TAG, _marshalled(code), "".join(code.co_qualname), tuple(code.co_freevars))
+        _known[id(code)] = _look(code)._replace(reduced=(load_generated, arguments))
+
+
+def load_generated(tag: int, marshalled: bytes, qualname: str, free: tuple[str, ...]) -> CodeType:
+    """Return the code object of a generated method, or a placeholder until it is generated again."""
+    if tag == TAG:
+        code: CodeType = marshal.loads(marshalled)  # noqa: S302 - of the pickle that calls this
+        return code
+    return placeholder(qualname, free)
+
+
 def class_globals(code: CodeType) -> tuple[str, ...]:
     """Return the names that classes within a function may look up among its globals.
 
@@ -76,8 +92,10 @@ def _reduce(code: CodeType) -> Reduced:
     if block is not None:
         # Under a file's own name its lines would be wrong once it is edited.
         named, address = _renamed(code, block[0]), address_of(code)
+        if code.co_name == LAMBDA and address.span is None:
+            address = locate(address, block, named)
         # It may have been edited already, since it was imported.
-        if not sources.is_file(code.co_filename) or _is_at(address, block, named):
+        if not sources.is_file(code.co_filename) or sources.is_current(code):
             return load_code, (TAG, _marshalled(named), PYTHON, tuple(address), block)
     return load_code, (TAG, _marshalled(code), PYTHON, "".join(code.co_qualname))
 
@@ -87,14 +105,6 @@ def _marshalled(code: CodeType) -> bytes:
         return marshal.dumps(code, _MARSHAL_VERSION)
     except ValueError:  # a constant that only newer formats know
         return marshal.dumps(code)
-
-
-def _is_at(address: Address, block: Block, code: CodeType) -> bool:
-    """Tell whether this very code object is what the block says."""
-    try:
-        return rebuild(address, block) == code
-    except (LookupError, SyntaxError, ValueError):
-        return False
 
 
 def _renamed(code: CodeType, filename: str) -> CodeType:

@@ -22,6 +22,8 @@ Span = tuple[int, int, int, int]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 LAMBDA = "<lambda>"
 _LOCALS = "<locals>"
+# Scopes of their own in some versions only.
+_COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
 
 class Address(NamedTuple):
@@ -57,6 +59,20 @@ def address_of(code: CodeType) -> Address:
     return Address(name, code.co_firstlineno, tuple(code.co_freevars), futures, span)
 
 
+def locate(address: Address, block: Block, code: CodeType) -> Address:
+    """Return the address of a lambda whose instructions have no columns, with those of its node.
+
+    Such a one returns a constant (since Python 3.12), or Python was told to leave columns out. There
+    may be several of the same code: any of them will do.
+    """
+    for node in _candidates(address, block):
+        end = (node.end_lineno or 0, node.end_col_offset or 0)
+        trial = address._replace(span=(node.lineno, node.col_offset, *end))
+        if rebuild(trial, block) == code:
+            return trial
+    return address
+
+
 def rebuild(address: Address, block: Block) -> CodeType:
     """Return the code object at an address.
 
@@ -87,26 +103,50 @@ def rebuild(address: Address, block: Block) -> CodeType:
 
 def _find(address: Address, block: Block) -> _Function:
     """Return the function's node, at its lines and columns."""
-    _, line, text = block
-    # What is indented is a block of something.
-    inside = text[:1] in " \t"
-    tree = ast.parse("if 1:\n" + text if inside else text)
-    ast.increment_lineno(tree, line - 1 - inside)
-    name = address.qualname.rpartition(".")[2]
-    nodes = [n for n in ast.walk(tree) if isinstance(n, _Function) and _is_at(n, name, address)]
+    nodes = _candidates(address, block)
     if len(nodes) > 1 and address.span is not None:
-        # The last that contains it is the innermost: `walk` goes from the outside in.
+        # The last that contains it is the innermost: they are found from the outside in.
         nodes = [node for node in nodes if _contains(node, address.span)][-1:]
     if len(nodes) != 1:
         raise LookupError(f"its source has {len(nodes) or 'no'} functions like it")
     return nodes[0]
 
 
-def _is_at(node: _Function, name: str, address: Address) -> bool:
+def _candidates(address: Address, block: Block) -> list[_Function]:
+    """Return the nodes of that name, within scopes of those names, that begin at that line."""
+    _, line, text = block
+    # What is indented is a block of something.
+    inside = text[:1] in " \t"
+    tree = ast.parse("if 1:\n" + text if inside else text)
+    ast.increment_lineno(tree, line - 1 - inside)
+    names = [name for name, _ in _scopes(address.qualname) if name not in _COMPREHENSIONS]
+    found = [
+        (node, scopes)
+        for node, scopes in _functions(tree, [])
+        if _line(node) == address.line and names[-len(scopes) :] == scopes
+    ]
+    # A lambda in a lambda is not the outer one.
+    deepest = max((len(scopes) for _, scopes in found), default=0)
+    return [node for node, scopes in found if len(scopes) == deepest]
+
+
+def _functions(node: ast.AST, scopes: list[str]) -> Iterator[tuple[_Function, list[str]]]:
+    """Yield all functions in a tree, each with the names of the scopes down to its own."""
+    inner, body = scopes, list[ast.AST]()
     if isinstance(node, ast.Lambda):
-        return name == LAMBDA and node.lineno == address.line
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return node.name == name and first == address.line
+        inner, body = [*scopes, LAMBDA], [node.body]
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        inner, body = [*scopes, node.name], [*node.body]
+    if isinstance(node, _Function):
+        yield node, inner
+    for child in ast.iter_child_nodes(node):
+        # Defaults, decorators and bases are outside.
+        yield from _functions(child, inner if child in body else scopes)
+
+
+def _line(node: _Function) -> int:
+    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _contains(node: _Function, span: Span) -> bool:

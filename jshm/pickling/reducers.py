@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
-from . import arrays, classes, modules
+from . import arrays, classes, generated, modules, typings
 from .code import class_globals, reduce_code
 from .namespaces import (
     EndOfPrefix,
@@ -60,8 +60,7 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
         if isinstance(module, str):
             pickler.needs.add(module)
     elif reduced[-1] is cp._class_setstate:
-        classes.write(cls)
-        return (*reduced[:-1], classes.fill)
+        return classes.reduce(cls, reduced)
     return reduced
 
 
@@ -100,12 +99,6 @@ def _fill_module(module: types.ModuleType, state: dict[str, Any]) -> None:
     vars(module).update(state, __builtins__=builtins)
 
 
-def _reduce_typevar(_: Writer, typevar: typing.TypeVar) -> Any:
-    if _is_by_value(typevar.__module__):
-        return cp._make_typevar, cp._decompose_typevar(typevar)
-    return NotImplemented
-
-
 def reduce_shell(_: Writer, __: Any) -> Any:
     """Reduce a notebook's shell: to that of whoever loads it."""
     return sys.modules["IPython"].get_ipython, ()
@@ -133,9 +126,12 @@ REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     types.CellType: _reduce_cell,
     types.MethodType: _reduce_method,
     types.ModuleType: reduce_module,
-    typing.TypeVar: _reduce_typevar,
+    typing.TypeVar: typings.reduce_typevar,
+    typing.ForwardRef: typings.reduce_forward_reference,
     ModuleSpec: reduce_spec,
     io.TextIOWrapper: _reduce_file,
+    **dict.fromkeys(generated.SLOTTED, generated.reduce_slotted),
+    **dict.fromkeys(generated.SENTINELS, generated.reduce_sentinel),
     Namespace: reduce_namespace,
     Prefixed: reduce_prefixed,
     EndOfPrefix: reduce_end,

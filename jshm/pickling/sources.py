@@ -11,10 +11,7 @@ import hashlib
 import linecache
 import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from types import CodeType
+from types import CodeType
 
 Block = tuple[str, int, str]
 """Filename (one that only this very text has), number of its first line, text."""
@@ -25,6 +22,7 @@ here = ""
 
 # Parsed files and cells, for as long as one object is written; the lines tell whether they are the same.
 _trees: dict[str, tuple[list[str], ast.Module]] = {}
+_codes: dict[str, list[CodeType]] = {}
 _BODIES = ("body", "handlers", "orelse", "finalbody", "cases")
 _registered: dict[str, Block] = {}
 
@@ -32,8 +30,6 @@ _registered: dict[str, Block] = {}
 def block_of(code: CodeType) -> Block | None:
     """Return the block that a code object is defined in, or None where its source is not known."""
     filename = code.co_filename
-    if (known := _registered.get(filename)) is not None:
-        return known
     if filename not in linecache.cache:
         if filename.startswith("<"):
             return None
@@ -54,9 +50,36 @@ def block_of(code: CodeType) -> Block | None:
     return f"<{label} {digest.hexdigest()}>", first, text
 
 
+def is_current(code: CodeType) -> bool:
+    """Tell whether what a file says by now, as far as it is known, compiles to this code object.
+
+    The whole file is compiled: what a function compiles to depends on what is imported above it.
+    """
+    filename = code.co_filename
+    known = _codes.get(filename)
+    if known is None:
+        tree = _parse(filename, linecache.getlines(filename))
+        try:
+            known = _walk(compile(tree, filename, "exec", dont_inherit=True))
+        except (SyntaxError, ValueError):
+            known = []
+        _codes[filename] = known
+    line, name = code.co_firstlineno, code.co_name
+    return any(c.co_firstlineno == line and c.co_name == name and c == code for c in known)
+
+
+def _walk(code: CodeType) -> list[CodeType]:
+    """Return a code object and all that it defines."""
+    found = [code]
+    for outer in found:  # grows
+        found += [inner for inner in outer.co_consts if isinstance(inner, CodeType)]
+    return found
+
+
 def forget_trees() -> None:
     """Free what is only kept while an object is written."""
     _trees.clear()
+    _codes.clear()
 
 
 def is_file(filename: str) -> bool:
@@ -120,11 +143,19 @@ def _parse(filename: str, lines: list[str]) -> ast.Module:
     found = _trees.get(filename)
     if found is None or found[0] is not lines:
         try:
-            tree = ast.parse("".join(lines))
+            tree = ast.parse("".join(_complete(filename, lines)))
         except (SyntaxError, ValueError):
             tree = ast.Module([], [])
         found = _trees[filename] = (lines, tree)
     return found[1]
+
+
+def _complete(filename: str, lines: list[str]) -> list[str]:
+    """Return lines that a parser takes: a block that arrived here may be a part of something."""
+    block = _registered.get(filename)
+    if block is None or block[2][:1] not in " \t":
+        return lines
+    return [*lines[: block[1] - 2], "if 1:\n", *lines[block[1] - 1 :]]
 
 
 def _innermost(tree: ast.Module, line: int) -> tuple[int, int]:

@@ -1,0 +1,79 @@
+"""What `typing` makes, so that another version of Python can read it."""
+
+from __future__ import annotations
+
+import typing
+from types import FunctionType
+from typing import Any
+
+from cloudpickle import cloudpickle as cp
+
+from . import modules
+
+
+def reduce_typevar(_: object, typevar: typing.TypeVar) -> Any:
+    """Reduce a type variable by value, if it is of a module that is; else as cloudpickle does."""
+    module = typevar.__module__
+    if isinstance(module, str) and modules.is_by_value(module):
+        return cp._make_typevar, cp._decompose_typevar(typevar)
+    return NotImplemented
+
+
+def reduce_forward_reference(_: object, reference: Any) -> Any:
+    """Reduce an annotation that is text to its text; it keeps code that only this Python knows."""
+    return load_forward_reference, (
+        reference.__forward_arg__,
+        getattr(reference, "__forward_is_argument__", True),
+        getattr(reference, "__forward_module__", None),
+        getattr(reference, "__forward_is_class__", False),
+    )
+
+
+def load_forward_reference(
+    text: str, is_argument: bool, module: Any, is_class: bool
+) -> typing.ForwardRef:
+    """Return an annotation that is text."""
+    return typing.ForwardRef(text, is_argument, module=module, is_class=is_class)
+
+
+def is_protocol(cls: type) -> bool:
+    """Tell whether a class is a `typing.Protocol`, and not one that implements it."""
+    return bool(cls.__dict__.get("_is_protocol", False))
+
+
+def drop_protocol_hook(attributes: dict[str, Any]) -> None:
+    """Leave out the hook that `typing` gives to a protocol: the reader's own does."""
+    hook = attributes.get("__subclasshook__")
+    hook = getattr(hook, "__func__", hook)
+    if isinstance(hook, FunctionType) and hook.__module__ == "typing":
+        del attributes["__subclasshook__"]
+
+
+def without_members(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return a protocol's attributes without what its version of Python knew of its members.
+
+    Another version would take that for members.
+    """
+    return {name: value for name, value in attributes.items() if name not in _MEMBERS}
+
+
+def complete_protocol(cls: Any) -> None:
+    """Let a protocol know its members; newer versions look for them when a class is made."""
+    find = getattr(typing, "_get_protocol_attrs", None)
+    if find is None or "__protocol_attrs__" not in cls.__dict__:
+        return
+    cls.__protocol_attrs__ = members = find(cls)
+    if getattr(cls, "_is_runtime_protocol", False):
+        others = {name for name in members if not callable(getattr(cls, name, None))}
+        cls.__non_callable_proto_members__ = others
+
+
+_MEMBERS = frozenset(
+    {
+        "__protocol_attrs__",
+        "__callable_proto_members_only__",
+        "__non_callable_proto_members__",
+        "__static_attributes__",
+        "__firstlineno__",
+    }
+)
