@@ -71,7 +71,7 @@ def fill(cls: type, state: Any) -> None:
     if cls in _own or (source and _filled.get(cls) == source):
         return
     attributes, tag, methods = state
-    if tag != TAG and attributes.get("_is_protocol"):
+    if tag != TAG and typings.is_protocol(cls):
         attributes = typings.without_members(attributes)
     cp._class_setstate(cls, (attributes, {}))
     if methods and tag != TAG:
