@@ -21,6 +21,8 @@ Array = np.ndarray[Any, Any]
 
 # Their buffers have a format that `memoryview` knows, so NumPy reduces them out-of-band itself.
 _EXPORTED = frozenset("biufc")
+# Formats of one item that `memoryview.cast` knows.
+_NATIVE = frozenset("bBhHiIlLqQnNfd?c")
 _BUFFERS = 5
 """The first protocol that knows out-of-band buffers."""
 _OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
@@ -101,8 +103,10 @@ def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:
     """Reduce a memoryview: as one again, its bytes out-of-band."""
     if pickler.proto < _BUFFERS:
         return NotImplemented
-    bytes_ = PickleBuffer(view) if view.contiguous else PickleBuffer(view.tobytes())
-    return _load_memoryview, (bytes_, view.format, view.shape)
+    if view.format in _NATIVE and view.c_contiguous and view.nbytes:
+        return _load_memoryview, (PickleBuffer(view), view.format, view.shape)
+    # NumPy knows all other formats, and where a view's items are.
+    return _load_memoryview_of, (np.asarray(view), view.readonly)
 
 
 def _load_memoryview(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
@@ -110,3 +114,8 @@ def _load_memoryview(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryvi
     if form == "B" and len(shape) == 1:
         return view
     return view.cast(form, shape)  # type: ignore[call-overload, no-any-return, unused-ignore]
+
+
+def _load_memoryview_of(array: Any, readonly: bool) -> memoryview:
+    view = memoryview(array)
+    return view.toreadonly() if readonly else view

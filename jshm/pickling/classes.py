@@ -8,6 +8,7 @@ was written once; and a class is never set back in the process that defined it.
 
 from __future__ import annotations
 
+import enum
 import typing
 import weakref
 from contextvars import ContextVar
@@ -49,7 +50,33 @@ def reduce(cls: type, reduced: Any) -> Any:
     methods = generated.methods(cls)
     for code in methods.values():
         mark_generated(code)
-    return make, arguments, (attributes, TAG, list(methods)), None, None, fill
+    about = {"tag": TAG, "generated": list(methods), "qualname": cls.__qualname__}
+    if issubclass(cls, enum.Enum):
+        about["members"] = _members(cls)
+    return make, arguments, (attributes, about), None, None, fill
+
+
+def _members(cls: type[enum.Enum]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return each name of an enumeration, aliases too, whose it is, and that member's attributes."""
+    return [
+        (
+            name,
+            member.name,
+            {key: value for key, value in vars(member).items() if key[0] + key[-1] != "__"},
+        )
+        for name, member in cls.__members__.items()
+    ]
+
+
+def _complete_members(cls: Any, members: list[tuple[str, str, dict[str, Any]]]) -> None:
+    """Give back what an enumeration is not made with: aliases, and what ``__init__`` set."""
+    named = dict(cls._member_map_)
+    for alias, name, attributes in members:
+        named[name].__dict__.update(attributes)
+        if alias not in named:
+            type.__setattr__(cls, alias, named[name])
+    cls._member_map_.clear()
+    cls._member_map_.update((alias, named[name]) for alias, name, _ in members)
 
 
 def _makes_slots(cls: type) -> bool:
@@ -70,12 +97,16 @@ def fill(cls: type, state: Any) -> None:
     source = origin.get()
     if cls in _own or (source and _filled.get(cls) == source):
         return
-    attributes, tag, methods = state
+    attributes, about = state
+    tag = about["tag"]
     if tag != TAG and typings.is_protocol(cls):
         attributes = typings.without_members(attributes)
     cp._class_setstate(cls, (attributes, {}))
-    if methods and tag != TAG:
-        generated.restore(cls, methods)
+    cls.__qualname__ = about["qualname"]
+    if "members" in about:
+        _complete_members(cls, about["members"])
+    if about["generated"] and tag != TAG:
+        generated.restore(cls, about["generated"])
     if generated.REPLACE is not None and "__dataclass_params__" in cls.__dict__:
         cls.__replace__ = generated.REPLACE  # type: ignore[attr-defined]
     if tag != TAG and typings.is_protocol(cls):

@@ -22,7 +22,7 @@ from .rebuild import LAMBDA, Address, address_of, locate, rebuild
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .sources import Block
+    from .rebuild import Block
 
 TAG = int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"

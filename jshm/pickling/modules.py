@@ -90,7 +90,7 @@ def _judge(name: str) -> bool:
     places = _places(module)
     if not places:  # built-in, frozen, or made at run time, which only cloudpickle can judge
         return False
-    return not all(_is_installed(place) for place in places)
+    return not all(_is_installed(name, place) for place in places)
 
 
 def _with_parents(name: str) -> list[str]:
@@ -106,28 +106,53 @@ def _places(module: ModuleType | None) -> list[str]:
     return [os.path.realpath(place) for place in getattr(module, "__path__", ())]
 
 
-def _is_installed(place: str) -> bool:
-    return any(_is_below(place, root) for root in _installed()) or any(
-        _is_below(place, root) for root in _editable()
-    )
+def _is_installed(name: str, place: str) -> bool:
+    if (
+        any(_is_below(place, root) for root in _installed())
+        or _import_root(name, place) in _paths()
+    ):
+        return True
+    top = name.partition(".")[0]
+    return any(top in tops and _is_below(place, root) for root, tops in _editable())
 
 
 def _is_below(place: str, root: str) -> bool:
     return place.startswith(root + os.sep)
 
 
+def _import_root(name: str, place: str) -> str:
+    """Return the directory that a module was found in, by its name; '' if that cannot be told."""
+    path = os.path.join(os.path.dirname(place), os.path.basename(place).partition(".")[0])
+    path = path.removesuffix(os.sep + "__init__")
+    for part in reversed(name.split(".")):
+        if os.path.basename(path) != part:
+            return ""
+        path = os.path.dirname(path)
+    return path
+
+
 @lru_cache(maxsize=1)
 def _installed() -> frozenset[str]:
-    """Return the directories that every interpreter of this environment imports from."""
-    roots = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    """Return the directories below which all is installed, in every interpreter of this environment."""
+    found = sysconfig.get_paths()
+    roots = {found[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     # A virtual environment has the standard library of the interpreter it was made with.
-    roots.add(os.path.dirname(os.__file__))
+    roots |= {os.path.dirname(os.__file__), *_site_packages()}
+    return frozenset(map(os.path.realpath, roots))
+
+
+def _site_packages() -> list[str]:
+    return [*site.getsitepackages(), site.getusersitepackages()]
+
+
+@lru_cache(maxsize=1)
+def _paths() -> frozenset[str]:
+    """Return what every interpreter of this environment has on `sys.path` besides."""
     # A relative one is another directory in every notebook.
-    roots |= set(filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-    for packages in [*site.getsitepackages(), site.getusersitepackages()]:
+    roots = set(filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    for packages in _site_packages():
         roots |= set(_of_pth_files(packages))
-    data, scripts = sysconfig.get_path("data"), sysconfig.get_path("scripts")
-    return frozenset(os.path.realpath(r) for r in roots if r not in (data, scripts))
+    return frozenset(map(os.path.realpath, roots))
 
 
 def _of_pth_files(packages: str) -> Iterable[str]:
@@ -142,15 +167,18 @@ def _of_pth_files(packages: str) -> Iterable[str]:
 
 
 @lru_cache(maxsize=1)
-def _editable() -> frozenset[str]:
-    """Return the directories of projects that are installed in editable mode (PEP 660, PEP 610)."""
-    roots = set()
+def _editable() -> list[tuple[str, frozenset[str]]]:
+    """Return the projects installed in editable mode (PEP 660, PEP 610), and their modules' names."""
+    found = []
     for distribution in metadata.distributions():
         with contextlib.suppress(OSError, ValueError, AttributeError):
             origin = json.loads(distribution.read_text("direct_url.json") or "{}")
             if origin.get("dir_info", {}).get("editable"):
-                roots.add(os.path.realpath(unquote(urlparse(origin["url"]).path)))
-    return frozenset(roots)
+                root = os.path.realpath(unquote(urlparse(origin["url"]).path))
+                tops = (distribution.read_text("top_level.txt") or "").split()
+                tops.append(distribution.metadata["Name"].replace("-", "_"))
+                found.append((root, frozenset(tops)))
+    return found
 
 
 # -- what a reader needs ---------------------------------------------------------------------------

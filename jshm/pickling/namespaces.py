@@ -14,16 +14,25 @@ if TYPE_CHECKING:
 
 
 class NamespaceMet(BaseException):
-    """The dict that is being written is a module's namespace: begin anew, and write a reference."""
+    """Begin anew, and know this module from the beginning.
 
-    def __init__(self, module: types.ModuleType) -> None:
+    Attributes
+    ----------
+    module : module
+    whole : bool
+        A module is met that travels by value, after some of its functions; else it may be that the
+        dict which is being written is the module's namespace.
+    """
+
+    def __init__(self, module: types.ModuleType, *, whole: bool) -> None:
         self.module = module
+        self.whole = whole
 
 
 class Namespace:
-    """Stands for the namespace of a module, in the reader's process."""
+    """Stands for the namespace of a module (or of what stands for one), in the reader's process."""
 
-    def __init__(self, module: types.ModuleType) -> None:
+    def __init__(self, module: Any) -> None:
         self.module = module
 
 

@@ -31,6 +31,28 @@ class _Output:
         self.write = self.chunks.append
 
 
+class _Buffers:
+    """A `buffer_callback` that is asked once about each buffer, also if a dump begins anew.
+
+    Then the same buffers come in the same order.
+    """
+
+    def __init__(self, callback: Callable[[pickle.PickleBuffer], Any]) -> None:
+        self._callback = callback
+        self.asked: list[Any] = []
+        self._again: list[Any] = []
+
+    def begin_anew(self) -> None:
+        self._again = self.asked[::-1]
+
+    def __call__(self, buffer: pickle.PickleBuffer) -> Any:
+        if self._again:
+            return self._again.pop()
+        answer = self._callback(buffer)
+        self.asked.append(answer)
+        return answer
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     """Write any object: functions and classes of a notebook, with arrays by reference.
 
@@ -73,13 +95,17 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         protocol: int | None = None,
         buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
     ) -> None:
+        if not callable(getattr(file, "write", None)):
+            raise TypeError(f"file must have a method 'write'; a {type(file).__name__} has none")
         self._file = file
         # A dump may have to begin anew, so it is written when it is complete.
         self._output = _Output()
-        super().__init__(self._output, protocol, buffer_callback)
+        self._buffers = None if buffer_callback is None else _Buffers(buffer_callback)
+        super().__init__(self._output, protocol, self._buffers)
         self.needs: set[str] = set()
         # Namespace's id → what stands for it.
         self._namespaces: dict[int, Namespace] = {}
+        self.whole: dict[int, types.ModuleType] = {}
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython is not None else None
         if shell is not None:
@@ -93,30 +119,46 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         NotShareableError
             Something in it cannot be written; says what, and where it is.
         """
-        chunks, memo = self._output.chunks, self.memo.copy()
+        chunks, memo, known = self._output.chunks, self.memo.copy(), self.globals_ref.copy()
         try:
-            while True:
-                try:
-                    prefixed = Prefixed(obj, self._namespaces.values())
-                    super().dump(prefixed if self._namespaces else obj)
-                    break
-                except NamespaceMet as met:
-                    self._namespaces[id(met.module.__dict__)] = Namespace(met.module)
-                    chunks.clear()
-                    self.memo = memo
-                    self.globals_ref = {}
+            self._dump(obj, memo, known)
             for chunk in chunks:
                 self._file.write(chunk)
-        except (JshmError, MemoryError):
+        except BaseException:
+            # What was not written must not be referred to by the next dump.
+            self.memo, self.globals_ref = memo, known
             raise
-        except Exception as error:
-            from . import refusals
-
-            raise refusals.explain(self, obj, error) from error
         finally:
             chunks.clear()
             self._namespaces.clear()
+            self.whole.clear()
+            if self._buffers is not None:
+                self._buffers.asked.clear()
             sources.forget_trees()
+
+    def _dump(self, obj: Any, memo: Any, known: dict[int, Any]) -> None:
+        while True:
+            try:
+                prefixed = Prefixed(obj, self._namespaces.values())
+                super().dump(prefixed if self._namespaces else obj)
+            except NamespaceMet as met:
+                module, key = met.module, id(met.module.__dict__)
+                if met.whole:
+                    self.whole[key] = module
+                else:
+                    self._namespaces[key] = Namespace(module)
+            except (JshmError, MemoryError):
+                raise
+            except Exception as error:
+                from . import refusals
+
+                raise refusals.explain(self, obj, error) from error
+            else:
+                return
+            self._output.chunks.clear()
+            self.memo, self.globals_ref = memo, known.copy()
+            if self._buffers is not None:
+                self._buffers.begin_anew()
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -131,12 +173,21 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
+        # Of what reduces to its name (ufuncs, functions in C) the reader imports the module.
+        module = getattr(obj, "__module__", None)
+        if type(module) is str:
+            self.needs.add(module)
         return NotImplemented
 
     def meet(self, module: types.ModuleType) -> None:
         """Begin anew unless this module's namespace is known to be one: it may be what is written."""
         if id(module.__dict__) not in self._namespaces:
-            raise NamespaceMet(module)
+            raise NamespaceMet(module, whole=False)
+
+    def meet_whole(self, module: types.ModuleType) -> None:
+        """Begin anew unless it is known that this module is written by value."""
+        if id(module.__dict__) not in self.whole:
+            raise NamespaceMet(module, whole=True)
 
 
 def dumps(

@@ -8,13 +8,16 @@ of private names and the same qualified name, whatever surrounded it.
 from __future__ import annotations
 
 import ast
+import contextlib
+import warnings
 from types import CodeType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .sources import Block
+Block = tuple[str, int, str]
+"""Filename (one that only this very text has), number of its first line, text."""
 
 Span = tuple[int, int, int, int]
 """First line and column, last line and column."""
@@ -22,6 +25,7 @@ Span = tuple[int, int, int, int]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 LAMBDA = "<lambda>"
 _LOCALS = "<locals>"
+_EXTRA = "_"
 # Scopes of their own in some versions only.
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
@@ -86,19 +90,52 @@ def rebuild(address: Address, block: Block) -> CodeType:
     node = _find(address, block)
     _empty(node)
     *scopes, name = _scopes(address.qualname)
+    extra = ""
+    if set(address.free) - {"__class__"} and not any(is_function for _, is_function in scopes):
+        # Of a comprehension that has no scope of its own, or declared global in a function.
+        scopes, extra = [*scopes, (_EXTRA, True)], f"{_EXTRA}.{_LOCALS}."
     tree = ast.Module([_within(scopes, node, address.free)], [])
     ast.fix_missing_locations(tree)
     # A cell may await outside of functions.
     flags = address.futures | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    compiled = compile(tree, block[0], "exec", flags, dont_inherit=True)
+    with _no_warnings():
+        compiled = compile(tree, block[0], "exec", flags, dont_inherit=True)
     for code in _walk(compiled):
-        if code.co_qualname == address.qualname and code.co_name == name[0]:
+        if code.co_name == name[0] and code.co_qualname.replace(extra, "", 1) == address.qualname:
             if code.co_freevars != address.free:
                 raise LookupError(
                     f"its free variables would be {code.co_freevars}, not {address.free}"
                 )
-            return code
+            return _without(extra, code) if extra else code
     raise LookupError("its source does not define it")
+
+
+def _without(extra: str, code: CodeType) -> CodeType:
+    """Return a code object without the extra scope in its qualified name, and in those within it."""
+    constants = tuple(
+        _without(extra, constant) if isinstance(constant, CodeType) else constant
+        for constant in code.co_consts
+    )
+    return code.replace(co_qualname=code.co_qualname.replace(extra, "", 1), co_consts=constants)
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Spare the user what he was warned of when he ran the cell."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def parse(text: str) -> ast.Module:
+    """Parse a block; what is indented is a block of something, at line 2 then.
+
+    Raises
+    ------
+    SyntaxError, ValueError
+    """
+    with _no_warnings():
+        return ast.parse("if 1:\n" + text if text[:1] in " \t" else text)
 
 
 def _find(address: Address, block: Block) -> _Function:
@@ -115,10 +152,8 @@ def _find(address: Address, block: Block) -> _Function:
 def _candidates(address: Address, block: Block) -> list[_Function]:
     """Return the nodes of that name, within scopes of those names, that begin at that line."""
     _, line, text = block
-    # What is indented is a block of something.
-    inside = text[:1] in " \t"
-    tree = ast.parse("if 1:\n" + text if inside else text)
-    ast.increment_lineno(tree, line - 1 - inside)
+    tree = parse(text)
+    ast.increment_lineno(tree, line - 1 - (text[:1] in " \t"))
     names = [name for name, _ in _scopes(address.qualname) if name not in _COMPREHENSIONS]
     found = [
         (node, scopes)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import io
 import sys
 import types
 import typing
+import weakref
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,8 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     if not _is_by_value(module) and cp._should_pickle_by_reference(function):
         pickler.needs.add(module)
         return NotImplemented
+    if pickler.whole and id(function.__globals__) in pickler.whole:
+        _share_namespace(pickler, pickler.whole[id(function.__globals__)])
     code, namespace, name, defaults, _ = pickler._function_getnewargs(function)
     state, slots = cp._function_getstate(function)
     for word in class_globals(code):
@@ -86,17 +90,66 @@ def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
     name = module.__name__
     if module is builtins:  # the first object in the namespace of a __main__
         pickler.meet(sys.modules["__main__"])
-    if not _is_by_value(name) and cp._should_pickle_by_reference(module):
+    # Another of its name may be imported here, if this one arrived by value.
+    is_imported = sys.modules.get(name) is module and cp._should_pickle_by_reference(module)
+    if is_imported and not _is_by_value(name):
         pickler.needs.add(name)
         return cp.subimport, (name,)
-    # Its functions find their globals in the module that arrives.
-    pickler.globals_ref.setdefault(id(module.__dict__), Namespace(module))
+    if isinstance(pickler.globals_ref.get(id(module.__dict__)), dict):
+        pickler.meet_whole(module)  # after some of its functions
     state = {key: value for key, value in module.__dict__.items() if key not in _OF_THE_LOADER}
-    return types.ModuleType, (name,), state, None, None, _fill_module
+    return last, (_share_namespace(pickler, module),), state, None, None, _fill_module
+
+
+def _share_namespace(pickler: Writer, module: types.ModuleType) -> _Bare:
+    """Let functions of a module that travels by value find their globals in the one that arrives."""
+    namespace = pickler.globals_ref.get(id(module.__dict__))
+    if not isinstance(namespace, Namespace):
+        namespace = Namespace(_Bare(module))
+        pickler.globals_ref[id(module.__dict__)] = namespace
+    bare: _Bare = namespace.module
+    return bare
+
+
+class _Bare:
+    """Stands for a module that is made in the reader's process, and filled later or never."""
+
+    def __init__(self, module: types.ModuleType) -> None:
+        self.module = module
+
+
+def _reduce_bare(_: Writer, bare: _Bare) -> Any:
+    module = bare.module
+    named = {n: getattr(module, n) for n in ("__package__", "__file__") if hasattr(module, n)}
+    return _make_module, (module.__name__, named)
+
+
+def _make_module(name: str, named: dict[str, Any]) -> types.ModuleType:
+    module = types.ModuleType(name)
+    vars(module).update(named, __builtins__=builtins)
+    return module
 
 
 def _fill_module(module: types.ModuleType, state: dict[str, Any]) -> None:
-    vars(module).update(state, __builtins__=builtins)
+    vars(module).update(state)
+
+
+def _reduce_cached(pickler: Writer, function: Any) -> Any:
+    """Reduce a function with a cache (`functools.lru_cache`): by value without what is cached."""
+    if not _is_by_value(function.__module__) and cp._lookup_module_and_qualname(function):
+        pickler.needs.add(function.__module__)
+        return NotImplemented
+    parameters = function.cache_parameters()
+    arguments = (function.__wrapped__, parameters["maxsize"], parameters["typed"])
+    return _make_cached, arguments
+
+
+def _make_cached(function: Any, maxsize: int | None, typed: bool) -> Any:
+    return functools.lru_cache(maxsize, typed)(function)
+
+
+def _reduce_weak_keys(_: Writer, mapping: Any) -> Any:
+    return type(mapping), (dict(mapping),)
 
 
 def reduce_shell(_: Writer, __: Any) -> Any:
@@ -128,7 +181,14 @@ REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     types.ModuleType: reduce_module,
     typing.TypeVar: typings.reduce_typevar,
     typing.ForwardRef: typings.reduce_forward_reference,
+    typing.NewType: typings.reduce_new_type,
+    typing.ParamSpec: typings.reduce_parameters,
+    typing.TypeVarTuple: typings.reduce_parameters,
+    functools._lru_cache_wrapper: _reduce_cached,
+    weakref.WeakKeyDictionary: _reduce_weak_keys,
+    weakref.WeakValueDictionary: _reduce_weak_keys,
     ModuleSpec: reduce_spec,
+    _Bare: _reduce_bare,
     io.TextIOWrapper: _reduce_file,
     **dict.fromkeys(generated.SLOTTED, generated.reduce_slotted),
     **dict.fromkeys(generated.SENTINELS, generated.reduce_sentinel),

@@ -12,13 +12,14 @@ import threading
 import types
 import weakref
 from itertools import chain
-from pickle import PicklingError
+from pickle import PickleBuffer, PicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from ..errors import NotShareableError
+from .namespaces import NamespaceMet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -69,17 +70,20 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
         )
     else:
         text = _explained(pickler, obj, error)
-    return _typed(error)(text)
+    return _typed(error, text)
 
 
-def _typed(error: Exception) -> type[NotShareableError]:
+def _typed(error: Exception, text: str) -> NotShareableError:
+    """Return an error that says `text`, and is of the type of `error` too where that lets it."""
     kind = type(error)
-    if issubclass(NotShareableError, kind):
-        return NotShareableError
-    try:
-        return type("NotShareableError", (NotShareableError, kind), {})
-    except TypeError:  # their layouts do not go together
-        return NotShareableError
+    if not issubclass(NotShareableError, kind):
+        try:
+            made: NotShareableError = type("NotShareableError", (NotShareableError, kind), {})(text)
+        except Exception:  # noqa: BLE001 - it wants other arguments, or has another layout
+            return NotShareableError(text)
+        if str(made) == text:
+            return made
+    return NotShareableError(text)
 
 
 def _explained(pickler: Writer, obj: Any, error: Exception) -> str:
@@ -89,8 +93,7 @@ def _explained(pickler: Writer, obj: Any, error: Exception) -> str:
         found = None
     if found is None:
         return f"{pickler.name or _name(obj)} cannot be shared: {error}"
-    path, culprit, why = found
-    what, way_out = _describe(culprit, why)
+    path, what, way_out = found
     return f"{' → '.join([*path, what])}: {way_out}"
 
 
@@ -108,8 +111,8 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
     )
 
 
-def _search(pickler: Writer, root: Any) -> tuple[list[str], Any, Exception] | None:
-    """Return the path to the first object that cannot be reduced, the object, and why."""
+def _search(pickler: Writer, root: Any) -> tuple[list[str], str, str] | None:
+    """Return the path to the first object that cannot be reduced, what it is, and a way out."""
     make: Any = type(pickler)
     probe: Writer = make(io.BytesIO(), pickler.proto)
     seen: set[int] = set()
@@ -124,20 +127,23 @@ def _search(pickler: Writer, root: Any) -> tuple[list[str], Any, Exception] | No
         kept.append(step)
         try:
             parts = list(_parts(probe, step.obj))
+        except NamespaceMet:  # written by reference
+            continue
         except Exception as error:  # noqa: BLE001 - whatever a reducer raises, it is the culprit
+            # No error leaves here: its traceback would keep all this, and what was refused.
             return _unroll(step, error)
         stack.extend(_Step(step, label, part) for label, part in reversed(parts))
     return None
 
 
-def _unroll(step: _Step, error: Exception) -> tuple[list[str], Any, Exception]:
+def _unroll(step: _Step, error: Exception) -> tuple[list[str], str, str]:
     """Return labels up to the culprit; the lock of a thread says less than the thread."""
     steps = [step]
     while steps[0].outer is not None:
         steps.insert(0, steps[0].outer)
     known = [i for i, s in enumerate(steps) if any(is_one(s.obj) for is_one, _, _ in _WAYS)]
     steps = steps[: known[0] + 1] if known else steps
-    return [s.label for s in steps if s.label], steps[-1].obj, error
+    return [s.label for s in steps if s.label], *_describe(steps[-1].obj, error)
 
 
 def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
@@ -152,11 +158,11 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return ((f"[{i}]", value) for i, value in enumerate(obj))
     if kind in (set, frozenset):
         return (("element", value) for value in obj)
-    if isinstance(obj, np.ndarray) and not obj.dtype.hasobject:
+    if kind in (memoryview, PickleBuffer):
         return ()
-    if kind is np.ndarray and obj.dtype.kind == "O":
-        return ((f"[{i}]", value) for i, value in enumerate(obj.ravel().tolist()))
-    if hasattr(obj, "to_numpy") and hasattr(obj, "columns"):  # a DataFrame
+    if issubclass(kind, np.ndarray):
+        return _array_parts(obj)
+    if kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
         return ((f"[{_short(name)}]", obj[name].to_numpy()) for name in obj.columns)
     reduced = probe.reducer_override(obj)
     if reduced is NotImplemented:
@@ -169,6 +175,14 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
     if isinstance(obj, types.FunctionType):
         return _function_parts(obj, reduced)
     return _reduced_parts(obj, reduced)
+
+
+def _array_parts(array: np.ndarray[Any, Any]) -> Iterator[Part]:
+    for name, value in getattr(array, "__dict__", {}).items():
+        yield f".{name}", value
+    if array.dtype.hasobject:
+        values = array.ravel().tolist()
+        yield from ((f"[{i}]", value) for i, value in enumerate(values))
 
 
 def _check_global(obj: Any) -> tuple[()]:

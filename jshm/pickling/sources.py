@@ -11,10 +11,10 @@ import hashlib
 import linecache
 import os
 import sys
+import warnings
 from types import CodeType
 
-Block = tuple[str, int, str]
-"""Filename (one that only this very text has), number of its first line, text."""
+from .rebuild import Block, parse
 
 here = ""
 """What people call this process; a block's filename tells it where the function arrives."""
@@ -41,7 +41,7 @@ def block_of(code: CodeType) -> Block | None:
     first = code.co_firstlineno
     last = _end_of_function(lines, first)
     if not last:
-        first, last = _innermost(_parse(filename, lines), first)
+        first, last = _smallest(_parse(filename, lines), lines, first)
     if not first:
         return None
     label = place(code) + (f" of {here}" if here and _cell(filename) else "")
@@ -60,7 +60,9 @@ def is_current(code: CodeType) -> bool:
     if known is None:
         tree = _parse(filename, linecache.getlines(filename))
         try:
-            known = _walk(compile(tree, filename, "exec", dont_inherit=True))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                known = _walk(compile(tree, filename, "exec", dont_inherit=True))
         except (SyntaxError, ValueError):
             known = []
         _codes[filename] = known
@@ -133,17 +135,19 @@ def _end_of_function(lines: list[str], first: int) -> int:
             last = number
         elif line[0] != "#" and not line.isspace():
             break
-    text = "".join(lines[first - 1 : last])
+    block = lines[first - 1 : last]
+    text = "".join(block)
     closed = all(text.count(left) == text.count(right) for left, right in ("()", "[]", "{}"))
-    quoted = text.count('"""') % 2 or text.count("'''") % 2 or text.endswith("\\\n")
-    return last if closed and not quoted else 0
+    # A string over several lines may contain anything.
+    quoted = any(line.count(quotes) % 2 for line in block for quotes in ('"""', "'''"))
+    return last if closed and not quoted and not text.endswith("\\\n") else 0
 
 
 def _parse(filename: str, lines: list[str]) -> ast.Module:
     found = _trees.get(filename)
     if found is None or found[0] is not lines:
         try:
-            tree = ast.parse("".join(_complete(filename, lines)))
+            tree = parse("".join(_complete(filename, lines)))
         except (SyntaxError, ValueError):
             tree = ast.Module([], [])
         found = _trees[filename] = (lines, tree)
@@ -158,20 +162,39 @@ def _complete(filename: str, lines: list[str]) -> list[str]:
     return [*lines[: block[1] - 2], "if 1:\n", *lines[block[1] - 1 :]]
 
 
-def _innermost(tree: ast.Module, line: int) -> tuple[int, int]:
-    """Return first and last line of the smallest statement that has a line; (0, 0) if there is none."""
-    span, nodes = (0, 0), list[ast.AST](tree.body)
+def _smallest(tree: ast.Module, lines: list[str], line: int) -> tuple[int, int]:
+    """Return first and last line of the smallest block that has a line; (0, 0) if there is none."""
+    for first, last in reversed(_spans(tree, line)):
+        try:
+            parse("".join(lines[first - 1 : last]))
+        except (SyntaxError, ValueError):  # `else: f = lambda: 1` has no lines of its own
+            continue
+        return first, last
+    return 0, 0
+
+
+def _spans(tree: ast.Module, line: int) -> list[tuple[int, int]]:
+    """Return first and last lines of the statements that have a line, from the outside in."""
+    found: list[tuple[int, int]] = []
+    nodes = list[ast.AST](tree.body)
     while True:
-        spans = [(node, *_lines_of(node)) for node in nodes]
-        found = [(node, first, last) for node, first, last in spans if first <= line <= last]
-        if not found:
-            return span
-        # `a = 1; f = lambda: a`: where several statements share lines, all are taken.
-        span = min(first for _, first, _ in found), max(last for _, _, last in found)
-        if len(found) > 1:
-            return span
-        node = found[0][0]
+        spans = sorted((*_lines_of(node), i) for i, node in enumerate(nodes))
+        here = [i for first, last, i in spans if first <= line <= last]
+        if not here:
+            return found
+        first, last = (
+            min(_lines_of(nodes[i])[0] for i in here),
+            max(_lines_of(nodes[i])[1] for i in here),
+        )
+        # `a = 1; f = lambda: a`: what shares lines with it is taken too.
+        for begins, ends, _ in [*spans, *reversed(spans)]:
+            if begins <= last and first <= ends:
+                first, last = min(first, begins), max(last, ends)
+        found.append((first, last))
+        node = nodes[here[0]]
         nodes = [inner for name in _BODIES for inner in getattr(node, name, ())]
+        if len(here) > 1:
+            return found
 
 
 def _lines_of(node: ast.AST) -> tuple[int, int]:

@@ -19,6 +19,31 @@ def reduce_typevar(_: object, typevar: typing.TypeVar) -> Any:
     return NotImplemented
 
 
+def _is_found(obj: Any) -> bool:
+    """Tell whether a reader can import something by its name."""
+    module = obj.__module__
+    by_value = isinstance(module, str) and modules.is_by_value(module)
+    return not by_value and cp._lookup_module_and_qualname(obj, name=obj.__name__) is not None
+
+
+def reduce_new_type(_: object, new_type: Any) -> Any:
+    """Reduce a `typing.NewType`, which by itself is no more than its name."""
+    if _is_found(new_type):
+        return NotImplemented
+    return _make_new_type, (new_type.__name__, new_type.__supertype__, new_type.__module__)
+
+
+def _make_new_type(name: str, supertype: Any, module: str) -> Any:
+    made = typing.NewType(name, supertype)  # type: ignore[misc]
+    made.__module__ = module
+    return made
+
+
+def reduce_parameters(_: object, parameters: Any) -> Any:
+    """Reduce a `typing.ParamSpec` or `TypeVarTuple`, which by themselves are their names."""
+    return NotImplemented if _is_found(parameters) else (type(parameters), (parameters.__name__,))
+
+
 def reduce_forward_reference(_: object, reference: Any) -> Any:
     """Reduce an annotation that is text to its text; it keeps code that only this Python knows."""
     return load_forward_reference, (

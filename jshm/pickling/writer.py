@@ -22,6 +22,8 @@ class Writer(Protocol):
         Names of the modules from which the reader will import.
     memo : mapping
         Object id → index and object, as the C pickler has it.
+    whole : dict
+        Id of a module's namespace → the module, if it is written by value.
     globals_ref : dict
         cloudpickle's: id of a namespace → what stands for it.
     """
@@ -32,12 +34,16 @@ class Writer(Protocol):
     memo: Any
     globals_ref: dict[int, Any]
     dispatch_table: Any
+    whole: dict[int, types.ModuleType]
 
     def refer(self, array: np.ndarray[Any, Any], /) -> Any:
         """Return how an array in a segment is written; None: by value."""
 
     def meet(self, module: types.ModuleType) -> None:
         """Begin anew unless this module's namespace is known to be one."""
+
+    def meet_whole(self, module: types.ModuleType) -> None:
+        """Begin anew unless it is known that this module is written by value."""
 
     def reducer_override(self, obj: Any) -> Any:
         """Return how an object is written; NotImplemented: as `pickle` does."""
