@@ -36,7 +36,9 @@ def reduce(cls: type, reduced: Any) -> Any:
     if "__slots__" in cls.__dict__ and make is cp._make_skeleton_class and not _makes_slots(cls):
         # Made again from `__slots__`: given to the class when it is made, for later is too late.
         members = [
-            name for name, value in attributes.items() if isinstance(value, MemberDescriptorType)
+            name
+            for name, value in attributes.items()
+            if isinstance(value, MemberDescriptorType) and _is_slot(cls, name, value)
         ]
         for name in members:
             del attributes[name]
@@ -54,6 +56,12 @@ def reduce(cls: type, reduced: Any) -> Any:
     if issubclass(cls, enum.Enum):
         about["members"] = _members(cls)
     return make, arguments, (attributes, about), None, None, fill
+
+
+def _is_slot(cls: type, name: str, member: MemberDescriptorType) -> bool:
+    """Tell whether a descriptor is that of a slot of this class, under the slot's own name."""
+    private = f"_{cls.__name__.lstrip('_')}{member.__name__}"
+    return member.__objclass__ is cls and name in (member.__name__, private)
 
 
 def _members(cls: type[enum.Enum]) -> list[tuple[str, str, dict[str, Any]]]:

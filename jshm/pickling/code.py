@@ -97,6 +97,8 @@ def _reduce(code: CodeType) -> Reduced:
         # It may have been edited already, since it was imported.
         if not sources.is_file(code.co_filename) or sources.is_current(code):
             return load_code, (TAG, _marshalled(named), PYTHON, tuple(address), block)
+    if sources.is_file(code.co_filename):
+        code = _renamed(code, sources.without_source(code.co_filename))
     return load_code, (TAG, _marshalled(code), PYTHON, "".join(code.co_qualname))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import io
+import pickle
 import sys
 import types
 import typing
@@ -148,6 +149,23 @@ def _make_cached(function: Any, maxsize: int | None, typed: bool) -> Any:
     return functools.lru_cache(maxsize, typed)(function)
 
 
+def _reduce_cached_property(_: Writer, cached: Any) -> Any:
+    # Before Python 3.12 there is a lock in it.
+    return _make_cached_property, (cached.func, cached.attrname)
+
+
+def _make_cached_property(function: Any, name: str | None) -> Any:
+    cached = functools.cached_property(function)
+    cached.attrname = name
+    return cached
+
+
+def _reduce_ufunc(pickler: Writer, ufunc: np.ufunc) -> Any:
+    # It knows its name alone; `pickle` looks for its module, and so does this.
+    pickler.needs.add(pickle.whichmodule(ufunc, ufunc.__name__))  # type: ignore[attr-defined]
+    return NotImplemented
+
+
 def _reduce_weak_keys(_: Writer, mapping: Any) -> Any:
     return type(mapping), (dict(mapping),)
 
@@ -185,6 +203,8 @@ REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     typing.ParamSpec: typings.reduce_parameters,
     typing.TypeVarTuple: typings.reduce_parameters,
     functools._lru_cache_wrapper: _reduce_cached,
+    functools.cached_property: _reduce_cached_property,
+    np.ufunc: _reduce_ufunc,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
     weakref.WeakValueDictionary: _reduce_weak_keys,
     ModuleSpec: reduce_spec,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import linecache
 import os
 import sys
@@ -23,6 +24,8 @@ here = ""
 # Parsed files and cells, for as long as one object is written; the lines tell whether they are the same.
 _trees: dict[str, tuple[list[str], ast.Module]] = {}
 _codes: dict[str, list[CodeType]] = {}
+# What no statement ends with; a comment may, and then takes a parser.
+_GOES_ON = frozenset(",([{\\+-*/%=&|^<>.:@~")
 _BODIES = ("body", "handlers", "orelse", "finalbody", "cases")
 _registered: dict[str, Block] = {}
 
@@ -31,7 +34,9 @@ def block_of(code: CodeType) -> Block | None:
     """Return the block that a code object is defined in, or None where its source is not known."""
     filename = code.co_filename
     if filename not in linecache.cache:
-        if filename.startswith("<"):
+        if filename in _registered:  # somebody cleared all
+            register(_registered[filename])
+        elif filename.startswith("<"):
             return None
     elif is_file(filename):
         linecache.checkcache(filename)
@@ -84,6 +89,11 @@ def forget_trees() -> None:
     _codes.clear()
 
 
+def without_source(filename: str) -> str:
+    """Return a name for a file that says something else by now: it must not be shown."""
+    return f"<{os.path.basename(filename)}, edited since it was imported>"
+
+
 def is_file(filename: str) -> bool:
     """Tell whether `linecache` has read this from a file, which may have been edited meanwhile.
 
@@ -99,7 +109,8 @@ def register(block: Block) -> None:
     filename, line, text = block
     # Nobody clears what has no modification time, unless he clears all.
     if filename not in linecache.cache:
-        lines = ["\n"] * (line - 1) + text.splitlines(keepends=True)
+        # As Python does: `splitlines` would also split at form feeds.
+        lines = ["\n"] * (line - 1) + io.StringIO(text).readlines()
         linecache.cache[filename] = (len(text), None, lines, filename)
         _registered[filename] = block
 
@@ -140,7 +151,7 @@ def _end_of_function(lines: list[str], first: int) -> int:
     closed = all(text.count(left) == text.count(right) for left, right in ("()", "[]", "{}"))
     # A string over several lines may contain anything.
     quoted = any(line.count(quotes) % 2 for line in block for quotes in ('"""', "'''"))
-    return last if closed and not quoted and not text.endswith("\\\n") else 0
+    return last if closed and not quoted and text.rstrip()[-1] not in _GOES_ON else 0
 
 
 def _parse(filename: str, lines: list[str]) -> ast.Module:
