@@ -168,7 +168,7 @@ def attach(
     if timeout is not None:
         store.wait(names, timeout)
     values = [
-        hand_out(attached.value, attached.segment)
+        hand_out(attached.value, attached.segments)
         for attached in store.attach(names, mode, version)
     ]
     return values[0] if isinstance(name, str) else values

@@ -1,4 +1,4 @@
-"""What jshm gave to the user here, and which segment it is from.
+"""What jshm gave to the user here, and which segments it is from.
 
 A variable that still *is* that array or object may go on detach, and may be replaced by an attach of
 many; a view that the user made of it is the user's.
@@ -6,38 +6,57 @@ many; a view that the user made of it is the user's.
 
 from __future__ import annotations
 
+import logging
 import sys
 import weakref
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 # Two equal ones may be the same object, whoever made them.
-_SHARED_BY_ALL = (int, float, complex, str, bytes, tuple, frozenset, type(None), ModuleType)
+_SHARED_BY_ALL = (
+    int, float, complex, str, bytes, tuple, frozenset, type(None), ModuleType, logging.Logger,
+)  # fmt: skip
+# References to a value that is in `_strong`, and nowhere else, while `prune` looks at it.
+_OURS = 3
 
 _weak: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
-# Dicts, lists and the like know no weak references. They are kept until `prune` finds no variable
-# that is they: without a notebook that asks, they are not kept at all.
+# Dicts, lists and the like know no weak references: they are kept until nobody else has them. Only
+# where somebody asks after each cell; else they would stay.
 _strong: dict[int, Any] = {}
-_segments: dict[int, str] = {}
+prunes = False
+_segments: dict[int, tuple[str, ...]] = {}
+# Variable → id and segments of what an attach bound to it; for what is anybody's (a text, a number).
+_bound: dict[str, tuple[int, tuple[str, ...]]] = {}
 
 
-def hand_out(value: T, segment: str = "") -> T:
-    """Remember that jshm gave this value to the user; return it."""
-    if isinstance(value, _SHARED_BY_ALL):
+def hand_out(value: T, segments: tuple[str, ...] = ()) -> T:
+    """Remember that jshm gave this value to the user, from these segments; return it."""
+    if isinstance(value, _SHARED_BY_ALL) or _is_imported(value):
         return value
     try:
         _weak[id(value)] = value
     except TypeError:
-        if "IPython" not in sys.modules:
+        if not prunes:
             return value
+        prune()
         _strong[id(value)] = value
-    _segments[id(value)] = segment
+    _segments[id(value)] = segments
     return value
+
+
+def bind(variable: str, value: object, segments: tuple[str, ...]) -> None:
+    """Remember what an attach bound to a variable."""
+    _bound[variable] = (id(value), segments)
+
+
+def _is_imported(value: object) -> bool:
+    """Tell whether a value is a function or a class that everybody here gets by importing it."""
+    if not isinstance(value, FunctionType | BuiltinFunctionType | type):
+        return False
+    module = sys.modules.get(getattr(value, "__module__", None) or "")
+    return getattr(module, value.__name__, None) is value
 
 
 def was_handed_out(value: object) -> bool:
@@ -47,15 +66,22 @@ def was_handed_out(value: object) -> bool:
     return _weak.get(id(value)) is value or _strong.get(id(value)) is value
 
 
-def segment_of(value: object) -> str:
-    """Return the id of the segment that a value was attached from; '' if from none."""
-    return _segments.get(id(value), "") if was_handed_out(value) else ""
+def segments_of(value: object) -> tuple[str, ...]:
+    """Return the segments that a value was attached from, its own first; () if from none."""
+    return _segments.get(id(value), ()) if was_handed_out(value) else ()
 
 
-def prune(variables: Iterable[object]) -> None:
-    """Let go of what is none of these variables' values any more."""
-    there = {id(value) for value in variables}
-    for key in [key for key in _strong if key not in there]:
-        del _strong[key]
+def segments_bound(variable: str, value: object) -> tuple[str, ...]:
+    """Return the segments of what an attach bound to a variable, if it still is that."""
+    known, segments = _bound.get(variable, (0, ()))
+    return segments if known == id(value) else ()
+
+
+def prune() -> None:
+    """Let go of what nobody else has any more."""
+    for key, value in list(_strong.items()):
+        # The list's reference is not there while its tuple is taken apart.
+        if sys.getrefcount(value) <= _OURS + 1:
+            del _strong[key]
     for key in [key for key in _segments if key not in _strong and key not in _weak]:
         del _segments[key]

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import segment
+from . import handouts, segment
 from .errors import SegmentNotFoundError
-from .handouts import hand_out, prune, segment_of, was_handed_out
+from .handouts import hand_out, was_handed_out
 from .store.names import as_variable
 
 if TYPE_CHECKING:
     from .segment import Mode
     from .store.base import Attached, Published
     from .store.local import LocalStore
+    from .store.mappings import Mappings
 
 Array = np.ndarray[Any, Any]
 Namespace = dict[str, Any]
@@ -92,7 +93,7 @@ def rebind(namespace: Namespace, old: object, new: Attached) -> list[str]:
     """Let the variables that are `old` be what was attached; return their names."""
     names = [name for name, value in user_variables(namespace) if value is old]
     for name in names:
-        namespace[name] = hand_out(new.value, new.segment)
+        namespace[name] = hand_out(new.value, new.segments)
     return names
 
 
@@ -120,51 +121,55 @@ def detach_from(namespace: Namespace, what: str | Array, store: LocalStore) -> D
         Nothing here is.
     """
     segments = segments_of(namespace, what, store)
-    named = what if isinstance(what, str) else ""
+    named = [what] if isinstance(what, str) else []
     del what
     return detach_segments(namespace, segments, store, named)
 
 
 def detach_segments(
-    namespace: Namespace, segments: set[str], store: LocalStore, named: str = ""
+    namespace: Namespace, segments: set[str], store: LocalStore, named: Iterable[str] = ()
 ) -> Detached:
-    """Delete the variables that are views of segments, and the variable `named` in any case.
+    """Delete the variables that are views of segments, and the variables `named` in any case.
 
     What was changed privately (mode ``'c'``) is somebody's work: it goes only if it is named.
 
     Who was given an array and calls this must have let go of it, else it is what keeps the memory.
     """
     mappings = store.presence.mappings
-    nbytes = sum(mappings.length(identity) for identity in segments)
     concerns = in_segment(segments)
-    gone = [
-        name
-        for name, value in user_variables(namespace)
-        if concerns(value)
-        and (name == named or (was_handed_out(value) and not _has_changes(value)))
-    ]
+    gone: list[str] = []
+    watched = set(segments)
+    for name, value in list(user_variables(namespace)):
+        bound = handouts.segments_bound(name, value) if name in named else ()
+        if not concerns(value) and segments.isdisjoint(bound[:1]):
+            continue
+        if name in named or (was_handed_out(value) and not _has_changes(value, mappings)):
+            gone.append(name)
+            # An object also lets go of what it refers to.
+            watched.update(handouts.segments_of(value) or bound)
+    value = None
+    nbytes = sum(mappings.length(identity) for identity in watched)
     for name in gone:
         del namespace[name]
     forget_history(namespace, concerns)
-    prune(namespace.values())
-    if any(map(mappings.is_mapped, segments)):
+    handouts.prune()
+    if any(map(mappings.is_mapped, watched)):
         _forget_exceptions()
         gc.collect()
     culprits = []
-    if any(map(mappings.is_mapped, segments)):
-        culprits = find_arrays(namespace, concerns) or [_UNKNOWN]
+    if any(map(mappings.is_mapped, watched)):
+        culprits = find_arrays(namespace, in_segment(watched)) or [_UNKNOWN]
     store.flush()
     return Detached(tuple(gone), culprits, nbytes)
 
 
-def _has_changes(value: object) -> bool:
-    """Tell whether an array, or one in an object, was changed privately."""
-
-    def is_changed(array: object) -> bool:
-        mapping = segment.find(array) if isinstance(array, np.ndarray) else None
-        return mapping is not None and mapping.mode == "c" and not segment.is_pristine(mapping)
-
-    return bool(_search([("", value)], is_changed))
+def _has_changes(value: object, mappings: Mappings) -> bool:
+    """Tell whether an array, or an array of an object, was changed privately."""
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        found = [segment.find(value)]
+    else:  # what is in there may be hidden; the object's mappings are not
+        found = [*mappings.private(handouts.segments_of(value))]
+    return any(m is not None and m.mode == "c" and not segment.is_pristine(m) for m in found)
 
 
 def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> set[str]:
@@ -180,13 +185,14 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
         mapping = segment.find(value)
         if mapping is not None:
             return {mapping.segment}
-    elif segment_of(value):
-        return {segment_of(value)}
+    if own := handouts.segments_of(value)[:1]:
+        return set(own)
+    if isinstance(what, str) and (own := handouts.segments_bound(as_variable(what), value)[:1]):
+        return set(own)
     if not isinstance(what, str):
         raise SegmentNotFoundError("it is not in shared memory")
     what = unicodedata.normalize("NFC", what)
-    # An object without arrays has nothing mapped.
-    bound = {segment_of(value) for _, value in user_variables(namespace)}
+    bound = _attached_from(namespace)
     found = {
         entry.segment.id
         for entry in store.registry.versions(what)
@@ -198,6 +204,26 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
             "that is attached"
         )
     return found
+
+
+def _attached_from(namespace: Namespace) -> set[str]:
+    """Return the segments that variables were attached from; of an object nothing may be mapped."""
+    found: set[str] = set()
+    for name, value in user_variables(namespace):
+        found.update(handouts.segments_of(value)[:1], handouts.segments_bound(name, value)[:1])
+    return found
+
+
+def attached_names(namespace: Namespace, store: LocalStore) -> list[str]:
+    """Return the names of which some version is attached here."""
+    bound = _attached_from(namespace)
+    return sorted(
+        {
+            entry.name
+            for entry in store.registry.everything()
+            if entry.segment.id in bound or store.presence.mappings.is_mapped(entry.segment.id)
+        }
+    )
 
 
 def forget_history(namespace: Namespace, test: Test) -> list[str]:
@@ -247,10 +273,10 @@ def in_segment(segments: set[str]) -> Test:
     """Return a test for arrays in one of these segments, and for objects attached from one."""
 
     def test(value: object) -> bool:
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             mapping = segment.find(value)
             return mapping is not None and mapping.segment in segments
-        return segment_of(value) in segments
+        return not segments.isdisjoint(handouts.segments_of(value)[:1])
 
     return test
 
@@ -291,7 +317,7 @@ def _search(roots: Iterable[tuple[str, object]], test: Test) -> list[str]:
         path, value, depth = stack.pop()
         if test(value):
             found.append(path)
-        elif not isinstance(value, np.ndarray) and id(value) not in seen and depth:
+        elif id(value) not in seen and depth:
             seen.add(id(value))
             inner = [(path + part, inner, depth - 1) for part, inner in _parts(value)]
             stack.extend(reversed(inner))
@@ -299,7 +325,14 @@ def _search(roots: Iterable[tuple[str, object]], test: Test) -> list[str]:
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, (str, bytes, int, float, ModuleType, type, np.ndarray)):
+    if isinstance(value, (str, bytes, int, float, ModuleType, type)):
+        return
+    if isinstance(value, np.ndarray):
+        if value.dtype == object:
+            yield from ((f"[{i}]", inner) for i, inner in enumerate(value.ravel().tolist()))
+        return
+    if type(value).__module__.partition(".")[0] == "pandas":  # its parts are hidden in C
+        yield from _parts_of_table(value)
         return
     if isinstance(value, Mapping):
         if type(value) is dict:
@@ -329,3 +362,10 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
         for name in getattr(type(value), "__slots__", ()):
             if isinstance(name, str) and hasattr(type(value), name):
                 yield f".{name}", getattr(value, name, None)
+
+
+def _parts_of_table(table: Any) -> Iterator[tuple[str, object]]:
+    if hasattr(table, "items") and hasattr(table, "columns"):
+        yield from ((f"[{name!r}]", column.to_numpy(copy=False)) for name, column in table.items())
+    elif hasattr(table, "to_numpy"):
+        yield "", np.asarray(table)

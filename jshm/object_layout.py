@@ -183,6 +183,8 @@ def parse_object(data: Any) -> ObjectLayout:
     magic, version, length, checksum = _PRELUDE.unpack_from(data)
     if magic != OBJECT_MAGIC:
         raise CorruptSegmentError("not an object that jshm wrote: it has another magic")
+    if version < 1:
+        raise CorruptSegmentError("not an object that jshm wrote: it has no format")
     if version > OBJECT_FORMAT:
         raise FormatVersionError(
             f"the object has format {version}, and this jshm knows {OBJECT_FORMAT}: upgrade jshm in "
@@ -208,6 +210,7 @@ def _parse(header: bytes, content: dict[str, Any]) -> ObjectLayout:
     if not all(isinstance(r, str) and _SEGMENT.fullmatch(r) for r in references):
         raise ValueError("a reference to what is no segment")
     what = content["what"]
+    encode(what).encode()  # half a surrogate pair is no text
     description = Description(
         **{name: str(what.get(name, "")) for name in ("summary", "doc", "place", "python")},
         modules={str(name): str(version) for name, version in what["modules"].items()},

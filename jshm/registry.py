@@ -133,6 +133,21 @@ class Registry:
         rows = self.database.read(f"SELECT {SEGMENT} FROM segments s WHERE s.id = ?", (segment,))  # noqa: S608
         return SegmentRow(*rows[0]) if rows else None
 
+    def is_needed(self, segment: str) -> bool:
+        """Tell whether another segment refers to a segment."""
+        return bool(self.database.read("SELECT 1 FROM refs WHERE needs = ? LIMIT 1", (segment,)))
+
+    def needed_by(self, segment: str) -> list[str]:
+        """Return the names of what refers to a segment."""
+        sql = "SELECT DISTINCT v.name FROM refs r JOIN versions v ON v.segment = r.segment WHERE needs = ?"
+        return [row[0] for row in self.database.read(sql, (segment,))]
+
+    def kept(self) -> dict[str, int]:
+        """Return for each segment the bytes without a name that it keeps by referring to them."""
+        sql = """SELECT r.segment, sum(s.nbytes) FROM refs r JOIN segments s ON s.id = r.needs
+                  WHERE NOT EXISTS (SELECT 1 FROM versions v WHERE v.segment = s.id) GROUP BY 1"""
+        return dict(self.database.read(sql))
+
     def segment_ids(self) -> set[str]:
         """Return the ids of all segments."""
         return {row[0] for row in self.database.read("SELECT id FROM segments")}

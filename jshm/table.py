@@ -16,6 +16,7 @@ _COLUMNS = ("Name", "v", "Type", "Size", "From", "Used by", "Age", "")
 _RIGHT = {"v", "Size"}
 # Bytes of an object that are worth saying that everybody who attaches it has a copy of them.
 _MUCH = 1 << 20
+_LITTLE = 1000
 _SHOWN = 5
 _EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
 
@@ -29,6 +30,7 @@ def marks(info: SegmentInfo) -> str:
         (info.keep, "kept"),
         (info.overflow, "on disk"),
         (info.only_copy, "only copy"),
+        (bool(info.keeps), f"keeps {size_text(info.keeps)} without a name"),
         (bool(info.note), info.note),
     ]
     return ", ".join(text for present, text in found if present)
@@ -37,7 +39,7 @@ def marks(info: SegmentInfo) -> str:
 def object_text(details: ObjectDetails) -> str:
     """Return what of an object is shared, what is copied, and what it refers to; '' if little."""
     shared = sum(details.buffers)
-    found = [f"{size_text(shared)} shared"] if shared else []
+    found = [f"{size_text(shared)} shared"] if shared > _LITTLE else []
     if details.columns or details.copied > _MUCH:
         columns = f" (object columns: {', '.join(details.columns)})" if details.columns else ""
         found.append(f"{size_text(details.copied)} copied{columns}")
@@ -57,7 +59,9 @@ def total_text(infos: Sequence[SegmentInfo]) -> str:
     sizes = {info.segment: info.nbytes for info in infos}
     idle = {info.segment: info.nbytes for info in infos if not info.in_use}
     names = len({info.name for info in infos if info.state == "current"})
-    text = f"{names} name{'s' * (names != 1)} · {size_text(sum(sizes.values()))}"
+    kept = {info.segment: info.keeps for info in infos}
+    total = sum(sizes.values()) + sum(kept.values())
+    text = f"{names} name{'s' * (names != 1)} · {size_text(total)}"
     return text + (f" · {size_text(sum(idle.values()))} not in use" if idle else "")
 
 

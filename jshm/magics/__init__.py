@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from .. import handouts
 from ..errors import JshmError
-from ..handouts import prune
-from ..namespace import user_namespace
 from ..store import default_store
 from . import completion
 from .managing import ManagingMagics
@@ -18,7 +17,7 @@ _MAGICS = (SharingMagics, ManagingMagics)
 
 def _flush(_result: object = None) -> None:
     """Tell others after each cell what it let go of."""
-    prune(user_namespace().values())
+    handouts.prune()
     with contextlib.suppress(JshmError, OSError):
         default_store().flush()
 
@@ -27,6 +26,7 @@ def load(shell: Any) -> None:
     """Register the magics, the completion and the hook after each cell; twice does no harm."""
     shell.register_magics(*_MAGICS)
     completion.install(shell)
+    handouts.prunes = True
     if _flush not in shell.events.callbacks["post_run_cell"]:
         shell.events.register("post_run_cell", _flush)
 
@@ -34,6 +34,7 @@ def load(shell: Any) -> None:
 def unload(shell: Any) -> None:
     """Undo `load`."""
     completion.remove(shell)
+    handouts.prunes = False
     with contextlib.suppress(ValueError):
         shell.events.unregister("post_run_cell", _flush)
     for magics in _MAGICS:

@@ -96,14 +96,16 @@ class ManagingMagics(ShmMagics):
             for name, value in variables.user_variables(self._variables)
             if was_handed_out(value)
         ]
-        words = expand(args.names, {*bound, *store.attached()}, "variable or name attached here")
+        there = variables.attached_names(self._variables, store)
+        words = expand(args.names, {*bound, *there}, "variable or name attached here")
         targets = {word: variables.segments_of(self._variables, word, store) for word in words}
         seen: set[str] = set()
         for word, segments in targets.items():
             if segments <= seen:
                 continue  # the same memory as a word before
             seen |= segments
-            done = variables.detach_segments(self._variables, segments, store, word)
+            alike = [other for other, theirs in targets.items() if theirs <= segments]
+            done = variables.detach_segments(self._variables, segments, store, alike)
             gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
             if done.culprits:
                 still = ", ".join(done.culprits)
@@ -177,6 +179,8 @@ def _released_line(released: Released) -> str:
     if released.freed == released.nbytes:
         return f"{released.name} released · {size_text(released.freed)} freed"
     rest = size_text(released.nbytes - released.freed)
+    if released.needed_by:
+        return f"{released.name} released · {rest} stay: {', '.join(released.needed_by)} needs it"
     return (
         f"{released.name} released · {rest} still held by {', '.join(released.held_by)}, and free "
         "as soon as it is let go there"

@@ -11,7 +11,7 @@ from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import namespace as variables
 from ..errors import SegmentExistsError
-from ..handouts import hand_out, was_handed_out
+from ..handouts import bind, hand_out, was_handed_out
 from ..segment import Mode, check_mode
 from ..store import default_store
 from ..store.base import Published, type_name
@@ -28,8 +28,8 @@ _MODES = {
     "c": "copy-on-write: your changes stay yours, nothing copied",
 }
 _OBJECT_MODES = {
-    "r": "arrays in it are read-only, nothing of them copied",
-    "c": "arrays in it are copy-on-write: your changes stay yours",
+    "r": "its arrays are read-only, nothing copied",
+    "c": "its arrays are copy-on-write: your changes stay yours, nothing copied",
 }
 _SHORT_LIVES = {
     "run": "lives until this run ends; add --keep to keep it longer",
@@ -109,7 +109,8 @@ class SharingMagics(ShmMagics):
         for name, attached in zip(list(values), shared, strict=True):
             old = values.pop(name)
             moved = variables.rebind(space, old, attached)
-            what = f"{', '.join(moved) or name} is the shared copy now"
+            verb = "are" if len(moved) > 1 else "is"
+            what = f"{', '.join(moved) or name} {verb} the shared copy now"
             if not isinstance(old, np.ndarray):
                 print(what)
                 continue
@@ -173,7 +174,8 @@ class SharingMagics(ShmMagics):
             store.wait(names, args.wait)
         for attached, variable in zip(store.attach(names, mode, version), targets, strict=True):
             replaced = self._describe_replaced(variable)
-            self._variables[variable] = hand_out(attached.value, attached.segment)
+            self._variables[variable] = hand_out(attached.value, attached.segments)
+            bind(variable, attached.value, attached.segments)
             shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
             arrow = "" if shown != variable else " ←"
             age = age_text(attached.created)

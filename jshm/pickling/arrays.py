@@ -67,7 +67,11 @@ def _bytes_of(array: Array) -> tuple[Any, ...]:
 
 
 def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> Array:
-    return np.ndarray(shape, dtype, buffer, order=order)
+    if not memoryview(buffer).nbytes:
+        return np.ndarray(shape, dtype, order=order)
+    # Over an array of the buffer: of the buffer itself NumPy would take the memory behind it for the
+    # base, which may be writable.
+    return np.ndarray(shape, dtype, np.frombuffer(buffer, np.uint8), order=order)
 
 
 def reduce_subclass(pickler: Writer, array: Array) -> Any:

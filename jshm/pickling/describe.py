@@ -40,7 +40,8 @@ def summary(obj: Any) -> str:
         text = f"{kind.__name__} of {len(obj):,}"
     else:
         text = f"{kind.__name__}{_shape(obj)}"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text.encode(errors="replace").decode()  # half a surrogate pair is no text
 
 
 def _shape(obj: Any) -> str:
@@ -112,7 +113,10 @@ def place(obj: Any) -> str:
         return sources.place(obj.__code__)
     if isinstance(obj, type):
         functions = [f for f in vars(obj).values() if isinstance(f, types.FunctionType)]
-        return sources.place(functions[0].__code__) if functions else obj.__module__
+        # Those of a dataclass are made of text, others may be somebody else's.
+        own = [f for f in functions if f.__qualname__ == f"{obj.__qualname__}.{f.__name__}"]
+        places = [sources.place(f.__code__) for f in own if f.__code__.co_filename != "<string>"]
+        return places[0] if places else ""
     return ""
 
 

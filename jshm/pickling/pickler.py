@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+# Functions that reduce to their names, with which the reader imports their modules.
+_IN_C = frozenset({"builtin_function_or_method", "cython_function_or_method"})
+
+
 class _Output:
     """A file that keeps what is written, and copies nothing."""
 
@@ -173,10 +177,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
-        # Of what reduces to its name (ufuncs, functions in C) the reader imports the module.
-        module = getattr(obj, "__module__", None)
-        if type(module) is str:
-            self.needs.add(module)
+        if kind.__name__ in _IN_C and isinstance(obj.__module__, str):
+            self.needs.add(obj.__module__)
         return NotImplemented
 
     def meet(self, module: types.ModuleType) -> None:

@@ -45,6 +45,8 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
         return NotImplemented
     if pickler.whole and id(function.__globals__) in pickler.whole:
         _share_namespace(pickler, pickler.whole[id(function.__globals__)])
+    if function.__code__.co_name == "_modified_open" and function.__name__ == "open":
+        return last, (io.open,)  # what `open` is in a notebook
     code, namespace, name, defaults, _ = pickler._function_getnewargs(function)
     state, slots = cp._function_getstate(function)
     for word in class_globals(code):

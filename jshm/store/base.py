@@ -116,6 +116,8 @@ class SegmentInfo:
         What ``%%shm_once`` remembers of the cell; else empty.
     segment : str
         Id of the segment that the version is in. Versions may share one.
+    keeps : int
+        Bytes of memory that has no name (any more) and is there because this refers to it.
     holders : tuple of Holder
     details : ObjectDetails or None
         Of an object; lists leave them out.
@@ -141,6 +143,7 @@ class SegmentInfo:
     state: Literal["current", "old", "released"]
     once: str
     segment: str
+    keeps: int = 0
     holders: tuple[Holder, ...] = ()
     details: ObjectDetails | None = None
 
@@ -198,8 +201,8 @@ class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
         Who published it.
     value : ndarray or object
         A view that keeps the memory mapped; an object has such views in it.
-    segment : str
-        Id of the segment that it is in.
+    segments : tuple of str
+        Ids of the segment that it is in, and of those that it refers to.
     kind : {'array', 'object'}
     shares : bool
         Whether there is any memory in it that is shared.
@@ -212,7 +215,7 @@ class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
     writable: bool
     once: str
     value: Any
-    segment: str
+    segments: tuple[str, ...]
     kind: str
     shares: bool
 
@@ -235,12 +238,15 @@ class Released:
         Bytes that are free now.
     held_by : tuple of str
         Who still has the rest mapped, by what people call them.
+    needed_by : tuple of str
+        Names of objects that refer to the rest, and keep it.
     """
 
     name: str
     nbytes: int
     freed: int
     held_by: tuple[str, ...]
+    needed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ import math
 import os
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from .. import rows, segment
 from ..errors import CorruptRegistryError, FormatVersionError, JshmError, RegistryTimeout
 from ..identity import Identity, SessionKind
+from ..layout import ArrayLayout
 from ..lease import is_alive, living
 from ..object_layout import ObjectLayout
 from ..records import read_records
@@ -118,7 +119,7 @@ def type_of(row: SegmentRow) -> str:
 def list_segments(registry: Registry, directory: Directory, me: Identity) -> list[SegmentInfo]:
     """Return every version that takes memory, by name and version, with its living holders."""
     alive: dict[str, bool] = {}
-    held = holders(directory)
+    held, kept = holders(directory), registry.kept()
     found = []
     for entry in registry.everything():
         if entry.segment.unlinked and entry.segment.id not in held:
@@ -126,7 +127,12 @@ def list_segments(registry: Registry, directory: Directory, me: Identity) -> lis
         if entry.lease not in alive:
             alive[entry.lease] = is_alive(directory.leases, entry.lease)
         found.append(
-            info_of(entry, me, alive=alive[entry.lease], holders=held.get(entry.segment.id, ()))
+            replace(
+                info_of(
+                    entry, me, alive=alive[entry.lease], holders=held.get(entry.segment.id, ())
+                ),
+                keeps=kept.get(entry.segment.id, 0),
+            )
         )
     return found
 
@@ -200,6 +206,9 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
                     rows.forget_lost_segment(tx, row.id)
                     lost += [files[row.id]] if row.id in files else []
                 yield Problem(problem, fixed=fix)
+        for segment_id, problem in _compare_references(tx, fix=fix):
+            lost += [files[segment_id]] if fix and segment_id in files else []
+            yield problem
         yield from _compare_rows(tx, fix=fix)
     for path in directory.foreign():
         yield Problem(
@@ -258,6 +267,20 @@ def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> st
     except JshmError as error:
         return f"segment {row.id}: {error}"
     return ""
+
+
+def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Problem]]:
+    """Find what refers to segments that are gone: it can never be attached."""
+    broken = "SELECT DISTINCT segment FROM refs WHERE needs NOT IN (SELECT id FROM segments)"
+    seen: set[str] = set()
+    while found := [row[0] for row in tx.execute(broken) if row[0] not in seen]:
+        for segment_id in found:
+            seen.add(segment_id)
+            names = " = ".join(f"{e.name} v{e.version}" for e in rows.entries_in(tx, segment_id))
+            if names:
+                if fix:
+                    rows.forget_lost_segment(tx, segment_id)
+                yield segment_id, Problem(f"{names} refers to memory that is gone", fixed=fix)
 
 
 def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
@@ -340,7 +363,7 @@ def _read_segment(identity: str, path: str, *, overflow: bool) -> _Found | None:
             segment.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
         if not os.fstat(fd).st_nlink:
             return None
-        writable = any(content.get("writable") for content in records)
+        writable = isinstance(layout, ArrayLayout) and any(r.get("writable") for r in records)
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
         entries = [_entry(content, row) for content in records]
     # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object;

@@ -219,7 +219,7 @@ class LocalStore(Store):
         while True:
             entries = self._find(names, version)
             try:
-                found = [self._load(entry, mode) for entry in entries]
+                opened = [self._open(entry, mode) for entry in entries]
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
@@ -231,27 +231,38 @@ class LocalStore(Store):
             else:
                 break
         self.presence.tell_holds()
-        return [
-            Attached(
-                entry.name, entry.version, entry.publisher, entry.created,
-                bool(entry.segment.writable), entry.once, value, entry.segment.id,
-                entry.segment.kind, shares,
-            )
-            for entry, (value, shares) in zip(entries, found, strict=True)
-        ]  # fmt: skip
+        # Only now: code of an object's own runs, once.
+        return [self._attached(entry, one) for entry, one in zip(entries, opened, strict=True)]
 
-    def _load(self, entry: Entry, mode: Mode) -> tuple[Any, bool]:
-        """Return what a version is, and whether it has any memory that is shared."""
+    def _open(self, entry: Entry, mode: Mode) -> objects.Opened | np.ndarray[Any, Any]:
+        """Map what a version is."""
         rows.check_kind(entry)
-        if mode == "r+" and not entry.segment.writable:
+        is_object = entry.segment.kind == "object"
+        if mode == "r+" and (is_object or not entry.segment.writable):
             raise ReadOnlyError(
                 f"{entry.name} v{entry.version} is a read-only snapshot: attach it with mode 'c' for "
-                "a private writable copy, or let its publisher share it with --writable "
-                "(writable=True)"
+                "a private writable copy"
+                + (
+                    "; only arrays can be shared writable"
+                    if is_object
+                    else ", or let its publisher share it with --writable (writable=True)"
+                )
             )
-        if entry.segment.kind == "object":
-            return objects.load(self, entry.segment, entry.name, mode)
-        return _array(entry.segment.layout, self._map(entry.segment, mode)), True
+        if is_object:
+            return objects.open_object(self, entry.segment, entry.name, mode)
+        return _array(entry.segment.layout, self._map(entry.segment, mode))
+
+    def _attached(self, entry: Entry, opened: objects.Opened | np.ndarray[Any, Any]) -> Attached:
+        value: Any = opened
+        needs: tuple[str, ...] = ()
+        shares = True
+        if isinstance(opened, objects.Opened):
+            value, needs, shares = objects.unpickle(opened), tuple(opened.needs), opened.shares
+        return Attached(
+            entry.name, entry.version, entry.publisher, entry.created,
+            bool(entry.segment.writable), entry.once, value, (entry.segment.id, *needs),
+            entry.segment.kind, shares,
+        )  # fmt: skip
 
     def _map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
         if row.kind == "object":
@@ -365,20 +376,19 @@ class LocalStore(Store):
         return inspection.list_segments(self.registry, self.directory, self.presence.identity)
 
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
-        entry = self._find([check_name(name)], version)[0]
-        holders = inspection.holders(self.directory).get(entry.segment.id, ())
-        if entry.segment.kind != "object":
-            return self._info(entry, holders)
-        layout = objects.read_layout(self, entry.segment)
-        return self._info(entry, holders, inspection.details_of(layout, self.registry))
+        seen = None
+        while True:
+            entry = self._find([check_name(name)], version)[0]
+            holders = inspection.holders(self.directory).get(entry.segment.id, ())
+            try:
+                return self._info(entry, holders, self._details_of(entry.segment))
+            except SegmentNotFoundError:
+                if entry == seen:  # else it was replaced between lookup and open
+                    raise
+                seen = entry
 
     def names(self) -> list[str]:
         return self.registry.names()
-
-    def attached(self) -> list[str]:
-        """Return the names of which this process has some version mapped."""
-        mapped = self.presence.mappings.is_mapped
-        return sorted({e.name for e in self.registry.everything() if mapped(e.segment.id)})
 
     def summaries(self) -> list[tuple[str, str]]:
         """Return each name that can be attached, with its dtype and shape: for completion."""
@@ -396,6 +406,11 @@ class LocalStore(Store):
     def path_of(self, row: SegmentRow) -> str:
         """Return the path of a segment's file."""
         return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
+
+    def _details_of(self, row: SegmentRow) -> ObjectDetails | None:
+        if row.kind != "object":
+            return None
+        return inspection.details_of(objects.read_layout(self, row), self.registry)
 
     def _info(
         self,

@@ -106,6 +106,12 @@ class Mappings:
         """Tell whether this process has the segment mapped, in any mode."""
         return any(self._find((identity, mode)) is not None for mode in ("r", "r+", "c"))
 
+    def private(self, identities: Iterable[str]) -> list[Mapping]:
+        """Return the living copy-on-write mappings of these segments."""
+        with self._lock:
+            refs = [ref for identity in identities for ref in self._live.get((identity, "c"), ())]
+        return [mapping for ref in refs if (mapping := ref()) is not None]
+
     def length(self, identity: str) -> int:
         """Return the bytes that are mapped of a segment; 0 if it is not mapped here."""
         found = (self._find((identity, mode)) for mode in ("r", "r+", "c"))

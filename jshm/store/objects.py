@@ -90,6 +90,7 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
     pickler.name = name
     referring = Referring(store)
     pickler.refer = referring.refer
+    _ = store.presence.identity  # a first lease tells `sources` what this notebook is called
     told = publishing.set(referring)
     try:
         pickler.dump(value)
@@ -123,15 +124,40 @@ class _Writer:
         self.write = chunks.append
 
 
-def load(store: Segments, row: SegmentRow, name: str, mode: Mode) -> tuple[Any, bool]:
-    """Return the object in a segment, and whether any memory of it is shared.
+@dataclass(slots=True)
+class Opened:
+    """An object that is ready to be unpickled.
+
+    Attributes
+    ----------
+    name, segment : str
+        What messages call it, and where it is.
+    layout : ObjectLayout
+    data : bytes or memoryview
+        The whole segment.
+    needs : dict of str to Mapping
+        The segments that it refers to, mapped.
+    """
+
+    name: str
+    segment: str
+    layout: ObjectLayout
+    data: Any
+    needs: dict[str, Mapping]
+
+    @property
+    def shares(self) -> bool:
+        """Whether any memory of it is shared."""
+        return bool(self.layout.buffers or self.needs)
+
+
+def open_object(store: Segments, row: SegmentRow, name: str, mode: Mode) -> Opened:
+    """Map an object, and all that it refers to; nothing of it is run.
 
     Raises
     ------
     SegmentNotFoundError
         The segment, or one that it refers to, is gone.
-    MissingModuleError
-        It needs a package that this Python cannot import. Nothing of it was run.
     CorruptSegmentError
     """
     path = store.path_of(row)
@@ -147,12 +173,8 @@ def load(store: Segments, row: SegmentRow, name: str, mode: Mode) -> tuple[Any, 
             layout = parse_object(data)
     finally:
         segment.close(fd)
-    shares = bool(layout.buffers or layout.references)
-    told = classes.origin.set(row.id)
-    try:
-        return _unpickle(store, layout, data, name, mode), shares
-    finally:
-        classes.origin.reset(told)
+    needs = {needed: store.attach_segment(needed, mode) for needed in layout.references}
+    return Opened(name, row.id, layout, data, needs)
 
 
 def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapping:
@@ -164,34 +186,48 @@ def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapping:
         segment.close(fd)
 
 
-def _unpickle(store: Segments, layout: ObjectLayout, data: Any, name: str, mode: Mode) -> Any:
+def unpickle(opened: Opened) -> Any:
+    """Return the object. This runs code of who published it.
+
+    Raises
+    ------
+    MissingModuleError
+        It needs a package that this Python cannot import. Nothing of it was run.
+    CorruptSegmentError
+    """
+    layout, data, name = opened.layout, opened.data, opened.name
     pickled = data[layout.offset : layout.offset + layout.pickled]
     if zlib.crc32(pickled) != layout.checksum:
         raise CorruptSegmentError(
             f"{name} was overwritten: its pickle is not what was published. Release the name and "
             "publish again"
         )
-    needed = layout.description.modules
-    modules.require(needed, name)
-    token = resolving.set((store, mode))
+    modules.require(layout.description.modules, name)
+    needs, origin = resolving.set(opened.needs), classes.origin.set(opened.segment)
     try:
         buffers = [data[start:end] for start, end in layout.spans()]
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
     except JshmError:
         raise
     except Exception as error:
-        here = modules.versions(needed)
-        others = [
-            f"{top} {needed[top]} (here {here[top]})" for top in needed if needed[top] != here[top]
-        ]
-        python = layout.description.python
-        written = ", ".join([*others, *([f"Python {python} (here {PYTHON})"] * (python != PYTHON))])
-        error.add_note(
-            f"{name} was being attached" + (f"; it was written by {written}" if written else "")
-        )
+        error.add_note(f"{name} was being attached{_differences(layout.description)}")
         raise
     finally:
-        resolving.reset(token)
+        resolving.reset(needs)
+        classes.origin.reset(origin)
+
+
+def _differences(written: Description) -> str:
+    """Return how what an object was written with differs from what is here."""
+    here = modules.versions(written.modules)
+    others = [
+        f"{top} {version} (here {here[top]})"
+        for top, version in written.modules.items()
+        if version != here[top]
+    ]
+    if written.python != PYTHON:
+        others.append(f"Python {written.python} (here {PYTHON})")
+    return f"; it was written by {', '.join(others)}" if others else ""
 
 
 def read_layout(store: Segments, row: SegmentRow) -> ObjectLayout:

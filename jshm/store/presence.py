@@ -241,9 +241,14 @@ class Presence:
                         rows.retire(tx, entry.name)
                         if not rows.judge(tx, [entry.segment.id]):
                             reaper.forget_name(tx, self._directory, entry)
-            for row in rows.unwanted(tx):
-                if row.id not in others and self.mappings.is_mapped(row.id) and not row.unlinked:
-                    reaper.unlink_unwanted(tx, self._directory, row, doomed)
+            seen = set(others)
+            while going := [row for row in rows.unwanted(tx) if row.id not in seen]:
+                for row in going:  # what goes may be all that needed others
+                    seen.add(row.id)
+                    if self.mappings.is_mapped(row.id) and not row.unlinked:
+                        reaper.unlink_unwanted(tx, self._directory, row, doomed)
+                    elif not doomed.full:
+                        reaper.collect_segment(tx, self._directory, row, doomed)
 
     def after_fork_in_child(self) -> None:
         """Be another process, with a lease of its own once it uses the store."""

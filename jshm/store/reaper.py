@@ -12,7 +12,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from .. import rows, segment
-from ..errors import FormatVersionError, JshmError, NoSpaceError
+from ..errors import CorruptSegmentError, FormatVersionError, JshmError, NoSpaceError
 from ..identity import is_running, process_start
 from ..lease import living, sweep
 from ..lease import state as lease_state
@@ -108,7 +108,9 @@ def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doom
                 doomed.add(path, fd)
     if gone:
         for needless in rows.forget_segment(tx, row.id):
-            collect_segment(tx, directory, needless, doomed)
+            # What is too much for one transaction stays unwanted, for the next.
+            if not doomed.full:
+                collect_segment(tx, directory, needless, doomed)
     return gone
 
 
@@ -138,7 +140,8 @@ def forget_name(tx: Transaction, directory: Directory, entry: Entry) -> None:
     # None if it is another segment that needs this one.
     contents = [rows.metadata(other) for other in rows.entries_in(tx, row.id)]
     path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
-    with contextlib.suppress(NoSpaceError, FileNotFoundError):
+    # A damaged one cannot say it; `check` finds it.
+    with contextlib.suppress(NoSpaceError, FileNotFoundError, CorruptSegmentError):
         rewrite_records(path, row, contents)
 
 
@@ -196,7 +199,8 @@ def _is_newer(fd: int, path: str) -> bool:
     if kind == "object":
         magic = os.pread(fd, len(OBJECT_MAGIC), 0)
         if magic != OBJECT_MAGIC:
-            return any(magic)  # of another kind; none yet: nobody's, it was never finished
+            # Of another kind; or nobody's: it was never finished.
+            return not OBJECT_MAGIC.startswith(magic.rstrip(b"\0"))
     try:
         records = read_records(fd, layout_in(fd, kind).records)
     except FormatVersionError:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,8 +42,8 @@ class Segments(Protocol):
         """Map a segment by its id; SegmentNotFoundError if it is gone."""
 
 
-# Where references are looked up, and the mode that their arrays get; set while an object is attached.
-resolving: ContextVar[tuple[Segments, Mode] | None] = ContextVar("resolving", default=None)
+# The segments that the object which is just being attached refers to, mapped.
+resolving: ContextVar[dict[str, Mapping] | None] = ContextVar("resolving", default=None)
 _default: Callable[[], Segments]
 
 
@@ -89,9 +90,8 @@ def load(
     SegmentNotFoundError
         Its segment is gone.
     """
-    store, mode = resolving.get() or (_default(), "r")
-    mapping = store.attach_segment(identity, mode)
-    return Reference(identity, mode, offset, dtype, shape, strides).view(mapping)
+    mapping = (resolving.get() or {}).get(identity) or _default().attach_segment(identity, "r")
+    return Reference(identity, mapping.mode, offset, dtype, shape, strides).view(mapping)
 
 
 # The segments that the object which is just being published refers to.
@@ -132,6 +132,7 @@ class Referring:
         """Keep the segment of an array that writes itself as a reference (`SharedNumpyArray`)."""
         mapping = segment.find(array)
         if mapping is not None:
+            self._is_fixed(array, mapping)  # seals it, if it was born here
             self.needs[mapping.segment] = array
 
     def _is_fixed(self, array: Array, mapping: segment.Mapping) -> bool:
@@ -156,6 +157,9 @@ class Referring:
         """Let the object's segment keep these, inside the transaction that registers it."""
         for sealed in self._sealing:
             rows.set_writable(tx, sealed, writable=False)
+            row = self._store.registry.segment(sealed)
+            if row is not None:
+                os.chmod(self._store.path_of(row), segment.SEALED_MODE)
         if rows.put_references(tx, identity, self.needs):
             raise SegmentNotFoundError(
                 "an array that it refers to was released in this very moment; publish again"

@@ -41,7 +41,7 @@ def release(
     ------
     SegmentNotFoundError, NotOwnerError
     """
-    retiring = _Retiring(directory, names)
+    retiring = _Retiring(directory, registry, names)
     with presence.transaction() as (tx, doomed):
         found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
@@ -66,13 +66,15 @@ class _Retiring:
         Versions whose memory is still to be let go.
     """
 
-    def __init__(self, directory: Directory, names: Sequence[str]) -> None:
+    def __init__(self, directory: Directory, registry: Registry, names: Sequence[str]) -> None:
         self.left: list[Entry] = []
         self._directory = directory
+        self._registry = registry
         self._users = holders(directory)
         self._nbytes = dict.fromkeys(names, 0)
         self._freed = dict.fromkeys(names, 0)
         self._held: dict[str, set[str]] = {name: set() for name in names}
+        self._needed: dict[str, set[str]] = {name: set() for name in names}
 
     def refusal(self, entry: Entry) -> str:
         """Return what to tell who wants to release another notebook's name."""
@@ -100,8 +102,11 @@ class _Retiring:
             if row.unlinked:
                 continue
             free = reaper.unlink_unwanted(tx, self._directory, row, doomed)
-            if free is None:
-                reaper.forget_name(tx, self._directory, entry)  # the data are another name's too
+            if free is None:  # the data are another name's too, or an object's
+                needed_by = self._registry.needed_by(row.id)
+                self._nbytes[name] += row.nbytes if needed_by else 0
+                self._needed[name].update(needed_by)
+                reaper.forget_name(tx, self._directory, entry)
                 continue
             self._nbytes[name] += row.nbytes
             if free:
@@ -114,7 +119,13 @@ class _Retiring:
     def done(self) -> list[Released]:
         """Return what it came to, name by name."""
         return [
-            Released(name, nbytes, self._freed[name], tuple(sorted(self._held[name])))
+            Released(
+                name,
+                nbytes,
+                self._freed[name],
+                tuple(sorted(self._held[name])),
+                tuple(sorted(self._needed[name])),
+            )
             for name, nbytes in self._nbytes.items()
         ]
 

@@ -101,6 +101,8 @@ def source_of(
     row = registry.segment(mapping.segment) if mapping is not None else None
     if mapping is None or row is None or row.unlinked or not _covers(array, mapping, row):
         return None
+    if writable and registry.is_needed(row.id):
+        return None  # an object needs it as it is
     path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     if mapping.mode == "r+":
         if not registry.of_segment(row.id):
