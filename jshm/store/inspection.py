@@ -206,9 +206,9 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
                     rows.forget_lost_segment(tx, row.id)
                     lost += [files[row.id]] if row.id in files else []
                 yield Problem(problem, fixed=fix)
-        for segment_id, problem in _compare_references(tx, fix=fix):
+        for segment_id, found in _compare_references(tx, fix=fix):
             lost += [files[segment_id]] if fix and segment_id in files else []
-            yield problem
+            yield found
         yield from _compare_rows(tx, fix=fix)
     for path in directory.foreign():
         yield Problem(
