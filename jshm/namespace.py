@@ -260,6 +260,11 @@ def _forget_exceptions() -> None:
         if hasattr(sys, name):
             delattr(sys, name)
     running = shell()
+    result = getattr(running, "last_execution_result", None)
+    error = getattr(result, "error_in_exec", None)
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
     for handler in ("InteractiveTB", "SyntaxTB"):
         for name in ("tb", "etype", "evalue", "value"):
             if getattr(getattr(running, handler, None), name, None) is not None:

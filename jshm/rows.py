@@ -291,12 +291,9 @@ def forget_version(tx: Transaction, entry: Entry) -> None:
 
 def forget_segment(tx: Transaction, segment: str) -> list[SegmentRow]:
     """Delete an unwanted segment's rows; return what only it needed, unwanted by now too."""
-    needs = [row[0] for row in tx.execute("SELECT needs FROM refs WHERE segment = ?", (segment,))]
-    if needs:
-        tx.execute("DELETE FROM refs WHERE segment = ?", (segment,))
     tx.execute("DELETE FROM versions WHERE segment = ?", (segment,))
     tx.execute("DELETE FROM segments WHERE id = ?", (segment,))
-    return judge(tx, needs)
+    return _forget_references(tx, segment)
 
 
 def forget_lost_segment(tx: Transaction, segment: str) -> None:
@@ -310,9 +307,21 @@ def forget_lost_segment(tx: Transaction, segment: str) -> None:
     forget_segment(tx, segment)
 
 
-def mark_unlinked(tx: Transaction, segment: str) -> None:
-    """Remember a released segment whose file is gone but which is still held."""
+def mark_unlinked(tx: Transaction, segment: str) -> list[SegmentRow]:
+    """Remember a released segment whose file is gone but which is still held.
+
+    Nobody can attach it any more, and who holds it holds what it refers to: what only it needed is
+    unwanted by now, and returned.
+    """
     tx.execute("UPDATE segments SET unlinked = 1 WHERE id = ?", (segment,))
+    return _forget_references(tx, segment)
+
+
+def _forget_references(tx: Transaction, segment: str) -> list[SegmentRow]:
+    needs = [row[0] for row in tx.execute("SELECT needs FROM refs WHERE segment = ?", (segment,))]
+    if needs:
+        tx.execute("DELETE FROM refs WHERE segment = ?", (segment,))
+    return judge(tx, needs)
 
 
 def all_leases(tx: Transaction) -> dict[str, str]:

@@ -64,27 +64,32 @@ def _is_slot(cls: type, name: str, member: MemberDescriptorType) -> bool:
     return member.__objclass__ is cls and name in (member.__name__, private)
 
 
-def _members(cls: type[enum.Enum]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return each name of an enumeration, aliases too, whose it is, and that member's attributes."""
+def _members(cls: type[enum.Enum]) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Return each name of an enumeration, aliases too, its value, and that member's attributes."""
     return [
         (
             name,
-            member.name,
+            member.value,
             {key: value for key, value in vars(member).items() if key[0] + key[-1] != "__"},
         )
         for name, member in cls.__members__.items()
     ]
 
 
-def _complete_members(cls: Any, members: list[tuple[str, str, dict[str, Any]]]) -> None:
+def _complete_members(cls: Any, members: list[tuple[str, Any, dict[str, Any]]]) -> None:
     """Give back what an enumeration is not made with: aliases, and what ``__init__`` set."""
     named = dict(cls._member_map_)
-    for alias, name, attributes in members:
-        named[name].__dict__.update(attributes)
-        if alias not in named:
-            type.__setattr__(cls, alias, named[name])
+    for name, value, attributes in members:
+        member = named.get(name)
+        if member is None:
+            member = cls(value)
+            if all(member is not known for known in named.values()):
+                member._name_ = name  # several flags, with a name of their own
+            named[name] = member
+            type.__setattr__(cls, name, member)
+        member.__dict__.update(attributes)
     cls._member_map_.clear()
-    cls._member_map_.update((alias, named[name]) for alias, name, _ in members)
+    cls._member_map_.update((name, named[name]) for name, _, _ in members)
 
 
 def _makes_slots(cls: type) -> bool:

@@ -144,11 +144,16 @@ def _reduce_cached(pickler: Writer, function: Any) -> Any:
         return NotImplemented
     parameters = function.cache_parameters()
     arguments = (function.__wrapped__, parameters["maxsize"], parameters["typed"])
-    return _make_cached, arguments
+    own = {k: v for k, v in vars(function).items() if k not in ("__wrapped__", "cache_parameters")}
+    return _make_cached, arguments, own or None, None, None, _update
 
 
 def _make_cached(function: Any, maxsize: int | None, typed: bool) -> Any:
     return functools.lru_cache(maxsize, typed)(function)
+
+
+def _update(function: Any, attributes: dict[str, Any]) -> None:
+    vars(function).update(attributes)
 
 
 def _reduce_cached_property(_: Writer, cached: Any) -> Any:

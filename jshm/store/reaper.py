@@ -128,7 +128,9 @@ def unlink_unwanted(
         return None
     if collect_segment(tx, directory, row, doomed):
         return True
-    rows.mark_unlinked(tx, row.id)
+    for needless in rows.mark_unlinked(tx, row.id):
+        if not doomed.full:
+            collect_segment(tx, directory, needless, doomed)
     doomed.add(directory.path(row.id, overflow=row.overflow, kind=row.kind))
     return False
 
