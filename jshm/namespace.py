@@ -34,6 +34,8 @@ Test = Callable[[object], bool]
 
 _DEPTH = 4
 _LIMIT = 20_000
+# Items of an array of objects that are looked into.
+_MANY = 1000
 # Python's own (`__name__`) and IPython's: results (`_`, `_5`), inputs (`_i`, `_i5`), `_oh` …
 _HISTORY = re.compile(r"__.*__\Z|_{1,3}\Z|_\d+\Z|_i{1,3}\Z|_i\d+\Z|_[dio]h\Z|_exit_code\Z")
 _RESULT = re.compile(r"_{1,3}\Z|_\d+\Z")
@@ -314,13 +316,16 @@ def find_arrays(namespace: Namespace, test: Test) -> list[str]:
 
 
 def _search(roots: Iterable[tuple[str, object]], test: Test) -> list[str]:
-    found: list[str] = []
+    roots = list(roots)
+    # The variables themselves first: a long list must not use up the search before the last of them.
+    found = [path for path, value in roots if test(value)]
+    known = set(found)
     seen: set[int] = set()
-    stack = [(name, value, _DEPTH) for name, value in roots]
+    stack = [(name, value, _DEPTH) for name, value in roots if name not in known]
     stack.reverse()
     while stack and len(seen) <= _LIMIT:
         path, value, depth = stack.pop()
-        if test(value):
+        if depth < _DEPTH and test(value):
             found.append(path)
         elif id(value) not in seen and depth:
             seen.add(id(value))
@@ -333,7 +338,7 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, (str, bytes, int, float, ModuleType, type)):
         return
     if isinstance(value, np.ndarray):
-        if value.dtype == object:
+        if value.dtype == object and value.size <= _MANY:
             yield from ((f"[{i}]", inner) for i, inner in enumerate(value.ravel().tolist()))
         return
     if type(value).__module__.partition(".")[0] == "pandas":  # its parts are hidden in C

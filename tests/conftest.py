@@ -30,6 +30,7 @@ for _name in ("JPY_PARENT_PID", "JPY_SESSION_NAME"):
     os.environ.pop(_name, None)
 
 
+@pytest.hookimpl(trylast=True)  # with -x it is called before the fixtures of modules are closed
 def pytest_sessionfinish(session: pytest.Session) -> None:
     left = [name for name in os.listdir(SHM) if name.startswith(PREFIX)]
     if left:
