@@ -77,6 +77,13 @@ def segments_bound(variable: str, value: object) -> tuple[str, ...]:
     return segments if known == id(value) else ()
 
 
+def forget_unbound(namespace: dict[str, Any]) -> None:
+    """Forget what is not bound any more: something else may get its id, and its variable."""
+    for variable, (known, _) in list(_bound.items()):
+        if variable not in namespace or id(namespace[variable]) != known:
+            del _bound[variable]
+
+
 def prune() -> None:
     """Let go of what nobody else has any more."""
     for key, value in list(_strong.items()):

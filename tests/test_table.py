@@ -59,7 +59,7 @@ HOSTILE = [
     {"summary": EVIL},
     {"name": EVIL},
 ]
-DETAILS = ObjectDetails("doc", "In[3]", "3.11", {"m": "1"}, (7, 8), 5, ("c",), {"X v1": 9})
+DETAILS = ObjectDetails("doc", "In[3]", "3.11", {"m": "1"}, (7000, 8), 5, ("c",), {"X v1": 9})
 EVIL_DETAILS = ObjectDetails(EVIL, EVIL, EVIL, {EVIL: EVIL}, (7, 8), 5, (EVIL,), {EVIL: 9})  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_nothing_that_an_object_says_of_itself_becomes_html() -> None:
     assert all(line.isprintable() for line in table.details_text(hostile).split("\n"))
     assert (
         table.object_text(DETAILS)
-        == "15 B shared, 5 B copied (object columns: c) · refers to X v1 (9 B)"
+        == "7.0 kB shared, 5 B copied (object columns: c) · refers to X v1 (9 B)"
     )
 
 

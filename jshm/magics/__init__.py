@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import handouts
 from ..errors import JshmError
+from ..namespace import user_namespace
 from ..store import default_store
 from . import completion
 from .managing import ManagingMagics
@@ -18,6 +19,7 @@ _MAGICS = (SharingMagics, ManagingMagics)
 def _flush(_result: object = None) -> None:
     """Tell others after each cell what it let go of."""
     handouts.prune()
+    handouts.forget_unbound(user_namespace())
     with contextlib.suppress(JshmError, OSError):
         default_store().flush()
 

@@ -47,8 +47,7 @@ def reduce(cls: type, reduced: Any) -> Any:
         arguments = (constructor, name, bases, keywords, *rest)
     if generated.REPLACE is not None and attributes.get("__replace__") is generated.REPLACE:
         del attributes["__replace__"]
-    if typings.is_protocol(cls):
-        typings.drop_protocol_hook(attributes)
+    typings.drop_protocol_hook(attributes)
     methods = generated.methods(cls)
     for code in methods.values():
         mark_generated(code)

@@ -29,8 +29,7 @@ PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 # Version 2 writes no references to objects that were met before. What is one depends on reference
 # counts, and so would the bytes.
 _MARSHAL_VERSION = 2
-# CO_OPTIMIZED: the code of functions. That of classes is not.
-_OPTIMIZED = 0x1
+# By these, classes and annotations look up what functions do by LOAD_GLOBAL.
 _NAME_LOOKUPS = {"LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 Reduced = tuple["Callable[..., CodeType]", tuple[Any, ...]]
@@ -159,7 +158,6 @@ def load_code(
 def _class_names(code: CodeType) -> Iterator[str]:
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            if not inner.co_flags & _OPTIMIZED:
-                instructions = dis.get_instructions(inner)
-                yield from (i.argval for i in instructions if i.opname in _NAME_LOOKUPS)
+            instructions = dis.get_instructions(inner)
+            yield from (i.argval for i in instructions if i.opname in _NAME_LOOKUPS)
             yield from _class_names(inner)

@@ -114,9 +114,9 @@ def place(obj: Any) -> str:
     if isinstance(obj, type):
         functions = [f for f in vars(obj).values() if isinstance(f, types.FunctionType)]
         # Those of a dataclass are made of text, others may be somebody else's.
-        own = [f for f in functions if f.__qualname__ == f"{obj.__qualname__}.{f.__name__}"]
-        places = [sources.place(f.__code__) for f in own if f.__code__.co_filename != "<string>"]
-        return places[0] if places else ""
+        codes = [function.__code__ for function in functions]
+        own = [c for c in codes if c.co_qualname == f"{obj.__qualname__}.{c.co_name}"]
+        return sources.place(own[0]) if own else ""
     return ""
 
 

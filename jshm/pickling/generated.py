@@ -93,9 +93,18 @@ def _twin_of_dataclass(cls: Any) -> type:
         for base in cls.__mro__[1:]
         for name, field in getattr(base, "__dataclass_fields__", {}).items()
     }
-    own = {n: f for n, f in cls.__dataclass_fields__.items() if f is not inherited.get(n)}
-    space: dict[str, Any] = {"__annotations__": {n: field.type for n, field in own.items()}}
-    space["__module__"] = cls.__module__
+    own = {
+        name: field
+        for name, field in cls.__dataclass_fields__.items()
+        if field is not inherited.get(name) and not _is(field, "_FIELD_CLASSVAR")
+    }
+    # Where annotations are text, dataclasses would look in the reader's module for what it means.
+    types = {
+        n: dataclasses.InitVar[Any] if _is(f, "_FIELD_INITVAR") else f.type for n, f in own.items()
+    }
+    space: dict[str, Any] = {"__annotations__": types, "__module__": cls.__module__}
+    if "__post_init__" in cls.__dict__:  # `__init__` is to call it
+        space["__post_init__"] = cls.__dict__["__post_init__"]
     for name, field in own.items():
         space[name] = dataclasses.field(
             **_given(field, "default", "default_factory"),
@@ -114,6 +123,10 @@ def _twin_of_dataclass(cls: Any) -> type:
         **{n: getattr(params, n) for n in ("init", "repr", "eq", "order", "unsafe_hash", "frozen")},
         match_args="__match_args__" in cls.__dict__,
     )
+
+
+def _is(field: Any, kind: str) -> bool:
+    return field._field_type is getattr(dataclasses, kind)
 
 
 def _given(field: Any, *names: str) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     for word in class_globals(code):
         if word in function.__globals__:
             slots["__globals__"][word] = function.__globals__[word]
+    if parameters := getattr(function, "__type_params__", ()):
+        slots["__type_params__"] = parameters
     # The very cells, and not cells of the same content: others may share them.
     slots["__closure__"] = None
     arguments = (code, namespace, name, defaults, function.__closure__)
@@ -209,6 +211,9 @@ REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     typing.NewType: typings.reduce_new_type,
     typing.ParamSpec: typings.reduce_parameters,
     typing.TypeVarTuple: typings.reduce_parameters,
+    typing.ParamSpecArgs: typings.reduce_of_parameters,
+    typing.ParamSpecKwargs: typings.reduce_of_parameters,
+    **({typing.TypeAliasType: typings.reduce_alias} if hasattr(typing, "TypeAliasType") else {}),
     functools._lru_cache_wrapper: _reduce_cached,
     functools.cached_property: _reduce_cached_property,
     np.ufunc: _reduce_ufunc,

@@ -38,6 +38,8 @@ def block_of(code: CodeType) -> Block | None:
             register(_registered[filename])
         elif filename.startswith("<"):
             return None
+    elif filename == "<string>":  # `python -c`, and whatever was made of text
+        return None
     elif is_file(filename):
         linecache.checkcache(filename)
     lines = linecache.getlines(filename)

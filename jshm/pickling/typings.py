@@ -44,6 +44,23 @@ def reduce_parameters(_: object, parameters: Any) -> Any:
     return NotImplemented if _is_found(parameters) else (type(parameters), (parameters.__name__,))
 
 
+def reduce_of_parameters(_: object, part: Any) -> Any:
+    """Reduce the ``args`` or the ``kwargs`` of a `typing.ParamSpec`."""
+    return type(part), (part.__origin__,)
+
+
+def reduce_alias(_: object, alias: Any) -> Any:
+    """Reduce a type alias (``type X = int``), which by itself is no more than its name."""
+    if _is_found(alias):
+        return NotImplemented
+    return _make_alias, (alias.__name__, alias.__value__, alias.__type_params__)
+
+
+def _make_alias(name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+    make: Any = getattr(typing, "TypeAliasType", None)
+    return value if make is None else make(name, value, type_params=parameters)
+
+
 def reduce_forward_reference(_: object, reference: Any) -> Any:
     """Reduce an annotation that is text to its text; it keeps code that only this Python knows."""
     return load_forward_reference, (
