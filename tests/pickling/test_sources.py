@@ -14,7 +14,6 @@ import pytest
 
 from jshm.pickling import dumps, loads, sources
 
-from .cases import THIS, broken
 from .fresh import ROOT, failing
 
 if TYPE_CHECKING:
@@ -395,11 +394,6 @@ def test_in_ipython(tmp_path: Path) -> None:
     assert found["value"] == 2
 
 
-@broken(
-    "sources.block_of: from Python 3.13 linecache knows what `python -c` runs as '<string>', and so is "
-    "all that eval and namedtuple compile called",
-    when=THIS >= (3, 13),
-)
 def test_python_c_is_not_the_source_of_strings() -> None:
     program = (
         "f = eval('lambda x: x + 1')\n"
