@@ -18,10 +18,8 @@ import site
 import sys
 import sysconfig
 from functools import lru_cache
-from importlib import metadata
 from types import ModuleType
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlparse
 
 from ..errors import MissingModuleError
 
@@ -169,6 +167,9 @@ def _of_pth_files(packages: str) -> Iterable[str]:
 @lru_cache(maxsize=1)
 def _editable() -> list[tuple[str, frozenset[str]]]:
     """Return the projects installed in editable mode (PEP 660, PEP 610), and their modules' names."""
+    from importlib import metadata  # lazily: it takes longer than the rest of jshm
+    from urllib.parse import unquote, urlparse
+
     found = []
     for distribution in metadata.distributions():
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -195,6 +196,8 @@ def _version(top: str) -> str:
     version = getattr(sys.modules.get(top), "__version__", None)
     if isinstance(version, str):
         return version
+    from importlib import metadata
+
     with contextlib.suppress(metadata.PackageNotFoundError, ValueError):
         return metadata.version(top)
     return ""
