@@ -44,7 +44,7 @@ _UNKNOWN = "something outside the notebook's variables (a library's cache, a run
 
 @dataclass(frozen=True, slots=True)
 class Detached:
-    """What `detach_from` did.
+    """What `detach_segments` did.
 
     Attributes
     ----------
@@ -112,20 +112,6 @@ def user_variables(namespace: Namespace) -> Iterator[tuple[str, Any]]:
 
 
 # -- detach ----------------------------------------------------------------------------------------
-
-
-def detach_from(namespace: Namespace, what: str | Array, store: LocalStore) -> Detached:
-    """Delete the variables that are views of `what`, a name, a variable's name or an array.
-
-    Raises
-    ------
-    SegmentNotFoundError
-        Nothing here is.
-    """
-    segments = segments_of(namespace, what, store)
-    named = [what] if isinstance(what, str) else []
-    del what
-    return detach_segments(namespace, segments, store, named)
 
 
 def detach_segments(
