@@ -43,17 +43,20 @@ class _Buffers:
 
     def __init__(self, callback: Callable[[pickle.PickleBuffer], Any]) -> None:
         self._callback = callback
-        self.asked: list[Any] = []
+        self._asked: list[Any] = []
         self._again: list[Any] = []
 
     def begin_anew(self) -> None:
-        self._again = self.asked[::-1]
+        self._again = self._asked[::-1]
+
+    def end(self) -> None:
+        self._asked, self._again = [], []
 
     def __call__(self, buffer: pickle.PickleBuffer) -> Any:
         if self._again:
             return self._again.pop()
         answer = self._callback(buffer)
-        self.asked.append(answer)
+        self._asked.append(answer)
         return answer
 
 
@@ -137,7 +140,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             self._namespaces.clear()
             self.whole.clear()
             if self._buffers is not None:
-                self._buffers.asked.clear()
+                self._buffers.end()
             sources.forget_trees()
 
     def _dump(self, obj: Any, memo: Any, known: dict[int, Any]) -> None:
