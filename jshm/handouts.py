@@ -46,8 +46,11 @@ def hand_out(value: T, segments: tuple[str, ...] = ()) -> T:
     return value
 
 
-def bind(variable: str, value: object, segments: tuple[str, ...]) -> None:
-    """Remember what an attach bound to a variable."""
+def bind(
+    namespace: dict[str, Any], variable: str, value: object, segments: tuple[str, ...]
+) -> None:
+    """Let a variable be what was attached, and remember it."""
+    namespace[variable] = hand_out(value, segments)
     _bound[variable] = (id(value), segments)
 
 

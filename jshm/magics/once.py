@@ -17,7 +17,7 @@ from IPython.core.error import UsageError
 from .. import namespace as variables
 from .. import segment
 from ..errors import JshmError, SegmentNotFoundError
-from ..handouts import bind, hand_out
+from ..handouts import bind
 from ..store import default_store
 from ..text import duration_text, size_text
 from .base import with_traceback
@@ -109,8 +109,7 @@ def _find(store: LocalStore, names: list[str], key: str, mode: Mode) -> list[Att
 
 def _bind(shell: Any, names: dict[str, str], found: list[Attached]) -> None:
     for variable, attached in zip(names, found, strict=True):
-        shell.user_ns[variable] = hand_out(attached.value, attached.segments)
-        bind(variable, attached.value, attached.segments)
+        bind(shell.user_ns, variable, attached.value, attached.segments)
 
 
 def _result(shell: Any, variable: str) -> Any:

@@ -11,7 +11,7 @@ from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import namespace as variables
 from ..errors import SegmentExistsError
-from ..handouts import bind, hand_out, was_handed_out
+from ..handouts import bind, was_handed_out
 from ..segment import Mode, check_mode
 from ..store import default_store
 from ..store.base import Published, type_name
@@ -174,8 +174,7 @@ class SharingMagics(ShmMagics):
             store.wait(names, args.wait)
         for attached, variable in zip(store.attach(names, mode, version), targets, strict=True):
             replaced = self._describe_replaced(variable)
-            self._variables[variable] = hand_out(attached.value, attached.segments)
-            bind(variable, attached.value, attached.segments)
+            bind(self._variables, variable, attached.value, attached.segments)
             shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
             arrow = "" if shown != variable else " ←"
             age = age_text(attached.created)

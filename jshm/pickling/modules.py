@@ -67,8 +67,10 @@ def _choose(module: ModuleType | str, *, by_value: bool) -> None:
     _judged.clear()
 
 
-def is_by_value(name: str) -> bool:
-    """Tell whether what a module defines goes by value."""
+def is_by_value(name: object) -> bool:
+    """Tell whether what a module of that name defines goes by value; False for what is no name."""
+    if not isinstance(name, str):
+        return False
     found = _judged.get(name)
     if found is None:
         found = _judge(name)

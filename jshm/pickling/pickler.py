@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _IN_C = frozenset({"builtin_function_or_method", "cython_function_or_method"})
 
 
-class _Output:
+class Output:
     """A file that keeps what is written, and copies nothing."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             raise TypeError(f"file must have a method 'write'; a {type(file).__name__} has none")
         self._file = file
         # A dump may have to begin anew, so it is written when it is complete.
-        self._output = _Output()
+        self._output = Output()
         self._buffers = None if buffer_callback is None else _Buffers(buffer_callback)
         super().__init__(self._output, protocol, self._buffers)
         self.needs: set[str] = set()
@@ -209,7 +209,7 @@ def dumps(
     ------
     NotShareableError
     """
-    file = _Output()
+    file = Output()
     Pickler(file, protocol, buffer_callback).dump(obj)
     return b"".join(file.chunks)
 

@@ -98,9 +98,9 @@ def rebuild(address: Address, block: Block) -> CodeType:
     ast.fix_missing_locations(tree)
     # A cell may await outside of functions.
     flags = address.futures | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    with _no_warnings():
+    with no_warnings():
         compiled = compile(tree, block[0], "exec", flags, dont_inherit=True)
-    for code in _walk(compiled):
+    for code in walk(compiled):
         if code.co_name == name[0] and code.co_qualname.replace(extra, "", 1) == address.qualname:
             if code.co_freevars != address.free:
                 raise LookupError(
@@ -120,7 +120,7 @@ def _without(extra: str, code: CodeType) -> CodeType:
 
 
 @contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
+def no_warnings() -> Iterator[None]:
     """Spare the user what he was warned of when he ran the cell."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -134,7 +134,7 @@ def parse(text: str) -> ast.Module:
     ------
     SyntaxError, ValueError
     """
-    with _no_warnings():
+    with no_warnings():
         return ast.parse("if 1:\n" + text if text[:1] in " \t" else text)
 
 
@@ -245,12 +245,12 @@ def _span(code: CodeType) -> Span | None:
     return (*start, *end)
 
 
-def _walk(code: CodeType) -> Iterator[CodeType]:
+def walk(code: CodeType) -> Iterator[CodeType]:
     """Yield a code object and all that it defines."""
     yield code
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            yield from _walk(inner)
+            yield from walk(inner)
 
 
 def _future_flags() -> int:

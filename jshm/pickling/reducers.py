@@ -40,7 +40,7 @@ _OF_THE_LOADER = frozenset({"__builtins__", "__loader__", "__spec__", "__cached_
 
 def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     module = function.__module__
-    if not _is_by_value(module) and cp._should_pickle_by_reference(function):
+    if not modules.is_by_value(module) and cp._should_pickle_by_reference(function):
         pickler.needs.add(module)
         return NotImplemented
     if pickler.whole and id(function.__globals__) in pickler.whole:
@@ -63,7 +63,7 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
 def reduce_class(pickler: Writer, cls: type) -> Any:
     """Reduce a class, by value or by reference."""
     module = getattr(cls, "__module__", None)
-    by_value = _is_by_value(module)
+    by_value = modules.is_by_value(module)
     reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
     if reduced is NotImplemented:
         if isinstance(module, str):
@@ -71,10 +71,6 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
     elif reduced[-1] is cp._class_setstate:
         return classes.reduce(cls, reduced)
     return reduced
-
-
-def _is_by_value(module: object) -> bool:
-    return isinstance(module, str) and modules.is_by_value(module)
 
 
 def _reduce_cell(_: Writer, cell: types.CellType) -> Any:
@@ -97,7 +93,7 @@ def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
         pickler.meet(sys.modules["__main__"])
     # Another of its name may be imported here, if this one arrived by value.
     is_imported = sys.modules.get(name) is module and cp._should_pickle_by_reference(module)
-    if is_imported and not _is_by_value(name):
+    if is_imported and not modules.is_by_value(name):
         pickler.needs.add(name)
         return cp.subimport, (name,)
     if isinstance(pickler.globals_ref.get(id(module.__dict__)), dict):
@@ -141,7 +137,7 @@ def _fill_module(module: types.ModuleType, state: dict[str, Any]) -> None:
 
 def _reduce_cached(pickler: Writer, function: Any) -> Any:
     """Reduce a function with a cache (`functools.lru_cache`): by value without what is cached."""
-    if not _is_by_value(function.__module__) and cp._lookup_module_and_qualname(function):
+    if typings.is_found(function):
         pickler.needs.add(function.__module__)
         return NotImplemented
     parameters = function.cache_parameters()

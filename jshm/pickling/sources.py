@@ -12,10 +12,12 @@ import io
 import linecache
 import os
 import sys
-import warnings
-from types import CodeType
+from typing import TYPE_CHECKING
 
-from .rebuild import Block, parse
+from .rebuild import Block, no_warnings, parse, walk
+
+if TYPE_CHECKING:
+    from types import CodeType
 
 here = ""
 """What people call this process; a block's filename tells it where the function arrives."""
@@ -67,22 +69,13 @@ def is_current(code: CodeType) -> bool:
     if known is None:
         tree = _parse(filename, linecache.getlines(filename))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                known = _walk(compile(tree, filename, "exec", dont_inherit=True))
+            with no_warnings():
+                known = list(walk(compile(tree, filename, "exec", dont_inherit=True)))
         except (SyntaxError, ValueError):
             known = []
         _codes[filename] = known
     line, name = code.co_firstlineno, code.co_name
     return any(c.co_firstlineno == line and c.co_name == name and c == code for c in known)
-
-
-def _walk(code: CodeType) -> list[CodeType]:
-    """Return a code object and all that it defines."""
-    found = [code]
-    for outer in found:  # grows
-        found += [inner for inner in outer.co_consts if isinstance(inner, CodeType)]
-    return found
 
 
 def forget_trees() -> None:

@@ -13,22 +13,22 @@ from . import modules
 
 def reduce_typevar(_: object, typevar: typing.TypeVar) -> Any:
     """Reduce a type variable by value, if it is of a module that is; else as cloudpickle does."""
-    module = typevar.__module__
-    if isinstance(module, str) and modules.is_by_value(module):
+    if modules.is_by_value(typevar.__module__):
         return cp._make_typevar, cp._decompose_typevar(typevar)
     return NotImplemented
 
 
-def _is_found(obj: Any) -> bool:
+def is_found(obj: Any) -> bool:
     """Tell whether a reader can import something by its name."""
-    module = obj.__module__
-    by_value = isinstance(module, str) and modules.is_by_value(module)
-    return not by_value and cp._lookup_module_and_qualname(obj, name=obj.__name__) is not None
+    if modules.is_by_value(obj.__module__):
+        return False
+    name = getattr(obj, "__qualname__", obj.__name__)
+    return cp._lookup_module_and_qualname(obj, name=name) is not None
 
 
 def reduce_new_type(_: object, new_type: Any) -> Any:
     """Reduce a `typing.NewType`, which by itself is no more than its name."""
-    if _is_found(new_type):
+    if is_found(new_type):
         return NotImplemented
     return _make_new_type, (new_type.__name__, new_type.__supertype__, new_type.__module__)
 
@@ -41,7 +41,7 @@ def _make_new_type(name: str, supertype: Any, module: str) -> Any:
 
 def reduce_parameters(_: object, parameters: Any) -> Any:
     """Reduce a `typing.ParamSpec` or `TypeVarTuple`, which by themselves are their names."""
-    return NotImplemented if _is_found(parameters) else (type(parameters), (parameters.__name__,))
+    return NotImplemented if is_found(parameters) else (type(parameters), (parameters.__name__,))
 
 
 def reduce_of_parameters(_: object, part: Any) -> Any:
@@ -51,7 +51,7 @@ def reduce_of_parameters(_: object, part: Any) -> Any:
 
 def reduce_alias(_: object, alias: Any) -> Any:
     """Reduce a type alias (``type X = int``), which by itself is no more than its name."""
-    if _is_found(alias):
+    if is_found(alias):
         return NotImplemented
     return _make_alias, (alias.__name__, alias.__value__, alias.__type_params__)
 

@@ -22,6 +22,7 @@ from ..object_layout import (
 )
 from ..pickling import Pickler, classes, describe, modules
 from ..pickling.code import PYTHON
+from ..pickling.pickler import Output
 from .references import Referring, publishing, resolving
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ def is_array(value: object) -> bool:
 
 def _pack(store: Segments, name: str, value: object) -> Packed:
     """Pickle an object; its large parts stay where they are."""
-    chunks: list[bytes] = []
+    output = Output()
+    chunks = output.chunks
     buffers: list[memoryview] = []
-    pickler = Pickler(_Writer(chunks), _PROTOCOL, lambda buffer: buffers.append(buffer.raw()))
+    pickler = Pickler(output, _PROTOCOL, lambda buffer: buffers.append(buffer.raw()))
     pickler.name = name
     referring = Referring(store)
     pickler.refer = referring.refer
@@ -115,13 +117,6 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
         description,
     )
     return Packed(layout, chunks, buffers, referring)
-
-
-class _Writer:
-    """A file of chunks that are not put together."""
-
-    def __init__(self, chunks: list[bytes]) -> None:
-        self.write = chunks.append
 
 
 @dataclass(slots=True)
