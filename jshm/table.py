@@ -41,10 +41,17 @@ def object_text(details: ObjectDetails) -> str:
     shared = sum(details.buffers)
     found = [f"{size_text(shared)} shared"] if shared > _LITTLE else []
     if details.columns or details.copied > _MUCH:
-        columns = f" (object columns: {', '.join(details.columns)})" if details.columns else ""
-        found.append(f"{size_text(details.copied)} copied{columns}")
-    refers = ", ".join(f"{name} ({size_text(n)})" for name, n in details.references.items())
+        found.append(f"{size_text(details.copied)} copied{_columns(details)}")
+    refers = _references(details)
     return " · ".join(filter(None, [", ".join(found), f"refers to {refers}" if refers else ""]))
+
+
+def _columns(details: ObjectDetails) -> str:
+    return f" (object columns: {', '.join(details.columns)})" if details.columns else ""
+
+
+def _references(details: ObjectDetails) -> str:
+    return ", ".join(f"{name} ({size_text(n)})" for name, n in details.references.items())
 
 
 def users(info: SegmentInfo) -> str:
@@ -154,11 +161,8 @@ def _object_rows(details: ObjectDetails | None) -> list[tuple[str, str]]:
     sizes = ", ".join(map(size_text, largest)) + (" …" if len(details.buffers) > _SHOWN else "")
     count = len(details.buffers)
     buffers = f"{count:,} buffer{'s' * (count != 1)} ({sizes})" if count else ""
-    refers = ", ".join(f"{name} ({size_text(n)})" for name, n in details.references.items())
     needs = ", ".join(f"{name} {version}".rstrip() for name, version in details.modules.items())
-    copied = f"{size_text(details.copied)}, by each who attaches it"
-    if details.columns:
-        copied += f" (object columns: {', '.join(details.columns)})"
+    copied = f"{size_text(details.copied)}, by each who attaches it{_columns(details)}"
     return [
         ("Doc", details.doc),
         ("Defined in", details.place),
@@ -166,7 +170,7 @@ def _object_rows(details: ObjectDetails | None) -> list[tuple[str, str]]:
         ("Needs", needs),
         ("Shared", buffers),
         ("Copied", copied),
-        ("Refers to", refers),
+        ("Refers to", _references(details)),
     ]
 
 

@@ -26,6 +26,7 @@ PREFIX = f"jt{os.getpid()}-"
 NOWHERE = "/proc/a-test-without-the-store_dir-fixture"
 os.environ["JSHM_DIR"] = NOWHERE
 os.environ["JSHM_OVERFLOW_DIR"] = ""
+pytest.register_assert_rewrite("tests.exactness")
 # A shell gives its background jobs an ignored Ctrl-C; tests of it would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # The program reads pieces of code, one JSON string a line, and answers each with one line.
@@ -170,3 +170,23 @@ def until(condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def reading(directory: Path, helpers: str) -> Iterator[Child]:
+    """Start a process that reads what tests publish; `helpers` is code that it has from the beginning."""
+    with Child(directory, "reader.py") as child:
+        child.run(helpers + "import sys, numpy, jshm\nfrom jshm.store import default_store\n")
+        child.run("known = set(globals()) | {'known'}")
+        yield child
+
+
+@contextlib.contextmanager
+def in_store(child: Child, root: str) -> Iterator[Child]:
+    """Let a process that is `reading` use a store, and forget all of it at the end."""
+    child.run(f"os.environ['JSHM_DIR'] = {root!r}")
+    child.run(f"os.environ['JSHM_OVERFLOW_DIR'] = {os.environ['JSHM_OVERFLOW_DIR']!r}")
+    child.run("jshm.segments()")  # its lease and its connection are there
+    yield child
+    child.run("for name in set(globals()) - known: del globals()[name]")
+    child.run("gc.collect(); default_store().close()")

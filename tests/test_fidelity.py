@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 import jshm
 
+from .exactness import assert_same_dtype, leaves
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from jshm.store.local import LocalStore
 
@@ -26,28 +28,6 @@ quick = settings(
 )
 
 # -- what "exactly" means --------------------------------------------------------------------------
-
-
-def assert_same_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> None:
-    assert a == b
-    assert (a.str, a.itemsize, a.alignment) == (b.str, b.itemsize, b.alignment)
-    # C's long and long long are two types and one dtype.
-    assert a.type is b.type or a.kind in "iu"
-    assert (a.isalignedstruct, a.metadata, a.names) == (b.isalignedstruct, b.metadata, b.names)
-    if a.subdtype is not None:
-        assert a.shape == b.shape
-        assert_same_dtype(a.base, b.base)
-    for name in a.names or ():
-        assert a.fields[name][1:] == b.fields[name][1:]  # offset and title
-        assert_same_dtype(a[name], b[name])
-
-
-def leaves(array: Array) -> Iterator[bytes]:
-    """All values, as bytes; padding of structures is no value."""
-    if array.dtype.names is None:
-        yield array.tobytes()
-    for name in array.dtype.names or ():
-        yield from leaves(array[name])
 
 
 def assert_same(a: Array, b: Array) -> None:

@@ -21,7 +21,7 @@ import jshm
 from jshm.store import default_store
 from jshm.store.local import LocalStore
 
-from .processes import Child, ChildError
+from .processes import Child, ChildError, in_store, reading
 from .test_objects import HELPERS, files, header_of, lose_registry, overwrite, read, told, where
 
 if TYPE_CHECKING:
@@ -48,21 +48,15 @@ ORPHANS = (
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
-    with Child(tmp_path_factory.mktemp("reader"), "reader.py") as child:
-        child.run(HELPERS + "import sys, numpy, jshm\nfrom jshm.store import default_store\n")
-        child.run("known = set(globals()) | {'known'}")
+    with reading(tmp_path_factory.mktemp("reader"), HELPERS) as child:
         yield child
 
 
 @pytest.fixture
 def reader(store: LocalStore, process: Child) -> Iterator[Child]:
     """Another process in this test's store."""
-    process.run(f"os.environ['JSHM_DIR'] = {store.directory.root!r}")
-    process.run(f"os.environ['JSHM_OVERFLOW_DIR'] = {os.environ['JSHM_OVERFLOW_DIR']!r}")
-    process.run("jshm.segments()")
-    yield process
-    process.run("for name in set(globals()) - known: del globals()[name]")
-    process.run("gc.collect(); default_store().close()")
+    with in_store(process, store.directory.root) as child:
+        yield child
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,11 @@ from hypothesis.extra import numpy as hnp
 
 from jshm.pickling import dumps, loads
 
+from ..exactness import assert_same_dtype, leaves
 from .fresh import travel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from .fresh import Interpreter
@@ -25,30 +26,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 # -- what "exactly" means --------------------------------------------------------------------------
-
-
-def assert_same_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> None:
-    assert a == b
-    assert (a.str, a.itemsize, a.alignment) == (b.str, b.itemsize, b.alignment)
-    # C's long and long long are two types and one dtype.
-    assert a.type is b.type or a.kind in "iu"
-    assert (a.isalignedstruct, a.metadata, a.names) == (b.isalignedstruct, b.metadata, b.names)
-    if a.subdtype is not None:
-        assert a.shape == b.shape
-        assert_same_dtype(a.base, b.base)
-    for name in a.names or ():
-        assert a.fields is not None
-        assert b.fields is not None
-        assert a.fields[name][1:] == b.fields[name][1:]  # offset and title
-        assert_same_dtype(a[name], b[name])
-
-
-def leaves(array: Array) -> Iterator[bytes]:
-    """All values, as bytes; padding of structures is no value."""
-    if array.dtype.names is None:
-        yield array.tobytes()
-    for name in array.dtype.names or ():
-        yield from leaves(array[name])
 
 
 def assert_same(a: Array, b: Array) -> None:
