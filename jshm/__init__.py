@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .pickling import Pickler, dumps, loads, pickle_by_reference, pickle_by_value
     from .store.base import ObjectDetails, SegmentInfo
     from .store.handle import SharedNumpyArray
+    from .widget import SegmentBrowser
 
 # Where each public name is; it is imported when it is first used.
 _PUBLIC = {
@@ -78,6 +79,7 @@ _PUBLIC = {
     "ObjectDetails": "store.base",
     "SegmentInfo": "store.base",
     "SharedNumpyArray": "store.handle",
+    "SegmentBrowser": "widget",
 }  # fmt: skip
 
 __all__ = [
@@ -97,6 +99,7 @@ __all__ = [
     "ReadOnlyError",
     "RegistryError",
     "RegistryTimeout",
+    "SegmentBrowser",
     "SegmentExistsError",
     "SegmentInfo",
     "SegmentNotFoundError",
@@ -150,3 +153,15 @@ def unload_ipython_extension(ipython: Any) -> None:
     from .magics import unload
 
     unload(ipython)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell JupyterLab where its panel is."""
+    return [{"src": "labextension", "dest": "jshm"}]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Tell a Jupyter server what to load. Kernels never call this: they import no server."""
+    from .server import JshmExtension
+
+    return [{"module": "jshm.server", "app": JshmExtension}]

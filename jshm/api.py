@@ -197,9 +197,11 @@ def release(name: str | Sequence[str], *, force: bool = False) -> list[Released]
 
 
 def release_found(
-    written: Sequence[str], found: Sequence[str], *, force: bool = False
+    written: Sequence[str], found: Sequence[str], *, force: bool = False, undo: float = 0.0
 ) -> list[Released]:
     """Release the names that a user wrote, all of them, and those found for him that are still there.
+
+    For `force` and `undo` see `Store.release`.
 
     Raises
     ------
@@ -209,7 +211,7 @@ def release_found(
     store = default_store()
     while True:
         try:
-            return store.release([*written, *found], force=force)
+            return store.release([*written, *found], force=force, undo=undo)
         except SegmentNotFoundError:
             there = set(store.names())
             if there.issuperset(found):

@@ -217,6 +217,13 @@ class Database:
 
     # -- use -----------------------------------------------------------------------------------
 
+    @property
+    def changes(self) -> int:
+        """How many rows this thread's connection has changed."""
+        con = self._connection()
+        with con.lock:
+            return con.raw.total_changes if con.raw is not None else 0
+
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows at once: an open cursor would keep the log from being reset."""
         con = self._connection()

@@ -80,6 +80,16 @@ class Identity:
             return path.rpartition("/")[2]
         return f"{self.program} {self.kernel_id[:8] or self.pid}"
 
+    @property
+    def owner(self) -> str:
+        """What all processes of one notebook, script or terminal have in common, and nobody else."""
+        return (
+            self.notebook
+            or self.script
+            or self.connection_file
+            or f"{self.pid}:{self.start}:{self.pid_ns}"
+        )
+
     def owns(self, other: Identity) -> bool:
         """Tell whether this is the same notebook, script or terminal as `other`, maybe restarted."""
         for mine, theirs in (
@@ -176,6 +186,12 @@ def _pid_namespace() -> str:
 def is_running(pid: int, start: str, pid_ns: str) -> bool:
     """Tell whether a process runs; one that cannot be judged from here counts as running."""
     return pid_ns != _pid_namespace() or process_start(pid) == start
+
+
+def has_ended(dead: Identity) -> bool:
+    """Tell whether the session of a process that has ended, has ended too."""
+    session = dead.session
+    return session.kind == "process" or not is_running(session.pid, session.start, dead.pid_ns)
 
 
 def _is_ancestor(pid: int) -> bool:

@@ -241,6 +241,25 @@ def living(directory: str) -> list[tuple[Identity, set[Hold]]]:
     return found
 
 
+def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
+    """Return a value that changes when `living` may have changed: who lives, and each one's log.
+
+    Raises
+    ------
+    TooManyFilesError, UnsafeDirectoryError
+    """
+    found = []
+    for name in _names(directory):
+        if "." not in name:
+            try:
+                log = os.stat(os.path.join(directory, name + _HOLDS))
+                size = (log.st_ino, log.st_size)
+            except FileNotFoundError:
+                size = (0, 0)
+            found.append((name, is_alive(directory, name), *size))
+    return frozenset(found)
+
+
 def _read_log(path: str) -> set[Hold]:
     held: set[Hold] = set()
     with open(path, encoding="ascii", errors="replace") as file:

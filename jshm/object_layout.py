@@ -57,6 +57,9 @@ class Description:
         Packages that it needs, and their versions.
     columns : list of str
         Columns of a table that are copied, not shared: they hold Python objects.
+    preview : dict
+        What is shown of it, in the terms of `jshm.pickling.preview`; empty if nothing is. A reader
+        must expect anything in it: another version of jshm may have written it.
     """
 
     summary: str
@@ -65,6 +68,7 @@ class Description:
     python: str = ""
     modules: dict[str, str] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
+    preview: dict[str, Any] = field(default_factory=dict)
 
 
 _DESCRIBED = tuple(field.name for field in fields(Description))
@@ -211,9 +215,11 @@ def _parse(header: bytes, content: dict[str, Any]) -> ObjectLayout:
         raise ValueError("a reference to what is no segment")
     what = content["what"]
     encode(what).encode()  # half a surrogate pair is no text
+    preview = what.get("preview")
     description = Description(
         **{name: str(what.get(name, "")) for name in ("summary", "doc", "place", "python")},
         modules={str(name): str(version) for name, version in what["modules"].items()},
         columns=[str(name) for name in what["columns"]],
+        preview=preview if isinstance(preview, dict) else {},
     )
     return ObjectLayout(header, pickled, checksum, buffers, references, description)

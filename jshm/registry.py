@@ -148,6 +148,12 @@ class Registry:
                   WHERE NOT EXISTS (SELECT 1 FROM versions v WHERE v.segment = s.id) GROUP BY 1"""
         return dict(self.database.read(sql))
 
+    def unnamed(self) -> int:
+        """Return the bytes in memory that no version is in."""
+        sql = """SELECT coalesce(sum(nbytes), 0) FROM segments s WHERE NOT overflow AND NOT unlinked
+                  AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.segment = s.id)"""
+        return int(self.database.read(sql)[0][0])
+
     def segment_ids(self) -> set[str]:
         """Return the ids of all segments."""
         return {row[0] for row in self.database.read("SELECT id FROM segments")}
@@ -161,8 +167,9 @@ class Registry:
         return dict(self.database.read("SELECT id, identity FROM leases"))
 
     def data_version(self) -> object:
-        """Return a value that changes when another connection has committed."""
-        count = self.database.read("PRAGMA data_version")[0][0]
+        """Return a value that changes when this thread's connection or another one has committed."""
+        # What this connection wrote itself is not in `data_version`.
+        count = (self.database.read("PRAGMA data_version")[0][0], self.database.changes)
         # A new file, and a new connection (after a fork, or a close), begin to count anew. The serial
         # is read last: if another thread opens one in between, this only looks like a change.
         return self.database.file, getattr(self.database, "serial", 0), count

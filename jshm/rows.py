@@ -237,6 +237,12 @@ def retire(tx: Transaction, name: str) -> None:
     tx.execute("UPDATE names SET current = NULL WHERE name = ?", (name,))
 
 
+def bring_back(tx: Transaction, entry: Entry) -> None:
+    """Let a retired version be its name's newest again."""
+    tx.execute("UPDATE names SET current = ? WHERE name = ?", (entry.version, entry.name))
+    judge(tx, [entry.segment.id])
+
+
 def judge(tx: Transaction, segments: Iterable[str]) -> list[SegmentRow]:
     """Find out again which of these segments are wanted; return those that are not."""
     dropped = []

@@ -234,25 +234,51 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
     flags = os.O_RDWR if writable else os.O_RDONLY
     try:
         fd = open_locked(path, flags | _OPEN)
-    except FileNotFoundError:
-        raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone") from None
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise CorruptSegmentError(f"{path} is a symbolic link; jshm makes none") from None
-        if error.errno in (errno.EISDIR, errno.EACCES, errno.EPERM):
-            raise CorruptSegmentError(f"{path} cannot be opened: {error.strerror}") from None
-        raise limit_error(error) from None
+        raise _not_opened(error, path) from None
     try:
         lock(fd, fcntl.LOCK_SH)
-        status = os.fstat(fd)
-        if not status.st_nlink:
-            raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            raise CorruptSegmentError(f"{path} is not a regular file of this user; refused")
+        status = _check_file(fd, path)
     except BaseException:
         close(fd)
         raise
     return fd, status
+
+
+def open_unheld(path: str) -> int:
+    """Open a segment's file to look at it with `os.pread`: without a lock, so that it is not held.
+
+    The caller owns the descriptor. Raises as `open_shared` does.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | _OPEN)
+    except OSError as error:
+        raise _not_opened(error, path) from None
+    try:
+        _check_file(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _not_opened(error: OSError, path: str) -> Exception:
+    if error.errno == errno.ENOENT:
+        return SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
+    if error.errno == errno.ELOOP:
+        return CorruptSegmentError(f"{path} is a symbolic link; jshm makes none")
+    if error.errno in (errno.EISDIR, errno.EACCES, errno.EPERM):
+        return CorruptSegmentError(f"{path} cannot be opened: {error.strerror}")
+    return limit_error(error)
+
+
+def _check_file(fd: int, path: str) -> os.stat_result:
+    status = os.fstat(fd)
+    if not status.st_nlink:
+        raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        raise CorruptSegmentError(f"{path} is not a regular file of this user; refused")
+    return status
 
 
 def claim(path: str) -> int | None:

@@ -31,8 +31,9 @@ LAYERS = [
     {"store"},
     {"table"},
     {"interop"},
-    {"handouts", "namespace"},
+    {"handouts", "namespace", "binding"},
     {"api"},
+    {"browse"},
     {"", "magics", "widget", "server", "cli", "demo"},  # the faces; "" is the package itself
     {"__main__"},
 ]

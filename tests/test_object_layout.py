@@ -85,6 +85,9 @@ descriptions = st.builds(
     st.text(),
     st.dictionaries(st.text(), st.text(), max_size=3),
     st.lists(st.text(), max_size=3),
+    st.fixed_dictionaries(
+        {}, optional={"text": st.text(), "truncated": st.booleans(), "total": st.integers()}
+    ),
 )
 layouts = st.tuples(
     st.integers(0, 500), st.integers(0, 2**32 - 1), st.lists(st.integers(0, 300), max_size=6),
@@ -107,6 +110,7 @@ def test_what_was_described_is_parsed(parts: Any) -> None:
     assert (content["buffers"], content["references"]) == (buffers, references)
     assert content["what"]["summary"] == description.summary
     assert content["what"]["modules"] == description.modules
+    assert content["what"]["preview"] == description.preview
     # Where things lie follows from the lengths: pickle, buffers and records, each at a multiple of 64.
     position = up(len(layout.header)) + pickled
     assert parsed.offset == up(len(layout.header))
@@ -268,6 +272,22 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )  # fmt: skip
+
+
+@given(anything)
+@settings(max_examples=50, deadline=None)
+def test_a_preview_is_whatever_a_dict_says(preview: Any) -> None:
+    data = crafted({**CONTENT, "what": {**WHAT, "preview": preview}}).ljust(ROOM, b"\0")
+    layout = parsed_or_refused(data)
+    if layout is not None:
+        found = layout.description.preview
+        assert json.dumps(found) == json.dumps(preview if isinstance(preview, dict) else {})
+
+
+def test_an_older_jshm_wrote_no_preview() -> None:
+    assert parse_object(crafted(CONTENT).ljust(ROOM, b"\0")).description.preview == {}
+
+
 replaced = st.dictionaries(st.sampled_from([*CONTENT, "more"]), anything, min_size=1, max_size=2)
 
 
@@ -493,6 +513,9 @@ def test_a_whole_file_comes_back(file: bytes, rebuilt: Any) -> None:
         {"what": {**WHAT, "modules": {"no such package": "1"}}},
         {"what": {**WHAT, "modules": {"..": "1", "": "2", "os.path.x": "3"}}},
         {"what": {**WHAT, "summary": "\ud800"}},
+        {"what": {**WHAT, "preview": "x" * 100_000}},
+        {"what": {**WHAT, "preview": {"text": "\ud800"}}},
+        {"what": {**WHAT, "preview": {"rows": [[["a"]]], "total": -1}}},
     ],
     ids=lambda changes: str(changes)[:40],
 )

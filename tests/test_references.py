@@ -20,6 +20,7 @@ import pytest
 import jshm
 from jshm.store import default_store
 from jshm.store.local import LocalStore
+from jshm.store.publishing import Publisher
 
 from .processes import Child, ChildError, in_store, reading
 from .test_objects import HELPERS, files, header_of, lose_registry, overwrite, read, told, where
@@ -742,14 +743,14 @@ def test_an_array_of_an_object_under_its_own_name_is_copied(
 
 def between(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
     """Let something happen between the pickling and the transaction, once."""
-    source, left = LocalStore._source, [action]
+    source, left = Publisher._source, [action]
 
-    def paused(self: LocalStore, *args: Any, **options: Any) -> Any:
+    def paused(self: Publisher, *args: Any, **options: Any) -> Any:
         if left:
             left.pop()()
         return source(self, *args, **options)
 
-    monkeypatch.setattr(LocalStore, "_source", paused)
+    monkeypatch.setattr(Publisher, "_source", paused)
 
 
 def test_released_between_pickling_and_registering(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class
+from IPython.display import display
 
 from .. import namespace as variables
 from ..api import release_found
@@ -70,6 +71,23 @@ class ManagingMagics(ShmMagics):
             here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
             rows = details(info, store.path(name, version), here)
             show(details_text(rows), details_html(rows))
+
+    @line_magic
+    @one_line
+    def shm_browser(self, line: str) -> None:
+        """Show what is shared as a widget, with buttons to attach, look into and release it.
+
+        ::
+
+            %shm_browser
+            %shm_browser exp1/      only what has these words in name, notebook, note or type
+
+        It answers while this kernel is free. The panel "Shared memory" in JupyterLab always does.
+        """
+        words = Parser("shm_browser", "WORD").parse(line).names
+        from .. import SegmentBrowser  # anywidget takes a moment to import
+
+        display(SegmentBrowser(filter=" ".join(words)))  # type: ignore[no-untyped-call]
 
     # -- let go ------------------------------------------------------------------------------------
 

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import namespace as variables
+from ..binding import bind_attached
 from ..errors import SegmentExistsError
-from ..handouts import bind, was_handed_out
+from ..handouts import was_handed_out
 from ..segment import Mode, check_mode
 from ..store import default_store
-from ..store.base import Published, type_name
 from ..store.names import as_variable, check_version, is_glob, variable_for
 from ..table import object_text
-from ..text import age_text, size_text
+from ..text import size_text
 from . import arguments, once
 from .arguments import Parser, expand
 from .base import ShmMagics, one_line
 
-_MODES = {
-    "r": "read-only, nothing copied",
-    "r+": "LIVE: shared and writable, nothing copied",
-    "c": "copy-on-write: your changes stay yours, nothing copied",
-}
-_OBJECT_MODES = {
-    "r": "its arrays are read-only, nothing copied",
-    "c": "its arrays are copy-on-write: your changes stay yours, nothing copied",
-}
+if TYPE_CHECKING:
+    from ..store.base import Published
+
 _SHORT_LIVES = {
     "run": "lives until this run ends; add --keep to keep it longer",
     "process": "lives until this process ends; add --keep to keep it longer",
@@ -173,16 +167,7 @@ class SharingMagics(ShmMagics):
         if args.wait is not None:
             store.wait(names, args.wait)
         for attached, variable in zip(store.attach(names, mode, version), targets, strict=True):
-            replaced = self._describe_replaced(variable)
-            bind(self._variables, variable, attached.value, attached.segments)
-            shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
-            arrow = "" if shown != variable else " ←"
-            age = age_text(attached.created)
-            how = (_MODES if attached.kind == "array" else _OBJECT_MODES)[mode]
-            how = f" · {how}" if attached.shares else ""
-            print(
-                f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age}{how}{replaced}"
-            )
+            print(bind_attached(self._variables, variable, attached, mode))
 
     def _targets(self, names: list[str], chosen: str | None) -> list[str]:
         if chosen is None:
@@ -210,14 +195,6 @@ class SharingMagics(ShmMagics):
                     f"(%shm_attach {name}), give it another name (--as), or `del {target}` first; "
                     "nothing was attached"
                 )
-
-    def _describe_replaced(self, variable: str) -> str:
-        value = self._variables.get(variable)
-        if value is None or was_handed_out(value):
-            return ""
-        if isinstance(value, np.ndarray):
-            return f" · replaced your {type_name(value.dtype)} {value.shape}"
-        return f" · replaced your {type(value).__name__}"
 
     # -- once --------------------------------------------------------------------------------------
 

@@ -53,6 +53,15 @@ def reduce_code(code: CodeType) -> Reduced:
     return _look(code).reduced
 
 
+def shipped_block(code: CodeType) -> Block | None:
+    """Return the block of source that travels with a code object that was written; None if none does."""
+    found = _known.get(id(code))
+    if found is None or found.code() is not code:
+        return None
+    load, arguments = found.reduced
+    return arguments[-1] if load is load_code and isinstance(arguments[-1], tuple) else None
+
+
 def mark_generated(code: CodeType) -> None:
     """Let a code object be one that its class generates again, where it cannot be unmarshalled."""
     if _look(code).reduced[0] is load_code:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import sources
 
+if TYPE_CHECKING:
+    from types import CodeType
+
 _LONGEST = 200
 _LONGEST_DEFAULT = 30
+# What has a name without being asked for it.
+_NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, np.ufunc)
 _SIZED = (dict, list, tuple, set, frozenset, str, bytes, bytearray)
 
 
@@ -94,7 +99,8 @@ def _default(value: Any) -> str:
     if type(value) in (bool, int, float, complex, str, bytes, type(None)):
         text = repr(value)
         return text if len(text) <= _LONGEST_DEFAULT else "…"
-    return getattr(value, "__name__", "") or f"<{type(value).__name__}>"
+    named = issubclass(type(value), _NAMED)
+    return value.__name__ if named else f"<{type(value).__name__}>"
 
 
 def documentation(obj: Any) -> str:
@@ -112,12 +118,16 @@ def place(obj: Any) -> str:
     if isinstance(obj, types.FunctionType):
         return sources.place(obj.__code__)
     if isinstance(obj, type):
-        functions = [f for f in vars(obj).values() if isinstance(f, types.FunctionType)]
-        # Those of a dataclass are made of text, others may be somebody else's.
-        codes = [function.__code__ for function in functions]
-        own = [c for c in codes if c.co_qualname == f"{obj.__qualname__}.{c.co_name}"]
+        own = own_codes(obj)
         return sources.place(own[0]) if own else ""
     return ""
+
+
+def own_codes(cls: type) -> list[CodeType]:
+    """Return the code of the methods that were written in a class."""
+    # Those of a dataclass are made of text, others may be somebody else's.
+    codes = [f.__code__ for f in vars(cls).values() if isinstance(f, types.FunctionType)]
+    return [code for code in codes if code.co_qualname == f"{cls.__qualname__}.{code.co_name}"]
 
 
 def copied_columns(obj: Any) -> list[str]:

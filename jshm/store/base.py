@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..text import size_text
@@ -34,12 +35,18 @@ class Holder:
     pid : int
     here : bool
         Whether it is this process.
+    kernel_id : str
+        A Jupyter server's id of it; empty if it is no server's kernel.
+    notebook : str
+        Path of its notebook when it started; empty if it has none.
     """
 
     label: str
     mode: str
     pid: int
     here: bool
+    kernel_id: str = ""
+    notebook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,10 @@ class SegmentInfo:
         What people call the publishing process: its notebook's name.
     publisher_alive : bool
         Whether that very process still runs (a restarted kernel is another process).
+    owner : str
+        The same for all names of one notebook, script or terminal, and for nothing else.
+    kernel_id, notebook : str
+        Of the publishing process, as of a `Holder`.
     mine : bool
         Whether the name belongs to this notebook, script or terminal.
     created : float
@@ -116,6 +127,8 @@ class SegmentInfo:
         What ``%%shm_once`` remembers of the cell; else empty.
     segment : str
         Id of the segment that the version is in. Versions may share one.
+    leftover : bool
+        Its lifetime has run out: it goes with the next operation of anybody.
     keeps : int
         Bytes of memory that has no name (any more) and is there because this refers to it.
     holders : tuple of Holder
@@ -143,6 +156,10 @@ class SegmentInfo:
     state: Literal["current", "old", "released"]
     once: str
     segment: str
+    owner: str = ""
+    kernel_id: str = ""
+    notebook: str = ""
+    leftover: bool = False
     keeps: int = 0
     holders: tuple[Holder, ...] = ()
     details: ObjectDetails | None = None
@@ -162,6 +179,7 @@ class SegmentInfo:
         return self.state == "current" and not self.holders and not self.publisher_alive
 
 
+@lru_cache(maxsize=1024)  # lists of thousands have few of them, and NumPy takes its time for a name
 def type_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
     """Return dtype and shape, as people read them."""
     return f"{type_name(dtype)} {shape}"
@@ -240,6 +258,8 @@ class Released:
         Who still has the rest mapped, by what people call them.
     needed_by : tuple of str
         Names of objects that refer to the rest, and keep it.
+    undoable : bool
+        Whether `Store.restore` can bring it back, for now.
     """
 
     name: str
@@ -247,6 +267,30 @@ class Released:
     freed: int
     held_by: tuple[str, ...]
     needed_by: tuple[str, ...] = ()
+    undoable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where a store keeps its data, and how much fits.
+
+    Attributes
+    ----------
+    where : str
+        As people know the place: a directory.
+    free : int
+        Bytes that could still be shared, in memory.
+    capacity : int
+        Bytes that fit there at all, if nothing else needs the memory.
+    unnamed : int
+        Bytes, of what is in memory, that have no name: allocated and not published yet, or only
+        referred to by something that has one.
+    """
+
+    where: str
+    free: int
+    capacity: int
+    unnamed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,13 +374,36 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
+    def release(
+        self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
+    ) -> list[Released]:
         """Retire names for everyone, all or none. Holders keep what they have mapped.
+
+        Parameters
+        ----------
+        names : sequence of str
+        force : bool
+            Also names of other notebooks.
+        undo : float
+            Seconds during which this process keeps the memory, so that `restore` can bring the names
+            back. It goes with the next operation (or `flush`) after that, or when the process ends.
 
         Raises
         ------
         NotOwnerError
             A name belongs to another notebook and `force` is False.
+        """
+
+    @abstractmethod
+    def restore(self, names: Sequence[str]) -> list[str]:
+        """Take back what this process released with `undo`, all or none; return the names.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            The time is over, or it was not released so.
+        SegmentExistsError
+            The name was published again meanwhile.
         """
 
     @abstractmethod
@@ -346,6 +413,17 @@ class Store(ABC):
     @abstractmethod
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         """Return what is known of the newest (or the given) version of a name."""
+
+    @abstractmethod
+    def state(self) -> object:
+        """Return a value that changes when `segments` may have changed. Cheap: it can be polled.
+
+        Values of different threads do not compare.
+        """
+
+    @abstractmethod
+    def space(self) -> Space:
+        """Return where the data are, and how much more fits."""
 
     @abstractmethod
     def names(self) -> list[str]:

@@ -289,6 +289,12 @@ def _overflow_for(root: str) -> str:
     return os.path.join(base, boot_id() or "boot", own[:16])
 
 
+def free(root: str) -> int:
+    """Return the bytes that could still be shared in memory, in a store's directory."""
+    left = _free(root)
+    return max(0, min(left, available_memory()) if filesystem(root) in _IN_MEMORY else left)
+
+
 def _free(path: str) -> int:
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize - RESERVE

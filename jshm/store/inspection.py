@@ -9,19 +9,20 @@ import math
 import os
 import re
 import time
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from .. import rows, segment
 from ..errors import CorruptRegistryError, FormatVersionError, JshmError, RegistryTimeout
-from ..identity import Identity, SessionKind
+from ..identity import Identity, SessionKind, has_ended
 from ..layout import ArrayLayout
 from ..lease import is_alive, living
 from ..object_layout import ObjectLayout
 from ..records import read_records
 from ..rows import Entry, SegmentRow
 from . import reaper
-from .base import Holder, ObjectDetails, Problem, SegmentInfo, type_text
+from .base import Holder, Lifetime, ObjectDetails, Problem, SegmentInfo, type_text
 from .directory import ARRAY
 from .draft import layout_in
 from .names import check_name, nearest
@@ -43,19 +44,38 @@ _SESSIONS = get_args(SessionKind)
 _LEASE = re.compile("[0-9a-f]{16}")
 
 
+class _Publisher(NamedTuple):
+    """What people are told of a publisher."""
+
+    label: str
+    mine: bool
+    session: Lifetime
+    owner: str
+    kernel_id: str
+    notebook: str
+
+
+@lru_cache(maxsize=1024)
+def _publisher(identity: str, me: Identity) -> _Publisher:
+    who = rows.identity_of(identity)
+    # A newer jshm may tie lives to something else; until that says otherwise, as to a server's.
+    session: Lifetime = who.session.kind if who.session.kind in _SESSIONS else "server"
+    return _Publisher(who.label, me.owns(who), session, who.owner, who.kernel_id, who.notebook)
+
+
 def info_of(
     entry: Entry,
     me: Identity,
     *,
     alive: bool,
+    ended: bool = False,
+    keeps: int = 0,
     holders: tuple[Holder, ...] = (),
     details: ObjectDetails | None = None,
 ) -> SegmentInfo:
-    """Return what people are told of a version."""
-    row, publisher = entry.segment, entry.publisher
+    """Return what people are told of a version; `ended` says whether its publisher's session has."""
+    row, publisher = entry.segment, _publisher(entry.identity, me)
     layout = row.layout if row.kind == "array" else None
-    # A newer jshm may tie lives to something else; until that says otherwise, as to a server's.
-    session = publisher.session.kind if publisher.session.kind in _SESSIONS else "server"
     return SegmentInfo(
         name=entry.name,
         version=entry.version,
@@ -67,16 +87,21 @@ def info_of(
         nbytes=row.nbytes,
         publisher=publisher.label,
         publisher_alive=alive,
-        mine=me.owns(publisher),
+        mine=publisher.mine,
         created=entry.created,
         note=entry.note,
         keep=bool(entry.keep),
-        lifetime="kept" if entry.keep else session,
+        lifetime="kept" if entry.keep else publisher.session,
         writable=bool(row.writable),
         overflow=bool(row.overflow),
         state="current" if entry.is_current else "released" if row.unlinked else "old",
         once=entry.once,
         segment=row.id,
+        owner=publisher.owner,
+        kernel_id=publisher.kernel_id,
+        notebook=publisher.notebook,
+        leftover=ended and entry.is_current and not entry.keep and not holders,
+        keeps=keeps,
         holders=holders,
         details=details,
     )
@@ -118,20 +143,24 @@ def type_of(row: SegmentRow) -> str:
 
 def list_segments(registry: Registry, directory: Directory, me: Identity) -> list[SegmentInfo]:
     """Return every version that takes memory, by name and version, with its living holders."""
-    alive: dict[str, bool] = {}
+    state: dict[str, tuple[bool, bool]] = {}
     held, kept = holders(directory), registry.kept()
     found = []
     for entry in registry.everything():
         if entry.segment.unlinked and entry.segment.id not in held:
             continue  # the kernel has freed it; only the row is left, until somebody reaps
-        if entry.lease not in alive:
-            alive[entry.lease] = is_alive(directory.leases, entry.lease)
+        if entry.lease not in state:
+            alive = is_alive(directory.leases, entry.lease)
+            state[entry.lease] = alive, not alive and has_ended(entry.publisher)
+        alive, ended = state[entry.lease]
         found.append(
-            replace(
-                info_of(
-                    entry, me, alive=alive[entry.lease], holders=held.get(entry.segment.id, ())
-                ),
+            info_of(
+                entry,
+                me,
+                alive=alive,
+                ended=ended,
                 keeps=kept.get(entry.segment.id, 0),
+                holders=held.get(entry.segment.id, ()),
             )
         )
     return found
@@ -142,7 +171,8 @@ def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:
     found: dict[str, tuple[Holder, ...]] = {}
     for who, held in living(directory.leases):
         for segment_id, mode in sorted(held):
-            holder = Holder(who.label, mode, who.pid, here=who.pid == os.getpid())
+            here = who.pid == os.getpid()
+            holder = Holder(who.label, mode, who.pid, here, who.kernel_id, who.notebook)
             found[segment_id] = (*found.get(segment_id, ()), holder)
     return found
 

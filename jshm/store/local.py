@@ -1,9 +1,4 @@
-"""The store of one machine: registry + segments + leases.
-
-Order of a publish, so that SIGKILL at any instruction leaves the old version or the new one: write the
-file (unknown to anybody, locked), then one transaction that numbers the version, writes the file's record
-and magic, and adds the rows; after the commit, delete what it superseded.
-"""
+"""The store of one machine: registry + segments + leases."""
 
 from __future__ import annotations
 
@@ -12,50 +7,46 @@ import contextlib
 import os
 import time
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import rows, segment
 from ..errors import (
     CorruptRegistryError,
     CorruptSegmentError,
-    InvalidNameError,
-    NoSpaceError,
-    NotOwnerError,
-    NotShareableError,
+    JshmError,
     ReadOnlyError,
     SegmentNotFoundError,
     WaitTimeoutError,
 )
+from ..identity import process_start
 from ..layout import describe, describe_array
 from ..lease import is_alive
+from ..lease import signature as lease_signature
 from ..registry import Registry
-from ..rows import Entry, SegmentRow
-from ..text import age_text, size_text
 from . import draft as drafts
-from . import inspection, objects, reaper, releasing
-from .base import Attached, Problem, Published, Released, SegmentInfo, Store
-from .directory import Directory
-from .names import check_name, check_note
+from . import inspection, objects, releasing
+from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
+from .directory import Directory, capacity, free
+from .names import check_name
 from .presence import Presence
-from .source import Source, check_array, source_of
+from .publishing import Publisher
+from .source import check_array
+from .undo import Undo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
 
-    from ..database import Transaction
     from ..layout import ArrayLayout, Order
+    from ..object_layout import ObjectLayout
+    from ..rows import Entry, SegmentRow
     from ..segment import Mode
     from .base import Holder, ObjectDetails
-    from .reaper import Doomed
 
 REGISTRY_TIMEOUT = 10.0
 _WAIT_INTERVAL = 0.01
-# Bytes that are copied faster than the registry is asked twice.
-_QUICK = 1 << 20
 
 
 class LocalStore(Store):
@@ -79,6 +70,8 @@ class LocalStore(Store):
             lambda: Directory.open(root),
         )
         self.presence = Presence(self.directory, self.registry)
+        self._publisher = Publisher(self)
+        self._undo = Undo(self.presence, self.registry, self.directory)
         _stores.add(self)
 
     def _describe_pid(self, pid: int) -> str:
@@ -96,117 +89,13 @@ class LocalStore(Store):
         note: str = "",
         once: str = "",
     ) -> list[Published]:
-        names = _check_names(values)
-        check_note(note)
-        if writable:
-            _check_all_arrays(values)
-        ready = [objects.prepare(self, name, value) for name, value in values.items()]
-        large = sum(one.nbytes for one in ready) > _QUICK
-        # Room is made before a large copy; a small one leaves it to its own transaction.
-        self.presence.housekeep(flush=large)
-        if large:
-            # The transaction decides. This is so that nobody waits for a copy in vain.
-            self._check_owners(self.registry.current(names), replace=replace)
-        sources: list[Source] = []
-        try:
-            for one in ready:
-                sources.append(self._source(one, writable=writable))
-            with self.presence.transaction() as (tx, doomed):
-                lease, now = self.presence.lease(tx), time.time()
-                newest = rows.newest(tx, names)
-                self._check_owners((old for _, old in newest.values() if old), replace=replace)
-                entries = []
-                for name, source in zip(names, sources, strict=True):
-                    last, old = newest.get(name, (0, None))
-                    # Kept once is kept until released: a notebook that runs again must not lose it.
-                    kept = keep or (old is not None and bool(old.keep))
-                    entry = Entry(
-                        name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text,
-                        source.row,
-                    )  # fmt: skip
-                    self._register(tx, doomed, source, entry, old)
-                    entries.append(entry)
-                self.presence.collect(tx, doomed)
-                for source, value in zip(sources, values.values(), strict=True):
-                    seal = source.how == "sealed" and not writable
-                    tx.on_commit(partial(source.close, value if seal else None))
-        except BaseException:
-            for source in sources:
-                source.discard()
-            raise
-        me = self.presence.identity
-        return [
-            Published(
-                inspection.info_of(entry, me, alive=True, details=self._details(one)), source.how
-            )
-            for entry, source, one in zip(entries, sources, ready, strict=True)
-        ]
-
-    def _details(self, value: objects.Packed | np.ndarray[Any, Any]) -> ObjectDetails | None:
-        if isinstance(value, objects.Packed):
-            return inspection.details_of(value.layout, self.registry)
-        return None
-
-    def _source(self, value: objects.Packed | np.ndarray[Any, Any], *, writable: bool) -> Source:
-        """Find out how a value gets into a segment, and write it there if it must be written."""
-        if isinstance(value, objects.Packed):
-            layout, pickled, buffers = value.layout, value.pickle, value.buffers
-            draft = self._draft(
-                lambda: drafts.write_object(self.directory, layout, pickled, buffers)
-            )
-            return Source("copied", draft.row, draft.path, draft, value.referring)
-        return self._array_source(value, writable=writable)
-
-    def _array_source(self, array: np.ndarray[Any, Any], *, writable: bool) -> Source:
-        source = source_of(array, self.registry, self.directory, self.presence, writable=writable)
-        if source is not None:
-            return source
-        layout = describe_array(array)
-        draft = self._draft(lambda: drafts.write_array(self.directory, array, layout))
-        return Source("copied", rows.with_writable(draft.row, writable=writable), draft.path, draft)
-
-    def _draft(self, make: Callable[[], drafts.Draft]) -> drafts.Draft:
-        try:
-            return make()
-        except NoSpaceError as error:
-            raise NoSpaceError(f"{error}{self._could_go()}") from None
-
-    def _register(
-        self, tx: Transaction, doomed: Doomed, source: Source, entry: Entry, old: Entry | None
-    ) -> None:
-        source.seal(tx, rows.metadata(entry))
-        rows.put_version(tx, entry)
-        if source.draft is None:
-            rows.judge(tx, [entry.segment.id])
-            rows.forget_versions_in(tx, entry)
-        if old is None or old.segment.id == entry.segment.id:
-            return
-        if not rows.is_needless(tx, old.segment.id):
-            reaper.forget_name(tx, self.directory, old)
-        # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
-        elif not reaper.collect_segment(tx, self.directory, old.segment, doomed):
-            rows.judge(tx, [old.segment.id])
+        return self._publisher.publish(
+            values, replace=replace, keep=keep, writable=writable, note=note, once=once
+        )
 
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
         """Raise NotOwnerError now if publishing under these names would."""
-        self._check_owners(self.registry.current(_check_names(names)), replace=replace)
-
-    def _check_owners(self, entries: Iterable[Entry], *, replace: bool) -> None:
-        for entry in entries:
-            if not replace and not self.presence.identity.owns(entry.publisher):
-                raise NotOwnerError(
-                    f"{entry.name} v{entry.version} was published by {entry.publisher.label}, "
-                    f"{age_text(entry.created)}: publish under another name (--as NAME), or add "
-                    "--replace (replace=True) to make yours the next version"
-                )
-
-    def _could_go(self) -> str:
-        """Return what is not in use, the largest first, for the message of a NoSpaceError."""
-        idle = sorted((i for i in self.segments() if not i.in_use), key=lambda i: -i.nbytes)
-        if not idle:
-            return ". Nothing that is shared could be released"
-        shown = ", ".join(f"{i.name} ({size_text(i.nbytes)}, {i.publisher})" for i in idle[:3])
-        return f"; largest not in use: {shown}. Release what you can spare, or make it smaller"
+        self._publisher.require_owner(names, replace=replace)
 
     # -- attach ----------------------------------------------------------------------------------
 
@@ -326,14 +215,16 @@ class LocalStore(Store):
     ) -> np.ndarray[Any, Any]:
         self.presence.housekeep()
         layout = describe(shape, dtype, order)
-        return self._adopt(layout, self._draft(lambda: drafts.reserve(self.directory, layout)))
+        return self._adopt(
+            layout, self._publisher.draft(lambda: drafts.reserve(self.directory, layout))
+        )
 
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
         self.presence.housekeep()
         layout = describe_array(array)
-        draft = self._draft(lambda: drafts.write_array(self.directory, array, layout))
+        draft = self._publisher.draft(lambda: drafts.write_array(self.directory, array, layout))
         return self._adopt(layout, draft)
 
     def _adopt(self, layout: ArrayLayout, draft: drafts.Draft) -> np.ndarray[Any, Any]:
@@ -358,20 +249,39 @@ class LocalStore(Store):
 
     # -- release ---------------------------------------------------------------------------------
 
-    def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
+    def release(
+        self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
+    ) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
-        # First the release, then the reaping: it might take a leftover that is to be released.
-        released = self.presence.making_room(
-            lambda: releasing.release(
+
+        def release() -> list[Released]:
+            if undo > 0:
+                return self._undo.release(names, force=force, seconds=undo)
+            return releasing.release(
                 self.presence, self.registry, self.directory, names, force=force
-            )
-        )
+            )[0]
+
+        # First the release, then the reaping: it might take a leftover that is to be released.
+        released = self.presence.making_room(release)
         self.presence.housekeep()
         return released
 
+    def restore(self, names: Sequence[str]) -> list[str]:
+        names = list(dict.fromkeys(check_name(name) for name in names))
+        self._undo.restore(names)
+        return names
+
     # -- look ------------------------------------------------------------------------------------
 
+    def state(self) -> object:
+        return self.registry.data_version(), lease_signature(self.directory.leases)
+
+    def space(self) -> Space:
+        root = self.directory.root
+        return Space(root, free(root), capacity(root), self.registry.unnamed())
+
     def segments(self) -> list[SegmentInfo]:
+        self._undo.expire(time.monotonic())
         self.presence.housekeep()
         return inspection.list_segments(self.registry, self.directory, self.presence.identity)
 
@@ -403,6 +313,26 @@ class LocalStore(Store):
         row = self._find([check_name(name)], version)[0].segment
         return self.path_of(row)
 
+    @contextlib.contextmanager
+    def look(
+        self, name: str, version: int | None = None
+    ) -> Iterator[tuple[int, ArrayLayout | ObjectLayout]]:
+        """Open the file that a version is in, to read a little of it with `os.pread`.
+
+        Nobody is told, and nothing is mapped: what is wrong with the file is an error, never a crash.
+
+        Raises
+        ------
+        SegmentNotFoundError, CorruptSegmentError, FormatVersionError
+        """
+        entry = self._find([check_name(name)], version)[0]
+        rows.check_kind(entry)
+        fd = segment.open_unheld(self.path_of(entry.segment))
+        try:
+            yield fd, drafts.layout_in(fd, entry.segment.kind)
+        finally:
+            os.close(fd)
+
     def path_of(self, row: SegmentRow) -> str:
         """Return the path of a segment's file."""
         return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
@@ -425,10 +355,17 @@ class LocalStore(Store):
     # -- housekeeping ----------------------------------------------------------------------------
 
     def flush(self) -> None:
+        self._undo.expire(time.monotonic())
         self.presence.flush()
 
     def gc(self) -> int:
+        self._undo.expire()
         return self.presence.reap()
+
+    def end_session(self) -> None:
+        """Free what lives as long as this process, a Jupyter server, which is about to end."""
+        self._undo.expire()
+        self.presence.reap((os.getpid(), process_start(os.getpid()) or ""))
 
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
@@ -437,23 +374,14 @@ class LocalStore(Store):
 
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
+        with contextlib.suppress(JshmError):
+            self._undo.expire()
         self.presence.close()
 
-
-def _check_all_arrays(values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if not objects.is_array(value):
-            raise NotShareableError(
-                f"{name} is a {type(value).__name__}: only plain arrays can be shared writable (LIVE); "
-                "publish it without --writable (writable=True)"
-            )
-
-
-def _check_names(given: Iterable[str]) -> list[str]:
-    names = [check_name(name) for name in given]
-    if len(set(names)) < len(names):
-        raise InvalidNameError(f"the same name twice: {', '.join(names)}")
-    return names
+    def after_fork_in_child(self) -> None:
+        """Be another process."""
+        self._undo.after_fork_in_child()
+        self.presence.after_fork_in_child()
 
 
 def _array(layout: ArrayLayout, mapping: segment.Mapping) -> np.ndarray[Any, Any]:
@@ -470,7 +398,7 @@ _stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()
 
 def _after_fork_in_child() -> None:
     for store in list(_stores):
-        store.presence.after_fork_in_child()
+        store.after_fork_in_child()
 
 
 @atexit.register

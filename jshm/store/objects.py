@@ -23,6 +23,7 @@ from ..object_layout import (
 from ..pickling import Pickler, classes, describe, modules
 from ..pickling.code import PYTHON
 from ..pickling.pickler import Output
+from ..pickling.preview import preview
 from .references import Referring, publishing, resolving
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
         PYTHON,
         modules.versions(pickler.needs),
         describe.copied_columns(value),
+        preview(value),
     )
     layout = describe_object(
         sum(map(len, chunks)),

@@ -200,18 +200,21 @@ class Presence:
             spent = time.monotonic() - began
             self._next_reap = began + max(_REAP_INTERVAL, 50 * spent)
 
-    def reap(self) -> int:
-        """Free everything that is not needed any more; return the bytes freed."""
-        freed = self.making_room(self._reap)
+    def reap(self, ending: tuple[int, str] | None = None) -> int:
+        """Free everything that is not needed any more; return the bytes freed.
+
+        With `ending`, also what lives as long as that process, which is about to end.
+        """
+        freed = self.making_room(lambda: self._reap(ending))
         reaper.sweep_leases(self._directory)
         return freed
 
-    def _reap(self) -> int:
+    def _reap(self, ending: tuple[int, str] | None) -> int:
         freed = 0
         while True:
             files = reaper.unregistered(self._directory, self._registry)
             with self.transaction() as (tx, doomed):
-                reaper.bury_the_dead(tx, self._directory)
+                reaper.bury_the_dead(tx, self._directory, ending)
                 reaper.collect_files(tx, files, doomed)
                 reaper.collect(tx, self._directory, doomed)
                 full = doomed.full

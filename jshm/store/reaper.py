@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import rows, segment
 from ..errors import CorruptSegmentError, FormatVersionError, JshmError, NoSpaceError
-from ..identity import is_running, process_start
+from ..identity import has_ended, process_start
 from ..lease import living, sweep
 from ..lease import state as lease_state
 from ..object_layout import OBJECT_MAGIC
@@ -147,8 +147,17 @@ def forget_name(tx: Transaction, directory: Directory, entry: Entry) -> None:
         rewrite_records(path, row, contents)
 
 
-def bury_the_dead(tx: Transaction, directory: Directory) -> None:
-    """Retire the leftovers of ended sessions, and forget processes that left nothing."""
+def bury_the_dead(
+    tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None
+) -> None:
+    """Retire the leftovers of ended sessions, and forget processes that left nothing.
+
+    Parameters
+    ----------
+    tx, directory
+    ending : (int, str), optional
+        Pid and start of a process that is about to end: what lives as long as it counts as ended.
+    """
     for lease, text in rows.all_leases(tx).items():
         state = lease_state(directory.leases, lease)
         if state == "alive":
@@ -156,11 +165,7 @@ def bury_the_dead(tx: Transaction, directory: Directory) -> None:
         identity = rows.identity_of(text)
         if state == "missing" and process_start(identity.pid) == identity.start:
             continue  # something removed the lease of a process that lives
-        session = identity.session
-        ended = session.kind == "process" or not is_running(
-            session.pid, session.start, identity.pid_ns
-        )
-        if ended:
+        if ending == (identity.session.pid, identity.session.start) or has_ended(identity):
             for entry in rows.leftovers(tx, lease):
                 row = entry.segment
                 path = directory.path(row.id, overflow=row.overflow, kind=row.kind)

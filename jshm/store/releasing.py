@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .. import rows
@@ -11,7 +12,7 @@ from .base import Released
 from .inspection import holders, missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ..database import Transaction
     from ..registry import Registry
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # SQLite takes at most 32,766 parameters.
 _PORTION = 1000
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def release(
@@ -31,17 +33,29 @@ def release(
     names: Sequence[str],
     *,
     force: bool,
-) -> list[Released]:
+    spare: Mapping[str, str] = NOTHING,
+) -> tuple[list[Released], dict[str, list[Entry]]]:
     """Retire names, all or none.
 
     The names go in one transaction. Their memory goes in as many as it takes: a file that is about
     to be removed is open until then.
 
+    Parameters
+    ----------
+    presence, registry, directory, names, force
+    spare : mapping of str to str
+        Name → segment: the memory of these names stays for now, if that is what they are.
+
+    Returns
+    -------
+    list of Released, and dict of str to list of Entry
+        What it came to, and the versions of those names that were spared.
+
     Raises
     ------
     SegmentNotFoundError, NotOwnerError
     """
-    retiring = _Retiring(directory, registry, names)
+    retiring = Retiring(directory, registry, names)
     with presence.transaction() as (tx, doomed):
         found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
@@ -50,14 +64,13 @@ def release(
             if not force and not presence.identity.owns(found[name].publisher):
                 raise NotOwnerError(retiring.refusal(found[name]))
         retiring.retire(tx, names)
+        spared = retiring.spare([n for n in spare if found[n].segment.id == spare[n]])
         retiring.dispose(tx, doomed)
-    while retiring.left:
-        with presence.transaction() as (tx, doomed):
-            retiring.dispose(tx, doomed)
-    return retiring.done()
+    retiring.finish(presence)
+    return retiring.done(spared), spared
 
 
-class _Retiring:
+class Retiring:
     """Names that are being retired, and what that came to.
 
     Attributes
@@ -94,6 +107,22 @@ class _Retiring:
         # Judged now: whatever happens next, the reaper knows them for unwanted.
         rows.judge(tx, {entry.segment.id for entry in self.left})
 
+    def spare(self, names: Sequence[str]) -> dict[str, list[Entry]]:
+        """Take the versions of these names out of what is left, and return them by name."""
+        spared: dict[str, list[Entry]] = {name: [] for name in names}
+        for entry in self.left:
+            if entry.name in spared:
+                spared[entry.name].append(entry)
+                self._nbytes[entry.name] += entry.segment.nbytes
+        self.left = [entry for entry in self.left if entry.name not in spared]
+        return spared
+
+    def finish(self, presence: Presence) -> None:
+        """Let go of the memory of all versions that are left."""
+        while self.left:
+            with presence.transaction() as (tx, doomed):
+                self.dispose(tx, doomed)
+
     def dispose(self, tx: Transaction, doomed: Doomed) -> None:
         """Let go of the memory of as many versions as one transaction may claim."""
         while self.left and not doomed.full:
@@ -116,8 +145,8 @@ class _Retiring:
                     self._labels(entry) or ["a process that jshm does not know"]
                 )
 
-    def done(self) -> list[Released]:
-        """Return what it came to, name by name."""
+    def done(self, spared: Collection[str]) -> list[Released]:
+        """Return what it came to, name by name; the spared ones can be taken back."""
         return [
             Released(
                 name,
@@ -125,6 +154,7 @@ class _Retiring:
                 self._freed[name],
                 tuple(sorted(self._held[name])),
                 tuple(sorted(self._needed[name])),
+                name in spared,
             )
             for name, nbytes in self._nbytes.items()
         ]

@@ -94,6 +94,16 @@ def test_a_summary_is_short() -> None:
     assert describe.summary(type("A" * 500, (), {})) == "class " + "A" * 194 + "…"
 
 
+def test_defaults_are_not_asked_for_their_names() -> None:
+    class Asked:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    def f(a: Any = Asked(), b: Any = len, c: Any = np.sin, d: Any = Asked) -> None: ...  # noqa: B008
+
+    assert describe.summary(f) == "function f(a=<Asked>, b=len, c=sin, d=Asked)"
+
+
 def test_documentation() -> None:
     assert describe.documentation(Documented) == "First line."
     assert describe.documentation(documented) == "Indented first line."

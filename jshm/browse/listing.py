@@ -1,0 +1,261 @@
+"""The list of all names, in parts: filtered, sorted, grouped by notebook.
+
+It is read anew only when something has changed, so that a part of a long one costs little.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ..text import size_text
+from . import wire
+from .people import distinct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..store.base import SegmentInfo, Space, Store
+    from .people import Places
+
+SortKey = Literal["name", "size", "age", "type", "holders"]
+SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
+MOST_ROWS = 1000
+_DIGITS = re.compile(r"(\d+)")
+# Below this part of what could be shared, people should think of freeing something.
+_SCARCE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which part of the list; see `IQuery` of the front end's `types.ts`."""
+
+    filter: str = ""
+    sort: SortKey = "name"
+    descending: bool = False
+    grouped: bool = False
+    unused: bool = False
+    offset: int = 0
+    limit: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One name: its newest version, and older ones that take memory."""
+
+    newest: SegmentInfo
+    older: tuple[SegmentInfo, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its versions."""
+        return self.newest.nbytes + sum(old.nbytes for old in self.older)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody holds any of it."""
+        return not self.newest.in_use and not self.older
+
+
+class Listing:
+    """What one process shows of a store. Not for several threads at once.
+
+    Parameters
+    ----------
+    store : Store
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seen: object = None
+        self._prefix = os.urandom(4).hex()
+        self._serial = 0
+        self._items: dict[str, Item] = {}
+        self._summary: dict[str, Any] = {}
+        self._ordered: tuple[Query, list[Item]] | None = None
+
+    def refresh(self) -> bool:
+        """Read the store if it has changed; tell whether it had."""
+        seen = self._store.state()
+        if seen == self._seen:
+            return False
+        infos = self._store.segments()
+        # Not what it was before: what came in between is found the next time.
+        self._seen = seen
+        self._serial += 1
+        self._ordered = None
+        self._items = _items(_relabelled(infos))
+        self._summary = _summary(infos, self._items, self._store.space())
+        return True
+
+    @property
+    def state(self) -> str:
+        """Name of what was read last."""
+        return f"{self._prefix}-{self._serial}"
+
+    def item(self, name: str) -> Item | None:
+        """Return what is known of a name."""
+        return self._items.get(name)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the store as a whole (`ISummary`), with what is free at this moment."""
+        space = self._store.space()
+        return {**self._summary, "free": space.free, "notices": _notices(self._summary, space)}
+
+    def page(self, query: Query, places: Places) -> dict[str, Any]:
+        """Return a part of the list (`IPage`)."""
+        items = self._order(replace(query, offset=0, limit=0))
+        part = items[query.offset : query.offset + min(query.limit, MOST_ROWS)]
+        return {
+            "state": self.state,
+            "total": len(items),
+            "offset": query.offset,
+            "rows": [wire.row(item.newest, item.older, places) for item in part],
+            "groups": _groups(items, places) if query.grouped else [],
+            "summary": self.summary(),
+        }
+
+    def _order(self, query: Query) -> list[Item]:
+        if self._ordered is None or self._ordered[0] != query:
+            items = [item for item in self._items.values() if item.is_idle or not query.unused]
+            if query.unused:
+                items = [item for item in items if item.newest.state == "current"]
+            words = query.filter.casefold().split()
+            if words:
+                items = [item for item in items if _matches(item.newest, words)]
+            self._ordered = query, _sorted(items, query)
+        return self._ordered[1]
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def _relabelled(infos: list[SegmentInfo]) -> list[SegmentInfo]:
+    """Return the versions, with publishers of equal names told apart by their folders."""
+    labels = {(info.owner, info.publisher) for info in infos}
+    called = distinct(labels)
+    if all(called[owner] == label for owner, label in labels):
+        return infos
+    return [
+        info
+        if called[info.owner] == info.publisher
+        else replace(info, publisher=called[info.owner])
+        for info in infos
+    ]
+
+
+def _items(infos: list[SegmentInfo]) -> dict[str, Item]:
+    """Return the names, of versions that come by name and version."""
+    found = {}
+    for name, versions in groupby(infos, lambda info: info.name):
+        *older, newest = versions
+        # A name that was released, and whose release could still be taken back, is not shown.
+        if newest.state == "current" or newest.in_use or any(old.in_use for old in older):
+            found[name] = Item(newest, tuple(older))
+    return found
+
+
+def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> dict[str, Any]:
+    """Return sums over segments; those that versions share count once."""
+    current, old, overflow = {}, {}, {}
+    for info in infos:
+        if info.overflow:
+            overflow[info.segment] = info.nbytes
+        elif info.state == "current":
+            current[info.segment] = info.nbytes, info.in_use
+        else:
+            old[info.segment] = info.nbytes
+    in_use = sum(nbytes for nbytes, used in current.values() if used)
+    idle = sum(nbytes for nbytes, used in current.values() if not used)
+    rest = sum(n for segment, n in old.items() if segment not in current) + space.unnamed
+    return {
+        "where": space.where,
+        "names": sum(item.newest.state == "current" for item in items.values()),
+        "used": in_use + idle + rest,
+        "inUse": in_use,
+        "old": rest,
+        "idle": idle,
+        "idleNames": sum(i.is_idle and i.newest.state == "current" for i in items.values()),
+        "leftovers": sum(info.nbytes for info in infos if info.leftover),
+        "overflow": sum(overflow.values()),
+        "capacity": space.capacity,
+    }
+
+
+def _notices(summary: dict[str, Any], space: Space) -> list[dict[str, str]]:
+    found = []
+    if space.free < _SCARCE * (space.free + summary["used"]):
+        text = f"Only {size_text(space.free)} are free: release what is not needed any more."
+        found.append({"level": "warning", "text": text})
+    if summary["overflow"]:
+        text = (
+            f"{size_text(summary['overflow'])} are on disk, because {space.where} was too small. "
+            "Give it more room (Docker: --shm-size) and publish them again."
+        )
+        found.append({"level": "info", "text": text})
+    return found
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1 << 15)
+def _natural(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """Return what sorts names as people do: ``run2`` before ``run10``."""
+    parts = _DIGITS.split(name.casefold())
+    return tuple((part.isdigit(), int(part) if part.isdecimal() else 0, part) for part in parts)
+
+
+_KEYS: dict[SortKey, Callable[[SegmentInfo], Any]] = {
+    "name": lambda info: _natural(info.name),
+    "size": lambda info: info.nbytes,
+    "age": lambda info: -info.created,
+    "type": lambda info: (info.kind, info.summary.casefold()),
+    "holders": lambda info: len(info.holders),
+}
+
+
+def _matches(info: SegmentInfo, words: list[str]) -> bool:
+    text = f"{info.name}\n{info.publisher}\n{info.summary}\n{info.note}".casefold()
+    return all(word in text for word in words)
+
+
+def _sorted(items: list[Item], query: Query) -> list[Item]:
+    key = _KEYS[query.sort]
+    items = sorted(items, key=lambda item: _natural(item.newest.name))
+    items.sort(key=lambda item: key(item.newest), reverse=query.descending)
+    if not query.grouped:
+        return items
+    # Groups come in the order of their first row; those of one notebook, together.
+    first: dict[str, int] = {}
+    for item in items:
+        first.setdefault(item.newest.owner, len(first))
+    if query.sort == "name":  # of the groups, too
+        order = sorted(
+            {item.newest.owner: item.newest.publisher for item in items}.items(),
+            key=lambda pair: (_natural(pair[1]), pair[0]),
+            reverse=query.descending,
+        )
+        first = {owner: i for i, (owner, _) in enumerate(order)}
+    return sorted(items, key=lambda item: first[item.newest.owner])
+
+
+def _groups(items: list[Item], places: Places) -> list[dict[str, Any]]:
+    found = []
+    for owner, group in groupby(items, lambda item: item.newest.owner):
+        members = list(group)
+        # The newest says best what has become of the notebook.
+        latest = max(members, key=lambda item: item.newest.created)
+        found.append(
+            {
+                "id": owner,
+                "publisher": wire.publisher(latest.newest, places),
+                "count": len(members),
+                "nbytes": sum(item.nbytes for item in members),
+            }
+        )
+    return found

@@ -1,0 +1,158 @@
+"""A bounded part of an array in a file, read and never mapped: who truncates it must not kill a server.
+
+However large the array is, at most about 100,000 values and a few thousand pieces are read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import CorruptSegmentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from ..layout import ArrayLayout
+
+WHOLE = 100_000
+"""Arrays of up to so many values are read completely."""
+
+STRETCHES = 512
+_RUN = 128
+# Bytes. One read that skips nothing takes less time than a read for each value.
+_SPAN = 1 << 18
+_MOST_READS = 4096
+# The fractional part of the golden ratio: its multiples are spread evenly, and in step with nothing.
+_SPREAD = 0.6180339887498949
+
+
+class Stretches(NamedTuple):
+    """Values from everywhere in an array, in the order of its memory.
+
+    Attributes
+    ----------
+    values : ndarray, one-dimensional
+    starts : list of int
+        Where in `values` each stretch of the array begins.
+    is_all : bool
+        Whether these are all values.
+    """
+
+    values: np.ndarray[Any, Any]
+    starts: list[int]
+    is_all: bool
+
+
+def read(fd: int, offset: int, length: int) -> bytes:
+    """Return bytes of a file.
+
+    Raises
+    ------
+    CorruptSegmentError
+        It has been truncated.
+    """
+    data = os.pread(fd, length, offset)
+    if len(data) < length:
+        raise CorruptSegmentError(
+            "a segment was truncated while it was read. Release the name and publish again"
+        )
+    return data
+
+
+def stretches(fd: int, layout: ArrayLayout) -> Stretches:
+    """Return values from equal stretches of an array: all, or of each a run somewhere in it.
+
+    Its values are numbers, or as small as these, and there is at least one.
+    """
+    count = math.prod(layout.shape)
+    parts = min(count, STRETCHES)
+    if count <= WHOLE:
+        data = read(fd, layout.offset, layout.nbytes)
+        return Stretches(
+            np.frombuffer(data, layout.dtype), [i * count // parts for i in range(parts)], True
+        )
+    size = layout.dtype.itemsize
+    runs = []
+    for i in range(parts):
+        first, end = i * count // parts, (i + 1) * count // parts
+        # Not always at the same place in its stretch: that may be the same column of a matrix.
+        first += int(i * _SPREAD % 1 * (end - first - _RUN))
+        runs.append(read(fd, layout.offset + first * size, _RUN * size))
+    values = np.frombuffer(b"".join(runs), layout.dtype)
+    return Stretches(values, [i * _RUN for i in range(parts)], False)
+
+
+def centres(length: int, parts: int) -> list[int]:
+    """Return the middle of each of equal parts."""
+    return [(2 * i + 1) * length // (2 * parts) for i in range(parts)]
+
+
+def grid(fd: int, layout: ArrayLayout, index: dict[int, list[int]]) -> np.ndarray[Any, Any] | None:
+    """Return the values at all combinations of ascending indices on some axes; None for too many reads.
+
+    Parameters
+    ----------
+    fd : int
+    layout : ArrayLayout
+    index : dict of int to list of int
+        By axis. The result has these axes, in this order; on all others the first index is taken.
+    """
+    size = layout.dtype.itemsize
+    strides = _strides(layout)
+    slow = sorted(index, key=lambda axis: -strides[axis])
+    fast: list[int] = []
+    span = size
+    while slow:
+        axis = slow[-1]
+        wider = span + (index[axis][-1] - index[axis][0]) * strides[axis]
+        if wider > _SPAN:
+            break
+        span = wider
+        fast.insert(0, slow.pop())
+    if math.prod(len(index[axis]) for axis in slow) > _MOST_READS:
+        return None
+    first = layout.offset + sum(index[axis][0] * strides[axis] for axis in fast)
+    starts = itertools.product(*([i * strides[axis] for i in index[axis]] for axis in slow))
+    within = _offsets([index[axis] for axis in fast], [strides[axis] for axis in fast])
+    pieces = [_pick(read(fd, first + sum(start), span), within, size) for start in starts]
+    order = [*slow, *fast]
+    found = np.frombuffer(b"".join(pieces), layout.dtype)
+    found = found.reshape([len(index[axis]) for axis in order])
+    return found.transpose([order.index(axis) for axis in index])
+
+
+def _strides(layout: ArrayLayout) -> list[int]:
+    strides, step = [0] * len(layout.shape), layout.dtype.itemsize
+    axes = range(len(layout.shape))
+    for axis in axes if layout.order == "F" else reversed(axes):
+        strides[axis] = step
+        step *= layout.shape[axis]
+    return strides
+
+
+def offset_of(layout: ArrayLayout, index: Sequence[int]) -> int:
+    """Return where in the file the value at an index is."""
+    steps = zip(index, _strides(layout), strict=True)
+    return layout.offset + sum(i * stride for i, stride in steps)
+
+
+def _offsets(index: list[Sequence[int]], strides: list[int]) -> npt.NDArray[np.int64]:
+    """Return where each value of a piece is, from its beginning."""
+    found = np.zeros(1, np.int64)
+    for positions, stride in zip(index, strides, strict=True):
+        steps = [(i - positions[0]) * stride for i in positions]
+        found = (found[:, None] + np.array(steps, np.int64)).reshape(-1)
+    return found
+
+
+def _pick(data: bytes, offsets: npt.NDArray[np.int64], size: int) -> bytes:
+    raw = np.frombuffer(data, np.uint8)
+    picked: bytes = raw[offsets[:, None] + np.arange(size)].tobytes()
+    return picked

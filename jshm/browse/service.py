@@ -1,0 +1,107 @@
+"""What the panel (over REST) and the widget (over a comm) ask for, and the answers, ready for JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..api import release_found
+from ..errors import CorruptSegmentError, FormatVersionError, SegmentNotFoundError
+from . import preview, wire
+from .find import find
+from .listing import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..store.local import LocalStore
+    from .listing import Query
+    from .people import Places
+
+
+class Service:
+    """Answers for one front end. Not for several threads at once.
+
+    Parameters
+    ----------
+    store : LocalStore
+    places : Places
+        Where notebooks are now.
+    """
+
+    def __init__(self, store: LocalStore, places: Places) -> None:
+        self._store = store
+        self._places = places
+        self.listing = Listing(store)
+
+    def page(self, query: Query) -> dict[str, Any]:
+        """Return a part of the list (`IPage`)."""
+        self.listing.refresh()
+        return self.listing.page(query, self._places)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the store as a whole (`ISummary`)."""
+        self.listing.refresh()
+        return self.listing.summary()
+
+    def info(self, name: str) -> dict[str, Any]:
+        """Return all that is known of a name (`IDetails`).
+
+        Raises
+        ------
+        SegmentNotFoundError
+        """
+        self.listing.refresh()
+        item = self.listing.item(name)
+        if item is None:
+            self._store.info(name)  # says which names are near
+            raise SegmentNotFoundError(f"{name} was released")
+        info = item.newest
+        if info.state == "current":
+            try:
+                info = self._store.info(name, info.version)
+            except (CorruptSegmentError, FormatVersionError):
+                info = item.newest  # what the list knows of it; the preview says what is wrong
+        return wire.details(info, wire.row(item.newest, item.older, self._places))
+
+    def preview(self, name: str, version: int | None = None) -> dict[str, Any]:
+        """Return a picture of the data (`Preview`), from a bounded sample.
+
+        Raises
+        ------
+        SegmentNotFoundError, CorruptSegmentError
+        """
+        with self._store.look(name, version) as (fd, layout):
+            return preview.preview(fd, layout)
+
+    def release(self, words: Sequence[str], *, undo: float = 0.0) -> list[dict[str, Any]]:
+        """Retire names for everyone (`IReleased`); `words` may be patterns.
+
+        Of several, those are retired that are still there.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            There is no such name, or nothing matches.
+        """
+        written, found = find(words, self._store.names())
+        if len(written) > 1:  # they were picked from a list that may be a moment old
+            written, found = [], [*written, *found]
+        return [wire.released(one) for one in release_found(written, found, force=True, undo=undo)]
+
+    def release_unused(self, *, undo: float = 0.0) -> list[dict[str, Any]]:
+        """Retire what nobody holds, but for what is kept and what is the only copy."""
+        idle = [
+            info.name
+            for info in self._store.segments()
+            if info.state == "current" and not (info.in_use or info.keep or info.only_copy)
+        ]
+        return [wire.released(one) for one in release_found((), idle, force=True, undo=undo)]
+
+    def restore(self, names: Sequence[str]) -> list[str]:
+        """Take a release back that could be undone; return the names.
+
+        Raises
+        ------
+        SegmentNotFoundError, SegmentExistsError
+        """
+        return self._store.restore(names)

@@ -1,0 +1,196 @@
+"""How a value gets under a name.
+
+Order of a publish, so that SIGKILL at any instruction leaves the old version or the new one: write the
+file (unknown to anybody, locked), then one transaction that numbers the version, writes the file's record
+and magic, and adds the rows; after the commit, delete what it superseded.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .. import rows
+from ..errors import InvalidNameError, NoSpaceError, NotOwnerError, NotShareableError
+from ..layout import describe_array
+from ..rows import Entry
+from ..text import age_text, size_text
+from . import draft as drafts
+from . import inspection, objects, reaper
+from .base import Published
+from .names import check_name, check_note
+from .references import Segments
+from .source import Source, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy as np
+
+    from ..database import Transaction
+    from .base import ObjectDetails, SegmentInfo
+    from .directory import Directory
+    from .reaper import Doomed
+
+# Bytes that are copied faster than the registry is asked twice.
+_QUICK = 1 << 20
+
+
+class Publishing(Segments, Protocol):
+    """The store, as far as publishing needs it."""
+
+    directory: Directory
+
+    def segments(self) -> list[SegmentInfo]: ...
+
+
+class Publisher:
+    """What publishes into one store."""
+
+    def __init__(self, store: Publishing) -> None:
+        self._store = store
+
+    def publish(
+        self,
+        values: Mapping[str, Any],
+        *,
+        replace: bool = False,
+        keep: bool = False,
+        writable: bool = False,
+        note: str = "",
+        once: str = "",
+    ) -> list[Published]:
+        names = _check_names(values)
+        check_note(note)
+        if writable:
+            _check_all_arrays(values)
+        ready = [objects.prepare(self._store, name, value) for name, value in values.items()]
+        large = sum(one.nbytes for one in ready) > _QUICK
+        # Room is made before a large copy; a small one leaves it to its own transaction.
+        self._store.presence.housekeep(flush=large)
+        if large:
+            # The transaction decides. This is so that nobody waits for a copy in vain.
+            self._check_owners(self._store.registry.current(names), replace=replace)
+        sources: list[Source] = []
+        try:
+            for one in ready:
+                sources.append(self._source(one, writable=writable))
+            with self._store.presence.transaction() as (tx, doomed):
+                lease, now = self._store.presence.lease(tx), time.time()
+                newest = rows.newest(tx, names)
+                self._check_owners((old for _, old in newest.values() if old), replace=replace)
+                entries = []
+                for name, source in zip(names, sources, strict=True):
+                    last, old = newest.get(name, (0, None))
+                    # Kept once is kept until released: a notebook that runs again must not lose it.
+                    kept = keep or (old is not None and bool(old.keep))
+                    entry = Entry(
+                        name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text,
+                        source.row,
+                    )  # fmt: skip
+                    self._register(tx, doomed, source, entry, old)
+                    entries.append(entry)
+                self._store.presence.collect(tx, doomed)
+                for source, value in zip(sources, values.values(), strict=True):
+                    seal = source.how == "sealed" and not writable
+                    tx.on_commit(partial(source.close, value if seal else None))
+        except BaseException:
+            for source in sources:
+                source.discard()
+            raise
+        me = self._store.presence.identity
+        return [
+            Published(
+                inspection.info_of(entry, me, alive=True, details=self._details(one)), source.how
+            )
+            for entry, source, one in zip(entries, sources, ready, strict=True)
+        ]
+
+    def _details(self, value: objects.Packed | np.ndarray[Any, Any]) -> ObjectDetails | None:
+        if isinstance(value, objects.Packed):
+            return inspection.details_of(value.layout, self._store.registry)
+        return None
+
+    def _source(self, value: objects.Packed | np.ndarray[Any, Any], *, writable: bool) -> Source:
+        """Find out how a value gets into a segment, and write it there if it must be written."""
+        if isinstance(value, objects.Packed):
+            layout, pickled, buffers = value.layout, value.pickle, value.buffers
+            draft = self.draft(
+                lambda: drafts.write_object(self._store.directory, layout, pickled, buffers)
+            )
+            return Source("copied", draft.row, draft.path, draft, value.referring)
+        return self._array_source(value, writable=writable)
+
+    def _array_source(self, array: np.ndarray[Any, Any], *, writable: bool) -> Source:
+        source = source_of(
+            array,
+            self._store.registry,
+            self._store.directory,
+            self._store.presence,
+            writable=writable,
+        )
+        if source is not None:
+            return source
+        layout = describe_array(array)
+        draft = self.draft(lambda: drafts.write_array(self._store.directory, array, layout))
+        return Source("copied", rows.with_writable(draft.row, writable=writable), draft.path, draft)
+
+    def draft(self, make: Callable[[], drafts.Draft]) -> drafts.Draft:
+        try:
+            return make()
+        except NoSpaceError as error:
+            raise NoSpaceError(f"{error}{self._could_go()}") from None
+
+    def _register(
+        self, tx: Transaction, doomed: Doomed, source: Source, entry: Entry, old: Entry | None
+    ) -> None:
+        source.seal(tx, rows.metadata(entry))
+        rows.put_version(tx, entry)
+        if source.draft is None:
+            rows.judge(tx, [entry.segment.id])
+            rows.forget_versions_in(tx, entry)
+        if old is None or old.segment.id == entry.segment.id:
+            return
+        if not rows.is_needless(tx, old.segment.id):
+            reaper.forget_name(tx, self._store.directory, old)
+        # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
+        elif not reaper.collect_segment(tx, self._store.directory, old.segment, doomed):
+            rows.judge(tx, [old.segment.id])
+
+    def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
+        """Raise NotOwnerError now if publishing under these names would."""
+        self._check_owners(self._store.registry.current(_check_names(names)), replace=replace)
+
+    def _check_owners(self, entries: Iterable[Entry], *, replace: bool) -> None:
+        for entry in entries:
+            if not replace and not self._store.presence.identity.owns(entry.publisher):
+                raise NotOwnerError(
+                    f"{entry.name} v{entry.version} was published by {entry.publisher.label}, "
+                    f"{age_text(entry.created)}: publish under another name (--as NAME), or add "
+                    "--replace (replace=True) to make yours the next version"
+                )
+
+    def _could_go(self) -> str:
+        """Return what is not in use, the largest first, for the message of a NoSpaceError."""
+        idle = sorted((i for i in self._store.segments() if not i.in_use), key=lambda i: -i.nbytes)
+        if not idle:
+            return ". Nothing that is shared could be released"
+        shown = ", ".join(f"{i.name} ({size_text(i.nbytes)}, {i.publisher})" for i in idle[:3])
+        return f"; largest not in use: {shown}. Release what you can spare, or make it smaller"
+
+
+def _check_all_arrays(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if not objects.is_array(value):
+            raise NotShareableError(
+                f"{name} is a {type(value).__name__}: only plain arrays can be shared writable (LIVE); "
+                "publish it without --writable (writable=True)"
+            )
+
+
+def _check_names(given: Iterable[str]) -> list[str]:
+    names = [check_name(name) for name in given]
+    if len(set(names)) < len(names):
+        raise InvalidNameError(f"the same name twice: {', '.join(names)}")
+    return names

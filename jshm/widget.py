@@ -1,0 +1,228 @@
+"""The face in a notebook's cell: what is shared, who holds it, and to free it (``%shm_browser``).
+
+It shows the same view as the panel in JupyterLab, over a comm in place of REST. It can answer only while
+its kernel is free; the panel always can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import html
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+from IPython.display import display
+
+from .binding import bind_attached
+from .browse import wire
+from .browse.listing import SORT_KEYS, Query
+from .browse.people import Nowhere
+from .browse.service import Service
+from .errors import InvalidNameError, JshmError
+from .namespace import shell, user_namespace
+from .segment import check_mode
+from .store import default_store
+from .store.names import as_variable, is_variable
+from .table import as_html
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_STATIC = Path(__file__).parent / "static"
+# Seconds for which a release can be undone; as long as the front end offers it.
+_UNDO = 10.0
+_MOST_ROWS = 50
+_MOST = 1000
+# Shown where jshm was installed from source without Node, so without its front end.
+_MISSING = """export default { render({ el }) { el.textContent =
+  "jshm was installed without its front end: install Node 20 and install jshm again. " +
+  "%shm_list and the jshm command work."; } };"""
+
+
+def _bundle(name: str, otherwise: str) -> str:
+    try:
+        return (_STATIC / name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return otherwise
+
+
+class SegmentBrowser(anywidget.AnyWidget):
+    """A view of what is shared on this machine, with buttons to attach, look into and release it.
+
+    Parameters
+    ----------
+    filter : str
+        Words that must all be in name, notebook, note or type.
+    selected : str
+        The name whose details are shown; ``''`` for none.
+    confirm_release : bool
+        Ask before a release.
+    magic_code : bool
+        Copy code as ``%shm_attach X``, and not as Python.
+
+    Notes
+    -----
+    All are traits: a notebook can react to them, and set them::
+
+        browser = jshm.SegmentBrowser(filter="exp1/")
+        browser.observe(lambda change: print(change.new), "selected")
+
+    What is listed is sent when it is asked for, and is no part of the widget's state: saved notebooks
+    have a snapshot as plain HTML, of names only.
+    """
+
+    _esm = _bundle("widget.js", _MISSING)
+    _css = _bundle("widget.css", "")
+
+    filter = traitlets.Unicode("").tag(sync=True)
+    selected = traitlets.Unicode("").tag(sync=True)
+    confirm_release = traitlets.Bool(default_value=True).tag(sync=True)
+    magic_code = traitlets.Bool(default_value=False).tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self._service: Service | None = None
+        self._lock = threading.RLock()  # messages may come in threads of their own (subshells)
+        self._told: object = None
+        self.on_msg(SegmentBrowser._answer)
+        _watch(self)
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def _answer(self, message: Any, _buffers: object) -> None:
+        """Answer `{id, method, params}` with `{id, result}` or `{id, error}`."""
+        if not isinstance(message, dict) or "id" not in message:
+            return
+        reply: dict[str, Any] = {"id": message["id"]}
+        try:
+            with self._lock:
+                method = _METHODS[message["method"]]
+                reply["result"] = method(self, **message.get("params", {}))
+        except JshmError as error:
+            reply["error"] = wire.problem(error)
+        except (KeyError, TypeError, ValueError) as error:  # another version of the front end
+            text = f"not understood: {type(error).__name__}: {error}"
+            reply["error"] = {"reason": "refused", "message": text, "remedy": "Reload the page"}
+        self.send(reply)
+
+    def _get_service(self) -> Service:
+        if self._service is None:
+            self._service = Service(default_store(), Nowhere())
+        return self._service
+
+    def _list(self, query: dict[str, Any]) -> dict[str, Any]:
+        page = self._get_service().page(_query(query))
+        self._told = default_store().state()
+        return page
+
+    def _info(self, name: str) -> dict[str, Any]:
+        return self._get_service().info(name)
+
+    def _preview(self, name: str, version: int | None = None) -> dict[str, Any]:
+        return self._get_service().preview(name, version)
+
+    def _release(self, names: list[str]) -> list[dict[str, Any]]:
+        return self._get_service().release(names, undo=_UNDO)
+
+    def _restore(self, names: list[str]) -> list[str]:
+        return self._get_service().restore(names)
+
+    def _attach(self, name: str, variable: str, mode: str) -> str:
+        variable = as_variable(variable)
+        if not is_variable(variable):
+            raise InvalidNameError(f"{variable!r} cannot be a variable")
+        mode = check_mode(mode)
+        (attached,) = default_store().attach([name], mode)
+        return bind_attached(user_namespace(), variable, attached, mode)
+
+    def _nudge(self) -> None:
+        """Tell the front end, after a cell, that there may be something new."""
+        if self.comm is None or self._service is None:
+            return
+        with contextlib.suppress(JshmError, OSError), self._lock:
+            state = default_store().state()
+            if state != self._told:
+                self._told = state
+                self.send({"changed": True})
+
+    # -- display ---------------------------------------------------------------------------------
+
+    def _ipython_display_(self) -> None:
+        """Display the widget and, for when the notebook is not live any more, a snapshot.
+
+        Where the widget lives, its style sheet hides the snapshot. In one output, frontends that cannot
+        find the widget's model would show an error, and not the other form.
+        """
+        bundle = self._repr_mimebundle_()
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        display(data, metadata=metadata, raw=True)  # type: ignore[no-untyped-call]
+        with contextlib.suppress(JshmError, OSError):
+            text = "jshm: a snapshot; `%shm_list` is live"
+            snapshot = {"text/html": _snapshot(self.filter), "text/plain": text}
+            display(snapshot, raw=True)  # type: ignore[no-untyped-call]
+
+
+def _query(query: dict[str, Any]) -> Query:
+    """Return a checked query, of whatever came."""
+    sort = query["sort"]
+    offset, limit = int(query["offset"]), int(query["limit"])
+    if sort not in SORT_KEYS or offset < 0 or not 1 <= limit <= _MOST:
+        raise ValueError(f"no query: {query!r:.200}")
+    return Query(
+        str(query["filter"]), sort, bool(query["descending"]), bool(query["grouped"]),
+        bool(query["unused"]), offset, limit,
+    )  # fmt: skip
+
+
+def _snapshot(words: str) -> str:
+    """Return what is shared now as HTML that stands for itself: names only, and no paths."""
+    infos = default_store().segments()
+    wanted = words.casefold().split()
+    infos = [i for i in infos if all(w in f"{i.name} {i.publisher}".casefold() for w in wanted)]
+    more = len(infos) - _MOST_ROWS
+    rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
+    clock = html.escape(time.strftime("%H:%M"))
+    return (
+        f'<div class="jshm-snapshot">{as_html(infos[:_MOST_ROWS])}{rest}'
+        f"<p><em>snapshot {clock}, not live</em></p></div>"
+    )
+
+
+_METHODS: dict[str, Callable[..., Any]] = {
+    "list": SegmentBrowser._list,  # noqa: SLF001
+    "info": SegmentBrowser._info,  # noqa: SLF001
+    "preview": SegmentBrowser._preview,  # noqa: SLF001
+    "release": SegmentBrowser._release,  # noqa: SLF001
+    "restore": SegmentBrowser._restore,  # noqa: SLF001
+    "attach": SegmentBrowser._attach,  # noqa: SLF001
+}
+
+
+# -- after each cell -------------------------------------------------------------------------------
+
+
+_browsers: weakref.WeakSet[SegmentBrowser] = weakref.WeakSet()
+
+
+def _watch(browser: SegmentBrowser) -> None:
+    """Let a browser hear of the end of each cell, for as long as it lives."""
+    _browsers.add(browser)
+    _register()
+
+
+@functools.lru_cache(maxsize=1)
+def _register() -> None:
+    running = shell()
+    if running is not None:
+        running.events.register("post_run_cell", _after_cell)
+
+
+def _after_cell(_result: object = None) -> None:
+    for browser in list(_browsers):
+        browser._nudge()  # noqa: SLF001
