@@ -4,20 +4,25 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # pip's cache makes the second environment cheap; the checks are exactly those of .ci/run.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+FRONT := $(shell find labextension -name node_modules -prune -o -name lib -prune -o -type f -print)
+NPM := cd labextension && PATH="$(abspath $(BIN)):$$PATH" npm --loglevel=error
 
-.PHONY: demo test lab bench format clean python
+.PHONY: demo test lab bench format clean python node
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/jshm demo --headless
 
 lab: $(VENV)/lab.stamp
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+	$(BIN)/jshm demo
 
 test: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(NPM) run lint
+	$(NPM) test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest tests/browser
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m tests.benchmarks
@@ -25,29 +30,43 @@ bench: $(VENV)/bench.stamp
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(NPM) run format
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jshm needs Python 3.11 or newer; \
 	say which: make PYTHON=python3.12")'
 
+node:
+	@npm --version >/dev/null || { echo "the panel and the widget are built with Node 20 and npm: install them"; exit 1; }
+
+# The panel and the widget, built from TypeScript.
+$(VENV)/front.stamp: $(FRONT) | python node
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install 'jupyter-builder>=1.2,<2'
+	$(NPM) ci
+	$(NPM) run build:prod
+	touch $@
+
+# What is built already is not built again by the installation.
 $(VENV)/demo.stamp: pyproject.toml | python
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --editable '.[demo]'
+	SKIP_JUPYTER_BUILDER=1 $(PIP) install --editable '.[demo]'
 	touch $@
 
-$(VENV)/test.stamp: pyproject.toml | python
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --editable '.[test]'
+$(VENV)/lab.stamp: pyproject.toml $(VENV)/front.stamp
+	SKIP_JUPYTER_BUILDER=1 $(PIP) install --editable '.[demo]'
+	touch $@
+
+$(VENV)/test.stamp: pyproject.toml $(VENV)/front.stamp
+	SKIP_JUPYTER_BUILDER=1 $(PIP) install --editable '.[test]'
 	$(BIN)/python -m tests.pythons
-	touch $@
-
-$(VENV)/lab.stamp: $(VENV)/demo.stamp
-	$(PIP) install 'jupyterlab>=4.2'
+	$(BIN)/python -m tests.browser.chromium
 	touch $@
 
 $(VENV)/bench.stamp: $(VENV)/test.stamp
-	$(PIP) install --editable '.[test,bench]'
+	SKIP_JUPYTER_BUILDER=1 $(PIP) install --editable '.[test,bench]'
 	touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf jshm/labextension jshm/static labextension/lib labextension/node_modules

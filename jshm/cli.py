@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .api import release_found
+from .browse.find import find
 from .errors import JshmError
 from .store import default_store
-from .store.names import is_glob
 from .table import as_text, details, details_text
 from .text import size_text
 
@@ -117,15 +117,7 @@ def _path(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    known = sorted(default_store().names())
-    words = [unicodedata.normalize("NFC", word) for word in args.names]
-    globs = {word: fnmatch.filter(known, word) for word in words if is_glob(word)}
-    for word, matches in globs.items():
-        if not matches:
-            print(f"jshm: nothing that is shared matches {word}", file=sys.stderr)
-            return 1
-    written = [word for word in words if word not in globs]
-    found = [name for matches in globs.values() for name in matches]
+    written, found = find(args.names, default_store().names())
     for released in release_found(written, found, force=args.force):
         held = f", held by {', '.join(released.held_by)}" if released.held_by else ""
         print(f"{released.name} released: {size_text(released.freed)} freed{held}")
