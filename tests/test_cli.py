@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm import cli, demo
+from jshm import cli
 
 if TYPE_CHECKING:
     from jshm.store.local import LocalStore
@@ -98,20 +98,6 @@ def test_a_closed_pipe_is_no_traceback(store: LocalStore) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
-
-
-def test_the_demo_needs_a_directory(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert demo.main(["demo", "--size", "1e6"]) == 1  # JSHM_DIR cannot be made
-    said = capsys.readouterr().err
-    assert said.startswith("jshm demo: cannot make the directory")
-    assert said.count("\n") == 1
-
-
-@pytest.mark.parametrize("size", ["nan", "inf", "-1", "0", "big"])
-def test_the_demo_s_size_is_one(size: str, capsys) -> None:
-    with pytest.raises(SystemExit):
-        demo.main(["demo", "--size", size])
-    assert "no number of bytes" in capsys.readouterr().err
 
 
 # -- arguments of the functions --------------------------------------------------------------------

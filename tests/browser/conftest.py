@@ -72,7 +72,7 @@ _REPORT = pytest.StashKey[pytest.TestReport]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):  
+def pytest_runtest_makereport(item: pytest.Item):
     report = yield
     if report.when == "call":
         item.stash[_REPORT] = report
@@ -82,3 +82,15 @@ def pytest_runtest_makereport(item: pytest.Item):
 @pytest.fixture
 def lab(server: Server, page: Page) -> Lab:
     return Lab(server, page)
+
+
+@pytest.fixture
+def nothing_is_left(server: Server) -> Iterator[None]:
+    """Each test begins with no names, and with no kernels of the one before."""
+    yield
+    for session in server.ask("api/sessions")[1]:
+        server.ask(f"api/sessions/{session['id']}", "DELETE")
+    names = [row["name"] for row in server.ask("jshm/api/segments?limit=1000")[1]["rows"]]
+    while names:
+        server.ask("jshm/api/release", "POST", {"names": names})
+        names = [row["name"] for row in server.ask("jshm/api/segments?limit=1000")[1]["rows"]]

@@ -55,15 +55,23 @@ class Server:
         Everything that it writes is below.
     store : str
         ``JSHM_DIR`` of it and of its kernels.
+    options : str
+        Of the command line.
+    app : {'lab', 'notebook'}
+    base : str
+        ``base_url`` of the server.
     """
 
-    def __init__(self, home: Path, store: str, *options: str, app: str = "lab") -> None:
+    def __init__(
+        self, home: Path, store: str, *options: str, app: str = "lab", base: str = "/"
+    ) -> None:
         self.token = secrets.token_hex(8)
         self.root = home / "notebooks"
         self.root.mkdir(parents=True, exist_ok=True)
         self.store = store
         port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}{base}".rstrip("/")
+        shown = {"lab": "LabApp", "notebook": "JupyterNotebookApp"}[app]
         settings = home / "settings" / "@jupyterlab" / "apputils-extension"
         settings.mkdir(parents=True, exist_ok=True)
         (settings / "notification.jupyterlab-settings").write_text(
@@ -88,12 +96,16 @@ class Server:
                     f"--port={port}", "--ServerApp.port_retries=0",
                     f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.root}",
                     "--ServerApp.allow_unauthenticated_access=False",
-                    "--LabApp.expose_app_in_browser=True",
+                    f"--ServerApp.base_url={base}", f"--{shown}.expose_app_in_browser=True",
                     *options,
                 ],
                 env=self.env, stdout=log, stderr=log,
             )  # fmt: skip
-        self._await()
+        try:
+            self._await()
+        except BaseException:
+            self.stop()
+            raise
 
     def _await(self) -> None:
         deadline = time.monotonic() + TIMEOUT
@@ -232,4 +244,5 @@ class Lab:
 
     def row(self, name: str, *, within: Locator | None = None) -> Locator:
         """Return the row of a name."""
-        return (within or self.panel).locator(f'[data-name="{name}"]')
+        named = self.page.locator(f'.jshm-name[title="{name}"]')
+        return (within or self.panel).locator(".jshm-row", has=named)

@@ -1,11 +1,10 @@
-"""``jshm demo``: two real kernels, one gigabyte, one copy.
+"""``jshm demo --headless``: two real kernels, one gigabyte, one copy.
 
 What it prints was measured while it ran.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -15,10 +14,8 @@ import tempfile
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from .errors import JshmError
-from .store import default_store
-from .store.directory import available_memory, capacity
-from .text import duration_text, size_text
+from ..errors import JshmError
+from ..text import duration_text, size_text
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
@@ -150,50 +147,16 @@ class Kernel:
         self.manager.shutdown_kernel(now=True)
 
 
-def main(words: list[str]) -> int:
-    """Run the demo; return the exit code."""
-    parser = argparse.ArgumentParser(prog="jshm demo", description=__doc__)
-    parser.add_argument("command", choices=["demo"], help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--headless",
-        action="store_true",
-        help="start the kernels here, without a browser (default)",
-    )
-    parser.add_argument("--size", type=_size, default=2**30, help="bytes to share (default 1 GiB)")
-    args = parser.parse_args(words)
+def run(size: int) -> int:
+    """Do everything once, with kernels that are ended whatever happens; return the exit code."""
+    from ..api import release
+    from ..errors import SegmentNotFoundError
+
     try:
         import sklearn  # noqa: F401
     except ImportError:
         print("the demo's data set is scikit-learn's: pip install 'jshm[demo]'", file=sys.stderr)
         return 1
-    try:
-        return run(_affordable(args.size))
-    except JshmError as error:
-        print(f"jshm demo: {error}", file=sys.stderr)
-        return 1
-
-
-def _size(text: str) -> int:
-    with contextlib.suppress(ValueError, OverflowError):  # nan, inf
-        if (size := int(float(text))) > 0:
-            return size
-    raise argparse.ArgumentTypeError(f"{text} is no number of bytes, like 1e9")
-
-
-def _affordable(wanted: int) -> int:
-    """Return `wanted`, or less where that is short; the demo needs five times the size at its peak."""
-    root = default_store().directory.root  # made, or refused with a clear error, before any kernel
-    room = min(available_memory() // 5, capacity(root) // 2)
-    if room < wanted:
-        print(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
-    return min(wanted, room)
-
-
-def run(size: int) -> int:
-    """Do everything once, with kernels that are ended whatever happens."""
-    from .api import release
-    from .errors import SegmentNotFoundError
-
     with tempfile.TemporaryDirectory(prefix="jshm-demo-") as directory:
         kernels: list[Kernel] = []
         try:
@@ -238,9 +201,9 @@ def _tell(train: Kernel, eda: Kernel, size: int) -> int:
     print(f"train.ipynb: released; {size_text(sum(freed))} go when the last notebook lets go\n")
     print(_table(nbytes, publish, attached, copy, pickled))
     print(
-        "\nNext: `make lab` in a clone, or `pip install jupyterlab` and `jupyter lab`; then, in two"
+        "\nNext: `make lab` in a clone, or `pip install jupyterlab` and `jshm demo`: the same in JupyterLab,"
     )
-    print("notebooks: %load_ext jshm, %shm_publish X, %shm_attach X")
+    print("with a picture. In notebooks of yours: %load_ext jshm, %shm_publish X, %shm_attach X")
     return 0
 
 

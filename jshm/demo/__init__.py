@@ -1,0 +1,77 @@
+"""``jshm demo``: shows what jshm does, in JupyterLab or, with ``--headless``, in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+
+from ..errors import JshmError
+from ..store import default_store
+from ..store.directory import available_memory, capacity
+from ..text import size_text
+
+_HEADLESS_SIZE = 2**30
+_LAB_SIZE = 200_000_000
+# How many times the size is needed at the peak: for private copies, and to spare.
+_HEADLESS_TIMES = 5
+_LAB_TIMES = 3
+
+
+def main(words: list[str]) -> int:
+    """Run the demo; return the exit code."""
+    args = _parser().parse_args(words)
+    try:
+        if args.headless:
+            from . import headless
+
+            return headless.run(_affordable(args.size or _HEADLESS_SIZE, _HEADLESS_TIMES))
+        from . import lab
+
+        lab.require()
+        size = _affordable(args.size or _LAB_SIZE, _LAB_TIMES)
+        return lab.run(size, port=args.port, browser=args.browser)
+    except JshmError as error:
+        print(f"jshm demo: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jshm demo",
+        description="Open JupyterLab with two notebooks that share a picture, and the panel beside "
+        "them. Ctrl-C ends it, and leaves nothing behind.",
+    )
+    parser.add_argument("command", choices=["demo"], help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--headless", action="store_true", help="two kernels in the terminal, without JupyterLab"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8888, help="of JupyterLab (default 8888, or the next free one)"
+    )
+    parser.add_argument(
+        "--no-browser",
+        dest="browser",
+        action="store_false",
+        help="only print the address to open",
+    )
+    parser.add_argument(
+        "--size", type=_size, help="bytes to share (default 200 MB; with --headless 1 GiB)"
+    )
+    return parser
+
+
+def _size(text: str) -> int:
+    with contextlib.suppress(ValueError, OverflowError):  # nan, inf
+        if (size := int(float(text))) > 0:
+            return size
+    raise argparse.ArgumentTypeError(f"{text} is no number of bytes, like 1e9")
+
+
+def _affordable(wanted: int, times: int) -> int:
+    """Return `wanted`, or less where that is short."""
+    root = default_store().directory.root  # made, or refused with a clear error, before any kernel
+    room = min(available_memory() // times, capacity(root) // 2)
+    if room < wanted:
+        print(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
+    return min(wanted, room)

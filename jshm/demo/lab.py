@@ -1,0 +1,129 @@
+"""``jshm demo``: a JupyterLab of its own, which leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from ..errors import JshmError
+from ..store import default_store
+from . import workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_START = 60  # seconds until Lab must run
+_END = 15  # seconds until it must have ended its kernels
+_LOG = "lab.log"
+
+
+def require() -> None:
+    """Refuse, and say what to do, if JupyterLab is not installed."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise JshmError(
+            "JupyterLab is not installed here: pip install jupyterlab "
+            "(without it, in the terminal: jshm demo --headless)"
+        )
+
+
+def run(size: int, *, port: int, browser: bool) -> int:
+    """Run the demo until it is interrupted, or Lab is shut down; return the exit code."""
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory(prefix="jshm-demo-") as directory,
+        _signals_end_it(),
+    ):
+        workspace.make(directory, size)
+        with _lab(directory, port, browser) as server:
+            url = _address(directory, server)
+            print(f"JupyterLab opens with the demo. If it does not: {url}" if browser else url)
+            print("Ctrl-C ends it; the notebooks, their kernels and what they share go with it.")
+            sys.stdout.flush()
+            server.wait()
+    return 0
+
+
+@contextlib.contextmanager
+def _lab(directory: str, port: int, browser: bool) -> Iterator[subprocess.Popen[bytes]]:
+    """Start Lab; end it, its kernels, and what they share."""
+    with open(os.path.join(directory, _LOG), "wb") as log:
+        server = subprocess.Popen(  # noqa: S603 - our own words, no shell
+            command(directory, port=port, browser=browser),
+            env=environment(directory),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # a Ctrl-C is for us: Lab would ask whether it is meant
+        )
+    try:
+        yield server
+    finally:
+        server.terminate()
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(_END)
+        finally:  # also after a second Ctrl-C
+            server.kill()
+            server.wait()
+            default_store().gc()  # with the session of its kernels, what they published has run out
+
+
+def command(directory: str, *, port: int, browser: bool) -> list[str]:
+    """Return the command that starts Lab in a directory that `workspace.make` has filled."""
+    options = {
+        "ServerApp.root_dir": os.path.join(directory, "notebooks"),
+        "ServerApp.port": port,
+        "ServerApp.open_browser": browser,
+        "LabApp.default_url": f"/lab/workspaces/{workspace.NAME}",
+        "LabApp.workspaces_dir": os.path.join(directory, "workspaces"),
+        "LabApp.user_settings_dir": os.path.join(directory, "settings"),
+    }
+    words = [sys.executable, "-m", "jupyterlab", *(f"--{k}={v}" for k, v in options.items())]
+    return [*words, *(["--allow-root"] if os.geteuid() == 0 else [])]
+
+
+def environment(directory: str) -> dict[str, str]:
+    """Return the environment of Lab: the user's, but for the configuration of his own Jupyter."""
+    paths = [os.path.join(directory, "data"), os.environ.get("JUPYTER_PATH", "")]
+    return {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": os.path.join(directory, "config"),
+        "JUPYTER_RUNTIME_DIR": os.path.join(directory, "runtime"),
+        "JUPYTER_PATH": os.pathsep.join(filter(None, paths)),
+    }
+
+
+def _address(directory: str, server: subprocess.Popen[bytes]) -> str:
+    """Return where Lab shows the demo, as soon as it does."""
+    path = os.path.join(directory, "runtime", f"jpserver-{server.pid}.json")
+    late = time.monotonic() + _START
+    while time.monotonic() < late and server.poll() is None:
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError), open(path) as file:
+            found = json.load(file)  # it may be half written
+            return f"{found['url']}lab/workspaces/{workspace.NAME}?token={found['token']}"
+        time.sleep(0.1)
+    with open(os.path.join(directory, _LOG), encoding="utf-8", errors="replace") as log:
+        raise JshmError(f"JupyterLab did not start:\n{log.read()[-2000:].strip()}")
+
+
+@contextlib.contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """End the demo in an orderly way also when its terminal is closed, or it is told to stop."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,117 @@
+import { ReactWidget } from '@jupyterlab/apputils';
+import { Signal } from '@lumino/signaling';
+import * as React from 'react';
+import { SegmentBrowser, type IHost, type ITranslate, type IViewState } from '../view';
+import { memoryIcon } from './icon';
+import type { StoreModel } from './model';
+import type { RestBackend } from './rest';
+import type { Settings } from './settings';
+import type { ViewStateKeeper } from './viewstate';
+import { whileVisible } from './visible';
+
+export interface IPanelOptions {
+  backend: RestBackend;
+  host: IHost;
+  model: StoreModel;
+  settings: Settings;
+  states: ViewStateKeeper;
+  trans: ITranslate;
+}
+
+/** The side panel. It asks for nothing before it is shown first, nor while it is not shown. */
+export class SharedMemoryPanel extends ReactWidget {
+  constructor(options: IPanelOptions) {
+    super();
+    this._options = options;
+    this._host = { ...options.host, onReview: this._onReview };
+    const { trans, model, backend, settings, states } = options;
+    this.id = 'jshm-panel';
+    this.addClass('jshm-panel');
+    this.title.icon = memoryIcon;
+    this.title.caption = trans.__('Shared memory');
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', trans.__('Shared memory'));
+    settings.changed.connect(this.update, this);
+    model.changed.connect(() => {
+      if (this.isVisible) {
+        backend.notify();
+      }
+    });
+    void states.load().then(state => {
+      this._state = state;
+      this.update();
+    });
+    whileVisible(this, () => {
+      this._wasShown = true;
+      this.update();
+      return model.watch();
+    });
+  }
+
+  /** The name whose row is open. */
+  get selected(): string | null {
+    return this._selected;
+  }
+
+  set selected(name: string | null) {
+    this._selected = name;
+    this.update();
+  }
+
+  /** Ask which of the names that nobody holds are to be released. */
+  review(): void {
+    this._reviewWanted = true;
+    this._reviewAsked.emit();
+  }
+
+  protected override render(): React.JSX.Element | null {
+    if (!this._wasShown || !this._state) {
+      return null;
+    }
+    const { backend, settings, trans } = this._options;
+    return (
+      <SegmentBrowser
+        backend={backend}
+        host={this._host}
+        trans={trans}
+        confirmRelease={settings.now.confirmRelease}
+        state={this._state}
+        onState={this._onState}
+        selected={this._selected}
+        onSelect={this._onSelect}
+        pollSeconds={0}
+      />
+    );
+  }
+
+  private readonly _onState = (state: IViewState): void => {
+    this._state = state;
+    this._options.states.save(state);
+    this.update();
+  };
+
+  private readonly _onSelect = (name: string | null): void => {
+    this.selected = name;
+  };
+
+  /** Somebody may ask before the view is there: it is told when it comes. */
+  private readonly _onReview = (review: () => void): (() => void) => {
+    const slot = () => {
+      if (this._reviewWanted) {
+        this._reviewWanted = false;
+        review();
+      }
+    };
+    this._reviewAsked.connect(slot);
+    slot();
+    return () => void this._reviewAsked.disconnect(slot);
+  };
+
+  private readonly _options: IPanelOptions;
+  private readonly _host: IHost;
+  private readonly _reviewAsked = new Signal<this, void>(this);
+  private _reviewWanted = false;
+  private _state: IViewState | null = null;
+  private _selected: string | null = null;
+  private _wasShown = false;
+}

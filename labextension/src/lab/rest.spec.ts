@@ -1,0 +1,168 @@
+import { ServerConnection } from '@jupyterlab/services';
+import { describe, expect, it, vi } from 'vitest';
+import { BackendError, nullTranslator, type IQuery } from '../view';
+import { namePath, queryString, RestBackend } from './rest';
+
+const QUERY: IQuery = {
+  filter: 'a b&c=ü',
+  sort: 'size',
+  descending: true,
+  grouped: false,
+  unused: false,
+  offset: 200,
+  limit: 100
+};
+
+type Answer = { status?: number; body?: string; json?: unknown } | Error;
+
+function backendOf(answer: Answer) {
+  const fetch = vi.fn<(request: Request) => Promise<Response>>(() =>
+    answer instanceof Error
+      ? Promise.reject(answer)
+      : Promise.resolve(
+          new Response(answer.body ?? JSON.stringify(answer.json), { status: answer.status ?? 200 })
+        )
+  );
+  const settings = ServerConnection.makeSettings({
+    baseUrl: 'http://host/user/ann/',
+    fetch: fetch as unknown as typeof globalThis.fetch
+  });
+  return { backend: new RestBackend(settings, nullTranslator), fetch };
+}
+
+function asked(fetch: ReturnType<typeof backendOf>['fetch']): Request {
+  return fetch.mock.calls[0][0];
+}
+
+/** Lab appends a number to every address, against caches. */
+function address(fetch: ReturnType<typeof backendOf>['fetch']): string {
+  return asked(fetch).url.replace(/[?&]\d+$/, '');
+}
+
+async function failure(answer: Answer): Promise<BackendError> {
+  const error: unknown = await backendOf(answer)
+    .backend.list(QUERY)
+    .catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(BackendError);
+  return error as BackendError;
+}
+
+describe('the addresses that are asked', () => {
+  it('encode names part by part, and leave their slashes', () => {
+    expect(namePath('exp1/größe #1?&%')).toBe('exp1/gr%C3%B6%C3%9Fe%20%231%3F%26%25');
+  });
+
+  it('write a query with booleans as 1 and 0', () => {
+    expect(queryString(QUERY)).toBe(
+      '?filter=a+b%26c%3D%C3%BC&sort=size&descending=1&grouped=0&unused=0&offset=200&limit=100'
+    );
+  });
+
+  it('are below the base URL', async () => {
+    const { backend, fetch } = backendOf({ json: {} });
+    await backend.preview('exp1/X', 3);
+    expect(address(fetch)).toBe('http://host/user/ann/jshm/api/previews/exp1/X?version=3');
+  });
+
+  it('release with the time in which it can be undone', async () => {
+    const { backend, fetch } = backendOf({
+      json: [{ name: 'X', nbytes: 8, undoable: true, heldBy: ['a'] }]
+    });
+    expect(await backend.release(['X'])).toEqual([
+      { name: 'X', nbytes: 8, freed: 0, heldBy: ['a'], neededBy: [], undoable: true }
+    ]);
+    expect(asked(fetch).method).toBe('POST');
+    expect(await asked(fetch).json()).toEqual({ names: ['X'], undo: 10 });
+  });
+
+  it('restore', async () => {
+    const { backend, fetch } = backendOf({ json: ['X'] });
+    expect(await backend.restore(['X', 'Y'])).toEqual(['X']);
+    expect(address(fetch)).toBe('http://host/user/ann/jshm/api/restore');
+  });
+});
+
+describe('an answer of another version', () => {
+  it('reads as empty where something is missing or of another type', async () => {
+    const page = await backendOf({
+      json: {
+        total: 1,
+        rows: [{ name: 'X', holders: null, older: {}, publisher: 'me' }],
+        groups: 3
+      }
+    }).backend.list(QUERY);
+    expect(page.groups).toEqual([]);
+    expect(page.rows[0]).toMatchObject({ name: 'X', nbytes: 0, holders: [], older: [], shape: [] });
+    expect(page.rows[0].publisher).toEqual({ label: '', path: '', alive: false, here: false });
+    expect(page.summary.notices).toEqual([]);
+  });
+
+  it('has no preview where its sort is not known', async () => {
+    const known = { json: { type: 'line', low: [1, null], high: [2, null], histogram: null } };
+    expect(await backendOf(known).backend.preview('X', 1)).toEqual({
+      type: 'line',
+      low: [1, null],
+      high: [2, null],
+      histogram: null,
+      stats: null
+    });
+    for (const type of ['hologram', 'constructor', undefined, 3]) {
+      expect((await backendOf({ json: { type } }).backend.preview('X', 1)).type).toBe('none');
+    }
+  });
+
+  it.each([[null], [[]], ['X'], [7]])('that is no object (%j) is refused', async json => {
+    expect((await failure({ json })).reason).toBe('unreachable');
+  });
+
+  it('that is no JSON is refused', async () => {
+    expect((await failure({ body: '<html>log in</html>' })).reason).toBe('unreachable');
+    expect((await failure({ body: '' })).reason).toBe('unreachable');
+  });
+});
+
+describe('a failure', () => {
+  it('of jshm keeps its message and its remedy', async () => {
+    for (const [status, reason] of [
+      [404, 'missing'],
+      [409, 'refused'],
+      [503, 'store']
+    ] as const) {
+      const json = { reason, message: 'no X', remedy: 'type Y' };
+      expect(await failure({ status, json })).toMatchObject(json);
+    }
+  });
+
+  it('404 of somebody else means that the extension is not there', async () => {
+    const jupyters = { message: 'Not Found', reason: null };
+    for (const answer of [{ json: jupyters }, { body: '<html>' }, { json: null }]) {
+      const error = await failure({ status: 404, ...answer });
+      expect(error.reason).toBe('absent');
+      expect(error.remedy).toContain('pip install jshm');
+    }
+  });
+
+  it.each([401, 403])('%i means not logged in', async status => {
+    expect((await failure({ status, json: { message: 'Forbidden' } })).reason).toBe('forbidden');
+  });
+
+  it('of the server or of the network means that it cannot be reached', async () => {
+    expect((await failure({ status: 502, body: 'Bad Gateway' })).reason).toBe('unreachable');
+    expect((await failure(new TypeError('Failed to fetch'))).reason).toBe('unreachable');
+  });
+
+  it('of a reason that is not known is told by its status', async () => {
+    const json = { reason: 'toString', message: 'x' };
+    expect((await failure({ status: 500, json })).reason).toBe('unreachable');
+  });
+});
+
+it('tells those who subscribed, until they end it', () => {
+  const { backend } = backendOf({ json: {} });
+  const changed = vi.fn();
+  const end = backend.subscribe(changed);
+  backend.notify();
+  end();
+  backend.notify();
+  expect(changed).toHaveBeenCalledTimes(1);
+});

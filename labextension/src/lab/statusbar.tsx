@@ -1,0 +1,52 @@
+import { ReactWidget } from '@jupyterlab/apputils';
+import { GroupItem, TextItem } from '@jupyterlab/statusbar';
+import * as React from 'react';
+import { sizeText, type ITranslate } from '../view';
+import { memoryIcon } from './icon';
+import type { StoreModel } from './model';
+import { whileVisible } from './visible';
+
+/** How much memory is shared, in the status bar. */
+export class StatusItem extends ReactWidget {
+  constructor(model: StoreModel, open: () => void, trans: ITranslate) {
+    super();
+    this._model = model;
+    this._open = open;
+    this._trans = trans;
+    this.addClass('jshm-status');
+    model.changed.connect(this.update, this);
+    whileVisible(this, () => model.watch());
+  }
+
+  protected override render(): React.JSX.Element | null {
+    const summary = this._model.summary;
+    // Not `hide`: with nothing shared it goes on waiting for something that is.
+    this.node.style.display = summary?.used ? '' : 'none';
+    if (!summary?.used) {
+      return null;
+    }
+    const used = sizeText(summary.used);
+    return (
+      <GroupItem
+        spacing={4}
+        role="button"
+        tabIndex={0}
+        title={this._trans.__('Shared memory: %1 used, %2 free', used, sizeText(summary.free))}
+        onClick={this._open}
+        onKeyDown={event => {
+          if (event.key === 'Enter' || event.key === ' ') {
+            event.preventDefault();
+            this._open();
+          }
+        }}
+      >
+        <memoryIcon.react stylesheet="statusBar" tag="span" />
+        <TextItem source={used} />
+      </GroupItem>
+    );
+  }
+
+  private readonly _model: StoreModel;
+  private readonly _open: () => void;
+  private readonly _trans: ITranslate;
+}

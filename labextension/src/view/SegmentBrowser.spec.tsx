@@ -1,0 +1,486 @@
+import { act, fireEvent, screen, within } from '@testing-library/react';
+import { describe, expect, it, vi } from 'vitest';
+import { holder, manyRows, realisticRows, row, who } from '../testing/fixtures';
+import { MockBackend } from '../testing/mock';
+import { namesShown, rest, rowOfName, show } from '../testing/show';
+import { defaultState } from './state';
+import { BackendError, type IPage } from './types';
+
+const GROUPED = { state: defaultState };
+
+describe('the list', () => {
+  it('shows names with type, version, size and marks', async () => {
+    await show(new MockBackend(realisticRows()));
+    const text = rowOfName('X_train').textContent;
+    for (const part of ['float64 1M×1000', '· v3', '8.0 GB']) {
+      expect(text).toContain(part);
+    }
+    expect(rowOfName('frames').textContent).toContain('LIVE');
+    expect(rowOfName('forest').textContent).toContain('only copykept');
+    expect(rowOfName('embedding').textContent).toContain('on disk');
+    expect(rowOfName('scratch').textContent).toContain('released');
+    const holders = within(rowOfName('X_train')).getByRole('img');
+    expect(holders.getAttribute('aria-label')).toBe(
+      '3 holders: eda.ipynb, report.ipynb, plot.ipynb'
+    );
+  });
+
+  it('says how full shared memory is', async () => {
+    const backend = new MockBackend([row('a', { nbytes: 12.4e9 })]);
+    backend.summary = { free: 19.6e9, capacity: 32e9 };
+    await show(backend);
+    expect(screen.getByText('12.4 GB used · 19.6 GB free')).toBeTruthy();
+    expect(screen.getByRole('img', { name: /Shared memory: 12.4 GB not in use/ })).toBeTruthy();
+    expect(screen.getByText('/dev/shm/jshm-1000')).toBeTruthy();
+  });
+
+  it('draws no more of ten thousand rows than are near the screen, and asks for one page', async () => {
+    const backend = new MockBackend(manyRows(10_000));
+    await show(backend);
+    expect(namesShown().length).toBeLessThan(60);
+    expect(backend.queries.map(query => [query.offset, query.limit])).toEqual([[0, 200]]);
+    expect(screen.getByRole('treegrid').getAttribute('aria-rowcount')).toBe('10000');
+  });
+
+  it('asks for the page that is scrolled to', async () => {
+    const backend = new MockBackend(manyRows(10_000));
+    await show(backend);
+    const list = screen.getByRole('treegrid');
+    list.scrollTop = 5000 * 44;
+    fireEvent.scroll(list);
+    await rest();
+    expect(backend.queries[backend.queries.length - 1].offset).toBe(5000);
+    expect(namesShown()).toContain('run/05003/weights');
+  });
+
+  it('groups by notebook, and collapses', async () => {
+    const { user } = await show(new MockBackend(realisticRows()), GROUPED);
+    const groups = () =>
+      [...document.querySelectorAll('.jshm-group')].map(each => each.textContent);
+    expect(groups()).toEqual([
+      'eda.ipynb3 names326.8 MB',
+      'old.ipynb(stopped)4 names676.0 MB',
+      'train.ipynb5 names9.8 GB'
+    ]);
+    const before = namesShown().length;
+    await user.click(screen.getByText('(stopped)'));
+    expect(namesShown().length).toBe(before - 4);
+    expect(screen.getByRole('treegrid').getAttribute('aria-rowcount')).toBe(String(3 + 12 - 4));
+  });
+
+  it('follows the store', async () => {
+    const backend = new MockBackend([row('a')]);
+    await show(backend);
+    act(() => backend.change([row('a'), row('b')]));
+    await rest();
+    expect(namesShown()).toEqual(['a', 'b']);
+  });
+
+  it('asks every so often while it is on screen', async () => {
+    const backend = new MockBackend([row('a')]);
+    await show(backend, { pollSeconds: 0.05 });
+    await rest(120);
+    expect(backend.queries.length).toBeGreaterThanOrEqual(3);
+    vi.spyOn(document, 'visibilityState', 'get').mockReturnValue('hidden');
+    fireEvent(document, new Event('visibilitychange'));
+    const asked = backend.queries.length;
+    act(() => backend.change([row('b')]));
+    await rest(120);
+    expect(backend.queries.length).toBe(asked);
+    vi.restoreAllMocks();
+    fireEvent(document, new Event('visibilitychange'));
+    await rest();
+    expect(namesShown()).toEqual(['b']);
+  });
+
+  it('begins to drag a row, but not by its buttons', async () => {
+    const { host } = await show(new MockBackend([row('a')]));
+    fireEvent.mouseDown(within(rowOfName('a')).getByLabelText('Release a'));
+    expect(host.drag).not.toHaveBeenCalled();
+    fireEvent.mouseDown(rowOfName('a'));
+    expect(host.drag.mock.calls[0][0]).toMatchObject({ name: 'a' });
+  });
+
+  it('sorts and groups by the menu', async () => {
+    const backend = new MockBackend(realisticRows());
+    const { user } = await show(backend);
+    await user.click(screen.getByRole('button', { name: 'Sort and group' }));
+    await user.click(screen.getByRole('menuitemradio', { name: 'Size' }));
+    await user.click(screen.getByRole('button', { name: 'Sort and group' }));
+    await user.keyboard('{End}{ArrowUp}{Enter}');
+    await rest();
+    expect(backend.queries[backend.queries.length - 1]).toMatchObject({
+      sort: 'size',
+      descending: true
+    });
+    expect(namesShown()[0]).toBe('X_train');
+    expect(screen.queryByRole('menu')).toBeNull();
+  });
+});
+
+describe('the filter', () => {
+  it('is asked once for a word', async () => {
+    const backend = new MockBackend(realisticRows());
+    const { user } = await show(backend);
+    await user.type(screen.getByRole('searchbox'), 'loss');
+    expect(backend.queries.length).toBe(1);
+    await rest(200);
+    expect(backend.queries.map(query => query.filter)).toEqual(['', 'loss']);
+    expect(namesShown()).toEqual(['loss']);
+  });
+
+  it('can be cleared where nothing matches', async () => {
+    const { user } = await show(new MockBackend(realisticRows()), {});
+    await user.type(screen.getByRole('searchbox'), 'nonsense');
+    await rest(200);
+    expect(screen.getByText('Nothing matches “nonsense”.')).toBeTruthy();
+    await user.click(screen.getByText('Clear the filter'));
+    await rest(200);
+    expect(namesShown().length).toBe(12);
+  });
+
+  it('follows somebody else', async () => {
+    const onFilter = vi.fn();
+    const { user } = await show(new MockBackend(realisticRows()), { filter: 'X_', onFilter });
+    expect(namesShown()).toEqual(['X_train']);
+    await user.type(screen.getByRole('searchbox'), 't');
+    expect(onFilter).toHaveBeenCalledWith('X_t');
+  });
+});
+
+describe('an opened row', () => {
+  it('shows preview, statistics, holders and buttons', async () => {
+    const { user, host } = await show(new MockBackend(realisticRows()));
+    await user.click(rowOfName('X_train'));
+    await rest();
+    expect(screen.getByRole('img', { name: /Heatmap of 64 × 128 cells/ })).toBeTruthy();
+    expect(screen.getByText('(sample)')).toBeTruthy();
+    expect(screen.getByText('train split, standardised')).toBeTruthy();
+    const uses = within(screen.getByRole('list', { name: 'Used by' }));
+    expect(uses.getAllByRole('listitem').map(item => item.textContent)).toEqual([
+      'eda.ipynb v3',
+      'report.ipynb v3 copy on write',
+      'plot.ipynb v2 (old, 8.0 GB)'
+    ]);
+    await user.click(screen.getByRole('button', { name: 'plot.ipynb' }));
+    expect(host.open).toHaveBeenCalledWith('plot.ipynb');
+    await user.click(screen.getByRole('button', { name: 'Attach in eda.ipynb' }));
+    expect(host.insert.mock.calls[0][0]).toMatchObject({ name: 'X_train' });
+    await user.click(screen.getByRole('button', { name: 'Copy code' }));
+    expect(host.copy).toHaveBeenCalledWith('import jshm\nX_train = jshm.attach("X_train")');
+  });
+
+  it('shows what an object needs', async () => {
+    const { user } = await show(new MockBackend(realisticRows()));
+    await user.click(rowOfName('preprocess'));
+    await rest();
+    expect(screen.getByRole('region', { name: 'Source' }).textContent).toContain('def preprocess');
+    expect(screen.getByText('In[3]')).toBeTruthy();
+    expect(screen.getByText('numpy 2.4.6, pandas 3.0.1')).toBeTruthy();
+    expect(screen.getByText('X_train v3 (8.0 GB)')).toBeTruthy();
+  });
+
+  it('attaches in this kernel under a name and in a mode', async () => {
+    const attach = vi.fn(() => Promise.resolve('data'));
+    const { user } = await show(new MockBackend([row('my-data', { writable: true })]), {
+      host: { attachCode: () => '', copy: () => Promise.resolve(), attach }
+    });
+    await user.click(rowOfName('my-data'));
+    const variable = screen.getByRole('textbox', { name: 'Variable' });
+    expect((variable as HTMLInputElement).value).toBe('my_data');
+    await user.clear(variable);
+    await user.type(variable, '1x');
+    expect(screen.getByText<HTMLButtonElement>('Attach as').disabled).toBe(true);
+    await user.clear(variable);
+    await user.type(variable, 'data');
+    await user.selectOptions(screen.getByRole('combobox', { name: 'Mode' }), 'writable');
+    await user.click(screen.getByText('Attach as'));
+    expect(attach).toHaveBeenCalledWith('my-data', 'data', 'r+');
+    await rest();
+    expect(screen.getAllByText('my-data is bound to data').length).toBeGreaterThan(0);
+  });
+
+  it('says so when the name is gone, and looks again', async () => {
+    const backend = new MockBackend([row('a'), row('b')]);
+    const { user } = await show(backend);
+    backend.rows = [row('b')];
+    backend.state++;
+    await user.click(rowOfName('a'));
+    await rest();
+    expect(screen.getByRole('alert').textContent).toContain('There is no a any more.');
+    expect(namesShown()).toEqual(['b']);
+  });
+
+  it('shows why there is no preview, without losing the rest', async () => {
+    const backend = new MockBackend([row('a')]);
+    backend.errors.preview = new BackendError('refused', 'The segment is damaged.');
+    const { user } = await show(backend);
+    await user.click(rowOfName('a'));
+    await rest();
+    expect(screen.getByText('The segment is damaged.')).toBeTruthy();
+    expect(screen.getByText('Release…')).toBeTruthy();
+  });
+});
+
+describe('release', () => {
+  it('asks, says who keeps it, and can be undone', async () => {
+    const backend = new MockBackend(realisticRows());
+    const { user } = await show(backend);
+    await user.click(screen.getByLabelText('Release frames'));
+    const dialog = within(screen.getByRole('dialog'));
+    expect(dialog.getByRole('heading').textContent).toBe('Release “frames”?');
+    expect(
+      dialog.getByText(/Used by camera.ipynb, who keeps it: the memory \(1.3 GB\)/)
+    ).toBeTruthy();
+    expect(dialog.getByText(/It is LIVE/)).toBeTruthy();
+    await user.click(dialog.getByRole('button', { name: 'Release' }));
+    await rest();
+    expect(screen.queryByRole('dialog')).toBeNull();
+    expect(namesShown()).not.toContain('frames');
+    expect(screen.getByRole('status').textContent).toBe('frames released · 1.3 GB');
+    await user.click(screen.getByRole('button', { name: 'Undo' }));
+    await rest();
+    expect(namesShown()).toContain('frames');
+    expect(screen.getByRole('status').textContent).toBe('frames is back');
+  });
+
+  it('warns of an only copy', async () => {
+    const { user } = await show(new MockBackend(realisticRows()));
+    await user.click(screen.getByLabelText('Release forest'));
+    expect(screen.getByText('This is the only copy: the data will be lost.')).toBeTruthy();
+    await user.click(screen.getByRole('button', { name: 'Cancel' }));
+    expect(screen.queryByRole('dialog')).toBeNull();
+    expect(namesShown()).toContain('forest');
+  });
+
+  it('does not ask where that is not wanted, and has one bar for each', async () => {
+    const { user } = await show(new MockBackend([row('a'), row('b'), row('c')]), {
+      confirmRelease: false
+    });
+    await user.click(screen.getByLabelText('Release a'));
+    await user.click(screen.getByLabelText('Release b'));
+    await rest();
+    expect(namesShown()).toEqual(['c']);
+    expect(screen.getAllByRole('button', { name: 'Undo' }).length).toBe(2);
+  });
+
+  it('has no Undo for what cannot be undone', async () => {
+    const backend = new MockBackend([row('a')]);
+    const release = backend.release.bind(backend);
+    backend.release = async names =>
+      (await release(names)).map(each => ({ ...each, undoable: false }));
+    const { user } = await show(backend, { confirmRelease: false });
+    await user.click(screen.getByLabelText('Release a'));
+    await rest();
+    expect(screen.getByRole('status').textContent).toBe('a released · 8.0 MB');
+    expect(screen.queryByRole('button', { name: 'Undo' })).toBeNull();
+  });
+
+  it('shows what failed with its remedy until it is dismissed', async () => {
+    const backend = new MockBackend([row('a')]);
+    backend.errors.release = new BackendError('refused', 'a is locked.', 'Unlock it first.');
+    const { user } = await show(backend, { confirmRelease: false });
+    await user.click(screen.getByLabelText('Release a'));
+    await rest();
+    expect(screen.getByRole('alert').textContent).toContain('a is locked. Unlock it first.');
+    await user.click(screen.getByRole('button', { name: 'Dismiss' }));
+    expect(screen.queryByRole('alert')).toBeNull();
+  });
+});
+
+describe('review', () => {
+  it('checks what is neither kept nor an only copy', async () => {
+    const backend = new MockBackend(realisticRows());
+    const { user } = await show(backend);
+    await user.click(screen.getByText('Review…'));
+    await rest();
+    const dialog = within(screen.getByRole('dialog'));
+    const box = (name: string) => {
+      const label = dialog.getByTitle(name).closest('label');
+      return within(label as HTMLElement).getByRole<HTMLInputElement>('checkbox');
+    };
+    expect([box('forest').checked, box('preprocess').checked]).toEqual([false, false]);
+    expect([box('loss').checked, box('trades').checked]).toEqual([true, true]);
+    expect(dialog.getByText('5 of 7 checked · 113.3 MB')).toBeTruthy();
+    await user.click(box('trades'));
+    await user.click(box('preprocess'));
+    expect(dialog.getByText('5 of 7 checked · 77.3 MB')).toBeTruthy();
+    await user.click(dialog.getByRole('button', { name: 'Release 5 names' }));
+    await rest();
+    expect(namesShown()).toContain('trades');
+    expect(namesShown()).not.toContain('preprocess');
+    expect(screen.getByRole('status').textContent).toBe('5 names released · 77.3 MB');
+  });
+
+  it('goes through the pages, up to a bound', async () => {
+    const backend = new MockBackend(manyRows(3000));
+    const { user } = await show(backend);
+    await user.click(screen.getByText('Review…'));
+    await rest(300);
+    const asked = backend.queries.filter(query => query.unused).map(query => query.offset);
+    expect(asked).toEqual([0, 200, 400, 600, 800]);
+    expect(screen.getByText('and 1000 more')).toBeTruthy();
+  });
+
+  it('opens when somebody elsewhere asks for it', async () => {
+    let review: () => void = () => undefined;
+    await show(new MockBackend([row('a')]), {
+      host: {
+        attachCode: () => '',
+        copy: () => Promise.resolve(),
+        onReview: callback => {
+          review = callback;
+          return () => undefined;
+        }
+      }
+    });
+    act(() => review());
+    expect(screen.getByRole('dialog', { name: 'Not in use' })).toBeTruthy();
+    await rest();
+  });
+});
+
+describe('the keyboard', () => {
+  const focused = () => document.activeElement?.getAttribute('data-item');
+
+  it('moves among rows, of which one is in the tab order', async () => {
+    const { user } = await show(new MockBackend(manyRows(1000)));
+    const first = rowOfName('run/00000/weights');
+    first.focus();
+    for (const [key, item] of [
+      ['ArrowDown', '1'],
+      ['ArrowUp', '0'],
+      ['End', '999'],
+      ['Home', '0'],
+      ['PageDown', '1'],
+      ['ArrowUp', '0'],
+      ['ArrowUp', '0']
+    ]) {
+      await user.keyboard(`{${key}}`);
+      await rest();
+      expect(focused(), key).toBe(item);
+    }
+    expect(document.querySelectorAll('[data-item][tabindex="0"]').length).toBe(1);
+  });
+
+  it('opens, closes, releases and filters', async () => {
+    const { user } = await show(new MockBackend([row('a'), row('b')]));
+    rowOfName('a').focus();
+    await user.keyboard('{Enter}');
+    expect(rowOfName('a').getAttribute('aria-expanded')).toBe('true');
+    await user.keyboard('{Escape}');
+    expect(rowOfName('a').getAttribute('aria-expanded')).toBe('false');
+    await user.keyboard(' ');
+    expect(rowOfName('a').getAttribute('aria-expanded')).toBe('true');
+    await user.keyboard('{ArrowLeft}');
+    expect(rowOfName('a').getAttribute('aria-expanded')).toBe('false');
+    await user.keyboard('{Delete}');
+    expect(screen.getByRole('dialog').textContent).toContain('Release “a”?');
+    await user.click(screen.getByRole('button', { name: 'Cancel' }));
+    expect(document.activeElement).toBe(rowOfName('a'));
+    await user.keyboard('/');
+    expect(document.activeElement).toBe(screen.getByRole('searchbox'));
+  });
+
+  it('collapses and expands groups', async () => {
+    const { user } = await show(new MockBackend(realisticRows()), GROUPED);
+    const header = document.querySelector<HTMLElement>('.jshm-group');
+    header?.focus();
+    await user.keyboard('{ArrowLeft}');
+    expect(header?.getAttribute('aria-expanded')).toBe('false');
+    await user.keyboard('{ArrowRight}');
+    expect(header?.getAttribute('aria-expanded')).toBe('true');
+    await user.keyboard('{ArrowDown}{ArrowLeft}');
+    await rest();
+    expect(focused()).toBe('0');
+  });
+});
+
+describe('bad input', () => {
+  const HOSTILE = [
+    '<img src=x onerror="window.hacked=1">',
+    `"'; alert(1) //`,
+    'x\u202egnp.exe',
+    'a'.repeat(200),
+    'two\nlines',
+    '{{7*7}} ${1}'
+  ];
+
+  it('is inert, whatever names, notes and notebooks say', async () => {
+    const rows = HOSTILE.map(text =>
+      row(text, {
+        note: text,
+        publisher: who(text),
+        summary: text,
+        dtype: '',
+        holders: [holder(text)]
+      })
+    );
+    const { user, host } = await show(new MockBackend(rows));
+    expect(namesShown().sort()).toEqual([...HOSTILE].sort());
+    for (const name of HOSTILE) {
+      await user.click(rowOfName(name));
+      await rest();
+    }
+    expect(document.querySelector('img, script')).toBeNull();
+    expect('hacked' in window).toBe(false);
+    await user.click(screen.getByRole('button', { name: 'Copy code' }));
+    expect(host.copy.mock.calls[0][0]).toMatch(/^import jshm\n\w+ = jshm\.attach\("[^\n]*"\)$/);
+  });
+
+  it.each([
+    ['absent', 'The server extension is not there'],
+    ['forbidden', 'Not logged in'],
+    ['store', 'The store cannot be used'],
+    ['unreachable', 'No answer']
+  ] as const)('shows the remedy when the list is %s, and can retry', async (reason, title) => {
+    const backend = new MockBackend([row('a')]);
+    backend.errors.list = new BackendError(reason, 'What happened.', 'What to do.');
+    const { user } = await show(backend);
+    const alert = screen.getByRole('alert').textContent;
+    for (const part of [title, 'What happened.', 'What to do.']) {
+      expect(alert).toContain(part);
+    }
+    backend.errors = {};
+    await user.click(screen.getByRole('button', { name: 'Retry' }));
+    await rest();
+    expect(namesShown()).toEqual(['a']);
+  });
+
+  it('keeps the list when the network drops, and says so', async () => {
+    const backend = new MockBackend([row('a')]);
+    await show(backend);
+    backend.errors.list = new BackendError('unreachable', 'The server does not answer.');
+    act(() => backend.change([row('b')]));
+    await rest();
+    expect(screen.getByRole('alert').textContent).toContain('The server does not answer.');
+    expect(namesShown()).toEqual(['a']);
+    backend.errors = {};
+    act(() => backend.change([row('b')]));
+    await rest();
+    expect(screen.queryByRole('alert')).toBeNull();
+    expect(namesShown()).toEqual(['b']);
+  });
+
+  it('says what to type where nothing is shared', async () => {
+    await show(new MockBackend([]));
+    expect(screen.getByText('Nothing is shared yet.')).toBeTruthy();
+    expect(screen.getByText(/%load_ext jshm/).textContent).toContain('%shm_publish X');
+  });
+
+  it('says that it looks only if that takes long', async () => {
+    const backend = new MockBackend([]);
+    backend.list = () => new Promise<IPage>(() => undefined);
+    await show(backend);
+    expect(screen.queryByText('Looking…')).toBeNull();
+    await rest(320);
+    expect(screen.getByText('Looking…')).toBeTruthy();
+  });
+
+  it('shows notices of the store', async () => {
+    const backend = new MockBackend([row('a')]);
+    backend.summary.notices = [{ level: 'warning', text: 'The kernels run elsewhere.' }];
+    await show(backend);
+    expect(screen.getByRole('note').textContent).toBe('The kernels run elsewhere.');
+  });
+});

@@ -1,0 +1,110 @@
+import * as React from 'react';
+
+/** From this width on there is room for a table. */
+const WIDE_PX = 560;
+const USUAL_FONT_PX = 13;
+
+export interface ISpace {
+  wide: boolean;
+  /** Pixels: heights of rows follow it, since people can make the font larger. */
+  fontSize: number;
+}
+
+function measure(element: HTMLElement): ISpace {
+  const size = parseFloat(getComputedStyle(element).fontSize);
+  return { wide: element.clientWidth >= WIDE_PX, fontSize: size > 0 ? size : USUAL_FONT_PX };
+}
+
+/** How much room an element has. */
+export function useSpace(ref: React.RefObject<HTMLElement>): ISpace {
+  const [space, setSpace] = React.useState<ISpace>({ wide: false, fontSize: USUAL_FONT_PX });
+  React.useLayoutEffect(() => {
+    const element = ref.current;
+    if (!element) {
+      return;
+    }
+    const update = () =>
+      setSpace(old => {
+        const now = measure(element);
+        return now.wide === old.wide && now.fontSize === old.fontSize ? old : now;
+      });
+    update();
+    const observer = new ResizeObserver(update);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [ref]);
+  return space;
+}
+
+/** How high an element is; kept while it is not there. */
+export function useHeight(initial: number): [number, React.RefCallback<HTMLElement>] {
+  const [height, setHeight] = React.useState(initial);
+  const observer = React.useRef<ResizeObserver | null>(null);
+  const ref = React.useCallback((element: HTMLElement | null) => {
+    observer.current?.disconnect();
+    if (!element) {
+      return;
+    }
+    const update = () => element.offsetHeight > 0 && setHeight(element.offsetHeight);
+    update();
+    observer.current = new ResizeObserver(update);
+    observer.current.observe(element);
+  }, []);
+  return [height, ref];
+}
+
+/** Whether an element is on screen: not in a hidden panel, scrolled away or in a hidden tab. */
+export function useOnScreen(ref: React.RefObject<HTMLElement>): boolean {
+  const [inView, setInView] = React.useState(true);
+  const [inFront, setInFront] = React.useState(document.visibilityState !== 'hidden');
+  React.useEffect(() => {
+    const update = () => setInFront(document.visibilityState !== 'hidden');
+    document.addEventListener('visibilitychange', update);
+    return () => document.removeEventListener('visibilitychange', update);
+  }, []);
+  React.useEffect(() => {
+    const element = ref.current;
+    if (!element) {
+      return;
+    }
+    const observer = new IntersectionObserver(entries =>
+      setInView(entries[entries.length - 1].isIntersecting)
+    );
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [ref]);
+  return inView && inFront;
+}
+
+/** A value that follows another one when that has been at rest for a while. */
+export function useDebounced<T>(value: T, milliseconds: number): T {
+  const [settled, setSettled] = React.useState(value);
+  React.useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), milliseconds);
+    return () => clearTimeout(timer);
+  }, [value, milliseconds]);
+  return settled;
+}
+
+/** A state that somebody else may hold instead. */
+export function useControlled<T>(
+  value: T | undefined,
+  onChange: ((value: T) => void) | undefined,
+  initial: T
+): [T, (value: T) => void] {
+  const [own, setOwn] = React.useState(initial);
+  const change = useLatest((next: T) => {
+    setOwn(next);
+    onChange?.(next);
+  });
+  return [value === undefined ? own : value, change];
+}
+
+/** A function that is always the same and does what the latest one given does. */
+export function useLatest<A extends unknown[], R>(latest: (...args: A) => R): (...args: A) => R {
+  const ref = React.useRef(latest);
+  React.useLayoutEffect(() => {
+    ref.current = latest;
+  });
+  return React.useCallback((...args: A) => ref.current(...args), []);
+}

@@ -1,0 +1,124 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { FakeModel } from '../testing/model';
+import { BackendError, type IQuery } from '../view';
+import { CommBackend } from './comm';
+
+function query(filter: string, offset = 0, unused = false): IQuery {
+  const part = { offset, limit: 200 };
+  return { filter, sort: 'name', descending: false, grouped: false, unused, ...part };
+}
+
+describe('CommBackend', () => {
+  let model: FakeModel;
+  let backend: CommBackend;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    model = new FakeModel();
+    backend = new CommBackend(model);
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it('sends a message for each method', () => {
+    void backend.list(query(''));
+    void backend.info('a');
+    void backend.preview('a', 2);
+    void backend.release(['a']);
+    void backend.restore(['a']);
+    void backend.attach('a', 'b', 'c');
+    expect(model.sent.map(({ method, params }) => [method, params])).toEqual([
+      ['list', { query: query('') }],
+      ['info', { name: 'a' }],
+      ['preview', { name: 'a', version: 2 }],
+      ['release', { names: ['a'] }],
+      ['restore', { names: ['a'] }],
+      ['attach', { name: 'a', variable: 'b', mode: 'c' }]
+    ]);
+    expect(new Set(model.sent.map(({ id }) => id)).size).toBe(6);
+  });
+
+  it('gives each question its answer, in any order', async () => {
+    const answers = [backend.info('a'), backend.info('b')];
+    model.emit('msg:custom', { id: 'of somebody else', result: 0 });
+    model.reply(1, 'B');
+    model.reply(0, 'A');
+    expect(await Promise.all(answers)).toEqual(['A', 'B']);
+  });
+
+  it('turns errors into those of the contract', async () => {
+    const answer = backend.info('a');
+    const error = { reason: 'missing', message: 'It is gone.', remedy: 'Look again.' };
+    model.emit('msg:custom', { id: model.sent[0].id, error });
+    await expect(answer).rejects.toMatchObject(error);
+    await expect(answer).rejects.toBeInstanceOf(BackendError);
+    const other = backend.info('a');
+    model.emit('msg:custom', { id: model.sent[1].id, error: { reason: 'nonsense' } });
+    await expect(other).rejects.toMatchObject({ reason: 'refused', message: '' });
+  });
+
+  it('waits without end for a kernel that computes, and says so', async () => {
+    const waiting = vi.fn();
+    backend.onWaiting(waiting);
+    const answer = backend.info('a');
+    vi.advanceTimersByTime(650);
+    expect(waiting.mock.calls).toEqual([[false]]);
+    vi.advanceTimersByTime(100);
+    expect(waiting).toHaveBeenLastCalledWith(true);
+    vi.advanceTimersByTime(3_600_000);
+    expect(waiting).toHaveBeenCalledTimes(2);
+    model.reply(0, 'A');
+    expect(waiting).toHaveBeenLastCalledWith(false);
+    expect(await answer).toBe('A');
+    vi.advanceTimersByTime(10_000);
+    expect(waiting).toHaveBeenCalledTimes(3);
+  });
+
+  it('asks nothing twice while it waits', async () => {
+    const answers = [backend.info('a'), backend.info('a'), backend.info('a')];
+    expect(model.sent.length).toBe(1);
+    model.reply(0, 'A');
+    expect(await Promise.all(answers)).toEqual(['A', 'A', 'A']);
+    void backend.info('a');
+    expect(model.sent.length).toBe(2);
+  });
+
+  it('sends of the lists that were asked for meanwhile only the latest, with all its parts', async () => {
+    const filters = () => model.sent.map(({ params }) => (params.query as IQuery).filter);
+    void backend.list(query('a'));
+    void backend.list(query('a', 200));
+    const dropped = backend.list(query('ab'));
+    dropped.catch(() => undefined);
+    const latest = [backend.list(query('abc')), backend.list(query('abc', 200))];
+    expect(filters()).toEqual(['a', 'a']);
+    await expect(dropped).rejects.toBeInstanceOf(BackendError);
+    model.reply(0, 'first');
+    expect(filters()).toEqual(['a', 'a']);
+    model.reply(1, 'second');
+    expect(filters()).toEqual(['a', 'a', 'abc', 'abc']);
+    model.reply(2, 'third');
+    model.reply(3, 'fourth');
+    expect(await Promise.all(latest)).toEqual(['third', 'fourth']);
+  });
+
+  it('tells that something changed, until nobody wants to know', () => {
+    const changed = vi.fn();
+    const end = backend.subscribe(changed);
+    model.emit('msg:custom', { changed: true });
+    end();
+    model.emit('msg:custom', { changed: true });
+    expect(changed).toHaveBeenCalledTimes(1);
+  });
+
+  it('leaves nothing behind', () => {
+    const waiting = vi.fn();
+    backend.onWaiting(waiting);
+    void backend.info('a');
+    backend.dispose();
+    vi.advanceTimersByTime(1000);
+    expect(model.listening).toBe(0);
+    expect(waiting).toHaveBeenCalledTimes(1);
+  });
+});
