@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    add("demo", None, "show with two real kernels what jshm does")
+    add("demo", None, "open a JupyterLab that shows what jshm does")
     listing = add("list", _list, "list what is shared")
     listing.add_argument("pattern", nargs="?", help="only names that match, like 'exp1/*'")
     listing.add_argument("--json", action="store_true", help="for other programs")

@@ -14,12 +14,18 @@ class Places(Protocol):
     def path(self, kernel_id: str, notebook: str) -> str:
         """Return the path under which a notebook can be opened now; '' if it cannot."""
 
+    def runs(self, kernel_id: str) -> bool:
+        """Tell whether a notebook has this kernel now, maybe restarted."""
+
 
 class Nowhere:
     """Nothing can be opened: what a kernel knows of other notebooks."""
 
     def path(self, _kernel_id: str, _notebook: str) -> str:
         return ""
+
+    def runs(self, _kernel_id: str) -> bool:
+        return False
 
 
 def who(

@@ -51,6 +51,10 @@ class Kernels:
             return ""
         return inside.replace(os.sep, "/")
 
+    def runs(self, kernel_id: str) -> bool:
+        """Tell whether a notebook has this kernel now, maybe restarted."""
+        return kernel_id in self._paths
+
     def notices(self) -> list[dict[str, str]]:
         """Return what people should know of kernels whose memory cannot be shown."""
         return self._notices

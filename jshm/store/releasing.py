@@ -125,6 +125,8 @@ class Retiring:
 
     def dispose(self, tx: Transaction, doomed: Doomed) -> None:
         """Let go of the memory of as many versions as one transaction may claim."""
+        # What refers to others is newer than they are, and goes first.
+        self.left.sort(key=lambda entry: entry.created)
         while self.left and not doomed.full:
             entry = self.left.pop()
             name, row = entry.name, entry.segment

@@ -194,7 +194,7 @@ class Lab:
             self.page.wait_for_timeout(100)
 
     def run(self, path: str, code: str, *, wait: bool = True) -> str:
-        """Append a cell, run it as Shift+Enter does, and return what it printed (text only)."""
+        """Append a cell (or fill an empty last one), run it as Shift+Enter does, and return what it printed (text only)."""
         self.open_notebook(path)
         result = self.page.evaluate(
             f"""async ([path, code, wait]) => {{
@@ -203,7 +203,9 @@ class Lab:
                 w => w.context && w.context.path === path);
               const notebook = panel.content;
               notebook.activeCellIndex = notebook.widgets.length - 1;
-              await app.commands.execute('notebook:insert-cell-below');
+              if (notebook.activeCell.model.sharedModel.getSource()) {{
+                await app.commands.execute('notebook:insert-cell-below');
+              }}
               const cell = notebook.activeCell;
               cell.model.sharedModel.setSource(code);
               notebook.deselectAll();

@@ -11,7 +11,7 @@ export interface IWho {
   label: string;
   /** The path under which Jupyter opens its notebook now; '' if there is none. */
   path: string;
-  /** Whether that very process runs. */
+  /** Whether it runs; of a publisher, also when its kernel was restarted since. */
   alive: boolean;
   /** Whether it is the kernel of this very widget. Never, in the panel. */
   here: boolean;
