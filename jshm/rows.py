@@ -237,10 +237,17 @@ def retire(tx: Transaction, name: str) -> None:
     tx.execute("UPDATE names SET current = NULL WHERE name = ?", (name,))
 
 
-def bring_back(tx: Transaction, entry: Entry) -> None:
-    """Let a retired version be its name's newest again."""
-    tx.execute("UPDATE names SET current = ? WHERE name = ?", (entry.version, entry.name))
-    judge(tx, [entry.segment.id])
+def bring_back(tx: Transaction, entry: Entry) -> bool:
+    """Let a retired version be its name's newest again; tell whether it is still there."""
+    there = tx.execute(
+        "SELECT 1 FROM versions v JOIN segments s ON s.id = v.segment "
+        "WHERE v.name = ? AND v.version = ? AND NOT s.unlinked",
+        (entry.name, entry.version),
+    )
+    if there:
+        tx.execute("UPDATE names SET current = ? WHERE name = ?", (entry.version, entry.name))
+        judge(tx, [entry.segment.id])
+    return bool(there)
 
 
 def judge(tx: Transaction, segments: Iterable[str]) -> list[SegmentRow]:

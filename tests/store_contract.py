@@ -468,3 +468,119 @@ failed
         assert store.check(fix=True) == []
         assert held.sum() == 0
         assert store.info("X").version == 2
+
+    # -- undo ------------------------------------------------------------------------------------
+
+    def test_a_release_can_be_taken_back(self, store: Store, new: NewChild) -> None:
+        eda = new("eda.py")
+        store.publish({"exp/X": np.arange(1000.0), "Y": np.zeros(3)}, note="n")
+        before = store.segments()
+        done = store.release(["exp/X", "Y"], undo=60)
+        assert [(d.name, d.nbytes, d.freed, d.undoable) for d in done] == [
+            ("exp/X", 8000, 0, True), ("Y", 24, 0, True),
+        ]  # fmt: skip
+        # For everybody it is released, and nobody else can take that back.
+        assert store.names() == eda.run("store.names()") == []
+        assert "SegmentNotFoundError" in eda.fails("store.attach(['exp/X'])").kinds
+        assert "SegmentNotFoundError" in eda.fails("store.restore(['exp/X'])").kinds
+        eda.run("store.gc()")
+        assert store.check() == []
+        assert store.restore(["exp/X", "Y"]) == ["exp/X", "Y"]
+        assert store.segments() == before
+        np.testing.assert_array_equal(self.read_raw(store, "exp/X"), np.arange(1000.0))
+        assert eda.run("float(store.attach(['exp/X'])[0].value.sum())") == 499500
+        assert store.publish({"Y": np.ones(3)})[0].info.version == 2
+
+    def test_what_cannot_be_taken_back(self, store: Store, new: NewChild) -> None:
+        eda = new("eda.py")
+        store.publish({"X": np.zeros(100), "Y": np.zeros(3), "Z": np.zeros(3)})
+        store.release(["X", "Y"], undo=60)
+        (done,) = store.release(["Z"])
+        assert not done.undoable
+        for names in (["Z"], ["X", "Z"], ["X", "never"]):
+            with pytest.raises(jshm.SegmentNotFoundError, match=names[-1]):
+                store.restore(names)
+        eda.run("store.publish({'Y': np.ones(3)}); None")
+        with pytest.raises(jshm.SegmentExistsError, match=r"Y.*eda\.py"):
+            store.restore(["X", "Y"])
+        assert store.names() == ["Y"]
+        assert self.read_raw(store, "Y").sum() == 3
+        assert store.restore(["X"]) == ["X"]
+        with pytest.raises(jshm.SegmentNotFoundError, match="X"):
+            store.restore(["X"])
+        store.release(["X", "Y"], force=True)
+        assert self.footprint(store) == 0
+
+    @pytest.mark.parametrize("operation", ["flush", "segments"])
+    def test_what_was_released_goes_when_its_time_is_over(
+        self, store: Store, operation: str
+    ) -> None:
+        store.publish({"X": np.zeros(1 << 20, np.uint8)})
+        store.release(["X"], undo=0.01)
+        assert self.footprint(store) > 1 << 20
+        time.sleep(0.02)
+        getattr(store, operation)()
+        assert self.footprint(store) == 0
+        with pytest.raises(jshm.SegmentNotFoundError, match="X"):
+            store.restore(["X"])
+
+    @pytest.mark.parametrize("how", ["exit", "kill"])
+    def test_what_was_released_goes_with_its_process(
+        self, store: Store, new: NewChild, how: str
+    ) -> None:
+        eda = new("eda.py")
+        store.publish({"X": np.zeros(1 << 20, np.uint8)}, keep=True)
+        eda.run("store.release(['X'], force=True, undo=60); None")
+        assert self.footprint(store) > 1 << 20
+        getattr(eda, how)()
+        store.gc()
+        assert self.footprint(store) == 0
+        assert store.names() == []
+
+    # -- state and space -------------------------------------------------------------------------
+
+    def test_the_state_tells_when_to_list_again(self, store: Store, new: NewChild) -> None:
+        eda = new("eda.py")
+        eda.run("store.segments(); None")
+        store.segments()
+        seen = store.state()
+        for change in (
+            lambda: store.publish({"X": np.zeros(3)}),
+            lambda: eda.run("store.publish({'Y': np.zeros(3)}, keep=True); None"),
+            lambda: eda.run("x = store.attach(['X'])[0].value; None"),
+            lambda: eda.run("del x; store.flush()"),
+            lambda: eda.run("x = store.attach(['X'])[0].value; None"),
+            lambda: store.publish({"X": np.ones(3)}),
+            lambda: store.release(["X"], undo=60),
+            lambda: store.restore(["X"]),
+            eda.kill,
+            lambda: store.release(["X", "Y"], force=True),
+        ):
+            change()
+            assert store.state() != seen
+            store.segments()
+            seen = store.state()
+            store.segments()
+            store.names()
+            assert store.state() == seen
+
+    def test_space(self, store: Store) -> None:
+        before = store.space()
+        assert before.where
+        assert 0 < before.free <= before.capacity
+        assert before.unnamed == 0
+        array = store.allocate((1000,), "f8")
+        assert store.space().unnamed == 8000
+        store.publish({"X": array})
+        assert store.space().unnamed == 0
+        del array
+        gc.collect()
+        kept = store.allocate((500,), "f8")
+        store.publish({"O": {"a": kept}})
+        del kept
+        gc.collect()
+        store.flush()
+        assert store.space().unnamed == 4000  # only referred to
+        store.release(["O"])
+        after = store.space()
+        assert (after.where, after.capacity, after.unnamed) == (before.where, before.capacity, 0)

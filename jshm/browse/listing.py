@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..text import size_text
 from . import wire
-from .people import distinct
+from .people import current_label, distinct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One name: its newest version, and older ones that take memory."""
+    """One name: its newest version, and older ones that somebody holds."""
 
     newest: SegmentInfo
     older: tuple[SegmentInfo, ...]
@@ -72,24 +72,29 @@ class Listing:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._seen: object = None
+        self._shown: tuple[list[SegmentInfo], int] | None = None
         self._prefix = os.urandom(4).hex()
         self._serial = 0
         self._items: dict[str, Item] = {}
         self._summary: dict[str, Any] = {}
-        self._ordered: tuple[Query, list[Item]] | None = None
+        self._ordered: tuple[Query, dict[str, str], list[Item]] | None = None
 
     def refresh(self) -> bool:
         """Read the store if it has changed; tell whether it had."""
         seen = self._store.state()
         if seen == self._seen:
             return False
-        infos = self._store.segments()
-        # Not what it was before: what came in between is found the next time.
+        infos, space = self._store.segments(), self._store.space()
+        # Not what it is by now: what came in between is found the next time.
         self._seen = seen
+        shown = infos, space.unnamed
+        if shown == self._shown:
+            return False
+        self._shown = shown
         self._serial += 1
         self._ordered = None
         self._items = _items(_relabelled(infos))
-        self._summary = _summary(infos, self._items, self._store.space())
+        self._summary = _summary(infos, self._items, space)
         return True
 
     @property
@@ -108,7 +113,7 @@ class Listing:
 
     def page(self, query: Query, places: Places) -> dict[str, Any]:
         """Return a part of the list (`IPage`)."""
-        items = self._order(replace(query, offset=0, limit=0))
+        items = self._order(replace(query, offset=0, limit=0), places.names)
         part = items[query.offset : query.offset + min(query.limit, MOST_ROWS)]
         return {
             "state": self.state,
@@ -119,16 +124,16 @@ class Listing:
             "summary": self.summary(),
         }
 
-    def _order(self, query: Query) -> list[Item]:
-        if self._ordered is None or self._ordered[0] != query:
+    def _order(self, query: Query, names: dict[str, str]) -> list[Item]:
+        if self._ordered is None or self._ordered[:2] != (query, names):
             items = [item for item in self._items.values() if item.is_idle or not query.unused]
             if query.unused:
                 items = [item for item in items if item.newest.state == "current"]
             words = query.filter.casefold().split()
             if words:
-                items = [item for item in items if _matches(item.newest, words)]
-            self._ordered = query, _sorted(items, query)
-        return self._ordered[1]
+                items = [item for item in items if _matches(item.newest, words, names)]
+            self._ordered = query, names, _sorted(items, query, names)
+        return self._ordered[2]
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -155,7 +160,8 @@ def _items(infos: list[SegmentInfo]) -> dict[str, Item]:
         *older, newest = versions
         # A name that was released, and whose release could still be taken back, is not shown.
         if newest.state == "current" or newest.in_use or any(old.in_use for old in older):
-            found[name] = Item(newest, tuple(older))
+            # What an undo keeps for a while has no holder that anybody should see.
+            found[name] = Item(newest, tuple(old for old in older if old.in_use))
     return found
 
 
@@ -180,7 +186,7 @@ def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> 
         "old": rest,
         "idle": idle,
         "idleNames": sum(i.is_idle and i.newest.state == "current" for i in items.values()),
-        "leftovers": sum(info.nbytes for info in infos if info.leftover),
+        "leftovers": sum({i.segment: i.nbytes for i in infos if i.leftover}.values()),
         "overflow": sum(overflow.values()),
         "capacity": space.capacity,
     }
@@ -219,12 +225,13 @@ _KEYS: dict[SortKey, Callable[[SegmentInfo], Any]] = {
 }
 
 
-def _matches(info: SegmentInfo, words: list[str]) -> bool:
-    text = f"{info.name}\n{info.publisher}\n{info.summary}\n{info.note}".casefold()
+def _matches(info: SegmentInfo, words: list[str], names: dict[str, str]) -> bool:
+    publisher = current_label(info.publisher, names.get(info.kernel_id, ""))
+    text = f"{info.name}\n{publisher}\n{info.summary}\n{info.note}".casefold()
     return all(word in text for word in words)
 
 
-def _sorted(items: list[Item], query: Query) -> list[Item]:
+def _sorted(items: list[Item], query: Query, names: dict[str, str]) -> list[Item]:
     key = _KEYS[query.sort]
     items = sorted(items, key=lambda item: _natural(item.newest.name))
     items.sort(key=lambda item: key(item.newest), reverse=query.descending)
@@ -236,7 +243,10 @@ def _sorted(items: list[Item], query: Query) -> list[Item]:
         first.setdefault(item.newest.owner, len(first))
     if query.sort == "name":  # of the groups, too
         order = sorted(
-            {item.newest.owner: item.newest.publisher for item in items}.items(),
+            {
+                info.owner: current_label(info.publisher, names.get(info.kernel_id, ""))
+                for info in (item.newest for item in items)
+            }.items(),
             key=lambda pair: (_natural(pair[1]), pair[0]),
             reverse=query.descending,
         )

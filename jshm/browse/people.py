@@ -14,8 +14,9 @@ class Places(Protocol):
     def path(self, kernel_id: str, notebook: str) -> str:
         """Return the path under which a notebook can be opened now; '' if it cannot."""
 
-    def runs(self, kernel_id: str) -> bool:
-        """Tell whether a notebook has this kernel now, maybe restarted."""
+    @property
+    def names(self) -> dict[str, str]:
+        """Kernel id → what its notebook is called now, of all that run."""
 
 
 class Nowhere:
@@ -24,23 +25,26 @@ class Nowhere:
     def path(self, _kernel_id: str, _notebook: str) -> str:
         return ""
 
-    def runs(self, _kernel_id: str) -> bool:
-        return False
+    @property
+    def names(self) -> dict[str, str]:
+        return {}
 
 
 def who(
     label: str, kernel_id: str, notebook: str, places: Places, *, alive: bool, here: bool = False
 ) -> dict[str, Any]:
     """Return a process as `IWho` of the front end's `types.ts`; a renamed notebook by its new name."""
-    path = places.path(kernel_id, notebook)
-    name = path.rpartition("/")[2]
-    renamed = name and name != label.rpartition("/")[2]
     return {
-        "label": name if renamed else label,
-        "path": path,
+        "label": current_label(label, places.names.get(kernel_id, "")),
+        "path": places.path(kernel_id, notebook),
         "alive": alive,
         "here": here,
     }
+
+
+def current_label(label: str, name: str) -> str:
+    """Return what to call a process: by its notebook's `name` now, with the folders of its label."""
+    return label if not name or name == label.rpartition("/")[2] else name
 
 
 def distinct(labels: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..api import release_found
 from ..errors import CorruptSegmentError, FormatVersionError, SegmentNotFoundError
+from ..store.names import check_name
 from . import preview, wire
 from .find import find
 from .listing import Listing
@@ -50,6 +51,7 @@ class Service:
         ------
         SegmentNotFoundError
         """
+        name = check_name(name)
         self.listing.refresh()
         item = self.listing.item(name)
         if item is None:
@@ -72,6 +74,15 @@ class Service:
         """
         with self._store.look(name, version) as (fd, layout):
             return preview.preview(fd, layout)
+
+    def release_one(self, name: str, *, undo: float = 0.0) -> dict[str, Any]:
+        """Retire one name for everyone (`IReleased`).
+
+        Raises
+        ------
+        SegmentNotFoundError, InvalidNameError
+        """
+        return wire.released(release_found([name], (), force=True, undo=undo)[0])
 
     def release(self, words: Sequence[str], *, undo: float = 0.0) -> list[dict[str, Any]]:
         """Retire names for everyone (`IReleased`); `words` may be patterns.

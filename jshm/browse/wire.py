@@ -63,7 +63,7 @@ def publisher(info: SegmentInfo, places: Places) -> dict[str, Any]:
     """Return who published it (`IWho`); a notebook lives also after its kernel was restarted."""
     return who(
         info.publisher, info.kernel_id, info.notebook, places,
-        alive=info.publisher_alive or places.runs(info.kernel_id), here=info.mine,
+        alive=info.publisher_alive or info.kernel_id in places.names, here=info.mine,
     )  # fmt: skip
 
 

@@ -90,14 +90,15 @@ class Desk:
 
     async def _watch(self) -> None:
         """Tell those who listen when something has changed."""
-        service = self._get_service()
+        listing = self._get_service().listing
         while (began := time.monotonic()) < self._interest:
             try:
-                await self._run(self._lists, service.listing.refresh)
-            except (JshmError, OSError):  # a request says what is wrong
-                self._told = ""
-            if service.listing.state != self._told:
-                self._told = service.listing.state
+                await self._run(self._lists, listing.refresh)
+                found = listing.state
+            except (JshmError, OSError) as error:  # a request says what is wrong
+                found = type(error).__name__
+            if found != self._told:
+                self._told = found
                 self._events.emit(schema_id=SCHEMA, data={})
             await asyncio.sleep(max(_INTERVAL, 5 * (time.monotonic() - began)))
 

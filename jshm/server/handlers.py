@@ -86,6 +86,13 @@ class JshmHandler(APIHandler):
         self.set_header("Cache-Control", "no-store")
         self.finish(json.dumps(answer, allow_nan=False, separators=(",", ":")))
 
+    def write_error(self, status_code: int, **options: Any) -> None:
+        """Say in JSON what tornado and jupyter_server found wrong."""
+        error = options.get("exc_info", (None, None))[1]
+        message = getattr(error, "log_message", None) or self._reason
+        reason = {403: "forbidden"}.get(status_code, "refused" if status_code < 500 else "store")  # noqa: PLR2004
+        self.say({"reason": reason, "message": message, "remedy": ""})
+
     def argument(self, name: str, kind: Callable[[str], T], default: T) -> T:
         """Return an argument of the query, or RequestError that names it."""
         text = self.get_query_argument(name, None)
@@ -98,15 +105,15 @@ class JshmHandler(APIHandler):
         """Return the request's JSON object, or RequestError."""
         try:
             found = json.loads(self.request.body or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RequestError("the body is not JSON") from None
         if not isinstance(found, dict):
             raise RequestError("the body is not a JSON object")
         return found
 
-    def names(self) -> list[str]:
+    def names(self, default: Any = None) -> list[str]:
         """Return the names that the body tells, or RequestError."""
-        names = self.body().get("names", [])
+        names = self.body().get("names", default)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RequestError("names must be a list of texts")
         return names
@@ -176,9 +183,9 @@ class SegmentHandler(JshmHandler):
     @answers
     async def delete(self, name: str) -> None:
         undo = self.argument("undo", _seconds, 0.0)
-        released = await self.desk.do(lambda service: service.release([name], undo=undo))
+        released = await self.desk.do(lambda service: service.release_one(name, undo=undo))
         self.desk.flush_after(undo)
-        self.say(released[0])
+        self.say(released)
 
 
 class PreviewHandler(JshmHandler):
@@ -195,12 +202,12 @@ class ReleaseHandler(JshmHandler):
 
     @answers
     async def post(self) -> None:
-        names, body = self.names(), self.body()
+        names, body = self.names([]), self.body()
         try:
             undo = _seconds(body.get("undo", 0))
         except ValueError as error:
             raise RequestError(f"undo must be {error}") from None
-        if bool(names) == bool(body.get("unused", False)):
+        if bool(names) == (body.get("unused", False) is True):
             raise RequestError("say either names, or unused: true")
         if names:
             released = await self.desk.do(lambda service: service.release(names, undo=undo))

@@ -26,6 +26,7 @@ class Kernels:
     def __init__(self, server: ServerApp) -> None:
         self._server = server
         self._paths: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._read = -_FRESH
         self._notices: list[dict[str, str]] = []
 
@@ -37,6 +38,7 @@ class Kernels:
         self._read = now
         sessions = await ensure_async(self._server.session_manager.list_sessions())
         self._paths = {s["kernel"]["id"]: s["path"] for s in sessions if s["type"] == "notebook"}
+        self._names = {id_: path.rpartition("/")[2] for id_, path in self._paths.items()}
         self._notices = list(self._look_for_distant(sessions))
 
     def path(self, kernel_id: str, notebook: str) -> str:
@@ -51,9 +53,10 @@ class Kernels:
             return ""
         return inside.replace(os.sep, "/")
 
-    def runs(self, kernel_id: str) -> bool:
-        """Tell whether a notebook has this kernel now, maybe restarted."""
-        return kernel_id in self._paths
+    @property
+    def names(self) -> dict[str, str]:
+        """Kernel id → what its notebook is called now, of all that run."""
+        return self._names
 
     def notices(self) -> list[dict[str, str]]:
         """Return what people should know of kernels whose memory cannot be shown."""

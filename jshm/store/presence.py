@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REAP_INTERVAL = 1.0
+# Seconds to wait for other writers with what can as well be done later, by anybody.
+_PATIENCE = 0.2
 # Seconds for which the lease's file is taken to be there still; a transaction makes sure.
 _CHECK_INTERVAL = 0.05
 
@@ -168,7 +170,7 @@ class Presence:
             self._let_go.clear()
             if self._registry.has_unwanted():
                 with contextlib.suppress(RegistryTimeout):
-                    self.making_room(self._collect)
+                    self.making_room(self._collect)  # else the next reaping does it
 
     def collect(self, tx: Transaction, doomed: reaper.Doomed) -> None:
         """Free what was let go here, as a part of another transaction."""
@@ -179,7 +181,7 @@ class Presence:
             tx.on_commit(lambda: self._let_go.difference_update(let_go))
 
     def _collect(self) -> None:
-        with self.transaction() as (tx, doomed):
+        with self.transaction(_PATIENCE) as (tx, doomed):
             reaper.collect(tx, self._directory, doomed)
 
     # -- cleaning --------------------------------------------------------------------------------
@@ -195,25 +197,25 @@ class Presence:
         began = time.monotonic()
         if began >= self._next_reap:
             with contextlib.suppress(RegistryTimeout, TooManyFilesError):
-                self.reap()
+                self.reap(timeout=_PATIENCE)
             # However large the store, reaping takes at most a fiftieth of the time.
             spent = time.monotonic() - began
             self._next_reap = began + max(_REAP_INTERVAL, 50 * spent)
 
-    def reap(self, ending: tuple[int, str] | None = None) -> int:
+    def reap(self, ending: tuple[int, str] | None = None, timeout: float | None = None) -> int:
         """Free everything that is not needed any more; return the bytes freed.
 
         With `ending`, also what lives as long as that process, which is about to end.
         """
-        freed = self.making_room(lambda: self._reap(ending))
+        freed = self.making_room(lambda: self._reap(ending, timeout))
         reaper.sweep_leases(self._directory)
         return freed
 
-    def _reap(self, ending: tuple[int, str] | None) -> int:
+    def _reap(self, ending: tuple[int, str] | None, timeout: float | None) -> int:
         freed = 0
         while True:
             files = reaper.unregistered(self._directory, self._registry)
-            with self.transaction() as (tx, doomed):
+            with self.transaction(timeout) as (tx, doomed):
                 reaper.bury_the_dead(tx, self._directory, ending)
                 reaper.collect_files(tx, files, doomed)
                 reaper.collect(tx, self._directory, doomed)

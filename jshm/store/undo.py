@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import rows, segment
-from ..errors import SegmentExistsError, SegmentNotFoundError
+from ..errors import JshmError, SegmentExistsError, SegmentNotFoundError
 from .releasing import Retiring, release
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 # Each keeps a descriptor open; more names at once are released for good.
 MOST = 200
+
+
+def _most() -> int:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(MOST, limit // 4) if limit > 0 else MOST
 
 
 class _Kept(NamedTuple):
@@ -52,7 +58,7 @@ class Undo:
         """Retire names, and keep their memory for so many seconds, if they are not too many."""
         with self._lock:
             self.expire(time.monotonic())
-            few = len(names) + len(self._kept) <= MOST
+            few = len(names) + len(self._kept) <= _most()
             held = self._hold(self._registry.current(names)) if few else {}
             try:
                 released, spared = release(
@@ -65,18 +71,21 @@ class Undo:
             finally:
                 until = time.monotonic() + seconds
                 for name, (entry, fd) in held.items():
-                    if name in spared:
-                        self._kept[name] = _Kept(entry, fd, until, spared[name])
-                    else:
+                    if name not in spared:
                         segment.close(fd)
+                        continue
+                    if name in self._kept:  # an older version; it is among those spared now
+                        segment.close(self._kept[name].fd)
+                    self._kept[name] = _Kept(entry, fd, until, spared[name])
             return released
 
     def _hold(self, entries: Sequence[Entry]) -> dict[str, tuple[Entry, int]]:
+        """Hold what can be held: what cannot is released all the same, without an undo."""
         held = {}
         for entry in entries:
             row = entry.segment
             path = self._directory.path(row.id, overflow=row.overflow, kind=row.kind)
-            with contextlib.suppress(SegmentNotFoundError):
+            with contextlib.suppress(JshmError, OSError):
                 held[entry.name] = entry, segment.open_shared(path, writable=False)[0]
         return held
 
@@ -97,7 +106,8 @@ class Undo:
                         f"{taken.name} was published again meanwhile, by {taken.publisher.label}"
                     )
                 for name in names:
-                    rows.bring_back(tx, self._kept[name].entry)
+                    if not rows.bring_back(tx, self._kept[name].entry):
+                        raise SegmentNotFoundError(f"{name} was released for good meanwhile")
             for name in names:
                 segment.close(self._kept.pop(name).fd)
 

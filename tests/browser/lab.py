@@ -194,7 +194,7 @@ class Lab:
             self.page.wait_for_timeout(100)
 
     def run(self, path: str, code: str, *, wait: bool = True) -> str:
-        """Append a cell (or fill an empty last one), run it as Shift+Enter does, and return what it printed (text only)."""
+        """Run code in an empty last cell, or a new one; return what it printed, as plain text."""
         self.open_notebook(path)
         result = self.page.evaluate(
             f"""async ([path, code, wait]) => {{
