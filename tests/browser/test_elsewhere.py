@@ -82,5 +82,5 @@ def test_a_directory_that_is_not_private_is_said_and_can_be_put_right(
     panel = lab.show_panel()
     expect(panel).to_contain_text("has mode 755")
     os.chmod(store_dir, 0o700)
-    panel.get_by_role("button", name="Retry").first.click()
+    panel.get_by_role("button", name="Refresh").click()
     expect(panel).to_contain_text("Nothing is shared yet.")

@@ -299,7 +299,7 @@ def test_what_vanished_and_what_is_damaged_is_said(lab: Lab) -> None:
     lab.page.route("**/jshm/api/segments?*", lambda route: route.abort())  # it cannot see it go
     lab.run("train.ipynb", "jshm.release('X', force=True)")
     lab.row("X").click()
-    expect(panel.get_by_role("alert").first).to_contain_text("X")
+    expect(panel.get_by_role("alert").filter(has_text="'X'")).to_be_visible()
     lab.page.unroute("**/jshm/api/segments?*")
     expect(lab.row("X")).to_have_count(0, timeout=10_000)
     lab.run("train.ipynb", "jshm.check(fix=True)")
