@@ -72,13 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="for other programs")
     info = add("info", _info, "show all that is known of a name")
     info.add_argument("name")
-    path = add("path", _path, "print the path of a name's data, a valid .npy file")
+    path = add("path", _path, "print the path of a name's file: of an array, a valid .npy")
     path.add_argument("name")
     release = add("release", _release, "retire names for everyone")
     release.add_argument(
         "names", nargs="+", metavar="NAME", help="names, or patterns like 'exp1/*'"
     )
-    release.add_argument("--force", action="store_true", help="also names of notebooks")
+    release.add_argument(
+        "--force", action="store_true", help="also names that notebooks and other programs own"
+    )
     add("gc", _gc, "free what nobody needs any more")
     check = add("check", _check, "compare what the registry says with what is there")
     check.add_argument("--fix", action="store_true", help="mend what is found")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("Name", "v", "Type", "Size", "From", "Used by", "Age", "")
 _RIGHT = {"v", "Size"}
+_SHORT = {"v", "Size", "Age"}
+# A long name or note becomes several lines, and not a column that pushes others away.
+_WRAPPED = "min-width:6em;max-width:24em;overflow-wrap:anywhere"
 # Bytes of an object that are worth saying that everybody who attaches it has a copy of them.
 _MUCH = 1 << 20
 _LITTLE = 1000
@@ -116,9 +119,8 @@ def as_html(infos: Sequence[SegmentInfo]) -> str:
 
     def row(tag: str, cells: Sequence[str]) -> str:
         shown = (
-            f'<{tag} style="text-align:{"right" if name in _RIGHT else "left"}'
-            f'{";white-space:nowrap" if name else ""}">'
-            f"{html.escape(cell)}</{tag}>"
+            f'<{tag} style="text-align:{"right" if name in _RIGHT else "left"};'
+            f'{"white-space:nowrap" if name in _SHORT else _WRAPPED}">{html.escape(cell)}</{tag}>'
             for name, cell in zip(_COLUMNS, cells, strict=True)
         )
         return f"<tr>{''.join(shown)}</tr>"

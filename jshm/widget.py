@@ -106,9 +106,9 @@ class SegmentBrowser(anywidget.AnyWidget):
                 reply["result"] = method(self, **message.get("params", {}))
         except JshmError as error:
             reply["error"] = wire.problem(error)
-        except (KeyError, TypeError, ValueError) as error:  # another version of the front end
-            text = f"not understood: {type(error).__name__}: {error}"
-            reply["error"] = {"reason": "refused", "message": text, "remedy": "Reload the page"}
+        except Exception as error:  # noqa: BLE001 - of an attached object's own code; unanswered, it waits
+            text = f"{type(error).__name__}: {error}"
+            reply["error"] = {"reason": "refused", "message": text, "remedy": ""}
         self.send(reply)
 
     def _get_service(self) -> Service:
@@ -128,7 +128,9 @@ class SegmentBrowser(anywidget.AnyWidget):
         return self._get_service().preview(name, version)
 
     def _release(self, names: list[str]) -> list[dict[str, Any]]:
-        return self._get_service().release(names, undo=_UNDO)
+        released = self._get_service().release(names, undo=_UNDO)
+        _flush_after(_UNDO)
+        return released
 
     def _restore(self, names: list[str]) -> list[str]:
         return self._get_service().restore(names)
@@ -146,6 +148,7 @@ class SegmentBrowser(anywidget.AnyWidget):
         if self.comm is None or self._service is None:
             return
         with contextlib.suppress(JshmError, OSError), self._lock:
+            default_store().flush()
             state = default_store().state()
             if state != self._told:
                 self._told = state
@@ -166,6 +169,18 @@ class SegmentBrowser(anywidget.AnyWidget):
             text = "jshm: a snapshot; `%shm_list` is live"
             snapshot = {"text/html": _snapshot(self.filter), "text/plain": text}
             display(snapshot, raw=True)  # type: ignore[no-untyped-call]
+
+
+def _flush_after(seconds: float) -> None:
+    """Free what was released when it can be undone no longer, if this kernel is free by then."""
+
+    def flush() -> None:
+        with contextlib.suppress(JshmError, OSError):
+            default_store().flush()
+
+    loop = getattr(getattr(shell(), "kernel", None), "io_loop", None)
+    if loop is not None:  # this may be another thread than the loop's
+        loop.add_callback(lambda: loop.call_later(seconds + 0.1, flush))
 
 
 def _query(query: dict[str, Any]) -> Query:

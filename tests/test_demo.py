@@ -182,6 +182,7 @@ def test_lab_starts_and_leaves_nothing_behind(store: LocalStore, tmp_path: Path,
     words = [sys.executable, "-m", "jshm", "demo", "--no-browser", "--port", "0", "--size", "1e6"]
     running = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True)
     try:
+        assert running.stdout.readline().startswith("starting")
         url = running.stdout.readline().strip()
         assert re.fullmatch(r"http://\S+/lab/workspaces/jshm-demo\?token=\w+", url)
         (directory,) = tmp_path.glob("jshm-demo-*")

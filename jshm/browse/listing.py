@@ -51,14 +51,9 @@ class Item:
     older: tuple[SegmentInfo, ...]
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of all its versions."""
-        return self.newest.nbytes + sum(old.nbytes for old in self.older)
-
-    @property
     def is_idle(self) -> bool:
-        """Whether nobody holds any of it."""
-        return not self.newest.in_use and not self.older
+        """Whether it is a name that nobody holds in any version."""
+        return self.newest.state == "current" and not self.newest.in_use and not self.older
 
 
 class Listing:
@@ -81,6 +76,7 @@ class Listing:
 
     def refresh(self) -> bool:
         """Read the store if it has changed; tell whether it had."""
+        self._store.flush()  # what can be undone no longer goes
         seen = self._store.state()
         if seen == self._seen:
             return False
@@ -111,6 +107,10 @@ class Listing:
         space = self._store.space()
         return {**self._summary, "free": space.free, "notices": _notices(self._summary, space)}
 
+    def idle(self) -> list[SegmentInfo]:
+        """Return the names that nobody holds in any version."""
+        return [item.newest for item in self._items.values() if item.is_idle]
+
     def page(self, query: Query, places: Places) -> dict[str, Any]:
         """Return a part of the list (`IPage`)."""
         items = self._order(replace(query, offset=0, limit=0), places.names)
@@ -127,8 +127,6 @@ class Listing:
     def _order(self, query: Query, names: dict[str, str]) -> list[Item]:
         if self._ordered is None or self._ordered[:2] != (query, names):
             items = [item for item in self._items.values() if item.is_idle or not query.unused]
-            if query.unused:
-                items = [item for item in items if item.newest.state == "current"]
             words = query.filter.casefold().split()
             if words:
                 items = [item for item in items if _matches(item.newest, words, names)]
@@ -167,29 +165,39 @@ def _items(infos: list[SegmentInfo]) -> dict[str, Item]:
 
 def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> dict[str, Any]:
     """Return sums over segments; those that versions share count once."""
-    current, old, overflow = {}, {}, {}
+    idle = {i.newest.segment for i in items.values() if i.is_idle and not i.newest.overflow}
+    parts: dict[str, dict[str, int]] = {part: {} for part in (*_PARTS, "overflow")}
     for info in infos:
-        if info.overflow:
-            overflow[info.segment] = info.nbytes
-        elif info.state == "current":
-            current[info.segment] = info.nbytes, info.in_use
-        else:
-            old[info.segment] = info.nbytes
-    in_use = sum(nbytes for nbytes, used in current.values() if used)
-    idle = sum(nbytes for nbytes, used in current.values() if not used)
-    rest = sum(n for segment, n in old.items() if segment not in current) + space.unnamed
+        parts[_part(info, idle)][info.segment] = info.nbytes
+    seen: set[str] = set()
+    sums = {}
+    for part, found in parts.items():  # what is current under one name may be old under another
+        sums[part] = sum(nbytes for segment, nbytes in found.items() if segment not in seen)
+        seen.update(found)
+    used = sum(sums[part] for part in _PARTS) + space.unnamed
     return {
         "where": space.where,
         "names": sum(item.newest.state == "current" for item in items.values()),
-        "used": in_use + idle + rest,
-        "inUse": in_use,
-        "old": rest,
-        "idle": idle,
-        "idleNames": sum(i.is_idle and i.newest.state == "current" for i in items.values()),
+        "used": used,
+        **sums,
+        "unnamed": space.unnamed,
+        "idleNames": len([item for item in items.values() if item.is_idle]),
         "leftovers": sum({i.segment: i.nbytes for i in infos if i.leftover}.values()),
-        "overflow": sum(overflow.values()),
         "capacity": space.capacity,
+        "undoLimit": space.undo_limit,
     }
+
+
+# What is used is one of these; the first that a segment is in decides.
+_PARTS = ("inUse", "idle", "old", "restorable")
+
+
+def _part(info: SegmentInfo, idle: set[str]) -> str:
+    if info.overflow:
+        return "overflow"
+    if info.state == "current":
+        return "idle" if info.segment in idle else "inUse"
+    return "old" if info.in_use else "restorable"
 
 
 def _notices(summary: dict[str, Any], space: Space) -> list[dict[str, str]]:
@@ -258,6 +266,8 @@ def _groups(items: list[Item], places: Places) -> list[dict[str, Any]]:
     found = []
     for owner, group in groupby(items, lambda item: item.newest.owner):
         members = list(group)
+        versions = (version for item in members for version in (item.newest, *item.older))
+        sizes = {version.segment: version.nbytes for version in versions}
         # The newest says best what has become of the notebook.
         latest = max(members, key=lambda item: item.newest.created)
         found.append(
@@ -265,7 +275,7 @@ def _groups(items: list[Item], places: Places) -> list[dict[str, Any]]:
                 "id": owner,
                 "publisher": wire.publisher(latest.newest, places),
                 "count": len(members),
-                "nbytes": sum(item.nbytes for item in members),
+                "nbytes": sum(sizes.values()),
             }
         )
     return found

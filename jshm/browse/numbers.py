@@ -58,7 +58,7 @@ def stats(values: np.ndarray[Any, Any], total: int) -> dict[str, Any]:
 
 
 def _mean(values: np.ndarray[Any, Any]) -> float:
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         mean = float(values.mean(dtype=np.float64))
     # The sum of large numbers may be infinite.
     return mean if math.isfinite(mean) else float((values / values.size).sum())

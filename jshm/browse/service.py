@@ -72,8 +72,15 @@ class Service:
         ------
         SegmentNotFoundError, CorruptSegmentError
         """
-        with self._store.look(name, version) as (fd, layout):
-            return preview.preview(fd, layout)
+        try:
+            with self._store.look(name, version) as (fd, layout):
+                return preview.preview(fd, layout)
+        except SegmentNotFoundError:
+            item = self.listing.item(name)
+            if item is None or item.newest.state == "current":
+                raise
+            text = "It was released: only who holds it can still read it."
+            return {"type": "none", "text": text, "stats": None}
 
     def release_one(self, name: str, *, undo: float = 0.0) -> dict[str, Any]:
         """Retire one name for everyone (`IReleased`).
@@ -101,11 +108,9 @@ class Service:
 
     def release_unused(self, *, undo: float = 0.0) -> list[dict[str, Any]]:
         """Retire what nobody holds, but for what is kept and what is the only copy."""
-        idle = [
-            info.name
-            for info in self._store.segments()
-            if info.state == "current" and not (info.in_use or info.keep or info.only_copy)
-        ]
+        listing = Listing(self._store)  # a list is not for several threads
+        listing.refresh()
+        idle = [info.name for info in listing.idle() if not (info.keep or info.only_copy)]
         return [wire.released(one) for one in release_found((), idle, force=True, undo=undo)]
 
     def restore(self, names: Sequence[str]) -> list[str]:

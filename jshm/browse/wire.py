@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
+    JshmError,
     NoSpaceError,
     RegistryError,
     RegistryTimeout,
@@ -12,6 +13,7 @@ from ..errors import (
     TooManyFilesError,
     UnsafeDirectoryError,
 )
+from ..store.base import type_name
 from .people import who
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ..store.base import Holder, Released, SegmentInfo
     from .people import Places
 
+_RANKS = {"r": 1, "c": 2, "r+": 3}
 _OF_THE_STORE = (
     NoSpaceError, RegistryError, RegistryTimeout, TooManyFilesError, UnsafeDirectoryError,
 )  # fmt: skip
@@ -33,7 +36,7 @@ def row(info: SegmentInfo, older: Sequence[SegmentInfo], places: Places) -> dict
         "state": "current" if info.state == "current" else "released",
         "kind": info.kind,
         "summary": info.summary,
-        "dtype": "" if info.dtype is None else str(info.dtype),
+        "dtype": "" if info.dtype is None else type_name(info.dtype),
         "shape": list(info.shape),
         "nbytes": info.nbytes,
         "publisher": publisher(info, places),
@@ -68,7 +71,9 @@ def publisher(info: SegmentInfo, places: Places) -> dict[str, Any]:
 
 
 def holders(found: Sequence[Holder], places: Places) -> list[dict[str, Any]]:
-    """Return who holds a version (`IHolder`)."""
+    """Return who holds a version (`IHolder`), each process once, by what it may do most."""
+    ranked = sorted(found, key=lambda h: _RANKS.get(h.mode, 0))
+    found = list({h.pid: h for h in ranked}.values())
     return [
         {
             **who(h.label, h.kernel_id, h.notebook, places, alive=True, here=h.here),
@@ -112,7 +117,7 @@ def problem(error: Exception) -> dict[str, str]:
     """Return what is wrong and why, as `BackendError` has it; the message says what to do."""
     if isinstance(error, SegmentNotFoundError):
         reason = "missing"
-    elif isinstance(error, _OF_THE_STORE):
+    elif isinstance(error, _OF_THE_STORE) or not isinstance(error, JshmError):
         reason = "store"
     else:
         reason = "refused"

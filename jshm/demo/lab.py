@@ -41,6 +41,7 @@ def run(size: int, *, port: int, browser: bool) -> int:
         tempfile.TemporaryDirectory(prefix="jshm-demo-") as directory,
         _signals_end_it(),
     ):
+        print("starting JupyterLab with two notebooks …", flush=True)
         workspace.make(directory, size)
         with _lab(directory, port, browser) as server:
             url = _address(directory, server)

@@ -44,7 +44,7 @@ class Desk:
         self._service: Service | None = None
         self._watching: asyncio.Task[None] | None = None
         self._interest = 0.0
-        self._told = ""
+        self._told: object = None
         self._flushes: set[asyncio.TimerHandle] = set()
 
     async def look(self, answer: Callable[[Service], T]) -> T:
@@ -53,7 +53,7 @@ class Desk:
         found = await self._run(self._lists, lambda: answer(self._get_service()))
         self._interest = time.monotonic() + _INTEREST
         if self._watching is None or self._watching.done():
-            self._told = self._get_service().listing.state
+            self._told = await self._run(self._lists, default_store().state)
             self._watching = asyncio.create_task(self._watch())
         return found
 
@@ -90,11 +90,9 @@ class Desk:
 
     async def _watch(self) -> None:
         """Tell those who listen when something has changed."""
-        listing = self._get_service().listing
         while (began := time.monotonic()) < self._interest:
             try:
-                await self._run(self._lists, listing.refresh)
-                found = listing.state
+                found = await self._run(self._lists, default_store().state)
             except (JshmError, OSError) as error:  # a request says what is wrong
                 found = type(error).__name__
             if found != self._told:

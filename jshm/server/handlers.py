@@ -42,6 +42,7 @@ class RequestError(JshmError, ValueError):
 # Seconds for which a client may keep a release undoable.
 MOST_UNDO = 60.0
 _MOST_NUMBER = (1 << 63) - 1
+_LONGEST = len(str(_MOST_NUMBER))
 # The first that fits says which status an error has.
 _STATUS: list[tuple[type[Exception] | tuple[type[Exception], ...], int]] = [
     (SegmentNotFoundError, 404),
@@ -51,6 +52,7 @@ _STATUS: list[tuple[type[Exception] | tuple[type[Exception], ...], int]] = [
     (NoSpaceError, 507),
     ((UnsafeDirectoryError, RegistryError, RegistryTimeout, TooManyFilesError), 503),
     (JshmError, 409),
+    (OSError, 503),
 ]
 
 
@@ -63,7 +65,7 @@ def answers(method: Method) -> Method:
     async def call(self: JshmHandler, *args: str) -> None:
         try:
             await method(self, *args)
-        except JshmError as error:
+        except (JshmError, OSError) as error:
             self.set_status(next(status for kind, status in _STATUS if isinstance(error, kind)))
             self.say(wire.problem(error))
 
@@ -127,7 +129,7 @@ def _flag(text: str) -> bool:
 
 def _within(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
+        if not text.isdecimal() or len(text) > _LONGEST or not low <= int(text) <= high:
             raise ValueError(f"a number from {low} to {high}")
         return int(text)
 

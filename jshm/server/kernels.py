@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 
+from ..store.directory import default_root
+
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
 
@@ -86,6 +88,10 @@ class Kernels:
         return _elsewhere(pid)
 
 
+def _place(chosen: bytes) -> str:
+    return os.path.realpath(os.fsdecode(chosen) or default_root())
+
+
 def _notice(what: str) -> dict[str, str]:
     return {
         "level": "warning",
@@ -105,7 +111,9 @@ def _elsewhere(pid: int) -> str:
     except OSError:  # it has ended, or there is no /proc
         return ""
     ours = os.stat("/dev/shm")  # noqa: S108
-    if os.fsencode(os.environ.get("JSHM_DIR", "")) != variables.get(b"JSHM_DIR", b""):
+    if _place(os.fsencode(os.environ.get("JSHM_DIR", ""))) != _place(
+        variables.get(b"JSHM_DIR", b"")
+    ):
         return "has another JSHM_DIR than the server"
     if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
         return "runs in another container"

@@ -285,12 +285,15 @@ class Space:
     unnamed : int
         Bytes, of what is in memory, that have no name: allocated and not published yet, or only
         referred to by something that has one.
+    undo_limit : int
+        How many names can be released at once so that they can be restored.
     """
 
     where: str
     free: int
     capacity: int
     unnamed: int
+    undo_limit: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,15 @@ def make_private(path: str, *, parents: bool = False) -> None:
             f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
             "yours in memory (a tmpfs)"
         ) from None
-    status = os.lstat(path)
+    check_private(path)
+
+
+def check_private(path: str) -> None:
+    """Raise UnsafeDirectoryError unless a directory is there that only this user can enter."""
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
     if not stat.S_ISDIR(status.st_mode):
         raise UnsafeDirectoryError(f"{path} is not a directory; remove it, or set JSHM_DIR")
     if status.st_uid != os.geteuid():

@@ -141,29 +141,40 @@ def type_of(row: SegmentRow) -> str:
     return type_text(row.layout.dtype, row.layout.shape)
 
 
-def list_segments(registry: Registry, directory: Directory, me: Identity) -> list[SegmentInfo]:
-    """Return every version that takes memory, by name and version, with its living holders."""
+Listed = dict[tuple[str, int], tuple[Entry, tuple[Any, ...], SegmentInfo]]
+"""By name and version: what a list was made of, and what was made of it."""
+
+
+def list_segments(
+    registry: Registry, directory: Directory, me: Identity, before: Listed
+) -> tuple[list[SegmentInfo], Listed]:
+    """Return every version that takes memory, by name and version, with its living holders.
+
+    Parameters
+    ----------
+    registry, directory, me
+    before : Listed
+        From the list before this one: what has not changed is not made again.
+    """
     state: dict[str, tuple[bool, bool]] = {}
     held, kept = holders(directory), registry.kept()
-    found = []
+    listed: Listed = {}
     for entry in registry.everything():
-        if entry.segment.unlinked and entry.segment.id not in held:
+        held_by = held.get(entry.segment.id, ())
+        if entry.segment.unlinked and not held_by:
             continue  # the kernel has freed it; only the row is left, until somebody reaps
         if entry.lease not in state:
             alive = is_alive(directory.leases, entry.lease)
             state[entry.lease] = alive, not alive and has_ended(entry.publisher)
         alive, ended = state[entry.lease]
-        found.append(
-            info_of(
-                entry,
-                me,
-                alive=alive,
-                ended=ended,
-                keeps=kept.get(entry.segment.id, 0),
-                holders=held.get(entry.segment.id, ()),
-            )
-        )
-    return found
+        keeps = kept.get(entry.segment.id, 0)
+        key, facts = (entry.name, entry.version), (alive, ended, keeps, held_by, me)
+        old = before.get(key)
+        if old is None or old[0] != entry or old[1] != facts:
+            info = info_of(entry, me, alive=alive, ended=ended, keeps=keeps, holders=held_by)
+            old = entry, facts, info
+        listed[key] = old
+    return [info for _, _, info in listed.values()], listed
 
 
 def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:

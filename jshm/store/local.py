@@ -31,7 +31,7 @@ from .names import check_name
 from .presence import Presence
 from .publishing import Publisher
 from .source import check_array
-from .undo import Undo
+from .undo import Undo, undo_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,6 +71,7 @@ class LocalStore(Store):
         )
         self.presence = Presence(self.directory, self.registry)
         self._publisher = Publisher(self)
+        self._listed: inspection.Listed = {}
         self._undo = Undo(self.presence, self.registry, self.directory)
         _stores.add(self)
 
@@ -278,12 +279,15 @@ class LocalStore(Store):
 
     def space(self) -> Space:
         root = self.directory.root
-        return Space(root, free(root), capacity(root), self.registry.unnamed())
+        return Space(root, free(root), capacity(root), self.registry.unnamed(), undo_limit())
 
     def segments(self) -> list[SegmentInfo]:
         self._undo.expire(time.monotonic())
         self.presence.housekeep()
-        return inspection.list_segments(self.registry, self.directory, self.presence.identity)
+        found, self._listed = inspection.list_segments(
+            self.registry, self.directory, self.presence.identity, self._listed
+        )
+        return found
 
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None

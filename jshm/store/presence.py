@@ -16,6 +16,7 @@ from ..lease import Lease, living
 from ..pickling import sources
 from ..segment import limit_error
 from . import reaper
+from .directory import check_private
 from .draft import NO_SPACE
 from .mappings import Mappings
 
@@ -196,6 +197,8 @@ class Presence:
             self.flush()
         began = time.monotonic()
         if began >= self._next_reap:
+            # Not only when it was opened: somebody may have opened it to others since.
+            check_private(self._directory.root)
             with contextlib.suppress(RegistryTimeout, TooManyFilesError):
                 self.reap(timeout=_PATIENCE)
             # However large the store, reaping takes at most a fiftieth of the time.

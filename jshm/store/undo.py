@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from .directory import Directory
     from .presence import Presence
 
-# Each keeps a descriptor open; more names at once are released for good.
+# Each keeps a descriptor open.
 MOST = 200
 
 
-def _most() -> int:
+def undo_limit() -> int:
+    """Return how many names can be kept at once; more are released for good."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return min(MOST, limit // 4) if limit > 0 else MOST
 
@@ -58,7 +59,7 @@ class Undo:
         """Retire names, and keep their memory for so many seconds, if they are not too many."""
         with self._lock:
             self.expire(time.monotonic())
-            few = len(names) + len(self._kept) <= _most()
+            few = len(names) + len(self._kept) <= undo_limit()
             held = self._hold(self._registry.current(names)) if few else {}
             try:
                 released, spared = release(

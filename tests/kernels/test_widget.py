@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from ..processes import until
 
 if TYPE_CHECKING:
     from .notebook import Notebook, Outcome
@@ -138,6 +141,29 @@ def test_it_says_so_once(eda: Notebook) -> None:
     eda.do("1 + 1")
     browser.send(id="last", method="list", params={"query": QUERY})
     assert browser.receive()["id"] == "last"
+
+
+def test_a_release_frees_the_memory_when_it_can_be_undone_no_longer(eda: Notebook) -> None:
+    """Without a cell that runs, and without anybody who looks."""
+    eda.do("import jshm.widget; jshm.widget._UNDO = 0.3")
+    browser = Browser(eda)
+    browser.ask("list", query=QUERY)
+    segments = os.path.join(eda.env["JSHM_DIR"], "segments")
+    (released,) = browser.ask("release", names=["X"])
+    assert released["undoable"]
+    until(lambda: os.listdir(segments) == [])
+
+
+def test_whatever_an_object_raises_is_answered(eda: Notebook) -> None:
+    eda.do(
+        "class Bad:\n    def __reduce__(self):\n        return fail, ()\n"
+        "def fail():\n    raise RuntimeError('not today')\n%shm_publish Bad fail\n"
+        "bad = Bad()\n%shm_publish bad"
+    )
+    browser = Browser(eda)
+    error = browser.ask("attach", name="bad", variable="x", mode="r")
+    assert error["message"] == "RuntimeError: not today"
+    assert browser.ask("list", query=QUERY)["total"] == 4
 
 
 def test_a_saved_notebook_has_a_snapshot_and_no_more(eda: Notebook) -> None:

@@ -10,14 +10,13 @@ import pytest
 
 from jshm.server import desk as desks
 from jshm.store import default_store
+from jshm.store.local import LocalStore
 
 from ..processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from jshm.store.local import LocalStore
 
     from .conftest import Api
 
@@ -142,10 +141,10 @@ async def test_what_is_broken_is_told_once(
 ) -> None:
     assert await api.list() == []
 
-    def fail() -> bool:
+    def fail(_store: LocalStore) -> object:
         raise desks.JshmError("as when the directory is not safe any more")
 
-    monkeypatch.setattr(desk._get_service().listing, "refresh", fail)
+    monkeypatch.setattr(LocalStore, "state", fail)
     await until(lambda: events)
     await quiet(events)
 
