@@ -15,6 +15,8 @@ from .rows import FORMAT, JOINED, SEGMENT, Entry, SegmentRow, current_sql
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .database import Row
+
 _SCHEMA = """
 CREATE TABLE names(
     name TEXT PRIMARY KEY,
@@ -53,6 +55,10 @@ CREATE TABLE refs(
 ) WITHOUT ROWID;
 CREATE INDEX refs_needs ON refs(needs);
 """
+
+
+# By the order of names, in which SQLite so reads them: sorted afterwards it took half as long again.
+_IN_ORDER = f"{JOINED.replace(' JOIN ', ' CROSS JOIN ')} ORDER BY 1, 2"
 
 
 class Registry:
@@ -117,7 +123,11 @@ class Registry:
 
     def everything(self) -> list[Entry]:
         """Return all versions of all names, by name and version."""
-        return [Entry.parse(row) for row in self.database.read(f"{JOINED} ORDER BY 1, 2")]
+        return [Entry.parse(row) for row in self.rows()]
+
+    def rows(self) -> list[Row]:
+        """Return what `everything` returns, as rows for `Entry.parse`."""
+        return self.database.read(_IN_ORDER)
 
     def of_segment(self, segment: str) -> list[Entry]:
         """Return the versions that are in a segment."""

@@ -141,8 +141,8 @@ def type_of(row: SegmentRow) -> str:
     return type_text(row.layout.dtype, row.layout.shape)
 
 
-Listed = dict[tuple[str, int], tuple[Entry, tuple[Any, ...], SegmentInfo]]
-"""By name and version: what a list was made of, and what was made of it."""
+Listed = dict[tuple[str, int], tuple[Any, Entry, tuple[Any, ...], SegmentInfo]]
+"""By name and version: the row and the facts that a list was made of, and what was made of them."""
 
 
 def list_segments(
@@ -159,7 +159,10 @@ def list_segments(
     state: dict[str, tuple[bool, bool]] = {}
     held, kept = holders(directory), registry.kept()
     listed: Listed = {}
-    for entry in registry.everything():
+    for row in registry.rows():
+        key = (row[0], row[1])
+        old = before.get(key)
+        entry = old[1] if old is not None and old[0] == row else Entry.parse(row)
         held_by = held.get(entry.segment.id, ())
         if entry.segment.unlinked and not held_by:
             continue  # the kernel has freed it; only the row is left, until somebody reaps
@@ -168,13 +171,12 @@ def list_segments(
             state[entry.lease] = alive, not alive and has_ended(entry.publisher)
         alive, ended = state[entry.lease]
         keeps = kept.get(entry.segment.id, 0)
-        key, facts = (entry.name, entry.version), (alive, ended, keeps, held_by, me)
-        old = before.get(key)
-        if old is None or old[0] != entry or old[1] != facts:
+        facts = (alive, ended, keeps, held_by, me)
+        if old is None or old[1] is not entry or old[2] != facts:
             info = info_of(entry, me, alive=alive, ended=ended, keeps=keeps, holders=held_by)
-            old = entry, facts, info
+            old = row, entry, facts, info
         listed[key] = old
-    return [info for _, _, info in listed.values()], listed
+    return [info for _, _, _, info in listed.values()], listed
 
 
 def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:

@@ -8,7 +8,7 @@ import platform
 
 import numpy as np
 
-from . import attach, imports, listing, objects, pairs, publish, report
+from . import attach, browse, imports, listing, objects, pairs, publish, report
 from .workspace import private_store, room
 
 
@@ -25,6 +25,7 @@ def main() -> None:
     with private_store() as place:
         results += objects.measure(place, options.rounds)
     results += listing.measure(options.rounds)
+    results += browse.measure(options.rounds)
     results += pairs.measure(options.seconds)
     with private_store() as place:
         results += imports.measure(place, options.rounds)
