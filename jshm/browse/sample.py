@@ -41,13 +41,10 @@ class Stretches(NamedTuple):
     values : ndarray, one-dimensional
     starts : list of int
         Where in `values` each stretch of the array begins.
-    is_all : bool
-        Whether these are all values.
     """
 
     values: np.ndarray[Any, Any]
     starts: list[int]
-    is_all: bool
 
 
 def read(fd: int, offset: int, length: int) -> bytes:
@@ -75,9 +72,8 @@ def stretches(fd: int, layout: ArrayLayout) -> Stretches:
     parts = min(count, STRETCHES)
     if count <= WHOLE:
         data = read(fd, layout.offset, layout.nbytes)
-        return Stretches(
-            np.frombuffer(data, layout.dtype), [i * count // parts for i in range(parts)], True
-        )
+        starts = [i * count // parts for i in range(parts)]
+        return Stretches(np.frombuffer(data, layout.dtype), starts)
     size = layout.dtype.itemsize
     runs = []
     for i in range(parts):
@@ -86,7 +82,7 @@ def stretches(fd: int, layout: ArrayLayout) -> Stretches:
         first += int(i * _SPREAD % 1 * (end - first - _RUN))
         runs.append(read(fd, layout.offset + first * size, _RUN * size))
     values = np.frombuffer(b"".join(runs), layout.dtype)
-    return Stretches(values, [i * _RUN for i in range(parts)], False)
+    return Stretches(values, [i * _RUN for i in range(parts)])
 
 
 def centres(length: int, parts: int) -> list[int]:
