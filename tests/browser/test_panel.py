@@ -315,7 +315,7 @@ def test_a_dropped_network_is_said_and_recovers(lab: Lab) -> None:
     expect(panel).to_contain_text("does not answer")
     expect(lab.row("X")).to_be_visible()  # what was known stays
     lab.page.unroute("**/jshm/api/**")
-    panel.get_by_role("button", name="Retry").first.click()
+    panel.get_by_role("button", name="Refresh").click()
     expect(panel).not_to_contain_text("does not answer")
 
 

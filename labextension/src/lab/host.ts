@@ -1,6 +1,6 @@
 import { Clipboard } from '@jupyterlab/apputils';
 import type { CommandRegistry } from '@lumino/commands';
-import type { IHost } from '../view';
+import type { IHost, ITranslate } from '../view';
 import { codeFor } from './code';
 import { dragCode } from './drag';
 import type { NotebookInserter } from './insert';
@@ -11,7 +11,8 @@ import type { Settings } from './settings';
 export function labHost(
   commands: CommandRegistry,
   settings: Settings,
-  inserter: NotebookInserter | null
+  inserter: NotebookInserter | null,
+  trans: ITranslate
 ): IHost {
   const host: IHost = {
     open: path => void commands.execute('docmanager:open', { path }).catch(reportError),
@@ -19,7 +20,8 @@ export function labHost(
     copy: text => {
       Clipboard.copyToSystem(text);
       return Promise.resolve();
-    }
+    },
+    waiting: trans.__('Waiting for the server …')
   };
   if (!inserter) {
     return host;

@@ -70,7 +70,7 @@ function activate(
     : null;
   const panel = new SharedMemoryPanel({
     backend,
-    host: labHost(app.commands, settings, inserter),
+    host: labHost(app.commands, settings, inserter, trans),
     model,
     settings,
     states: new ViewStateKeeper(database),

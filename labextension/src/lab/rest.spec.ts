@@ -157,6 +157,43 @@ describe('a failure', () => {
   });
 });
 
+describe('a server that hangs', () => {
+  it('is said to be waited for, and is given up', async () => {
+    vi.useFakeTimers();
+    try {
+      const fetch = vi.fn(
+        ({ signal }: Request) =>
+          new Promise<Response>((_, reject) =>
+            signal.addEventListener('abort', () => reject(new Error('aborted')))
+          )
+      );
+      const settings = ServerConnection.makeSettings({
+        fetch: fetch as unknown as typeof globalThis.fetch
+      });
+      const backend = new RestBackend(settings, nullTranslator);
+      const waiting = vi.fn();
+      const end = backend.onWaiting(waiting);
+      const failed = backend.list(QUERY).catch((reason: unknown) => reason);
+      const other = backend.summary().catch((reason: unknown) => reason);
+      await vi.advanceTimersByTimeAsync(1900);
+      expect(waiting.mock.calls).toEqual([[false]]);
+      await vi.advanceTimersByTimeAsync(200);
+      expect(waiting.mock.calls).toEqual([[false], [true]]);
+      await vi.advanceTimersByTimeAsync(13_000);
+      expect(await failed).toMatchObject({ reason: 'unreachable' });
+      expect((await failed) as BackendError).toHaveProperty(
+        'remedy',
+        expect.stringContaining('hangs')
+      );
+      await other;
+      expect(waiting.mock.calls).toEqual([[false], [true], [false]]);
+      end();
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
 it('tells those who subscribed, until they end it', () => {
   const { backend } = backendOf({ json: {} });
   const changed = vi.fn();

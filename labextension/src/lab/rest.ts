@@ -16,6 +16,10 @@ import * as shapes from './shapes';
 
 type Reason = BackendError['reason'];
 
+/** How long an answer takes until that is said, and until none is expected any more. */
+const PATIENCE_MS = 2000;
+const GIVE_UP_MS = 15_000;
+
 const REASONS: readonly Reason[] = ['missing', 'refused', 'store', 'forbidden', 'absent'];
 
 /** The part of a URL that stands for a name: its slashes are slashes there. */
@@ -72,6 +76,15 @@ export class RestBackend implements IBackend {
     };
   }
 
+  onWaiting(waiting: (isWaiting: boolean) => void): () => void {
+    const slot = () => waiting(this._late > 0);
+    slot();
+    this._lateChanged.connect(slot);
+    return () => {
+      this._lateChanged.disconnect(slot);
+    };
+  }
+
   /** Tell those who subscribed that the list may have changed. */
   notify(): void {
     this._changed.emit();
@@ -91,27 +104,49 @@ export class RestBackend implements IBackend {
   }
 
   private async _ask(path: string, init: RequestInit = {}): Promise<unknown> {
-    const url = URLExt.join(this._settings.baseUrl, 'jshm/api', path);
-    let response: Response;
-    let body: string;
-    try {
-      response = await ServerConnection.makeRequest(url, init, this._settings);
-      body = await response.text();
-    } catch {
-      throw new BackendError(
-        'unreachable',
-        this._trans.__('The Jupyter server does not answer.'),
-        this._trans.__('Check that it runs and that you are online.')
-      );
-    }
+    const { ok, status, body } = await this._fetch(path, init);
     const answer = parse(body);
-    if (!response.ok) {
-      throw this._failure(response.status, answer);
+    if (!ok) {
+      throw this._failure(status, answer);
     }
     if (answer === undefined) {
       throw this._unreadable();
     }
     return answer;
+  }
+
+  private async _fetch(path: string, init: RequestInit) {
+    const url = URLExt.join(this._settings.baseUrl, 'jshm/api', path);
+    const control = new AbortController();
+    const giveUp = setTimeout(() => control.abort(), GIVE_UP_MS);
+    let late = 0;
+    const wait = setTimeout(() => this._setLate((late = 1)), PATIENCE_MS);
+    try {
+      const asked = { ...init, signal: control.signal };
+      const response = await ServerConnection.makeRequest(url, asked, this._settings);
+      return { ok: response.ok, status: response.status, body: await response.text() };
+    } catch {
+      throw new BackendError(
+        'unreachable',
+        this._trans.__('The Jupyter server does not answer.'),
+        control.signal.aborted
+          ? this._trans.__('It may be very busy, or it hangs: its log may say why. Try again.')
+          : this._trans.__('Check that it runs and that you are online.')
+      );
+    } finally {
+      clearTimeout(giveUp);
+      clearTimeout(wait);
+      this._setLate(-late);
+    }
+  }
+
+  /** So many more questions wait for long. */
+  private _setLate(more: number): void {
+    const before = this._late;
+    this._late += more;
+    if (before > 0 !== this._late > 0) {
+      this._lateChanged.emit();
+    }
   }
 
   private _failure(status: number, answer: unknown): BackendError {
@@ -156,6 +191,9 @@ export class RestBackend implements IBackend {
   private readonly _settings: ServerConnection.ISettings;
   private readonly _trans: ITranslate;
   private readonly _changed = new Signal<this, void>(this);
+  private readonly _lateChanged = new Signal<this, void>(this);
+  /** How many questions wait for long. */
+  private _late = 0;
 }
 
 /** JSON, or undefined if it is none. */

@@ -59,6 +59,15 @@ beforeEach(() => {
 });
 
 describe('the Running section', () => {
+  it('says when everything at once cannot be undone', () => {
+    const { section, model } = sectionOf(rows(1));
+    expect(section.shutdownAllConfirmationText).not.toContain('undone');
+    Object.assign(model.summary, { undoLimit: 500 });
+    expect(section.shutdownAllConfirmationText).toContain(
+      'More than 500 at once cannot be undone.'
+    );
+  });
+
   it('lists names with size and type, and opens them', () => {
     const { section, open } = sectionOf(rows(1));
     const [item] = section.running();

@@ -31,9 +31,13 @@ export class RunningSection implements IRunningSessions.IManager {
 
   /** A getter, because Labs before 4.4 take no function here. */
   get shutdownAllConfirmationText(): string {
-    return this._trans.__(
+    const limit = this._model.summary?.undoLimit ?? 0;
+    const text = this._trans.__(
       'Release all names for everyone, also those that are the only copy of their data? Kept names stay, and whoever holds something keeps it.'
     );
+    return limit > 0
+      ? `${text} ${this._trans.__('More than %1 at once cannot be undone.', limit)}`
+      : text;
   }
 
   get runningChanged(): ISignal<unknown, unknown> {

@@ -100,13 +100,16 @@ export const summary = object<ISummary>({
   used: number,
   inUse: number,
   old: number,
+  unnamed: number,
+  restorable: number,
   idle: number,
   idleNames: number,
   free: number,
   capacity: number,
   leftovers: number,
   overflow: number,
-  notices: list(object<INotice>({ level: word('info', 'warning', 'error'), text }))
+  notices: list(object<INotice>({ level: word('info', 'warning', 'error'), text })),
+  undoLimit: number
 });
 
 export const page = object<IPage>({

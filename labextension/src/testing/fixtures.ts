@@ -166,13 +166,16 @@ export function summaryOf(rows: readonly IRow[]): ISummary {
     used,
     inUse: sum(held),
     old,
+    unnamed: 0,
+    restorable: 0,
     idle: sum(idle),
     idleNames: idle.length,
     free: Math.max(0, 32e9 - used),
     capacity: 34e9,
     leftovers: 0,
     overflow: sum(rows.filter(each => each.overflow)),
-    notices: []
+    notices: [],
+    undoLimit: 1000
   };
 }
 

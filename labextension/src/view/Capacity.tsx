@@ -5,7 +5,7 @@ import { sizeText } from './text';
 import type { ISummary, ITranslate } from './types';
 
 interface IPart {
-  id: 'in-use' | 'old' | 'idle' | 'free' | 'elsewhere';
+  id: 'in-use' | 'old' | 'unnamed' | 'restorable' | 'idle' | 'free' | 'elsewhere';
   nbytes: number;
   label: string;
 }
@@ -15,6 +15,8 @@ function partsOf(summary: ISummary, trans: ITranslate): IPart[] {
   return [
     { id: 'in-use', nbytes: summary.inUse, label: trans.__('in use') },
     { id: 'old', nbytes: summary.old, label: trans.__('old versions') },
+    { id: 'unnamed', nbytes: summary.unnamed, label: trans.__('without a name') },
+    { id: 'restorable', nbytes: summary.restorable, label: trans.__('just released') },
     { id: 'idle', nbytes: summary.idle, label: trans.__('not in use') },
     { id: 'free', nbytes: summary.free, label: trans.__('free') },
     { id: 'elsewhere', nbytes: elsewhere, label: trans.__('used by others') }
@@ -63,17 +65,22 @@ export function Idle({
   onReview(): void;
 }): React.JSX.Element | null {
   const { trans } = useSurroundings();
-  if (!summary.idleNames && !summary.old) {
+  const lines: [number, string][] = [
+    [summary.old, trans.__('Old versions: %1', sizeText(summary.old))],
+    [summary.unnamed, trans.__('Without a name: %1', sizeText(summary.unnamed))]
+  ];
+  const known = lines.filter(([nbytes]) => nbytes > 0);
+  if (!summary.idleNames && !known.length) {
     return null;
   }
   return (
     <div className="jshm-idle-lines">
-      {summary.old > 0 && (
-        <p>
+      {known.map(([, text]) => (
+        <p key={text}>
           <span className="jshm-swatch jshm-old" aria-hidden="true" />
-          {trans.__('Old versions: %1', sizeText(summary.old))}
+          {text}
         </p>
-      )}
+      ))}
       {summary.idleNames > 0 && (
         <p>
           <span className="jshm-swatch jshm-idle" aria-hidden="true" />

@@ -59,20 +59,28 @@ export function bands(low: Values, high: Values): string[] {
   return paths;
 }
 
-function Envelope({ line, label }: { line: Line; label: string }): React.JSX.Element {
-  const paths = React.useMemo(() => bands(line.low, line.high), [line]);
+function Plot(props: { label: string; children: React.ReactNode }): React.JSX.Element {
   return (
     <svg
       className="jshm-chart"
       viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
       preserveAspectRatio="none"
       role="img"
-      aria-label={label}
+      aria-label={props.label}
     >
+      {props.children}
+    </svg>
+  );
+}
+
+function Envelope({ line, label }: { line: Line; label: string }): React.JSX.Element {
+  const paths = React.useMemo(() => bands(line.low, line.high), [line]);
+  return (
+    <Plot label={label}>
       {paths.map((path, i) => (
         <path key={i} d={path} />
       ))}
-    </svg>
+    </Plot>
   );
 }
 
@@ -80,13 +88,7 @@ function Histogram({ counts, label }: { counts: number[]; label: string }): Reac
   const most = Math.max(1, ...counts);
   const step = WIDTH / Math.max(1, counts.length);
   return (
-    <svg
-      className="jshm-chart"
-      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-      preserveAspectRatio="none"
-      role="img"
-      aria-label={label}
-    >
+    <Plot label={label}>
       {counts.map((count, i) => {
         const height = (count / most) * (HEIGHT - MARGIN);
         return (
@@ -99,7 +101,7 @@ function Histogram({ counts, label }: { counts: number[]; label: string }): Reac
           />
         );
       })}
-    </svg>
+    </Plot>
   );
 }
 

@@ -6,33 +6,21 @@ import { useSurroundings } from './context';
 import { PreviewPane } from './PreviewPane';
 import { ageText, sizeText } from './text';
 import type { IDetails, IRow, Preview } from './types';
+import { Who } from './Who';
 import { modeText, usesOf, type IUse } from './words';
 
 function Use({ use }: { use: IUse }): React.JSX.Element {
-  const { trans, host, actions } = useSurroundings();
+  const { trans } = useSurroundings();
   const { holder, version, count, old } = use;
-  const label = holder.here ? trans.__('this notebook') : holder.label;
   const suffix = [
     `v${version}`,
     count > 1 ? `×${count}` : '',
     old ? trans.__('(old, %1)', sizeText(old.nbytes)) : '',
     holder.mode === 'r' ? '' : modeText(holder.mode, trans)
   ];
-  const openable = host.open && holder.path;
   return (
     <li className={old ? 'jshm-use jshm-old' : 'jshm-use'}>
-      {openable ? (
-        <Button
-          className="jshm-link"
-          title={trans.__('Open %1', holder.path)}
-          onClick={() => actions.open(holder.path)}
-        >
-          <bdi>{label}</bdi>
-        </Button>
-      ) : (
-        <bdi>{label}</bdi>
-      )}{' '}
-      {suffix.filter(Boolean).join(' ')}
+      <Who who={holder} /> {suffix.filter(Boolean).join(' ')}
     </li>
   );
 }
@@ -60,7 +48,7 @@ function Facts({ details }: { details: IDetails }): React.JSX.Element | null {
     ([name, nbytes]) => `${name} (${sizeText(nbytes)})`
   );
   const facts: [string, string][] = [
-    [trans.__('From'), details.place],
+    [trans.__('Defined in'), details.place],
     [trans.__('Python'), details.kind === 'object' ? details.python : ''],
     [trans.__('Needs'), modules.join(', ')],
     [trans.__('Refers to'), references.join(', ')],
@@ -153,6 +141,10 @@ export function Details({ row, opened }: { row: IRow; opened: IOpened }): React.
           {[row.summary, `v${row.version}`, ageText(row.created, trans), lifetime]
             .filter(Boolean)
             .join(' · ')}
+        </p>
+        <p>
+          {trans.__('From:')} <Who who={row.publisher} />{' '}
+          {!row.publisher.alive && <span className="jshm-weak">{trans.__('(stopped)')}</span>}
         </p>
         {details && <Facts details={details} />}
         <Uses row={row} />

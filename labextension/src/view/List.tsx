@@ -7,11 +7,14 @@ import { Layout } from './layout';
 import { indexOf, PAGE_SIZE, rowOf, type IListing } from './listing';
 import { GroupHeader, Placeholder, Row } from './Row';
 import { TableHead } from './TableHead';
-import type { IRow, IViewState, SortKey } from './types';
+import type { IViewState, SortKey } from './types';
 import { useListKeys } from './useListKeys';
+import { itemOf, keyOf, useSteady } from './useSteady';
 import { useWindow } from './useWindow';
 
 const USUAL_DETAILS_PX = 240;
+/** So many of the rows on screen are followed where they move, as long as one of them is there. */
+const FOLLOWED = 3;
 
 export interface IListProps {
   listing: IListing;
@@ -23,8 +26,8 @@ export interface IListProps {
   onCollapse(id: string): void;
   onSort(key: SortKey): void;
   onFilterKey(): void;
-  /** Called with the pages that are on screen. */
-  onPages(pages: number[]): void;
+  /** Called with the pages that are on screen, and names that are to be followed: of each, one of them. */
+  onLook(pages: number[], kept: string[][]): void;
 }
 
 /** Heights in pixels; the style sheet takes them from here. */
@@ -46,8 +49,22 @@ function pagesOf(layout: Layout, first: number, last: number): number[] {
   return [...pages];
 }
 
+/** Names of the first rows that are on screen; none at the very top, where what is new is to be seen. */
+function namesFrom(listing: IListing, layout: Layout, scrollTop: number): string[] {
+  const names: string[] = [];
+  const begin = layout.at(scrollTop);
+  for (let index = begin; scrollTop && index < begin + FOLLOWED && index < layout.count; index++) {
+    const item = layout.item(index);
+    const row = item.type === 'row' ? rowOf(listing, item.row) : undefined;
+    if (row) {
+      names.push(row.name);
+    }
+  }
+  return names;
+}
+
 export function List(props: IListProps): React.JSX.Element {
-  const { listing, state, selected, onSelect, onCollapse, onPages } = props;
+  const { listing, state, selected, opened, onSelect, onCollapse } = props;
   const { trans, wide, actions } = useSurroundings();
   const scroller = React.useRef<HTMLDivElement>(null);
   const [detailsHeight, detailsRef] = useHeight(USUAL_DETAILS_PX);
@@ -65,24 +82,33 @@ export function List(props: IListProps): React.JSX.Element {
       ),
     [groups, total, state.collapsed, sizes.row, sizes.header, openRow, detailsHeight]
   );
-  const { first, last } = useWindow(scroller, layout);
-  const [active, setActive] = React.useState(0);
-  const current = Math.max(0, Math.min(active, layout.count - 1));
+  const scene = { listing, layout };
+  const { first, last, look } = useWindow(scroller, layout);
+  // The item that the Tab key comes to goes with its name; where that is gone, another one takes its place.
+  const [active, setActive] = React.useState<string | null>(null);
+  const place = React.useRef(0);
+  const found = active === null ? 0 : itemOf(scene, active);
+  const current = found >= 0 ? found : Math.min(place.current, layout.count - 1);
+  place.current = current;
   const grouped = groups.length > 0;
+  const head = wide ? 1 : 0;
 
   const pages = pagesOf(layout, first, last);
-  const pagesKey = pages.join();
-  const report = useLatest(() => onPages(pages));
-  React.useEffect(report, [report, pagesKey, listing]);
+  const kept = [
+    namesFrom(listing, layout, scroller.current?.scrollTop ?? 0),
+    active?.[0] === 'r' ? [active.slice(1)] : [],
+    selected === null ? [] : [selected]
+  ];
+  const report = useLatest(() => props.onLook(pages, kept));
+  React.useEffect(report, [report, JSON.stringify([pages, kept]), listing]);
 
   const scrollTo = useLatest((index: number) => {
     const element = scroller.current;
     if (!element || index < 0) {
       return;
     }
-    const head = wide ? sizes.header : 0;
     const top = layout.top(index);
-    const bottom = layout.bottom(index) + head;
+    const bottom = layout.bottom(index) + head * sizes.header;
     const end = element.scrollTop + element.clientHeight;
     if (top < element.scrollTop || bottom - top > element.clientHeight) {
       element.scrollTop = top;
@@ -92,29 +118,15 @@ export function List(props: IListProps): React.JSX.Element {
   });
 
   const openItem = openRow >= 0 ? layout.itemOfRow(openRow) : -1;
-  const isOpen = openItem >= 0;
-  const showOpen = useLatest(() => scrollTo(openItem));
-  React.useEffect(() => {
-    if (isOpen) {
-      showOpen();
-    }
-  }, [showOpen, isOpen, selected, detailsHeight]);
-
-  const { question } = listing;
-  const begin = useLatest(() => {
-    // Another list begins at its top, unless the open row is elsewhere.
-    setActive(0);
-    if (scroller.current && !isOpen) {
-      scroller.current.scrollTop = 0;
-    }
-  });
-  React.useEffect(begin, [begin, question]);
+  const complete = Boolean(opened.details && opened.preview);
+  const steady = { ...scene, selected, openItem, complete, detailsHeight, active: found };
+  useSteady(scroller, steady, scrollTo, look);
+  React.useEffect(() => setActive(null), [listing.question]);
 
   const toggle = useLatest((name: string) => onSelect(name === selected ? null : name));
   const collapse = useLatest((id: string) => {
-    const header = layout.headerOf(current);
     onCollapse(id);
-    setActive(Math.max(0, header));
+    setActive(`g${id}`);
   });
 
   const onKeyDown = useListKeys({
@@ -134,13 +146,13 @@ export function List(props: IListProps): React.JSX.Element {
       }
     },
     go: index => {
-      setActive(index);
+      setActive(keyOf(scene, index));
       scrollTo(index);
       focusItem(scroller.current, index);
     },
     close: () => {
       if (openItem >= 0) {
-        setActive(openItem);
+        setActive(keyOf(scene, openItem));
         focusItem(scroller.current, openItem);
       }
       onSelect(null);
@@ -158,10 +170,15 @@ export function List(props: IListProps): React.JSX.Element {
   for (let index = first; index <= last; index++) {
     drawn.add(index);
   }
+  const openedRow = openItem >= 0 ? rowOf(listing, openRow) : undefined;
   const draw = (index: number): React.JSX.Element => {
     const item = layout.item(index);
+    const key = keyOf(scene, index);
     const place = {
+      id: key,
       index,
+      // Header and details are rows too.
+      rowIndex: index + 1 + head + (openedRow && index > openItem ? 1 : 0),
       top: layout.top(index),
       active: index === current,
       onActive: setActive
@@ -170,7 +187,7 @@ export function List(props: IListProps): React.JSX.Element {
       const group = groups[item.group];
       return (
         <GroupHeader
-          key={`g${item.group}`}
+          key={key}
           {...place}
           group={group}
           collapsed={state.collapsed.includes(group.id)}
@@ -181,7 +198,7 @@ export function List(props: IListProps): React.JSX.Element {
     const row = rowOf(listing, item.row);
     return row ? (
       <Row
-        key={`r${item.row}`}
+        key={key}
         {...place}
         row={row}
         level={grouped ? 2 : 1}
@@ -189,10 +206,30 @@ export function List(props: IListProps): React.JSX.Element {
         onToggle={toggle}
       />
     ) : (
-      <Placeholder key={`r${item.row}`} {...place} />
+      <Placeholder key={key} {...place} />
     );
   };
-  const openedRow: IRow | undefined = openRow >= 0 ? rowOf(listing, openRow) : undefined;
+  const items: React.JSX.Element[] = [];
+  for (const index of [...drawn].sort((a, b) => a - b)) {
+    items.push(draw(index));
+    if (openedRow && index === openItem) {
+      items.push(
+        <div
+          key="details"
+          ref={detailsRef}
+          role="row"
+          aria-level={grouped ? 3 : 2}
+          aria-rowindex={index + 2 + head}
+          className="jshm-item jshm-opened"
+          style={{ top: layout.top(index) + sizes.row }}
+        >
+          <div role="gridcell" aria-label={trans.__('Details of %1', openedRow.name)}>
+            <Details row={openedRow} opened={opened} />
+          </div>
+        </div>
+      );
+    }
+  }
 
   return (
     <div
@@ -200,7 +237,8 @@ export function List(props: IListProps): React.JSX.Element {
       className="jshm-list"
       role="treegrid"
       aria-label={trans.__('Shared names')}
-      aria-rowcount={layout.count}
+      aria-rowcount={layout.count + head + (openedRow ? 1 : 0)}
+      tabIndex={-1}
       onKeyDown={onKeyDown}
       style={
         {
@@ -211,19 +249,7 @@ export function List(props: IListProps): React.JSX.Element {
     >
       {wide && <TableHead state={state} onSort={props.onSort} />}
       <div className="jshm-sheet" role="rowgroup" style={{ height: layout.height }}>
-        {[...drawn].sort((a, b) => a - b).map(draw)}
-        {openedRow && openItem >= 0 && (
-          <div
-            ref={detailsRef}
-            role="row"
-            className="jshm-item jshm-opened"
-            style={{ top: layout.top(openItem) + sizes.row }}
-          >
-            <div role="gridcell">
-              <Details row={openedRow} opened={props.opened} />
-            </div>
-          </div>
-        )}
+        {items}
       </div>
     </div>
   );

@@ -32,10 +32,12 @@ export function consequences(row: IRow, trans: ITranslate): string[] {
 
 export function ReleaseDialog(props: {
   row: IRow;
+  /** Whether there is a newer version than when the question came up. */
+  isNewer: boolean;
   onAccept(): void;
   onClose(): void;
 }): React.JSX.Element {
-  const { row, onAccept, onClose } = props;
+  const { row, isNewer, onAccept, onClose } = props;
   const { trans } = useSurroundings();
   return (
     <Dialog
@@ -44,6 +46,11 @@ export function ReleaseDialog(props: {
       onAccept={onAccept}
       onClose={onClose}
     >
+      {isNewer && (
+        <p role="alert">
+          <b>{trans.__('There is a new version now: v%1.', row.version)}</b>
+        </p>
+      )}
       {consequences(row, trans).map(line => (
         <p key={line}>{line}</p>
       ))}

@@ -1,6 +1,7 @@
 import * as React from 'react';
 import { useSurroundings } from './context';
 import { Dialog } from './Dialog';
+import { whenAnswered } from './hooks';
 import { asBackendError, PAGE_SIZE } from './listing';
 import { Name } from './Name';
 import { Marks } from './Row';
@@ -71,34 +72,28 @@ function Choice(props: {
 
 export function ReviewDialog(props: {
   backend: IBackend;
+  undoLimit: number;
   onRelease(names: string[]): void;
   onClose(): void;
 }): React.JSX.Element {
-  const { backend, onRelease, onClose } = props;
+  const { backend, undoLimit, onRelease, onClose } = props;
   const { trans } = useSurroundings();
   const [unused, setUnused] = React.useState<IUnused | null>(null);
   const [error, setError] = React.useState<BackendError | null>(null);
   const [checked, setChecked] = React.useState<ReadonlySet<string>>(new Set());
 
-  React.useEffect(() => {
-    let gone = false;
-    unusedNames(backend).then(
-      found => {
-        if (!gone) {
+  React.useEffect(
+    () =>
+      whenAnswered(
+        unusedNames(backend),
+        found => {
           setUnused(found);
           setChecked(new Set(found.rows.filter(isSafe).map(row => row.name)));
-        }
-      },
-      (reason: unknown) => {
-        if (!gone) {
-          setError(asBackendError(reason));
-        }
-      }
-    );
-    return () => {
-      gone = true;
-    };
-  }, [backend]);
+        },
+        reason => setError(asBackendError(reason))
+      ),
+    [backend]
+  );
 
   const rows = unused?.rows ?? [];
   const chosen = rows.filter(row => checked.has(row.name));
@@ -147,6 +142,11 @@ export function ReviewDialog(props: {
             ))}
           </ul>
           {more > 0 && <p className="jshm-weak">{trans.__('and %1 more', more)}</p>}
+          {undoLimit > 0 && chosen.length > undoLimit && (
+            <p role="alert">
+              {trans.__('This cannot be undone: more than %1 names at once.', undoLimit)}
+            </p>
+          )}
           <p className="jshm-review-total" aria-live="polite">
             {trans.__(
               '%1 of %2 checked · %3',

@@ -5,26 +5,30 @@ import { Icon, IconButton } from './icons';
 import { Name } from './Name';
 import { sizeText } from './text';
 import type { IGroup, IRow } from './types';
+import { Who } from './Who';
 import { kindIcon, labelsOf, marksOf, typeText, type IMark } from './words';
 
 /** What a row and a header need to be an item of the list. */
 export interface IItemProps {
-  /** Place among all items, from 0. */
+  /** What tells it from others, wherever it is. */
+  id: string;
+  /** Place among all items, from 0; and among all rows of the table, from 1. */
   index: number;
+  rowIndex: number;
   top: number;
   /** Whether the Tab key comes here. */
   active: boolean;
-  onActive(index: number): void;
+  onActive(id: string): void;
 }
 
-function itemAttributes({ index, top, active, onActive }: IItemProps) {
+function itemAttributes({ id, index, rowIndex, top, active, onActive }: IItemProps) {
   return {
     role: 'row',
     'data-item': index,
-    'aria-rowindex': index + 1,
+    'aria-rowindex': rowIndex,
     style: { top },
     tabIndex: active ? 0 : -1,
-    onFocus: () => onActive(index)
+    onFocus: () => onActive(id)
   };
 }
 
@@ -128,7 +132,6 @@ export const Row = React.memo(function Row(props: IRowProps): React.JSX.Element 
   const marks = marksOf(row, trans);
   const live = marks.filter(mark => mark.live);
   const others = <Marks marks={marks.filter(mark => !mark.live)} />;
-  const publisher = row.publisher.here ? trans.__('this notebook') : row.publisher.label;
   return (
     <div
       {...itemAttributes(props)}
@@ -170,7 +173,7 @@ export const Row = React.memo(function Row(props: IRowProps): React.JSX.Element 
       {wide && (
         <span className="jshm-cell-from" role="gridcell">
           <span className="jshm-ellipsis" title={row.publisher.label}>
-            <bdi>{publisher}</bdi>
+            <Who who={row.publisher} tabIndex={props.active ? 0 : -1} />
           </span>
         </span>
       )}

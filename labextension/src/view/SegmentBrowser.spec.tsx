@@ -34,6 +34,15 @@ describe('the list', () => {
     expect(screen.getByText('/dev/shm/jshm-1000')).toBeTruthy();
   });
 
+  it('says what has no name apart from old versions', async () => {
+    const backend = new MockBackend([row('a')]);
+    backend.summary = { unnamed: 5e6, restorable: 1e6 };
+    await show(backend);
+    expect(screen.getByText('Without a name: 5.0 MB')).toBeTruthy();
+    expect(screen.queryByText(/^Old versions/)).toBeNull();
+    expect(document.querySelector('.jshm-part.jshm-unnamed')).not.toBeNull();
+  });
+
   it('draws no more of ten thousand rows than are near the screen, and asks for one page', async () => {
     const backend = new MockBackend(manyRows(10_000));
     await show(backend);
@@ -200,6 +209,35 @@ describe('an opened row', () => {
     expect(screen.getAllByText('my-data is bound to data').length).toBeGreaterThan(0);
   });
 
+  it('says who published it, also where rows are not grouped', async () => {
+    const { user, host } = await show(new MockBackend(realisticRows()));
+    await user.click(rowOfName('forest'));
+    expect(screen.getByText(/^From:/).textContent).toBe('From: old.ipynb (stopped)');
+    await user.click(screen.getByRole('button', { name: 'old.ipynb' }));
+    expect(host.open).toHaveBeenCalledWith('old.ipynb');
+  });
+
+  it('looks again at what is LIVE whenever the list changes, at others on Refresh', async () => {
+    const rows = [row('a', { writable: true }), row('b')];
+    const backend = new MockBackend(rows);
+    const preview = vi.spyOn(backend, 'preview');
+    const { user } = await show(backend);
+    for (const [name, looks] of [
+      ['a', 2],
+      ['b', 1]
+    ] as const) {
+      preview.mockClear();
+      await user.click(rowOfName(name));
+      await rest();
+      act(() => backend.change([...backend.rows]));
+      await rest();
+      expect(preview.mock.calls.length, name).toBe(looks);
+      await user.click(screen.getByRole('button', { name: 'Refresh' }));
+      await rest();
+      expect(preview.mock.calls.length, name).toBe(looks + 1);
+    }
+  });
+
   it('says so when the name is gone, and looks again', async () => {
     const backend = new MockBackend([row('a'), row('b')]);
     const { user } = await show(backend);
@@ -219,6 +257,10 @@ describe('an opened row', () => {
     await rest();
     expect(screen.getByText('The segment is damaged.')).toBeTruthy();
     expect(screen.getByText('Release…')).toBeTruthy();
+    backend.errors = {};
+    await user.click(screen.getByRole('button', { name: 'Refresh' }));
+    await rest();
+    expect(screen.queryByText('The segment is damaged.')).toBeNull();
   });
 });
 
@@ -288,7 +330,45 @@ describe('release', () => {
   });
 });
 
+describe('a question that waits', () => {
+  it('says so when there is a new version', async () => {
+    const backend = new MockBackend([row('a'), row('b')]);
+    const { user } = await show(backend);
+    await user.click(screen.getByLabelText('Release a'));
+    act(() => backend.change([row('a', { version: 2, nbytes: 5e6 }), row('b')]));
+    await rest();
+    const text = screen.getByRole('dialog').textContent;
+    expect(text).toContain('There is a new version now: v2.');
+    expect(text).toContain('5.0 MB');
+  });
+
+  it.each([
+    ['gone', [row('b')]],
+    ['released', [row('a', { state: 'released' }), row('b')]]
+  ])('goes, and says so, when the name is %s', async (_, rows) => {
+    const backend = new MockBackend([row('a'), row('b')]);
+    const { user } = await show(backend);
+    await user.click(screen.getByLabelText('Release a'));
+    act(() => backend.change(rows));
+    await rest();
+    expect(screen.queryByRole('dialog')).toBeNull();
+    expect(screen.getByRole('alert').textContent).toContain('a is released already.');
+  });
+});
+
 describe('review', () => {
+  it('says when so many cannot be restored', async () => {
+    const backend = new MockBackend([row('a'), row('b'), row('c')]);
+    backend.summary.undoLimit = 2;
+    const { user } = await show(backend);
+    await user.click(screen.getByText('Review…'));
+    await rest();
+    const warning = 'This cannot be undone: more than 2 names at once.';
+    expect(screen.getByText(warning)).toBeTruthy();
+    await user.click(screen.getAllByRole('checkbox')[0]);
+    expect(screen.queryByText(warning)).toBeNull();
+  });
+
   it('checks what is neither kept nor an only copy', async () => {
     const backend = new MockBackend(realisticRows());
     const { user } = await show(backend);
@@ -346,7 +426,7 @@ describe('the keyboard', () => {
   it('moves among rows, of which one is in the tab order', async () => {
     const { user } = await show(new MockBackend(manyRows(1000)));
     const first = rowOfName('run/00000/weights');
-    first.focus();
+    act(() => first.focus());
     for (const [key, item] of [
       ['ArrowDown', '1'],
       ['ArrowUp', '0'],
@@ -365,7 +445,7 @@ describe('the keyboard', () => {
 
   it('opens, closes, releases and filters', async () => {
     const { user } = await show(new MockBackend([row('a'), row('b')]));
-    rowOfName('a').focus();
+    act(() => rowOfName('a').focus());
     await user.keyboard('{Enter}');
     expect(rowOfName('a').getAttribute('aria-expanded')).toBe('true');
     await user.keyboard('{Escape}');
@@ -385,7 +465,7 @@ describe('the keyboard', () => {
   it('collapses and expands groups', async () => {
     const { user } = await show(new MockBackend(realisticRows()), GROUPED);
     const header = document.querySelector<HTMLElement>('.jshm-group');
-    header?.focus();
+    act(() => header?.focus());
     await user.keyboard('{ArrowLeft}');
     expect(header?.getAttribute('aria-expanded')).toBe('false');
     await user.keyboard('{ArrowRight}');
@@ -393,6 +473,100 @@ describe('the keyboard', () => {
     await user.keyboard('{ArrowDown}{ArrowLeft}');
     await rest();
     expect(focused()).toBe('0');
+  });
+});
+
+describe('a list that moves', () => {
+  const layoutHeight = (list: HTMLElement) =>
+    parseFloat(list.querySelector<HTMLElement>('.jshm-sheet')?.style.height ?? '');
+  const topOf = (name: string) => parseFloat(rowOfName(name).style.top);
+
+  it('keeps rows with their names, and the focus on its name', async () => {
+    const backend = new MockBackend([row('b'), row('c')]);
+    const { user } = await show(backend);
+    const element = rowOfName('c');
+    act(() => element.focus());
+    act(() => backend.change([row('a'), row('aa'), row('b'), row('c')]));
+    await rest();
+    expect(rowOfName('c')).toBe(element);
+    expect(document.activeElement).toBe(element);
+    await user.keyboard('{Delete}');
+    expect(screen.getByRole('dialog').textContent).toContain('Release “c”?');
+  });
+
+  it('acts on nothing when the name that had the focus has gone', async () => {
+    const backend = new MockBackend([row('a'), row('b'), row('c')]);
+    const { user } = await show(backend);
+    act(() => rowOfName('b').focus());
+    act(() => backend.change([row('a'), row('c')]));
+    await rest();
+    expect(document.activeElement).toBe(screen.getByRole('treegrid'));
+    await user.keyboard('{Delete}');
+    await rest();
+    expect(screen.queryByRole('dialog')).toBeNull();
+    expect(document.activeElement).toBe(rowOfName('c'));
+  });
+
+  it('keeps the first row on screen, the open row and the focus', async () => {
+    const backend = new MockBackend(manyRows(1000));
+    const { user } = await show(backend);
+    await user.click(rowOfName('run/00002/weights'));
+    act(() => rowOfName('run/00002/weights').focus());
+    await rest();
+    const list = screen.getByRole('treegrid');
+    list.scrollTop = 20_000;
+    fireEvent.scroll(list);
+    await rest();
+    const name = namesShown()[15] ?? '';
+    const place = topOf(name) - list.scrollTop;
+    const more = Array.from({ length: 150 }, (_, i) => row(`a/${i}`));
+    act(() => backend.change([...more, ...manyRows(1000)]));
+    await rest(60);
+    expect(topOf(name) - list.scrollTop).toBe(place);
+    expect(rowOfName('run/00002/weights').getAttribute('aria-expanded')).toBe('true');
+    expect(document.activeElement).toBe(rowOfName('run/00002/weights'));
+    act(() => backend.change(manyRows(1000)));
+    await rest(60);
+    expect(topOf(name) - list.scrollTop).toBe(place);
+  });
+
+  it('begins at its top when something else is asked', async () => {
+    const { user } = await show(new MockBackend(manyRows(1000)));
+    const list = screen.getByRole('treegrid');
+    list.scrollTop = 20_000;
+    fireEvent.scroll(list);
+    await user.type(screen.getByRole('searchbox'), 'run');
+    await rest(250);
+    expect(list.scrollTop).toBe(0);
+  });
+
+  it('goes to the row that somebody else selects, wherever it is', async () => {
+    const backend = new MockBackend(manyRows(1000));
+    await show(backend, { selected: 'run/00777/weights', state: defaultState });
+    await rest(60);
+    const list = screen.getByRole('treegrid');
+    expect(topOf('run/00777/weights')).toBeGreaterThanOrEqual(list.scrollTop);
+    expect(list.scrollTop).toBeGreaterThan(layoutHeight(list) / 2);
+    list.scrollTop = 0;
+    fireEvent.scroll(list);
+    act(() => backend.change([row('a'), ...manyRows(1000)]));
+    await rest(60);
+    expect(list.scrollTop).toBe(0);
+  });
+
+  it('reads its details right after their row, and counts them', async () => {
+    const { user } = await show(new MockBackend(realisticRows()), GROUPED);
+    const count = () => Number(screen.getByRole('treegrid').getAttribute('aria-rowcount'));
+    const before = count();
+    await user.click(rowOfName('frames'));
+    await rest();
+    expect(count()).toBe(before + 1);
+    const details = rowOfName('frames').nextElementSibling;
+    expect(details?.className).toContain('jshm-opened');
+    const indices = [...document.querySelectorAll('[aria-rowindex]')].map(each =>
+      Number(each.getAttribute('aria-rowindex'))
+    );
+    expect(indices).toEqual(indices.map((_, i) => indices[0] + i));
   });
 });
 

@@ -3,12 +3,20 @@ import { Surroundings, type ISurroundings } from './context';
 import { Header } from './Header';
 import { useControlled, useDebounced, useLatest, useOnScreen, useSpace } from './hooks';
 import { List } from './List';
-import { indexOf, PAGE_SIZE, rowOf } from './listing';
+import { asBackendError, indexOf, PAGE_SIZE, rowOf, type IListing } from './listing';
 import { Messages, useMessages } from './messages';
 import { ReleaseDialog } from './ReleaseDialog';
 import { ReviewDialog } from './ReviewDialog';
 import { Empty, Failed, Loading, NoMatch, Outdated, Waiting } from './States';
-import type { BackendError, IBackend, IHost, IRow, ITranslate, IViewState, SortKey } from './types';
+import {
+  BackendError,
+  type IBackend,
+  type IHost,
+  type IRow,
+  type ITranslate,
+  type IViewState,
+  type SortKey
+} from './types';
 import { useActions } from './useActions';
 import { useListing } from './useListing';
 import { useOpened } from './useOpened';
@@ -50,7 +58,20 @@ function useWaiting(backend: IBackend): boolean {
   return waiting;
 }
 
-type Asking = { type: 'release'; row: IRow } | { type: 'review' } | null;
+/** The row of a name as it is now, and whether that is known; where it is not, as it was last. */
+function useRow(shown: IListing | null, name: string | null): { row: IRow | null; known: boolean } {
+  const last = React.useRef<IRow | null>(null);
+  const index = shown && name !== null ? indexOf(shown, name) : -1;
+  const row = (shown && index >= 0 && rowOf(shown, index)) || null;
+  last.current = row ?? (last.current?.name === name ? last.current : null);
+  return { row: last.current, known: row !== null };
+}
+
+/** Ask whether to release a name of which this was the newest version when the question came up. */
+interface IAsking {
+  name: string;
+  version: number;
+}
 
 /** What is shared, who holds it and what it costs; and free it. */
 export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
@@ -62,7 +83,9 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
   const target = useTarget(host);
   const waiting = useWaiting(backend);
   const messages = useMessages();
-  const [asking, setAsking] = React.useState<Asking>(null);
+  const [asking, setAsking] = React.useState<IAsking | null>(null);
+  const [reviewing, setReviewing] = React.useState(false);
+  const [refreshes, setRefreshes] = React.useState(0);
   const [filter, setFilter] = useControlled(props.filter, props.onFilter, '');
   const [selected, select] = useControlled<string | null>(props.selected, props.onSelect, null);
 
@@ -76,9 +99,9 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
   const { shown, error } = listing;
   const refresh = useLatest(() => listing.refresh());
 
-  const index = shown && selected !== null ? indexOf(shown, selected) : -1;
-  const row = (shown && index >= 0 && rowOf(shown, index)) || null;
-  const opened = useOpened(backend, row, (failure: BackendError) => {
+  const { row } = useRow(shown, selected);
+  const turn = `${refreshes} ${row?.writable ? shown?.state : ''}`;
+  const opened = useOpened(backend, row, turn, (failure: BackendError) => {
     messages.fail(failure);
     if (failure.reason === 'missing') {
       select(null);
@@ -92,7 +115,7 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
     trans,
     messages,
     refresh,
-    ask: props.confirmRelease ? asked => setAsking({ type: 'release', row: asked }) : null
+    ask: props.confirmRelease ? setAsking : null
   });
   const surroundings = React.useMemo<ISurroundings>(
     () => ({ trans, host, actions, target, wide }),
@@ -106,22 +129,54 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
   });
   const sortBy = (key: SortKey) =>
     onState({ ...state, sort: key, descending: key === sort && !descending });
-  React.useEffect(() => host.onReview?.(() => setAsking({ type: 'review' })), [host]);
-  const closeDialog = () => setAsking(null);
+  const refreshAll = () => {
+    setRefreshes(refreshes + 1);
+    refresh();
+  };
+  const review = useLatest(() => {
+    setAsking(null);
+    setReviewing(true);
+  });
+  React.useEffect(() => host.onReview?.(review), [host, review]);
+  const closeDialog = () => {
+    setAsking(null);
+    setReviewing(false);
+  };
   const releaseAndClose = (names: string[]) => {
     closeDialog();
     actions.releaseNames(names);
   };
-  const onPages = useLatest((pages: number[]) => {
+
+  const asked = useRow(shown, asking?.name ?? null);
+  const lookForAsked = useLatest(() => {
+    const tell = () => {
+      closeDialog();
+      messages.fail(new BackendError('missing', trans.__('%1 is released already.', asking?.name)));
+    };
+    if (asked.row?.state === 'released') {
+      tell();
+    } else if (asking && !asked.known) {
+      backend.info(asking.name).catch((reason: unknown) => {
+        if (asBackendError(reason).reason === 'missing') {
+          tell();
+        }
+      });
+    }
+  });
+  React.useEffect(lookForAsked, [lookForAsked, shown, asking]);
+
+  const onLook = useLatest((pages: number[], kept: string[][]) => {
     if (shown?.question === question) {
       listing.wanted = ({ total }) => pages.filter(page => page * PAGE_SIZE < total);
+      listing.kept = kept;
+      listing.sought = selected;
       listing.fill();
     }
   });
 
   const body = !shown ? (
     error ? (
-      <Failed error={error} onRetry={refresh} />
+      <Failed error={error} onRetry={refreshAll} />
     ) : (
       <Loading />
     )
@@ -142,7 +197,7 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
       onCollapse={collapse}
       onSort={sortBy}
       onFilterKey={() => filterBox.current?.focus()}
-      onPages={onPages}
+      onLook={onLook}
     />
   );
 
@@ -156,11 +211,11 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
           filter={filter}
           onFilter={setFilter}
           filterRef={filterBox}
-          onRefresh={refresh}
-          onReview={() => setAsking({ type: 'review' })}
+          onRefresh={refreshAll}
+          onReview={review}
         />
-        {waiting && <Waiting />}
-        {shown && error && <Outdated error={error} onRetry={refresh} />}
+        {waiting && <Waiting text={host.waiting} />}
+        {shown && error && <Outdated error={error} onRetry={refreshAll} />}
         {body}
         <Messages {...messages} />
         {shown?.summary.where && (
@@ -168,15 +223,21 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
             <bdi>{shown.summary.where}</bdi>
           </footer>
         )}
-        {asking?.type === 'release' && (
+        {asking && asked.row && (
           <ReleaseDialog
-            row={asking.row}
-            onAccept={() => releaseAndClose([asking.row.name])}
+            row={asked.row}
+            isNewer={asked.row.version > asking.version}
+            onAccept={() => releaseAndClose([asking.name])}
             onClose={closeDialog}
           />
         )}
-        {asking?.type === 'review' && (
-          <ReviewDialog backend={backend} onRelease={releaseAndClose} onClose={closeDialog} />
+        {reviewing && (
+          <ReviewDialog
+            backend={backend}
+            undoLimit={shown?.summary.undoLimit ?? 0}
+            onRelease={releaseAndClose}
+            onClose={closeDialog}
+          />
         )}
       </div>
     </Surroundings.Provider>

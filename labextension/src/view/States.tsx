@@ -53,20 +53,15 @@ export function NoMatch(props: { filter: string; onClear(): void }): React.JSX.E
 }
 
 function titleOf(error: BackendError, trans: ITranslate): string {
-  switch (error.reason) {
-    case 'missing':
-      return trans.__('It is gone');
-    case 'unreachable':
-      return trans.__('No answer');
-    case 'absent':
-      return trans.__('The server extension is not there');
-    case 'forbidden':
-      return trans.__('Not logged in');
-    case 'store':
-      return trans.__('The store cannot be used');
-    case 'refused':
-      return trans.__('Refused');
-  }
+  const titles: Record<BackendError['reason'], string> = {
+    missing: trans.__('It is gone'),
+    unreachable: trans.__('No answer'),
+    absent: trans.__('The server extension is not there'),
+    forbidden: trans.__('Not logged in'),
+    store: trans.__('The store cannot be used'),
+    refused: trans.__('Refused')
+  };
+  return titles[error.reason];
 }
 
 /** Why there is no list, and what to do. */
@@ -105,11 +100,10 @@ export function Outdated(props: { error: BackendError; onRetry(): void }): React
   );
 }
 
-export function Waiting(): React.JSX.Element {
-  const { trans } = useSurroundings();
+export function Waiting({ text }: { text?: string }): React.JSX.Element {
   return (
     <p className="jshm-waiting" role="status">
-      <span className="jshm-spinner" aria-hidden="true" /> {trans.__('Waiting for the kernel …')}
+      <span className="jshm-spinner" aria-hidden="true" /> {text}
     </p>
   );
 }

@@ -22,7 +22,7 @@ export function TableHead(props: {
   const { sort, descending } = props.state;
   const { trans } = useSurroundings();
   return (
-    <div className="jshm-head" role="row">
+    <div className="jshm-head" role="row" aria-rowindex={1}>
       {columns(trans).map(([id, label, key]) => (
         <span
           key={id}

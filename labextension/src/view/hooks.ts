@@ -15,6 +15,30 @@ function measure(element: HTMLElement): ISpace {
   return { wide: element.clientWidth >= WIDE_PX, fontSize: size > 0 ? size : USUAL_FONT_PX };
 }
 
+/** Do something now, and whenever the size of an element changes; returns how to end that. */
+export function whenResized(element: HTMLElement, update: () => void): () => void {
+  update();
+  const observer = new ResizeObserver(update);
+  observer.observe(element);
+  return () => observer.disconnect();
+}
+
+/** Take an answer; what is returned makes that it is not taken any more. */
+export function whenAnswered<T>(
+  answer: Promise<T>,
+  take: (answer: T) => void,
+  fail: (reason: unknown) => void
+): () => void {
+  let gone = false;
+  answer.then(
+    given => !gone && take(given),
+    (reason: unknown) => !gone && fail(reason)
+  );
+  return () => {
+    gone = true;
+  };
+}
+
 /** How much room an element has. */
 export function useSpace(ref: React.RefObject<HTMLElement>): ISpace {
   const [space, setSpace] = React.useState<ISpace>({ wide: false, fontSize: USUAL_FONT_PX });
@@ -28,10 +52,7 @@ export function useSpace(ref: React.RefObject<HTMLElement>): ISpace {
         const now = measure(element);
         return now.wide === old.wide && now.fontSize === old.fontSize ? old : now;
       });
-    update();
-    const observer = new ResizeObserver(update);
-    observer.observe(element);
-    return () => observer.disconnect();
+    return whenResized(element, update);
   }, [ref]);
   return space;
 }
@@ -39,16 +60,13 @@ export function useSpace(ref: React.RefObject<HTMLElement>): ISpace {
 /** How high an element is; kept while it is not there. */
 export function useHeight(initial: number): [number, React.RefCallback<HTMLElement>] {
   const [height, setHeight] = React.useState(initial);
-  const observer = React.useRef<ResizeObserver | null>(null);
+  const end = React.useRef<(() => void) | undefined>(undefined);
   const ref = React.useCallback((element: HTMLElement | null) => {
-    observer.current?.disconnect();
-    if (!element) {
-      return;
-    }
-    const update = () => element.offsetHeight > 0 && setHeight(element.offsetHeight);
-    update();
-    observer.current = new ResizeObserver(update);
-    observer.current.observe(element);
+    end.current?.();
+    end.current =
+      element === null
+        ? undefined
+        : whenResized(element, () => element.offsetHeight > 0 && setHeight(element.offsetHeight));
   }, []);
   return [height, ref];
 }

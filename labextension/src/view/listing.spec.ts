@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { manyRows } from '../testing/fixtures';
+import { manyRows, row } from '../testing/fixtures';
 import { MockBackend } from '../testing/mock';
 import { indexOf, Listing, PAGE_SIZE, rowOf, type Question } from './listing';
 import { BackendError, type IPage, type IQuery } from './types';
@@ -138,6 +138,54 @@ describe('Listing', () => {
     listing.refresh();
     await backend.replyAll();
     expect(listing.error).toBeNull();
+  });
+
+  describe('with rows to follow', () => {
+    const NAME = 'run/00190/weights';
+    const before = (n: number) => Array.from({ length: n }, (_, i) => row(`a/${1000 + i}`));
+    const change = async (rows: ReturnType<typeof before>) => {
+      backend.change(rows);
+      listing.refresh();
+      await backend.replyAll();
+    };
+    const found = () => (listing.shown ? indexOf(listing.shown, NAME) : -1);
+
+    it('shows a newer state with them, also where they moved to the next page', async () => {
+      listing.kept = [[NAME, 'run/00191/weights'], []];
+      const shown: number[] = [];
+      listing.subscribe(() => shown.push(found()));
+      await change([...before(20), ...manyRows(1000)]);
+      expect(pages()).toEqual([0, 1]);
+      expect(shown.filter(index => index !== 190 && index !== 210)).toEqual([]);
+      expect(found()).toBe(210);
+    });
+
+    it('does not go through the store for one that has gone', async () => {
+      listing.kept = [[NAME]];
+      await change(manyRows(1000).filter(({ name }) => name !== NAME));
+      expect(pages()).toEqual([0, 1, 2]);
+    });
+
+    it('finds the one that is sought on any page, and looks once if it is on none', async () => {
+      listing.sought = 'run/00950/weights';
+      listing.fill();
+      await backend.replyAll();
+      expect(listing.shown && indexOf(listing.shown, 'run/00950/weights')).toBe(950);
+      listing.sought = 'nowhere';
+      listing.fill();
+      await backend.replyAll();
+      const asked = backend.queries.length;
+      listing.fill();
+      expect(backend.waiting).toEqual([]);
+      expect(asked).toBe(1 + 4);
+    });
+
+    it('goes on from where it was', async () => {
+      listing.sought = NAME;
+      listing.fill();
+      await change([...before(700), ...manyRows(1000)]);
+      expect(found()).toBe(890);
+    });
   });
 
   it('is silent after its end', async () => {

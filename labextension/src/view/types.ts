@@ -79,7 +79,7 @@ export interface INotice {
   text: string;
 }
 
-/** The store as a whole. The three parts of what is used add up to it. */
+/** The store as a whole. The five parts of what is used add up to it. */
 export interface ISummary {
   /** The directory. Not to be shown in saved notebooks. */
   where: string;
@@ -87,8 +87,12 @@ export interface ISummary {
   used: number;
   /** Of it, newest versions that somebody holds. */
   inUse: number;
-  /** Of it, old and released versions, and memory without a name. */
+  /** Of it, old versions, and released ones that somebody still holds. */
   old: number;
+  /** Of it, memory without a name: allocated and not published, or only referred to. */
+  unnamed: number;
+  /** Of it, what was released a moment ago and can be restored. */
+  restorable: number;
   /** Of it, newest versions that nobody holds. Not garbage: they may be the only copy. */
   idle: number;
   idleNames: number;
@@ -101,6 +105,8 @@ export interface ISummary {
   /** Bytes on disk, because shared memory was too small. Not a part of `used`. */
   overflow: number;
   notices: INotice[];
+  /** How many names at once can be released so that they can be restored. */
+  undoLimit: number;
 }
 
 export type SortKey = 'name' | 'size' | 'age' | 'type' | 'holders';
@@ -245,7 +251,7 @@ export interface IBackend {
   restore(names: string[]): Promise<string[]>;
   /** Call back when the list may have changed; returns how to end that. */
   subscribe(changed: () => void): () => void;
-  /** Call back when it begins or ends to wait for a kernel that computes; returns how to end that. */
+  /** Call back when it begins or ends to wait long for an answer; returns how to end that. */
   onWaiting?(waiting: (isWaiting: boolean) => void): () => void;
 }
 
@@ -268,6 +274,8 @@ export interface IHost {
   drag?(row: IRow, event: MouseEvent): void;
   /** Call back when somebody elsewhere asks to review what is not in use; returns how to end that. */
   onReview?(review: () => void): () => void;
+  /** What it says while the backend waits: `Waiting for the kernel …`. */
+  waiting?: string;
   /** The code that attaches a row, as the settings want it. */
   attachCode(row: IRow): string;
   copy(text: string): Promise<void>;

@@ -25,7 +25,9 @@ export function useListKeys(keys: IListKeys): (event: React.KeyboardEvent) => vo
       return;
     }
     const onItem = (event.target as Element).hasAttribute('data-item');
-    if (!onItem || !layout.count || event.ctrlKey || event.metaKey || event.altKey) {
+    // The list itself has the focus when the row that had it has gone: a key then only chooses another one.
+    const onList = event.target === event.currentTarget;
+    if (!(onItem || onList) || !layout.count || event.ctrlKey || event.metaKey || event.altKey) {
       return;
     }
     const item = layout.item(current);
@@ -56,7 +58,11 @@ export function useListKeys(keys: IListKeys): (event: React.KeyboardEvent) => vo
     if (command) {
       event.preventDefault();
       event.stopPropagation();
-      command();
+      if (onItem) {
+        command();
+      } else {
+        go(current);
+      }
     }
   });
 }

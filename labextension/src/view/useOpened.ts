@@ -1,15 +1,20 @@
 import * as React from 'react';
 import type { IOpened } from './Details';
-import { useLatest } from './hooks';
+import { useLatest, whenAnswered } from './hooks';
 import { asBackendError } from './listing';
 import type { BackendError, IBackend, IRow } from './types';
 
 const NOTHING: IOpened = { details: null, preview: null };
 
-/** Details and preview of the row that is open; they stay while newer ones are on their way. */
+/**
+ * Details and preview of the row that is open; they stay while newer ones are on their way.
+ *
+ * @param turn - Changes whenever the preview is to be looked at again.
+ */
 export function useOpened(
   backend: IBackend,
   row: IRow | null,
+  turn: string,
   onError: (error: BackendError) => void
 ): IOpened {
   const [opened, setOpened] = React.useState<IOpened>(NOTHING);
@@ -20,38 +25,32 @@ export function useOpened(
 
   React.useEffect(() => setOpened(NOTHING), [backend, name]);
 
-  React.useEffect(() => {
-    if (name === undefined) {
-      return;
-    }
-    let gone = false;
-    backend.info(name).then(
-      details => !gone && setOpened(old => ({ ...old, details })),
-      (reason: unknown) => !gone && fail(reason)
-    );
-    return () => {
-      gone = true;
-    };
-  }, [backend, name, version, holds, fail]);
+  React.useEffect(
+    () =>
+      name === undefined
+        ? undefined
+        : whenAnswered(
+            backend.info(name),
+            details => setOpened(old => ({ ...old, details })),
+            fail
+          ),
+    [backend, name, version, holds, fail]
+  );
 
-  React.useEffect(() => {
-    if (name === undefined || version === undefined) {
-      return;
-    }
-    let gone = false;
-    backend.preview(name, version).then(
-      preview => !gone && setOpened(old => ({ ...old, preview })),
-      (reason: unknown) => {
-        if (!gone) {
-          const text = asBackendError(reason).message;
-          setOpened(old => ({ ...old, preview: { type: 'none', text, stats: null } }));
-        }
-      }
-    );
-    return () => {
-      gone = true;
-    };
-  }, [backend, name, version]);
+  React.useEffect(
+    () =>
+      name === undefined || version === undefined
+        ? undefined
+        : whenAnswered(
+            backend.preview(name, version),
+            preview => setOpened(old => ({ ...old, preview })),
+            reason => {
+              const text = asBackendError(reason).message;
+              setOpened(old => ({ ...old, preview: { type: 'none', text, stats: null } }));
+            }
+          ),
+    [backend, name, version, turn]
+  );
 
   return opened;
 }

@@ -1,4 +1,5 @@
 import * as React from 'react';
+import { useLatest, whenResized } from './hooks';
 import type { Layout } from './layout';
 
 /** Items beyond the edges that are drawn too, so that scrolling meets no gap. */
@@ -17,28 +18,34 @@ export function windowOf(layout: Layout, top: number, height: number): IWindow {
   };
 }
 
-/** Which items are near the part of a list that is on screen. */
-export function useWindow(ref: React.RefObject<HTMLElement>, layout: Layout): IWindow {
+/** Which items are near the part of a list that is on screen; `look` where it was scrolled without a user. */
+export function useWindow(
+  ref: React.RefObject<HTMLElement>,
+  layout: Layout
+): IWindow & { look(): void } {
   const [view, setView] = React.useState({ top: 0, height: 600 });
+  const look = useLatest(() => {
+    const element = ref.current;
+    if (element) {
+      const { scrollTop, clientHeight } = element;
+      setView(old =>
+        old.top === scrollTop && old.height === clientHeight
+          ? old
+          : { top: scrollTop, height: clientHeight || old.height }
+      );
+    }
+  });
   React.useLayoutEffect(() => {
     const element = ref.current;
     if (!element) {
       return;
     }
-    const update = () =>
-      setView(old =>
-        old.top === element.scrollTop && old.height === element.clientHeight
-          ? old
-          : { top: element.scrollTop, height: element.clientHeight || old.height }
-      );
-    update();
-    element.addEventListener('scroll', update, { passive: true });
-    const observer = new ResizeObserver(update);
-    observer.observe(element);
+    element.addEventListener('scroll', look, { passive: true });
+    const end = whenResized(element, look);
     return () => {
-      element.removeEventListener('scroll', update);
-      observer.disconnect();
+      element.removeEventListener('scroll', look);
+      end();
     };
-  }, [ref]);
-  return windowOf(layout, view.top, view.height);
+  }, [ref, look]);
+  return { ...windowOf(layout, view.top, view.height), look };
 }

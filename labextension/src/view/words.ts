@@ -62,14 +62,12 @@ export function marksOf(row: IRow, trans: ITranslate): IMark[] {
 }
 
 export function modeText(mode: Mode, trans: ITranslate): string {
-  switch (mode) {
-    case 'r':
-      return trans.__('read-only');
-    case 'c':
-      return trans.__('copy on write');
-    case 'r+':
-      return trans.__('writable');
-  }
+  const texts: Record<Mode, string> = {
+    r: trans.__('read-only'),
+    c: trans.__('copy on write'),
+    'r+': trans.__('writable')
+  };
+  return texts[mode];
 }
 
 /** Everybody who holds a row's versions, one entry for each notebook and version. */

@@ -26,6 +26,8 @@ interface IReply {
 
 interface IQuestion {
   id: string;
+  /** What is asked: the same as of another one that asks the same. */
+  key: string;
   method: string;
   params: object;
   /** Of a list, which one it is a part of; else ''. */
@@ -46,132 +48,128 @@ function errorOf(error: NonNullable<IReply['error']>): BackendError {
  * lists that are asked for while another one is on its way only the latest is sent.
  */
 export class CommBackend implements IBackend {
-  constructor(private readonly model: Model) {
-    model.on('msg:custom', this.onMessage);
+  constructor(private readonly _model: Model) {
+    _model.on('msg:custom', this._onMessage);
   }
 
   list(query: IQuery): Promise<IPage> {
     const list = JSON.stringify({ ...query, offset: 0, limit: 0 });
-    this.questions.forEach(question => {
+    this._questions.forEach(question => {
       if (question.list && question.list !== list && !question.sent) {
-        this.questions.delete(question.id);
+        this._questions.delete(question.id);
         question.reject(new BackendError('unreachable', 'Another list was asked for.'));
       }
     });
-    return this.ask<IPage>('list', { query }, list);
+    return this._ask<IPage>('list', { query }, list);
   }
 
   info(name: string): Promise<IDetails> {
-    return this.ask('info', { name });
+    return this._ask('info', { name });
   }
 
   preview(name: string, version: number): Promise<Preview> {
-    return this.ask('preview', { name, version });
+    return this._ask('preview', { name, version });
   }
 
   release(names: string[]): Promise<IReleased[]> {
-    return this.ask('release', { names });
+    return this._ask('release', { names });
   }
 
   restore(names: string[]): Promise<string[]> {
-    return this.ask('restore', { names });
+    return this._ask('restore', { names });
   }
 
   attach(name: string, variable: string, mode: Mode): Promise<string> {
-    return this.ask('attach', { name, variable, mode });
+    return this._ask('attach', { name, variable, mode });
   }
 
   subscribe(changed: () => void): () => void {
-    this.changed.add(changed);
-    return () => this.changed.delete(changed);
+    this._changed.add(changed);
+    return () => this._changed.delete(changed);
   }
 
   onWaiting(waiting: (isWaiting: boolean) => void): () => void {
-    this.waiting.add(waiting);
-    waiting(this.isWaiting);
-    return () => this.waiting.delete(waiting);
+    this._waiting.add(waiting);
+    waiting(this._isWaiting);
+    return () => this._waiting.delete(waiting);
   }
 
   dispose(): void {
-    this.model.off('msg:custom', this.onMessage);
-    clearTimeout(this.timer);
-    this.questions.clear();
-    this.changed.clear();
-    this.waiting.clear();
+    this._model.off('msg:custom', this._onMessage);
+    clearTimeout(this._timer);
+    this._questions.clear();
+    this._changed.clear();
+    this._waiting.clear();
   }
 
-  private ask<T>(method: string, params: object, list = ''): Promise<T> {
+  private _ask<T>(method: string, params: object, list = ''): Promise<T> {
     const key = JSON.stringify([method, params]);
-    for (const question of this.questions.values()) {
-      if (JSON.stringify([question.method, question.params]) === key) {
-        return question.answer as Promise<T>;
-      }
+    let question = [...this._questions.values()].find(each => each.key === key);
+    if (!question) {
+      // All views of a widget hear all replies.
+      const id = `${this._prefix}-${++this._count}`;
+      const created = { id, key, method, params, list, sent: false } as IQuestion;
+      created.answer = new Promise((resolve, reject) =>
+        Object.assign(created, { resolve, reject })
+      );
+      question = created;
+      this._questions.set(id, created);
+      this._send();
     }
-    let resolve: (result: unknown) => void = () => undefined;
-    let reject: (error: BackendError) => void = () => undefined;
-    const answer = new Promise<unknown>((yes, no) => {
-      resolve = yes;
-      reject = no;
-    });
-    // All views of a widget hear all replies.
-    const id = `${this.prefix}-${++this.count}`;
-    const question = { id, method, params, list, sent: false, answer, resolve, reject };
-    this.questions.set(id, question);
-    this.send();
-    return answer as Promise<T>;
+    return question.answer as Promise<T>;
   }
 
   /** Send what may be sent: parts of one list at a time. */
-  private send(): void {
-    for (const question of this.questions.values()) {
+  private _send(): void {
+    for (const question of this._questions.values()) {
       const { id, method, params, list, sent } = question;
-      const other = [...this.questions.values()].some(
+      const other = [...this._questions.values()].some(
         each => each.sent && each.list && each.list !== list
       );
       if (!sent && !(list && other)) {
         question.sent = true;
-        this.model.send({ id, method, params });
+        this._model.send({ id, method, params });
       }
     }
-    if (this.questions.size && this.timer === undefined) {
-      this.timer = setTimeout(() => this.setWaiting(true), PATIENCE_MS);
+    if (this._questions.size && this._timer === undefined) {
+      this._timer = setTimeout(() => this._setWaiting(true), PATIENCE_MS);
     }
   }
 
-  private onMessage = (reply: IReply): void => {
+  private _onMessage = (reply: IReply): void => {
     if (reply.changed) {
-      this.changed.forEach(changed => changed());
+      this._changed.forEach(changed => changed());
       return;
     }
-    const question = this.questions.get(reply.id ?? '');
+    const question = this._questions.get(reply.id ?? '');
     if (!question) {
       return;
     }
-    this.questions.delete(question.id);
+    this._questions.delete(question.id);
     if (reply.error) {
       question.reject(errorOf(reply.error));
     } else {
       question.resolve(reply.result);
     }
-    clearTimeout(this.timer);
-    this.timer = undefined;
-    this.setWaiting(false);
-    this.send();
+    clearTimeout(this._timer);
+    this._timer = undefined;
+    this._setWaiting(false);
+    this._send();
   };
 
-  private setWaiting(isWaiting: boolean): void {
-    if (isWaiting !== this.isWaiting) {
-      this.isWaiting = isWaiting;
-      this.waiting.forEach(waiting => waiting(isWaiting));
+  private _setWaiting(isWaiting: boolean): void {
+    if (isWaiting !== this._isWaiting) {
+      this._isWaiting = isWaiting;
+      this._waiting.forEach(waiting => waiting(isWaiting));
     }
   }
 
-  private readonly prefix = Math.random().toString(36).slice(2);
-  private count = 0;
+  private readonly _prefix = Math.random().toString(36).slice(2);
+  private _count = 0;
   /** Those without an answer, in the order in which they were asked. */
-  private readonly questions = new Map<string, IQuestion>();
-  private readonly changed = new Set<() => void>();
-  private readonly waiting = new Set<(isWaiting: boolean) => void>();
-  private isWaiting = false;
-  private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly _questions = new Map<string, IQuestion>();
+  private readonly _changed = new Set<() => void>();
+  private readonly _waiting = new Set<(isWaiting: boolean) => void>();
+  private _isWaiting = false;
+  private _timer: ReturnType<typeof setTimeout> | undefined;
 }

@@ -44,7 +44,8 @@ function Browser({ model, backend }: { model: Model; backend: CommBackend }): Re
     () => ({
       attach: (name, variable, mode) => backend.attach(name, variable, mode),
       attachCode: row => attachCode(row.name, magic),
-      copy: copyText
+      copy: copyText,
+      waiting: 'Waiting for the kernel …'
     }),
     [backend, magic]
   );

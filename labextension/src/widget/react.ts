@@ -2,15 +2,7 @@
  * What the view uses of React, by Preact: the bundle has it in place of `react`, since anywidget sends the bundle
  * with every widget. `preact/compat` would do too, but half of it is for what the view does not use.
  */
-import {
-  Component,
-  createElement,
-  options,
-  render,
-  type ComponentChild,
-  type ComponentType,
-  type VNode
-} from 'preact';
+import { options, render, type ComponentChild, type ComponentType, type VNode } from 'preact';
 
 export { Component, createContext, createElement, Fragment } from 'preact';
 export {
@@ -48,25 +40,9 @@ options.vnode = (vnode: VNode<Record<string, unknown>>) => {
   before?.(vnode);
 };
 
-function differ(a: object, b: object): boolean {
-  const entries = Object.entries(a);
-  return (
-    entries.length !== Object.keys(b).length ||
-    entries.some(([key, value]) => value !== (b as Record<string, unknown>)[key])
-  );
-}
-
-/** A component that is drawn anew only if its properties change. */
+/** Preact draws the few rows that are on screen in a millisecond or two: to compare them saves nothing. */
 export function memo<P extends object>(type: ComponentType<P>): ComponentType<P> {
-  return class extends Component<P> {
-    override shouldComponentUpdate(next: P): boolean {
-      return differ(this.props, next);
-    }
-
-    render(): ComponentChild {
-      return createElement(type, this.props);
-    }
-  };
+  return type;
 }
 
 export interface IRoot {
