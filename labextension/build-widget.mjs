@@ -12,8 +12,8 @@ const react = fileURLToPath(new URL('src/widget/react.ts', import.meta.url));
 const own = [
   'on(Accept|Active|Check|Choose|Clear|Close|Collapse|Dismiss|Filter|FilterKey|Look|Refresh|Retry|Review|Select)',
   'on(Sort|State|Target|Toggle|Waiting)',
-  'attachCode|collapsed|confirmRelease|detailsHeight|filterRef|firstItem|firstRow|headerOf|heightOf|isNewer',
-  'itemOfGroup|itemOfRow|layout|listing|openItem|pollSeconds|question|releaseNames|rowIndex'
+  'actions|attachCode|collapsed|confirmRelease|details|detailsHeight|filterRef|firstItem|firstRow|headerOf|heightOf|isNewer',
+  'itemOfGroup|itemOfRow|layout|listing|opened|openItem|pollSeconds|question|releaseNames|rowIndex|trans|wide'
 ];
 
 await mkdir(out, { recursive: true });

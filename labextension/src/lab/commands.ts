@@ -34,7 +34,7 @@ export function addCommands(options: ICommandOptions): void {
   if (options.inserter) {
     addInsertCommand(options, options.inserter);
   }
-  const category = options.trans.__('Shared Memory');
+  const category = options.trans.__('Shared Memory (jshm)');
   Object.values(CommandIDs)
     .filter(id => options.commands.hasCommand(id))
     .forEach(command => options.palette?.addItem({ command, category }));
@@ -54,6 +54,7 @@ function addPanelCommands({ commands, panel, activate, model, trans }: ICommandO
     },
     execute: ({ name }) => {
       activate(panel.id);
+      panel.focus();
       if (typeof name === 'string') {
         panel.selected = name;
       }

@@ -58,6 +58,13 @@ export class SharedMemoryPanel extends ReactWidget {
     this.update();
   }
 
+  /** Let the keyboard go to the list, or to the filter where there is none. */
+  focus(): void {
+    const wanted = ['[data-item][tabindex="0"]', 'input', 'button'];
+    const found = wanted.map(each => this.node.querySelector<HTMLElement>(each)).find(Boolean);
+    found?.focus();
+  }
+
   /** Ask which of the names that nobody holds are to be released. */
   review(): void {
     this._reviewWanted = true;

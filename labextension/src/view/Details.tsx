@@ -25,11 +25,18 @@ function Use({ use }: { use: IUse }): React.JSX.Element {
   );
 }
 
-function Uses({ row }: { row: IRow }): React.JSX.Element {
+function Uses({ row, details }: { row: IRow; details: IDetails | null }): React.JSX.Element {
   const { trans } = useSurroundings();
   const uses = usesOf(row);
   if (!uses.length) {
-    return <p className="jshm-weak">{trans.__('Nobody holds it right now.')}</p>;
+    const copied = details?.kind === 'object' && !details.shared && !details.keeps;
+    return (
+      <p className="jshm-weak">
+        {copied
+          ? trans.__('Copied by each who attaches it.')
+          : trans.__('Nobody holds it right now.')}
+      </p>
+    );
   }
   return (
     <ul className="jshm-uses" aria-label={trans.__('Used by')}>
@@ -56,7 +63,7 @@ function Facts({ details }: { details: IDetails }): React.JSX.Element | null {
       trans.__('Bytes'),
       details.shared || details.copied
         ? trans.__(
-            '%1 shared · %2 copied by everybody',
+            '%1 shared · %2 copied by each',
             sizeText(details.shared),
             sizeText(details.copied)
           )
@@ -147,7 +154,7 @@ export function Details({ row, opened }: { row: IRow; opened: IOpened }): React.
           {!row.publisher.alive && <span className="jshm-weak">{trans.__('(stopped)')}</span>}
         </p>
         {details && <Facts details={details} />}
-        <Uses row={row} />
+        <Uses row={row} details={details} />
         <Buttons row={row} />
       </div>
     </div>

@@ -29,6 +29,11 @@ function Notices({ notices }: { notices: readonly INotice[] }): React.JSX.Elemen
   );
 }
 
+function focusList(inside: Element): void {
+  const list = inside.closest('.jshm-browser');
+  list?.querySelector<HTMLElement>('[data-item][tabindex="0"]')?.focus();
+}
+
 /** What stays above the list. */
 export function Header(props: IHeaderProps): React.JSX.Element {
   const { summary, filter, onFilter } = props;
@@ -48,12 +53,15 @@ export function Header(props: IHeaderProps): React.JSX.Element {
             className="jshm-input"
             type="search"
             value={filter}
-            placeholder={trans.__('Filter names, notebooks')}
-            aria-label={trans.__('Filter names, notebooks')}
+            placeholder={trans.__('Filter names, notebooks, types')}
+            aria-label={trans.__('Filter')}
             spellCheck={false}
             onChange={event => onFilter(event.currentTarget.value)}
             onKeyDown={event => {
-              if (event.key === 'Escape' && filter) {
+              if (event.key === 'ArrowDown') {
+                event.preventDefault();
+                focusList(event.currentTarget);
+              } else if (event.key === 'Escape' && filter) {
                 event.stopPropagation();
                 onFilter('');
               }

@@ -1,6 +1,7 @@
 import * as React from 'react';
 import { useSurroundings } from './context';
 import { Button, Icon, IconButton } from './icons';
+import { sortedBy } from './state';
 import type { ITranslate, IViewState, SortKey } from './types';
 
 function sortNames(trans: ITranslate): [SortKey, string][] {
@@ -118,7 +119,7 @@ export function Menu(props: {
               role="menuitemradio"
               checked={state.sort === key}
               label={label}
-              onChoose={() => choose({ sort: key })}
+              onChoose={() => choose(sortedBy(key))}
             />
           ))}
           <div className="jshm-separator" role="separator" />

@@ -9,6 +9,7 @@ import { labelsOf } from './words';
 export function consequences(row: IRow, trans: ITranslate): string[] {
   const labels = labelsOf([...row.holders, ...row.older.flatMap(old => old.holders)], trans);
   const size = sizeText(row.nbytes);
+  const undo = trans.__('You can undo this for %1 seconds.', undoSeconds);
   const lines = labels.length
     ? [
         trans._n(
@@ -19,15 +20,14 @@ export function consequences(row: IRow, trans: ITranslate): string[] {
           size
         )
       ]
-    : [trans.__('Nobody holds it: the memory (%1) goes at once.', size)];
+    : [undo, trans.__('Nobody holds it: the memory (%1) goes for good then.', size)];
   if (row.onlyCopy) {
     lines.push(trans.__('This is the only copy: the data will be lost.'));
   }
-  if (row.writable) {
+  if (row.writable && labels.length) {
     lines.push(trans.__('It is LIVE: those who hold it go on sharing what they write.'));
   }
-  lines.push(trans.__('You can undo this for %1 seconds.', undoSeconds));
-  return lines;
+  return labels.length ? [...lines, undo] : lines;
 }
 
 export function ReleaseDialog(props: {

@@ -9,6 +9,7 @@ import { ageText, sizeText } from './text';
 import type { BackendError, IBackend, IRow } from './types';
 import { marksOf } from './words';
 
+const SMALL_BYTES = 1 << 18;
 const MOST_ROWS = 1000;
 
 interface IUnused {
@@ -39,7 +40,8 @@ async function unusedNames(backend: IBackend): Promise<IUnused> {
 
 /** Whether a row may be among those to release unless somebody says otherwise. */
 function isSafe(row: IRow): boolean {
-  return !row.onlyCopy && !row.keep;
+  // A small object frees next to nothing, and nobody would hold it: all have copies.
+  return !row.onlyCopy && !row.keep && (row.kind !== 'object' || row.nbytes > SMALL_BYTES);
 }
 
 function Choice(props: {

@@ -55,7 +55,7 @@ function Holders({ row }: { row: IRow }): React.JSX.Element {
     return <span className="jshm-weak">{wide ? '–' : ''}</span>;
   }
   const labels = labelsOf(all, trans);
-  const title = trans._n('%1 holder: %2', '%1 holders: %2', all.length, labels.join(', '));
+  const title = trans._n('%1 holder: %2', '%1 holders: %2', labels.length, labels.join(', '));
   return (
     <span className="jshm-holders" title={title} role="img" aria-label={title}>
       {wide && (
@@ -63,7 +63,7 @@ function Holders({ row }: { row: IRow }): React.JSX.Element {
           <bdi>{labels.join(', ')}</bdi>
         </span>
       )}
-      {(!wide || all.length > 1) && <span>{all.length}</span>}
+      {(!wide || labels.length > 1) && <span>{labels.length}</span>}
       <span className={row.older.length ? 'jshm-dot jshm-old' : 'jshm-dot'} />
     </span>
   );
@@ -163,6 +163,7 @@ export const Row = React.memo(function Row(props: IRowProps): React.JSX.Element 
       <span className="jshm-cell-type" role="gridcell">
         <span className="jshm-ellipsis" title={row.summary}>
           <bdi>{typeText(row)}</bdi>
+          {!wide && level === 1 && ` · ${row.publisher.label}`}
         </span>
         {!wide && <span className="jshm-version">· v{row.version}</span>}
         {wide && others}

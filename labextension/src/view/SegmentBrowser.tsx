@@ -18,6 +18,7 @@ import {
   type SortKey
 } from './types';
 import { useActions } from './useActions';
+import { sortedBy } from './state';
 import { useListing } from './useListing';
 import { useOpened } from './useOpened';
 
@@ -128,7 +129,7 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
     onState({ ...state, collapsed: rest.length < collapsed.length ? rest : [...collapsed, id] });
   });
   const sortBy = (key: SortKey) =>
-    onState({ ...state, sort: key, descending: key === sort && !descending });
+    onState({ ...state, ...(key === sort ? { descending: !descending } : sortedBy(key)) });
   const refreshAll = () => {
     setRefreshes(refreshes + 1);
     refresh();

@@ -78,7 +78,7 @@ export function useActions(
     void attempt(async () => {
       const bound = await host.attach?.(row.name, variable, mode);
       refresh();
-      messages.say(trans.__('%1 is bound to %2', row.name, bound ?? variable));
+      messages.say(bound ?? '');
     });
   });
   const release = useLatest((row: IRow) => (ask ? ask(row) : releaseNames([row.name])));

@@ -17,6 +17,11 @@ const REASONS = ['missing', 'unreachable', 'absent', 'forbidden', 'store', 'refu
 
 export type Model = Pick<AnyModel, 'get' | 'set' | 'on' | 'off' | 'send' | 'save_changes'>;
 
+const DEAD = {
+  reason: 'unreachable',
+  message: 'The kernel was restarted, or has ended: run this cell again.'
+};
+
 interface IReply {
   changed?: boolean;
   id?: string;
@@ -128,7 +133,13 @@ export class CommBackend implements IBackend {
       );
       if (!sent && !(list && other)) {
         question.sent = true;
-        this._model.send({ id, method, params });
+        try {
+          this._model.send({ id, method, params });
+        } catch {
+          // There is no comm any more.
+          this._questions.delete(id);
+          question.reject(errorOf(DEAD));
+        }
       }
     }
     if (this._questions.size && this._timer === undefined) {
