@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .people import Places
 
 _RANKS = {"r": 1, "c": 2, "r+": 3}
-_OF_THE_STORE = (
+# What is wrong with the store as a whole, and not with what was asked.
+OF_THE_STORE = (
     NoSpaceError, RegistryError, RegistryTimeout, TooManyFilesError, UnsafeDirectoryError,
 )  # fmt: skip
 
@@ -117,7 +118,7 @@ def problem(error: Exception) -> dict[str, str]:
     """Return what is wrong and why, as `BackendError` has it; the message says what to do."""
     if isinstance(error, SegmentNotFoundError):
         reason = "missing"
-    elif isinstance(error, _OF_THE_STORE) or not isinstance(error, JshmError):
+    elif isinstance(error, OF_THE_STORE) or not isinstance(error, JshmError):
         reason = "store"
     else:
         reason = "refused"

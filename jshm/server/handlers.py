@@ -19,11 +19,7 @@ from ..errors import (
     InvalidNameError,
     JshmError,
     NoSpaceError,
-    RegistryError,
-    RegistryTimeout,
     SegmentNotFoundError,
-    TooManyFilesError,
-    UnsafeDirectoryError,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +46,7 @@ _STATUS: list[tuple[type[Exception] | tuple[type[Exception], ...], int]] = [
     (RequestError, 400),
     ((CorruptSegmentError, FormatVersionError), 422),
     (NoSpaceError, 507),
-    ((UnsafeDirectoryError, RegistryError, RegistryTimeout, TooManyFilesError), 503),
+    (wire.OF_THE_STORE, 503),
     (JshmError, 409),
     (OSError, 503),
 ]
@@ -113,9 +109,9 @@ class JshmHandler(APIHandler):
             raise RequestError("the body is not a JSON object")
         return found
 
-    def names(self, default: Any = None) -> list[str]:
-        """Return the names that the body tells, or RequestError."""
-        names = self.body().get("names", default)
+    def names(self, body: dict[str, Any], default: Any = None) -> list[str]:
+        """Return the names that a body tells, or RequestError."""
+        names = body.get("names", default)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RequestError("names must be a list of texts")
         return names
@@ -204,7 +200,8 @@ class ReleaseHandler(JshmHandler):
 
     @answers
     async def post(self) -> None:
-        names, body = self.names([]), self.body()
+        body = self.body()
+        names = self.names(body, [])
         try:
             undo = _seconds(body.get("undo", 0))
         except ValueError as error:
@@ -224,7 +221,7 @@ class RestoreHandler(JshmHandler):
 
     @answers
     async def post(self) -> None:
-        names = self.names()
+        names = self.names(self.body())
         self.say(await self.desk.do(lambda service: service.restore(names)))
 
 
