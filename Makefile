@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 FRONT := $(shell find labextension -name node_modules -prune -o -name lib -prune -o -type f -print)
 NPM := cd labextension && PATH="$(abspath $(BIN)):$$PATH" npm --loglevel=error
 
-.PHONY: demo test lab screenshot bench format clean python node
+.PHONY: demo test torture lab screenshot bench format clean python node
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/jshm demo --headless
@@ -23,6 +23,10 @@ test: $(VENV)/test.stamp
 	$(NPM) test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 	$(BIN)/python -m pytest tests/browser
+
+# The long version of what the tests do to break jshm: about an hour; root tries the most.
+torture: $(VENV)/test.stamp
+	$(BIN)/python -m tests.torture
 
 screenshot: $(VENV)/test.stamp
 	SCREENSHOT=1 $(BIN)/python -m pytest tests/browser/test_readme.py
