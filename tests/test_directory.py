@@ -13,6 +13,7 @@ import pytest
 
 import jshm
 from jshm.store import directory as places
+from jshm.store import room
 from jshm.store.directory import Directory
 
 from .processes import Child, ChildError
@@ -340,15 +341,15 @@ def test_overflow_of_another_user_is_not_looked_into(store: LocalStore, tmp_path
 def test_overflow_in_memory_takes_no_more_than_is_left(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "available_memory", lambda: 1 << 24)
-    monkeypatch.setattr(places, "_free", lambda _: 1 << 40)
+    monkeypatch.setattr(room, "available_memory", lambda: 1 << 24)
+    monkeypatch.setattr(room, "_free", lambda _: 1 << 40)
     store.directory.open_overflow()
     kinds = {store.directory.overflow: "ext4"}
-    monkeypatch.setattr(places, "filesystem", lambda path: kinds.get(path, "tmpfs"))
-    assert store.directory.choose(1 << 25)
+    monkeypatch.setattr(room, "filesystem", lambda path: kinds.get(path, "tmpfs"))
+    assert room.choose(store.directory, 1 << 25)
     kinds[store.directory.overflow] = "tmpfs"
     with pytest.raises(jshm.NoSpaceError, match=r"needs .*of memory for"):
-        store.directory.choose(1 << 25)
+        room.choose(store.directory, 1 << 25)
 
 
 def test_two_stores_never_share_an_overflow_directory(store: LocalStore, tmp_path: Path) -> None:

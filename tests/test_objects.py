@@ -698,7 +698,7 @@ def test_an_object_that_does_not_fit(small: str, tmp_path: Path) -> None:
             assert child.run("jshm.check()") == []
             assert child.run("default_store().names()") == ["born", "x"]
         # What was free when it began may be gone before it ends.
-        child.run("from jshm.store import directory; directory._free = lambda path: 1 << 30")
+        child.run("from jshm.store import room; room._free = lambda path: 1 << 30")
         for operation in (
             "jshm.publish('x', {'a': np.zeros(9 * MB, 'u1')})",
             "jshm.publish('x', [np.zeros(MB, 'u1') for i in range(9)])",

@@ -8,7 +8,7 @@ import sys
 
 from ..errors import JshmError
 from ..store import default_store
-from ..store.directory import available_memory, capacity
+from ..store.room import available_memory, capacity
 from ..text import size_text
 
 _HEADLESS_SIZE = 2**30

@@ -1,7 +1,7 @@
-"""The store's directory: where it is, whether it is safe, and how much fits.
+"""The store's directory: where it is, and whether it is safe.
 
 ``/dev/shm/jshm-<uid>/`` where that is a tmpfs, else the platform's runtime or temporary directory;
-``JSHM_DIR`` overrides. Segments that do not fit overflow to a directory on disk.
+``JSHM_DIR`` overrides. Segments that do not fit (`room`) overflow to a directory on disk.
 """
 
 from __future__ import annotations
@@ -15,24 +15,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..errors import NoSpaceError, UnsafeDirectoryError
+from ..errors import UnsafeDirectoryError
 from ..identity import boot_id
 from ..segment import limit_error
-from ..text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Never filled: room for the registry's log.
-RESERVE = 1 << 20
-# Below this a publish does not read what the machine has left: it costs more than the copy.
-_SMALL = 1 << 20
 _BOOT_ID = re.compile("[0-9a-f]{8}")
 ARRAY = ".npy"
 OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
-_IN_MEMORY = {"tmpfs", "ramfs"}
+IN_MEMORY = {"tmpfs", "ramfs"}
 _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs",
     "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
@@ -168,7 +163,7 @@ class Directory:
             )
         for name in ("segments", "leases", "locks"):
             make_private(os.path.join(root, name))
-        return cls(root, _overflow_for(root), kind in _IN_MEMORY)
+        return cls(root, _overflow_for(root), kind in IN_MEMORY)
 
     @property
     def registry(self) -> str:
@@ -233,38 +228,6 @@ class Directory:
         places = (os.path.dirname(boots), boots, self.overflow)
         return bool(self.overflow) and all(map(_is_private, places))
 
-    def choose(self, nbytes: int) -> bool:
-        """Return whether a segment of `nbytes` must overflow to disk.
-
-        Raises
-        ------
-        NoSpaceError
-            It fits nowhere; says how much is free where.
-        """
-        free = _free(self.segments)
-        if nbytes <= free and nbytes < _SMALL:
-            return False
-        memory = available_memory() if self.in_memory else free
-        if nbytes <= min(free, memory):
-            return False
-        reason = f"{size_text(max(free, 0))} free in {self.root}"
-        if memory < free:
-            reason = f"{size_text(max(memory, 0))} of memory available"
-        if not self.overflow:
-            raise NoSpaceError(
-                f"needs {size_text(nbytes)}, {reason} (overflow to disk is switched off)"
-            )
-        self.open_overflow()
-        disk, where = _free(self.overflow), "on disk in"
-        if filesystem(self.overflow) in _IN_MEMORY and (memory := available_memory()) < disk:
-            disk, where = memory, "of memory for"
-        if nbytes > disk:
-            raise NoSpaceError(
-                f"needs {size_text(nbytes)}, {reason}, {size_text(max(disk, 0))} {where} "
-                f"{self.overflow}"
-            )
-        return True
-
     def open_overflow(self) -> None:
         """Make the overflow directory, and remove those of earlier boots."""
         import shutil
@@ -295,67 +258,3 @@ def _overflow_for(root: str) -> str:
     if filesystem(os.path.dirname(base)) in _NETWORK:
         return ""
     return os.path.join(base, boot_id() or "boot", own[:16])
-
-
-def free(root: str) -> int:
-    """Return the bytes that could still be shared in memory, in a store's directory."""
-    left = _free(root)
-    return max(0, min(left, available_memory()) if filesystem(root) in _IN_MEMORY else left)
-
-
-def _free(path: str) -> int:
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize - RESERVE
-
-
-def capacity(path: str) -> int:
-    """Return the size in bytes of the file system that a path is on."""
-    found = os.statvfs(path)
-    return found.f_blocks * found.f_frsize
-
-
-def available_memory() -> int:
-    """Return the bytes that can be allocated: of the machine, or of the tightest cgroup around us.
-
-    Under a cgroup limit this is best effort: others in the group allocate too, and the kernel answers
-    an excess with SIGKILL.
-    """
-    free = [1 << 62]
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    free.append(int(line.split()[1]) << 10)
-        with open("/proc/self/cgroup") as file:
-            groups = [line.rstrip("\n").split(":", 2) for line in file]
-    except OSError:
-        return min(free)
-    for _, controllers, path in groups:
-        if not controllers:
-            free += _group_free("/sys/fs/cgroup", path, "memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            mount = "/sys/fs/cgroup/memory"
-            free += _group_free(mount, path, "memory.limit_in_bytes", "memory.usage_in_bytes")
-    return min(free)
-
-
-def _group_free(mount: str, path: str, limit_file: str, usage_file: str) -> list[int]:
-    """Return what each cgroup from `path` up to the mount has left; file cache counts as free."""
-    free = []
-    while True:
-        group = mount + path.rstrip("/")
-        try:
-            limit, usage = _number(group, limit_file), _number(group, usage_file)
-            with open(f"{group}/memory.stat") as file:
-                stats = dict(line.split() for line in file)
-            free.append(limit - usage + int(stats.get("inactive_file", 0)))
-        except (OSError, ValueError):  # no such level here, or "max"
-            pass
-        if path in ("/", ""):
-            return free
-        path = os.path.dirname(path)
-
-
-def _number(group: str, name: str) -> int:
-    with open(f"{group}/{name}") as file:
-        return int(file.read())

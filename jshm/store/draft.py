@@ -20,12 +20,14 @@ from ..object_layout import ObjectLayout, read_object_layout
 from ..records import ALIGNMENT, record
 from ..rows import SegmentRow
 from ..text import size_text
+from . import room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     import numpy as np
+    import numpy.typing as npt
 
     from .directory import Directory
 
@@ -48,8 +50,9 @@ class Draft:
 
     __slots__ = ("fd", "layout", "offered", "path", "pid", "row")
 
-    def __init__(self, directory: Directory, layout: Layout, *, overflow: bool) -> None:
-        identity = segment.new_id()
+    def __init__(
+        self, directory: Directory, layout: Layout, identity: str, *, overflow: bool
+    ) -> None:
         self.fd = -1
         self.offered = False
         self.pid = os.getpid()
@@ -145,15 +148,28 @@ def reserve(directory: Directory, layout: ArrayLayout) -> Draft:
     return _make(directory, layout, fill)
 
 
-def _make(directory: Directory, layout: Layout, fill: Callable[[Draft], None]) -> Draft:
-    overflow = directory.choose(layout.records)
+def restore(
+    directory: Directory, layout: Layout, identity: str, content: npt.NDArray[np.uint8]
+) -> Draft:
+    """Return a draft of a segment that had this id, and all of whose bytes are `content`."""
+
+    def fill(draft: Draft) -> None:
+        segment.write(draft.fd, layout.offset, [content[layout.offset : layout.end]])
+
+    return _make(directory, layout, fill, identity)
+
+
+def _make(
+    directory: Directory, layout: Layout, fill: Callable[[Draft], None], identity: str = ""
+) -> Draft:
+    overflow = room.choose(directory, layout.records)
     if overflow:
         _warn(directory, layout)
     while True:
         draft = None
         try:
             with interrupts.deferred():  # a locked file must not be left with nobody to close it
-                draft = Draft(directory, layout, overflow=overflow)
+                draft = Draft(directory, layout, identity or segment.new_id(), overflow=overflow)
             magic = len(layout.magic)
             segment.write(draft.fd, magic, [layout.header[magic:]])
             fill(draft)

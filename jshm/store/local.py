@@ -26,10 +26,11 @@ from ..registry import Registry
 from . import draft as drafts
 from . import inspection, objects, releasing
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
-from .directory import Directory, capacity, free
+from .directory import Directory
 from .names import check_name
 from .presence import Presence
 from .publishing import Publisher
+from .room import capacity, free
 from .source import check_array
 from .undo import Undo, undo_limit
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import jshm
 from jshm.store import default_store
-from jshm.store.directory import available_memory, capacity
+from jshm.store.room import available_memory, capacity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
