@@ -15,7 +15,10 @@ from ._version import __version__
 from .segment import limit_error
 
 SessionKind = Literal["server", "run", "process"]
+_KINDS = ("server", "run", "process")
 _PROC = os.path.isdir("/proc/self")
+# Ids that a Jupyter server gives its kernels are UUIDs; `jupyter console` and the like use a part.
+_UUID = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,8 @@ class Session:
     Attributes
     ----------
     kind : {'server', 'run', 'process'}
-        A Jupyter server; another program that started the kernel (nbclient, papermill); the
-        publishing process itself.
+        A Jupyter server; another program that started the kernel (nbclient, papermill, ``jupyter
+        console``); the publishing process itself.
     pid : int
     start : str
         Boot id and start time of the process; with the pid it names a process for good.
@@ -90,6 +93,11 @@ class Identity:
             or f"{self.pid}:{self.start}:{self.pid_ns}"
         )
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this process, if it lives: in another container a pid is another's."""
+        return self.pid == os.getpid() and self.pid_ns == _pid_namespace()
+
     def owns(self, other: Identity) -> bool:
         """Tell whether this is the same notebook, script or terminal as `other`, maybe restarted."""
         for mine, theirs in (
@@ -128,7 +136,7 @@ class Identity:
 
 
 def process_start(pid: int) -> str | None:
-    """Return boot id and start time of a process, or None if there is no such process.
+    """Return boot id and start time of a process, or None if none is to be seen.
 
     Raises
     ------
@@ -136,6 +144,8 @@ def process_start(pid: int) -> str | None:
         It cannot be told now.
     """
     if _PROC:
+        if not _shows_us():
+            return None
         fields = _stat_fields(pid)
         # State and start time are fields 3 and 22 of proc_pid_stat(5); the name may hold blanks.
         return None if fields is None or fields[0] == "Z" else f"{boot_id()}:{fields[19]}"
@@ -154,6 +164,14 @@ def _stat_fields(pid: int) -> list[str] | None:
     except OSError as error:
         _refuse_to_guess(error)
         return None
+
+
+def _shows_us() -> bool:
+    """Tell whether ``/proc`` is of our pid namespace: ``unshare --pid`` alone leaves another's."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
 
 
 def _refuse_to_guess(error: OSError) -> None:
@@ -185,13 +203,31 @@ def _pid_namespace() -> str:
 
 def is_running(pid: int, start: str, pid_ns: str) -> bool:
     """Tell whether a process runs; one that cannot be judged from here counts as running."""
-    return pid_ns != _pid_namespace() or process_start(pid) == start
+    boot = start.partition(":")[0]
+    if boot and boot_id() and boot != boot_id():
+        return False  # whatever ran before the machine was started again
+    if not start or pid_ns != _pid_namespace() or (_PROC and not _shows_us()):
+        return True
+    return process_start(pid) == start
 
 
-def has_ended(dead: Identity) -> bool:
-    """Tell whether the session of a process that has ended, has ended too."""
+def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
+    """Tell whether the session of a process that has ended, has ended too.
+
+    Parameters
+    ----------
+    dead
+    ending : (int, str), optional
+        Pid and start of a process that is about to end, in our pid namespace: it counts as ended.
+    """
     session = dead.session
-    return session.kind == "process" or not is_running(session.pid, session.start, dead.pid_ns)
+    if session.kind == "process":
+        return True
+    if session.kind not in _KINDS:
+        return False  # only a newer jshm can judge it
+    if ending == (session.pid, session.start) and dead.pid_ns == _pid_namespace():
+        return True
+    return not is_running(session.pid, session.start, dead.pid_ns)
 
 
 def _is_ancestor(pid: int) -> bool:
@@ -252,7 +288,7 @@ def _kernel_session(kernel_id: str) -> Session | None:
     start = process_start(parent)
     if start is None or not _is_ancestor(parent):
         return None
-    return Session("server" if kernel_id else "run", parent, start)
+    return Session("server" if len(kernel_id) == _UUID else "run", parent, start)
 
 
 def _connection_file() -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from jshm import lease as leases
 from jshm.errors import TooManyFilesError, UnsafeDirectoryError
-from jshm.identity import Identity, Session, discover, is_running, process_start
+from jshm.identity import Identity, Session, boot_id, discover, is_running, process_start
 from jshm.lease import is_alive, living
 
 from .processes import Child, until
@@ -365,7 +365,7 @@ def test_another_pid_namespace(directory: Path, tmp_path: Path) -> None:
         ((who, _),) = living(str(directory))
         assert who.pid == 1
         assert who.pid_ns != os.readlink("/proc/self/ns/pid")
-        assert is_running(who.pid, "not its start", who.pid_ns)
+        assert is_running(who.pid, f"{boot_id()}:1", who.pid_ns)
         assert not discover().owns(who)
         assert is_alive(str(directory), identity)
         child.kill()
@@ -386,6 +386,8 @@ import dataclasses
 dataclasses.asdict(discover())
 """
 
+KERNEL_ID = "1f0c2222-9d1b-4c5e-8a7f-0123456789ab"
+
 
 def kernel(child: Child, connection: str) -> dict[str, object]:
     return child.run(KERNEL.format(connection=connection))
@@ -394,11 +396,11 @@ def kernel(child: Child, connection: str) -> dict[str, object]:
 def test_a_kernel_of_a_server_lives_as_long_as_the_server(tmp_path: Path) -> None:
     env = {"JPY_PARENT_PID": str(os.getpid()), "JPY_SESSION_NAME": "/home/me/train.ipynb"}
     with Child(tmp_path, env=env) as child:
-        who = kernel(child, "/run/kernel-1f0c2222.json")
+        who = kernel(child, f"/run/kernel-{KERNEL_ID}.json")
     assert who["session"] == {
         "kind": "server", "pid": os.getpid(), "start": process_start(os.getpid()),
     }  # fmt: skip
-    assert (who["kernel_id"], who["program"]) == ("1f0c2222", "kernel")
+    assert (who["kernel_id"], who["program"]) == (KERNEL_ID, "kernel")
     assert who["notebook"] == "/home/me/train.ipynb"
     assert who["script"] == ""
 
@@ -416,9 +418,10 @@ def test_a_path_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_a_kernel_of_another_program_lives_as_long_as_that(tmp_path: Path) -> None:
-    """nbclient and papermill name their connection files otherwise."""
+    """nbclient, papermill, and jupyter console name their connection files otherwise."""
     with Child(tmp_path, env={"JPY_PARENT_PID": str(os.getpid())}) as child:
-        assert kernel(child, "/tmp/tmpabc.json")["session"]["kind"] == "run"  # type: ignore[index]
+        for connection in ("/tmp/tmpabc.json", "/run/kernel-0123456789ab.json"):
+            assert kernel(child, connection)["session"]["kind"] == "run"  # type: ignore[index]
 
 
 def test_inherited_variables_make_no_session(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class IPKernelApp:
     instance = classmethod(lambda cls: cls)
 sys.modules["ipykernel.kernelapp"] = types.SimpleNamespace(IPKernelApp=IPKernelApp)
 """
+SERVER_S = "kernel-1f0c2222-9d1b-4c5e-8a7f-0123456789ab.json"
 
 
 def start(tmp_path: Path, script: str = "train.py", **options: object) -> Child:
@@ -292,7 +293,7 @@ class Server:
             "    child.run(prelude + kernel.format(connection=connection))\n"
         )
 
-    def start(self, name: str, connection: str = "kernel-aa.json") -> None:
+    def start(self, name: str, connection: str = SERVER_S) -> None:
         self.child.run(f"start({name!r}, {connection!r})")
 
     def run(self, name: str, code: str) -> object:
@@ -377,7 +378,7 @@ def test_a_script_in_a_notebook_is_not_the_notebook(store: LocalStore, tmp_path:
 )
 def test_what_cannot_be_judged_from_here_stays(store: LocalStore, tmp_path: Path) -> None:
     """The server runs in another pid namespace: nobody here can say that it is dead."""
-    prefix = ("unshare", "--pid", "--fork", "--kill-child")
+    prefix = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     inner = """
 pid = os.fork()
 if not pid:
@@ -389,7 +390,7 @@ os.waitpid(pid, 0)[1]
 """
     with start(tmp_path, prefix=prefix) as container:
         container.run("jshm.publish('process', np.ones(3))")
-        code = f"kernel = {KERNEL.format(connection='kernel-bb.json')!r}\n" + inner
+        code = f"kernel = {KERNEL.format(connection=SERVER_S)!r}\n" + inner
         assert container.run(code) == signal.SIGKILL
         assert {i.name: i.lifetime for i in jshm.segments()} == {
             "X": "server", "process": "process",

@@ -74,7 +74,8 @@ def publisher(info: SegmentInfo, places: Places) -> dict[str, Any]:
 def holders(found: Sequence[Holder], places: Places) -> list[dict[str, Any]]:
     """Return who holds a version (`IHolder`), each process once, by what it may do most."""
     ranked = sorted(found, key=lambda h: _RANKS.get(h.mode, 0))
-    found = list({h.pid: h for h in ranked}.values())
+    # Not by pid alone: kernels in two containers may have the same.
+    found = list({(h.pid, h.label, h.here): h for h in ranked}.values())
     return [
         {
             **who(h.label, h.kernel_id, h.notebook, places, alive=True, here=h.here),

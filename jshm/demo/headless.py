@@ -44,7 +44,7 @@ result = dict(pid=os.getpid(), shape=X.shape, dtype=str(X.dtype), nbytes=X.nbyte
 """
 _PUBLISH = """
 began = time.perf_counter()
-jshm.publish(NAME, X, writable=True, keep=True, note="jshm demo")
+jshm.publish(NAME, X, writable=True, note="jshm demo")
 result = time.perf_counter() - began
 """
 _ATTACH = """

@@ -87,7 +87,8 @@ def command(directory: str, *, port: int, browser: bool) -> list[str]:
         "LabApp.workspaces_dir": os.path.join(directory, "workspaces"),
         "LabApp.user_settings_dir": os.path.join(directory, "settings"),
     }
-    words = [sys.executable, "-m", "jupyterlab", *(f"--{k}={v}" for k, v in options.items())]
+    words = [sys.executable, "-m", "jshm.demo.child", str(os.getpid())]
+    words += [f"--{name}={value}" for name, value in options.items()]
     return [*words, *(["--allow-root"] if os.geteuid() == 0 else [])]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics
@@ -13,9 +13,18 @@ from IPython.display import display
 
 from .. import namespace as variables
 from ..errors import JshmError
+from ..store import default_store
+
+if TYPE_CHECKING:
+    from ..store.base import SegmentInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_SHORT_LIVES = {
+    "run": "this run ends",
+    "kernel": "this kernel ends or is restarted",
+    "ipython": "this IPython ends",
+}
 # Errors of the user's own code, which must find them.
 _shown_whole: weakref.WeakSet[JshmError] = weakref.WeakSet()
 
@@ -40,6 +49,15 @@ def one_line(magic: F) -> F:
 def with_traceback(error: JshmError) -> None:
     """Let `one_line` pass an error on as it is: code of the user raised it, not the magic."""
     _shown_whole.add(error)
+
+
+def warn_of_short_life(published: SegmentInfo) -> None:
+    """Say so where what was published here lives no longer than that."""
+    life: str = published.lifetime
+    if life == "process":
+        life = default_store().presence.identity.program
+    if life in _SHORT_LIVES:
+        print(f"lives until {_SHORT_LIVES[life]}; add --keep to keep it longer")
 
 
 class ShmMagics(Magics):

@@ -20,7 +20,7 @@ from ..errors import JshmError, SegmentNotFoundError
 from ..handouts import bind
 from ..store import default_store
 from ..text import duration_text, size_text
-from .base import with_traceback
+from .base import warn_of_short_life, with_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +84,7 @@ def run(
             f"{', '.join(names.values())} published · {size} · the cell took {duration_text(spent)}; "
             "the next run attaches them"
         )
+        warn_of_short_life(done[0].info)
 
 
 def cell_key(shell: Any, cell: str) -> str:

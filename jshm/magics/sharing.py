@@ -20,15 +20,10 @@ from ..table import object_text
 from ..text import size_text
 from . import arguments, once
 from .arguments import Parser, expand
-from .base import ShmMagics, one_line
+from .base import ShmMagics, one_line, warn_of_short_life
 
 if TYPE_CHECKING:
     from ..store.base import Published
-
-_SHORT_LIVES = {
-    "run": "lives until this run ends; add --keep to keep it longer",
-    "process": "lives until this process ends; add --keep to keep it longer",
-}
 
 
 @magics_class
@@ -92,7 +87,7 @@ class SharingMagics(ShmMagics):
         )
         for published in done:
             print(_published_line(published))
-        _warn_of(done)
+        warn_of_short_life(done[0].info)
         if args.move or args.writable:
             self._move(done, values, "r+" if args.writable else "r")
 
@@ -259,9 +254,3 @@ def _published_line(published: Published) -> str:
         f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
         f"{parts.rstrip(' ·')} → %shm_attach {info.name}"
     )
-
-
-def _warn_of(done: list[Published]) -> None:
-    lifetime = done[0].info.lifetime
-    if lifetime in _SHORT_LIVES:
-        print(_SHORT_LIVES[lifetime])

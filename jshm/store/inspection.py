@@ -184,8 +184,7 @@ def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:
     found: dict[str, tuple[Holder, ...]] = {}
     for who, held in living(directory.leases):
         for segment_id, mode in sorted(held):
-            here = who.pid == os.getpid()
-            holder = Holder(who.label, mode, who.pid, here, who.kernel_id, who.notebook)
+            holder = Holder(who.label, mode, who.pid, who.is_here, who.kernel_id, who.notebook)
             found[segment_id] = (*found.get(segment_id, ()), holder)
     return found
 

@@ -165,7 +165,7 @@ def bury_the_dead(
         identity = rows.identity_of(text)
         if state == "missing" and process_start(identity.pid) == identity.start:
             continue  # something removed the lease of a process that lives
-        if ending == (identity.session.pid, identity.session.start) or has_ended(identity):
+        if has_ended(identity, ending):
             for entry in rows.leftovers(tx, lease):
                 row = entry.segment
                 path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
