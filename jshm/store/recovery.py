@@ -1,0 +1,175 @@
+"""What comes back after the directory was deleted under live processes.
+
+systemd's ``RemoveIPC`` does that at logout, and so does ``rm -r``. The files have no names any more, but
+whoever has a segment mapped still has its bytes, and a connection to the deleted registry still reads
+what it said. Each process writes anew what *it* has mapped, when it next uses jshm; what nobody has
+mapped is gone. It is a copy: the kernel gives a deleted file no second name (linkat(2), ENOENT).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from .. import rows, segment
+from ..errors import CorruptSegmentError, DirectoryLostWarning, JshmError
+from ..object_layout import parse_object
+from . import draft as drafts
+from .room import Room
+
+if TYPE_CHECKING:
+    from ..database import Transaction
+    from ..registry import Lost, Registry
+    from ..rows import Entry, SegmentRow
+    from .directory import Directory
+    from .presence import Presence
+
+_MAX_VERSION = 1 << 53
+# So many names are named in a warning.
+_SHOWN = 10
+
+
+def recover(presence: Presence, registry: Registry, directory: Directory) -> bool:
+    """Bring back what this process still has of a registry that was deleted, and say what came of it.
+
+    Returns
+    -------
+    bool
+        Whether anything was brought back.
+    """
+    lost, registry.lost = registry.lost, None
+    if lost is None:
+        return False
+    recovery = Recovery(presence, registry, directory, lost)
+    recovery.keep_counting()
+    recovery.restore()
+    recovery.explain()
+    return bool(recovery.restored)
+
+
+class Recovery:
+    """What one process brings back.
+
+    Attributes
+    ----------
+    restored : list of str
+        Names.
+    refused : list of str
+        Why names that could have come back did not.
+    """
+
+    def __init__(
+        self, presence: Presence, registry: Registry, directory: Directory, lost: Lost
+    ) -> None:
+        self._presence = presence
+        self._registry = registry
+        self._directory = directory
+        self._lost = lost
+        self.restored: list[str] = []
+        self.refused: list[str] = []
+
+    def keep_counting(self) -> None:
+        """Let version numbers go on where they were, also those of names that were released."""
+        with self._presence.transaction() as (tx, _):
+            for name, last in self._lost.last.items():
+                if isinstance(last, int) and 0 < last < _MAX_VERSION:
+                    rows.count_from(tx, name, last)
+
+    def restore(self) -> None:
+        """Write anew what had a name and is mapped here, with what it refers to."""
+        there: dict[str, list[Entry]] = {}
+        for entry in self._lost.current:
+            there.setdefault(entry.segment.id, []).append(entry)
+        # What refers to others is newer than they are.
+        for entries in sorted(there.values(), key=lambda entries: entries[0].created):
+            names = [entry.name for entry in entries]
+            try:
+                self.restored += names if self._bring_back(entries) else []
+            except (JshmError, OSError) as error:
+                self.refused.append(f"{', '.join(names)}: {error}")
+            if entries[0].segment.writable:  # else it would be attached here as it was, and stay so
+                self._presence.mappings.forget(entries[0].segment.id)
+
+    def _bring_back(self, entries: list[Entry]) -> bool:
+        """Restore all names of a segment; tell whether it was this process that did."""
+        rows_missing = self._missing(entries[0].segment)
+        if not all(self._presence.mappings.is_mapped(row.id) for row in rows_missing):
+            return False
+        making: list[drafts.Draft] = []
+        try:
+            for row in rows_missing:
+                making.append(self._copy(row))
+            with self._presence.transaction() as (tx, _):
+                missed = [entry for entry in entries if _is_missed(tx, entry)]
+                if missed:
+                    self._register(tx, making, missed)
+        except FileExistsError:  # another process is bringing it back
+            return False
+        finally:
+            for draft in making:
+                draft.discard()
+        return bool(missed)
+
+    def _missing(self, row: SegmentRow) -> list[SegmentRow]:
+        """Return the segments to be written for one to be there again, what it refers to first."""
+        known = self._registry.segment_ids()
+        needs = [self._lost.segments[needed] for needed in self._lost.needs.get(row.id, ())]
+        return [one for one in [*needs, row] if one.id not in known]
+
+    def _copy(self, row: SegmentRow) -> drafts.Draft:
+        """Write a segment anew, under its old id: who refers to it finds it again."""
+        mapping = self._presence.mappings.find(row.id)
+        if mapping is None:
+            raise CorruptSegmentError(
+                "what is attached here was changed, and is not what was shared"
+            )
+        content = segment.view(mapping)
+        layout = row.layout if row.kind == "array" else parse_object(segment.memory(mapping))
+        if content[: layout.offset].tobytes()[: len(layout.header)] != layout.header:
+            raise CorruptSegmentError("what is attached here is not what the registry said")
+        return drafts.restore(Room(self._directory, self._registry), layout, row.id, content)
+
+    def _register(self, tx: Transaction, making: list[drafts.Draft], entries: list[Entry]) -> None:
+        own = entries[0].segment
+        for draft in making:
+            row = rows.with_writable(draft.row, writable=self._lost.segments[draft.row.id].writable)
+            records = [rows.metadata(entry) for entry in entries] if row.id == own.id else []
+            draft.offer()
+            rows.put_segment(tx, row, wanted=False)
+            draft.finish(row, records)
+            tx.on_commit(draft.close)
+        rows.put_references(tx, own.id, self._lost.needs.get(own.id, ()))
+        for entry in entries:
+            rows.put_identity(tx, entry.lease, entry.identity)
+            rows.put_version(tx, entry)
+            rows.count_from(tx, entry.name, self._lost.last[entry.name])
+        rows.judge(tx, [own.id])
+
+    def explain(self) -> None:
+        """Warn, if this process has to do with what was lost."""
+        me = self._presence.identity
+        there = set(self._registry.names())
+        gone = [e.name for e in self._lost.current if e.name not in there and me.owns(e.publisher)]
+        if not (self.restored or self.refused or gone):
+            return
+        root = self._directory.root
+        why = "systemd does that at logout: `loginctl enable-linger` prevents it"
+        parts = [f"{root} was deleted while it was in use ({why})"]
+        if self.restored:
+            parts.append(f"Back, from what is attached here: {_shown(self.restored)}")
+        if gone:
+            parts.append(f"Gone, unless another notebook has it attached: {_shown(gone)}")
+        parts += [f"Could not be brought back: {reason}" for reason in self.refused]
+        warnings.warn(". ".join(parts), DirectoryLostWarning, stacklevel=drafts.outside())
+
+
+def _is_missed(tx: Transaction, entry: Entry) -> bool:
+    """Tell whether a name is not there, neither this version nor one that was published since."""
+    if any(other.version == entry.version for other in rows.entries_of(tx, entry.name)):
+        return False
+    return all(other.created < entry.created for other in rows.current(tx, [entry.name]))
+
+
+def _shown(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
