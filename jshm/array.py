@@ -7,6 +7,7 @@ pointer, not from the lowest byte that the view touches: of ``m[::-1]`` they are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import mul
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from .errors import CorruptSegmentError
 
 if TYPE_CHECKING:
     from .segment import Mapping, Mode
+
+
+# Bytes along one axis: far more than memory, and with 64 axes less than 64 bits hold.
+_FARTHEST = 1 << 56
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +55,20 @@ class Reference:
             The view would reach outside the segment.
         """
         root = segment.view(mapping)
-        if self.dtype.hasobject:
-            raise CorruptSegmentError("a reference to Python objects in shared memory")
-        # NumPy checks the bounds; its buffer starts at the offset, so both directions count.
         try:
+            if self.dtype.hasobject:
+                raise TypeError("Python objects in shared memory")
             if 0 in self.shape:
                 return np.ndarray(self.shape, self.dtype, root)
+            # NumPy checks the bounds, and takes a first axis of -1 for "as many as there are".
+            if min(self.shape, default=1) < 0 or not 0 <= self.offset <= len(root):
+                raise ValueError(f"shape {self.shape} from {self.offset}")
+            # But it does so in 64 bits: what wraps around looks as if it were inside.
+            reaches = map(mul, map(abs, self.strides), map((-1).__add__, self.shape))
+            if max(reaches, default=0) > _FARTHEST:
+                raise ValueError(f"strides {self.strides}")
             return np.ndarray(self.shape, self.dtype, root, self.offset, self.strides)
-        except (ArithmeticError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
             raise CorruptSegmentError(
                 f"a reference reaches outside segment {self.segment}: {error}"
             ) from error

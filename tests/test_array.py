@@ -78,7 +78,14 @@ WRONG: list[dict[str, Any]] = [
     {"strides": (48, 8)}, {"dtype": np.dtype("c16")}, {"dtype": np.dtype(object)},
     {"dtype": np.dtype([("o", object)])}, {"dtype": np.dtype("V2000")}, {"shape": (1,) * 70},
     {"shape": (10**400,)}, {"offset": 10**400}, {"shape": (0, 2**62, 2**62)}, {"shape": (0, -1)},
-    {"strides": (10**400, 1, 1)}, {"offset": None}, {"shape": None},
+    {"strides": (10**400, 1, 1)}, {"offset": None}, {"shape": None}, {"dtype": None},
+    # In 64 bits, this would begin and end inside.
+    {"offset": 0, "dtype": np.dtype("u1"), "shape": (2**32 + 1,), "strides": (2**32,)},
+    {"offset": 0, "dtype": np.dtype("u1"), "shape": (2**32 + 1,), "strides": (-(2**32),)},
+    # NumPy divides by the size of an element to find out how many fit.
+    {"offset": 0, "dtype": np.dtype("V0"), "shape": (-1,), "strides": None},
+    {"offset": 0, "dtype": np.dtype("u1"), "shape": (-1,), "strides": (0,)},
+    {"shape": (4, 5), "strides": ("ab" * 5000, 2**60)},
 ]  # fmt: skip
 
 
