@@ -25,9 +25,10 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from . import interrupts
+from . import blockers, interrupts
 from .errors import CorruptRegistryError, NoSpaceError, RegistryError, RegistryTimeout
-from .segment import reserve
+from .segment import lock, reserve
+from .wal import Log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,8 +39,6 @@ Row = tuple[Any, ...]
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# The byte of the -shm file that a writer locks: WAL_WRITE_LOCK in https://sqlite.org/walformat.html
-_WRITE_LOCK_BYTE = 120
 _BALLAST = 512 << 10
 # Seconds for which a read trusts that the file still has its path; a write makes sure.
 _CHECK_INTERVAL = 0.05
@@ -86,8 +85,6 @@ class Database:
         check the schema.
     timeout : float
         Seconds to wait for other writers before RegistryTimeout.
-    who : callable
-        From the pid of a process that blocks to what people call it.
     place : callable
         Called to make the directory again when the file is gone.
     """
@@ -97,14 +94,13 @@ class Database:
         path: str,
         setup: Callable[[Database], None],
         timeout: float,
-        who: Callable[[int], str] = str,
         place: Callable[[], object] = lambda: None,
     ) -> None:
         self.path = path
         self.timeout = timeout
         self._setup = setup
-        self._who = who
         self._place = place
+        self._log = Log(path)
         self._ballast = path + ".ballast"
         self._local = threading.local()
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
@@ -146,6 +142,7 @@ class Database:
                     con = self._open()
             self._all.add(con)
             self._local.connection = con
+        self._log.look()
         if con.file != self._known:
             try:
                 self._setup(self)
@@ -190,7 +187,7 @@ class Database:
         # would take them for the new file's. One process at a time clears them away.
         guard = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(guard, fcntl.LOCK_EX)
+            lock(guard, fcntl.LOCK_EX, self.timeout)
             if self._identify() is None:
                 for ending in ("-wal", "-shm"):
                     with contextlib.suppress(FileNotFoundError):
@@ -235,6 +232,17 @@ class Database:
                 return raw.execute(sql, parameters).fetchall()
             except sqlite3.Error:  # busy, maybe: it happens while another process opens the file
                 return self._retry(lambda: raw.execute(sql, parameters).fetchall())  # type: ignore[no-any-return]
+
+    def require_room(self) -> None:
+        """Raise RegistryTimeout if readers keep the log from being emptied, and it is too long by now.
+
+        Who is about to add something calls this; what frees memory goes on.
+        """
+        con = self._connection()
+        if self._log.is_too_long():
+            with con.lock:
+                if con.raw is not None:
+                    self._log.require_room(con.raw)
 
     def transact(self, timeout: float | None = None) -> Transaction:
         """Return a context manager that is one ``BEGIN IMMEDIATE`` … ``COMMIT``."""
@@ -281,28 +289,11 @@ class Database:
         return RegistryError(f"the registry {self.path} cannot be used: {error}")
 
     def _blocked(self, timeout: float) -> str:
-        pids = [pid for pid in self._writers() if pid != os.getpid()]
-        blockers = ", ".join(f"{self._who(pid)} (pid {pid})" for pid in pids) or "another process"
         return (
-            f"waited {timeout:g} s for the registry; it is kept locked by {blockers}. "
+            f"waited {timeout:g} s for the registry; it is kept locked by "
+            f"{blockers.described(self._log.writers())}. "
             "If that process is stopped (Ctrl-Z, a debugger), continue or end it"
         )
-
-    def _writers(self) -> list[int]:
-        """Return the pids that hold SQLite's write lock, from ``/proc/locks``."""
-        try:
-            inode = os.stat(self.path + "-shm").st_ino
-            with open("/proc/locks") as file:
-                lines = [line.split() for line in file]
-        except OSError:
-            return []
-        return [
-            int(pid)
-            for _, kind, _, access, pid, node, start, end, *_ in (x for x in lines if "->" not in x)
-            if kind == "POSIX" and access == "WRITE" and int(node.rpartition(":")[2]) == inode
-            and int(start) <= _WRITE_LOCK_BYTE
-            and (end == "EOF" or int(end) >= _WRITE_LOCK_BYTE)
-        ]  # fmt: skip
 
     # -- room ----------------------------------------------------------------------------------
 
@@ -412,6 +403,7 @@ class Transaction:
                     self.execute("COMMIT")
                     for action in self._after:
                         action()
+                    self._database._log.committed(self._raw)  # noqa: SLF001
             finally:
                 # Also after a failed commit. SQLite may have rolled back by itself.
                 self._con.roll_back()

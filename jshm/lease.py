@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .errors import UnsafeDirectoryError
 from .identity import Identity
-from .segment import limit_error
+from .segment import close, limit_error, lock, open_locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,15 +65,15 @@ class Lease:
         # Locked before it has its name: nobody ever sees it unlocked while its process lives.
         temporary = os.path.join(self._directory, _TEMPORARY + self.id)
         while True:
-            fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = open_locked(temporary, os.O_RDWR | os.O_CREAT)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                lock(fd, fcntl.LOCK_EX)
                 os.write(fd, self.text.encode())
                 os.rename(temporary, self._path)
             except FileNotFoundError:  # a reaper won the instant between creation and lock
-                os.close(fd)
+                close(fd)
             except BaseException:
-                os.close(fd)
+                close(fd)
                 raise
             else:
                 return fd
@@ -97,7 +97,7 @@ class Lease:
             return False
         if not os.path.exists(self._path):
             old, self._fd = self._fd, self._create()
-            os.close(old)
+            close(old)
             if self._log >= 0:  # whoever removed the one removed the other
                 self._rewrite()
         return True
@@ -111,10 +111,11 @@ class Lease:
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the descriptor only: in a forked child, where the lock belongs to the parent."""
-        for fd in (self._fd, self._log):
-            if fd >= 0:
-                os.close(fd)
+        """Close the descriptors only: in a forked child, where the lock belongs to the parent."""
+        if self._fd >= 0:
+            close(self._fd)
+        if self._log >= 0:
+            os.close(self._log)
         self._fd = self._log = -1
 
     def note(self, changes: Iterable[tuple[Hold, bool]]) -> None:
@@ -178,6 +179,8 @@ def state(directory: str, lease_id: str) -> State:
     TooManyFilesError, UnsafeDirectoryError
         It cannot be judged now.
     """
+    if "/" in lease_id or "\0" in lease_id:  # a damaged registry says so; no file is called that
+        return "missing"
     path = os.path.join(directory, lease_id)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

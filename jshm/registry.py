@@ -73,8 +73,6 @@ class Registry:
         that are already there.
     timeout : float
         Seconds to wait for other writers.
-    who : callable
-        From a pid to what people call the process.
     place : callable
         Makes the directory again if it is gone.
     """
@@ -84,11 +82,10 @@ class Registry:
         path: str,
         rebuild: Callable[[Transaction], None],
         timeout: float,
-        who: Callable[[int], str] = str,
         place: Callable[[], object] = lambda: None,
     ) -> None:
         self._rebuild = rebuild
-        self.database = Database(path, self._prepare, timeout, who, place)
+        self.database = Database(path, self._prepare, timeout, place)
 
     def _prepare(self, database: Database) -> None:
         if not database.read("PRAGMA user_version")[0][0]:

@@ -19,12 +19,14 @@ import os
 import random
 import stat
 import sys
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from . import blockers, interrupts
 from .errors import (
     CorruptSegmentError,
     InvalidModeError,
@@ -34,7 +36,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -117,15 +119,16 @@ def limit_error(error: OSError) -> OSError:
     return error
 
 
-def lock(fd: int, operation: int, timeout: float = LOCK_TIMEOUT) -> None:
-    """Take a `flock`, waiting at most `timeout` seconds.
+def lock(fd: int, operation: int, timeout: float | None = None) -> None:
+    """Take a `flock`, waiting at most `timeout` (or `LOCK_TIMEOUT`) seconds.
 
     Raises
     ------
     RegistryTimeout
-        Somebody kept a conflicting lock. Probers hold theirs for microseconds, so this is a process
-        that was stopped in the middle of one.
+        Somebody kept a conflicting lock. Others hold theirs for microseconds, so this is a process
+        that was stopped while it did.
     """
+    timeout = LOCK_TIMEOUT if timeout is None else timeout
     deadline = 0.0
     while True:
         try:
@@ -134,10 +137,15 @@ def lock(fd: int, operation: int, timeout: float = LOCK_TIMEOUT) -> None:
             now = time.monotonic()
             deadline = deadline or now + timeout
             if now > deadline:
+                pids = blockers.keeping(fd, "FLOCK", "WRITE")
+                if operation & fcntl.LOCK_EX:
+                    pids += blockers.keeping(fd, "FLOCK", "READ")
                 raise RegistryTimeout(
-                    f"a segment stayed locked for {timeout:g} s; a process of yours was probably "
-                    "stopped (Ctrl-Z, a debugger) in the middle of releasing it"
+                    f"waited {timeout:g} s for a file that is kept locked by "
+                    f"{blockers.described(pids)}. If that process is stopped (Ctrl-Z, a debugger), "
+                    "continue or end it"
                 ) from None
+            interrupts.check()
             time.sleep(random.uniform(2e-5, 5e-4))  # noqa: S311 - jitter, not a secret
         else:
             return
@@ -146,28 +154,39 @@ def lock(fd: int, operation: int, timeout: float = LOCK_TIMEOUT) -> None:
 # Descriptors that hold a lock and are not given up yet. A forked child closes its copies: else the
 # lock would live as long as the child.
 _locked: set[int] = set()
+# A fork waits until what another thread opens is in there.
+_opening = threading.RLock()
 
 
 def open_locked(path: str, flags: int) -> int:
     """Open a file to lock it; `close` it, and no fork will keep its lock."""
-    fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
-    _locked.add(fd)
+    with _opening:
+        fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+        _locked.add(fd)
     return fd
 
 
 def close(fd: int) -> None:
-    """Close a descriptor that `open_locked`, `create`, `open_shared` or `claim` returned."""
-    _locked.discard(fd)
-    os.close(fd)
+    """Close a descriptor that `open_locked`, `create`, `open_shared` or `claim` returned.
+
+    In a forked child that of its parent is closed by then, and this does nothing.
+    """
+    with _opening:
+        if fd in _locked:
+            _locked.remove(fd)
+            os.close(fd)
 
 
 def _close_inherited() -> None:
+    _opening.release()
     while _locked:
         with contextlib.suppress(OSError):
             os.close(_locked.pop())
 
 
-os.register_at_fork(after_in_child=_close_inherited)
+os.register_at_fork(
+    before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_inherited
+)
 
 
 def create(path: str) -> int:
@@ -243,6 +262,17 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
         close(fd)
         raise
     return fd, status
+
+
+@contextlib.contextmanager
+def shared(path: str, *, writable: bool = False) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a segment's file as `open_shared` does, and close it at the end, also after Ctrl-C."""
+    with interrupts.deferred():  # a locked file must not be left with nobody to close it
+        fd, status = open_shared(path, writable=writable)
+        try:
+            yield fd, status
+        finally:
+            close(fd)
 
 
 def open_unheld(path: str) -> int:

@@ -129,6 +129,10 @@ class Child:
     def stop(self) -> None:
         """SIGSTOP it, and return when it stands still."""
         self.signal(signal.SIGSTOP)
+        self.stands()
+
+    def stands(self) -> None:
+        """Return when it is stopped, by itself or by somebody."""
         until(lambda: _state(self.pid) == "T")
 
     def kill(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jshm import blockers
 from jshm.database import Database
 from jshm.errors import RegistryError, RegistryTimeout
 
@@ -241,8 +242,11 @@ with db.transact() as tx:
     assert rows(path) == [3]
 
 
-def test_timeout_names_who_blocks(path: str, tmp_path: Path) -> None:
-    database = Database(path, setup, 0.1, lambda pid: f"train.ipynb/{pid}")
+def test_timeout_names_who_blocks(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blockers, "_who", lambda pid: f"train.ipynb/{pid}")
+    database = Database(path, setup, 0.1)
     insert(database, 1)
     with Child(tmp_path) as child:
         child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")

@@ -72,7 +72,7 @@ class Draft:
 
     def unlock(self) -> None:
         """Let others map the segment; call it inside the registering transaction."""
-        fcntl.flock(self.fd, fcntl.LOCK_SH)
+        segment.lock(self.fd, fcntl.LOCK_SH)
 
     def close(self) -> None:
         """Close the descriptor; the file stays."""

@@ -289,8 +289,7 @@ def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> st
         return f"the file of segment {row.id} is gone"
     path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     try:
-        fd, _ = segment.open_shared(path, writable=False)
-        try:
+        with segment.shared(path) as (fd, _):
             layout = layout_in(fd, row.kind)
             implied = SegmentRow.of(row.id, layout, overflow=row.overflow, writable=row.writable)
             if implied != row._replace(
@@ -300,8 +299,6 @@ def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> st
                 if found is not None and found.entries:
                     raise rows.damaged(f"segment {row.id} is whole, and not what its row says")
                 return f"segment {row.id} does not hold what the registry says"
-        finally:
-            segment.close(fd)
     except CorruptRegistryError:
         raise
     except FormatVersionError:

@@ -9,7 +9,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import rows, segment
+from .. import blockers, rows, segment
 from ..errors import (
     CorruptRegistryError,
     CorruptSegmentError,
@@ -67,7 +67,6 @@ class LocalStore(Store):
             self.directory.registry,
             lambda tx: inspection.rebuild(tx, self.directory),
             timeout,
-            self._describe_pid,
             lambda: Directory.open(root),
         )
         self.presence = Presence(self.directory, self.registry)
@@ -75,9 +74,6 @@ class LocalStore(Store):
         self._listed: inspection.Listed = {}
         self._undo = Undo(self.presence, self.registry, self.directory)
         _stores.add(self)
-
-    def _describe_pid(self, pid: int) -> str:
-        return self.presence.describe_pid(pid)
 
     # -- publish ---------------------------------------------------------------------------------
 
@@ -215,7 +211,7 @@ class LocalStore(Store):
     def allocate(
         self, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C"
     ) -> np.ndarray[Any, Any]:
-        self.presence.housekeep()
+        self.presence.prepare()
         layout = describe(shape, dtype, order)
         return self._adopt(
             layout, self._publisher.draft(lambda: drafts.reserve(self.directory, layout))
@@ -224,7 +220,7 @@ class LocalStore(Store):
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
-        self.presence.housekeep()
+        self.presence.prepare()
         layout = describe_array(array)
         draft = self._publisher.draft(lambda: drafts.write_array(self.directory, array, layout))
         return self._adopt(layout, draft)
@@ -418,3 +414,11 @@ def _after_fork_in_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_fork_in_parent)
+
+
+def _label_of(pid: int) -> str:
+    labels = (store.presence.label_of(pid) for store in list(_stores))
+    return next(filter(None, labels), "a process")
+
+
+blockers.described_by(_label_of)

@@ -128,9 +128,6 @@ class Mappings:
 
 
 def _open(identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
-    fd, status = segment.open_shared(path, writable=mode == "r+")
-    try:
+    with segment.shared(path, writable=mode == "r+") as (fd, status):
         layout.verify(fd, status.st_size)
         return segment.map_file(fd, layout.end, mode, identity)
-    finally:
-        segment.close(fd)

@@ -157,9 +157,7 @@ def open_object(store: Segments, row: SegmentRow, name: str, mode: Mode) -> Open
         The segment, or one that it refers to, is gone.
     CorruptSegmentError
     """
-    path = store.path_of(row)
-    fd, status = segment.open_shared(path, writable=False)
-    try:
+    with segment.shared(store.path_of(row)) as (fd, status):
         data: Any = os.pread(fd, status.st_size, 0) if status.st_size <= _SMALL else b""
         layout = parse_object(data) if data else None
         if layout is None or layout.buffers:
@@ -168,19 +166,14 @@ def open_object(store: Segments, row: SegmentRow, name: str, mode: Mode) -> Open
             mapping = store.presence.mappings.get_whole(row.id, fd, mode)
             data = segment.memory(mapping)
             layout = parse_object(data)
-    finally:
-        segment.close(fd)
     needs = {needed: store.attach_segment(needed, mode) for needed in layout.references}
     return Opened(name, row.id, layout, data, needs)
 
 
 def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapping:
     """Return a mapping of an object's segment, for what refers to an array in it."""
-    fd, _ = segment.open_shared(store.path_of(row), writable=False)
-    try:
+    with segment.shared(store.path_of(row)) as (fd, _):
         return store.presence.mappings.get_whole(row.id, fd, mode)
-    finally:
-        segment.close(fd)
 
 
 def unpickle(opened: Opened) -> Any:
@@ -229,8 +222,5 @@ def _differences(written: Description) -> str:
 
 def read_layout(store: Segments, row: SegmentRow) -> ObjectLayout:
     """Return what an object's segment says of it; nothing is unpickled."""
-    fd, _ = segment.open_shared(store.path_of(row), writable=False)
-    try:
+    with segment.shared(store.path_of(row)) as (fd, _):
         return read_object_layout(fd)
-    finally:
-        segment.close(fd)

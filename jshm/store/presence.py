@@ -108,12 +108,12 @@ class Presence:
             self._lease_checked = now
             return self._lease
 
-    def describe_pid(self, pid: int) -> str:
-        """Return what people call a process, as far as its lease says."""
+    def label_of(self, pid: int) -> str:
+        """Return what people call a process; '' if no lease says."""
         for identity, _ in living(self._directory.leases):
             if identity.pid == pid and identity.start == process_start(pid):
                 return identity.label
-        return "a process"
+        return ""
 
     # -- transactions ----------------------------------------------------------------------------
 
@@ -204,6 +204,11 @@ class Presence:
             # However large the store, reaping takes at most a fiftieth of the time.
             spent = time.monotonic() - began
             self._next_reap = began + max(_REAP_INTERVAL, 50 * spent)
+
+    def prepare(self, *, flush: bool = True) -> None:
+        """Housekeep before something is added; RegistryTimeout if the registry cannot take more now."""
+        self.housekeep(flush=flush)
+        self._registry.database.require_room()
 
     def reap(self, ending: tuple[int, str] | None = None, timeout: float | None = None) -> int:
         """Free everything that is not needed any more; return the bytes freed.

@@ -68,7 +68,7 @@ class Publisher:
         ready = [objects.prepare(self._store, name, value) for name, value in values.items()]
         large = sum(one.nbytes for one in ready) > _QUICK
         # Room is made before a large copy; a small one leaves it to its own transaction.
-        self._store.presence.housekeep(flush=large)
+        self._store.presence.prepare(flush=large)
         if large:
             # The transaction decides. This is so that nobody waits for a copy in vain.
             self._check_owners(self._store.registry.current(names), replace=replace)

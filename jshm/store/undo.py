@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from .. import rows, segment
+from .. import interrupts, rows, segment
 from ..errors import JshmError, SegmentExistsError, SegmentNotFoundError
 from .releasing import Retiring, release
 
@@ -57,7 +57,8 @@ class Undo:
 
     def release(self, names: Sequence[str], *, force: bool, seconds: float) -> list[Released]:
         """Retire names, and keep their memory for so many seconds, if they are not too many."""
-        with self._lock:
+        # Ctrl-C waits: what is held must not be left with nobody to let go of it.
+        with self._lock, interrupts.deferred():
             self.expire(time.monotonic())
             few = len(names) + len(self._kept) <= undo_limit()
             held = self._hold(self._registry.current(names)) if few else {}
