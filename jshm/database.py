@@ -18,28 +18,36 @@ import contextlib
 import fcntl
 import os
 import random
+import re
 import sqlite3
 import threading
 import time
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import blockers, interrupts
+from .ballast import Ballast
 from .errors import CorruptRegistryError, NoSpaceError, RegistryError, RegistryTimeout
-from .segment import lock, reserve
+from .segment import lock
 from .wal import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 Row = tuple[Any, ...]
+T = TypeVar("T")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_BALLAST = 512 << 10
+# What SQLite and Python have no code for: a schema that lacks a table, or has one that its header
+# denies; a header of no known format; text that is no text.
+_DAMAGE = re.compile("^no such|^Could not decode|already exists$|unsupported file format")
+# Pages of the log after which SQLite brings them into the database: fewer than it does by itself, so
+# that the log fits into the room that a publish leaves, and into the ballast.
+_LOG_PAGES = 100
 # Seconds for which a read trusts that the file still has its path; a write makes sure.
 _CHECK_INTERVAL = 0.05
 
@@ -87,6 +95,9 @@ class Database:
         Seconds to wait for other writers before RegistryTimeout.
     place : callable
         Called to make the directory again when the file is gone.
+    moved : callable
+        Called when the file was removed or replaced under this process, with a function that reads
+        what it still has of the old one: from a statement to its rows.
     """
 
     def __init__(
@@ -95,13 +106,16 @@ class Database:
         setup: Callable[[Database], None],
         timeout: float,
         place: Callable[[], object] = lambda: None,
+        *,
+        moved: Callable[[Callable[[str], list[Row]]], None] = lambda _: None,
     ) -> None:
         self.path = path
         self.timeout = timeout
         self._setup = setup
         self._place = place
+        self._moved = moved
         self._log = Log(path)
-        self._ballast = path + ".ballast"
+        self._ballast = Ballast(path + ".ballast")
         self._local = threading.local()
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._all_lock = threading.RLock()
@@ -123,8 +137,16 @@ class Database:
             if con.file == self._identify():
                 con.checked = now
                 return con
-            con.close()  # removed or replaced under us: `rm -r`, logout, repair
+            self._leave(con)
         return self._connect()
+
+    def _leave(self, con: _Connection) -> None:
+        """Close a connection whose file was removed or replaced under us: `rm -r`, logout, repair."""
+        with con.lock, contextlib.suppress(sqlite3.Error):
+            raw = con.raw
+            if raw is not None and not raw.in_transaction:
+                self._moved(lambda sql: raw.execute(sql).fetchall())
+        con.close()
 
     def _identify(self) -> tuple[int, int] | None:
         try:
@@ -135,11 +157,7 @@ class Database:
 
     def _connect(self) -> _Connection:
         with self._all_lock:
-            try:
-                con = self._open()
-            except NoSpaceError:  # the first one here makes the log and its index
-                with self.without_ballast():
-                    con = self._open()
+            con = self._ballast.spend(self._open)  # the first one here makes the log and its index
             self._all.add(con)
             self._local.connection = con
         self._log.look()
@@ -150,7 +168,7 @@ class Database:
                 con.close()
                 raise
             self._known = con.file
-            self._keep_ballast()
+            self._ballast.keep()
         return con
 
     def _open(self) -> _Connection:
@@ -170,6 +188,7 @@ class Database:
                 "synchronous=OFF",
                 "journal_size_limit=1048576",
                 "temp_store=MEMORY",
+                f"wal_autocheckpoint={_LOG_PAGES}",
             ):
                 self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
             file = self._identify()
@@ -273,8 +292,7 @@ class Database:
 
     def _explain(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        # A damaged schema lacks a table; damaged text is no text, which is Python's own error.
-        if code in _CORRUPT or str(error).startswith(("no such", "Could not decode")):
+        if code in _CORRUPT or _DAMAGE.search(str(error)):
             return CorruptRegistryError(
                 f"the registry {self.path} is damaged ({error}). The data is not: "
                 "`jshm check --fix` rebuilds the registry from the segments"
@@ -297,24 +315,20 @@ class Database:
 
     # -- room ----------------------------------------------------------------------------------
 
-    def _keep_ballast(self) -> None:
-        """Keep a file whose space can be given up, so that a release works on a full disk."""
-        with contextlib.suppress(OSError):
-            fd = os.open(self._ballast, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                reserve(fd, _BALLAST)
-            finally:
-                os.close(fd)
-
-    @contextlib.contextmanager
-    def without_ballast(self) -> Iterator[None]:
-        """Give the ballast's room to what runs inside; take it back afterwards if possible."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._ballast)
+    def making_room(self, operation: Callable[[], T]) -> T:
+        """Do what frees memory, also where there is no room left for the log."""
         try:
-            yield
-        finally:
-            self._keep_ballast()
+            return operation()
+        except NoSpaceError:
+            con = self._connection()
+            with con.lock, contextlib.suppress(sqlite3.Error):
+                if con.raw is not None:  # begun anew, the log needs no room that it has not
+                    con.raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            return self._ballast.spend(operation)
+
+    def keep_ballast(self) -> None:
+        """Take back what room was given up, where there is some again."""
+        self._ballast.keep()
 
     # -- forks ---------------------------------------------------------------------------------
 

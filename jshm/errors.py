@@ -53,6 +53,10 @@ class NoSpaceError(JshmError, MemoryError):
     """Neither the shared-memory directory nor its overflow has room."""
 
 
+class InvalidSettingError(JshmError, ValueError):
+    """An environment variable does not say what it should."""
+
+
 class CorruptSegmentError(JshmError, ValueError):
     """A segment file is truncated, overwritten, or not ours."""
 
@@ -87,3 +91,11 @@ class DetachedError(JshmError, ValueError):
 
 class OverflowWarning(UserWarning):
     """A segment went to disk because the shared-memory directory is too small."""
+
+
+class LowMemoryWarning(UserWarning):
+    """What is about to be written leaves little of the machine's or the container's memory."""
+
+
+class DirectoryLostWarning(UserWarning):
+    """Something deleted the shared-memory directory while it was in use."""

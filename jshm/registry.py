@@ -6,11 +6,12 @@ Here are the schema and the reads; the rows and their changes are in `rows`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .database import Database, Transaction
 from .errors import FormatVersionError
-from .rows import FORMAT, JOINED, SEGMENT, Entry, SegmentRow, current_sql
+from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,6 +62,27 @@ CREATE INDEX refs_needs ON refs(needs);
 _IN_ORDER = f"{JOINED.replace(' JOIN ', ' CROSS JOIN ')} ORDER BY 1, 2"
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a registry said that is gone.
+
+    Attributes
+    ----------
+    last : dict of str to int
+        The last version number of each name.
+    current : list of Entry
+        The newest versions.
+    segments : dict of str to SegmentRow
+    needs : dict of str to list of str
+        For segments that refer to others: which.
+    """
+
+    last: dict[str, int]
+    current: list[Entry]
+    segments: dict[str, SegmentRow]
+    needs: dict[str, list[str]]
+
+
 class Registry:
     """The registry of one store directory.
 
@@ -75,6 +97,11 @@ class Registry:
         Seconds to wait for other writers.
     place : callable
         Makes the directory again if it is gone.
+
+    Attributes
+    ----------
+    lost : Lost or None
+        What the registry said, if it was removed under this process.
     """
 
     def __init__(
@@ -85,7 +112,23 @@ class Registry:
         place: Callable[[], object] = lambda: None,
     ) -> None:
         self._rebuild = rebuild
-        self.database = Database(path, self._prepare, timeout, place)
+        self.lost: Lost | None = None
+        self.database = Database(path, self._prepare, timeout, place, moved=self._remember)
+
+    def _remember(self, read: Callable[[str], list[Row]]) -> None:
+        """Keep what a registry said that was removed under us, until somebody makes use of it."""
+        if self.lost is not None:  # another thread's connection said the same
+            return
+        needs: dict[str, list[str]] = {}
+        for segment, needed in read("SELECT segment, needs FROM refs"):
+            needs.setdefault(segment, []).append(needed)
+        segments = map(SegmentRow._make, read(f"SELECT {SEGMENT} FROM segments s"))  # noqa: S608
+        self.lost = Lost(
+            dict(read("SELECT name, last FROM names")),
+            [entry for row in read(_IN_ORDER) if (entry := Entry.parse(row)).is_current],
+            {row.id: row for row in segments},
+            needs,
+        )
 
     def _prepare(self, database: Database) -> None:
         if not database.read("PRAGMA user_version")[0][0]:
@@ -160,6 +203,10 @@ class Registry:
         sql = """SELECT coalesce(sum(nbytes), 0) FROM segments s WHERE NOT overflow AND NOT unlinked
                   AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.segment = s.id)"""
         return int(self.database.read(sql)[0][0])
+
+    def in_memory(self) -> int:
+        """Return the bytes that all segments take in memory; also those that are only held."""
+        return int(self.database.read(IN_MEMORY)[0][0])
 
     def segment_ids(self) -> set[str]:
         """Return the ids of all segments."""

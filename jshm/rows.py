@@ -39,6 +39,8 @@ _ENTRY = (
 )
 JOINED = f"""SELECT {_ENTRY} FROM names n JOIN versions v ON v.name = n.name
               JOIN segments s ON s.id = v.segment JOIN leases l ON l.id = v.lease"""  # noqa: S608
+# What the segments take in memory.
+IN_MEMORY = "SELECT coalesce(sum(nbytes), 0) FROM segments WHERE NOT overflow"
 # Whether a segment `s` is wanted.
 _WANTED = """(EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
                        WHERE v.segment = s.id AND n.current = v.version)
@@ -207,6 +209,15 @@ def put_version(tx: Transaction, entry: Entry) -> None:
     add_version(tx, entry)
 
 
+def count_from(tx: Transaction, name: str, last: int) -> None:
+    """Let a name's next version be newer than `last`."""
+    tx.execute(
+        "INSERT INTO names(name, last) VALUES (?, ?) "
+        "ON CONFLICT(name) DO UPDATE SET last = max(last, excluded.last)",
+        (name, last),
+    )
+
+
 def add_version(tx: Transaction, entry: Entry) -> None:
     """Add a version's row only."""
     tx.execute(
@@ -271,6 +282,30 @@ def is_needless(tx: Transaction, segment: str) -> bool:
 def all_segments(tx: Transaction) -> list[SegmentRow]:
     """Return all segments."""
     return [SegmentRow(*row) for row in tx.execute(f"SELECT {SEGMENT} FROM segments s")]  # noqa: S608
+
+
+def in_memory(tx: Transaction) -> int:
+    """Return the bytes that all segments take in memory; also those that are only held."""
+    return int(tx.execute(IN_MEMORY)[0][0])
+
+
+def everything(tx: Transaction) -> list[Entry]:
+    """Return all versions of all names."""
+    return [Entry.parse(row) for row in tx.execute(JOINED)]
+
+
+def all_references(tx: Transaction) -> dict[str, set[str]]:
+    """Return for each segment that refers to others: to which."""
+    found: dict[str, set[str]] = {}
+    for segment, needed in tx.execute("SELECT segment, needs FROM refs"):
+        found.setdefault(segment, set()).add(needed)
+    return found
+
+
+def misjudged(tx: Transaction) -> list[str]:
+    """Return the segments whose row does not say whether they are wanted as it is."""
+    rows = tx.execute(f"SELECT id FROM segments s WHERE wanted IS NOT {_WANTED}")  # noqa: S608
+    return [row[0] for row in rows]
 
 
 def unwanted(tx: Transaction) -> list[SegmentRow]:

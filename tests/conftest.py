@@ -67,6 +67,12 @@ def store_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
             assert not os.path.lexists(root)
 
 
+def make_older(store: LocalStore, seconds: float = 600.0) -> None:
+    """Let everything have been published so much earlier."""
+    with store.registry.database.transact() as tx:
+        tx.execute("UPDATE versions SET created = created - ?", (seconds,))
+
+
 @pytest.fixture
 def store(store_dir: str) -> Iterator[LocalStore]:
     """The default store, in a private directory; afterwards nothing is wrong and nothing is left.

@@ -25,6 +25,7 @@ from jshm.browse.people import Nowhere, distinct, who
 from jshm.browse.service import Service
 from jshm.store.base import Holder, SegmentInfo, Space
 
+from .conftest import make_older
 from .processes import Child
 
 if TYPE_CHECKING:
@@ -570,13 +571,15 @@ def test_only_copies_and_kept_names_stay(
     store.publish({"idle": np.zeros(3), "used": np.zeros(3)})
     used = store.attach(["used"])[0].value
     eda.kill()
+    make_older(store)
+    store.publish({"recent": np.zeros(3)})
     rows = {row["name"]: row for row in service.page(Query())["rows"]}
     assert {n for n, r in rows.items() if r["onlyCopy"]} == {"only", "e/x"}
     assert {n for n, r in rows.items() if not r["publisher"]["alive"]} == {"only", "e/x"}
-    assert names(service, unused=True) == ["e/x", "idle", "kept", "only"]
+    assert names(service, unused=True) == ["e/x", "idle", "kept", "only", "recent"]
     assert [one["name"] for one in service.release_unused()] == ["idle"]
     assert [one["name"] for one in service.release(["e/*"])] == ["e/x"]
-    assert store.names() == ["kept", "only", "used"]
+    assert store.names() == ["kept", "only", "recent", "used"]
     assert used.sum() == 0
 
 

@@ -207,8 +207,9 @@ def _notices(summary: dict[str, Any], space: Space) -> list[dict[str, str]]:
         found.append({"level": "warning", "text": text})
     if summary["overflow"]:
         text = (
-            f"{size_text(summary['overflow'])} are on disk, because {space.where} was too small. "
-            "Give it more room (Docker: --shm-size) and publish them again."
+            f"{size_text(summary['overflow'])} are on disk, because there was no room in memory. Give "
+            f"{space.where} more (Docker: --shm-size){' or raise JSHM_QUOTA' * bool(space.quota)}, and "
+            "publish them again."
         )
         found.append({"level": "info", "text": text})
     return found

@@ -107,10 +107,10 @@ class Service:
         return [wire.released(one) for one in release_found(written, found, force=True, undo=undo)]
 
     def release_unused(self, *, undo: float = 0.0) -> list[dict[str, Any]]:
-        """Retire what nobody holds, but for what is kept and what is the only copy."""
+        """Retire what nobody holds, but for what is spared: kept, the only copy, published just now."""
         listing = Listing(self._store)  # a list is not for several threads
         listing.refresh()
-        idle = [info.name for info in listing.idle() if not (info.keep or info.only_copy)]
+        idle = [info.name for info in listing.idle() if not info.spared]
         return [wire.released(one) for one in release_found((), idle, force=True, undo=undo)]
 
     def restore(self, names: Sequence[str]) -> list[str]:

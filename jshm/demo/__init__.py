@@ -8,7 +8,8 @@ import sys
 
 from ..errors import JshmError
 from ..store import default_store
-from ..store.room import available_memory, capacity
+from ..store.memory import available_memory
+from ..store.room import capacity
 from ..text import size_text
 
 _HEADLESS_SIZE = 2**30

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..store.base import Released, SegmentInfo
 
 
+# So many names that are spared are named.
+_SHOWN = 5
+
+
 @magics_class
 class ManagingMagics(ShmMagics):
     """Look and let go."""
@@ -141,7 +145,8 @@ class ManagingMagics(ShmMagics):
 
             %shm_release X
             %shm_release 'exp1/*'       this notebook's names that match
-            %shm_release --unused       list this notebook's names that nobody holds; then add --yes
+            %shm_release --unused       list this notebook's names that nobody holds; then add --yes,
+                                        which spares only copies and the last ten minutes
 
         Options::
 
@@ -180,17 +185,33 @@ class ManagingMagics(ShmMagics):
         if not idle:
             print("nothing to release: every name is in use or kept")
             return
-        if not confirmed:
+        spared = [info for info in idle if info.spared]
+        if confirmed:
+            names = [info.name for info in idle if not info.spared]
+            for released in release_found((), names, force=everybody):
+                print(_released_line(released))
+            if spared:
+                print(_spared_line(spared))
+            return
+        if len(spared) < len(idle):
             command = "%shm_release --unused --yes" + (" --all" if everybody else "")
             print(f"not in use; to release them: {command}")
-            show(as_text(idle), as_html(idle))
-            return
-        for released in release_found((), [info.name for info in idle], force=everybody):
-            print(_released_line(released))
+        show(as_text(idle), as_html(idle))
+        if spared:
+            print(_spared_line(spared))
 
 
 def _current() -> list[SegmentInfo]:
     return [info for info in default_store().segments() if info.state == "current"]
+
+
+def _spared_line(infos: list[SegmentInfo]) -> str:
+    shown = infos[:_SHOWN]
+    reasons = ", ".join(f"{info.name} ({info.spared})" for info in shown)
+    more = f" and {len(infos) - len(shown)} more" if len(infos) > len(shown) else ""
+    names = " ".join(info.name for info in shown)
+    force = "" if all(info.mine for info in shown) else " --force"
+    return f"--yes spares {reasons}{more}; to release by name: %shm_release {names}{force}"
 
 
 def _released_line(released: Released) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..text import size_text
+from ..text import age_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ..segment import Mode
 
 How = Literal["copied", "sealed", "alias"]
+# Seconds for which what was published is never taken for unused.
+_RECENT = 600.0
 Lifetime = Literal["kept", "server", "run", "process"]
 
 
@@ -178,6 +181,17 @@ class SegmentInfo:
         """Whether nobody holds it and its publisher is gone: releasing it loses the data."""
         return self.state == "current" and not self.holders and not self.publisher_alive
 
+    @property
+    def spared(self) -> str:
+        """Why it stays when all that is not in use is released at once; '' if it does not."""
+        if self.keep:
+            return "kept"
+        if self.only_copy:
+            return "only copy"
+        if time.time() - self.created < _RECENT:  # who is to attach it may not have done it yet
+            return f"published {age_text(self.created)}"
+        return ""
+
 
 @lru_cache(maxsize=1024)  # lists of thousands have few of them, and NumPy takes its time for a name
 def type_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
@@ -287,6 +301,8 @@ class Space:
         referred to by something that has one.
     undo_limit : int
         How many names can be released at once so that they can be restored.
+    quota : int or None
+        Bytes that the user allows it to take in memory; `free` and `capacity` are within it.
     """
 
     where: str
@@ -294,6 +310,7 @@ class Space:
     capacity: int
     unnamed: int
     undo_limit: int
+    quota: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,12 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .. import interrupts, segment
-from ..errors import NoSpaceError, OverflowWarning, RegistryError
+from ..errors import LowMemoryWarning, NoSpaceError, OverflowWarning, RegistryError
 from ..layout import ArrayLayout, chunks, read_layout
 from ..object_layout import ObjectLayout, read_object_layout
 from ..records import ALIGNMENT, record
 from ..rows import SegmentRow
 from ..text import size_text
-from . import room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .directory import Directory
+    from .room import Limit, Room
 
 Layout = ArrayLayout | ObjectLayout
 # Buffers of fewer bytes are written together.
@@ -70,6 +70,13 @@ class Draft:
                 "directory (systemd's RemoveIPC at logout?). Publish again"
             )
 
+    def finish(self, row: SegmentRow, records: Sequence[dict[str, Any]]) -> None:
+        """Let the segment say what it is, and let others map it; inside the registering transaction."""
+        write_records(self.fd, row, self.layout.records, records)
+        # The magic is last: until here nobody takes this for a segment.
+        segment.write(self.fd, 0, [self.layout.magic])
+        self.unlock()
+
     def unlock(self) -> None:
         """Let others map the segment; call it inside the registering transaction."""
         segment.lock(self.fd, fcntl.LOCK_SH)
@@ -93,17 +100,17 @@ class Draft:
     __del__ = close
 
 
-def write_array(directory: Directory, array: np.ndarray[Any, Any], layout: ArrayLayout) -> Draft:
+def write_array(room: Room, array: np.ndarray[Any, Any], layout: ArrayLayout) -> Draft:
     """Return a draft that holds a copy of `array`; only its first bytes, the magic, are missing."""
 
     def fill(draft: Draft) -> None:
         segment.write(draft.fd, layout.offset, chunks(array, layout.order))
 
-    return _make(directory, layout, fill)
+    return _make(room, layout, fill)
 
 
 def write_object(
-    directory: Directory,
+    room: Room,
     layout: ObjectLayout,
     pickled: Sequence[bytes],
     buffers: Sequence[memoryview],
@@ -115,7 +122,7 @@ def write_object(
         for start, chunk in _gathered(layout, buffers):
             segment.write(draft.fd, start, [chunk])
 
-    return _make(directory, layout, fill)
+    return _make(room, layout, fill)
 
 
 def _gathered(
@@ -138,35 +145,34 @@ def _gathered(
         yield start, small
 
 
-def reserve(directory: Directory, layout: ArrayLayout) -> Draft:
+def reserve(room: Room, layout: ArrayLayout) -> Draft:
     """Return a draft whose data are zeros, with every page allocated: writing never fails."""
 
     def fill(draft: Draft) -> None:
         segment.reserve(draft.fd, layout.records)
         segment.write(draft.fd, 0, [layout.header])
 
-    return _make(directory, layout, fill)
+    return _make(room, layout, fill)
 
 
-def restore(
-    directory: Directory, layout: Layout, identity: str, content: npt.NDArray[np.uint8]
-) -> Draft:
+def restore(room: Room, layout: Layout, identity: str, content: npt.NDArray[np.uint8]) -> Draft:
     """Return a draft of a segment that had this id, and all of whose bytes are `content`."""
 
     def fill(draft: Draft) -> None:
         segment.write(draft.fd, layout.offset, [content[layout.offset : layout.end]])
 
-    return _make(directory, layout, fill, identity)
+    return _make(room, layout, fill, identity)
 
 
-def _make(
-    directory: Directory, layout: Layout, fill: Callable[[Draft], None], identity: str = ""
-) -> Draft:
-    overflow = room.choose(directory, layout.records)
-    if overflow:
-        _warn(directory, layout)
+def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: str = "") -> Draft:
+    directory = room.directory
+    limit = room.choose(layout.records)
+    if limit is not None:
+        _warn_of_overflow(directory, layout, limit)
+    elif danger := room.danger(layout.records):
+        warnings.warn(danger, LowMemoryWarning, stacklevel=outside())
     while True:
-        draft = None
+        draft, overflow = None, limit is not None
         try:
             with interrupts.deferred():  # a locked file must not be left with nobody to close it
                 draft = Draft(directory, layout, identity or segment.new_id(), overflow=overflow)
@@ -178,32 +184,37 @@ def _make(
                 draft.discard()
             if not isinstance(error, OSError) or error.errno not in NO_SPACE:
                 raise
-            # What `choose` saw was taken by somebody else meanwhile, or a quota is tighter.
-            if overflow or not directory.overflow:
-                place = directory.overflow if overflow else directory.segments
+            needs = f"needs {size_text(layout.records)}, and"
+            if error.errno == errno.EFBIG:
                 raise NoSpaceError(
-                    f"needs {size_text(layout.records)}, and {place} ran full while it was written "
-                    f"({error.strerror})"
+                    f"{needs} this process may not write so large a file (`ulimit -f`)"
+                ) from None
+            # What `choose` saw was taken by somebody else meanwhile.
+            place = directory.overflow if overflow else directory.segments
+            if overflow or not directory.overflow:
+                raise NoSpaceError(
+                    f"{needs} {place} ran full while it was written ({error.strerror})"
                 ) from None
             directory.open_overflow()
-            overflow = True
-            _warn(directory, layout)
+            limit = room.ran_full()
+            _warn_of_overflow(directory, layout, limit)
         else:
+            if not overflow:
+                room.take(layout.nbytes)
             return draft
 
 
-def _warn(directory: Directory, layout: Layout) -> None:
+def _warn_of_overflow(directory: Directory, layout: Layout, limit: Limit) -> None:
     """Say before it is written, which may take minutes, that data go to disk."""
     warnings.warn(
-        f"{size_text(layout.nbytes)} do not fit into shared memory and go to disk, in "
-        f"{directory.overflow}: slower, but safe. Enlarge /dev/shm (Docker: --shm-size), or release "
-        "what you can spare",
+        f"{size_text(layout.nbytes)} do not fit into shared memory ({limit}) and go to disk, in "
+        f"{directory.overflow}: slower, but safe. {limit.remedy}, or release what you can spare",
         OverflowWarning,
-        stacklevel=_outside(),
+        stacklevel=outside(),
     )
 
 
-def _outside() -> int:
+def outside() -> int:
     """Return the stack level of whoever called jshm."""
     frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
     level = 2

@@ -14,6 +14,7 @@ from ..errors import (
     CorruptRegistryError,
     CorruptSegmentError,
     JshmError,
+    NoSpaceError,
     ReadOnlyError,
     SegmentNotFoundError,
     WaitTimeoutError,
@@ -30,7 +31,7 @@ from .directory import Directory
 from .names import check_name
 from .presence import Presence
 from .publishing import Publisher
-from .room import capacity, free
+from .room import capacity, free, quota
 from .source import check_array
 from .undo import Undo, undo_limit
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from ..rows import Entry, SegmentRow
     from ..segment import Mode
     from .base import Holder, ObjectDetails
+    from .room import Room
 
 REGISTRY_TIMEOUT = 10.0
 _WAIT_INTERVAL = 0.01
@@ -105,6 +107,10 @@ class LocalStore(Store):
         seen: list[Entry] = []
         while True:
             entries = self._find(names, version)
+            # It was deleted: what is mapped here may not be what has the name now.
+            if self.registry.lost is not None:
+                self.presence.refresh()
+                continue
             try:
                 opened = [self._open(entry, mode) for entry in entries]
             except SegmentNotFoundError:
@@ -181,6 +187,8 @@ class LocalStore(Store):
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
         for name in names:
             if name not in found:
+                if self.presence.refresh():  # it was deleted, and is back
+                    return self._find(names, version)
                 raise SegmentNotFoundError(inspection.missing(self.registry, name, version))
         return [found[name] for name in names]
 
@@ -213,24 +221,24 @@ class LocalStore(Store):
     ) -> np.ndarray[Any, Any]:
         self.presence.prepare()
         layout = describe(shape, dtype, order)
-        return self._adopt(
-            layout, self._publisher.draft(lambda: drafts.reserve(self.directory, layout))
-        )
+        with self._publisher.room() as room:
+            return self._adopt(layout, drafts.reserve(room, layout), room)
 
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
         self.presence.prepare()
         layout = describe_array(array)
-        draft = self._publisher.draft(lambda: drafts.write_array(self.directory, array, layout))
-        return self._adopt(layout, draft)
+        with self._publisher.room() as room:
+            return self._adopt(layout, drafts.write_array(room, array, layout), room)
 
-    def _adopt(self, layout: ArrayLayout, draft: drafts.Draft) -> np.ndarray[Any, Any]:
+    def _adopt(self, layout: ArrayLayout, draft: drafts.Draft, room: Room) -> np.ndarray[Any, Any]:
         """Register a segment that only its holders keep, and map it."""
         row = rows.with_writable(draft.row, writable=True)
         try:
             mapping = segment.map_file(draft.fd, layout.end, "r+", row.id)
             with self.presence.transaction() as (tx, _):
+                room.confirm(tx)
                 draft.offer()
                 rows.put_segment(tx, row, wanted=False)
                 segment.write(draft.fd, 0, [layout.header])
@@ -251,7 +259,13 @@ class LocalStore(Store):
         self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
     ) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
+        self.presence.refresh()
+        # First the release, then the reaping: it might take a leftover that is to be released.
+        released = self._release(names, force=force, undo=undo)
+        self.presence.housekeep()
+        return released
 
+    def _release(self, names: Sequence[str], *, force: bool, undo: float) -> list[Released]:
         def release() -> list[Released]:
             if undo > 0:
                 return self._undo.release(names, force=force, seconds=undo)
@@ -259,10 +273,19 @@ class LocalStore(Store):
                 self.presence, self.registry, self.directory, names, force=force
             )[0]
 
-        # First the release, then the reaping: it might take a leftover that is to be released.
-        released = self.presence.making_room(release)
-        self.presence.housekeep()
-        return released
+        try:
+            return self.presence.making_room(release)
+        except NoSpaceError:
+            if len(names) == 1:
+                raise
+        # All of them may be released, but not in one step: that takes more room than there is. What the
+        # first ones free is room for the rest.
+        half = len(names) // 2
+        return [
+            released
+            for part in (names[:half], names[half:])
+            for released in self._release(part, force=force, undo=undo)
+        ]
 
     def restore(self, names: Sequence[str]) -> list[str]:
         names = list(dict.fromkeys(check_name(name) for name in names))
@@ -276,7 +299,10 @@ class LocalStore(Store):
 
     def space(self) -> Space:
         root = self.directory.root
-        return Space(root, free(root), capacity(root), self.registry.unnamed(), undo_limit())
+        return Space(
+            root, free(self.directory, self.registry), capacity(root), self.registry.unnamed(),
+            undo_limit(), quota(),
+        )  # fmt: skip
 
     def segments(self) -> list[SegmentInfo]:
         self._undo.expire(time.monotonic())
@@ -357,6 +383,8 @@ class LocalStore(Store):
 
     def flush(self) -> None:
         self._undo.expire(time.monotonic())
+        if self.registry.database.file is not None:  # else it was never used
+            self.presence.refresh()
         self.presence.flush()
 
     def gc(self) -> int:

@@ -19,6 +19,7 @@ from . import reaper
 from .directory import check_private
 from .draft import NO_SPACE
 from .mappings import Mappings
+from .recovery import recover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,11 +135,7 @@ class Presence:
 
     def making_room(self, operation: Callable[[], T]) -> T:
         """Do what frees memory, also where there is no room left for the registry's log."""
-        try:
-            return operation()
-        except NoSpaceError:
-            with self._registry.database.without_ballast():
-                return operation()
+        return self._registry.database.making_room(operation)
 
     # -- holds -----------------------------------------------------------------------------------
 
@@ -156,11 +153,10 @@ class Presence:
 
     def is_held_elsewhere(self, segment: str) -> bool:
         """Tell whether another process says that it holds a segment."""
-        me = self.identity
         return any(
             hold[0] == segment
             for who, held in living(self._directory.leases)
-            if (who.pid, who.start) != (me.pid, me.start)
+            if not who.is_here
             for hold in held
         )
 
@@ -170,7 +166,7 @@ class Presence:
         if self._let_go:
             self._let_go.clear()
             if self._registry.has_unwanted():
-                with contextlib.suppress(RegistryTimeout):
+                with contextlib.suppress(RegistryTimeout, NoSpaceError):
                     self.making_room(self._collect)  # else the next reaping does it
 
     def collect(self, tx: Transaction, doomed: reaper.Doomed) -> None:
@@ -187,20 +183,26 @@ class Presence:
 
     # -- cleaning --------------------------------------------------------------------------------
 
+    def refresh(self) -> bool:
+        """Make sure that the registry is there; tell whether something was brought back."""
+        self._registry.database.refresh()
+        return recover(self, self._registry, self._directory)
+
     def housekeep(self, *, flush: bool = True) -> None:
         """Flush, and reap: on the first use, then at most once a second.
 
         Who is about to open a transaction may `collect` in there instead of a flush here.
         """
-        self._registry.database.refresh()  # first: it makes again what was removed
+        self.refresh()  # first: it makes again what was removed
         if flush:
             self.flush()
         began = time.monotonic()
         if began >= self._next_reap:
             # Not only when it was opened: somebody may have opened it to others since.
             check_private(self._directory.root)
-            with contextlib.suppress(RegistryTimeout, TooManyFilesError):
+            with contextlib.suppress(RegistryTimeout, NoSpaceError, TooManyFilesError):
                 self.reap(timeout=_PATIENCE)
+            self._registry.database.keep_ballast()
             # However large the store, reaping takes at most a fiftieth of the time.
             spent = time.monotonic() - began
             self._next_reap = began + max(_REAP_INTERVAL, 50 * spent)

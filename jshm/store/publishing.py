@@ -7,12 +7,13 @@ and magic, and adds the rows; after the commit, delete what it superseded.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import rows
-from ..errors import InvalidNameError, NoSpaceError, NotOwnerError, NotShareableError
+from ..errors import InvalidNameError, JshmError, NoSpaceError, NotOwnerError, NotShareableError
 from ..layout import describe_array
 from ..rows import Entry
 from ..text import age_text, size_text
@@ -21,10 +22,11 @@ from . import inspection, objects, reaper
 from .base import Published
 from .names import check_name, check_note
 from .references import Segments
+from .room import Room
 from .source import Source, source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -65,40 +67,42 @@ class Publisher:
         check_note(note)
         if writable:
             _check_all_arrays(values)
-        ready = [objects.prepare(self._store, name, value) for name, value in values.items()]
-        large = sum(one.nbytes for one in ready) > _QUICK
-        # Room is made before a large copy; a small one leaves it to its own transaction.
-        self._store.presence.prepare(flush=large)
-        if large:
-            # The transaction decides. This is so that nobody waits for a copy in vain.
-            self._check_owners(self._store.registry.current(names), replace=replace)
-        sources: list[Source] = []
-        try:
-            for one in ready:
-                sources.append(self._source(one, writable=writable))
-            with self._store.presence.transaction() as (tx, doomed):
-                lease, now = self._store.presence.lease(tx), time.time()
-                newest = rows.newest(tx, names)
-                self._check_owners((old for _, old in newest.values() if old), replace=replace)
-                entries = []
-                for name, source in zip(names, sources, strict=True):
-                    last, old = newest.get(name, (0, None))
-                    # Kept once is kept until released: a notebook that runs again must not lose it.
-                    kept = keep or (old is not None and bool(old.keep))
-                    entry = Entry(
-                        name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text,
-                        source.row,
-                    )  # fmt: skip
-                    self._register(tx, doomed, source, entry, old)
-                    entries.append(entry)
-                self._store.presence.collect(tx, doomed)
-                for source, value in zip(sources, values.values(), strict=True):
-                    seal = source.how == "sealed" and not writable
-                    tx.on_commit(partial(source.close, value if seal else None))
-        except BaseException:
-            for source in sources:
-                source.discard()
-            raise
+        with self.room() as room:
+            ready = [objects.prepare(self._store, name, value) for name, value in values.items()]
+            large = sum(one.nbytes for one in ready) > _QUICK
+            # Room is made before a large copy; a small one leaves it to its own transaction.
+            self._store.presence.prepare(flush=large)
+            if large:
+                # The transaction decides. This is so that nobody waits for a copy in vain.
+                self._check_owners(self._store.registry.current(names), replace=replace)
+            sources: list[Source] = []
+            try:
+                for one in ready:
+                    sources.append(self._source(one, room, writable=writable))
+                with self._store.presence.transaction() as (tx, doomed):
+                    room.confirm(tx)
+                    lease, now = self._store.presence.lease(tx), time.time()
+                    newest = rows.newest(tx, names)
+                    self._check_owners((old for _, old in newest.values() if old), replace=replace)
+                    entries = []
+                    for name, source in zip(names, sources, strict=True):
+                        last, old = newest.get(name, (0, None))
+                        # Kept once is kept until released: a notebook that runs again must not lose it.
+                        kept = keep or (old is not None and bool(old.keep))
+                        entry = Entry(
+                            name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text,
+                            source.row,
+                        )  # fmt: skip
+                        self._register(tx, doomed, source, entry, old)
+                        entries.append(entry)
+                    self._store.presence.collect(tx, doomed)
+                    for source, value in zip(sources, values.values(), strict=True):
+                        seal = source.how == "sealed" and not writable
+                        tx.on_commit(partial(source.close, value if seal else None))
+            except BaseException:
+                for source in sources:
+                    source.discard()
+                raise
         me = self._store.presence.identity
         return [
             Published(
@@ -112,17 +116,17 @@ class Publisher:
             return inspection.details_of(value.layout, self._store.registry)
         return None
 
-    def _source(self, value: objects.Packed | np.ndarray[Any, Any], *, writable: bool) -> Source:
+    def _source(
+        self, value: objects.Packed | np.ndarray[Any, Any], room: Room, *, writable: bool
+    ) -> Source:
         """Find out how a value gets into a segment, and write it there if it must be written."""
         if isinstance(value, objects.Packed):
             layout, pickled, buffers = value.layout, value.pickle, value.buffers
-            draft = self.draft(
-                lambda: drafts.write_object(self._store.directory, layout, pickled, buffers)
-            )
+            draft = drafts.write_object(room, layout, pickled, buffers)
             return Source("copied", draft.row, draft.path, draft, value.referring)
-        return self._array_source(value, writable=writable)
+        return self._array_source(value, room, writable=writable)
 
-    def _array_source(self, array: np.ndarray[Any, Any], *, writable: bool) -> Source:
+    def _array_source(self, array: np.ndarray[Any, Any], room: Room, *, writable: bool) -> Source:
         source = source_of(
             array,
             self._store.registry,
@@ -133,14 +137,22 @@ class Publisher:
         if source is not None:
             return source
         layout = describe_array(array)
-        draft = self.draft(lambda: drafts.write_array(self._store.directory, array, layout))
+        draft = drafts.write_array(room, array, layout)
         return Source("copied", rows.with_writable(draft.row, writable=writable), draft.path, draft)
 
-    def draft(self, make: Callable[[], drafts.Draft]) -> drafts.Draft:
+    @contextlib.contextmanager
+    def room(self) -> Iterator[Room]:
+        """Room for what is written within; where there is none, the error says what could go."""
         try:
-            return make()
+            yield Room(self._store.directory, self._store.registry, self._idle)
         except NoSpaceError as error:
-            raise NoSpaceError(f"{error}{self._could_go()}") from None
+            idle = self._idle()
+            could_go = (
+                f"; largest not in use: {idle}. Release what you can spare, or make it smaller"
+                if idle
+                else ". Nothing that is shared could be released"
+            )
+            raise NoSpaceError(f"{error}{could_go}") from None
 
     def _register(
         self, tx: Transaction, doomed: Doomed, source: Source, entry: Entry, old: Entry | None
@@ -171,13 +183,13 @@ class Publisher:
                     "--replace (replace=True) to make yours the next version"
                 )
 
-    def _could_go(self) -> str:
-        """Return what is not in use, the largest first, for the message of a NoSpaceError."""
-        idle = sorted((i for i in self._store.segments() if not i.in_use), key=lambda i: -i.nbytes)
-        if not idle:
-            return ". Nothing that is shared could be released"
-        shown = ", ".join(f"{i.name} ({size_text(i.nbytes)}, {i.publisher})" for i in idle[:3])
-        return f"; largest not in use: {shown}. Release what you can spare, or make it smaller"
+    def _idle(self) -> str:
+        """Return what is in memory and not in use, the largest first."""
+        with contextlib.suppress(JshmError):  # of what is so full or damaged nothing can be said
+            idle = [i for i in self._store.segments() if not (i.in_use or i.overflow)]
+            idle.sort(key=lambda info: -info.nbytes)
+            return ", ".join(f"{i.name} ({size_text(i.nbytes)}, {i.publisher})" for i in idle[:3])
+        return ""
 
 
 def _check_all_arrays(values: Mapping[str, Any]) -> None:

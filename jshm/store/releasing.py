@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import rows
-from ..errors import NotOwnerError, SegmentNotFoundError
+from ..errors import NoSpaceError, NotOwnerError, SegmentNotFoundError
 from . import reaper
 from .base import Released
 from .inspection import holders, missing
@@ -70,6 +70,16 @@ def release(
     return retiring.done(spared), spared
 
 
+class _Part(NamedTuple):
+    """What came of one version of a name, as in `Released`."""
+
+    name: str
+    nbytes: int
+    freed: int = 0
+    held_by: Sequence[str] = ()
+    needed_by: Sequence[str] = ()
+
+
 class Retiring:
     """Names that are being retired, and what that came to.
 
@@ -84,10 +94,8 @@ class Retiring:
         self._directory = directory
         self._registry = registry
         self._users = holders(directory)
-        self._nbytes = dict.fromkeys(names, 0)
-        self._freed = dict.fromkeys(names, 0)
-        self._held: dict[str, set[str]] = {name: set() for name in names}
-        self._needed: dict[str, set[str]] = {name: set() for name in names}
+        self._names = names
+        self._parts: list[_Part] = []
 
     def refusal(self, entry: Entry) -> str:
         """Return what to tell who wants to release another notebook's name."""
@@ -113,15 +121,25 @@ class Retiring:
         for entry in self.left:
             if entry.name in spared:
                 spared[entry.name].append(entry)
-                self._nbytes[entry.name] += entry.segment.nbytes
+                self._parts.append(_Part(entry.name, entry.segment.nbytes))
         self.left = [entry for entry in self.left if entry.name not in spared]
         return spared
 
     def finish(self, presence: Presence) -> None:
         """Let go of the memory of all versions that are left."""
         while self.left:
-            with presence.transaction() as (tx, doomed):
-                self.dispose(tx, doomed)
+            left, done = list(self.left), len(self._parts)
+
+            def dispose(left: list[Entry] = left, done: int = done) -> None:
+                self.left = list(left)
+                del self._parts[done:]
+                with presence.transaction() as (tx, doomed):
+                    self.dispose(tx, doomed)
+
+            try:
+                presence.making_room(dispose)
+            except NoSpaceError:  # the names are retired: the next reaping frees the rest
+                return
 
     def dispose(self, tx: Transaction, doomed: Doomed) -> None:
         """Let go of the memory of as many versions as one transaction may claim."""
@@ -135,30 +153,29 @@ class Retiring:
             free = reaper.unlink_unwanted(tx, self._directory, row, doomed)
             if free is None:  # the data are another name's too, or an object's
                 needed_by = self._registry.needed_by(row.id)
-                self._nbytes[name] += row.nbytes if needed_by else 0
-                self._needed[name].update(needed_by)
+                self._parts.append(_Part(name, row.nbytes if needed_by else 0, needed_by=needed_by))
                 reaper.forget_name(tx, self._directory, entry)
-                continue
-            self._nbytes[name] += row.nbytes
-            if free:
-                self._freed[name] += row.nbytes
+            elif free:
+                self._parts.append(_Part(name, row.nbytes, row.nbytes))
             else:
-                self._held[name].update(
-                    self._labels(entry) or ["a process that jshm does not know"]
-                )
+                held_by = self._labels(entry) or ["a process that jshm does not know"]
+                self._parts.append(_Part(name, row.nbytes, held_by=held_by))
 
     def done(self, spared: Collection[str]) -> list[Released]:
         """Return what it came to, name by name; the spared ones can be taken back."""
+        parts: dict[str, list[_Part]] = {name: [] for name in self._names}
+        for part in self._parts:
+            parts[part.name].append(part)
         return [
             Released(
                 name,
-                nbytes,
-                self._freed[name],
-                tuple(sorted(self._held[name])),
-                tuple(sorted(self._needed[name])),
+                sum(part.nbytes for part in found),
+                sum(part.freed for part in found),
+                tuple(sorted({label for part in found for label in part.held_by})),
+                tuple(sorted({label for part in found for label in part.needed_by})),
                 name in spared,
             )
-            for name, nbytes in self._nbytes.items()
+            for name, found in parts.items()
         ]
 
     def _labels(self, entry: Entry) -> list[str]:

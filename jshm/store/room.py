@@ -1,60 +1,177 @@
-"""How much fits: what is free in the store's directory, and what the machine's memory still bears."""
+"""How much fits: the file system of the store's directory, the memory that is left, ``JSHM_QUOTA``."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import re
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import NoSpaceError
+from .. import rows
+from ..errors import InvalidSettingError, NoSpaceError
 from ..text import size_text
 from .directory import IN_MEMORY, filesystem
+from .memory import available_memory, tightest, total_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..database import Transaction
+    from ..registry import Registry
     from .directory import Directory
 
 # Never filled: room for the registry's log.
 RESERVE = 1 << 20
-# Below this a publish does not read what the machine has left: it costs more than the copy.
+# So many bytes may be written before it is looked again what the machine has left: to look costs more
+# than to copy them.
 _SMALL = 1 << 20
+_QUOTA = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|(?:([kmgt])(i?))?b?)", re.IGNORECASE)
+# The share of the memory that should always be left, and how often to say that it is not.
+_SCARCE = 0.1
+_WARNING_INTERVAL = 60.0
+_ENLARGE = "Enlarge /dev/shm (Docker: --shm-size)"
+
+_unlooked = 0
+_next_warning = 0.0
 
 
-def choose(directory: Directory, nbytes: int) -> bool:
-    """Return whether a segment of `nbytes` must overflow to disk.
+class Limit(NamedTuple):
+    """Something that is too small: how many bytes of what are left, and how to get more."""
 
-    Raises
-    ------
-    NoSpaceError
-        It fits nowhere; says how much is free where.
+    left: int
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{size_text(max(self.left, 0))} {self.what}"
+
+
+class Room:
+    """The room for what one operation writes. Made anew for each.
+
+    Parameters
+    ----------
+    directory : Directory
+    registry : Registry
+    idle : callable
+        Returns what could be released, the largest first, as text.
     """
-    free = _free(directory.segments)
-    if nbytes <= free and nbytes < _SMALL:
-        return False
-    memory = available_memory() if directory.in_memory else free
-    if nbytes <= min(free, memory):
-        return False
-    reason = f"{size_text(max(free, 0))} free in {directory.root}"
-    if memory < free:
-        reason = f"{size_text(max(memory, 0))} of memory available"
-    if not directory.overflow:
-        raise NoSpaceError(
-            f"needs {size_text(nbytes)}, {reason} (overflow to disk is switched off)"
+
+    def __init__(
+        self, directory: Directory, registry: Registry, idle: Callable[[], str] = str
+    ) -> None:
+        self.directory = directory
+        self._registry = registry
+        self._idle = idle
+        self._taken = 0
+
+    def choose(self, nbytes: int) -> Limit | None:
+        """Return None if so many bytes fit into memory; else why they must overflow to disk.
+
+        Raises
+        ------
+        NoSpaceError
+            They fit nowhere; says how much is free where.
+        """
+        tightest = min(self._limits(nbytes))
+        if nbytes <= tightest.left:
+            return None
+        directory = self.directory
+        if not directory.overflow:
+            raise NoSpaceError(
+                f"needs {size_text(nbytes)}, {tightest} (overflow to disk is switched off)"
+            )
+        directory.open_overflow()
+        disk = Limit(_free(directory.overflow), "on disk in", "")
+        if filesystem(directory.overflow) in IN_MEMORY:
+            disk = min(disk, Limit(available_memory(), "of memory for", ""))
+        if nbytes > disk.left:
+            raise NoSpaceError(
+                f"needs {size_text(nbytes)}, {tightest}, {disk} {directory.overflow}"
+            )
+        return tightest
+
+    def _limits(self, nbytes: int) -> list[Limit]:
+        root = self.directory.root
+        free = _free(self.directory.segments)
+        limits = [Limit(free, f"free in {root}", _ENLARGE)]
+        allowed = quota()
+        if allowed is not None:
+            left = allowed - self._registry.in_memory() - self._taken
+            what = f"left of the quota of {size_text(allowed)} (JSHM_QUOTA)"
+            limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
+        if self.directory.in_memory and _must_look(nbytes):
+            limits.append(Limit(available_memory(), "of memory available", "Close what needs it"))
+        return limits
+
+    def ran_full(self) -> Limit:
+        """Return why what was found to fit must overflow all the same."""
+        return Limit(0, f"free any more in {self.directory.root}", _ENLARGE)
+
+    def take(self, nbytes: int) -> None:
+        """Count what was written into memory, and is not registered yet."""
+        self._taken += nbytes
+
+    def confirm(self, tx: Transaction) -> None:
+        """Make sure, in the transaction that registers what was written, that the quota allows it.
+
+        Raises
+        ------
+        NoSpaceError
+            Others have taken meanwhile what was left.
+        """
+        allowed = quota() if self._taken else None
+        if allowed is not None and (left := allowed - rows.in_memory(tx)) < self._taken:
+            raise NoSpaceError(
+                f"needs {size_text(self._taken)}, and others have taken meanwhile what was left of "
+                f"the quota of {size_text(allowed)} (JSHM_QUOTA; {size_text(max(left, 0))} now)"
+            )
+
+    def danger(self, nbytes: int) -> str:
+        """Return what to warn of before so many bytes are written; mostly ''.
+
+        Where memory runs out, Linux kills processes: it is said while something can still be done.
+        """
+        global _next_warning  # noqa: PLW0603
+        now = time.monotonic()
+        if not self.directory.in_memory or nbytes < _SMALL or now < _next_warning:
+            return ""
+        memory = tightest()
+        left = memory.available - nbytes
+        if left >= _SCARCE * memory.total:
+            return ""
+        _next_warning = now + _WARNING_INTERVAL
+        idle = self._idle()
+        return (
+            f"memory runs short: these {size_text(nbytes)} leave {size_text(left)} of "
+            f"{size_text(memory.total)}, and where it runs out Linux kills processes"
+            + (f"; largest not in use: {idle}" if idle else "")
         )
-    directory.open_overflow()
-    disk, where = _free(directory.overflow), "on disk in"
-    if filesystem(directory.overflow) in IN_MEMORY and (memory := available_memory()) < disk:
-        disk, where = memory, "of memory for"
-    if nbytes > disk:
-        raise NoSpaceError(
-            f"needs {size_text(nbytes)}, {reason}, {size_text(max(disk, 0))} {where} "
-            f"{directory.overflow}"
-        )
+
+
+def _must_look(nbytes: int) -> bool:
+    """Tell whether it is time to look again what the machine has left."""
+    global _unlooked  # noqa: PLW0603
+    _unlooked += nbytes
+    if _unlooked < _SMALL:
+        return False
+    _unlooked = 0
     return True
 
 
-def free(root: str) -> int:
-    """Return the bytes that could still be shared in memory, in a store's directory."""
-    left = _free(root)
-    return max(0, min(left, available_memory()) if filesystem(root) in IN_MEMORY else left)
+# -- sums ------------------------------------------------------------------------------------------
+
+
+def free(directory: Directory, registry: Registry) -> int:
+    """Return the bytes that could still be shared in memory."""
+    left = [_free(directory.segments)]
+    if directory.in_memory:
+        left.append(available_memory())
+    allowed = quota()
+    if allowed is not None:
+        left.append(allowed - registry.in_memory())
+    return max(0, min(left))
 
 
 def _free(path: str) -> int:
@@ -63,53 +180,34 @@ def _free(path: str) -> int:
 
 
 def capacity(path: str) -> int:
-    """Return the size in bytes of the file system that a path is on."""
+    """Return the bytes that fit into the file system that a path is on, and that the quota allows."""
     found = os.statvfs(path)
-    return found.f_blocks * found.f_frsize
+    size = found.f_blocks * found.f_frsize
+    allowed = quota()
+    return size if allowed is None else min(size, allowed)
 
 
-def available_memory() -> int:
-    """Return the bytes that can be allocated: of the machine, or of the tightest cgroup around us.
+def quota() -> int | None:
+    """Return the bytes that all segments together may take in memory: ``JSHM_QUOTA``.
 
-    Under a cgroup limit this is best effort: others in the group allocate too, and the kernel answers
-    an excess with SIGKILL.
+    Raises
+    ------
+    InvalidSettingError
     """
-    free = [1 << 62]
-    try:
-        with open("/proc/meminfo") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    free.append(int(line.split()[1]) << 10)
-        with open("/proc/self/cgroup") as file:
-            groups = [line.rstrip("\n").split(":", 2) for line in file]
-    except OSError:
-        return min(free)
-    for _, controllers, path in groups:
-        if not controllers:
-            free += _group_free("/sys/fs/cgroup", path, "memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            mount = "/sys/fs/cgroup/memory"
-            free += _group_free(mount, path, "memory.limit_in_bytes", "memory.usage_in_bytes")
-    return min(free)
+    text = os.environ.get("JSHM_QUOTA")
+    return _parse_quota(text.strip()) if text else None
 
 
-def _group_free(mount: str, path: str, limit_file: str, usage_file: str) -> list[int]:
-    """Return what each cgroup from `path` up to the mount has left; file cache counts as free."""
-    free = []
-    while True:
-        group = mount + path.rstrip("/")
-        try:
-            limit, usage = _number(group, limit_file), _number(group, usage_file)
-            with open(f"{group}/memory.stat") as file:
-                stats = dict(line.split() for line in file)
-            free.append(limit - usage + int(stats.get("inactive_file", 0)))
-        except (OSError, ValueError):  # no such level here, or "max"
-            pass
-        if path in ("/", ""):
-            return free
-        path = os.path.dirname(path)
-
-
-def _number(group: str, name: str) -> int:
-    with open(f"{group}/{name}") as file:
-        return int(file.read())
+@lru_cache(maxsize=8)
+def _parse_quota(text: str) -> int:
+    found = _QUOTA.fullmatch(text)
+    number = float(found[1]) if found else -1.0
+    if found is None or (text.endswith("%") and number > 100):  # noqa: PLR2004
+        raise InvalidSettingError(
+            f"JSHM_QUOTA is {text!r}: say bytes, like 8G, 500M, 2Gi or 1000000, or a share of the "
+            "memory that there is, like 50%"
+        )
+    if text.endswith("%"):
+        return int(total_memory() * number / 100)
+    power = " kmgt".index((found[2] or " ").lower())
+    return int(number * (1024 if found[3] else 1000) ** power)

@@ -54,11 +54,7 @@ class Source:
             rows.put_segment(tx, self.row, wanted=True)
             if self.referring is not None:
                 self.referring.register(tx, self.row.id)
-            layout = self.draft.layout
-            drafts.write_records(self.draft.fd, self.row, layout.records, [metadata])
-            # The magic is last: until here nobody takes this for a segment.
-            segment.write(self.draft.fd, 0, [layout.magic])
-            self.draft.unlock()
+            self.draft.finish(self.row, [metadata])
             return
         if not rows.set_writable(tx, self.row.id, writable=self.row.writable):
             raise SegmentNotFoundError(

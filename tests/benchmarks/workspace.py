@@ -12,7 +12,8 @@ import numpy as np
 
 import jshm
 from jshm.store import default_store
-from jshm.store.room import available_memory, capacity
+from jshm.store.memory import available_memory
+from jshm.store.room import capacity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
@@ -196,11 +197,19 @@ def test_release_is_the_owner_s(open_notebook, a):
     assert a.do("%shm_release exp/y") == "exp/y released · 80 B freed\n"
 
 
+OLDER = (
+    "from jshm.store import default_store\n"
+    "with default_store().registry.database.transact() as tx:\n"
+    "    tx.execute('UPDATE versions SET created = created - 600')"
+)
+
+
 def test_release_unused_asks_and_spares_what_is_kept(open_notebook, a):
     b = open_notebook("b.ipynb")
     a.do("X = np.ones(1000); y = np.ones(10); z = np.ones(4)")
     a.do("%shm_publish X\n%shm_publish y --keep\n%shm_publish z")
     b.do("%shm_attach z\nw = np.ones(5)\n%shm_publish w")
+    a.do(OLDER)
     outcome = a("%shm_release --unused")
     assert outcome.stdout == "not in use; to release them: %shm_release --unused --yes\n"
     table = outcome.results[0]["text/plain"]
@@ -209,9 +218,30 @@ def test_release_unused_asks_and_spares_what_is_kept(open_notebook, a):
     a.restart()
     a.do("%load_ext jshm\nimport jshm")
     assert "only copy" in a("%shm_release --unused").results[0]["text/plain"]
-    assert a.do("%shm_release --unused --yes") == "X released · 8.0 kB freed\n"
-    assert sorted(a.value("[i.name for i in jshm.segments()]")) == ["w", "y", "z"]
+    # The data of a kernel that was restarted, and what was published just now, stay.
+    a.do(
+        "import numpy as np; new = np.ones(6); old = np.ones(2)\n%shm_publish old\n"
+        + OLDER
+        + "\n%shm_publish new"
+    )
+    spared = (
+        r"--yes spares X \(only copy\), new \(published .*\); "
+        r"to release by name: %shm_release X new\n"
+    )
+    outcome = a("%shm_release --unused")
+    command = "not in use; to release them: %shm_release --unused --yes\n"
+    assert re.fullmatch(command + spared, outcome.stdout)
+    table = outcome.results[0]["text/plain"]
+    assert [line.split()[0] for line in table.splitlines()[1:-1]] == ["X", "new", "old"]
+    done = a.do("%shm_release --unused --yes")
+    assert re.fullmatch(r"old released · 16 B freed\n" + spared, done)
+    assert sorted(a.value("[i.name for i in jshm.segments()]")) == ["X", "new", "w", "y", "z"]
+    assert a.do("%shm_release X new").splitlines()[0] == "X released · 8.0 kB freed"
     assert "nothing to release" in a.do("%shm_release --unused --yes")
+    b.do("%shm_detach z")
+    theirs = a.do("%shm_release --unused --yes --all")
+    spared = "--yes spares z (only copy); to release by name: %shm_release z\n"
+    assert theirs == f"w released · 40 B freed\n{spared}"
 
 
 def test_waiting_for_a_publisher_that_comes_later(open_notebook, a):

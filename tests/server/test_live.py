@@ -12,6 +12,7 @@ from jshm.server import desk as desks
 from jshm.store import default_store
 from jshm.store.local import LocalStore
 
+from ..conftest import make_older
 from ..processes import Child
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ async def test_released_and_restored(
     assert (await api("POST", "/restore", {"names": ["exp1/X"]})).code == 200
     assert await api.list() == ["exp1/X", "Y"]
     # The unused can be taken back too.
+    make_older(served)
     done = (await api("POST", "/release", {"unused": True, "undo": 60})).json
     assert [one["undoable"] for one in done] == [True, True]
     assert (await api("POST", "/restore", {"names": ["Y", "exp1/X"]})).json == ["Y", "exp1/X"]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ..conftest import make_older
 from .conftest import quoted
 
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ async def test_release_of_what_is_not_in_use(
     served.publish({"idle": np.zeros(3), "used": np.zeros(3)})
     served.publish({"kept": np.zeros(3)}, keep=True)
     used = served.attach(["used"])[0].value
+    assert (await api("POST", "/release", {"unused": True})).json == []  # published just now
+    make_older(served)
     done = (await api("POST", "/release", {"unused": True})).json
     assert [(one["name"], one["freed"]) for one in done] == [("idle", 24)]
     assert served.names() == ["kept", "used"]

@@ -1,0 +1,70 @@
+"""Room that is given up when there is no other: without it, nothing could be released on a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import NoSpaceError
+from .segment import reserve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+_SIZE = 512 << 10
+# So much at a time: what is given up may be taken by others before we use it.
+_SLICE = 128 << 10
+
+
+class Ballast:
+    """A file whose pages are allocated and hold nothing.
+
+    Parameters
+    ----------
+    path : str
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def keep(self) -> None:
+        """Make it as large as it should be, or as it can be now."""
+        with contextlib.suppress(OSError), self._opened(os.O_CREAT) as fd:
+            for size in range(_SIZE, os.fstat(fd).st_size, -_SLICE):
+                with contextlib.suppress(OSError):
+                    reserve(fd, size)
+                    return
+
+    def spend(self, operation: Callable[[], T]) -> T:
+        """Do what needs room, with as much of the ballast given up as it takes."""
+        given = False
+        try:
+            while True:
+                try:
+                    return operation()
+                except NoSpaceError:
+                    if not self._give():
+                        raise
+                    given = True
+        finally:
+            if given:
+                self.keep()
+
+    def _give(self) -> bool:
+        """Give up a part; False if there is nothing left."""
+        with contextlib.suppress(OSError), self._opened() as fd:
+            size = os.fstat(fd).st_size
+            os.ftruncate(fd, max(0, size - _SLICE))
+            return bool(size)
+        return False
+
+    @contextlib.contextmanager
+    def _opened(self, flags: int = 0) -> Iterator[int]:
+        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
