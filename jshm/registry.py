@@ -56,6 +56,9 @@ CREATE TABLE refs(
 ) WITHOUT ROWID;
 CREATE INDEX refs_needs ON refs(needs);
 """
+# Later additions, which a registry that an older jshm made lacks.
+_ADDED = """CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID"""
+_IS_ADDED = "SELECT 1 FROM sqlite_master WHERE name = 'behind'"
 
 
 # By the order of names, in which SQLite so reads them: sorted afterwards it took half as long again.
@@ -138,6 +141,9 @@ class Registry:
                         tx.execute(statement)
                     self._rebuild(tx)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
+        if not database.read(_IS_ADDED):
+            with database.transact() as tx:
+                tx.execute(_ADDED)
         found = database.read("PRAGMA user_version")[0][0]
         if found > FORMAT:
             raise FormatVersionError(
@@ -215,6 +221,10 @@ class Registry:
     def has_unwanted(self) -> bool:
         """Tell whether there is a segment that nothing but a holder keeps."""
         return bool(self.database.read("SELECT 1 FROM segments WHERE NOT wanted LIMIT 1"))
+
+    def is_behind(self) -> bool:
+        """Tell whether a segment says of itself what is no longer so."""
+        return bool(self.database.read("SELECT 1 FROM behind LIMIT 1"))
 
     def leases(self) -> dict[str, str]:
         """Return the identity, as JSON, of every lease."""

@@ -249,16 +249,17 @@ def retire(tx: Transaction, name: str) -> None:
 
 
 def bring_back(tx: Transaction, entry: Entry) -> bool:
-    """Let a retired version be its name's newest again; tell whether it is still there."""
-    there = tx.execute(
-        "SELECT 1 FROM versions v JOIN segments s ON s.id = v.segment "
-        "WHERE v.name = ? AND v.version = ? AND NOT s.unlinked",
-        (entry.name, entry.version),
-    )
-    if there:
-        tx.execute("UPDATE names SET current = ? WHERE name = ?", (entry.version, entry.name))
-        judge(tx, [entry.segment.id])
-    return bool(there)
+    """Let a retired version be its name's newest again; tell whether its segment is still there."""
+    there = "SELECT 1 FROM segments WHERE id = ? AND NOT unlinked"
+    if not tx.execute(there, (entry.segment.id,)):
+        return False
+    forget_version(tx, entry)
+    put_identity(tx, entry.lease, entry.identity)
+    add_version(tx, entry)
+    tx.execute("UPDATE names SET current = ? WHERE name = ?", (entry.version, entry.name))
+    judge(tx, [entry.segment.id])
+    fall_behind(tx, entry.segment.id)
+    return True
 
 
 def judge(tx: Transaction, segments: Iterable[str]) -> list[SegmentRow]:
@@ -370,6 +371,23 @@ def _forget_references(tx: Transaction, segment: str) -> list[SegmentRow]:
     if needs:
         tx.execute("DELETE FROM refs WHERE segment = ?", (segment,))
     return judge(tx, needs)
+
+
+def fall_behind(tx: Transaction, segment: str) -> None:
+    """Note that a segment is still to say of itself what its rows say by now."""
+    tx.execute("INSERT OR IGNORE INTO behind(segment) VALUES (?)", (segment,))
+
+
+def behind(tx: Transaction) -> list[SegmentRow]:
+    """Return the segments that are still to say of themselves what their rows say."""
+    tx.execute("DELETE FROM behind WHERE segment NOT IN (SELECT id FROM segments)")
+    sql = f"SELECT {SEGMENT} FROM behind b JOIN segments s ON s.id = b.segment"  # noqa: S608
+    return [SegmentRow(*row) for row in tx.execute(sql)]
+
+
+def catch_up(tx: Transaction, segment: str) -> None:
+    """Note that a segment says of itself what its rows say."""
+    tx.execute("DELETE FROM behind WHERE segment = ?", (segment,))
 
 
 def all_leases(tx: Transaction) -> dict[str, str]:

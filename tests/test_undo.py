@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import glob
 import itertools
 import os
 import signal
@@ -421,6 +422,41 @@ def test_killed_within_its_time(
     assert len(files(store)) == 1
     assert store.names() == ["kept"]
     assert store.check() == []
+
+
+def test_killed_within_its_time_what_an_object_needs_has_no_name(
+    store: LocalStore, new: Callable[..., Child]
+) -> None:
+    """Its memory stays, so no reaping would ever find the name."""
+    store.publish({"X": np.arange(1000.0)}, keep=True)
+    x = store.attach(["X"])[0].value
+    store.publish({"O": {"x": x}}, keep=True)
+    del x
+    eda = new()
+    eda.run(f"store.release(['X'], force=True, undo={LONG})")
+    eda.kill()
+    assert store.names() == ["O"]
+    assert [(i.name, i.version) for i in store.segments()] == [("O", 1)]
+    for path in glob.glob(f"{store.directory.registry}*"):
+        os.unlink(path)
+    assert store.names() == ["O"]
+
+
+def test_what_an_object_needed_comes_back_though_the_object_is_gone(store: LocalStore) -> None:
+    store.publish({"X": np.arange(1000.0)}, keep=True, note="the note")
+    x = store.attach(["X"])[0].value
+    store.publish({"O": {"x": x}}, keep=True)
+    del x
+    store.release(["X"], undo=LONG)
+    store.release(["O"])
+    store.presence.reap()  # the memory is only held by now
+    store.restore(["X"])
+    assert store.info("X").note == "the note"
+    assert store.attach(["X"])[0].value.sum() == np.arange(1000.0).sum()
+    assert store.check() == []
+    for path in glob.glob(f"{store.directory.registry}*"):
+        os.unlink(path)
+    assert store.names() == ["X"]
 
 
 _POINTS = [

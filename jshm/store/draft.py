@@ -224,7 +224,7 @@ def outside() -> int:
 
 
 def rewrite_records(path: str, row: SegmentRow, contents: Sequence[dict[str, Any]]) -> None:
-    """Let a registered segment say something else of itself.
+    """Let a registered segment say of itself what its rows say.
 
     Anew and not appended: who republishes the same segment for ever must not let the file grow.
     """

@@ -259,17 +259,22 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
     strays = [path for identity, path in files.items() if identity not in known]
     for path in _collect(registry, strays, fix=fix):
         yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
-    for _ in _collect(registry, lost, fix=fix):
+    for _ in _collect(registry, lost, fix=fix, known=True):
         pass
 
 
-def _collect(registry: Registry, paths: list[str], *, fix: bool) -> Iterator[str]:
-    """Remove (if `fix`) and yield those files that no row knows and nobody holds, in batches."""
+def _collect(
+    registry: Registry, paths: list[str], *, fix: bool, known: bool = False
+) -> Iterator[str]:
+    """Remove (if `fix`) and yield those files that no row knows and nobody holds, in batches.
+
+    See `reaper.collect_files` for those that a row knew until now (`known`).
+    """
     doomed = reaper.Doomed()
     while paths:
         try:
             with registry.database.transact() as tx:
-                reaper.collect_files(tx, paths, doomed)
+                reaper.collect_files(tx, paths, doomed, known=known)
             found, full = doomed.paths, doomed.full
             if fix:
                 doomed.execute()

@@ -132,6 +132,14 @@ class Presence:
                 doomed.execute()
             finally:
                 doomed.spare()
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        # Where there is no room or no time now, the next transaction of anybody does it.
+        with contextlib.suppress(JshmError):
+            if self._registry.is_behind():
+                with self._registry.database.transact(_PATIENCE) as tx:
+                    reaper.catch_up(tx, self._directory)
 
     def making_room(self, operation: Callable[[], T]) -> T:
         """Do what frees memory, also where there is no room left for the registry's log."""
@@ -255,7 +263,7 @@ class Presence:
                     if entry.segment.id not in others:
                         rows.retire(tx, entry.name)
                         if not rows.judge(tx, [entry.segment.id]):
-                            reaper.forget_name(tx, self._directory, entry)
+                            reaper.forget_name(tx, entry)
             seen = set(others)
             while going := [row for row in rows.unwanted(tx) if row.id not in seen]:
                 for row in going:  # what goes may be all that needed others

@@ -165,7 +165,7 @@ class Publisher:
         if old is None or old.segment.id == entry.segment.id:
             return
         if not rows.is_needless(tx, old.segment.id):
-            reaper.forget_name(tx, self._store.directory, old)
+            reaper.forget_name(tx, old)
         # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
         elif not reaper.collect_segment(tx, self._store.directory, old.segment, doomed):
             rows.judge(tx, [old.segment.id])

@@ -12,7 +12,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from .. import rows, segment
-from ..errors import CorruptSegmentError, FormatVersionError, JshmError, NoSpaceError
+from ..errors import FormatVersionError, JshmError, NoSpaceError
 from ..identity import has_ended, process_start
 from ..lease import living, sweep
 from ..lease import state as lease_state
@@ -135,16 +135,30 @@ def unlink_unwanted(
     return False
 
 
-def forget_name(tx: Transaction, directory: Directory, entry: Entry) -> None:
-    """Forget a version whose data are another name's too; the segment's records say so as well."""
+def forget_name(tx: Transaction, entry: Entry) -> None:
+    """Forget a version whose data are needed still: they are another name's too, or an object's."""
     rows.forget_version(tx, entry)
-    row = entry.segment
-    # None if it is another segment that needs this one.
-    contents = [rows.metadata(other) for other in rows.entries_in(tx, row.id)]
-    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
-    # A damaged one cannot say it; `check` finds it.
-    with contextlib.suppress(NoSpaceError, FileNotFoundError, CorruptSegmentError):
-        rewrite_records(path, row, contents)
+    rows.fall_behind(tx, entry.segment.id)
+
+
+def catch_up(tx: Transaction, directory: Directory) -> None:
+    """Let segments say of themselves what their rows say by now.
+
+    That takes a transaction of its own, after the one that changed the rows: it may fail, or its process
+    be killed, and then the segments would say what never was. Whoever is killed in here leaves it to the
+    next.
+    """
+    for row in rows.behind(tx):
+        path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
+        # None if it is another segment that needs this one.
+        contents = [rows.metadata(entry) for entry in rows.entries_in(tx, row.id)]
+        try:
+            rewrite_records(path, row, contents)
+        except NoSpaceError:
+            continue
+        except (OSError, JshmError):
+            pass  # a damaged one cannot say it; `check` finds it
+        rows.catch_up(tx, row.id)
 
 
 def bury_the_dead(
@@ -172,7 +186,7 @@ def bury_the_dead(
                 if not segment.is_held(path):
                     rows.retire(tx, entry.name)
                     if not rows.judge(tx, [row.id]):
-                        forget_name(tx, directory, entry)
+                        forget_name(tx, entry)
         rows.forget_lease(tx, lease)
 
 
@@ -184,8 +198,13 @@ def unregistered(directory: Directory, known: Registry) -> list[str]:
     return [path for identity, path in files.items() if identity not in ids]
 
 
-def collect_files(tx: Transaction, paths: list[str], doomed: Doomed) -> None:
-    """Doom those files that no row knows and nobody holds."""
+def collect_files(
+    tx: Transaction, paths: list[str], doomed: Doomed, *, known: bool = False
+) -> None:
+    """Doom those files that no row knows and nobody holds.
+
+    What looks like a newer jshm's stays, unless `known`: a row told, until now, that it is not.
+    """
     for path in paths:
         if doomed.full:
             return
@@ -194,7 +213,7 @@ def collect_files(tx: Transaction, paths: list[str], doomed: Doomed) -> None:
             continue
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path)
-            if fd is not None and _is_newer(fd, path):
+            if fd is not None and not known and _is_newer(fd, path):
                 segment.close(fd)
             elif fd is not None:
                 doomed.add(path, fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,6 +67,7 @@ def release(
         retiring.retire(tx, names)
         spared = retiring.spare([n for n in spare if found[n].segment.id == spare[n]])
         retiring.dispose(tx, doomed)
+        retiring.forget_needed(tx, [*retiring.left, *chain.from_iterable(spared.values())])
     retiring.finish(presence)
     return retiring.done(spared), spared
 
@@ -125,6 +127,16 @@ class Retiring:
         self.left = [entry for entry in self.left if entry.name not in spared]
         return spared
 
+    def forget_needed(self, tx: Transaction, entries: Sequence[Entry]) -> None:
+        """Forget those of these versions whose memory stays without them.
+
+        Whoever is killed before the rest is disposed of leaves to the reaper what it can find: segments
+        that nobody needs.
+        """
+        for entry in entries:
+            if not rows.is_needless(tx, entry.segment.id):
+                reaper.forget_name(tx, entry)
+
     def finish(self, presence: Presence) -> None:
         """Let go of the memory of all versions that are left."""
         while self.left:
@@ -154,7 +166,7 @@ class Retiring:
             if free is None:  # the data are another name's too, or an object's
                 needed_by = self._registry.needed_by(row.id)
                 self._parts.append(_Part(name, row.nbytes if needed_by else 0, needed_by=needed_by))
-                reaper.forget_name(tx, self._directory, entry)
+                reaper.forget_name(tx, entry)
             elif free:
                 self._parts.append(_Part(name, row.nbytes, row.nbytes))
             else:

@@ -60,9 +60,7 @@ class Source:
             raise SegmentNotFoundError(
                 "the array's memory was released in this very moment; publish again"
             )
-        entries = rows.entries_in(tx, self.row.id)
-        others = [rows.metadata(entry) for entry in entries if entry.name != metadata["name"]]
-        drafts.rewrite_records(self.path, self.row, [*others, metadata])
+        rows.fall_behind(tx, self.row.id)
 
     def close(self, sealed: np.ndarray[Any, Any] | None = None) -> None:
         """Let go of the file, once it is registered; the array that was sealed becomes read-only."""
