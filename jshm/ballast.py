@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, TypeVar
 
+from . import interrupts
 from .errors import NoSpaceError
 from .segment import reserve
 
@@ -63,8 +64,9 @@ class Ballast:
 
     @contextlib.contextmanager
     def _opened(self, flags: int = 0) -> Iterator[int]:
-        fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
+        with interrupts.deferred():  # the descriptor must not be left with nobody to close it
+            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+            try:
+                yield fd
+            finally:
+                os.close(fd)

@@ -14,6 +14,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Literal
 
+from . import interrupts
 from .errors import UnsafeDirectoryError
 from .identity import Identity
 from .segment import close, limit_error, lock, open_locked
@@ -181,7 +182,11 @@ def state(directory: str, lease_id: str) -> State:
     """
     if "/" in lease_id or "\0" in lease_id:  # a damaged registry says so; no file is called that
         return "missing"
-    path = os.path.join(directory, lease_id)
+    with interrupts.deferred():  # the descriptor must not be left with nobody to close it
+        return _probe(os.path.join(directory, lease_id))
+
+
+def _probe(path: str) -> State:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -226,22 +231,27 @@ def living(directory: str) -> list[tuple[Identity, set[Hold]]]:
     ------
     TooManyFilesError, UnsafeDirectoryError
     """
-    found = []
-    for name in _names(directory):
-        if "." not in name and is_alive(directory, name):
-            path = os.path.join(directory, name)
-            try:
-                with open(path, encoding="utf-8") as file:
-                    identity = Identity.from_json(file.read())
-                held: set[Hold] = set()
-                with contextlib.suppress(FileNotFoundError):
-                    held = _read_log(path + _HOLDS)
-                found.append((identity, held))
-            except (FileNotFoundError, ValueError, TypeError):
-                pass
-            except OSError as error:
-                raise _explain(error, path) from None
-    return found
+    with interrupts.deferred():  # once, and not for each
+        alive = [
+            name for name in _names(directory) if "." not in name and is_alive(directory, name)
+        ]
+        found = [_read(os.path.join(directory, name)) for name in alive]
+    return [one for one in found if one is not None]
+
+
+def _read(path: str) -> tuple[Identity, set[Hold]] | None:
+    """Return what a lease says; None if it is gone, or says nothing."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            identity = Identity.from_json(file.read())
+        held: set[Hold] = set()
+        with contextlib.suppress(FileNotFoundError):
+            held = _read_log(path + _HOLDS)
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    except OSError as error:
+        raise _explain(error, path) from None
+    return identity, held
 
 
 def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
@@ -281,16 +291,21 @@ def sweep(directory: str) -> None:
     ------
     TooManyFilesError, UnsafeDirectoryError
     """
-    for name in _names(directory):
-        lease = name.removeprefix(_TEMPORARY).removesuffix(_HOLDS)
-        owner = name if name.startswith(_TEMPORARY) and not name.endswith(_HOLDS) else lease
-        found = state(directory, owner)
-        # A lease that is gone by now may come back: then that is another file.
-        if found == "dead" or (found == "missing" and name != owner):
-            path = os.path.join(directory, name)
-            try:
-                os.unlink(path)
-            except (FileNotFoundError, IsADirectoryError):
-                pass
-            except OSError as error:
-                raise _explain(error, path) from None
+    with interrupts.deferred():
+        for name in _names(directory):
+            _sweep(directory, name)
+
+
+def _sweep(directory: str, name: str) -> None:
+    lease = name.removeprefix(_TEMPORARY).removesuffix(_HOLDS)
+    owner = name if name.startswith(_TEMPORARY) and not name.endswith(_HOLDS) else lease
+    found = state(directory, owner)
+    # A lease that is gone by now may come back: then that is another file.
+    if found == "dead" or (found == "missing" and name != owner):
+        path = os.path.join(directory, name)
+        try:
+            os.unlink(path)
+        except (FileNotFoundError, IsADirectoryError):
+            pass
+        except OSError as error:
+            raise _explain(error, path) from None

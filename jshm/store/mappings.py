@@ -6,6 +6,7 @@ later what is true by then.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -24,13 +25,22 @@ Key = tuple[str, str]
 """Segment id and mode."""
 
 
+class _Watched(weakref.ref[segment.Mapping]):
+    """A weak reference that says of what it was."""
+
+    __slots__ = ("key",)
+
+    key: Key
+
+
 class Mappings:
     """The mappings of one process. ``'r'`` and ``'r+'`` are shared while they live, ``'c'`` never."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._live: dict[Key, list[weakref.ref[Mapping]]] = {}
+        self._live: dict[Key, list[_Watched]] = {}
         self._changed: deque[Key] = deque()
+        self._gone: deque[_Watched] = deque()
 
     def get(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         """Return a mapping of the segment, checked against `layout` when it is new."""
@@ -63,12 +73,13 @@ class Mappings:
     def adopt(self, mapping: Mapping) -> None:
         """Watch a mapping that was made elsewhere."""
         key = (mapping.segment, mapping.mode)
-        changed = self._changed
-        watched = weakref.ref(mapping, lambda _: changed.append(key))
+        # No function in Python: Ctrl-C inside one would be lost, and with it that the mapping is gone.
+        watched = _Watched(mapping, self._gone.append)
+        watched.key = key
         with self._lock:
             refs = self._live.get(key, ())
             self._live[key] = [watched, *(ref for ref in refs if ref() is not None)]
-        changed.append(key)
+        self._changed.append(key)
 
     def _find(self, key: Key) -> Mapping | None:
         for ref in self._live.get(key, ()):
@@ -80,12 +91,11 @@ class Mappings:
     def settle(self) -> list[tuple[Key, bool]]:
         """Return what changed since the last call: keys, and whether they are mapped now."""
         keys: dict[Key, None] = {}
-        changed = self._changed
-        while changed:
-            try:
-                keys[changed.popleft()] = None
-            except IndexError:  # another thread took the last one
-                break
+        with contextlib.suppress(IndexError):  # another thread may take the last one
+            while self._gone:
+                self._changed.append(self._gone.popleft().key)
+            while self._changed:
+                keys[self._changed.popleft()] = None
         with self._lock:
             state = [(key, self._find(key) is not None) for key in keys]
             for key, mapped in state:
@@ -100,7 +110,7 @@ class Mappings:
     @property
     def changed(self) -> bool:
         """Whether `settle` would return anything."""
-        return bool(self._changed)
+        return bool(self._changed or self._gone)
 
     def is_mapped(self, identity: str) -> bool:
         """Tell whether this process has the segment mapped, in any mode."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zlib
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,11 +95,12 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
     referring = Referring(store)
     pickler.refer = referring.refer
     _ = store.presence.identity  # a first lease tells `sources` what this notebook is called
-    told = publishing.set(referring)
-    try:
+
+    def dump() -> None:
+        publishing.set(referring)
         pickler.dump(value)
-    finally:
-        publishing.reset(told)
+
+    copy_context().run(dump)  # whatever happens, it does not stay set
     checksum = 0
     for chunk in chunks:
         checksum = zlib.crc32(chunk, checksum)
@@ -193,18 +195,20 @@ def unpickle(opened: Opened) -> Any:
             "publish again"
         )
     modules.require(layout.description.modules, name)
-    needs, origin = resolving.set(opened.needs), classes.origin.set(opened.segment)
-    try:
+
+    def load() -> Any:
+        resolving.set(opened.needs)
+        classes.origin.set(opened.segment)
         buffers = [data[start:end] for start, end in layout.spans()]
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
+
+    try:
+        return copy_context().run(load)  # whatever happens, nothing of it stays set
     except JshmError:
         raise
     except Exception as error:
         error.add_note(f"{name} was being attached{_differences(layout.description)}")
         raise
-    finally:
-        resolving.reset(needs)
-        classes.origin.reset(origin)
 
 
 def _differences(written: Description) -> str:

@@ -151,7 +151,8 @@ class Presence:
         """Say what this process has mapped by now."""
         if not self.mappings.changed:
             return
-        with self._lease_lock:  # what one thread settled first must be told first
+        # What one thread settled first must be told first, and what is settled is told.
+        with self._lease_lock, interrupts.deferred():
             changes = self.mappings.settle()
             self._let_go.update(identity for (identity, _), held in changes if not held)
             try:

@@ -98,7 +98,8 @@ class Undo:
         ------
         SegmentNotFoundError, SegmentExistsError
         """
-        with self._lock:
+        # Ctrl-C waits: what is restored and still kept would be let go of later.
+        with self._lock, interrupts.deferred():
             for name in names:
                 if name not in self._kept:
                     raise SegmentNotFoundError(f"the release of {name} cannot be taken back now")
@@ -117,7 +118,7 @@ class Undo:
         """Let go of what cannot be taken back any more; by default of everything."""
         if not self._kept:
             return
-        with self._lock:
+        with self._lock, interrupts.deferred():
             over = [name for name, kept in self._kept.items() if now is None or kept.until <= now]
             gone = [self._kept.pop(name) for name in over]
             for kept in gone:

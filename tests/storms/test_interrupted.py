@@ -1,0 +1,19 @@
+"""Ctrl-C at any point of an operation: the old version or the new one, and nothing leaked or locked."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import interrupted
+
+# Two processes at once are enough for two cores; `detach` looks for names at great length.
+_STEPS = {"detach": 331}
+_STEP = 13
+
+
+@pytest.mark.parametrize("operation", interrupted.OPERATIONS)
+def test_an_interrupt_anywhere_leaves_the_old_or_the_new(store_dir: str, operation: str) -> None:
+    result = interrupted.run(operation, 1, _STEPS.get(operation, _STEP), timeout=60)
+    assert result.failures == []
+    assert result.places > 150
+    assert result.interrupted > 0.7 * result.tried > 10
