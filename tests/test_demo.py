@@ -23,6 +23,7 @@ from jshm.demo import workspace
 from jshm.demo.picture import paint, show
 
 from .kernels.notebook import Notebook, Outcome
+from .processes import Child, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,6 +197,39 @@ def test_lab_starts_and_leaves_nothing_behind(store: LocalStore, tmp_path: Path,
     assert not directory.exists()
     assert store.names() == []
     assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and kernel in command_of(pid)]
+
+
+LAB = """
+import pathlib, signal, sys
+try:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    pathlib.Path("started").touch()
+    signal.pause()
+finally:
+    pathlib.Path("ended").touch()
+"""
+
+
+def test_lab_is_told_to_end_when_the_demo_is_killed(tmp_path: Path) -> None:
+    """Here a program of the same name stands for Lab."""
+    package = tmp_path / "jupyterlab"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(LAB)
+    words = [sys.executable, "-m", "jshm.demo.child"]
+    code = f"import os, subprocess; subprocess.Popen([*{words}, str(os.getpid())]).pid"
+    with Child(tmp_path, "demo.py", env={"PYTHONPATH": str(tmp_path)}) as running:
+        lab = running.run(f"import os; os.chdir({str(tmp_path)!r}); {code}")
+        until((tmp_path / "started").exists)
+        assert not (tmp_path / "ended").exists()
+        running.kill()
+    until((tmp_path / "ended").exists)
+    until(lambda: not command_of(str(lab)))
+
+    # It was killed before Lab could ask to be told: Lab does not even start.
+    (tmp_path / "started").unlink()
+    subprocess.run([*words, str(lab)], cwd=tmp_path, check=True, timeout=60)
+    assert not (tmp_path / "started").exists()
 
 
 def start_kernel(url: str) -> str:

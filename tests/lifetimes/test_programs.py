@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 
-from ..processes import TIMEOUT, Child
+from ..processes import TIMEOUT, Child, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,3 +183,24 @@ def test_names_of_nbconvert_end_with_it(outside: Outside, tmp_path: Path) -> Non
     assert "lives until this run ends; add --keep" in json.dumps(json.loads(done.stdout))
     outside.use()
     assert outside.names() == KEPT
+
+
+def test_a_demo_that_is_killed_leaves_nothing(outside: Outside) -> None:
+    words = [sys.executable, "-m", "jshm", "demo", "--headless", "--size", "1e6"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as demo:
+        for line in demo.stdout:
+            if "jshm.attach" in line:
+                break
+        assert set(outside.names()) == {"jshm-demo/X"}
+        kernels = children(demo.pid)
+        assert len(kernels) == 2
+        demo.kill()
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in kernels))
+    outside.use()
+    assert outside.names() == {}
+    assert outside.segments() == []
+
+
+def children(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return file.read().split()
