@@ -320,15 +320,20 @@ class Database:
         try:
             return operation()
         except NoSpaceError:
-            con = self._connection()
-            with con.lock, contextlib.suppress(sqlite3.Error):
-                if con.raw is not None:  # begun anew, the log needs no room that it has not
-                    con.raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._checkpoint()
             return self._ballast.spend(operation)
 
-    def keep_ballast(self) -> None:
-        """Take back what room was given up, where there is some again."""
+    def provide(self) -> None:
+        """Get ready for a full disk, while it is not: as far as it is, that is no error."""
+        self._checkpoint()
         self._ballast.keep()
+
+    def _checkpoint(self) -> None:
+        """Bring the log into the database. Then it is begun anew, in the room that it has already."""
+        con = self._connection()
+        with con.lock, contextlib.suppress(sqlite3.Error):
+            if con.raw is not None:
+                con.raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     # -- forks ---------------------------------------------------------------------------------
 

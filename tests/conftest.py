@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import os
 import shutil
 import signal
@@ -14,11 +16,15 @@ import pytest
 import jshm
 from jshm.store import _store_in, default_store
 
+from .mounts import CannotMountError, mounted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from jshm.store.local import LocalStore
+
+    from .mounts import MakeMount, Mount
 
 SHM = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 PREFIX = f"jt{os.getpid()}-"
@@ -65,6 +71,21 @@ def store_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
             _store_in.cache_clear()
             shutil.rmtree(root, ignore_errors=True)
             assert not os.path.lexists(root)
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[MakeMount]:
+    """Mount small tmpfs, one after the other."""
+    with contextlib.ExitStack() as stack:
+        count = itertools.count()
+
+        def make(options: str) -> Mount:
+            try:
+                return stack.enter_context(mounted(tmp_path / f"mount{next(count)}", options))
+            except CannotMountError as error:
+                pytest.skip(f"a tmpfs cannot be mounted here: {error}")
+
+        yield make
 
 
 def make_older(store: LocalStore, seconds: float = 600.0) -> None:

@@ -2,83 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .processes import Child
+from .mounts import MB, start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-MB = 1 << 20
-_UNMOUNT = ("umount", "-l")
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Mount a small tmpfs; return the path of a store directory in it."""
-    mounted = []
-
-    def make(options: str) -> str:
-        point = tmp_path / f"mount{len(mounted)}"
-        point.mkdir()
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(point)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
-        mounted.append(str(point))
-        return str(point / "store")
-
-    yield make
-    for point in mounted:
-        subprocess.run([*_UNMOUNT, point], check=True)
+    from .mounts import MakeMount
 
 
-PRELUDE = """
-import os, warnings
-import numpy as np
-import jshm
-from jshm.store import default_store
-MB = 1 << 20
-def data(megabytes, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, int(megabytes * MB), np.uint8)
-def files():
-    found = default_store().directory.files()
-    return sorted(os.path.getsize(path) for path in found.values())
-"""
-
-
-def start(tmp_path: Path, root: str, overflow: str = "", script: str = "train.py") -> Child:
-    child = Child(tmp_path, script, env={"JSHM_DIR": root, "JSHM_OVERFLOW_DIR": overflow})
-    child.run(PRELUDE)
-    return child
-
-
-def fill(root: str) -> Path:
-    """Leave not one byte free in the file system of a store; return the file that does it."""
-    junk = Path(root).parent / "junk"
-    with junk.open("wb", buffering=0) as file:
-        for size in (MB, 4096, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-    assert os.statvfs(root).f_bavail == 0
-    return junk
-
-
-def test_overflows_to_disk(mount: Callable[[str], str], tmp_path: Path) -> None:
-    root = mount("size=8m")
+def test_overflows_to_disk(mount: MakeMount, tmp_path: Path) -> None:
+    small = mount("size=8m")
+    root = small.root
     disk = tmp_path / "disk"
     with (
         start(tmp_path, root, str(disk)) as train,
@@ -103,10 +42,9 @@ def test_overflows_to_disk(mount: Callable[[str], str], tmp_path: Path) -> None:
         assert eda.run("jshm.check()") == []
 
 
-def test_killed_publishers_leave_nothing_on_disk(
-    mount: Callable[[str], str], tmp_path: Path
-) -> None:
-    root = mount("size=8m")
+def test_killed_publishers_leave_nothing_on_disk(mount: MakeMount, tmp_path: Path) -> None:
+    small = mount("size=8m")
+    root = small.root
     disk = tmp_path / "disk"
     with start(tmp_path, root, str(disk), "eda.py") as eda:
         with start(tmp_path, root, str(disk)) as train:
@@ -117,8 +55,9 @@ def test_killed_publishers_leave_nothing_on_disk(
         assert list(disk.rglob("*.npy")) == []
 
 
-def test_no_room_anywhere(mount: Callable[[str], str], tmp_path: Path) -> None:
-    root = mount("size=8m")
+def test_no_room_anywhere(mount: MakeMount, tmp_path: Path) -> None:
+    small = mount("size=8m")
+    root = small.root
     with start(tmp_path, root) as train, start(tmp_path, root, script="eda.py") as eda:
         train.run("x = data(3); jshm.publish({'x': x, 'small': x[:100]})")
         for operation in (
@@ -145,9 +84,10 @@ def test_no_room_anywhere(mount: Callable[[str], str], tmp_path: Path) -> None:
         assert eda.run("bool((jshm.attach('x') == data(5)).all())")
 
 
-def test_room_taken_while_it_is_written(mount: Callable[[str], str], tmp_path: Path) -> None:
+def test_room_taken_while_it_is_written(mount: MakeMount, tmp_path: Path) -> None:
     """What was free when the copy began may be gone before it ends."""
-    root = mount("size=8m")
+    small = mount("size=8m")
+    root = small.root
     for overflow in ("", str(tmp_path / "disk")):
         with start(tmp_path, root, overflow) as train:
             train.run("""
@@ -169,58 +109,57 @@ jshm.publish("x", data(1), keep=True)
             assert train.run("jshm.check()") == []
 
 
-def test_release_works_when_nothing_is_free(mount: Callable[[str], str], tmp_path: Path) -> None:
-    root = mount("size=8m")
+def test_release_works_when_nothing_is_free(mount: MakeMount, tmp_path: Path) -> None:
+    small = mount("size=8m")
+    root = small.root
     with start(tmp_path, root) as train:
         train.run("[jshm.publish(n, data(0.5, i)) for i, n in enumerate('abcdef')]")
-        junk = fill(root)
+        small.fill()
         error = train.fails("jshm.publish('g', data(0.5))")
         assert "NoSpaceError" in error.kinds
         for name in "abc":
             assert train.run(f"jshm.release({name!r})[0].freed") == MB // 2
-            with junk.open("ab", buffering=0) as file:  # what is freed is taken at once
-                for _ in range(4):
-                    try:
-                        file.write(bytes(MB // 4))
-                    except OSError:
-                        break
+            small.fill()  # what is freed is taken at once
         assert train.run("jshm.release(['d', 'e', 'f'])[2].freed") == MB // 2
         assert train.run("files()") == []
         assert train.run("jshm.check()") == []
-        junk.unlink()
+        small.relieve()
         train.run("jshm.publish('a', data(4))")
 
 
 @pytest.mark.parametrize("connected", [True, False])
 def test_a_new_process_when_nothing_is_free(
-    mount: Callable[[str], str], tmp_path: Path, connected: bool
+    mount: MakeMount, tmp_path: Path, connected: bool
 ) -> None:
     """Its lease, and SQLite's own files if nobody has them open, need room as well."""
-    root = mount("size=8m")
+    small = mount("size=8m")
+    root = small.root
     with start(tmp_path, root) as train:
         train.run("jshm.publish({'a': data(1), 'b': data(2)}, keep=True)")
         if not connected:
             train.exit()
-        fill(root)
+        small.fill()
         with start(tmp_path, root, script="train.py") as eda:
             assert eda.run("jshm.release('a', force=True)[0].freed") == MB
             assert eda.run("[i.name for i in jshm.segments()]") == ["b"]
             assert eda.run("bool((jshm.attach('b') == data(2)).all())")
 
 
-def test_looking_when_nothing_is_free(mount: Callable[[str], str], tmp_path: Path) -> None:
-    root = mount("size=8m")
+def test_looking_when_nothing_is_free(mount: MakeMount, tmp_path: Path) -> None:
+    small = mount("size=8m")
+    root = small.root
     with start(tmp_path, root) as train:
         train.run("jshm.publish({'a': data(1), 'b': data(2)}, keep=True)")
-        fill(root)
+        small.fill()
         with start(tmp_path, root, script="eda.py") as eda:
             assert eda.run("bool((jshm.attach('b') == data(2)).all())")
             assert eda.run("[i.name for i in jshm.segments()]") == ["a", "b"]
             assert eda.run("x = jshm.attach('a'); float(x[0])") == train.run("float(data(1)[0])")
 
 
-def test_few_inodes(mount: Callable[[str], str], tmp_path: Path) -> None:
-    root = mount("size=8m,nr_inodes=24")
+def test_few_inodes(mount: MakeMount, tmp_path: Path) -> None:
+    small = mount("size=8m,nr_inodes=24")
+    root = small.root
     with start(tmp_path, root) as train:
         train.run("jshm.publish('x', data(0.1, 1))")
         error = train.fails("for i in range(40): jshm.publish(f'y{i}', data(0.01))")
@@ -233,8 +172,9 @@ def test_few_inodes(mount: Callable[[str], str], tmp_path: Path) -> None:
         assert train.run("jshm.check()") == []
 
 
-def test_few_inodes_overflow(mount: Callable[[str], str], tmp_path: Path) -> None:
-    root = mount("size=8m,nr_inodes=24")
+def test_few_inodes_overflow(mount: MakeMount, tmp_path: Path) -> None:
+    small = mount("size=8m,nr_inodes=24")
+    root = small.root
     with start(tmp_path, root, str(tmp_path / "disk")) as train:
         train.run("for i in range(40): jshm.publish(f'y{i}', data(0.01, i))")
         assert train.run(

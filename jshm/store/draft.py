@@ -168,7 +168,7 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
     directory = room.directory
     limit = room.choose(layout.records)
     if limit is not None:
-        _warn_of_overflow(directory, layout, limit)
+        _warn_of_overflow(room, layout, limit)
     elif danger := room.danger(layout.records):
         warnings.warn(danger, LowMemoryWarning, stacklevel=outside())
     while True:
@@ -197,18 +197,21 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
                 ) from None
             directory.open_overflow()
             limit = room.ran_full()
-            _warn_of_overflow(directory, layout, limit)
+            _warn_of_overflow(room, layout, limit)
         else:
             if not overflow:
                 room.take(layout.nbytes)
             return draft
 
 
-def _warn_of_overflow(directory: Directory, layout: Layout, limit: Limit) -> None:
-    """Say before it is written, which may take minutes, that data go to disk."""
+def _warn_of_overflow(room: Room, layout: Layout, limit: Limit) -> None:
+    """Say before it is written, which may take minutes, that data go to disk; once of each operation."""
+    if room.overflows:
+        return
+    room.overflows = True
     warnings.warn(
         f"{size_text(layout.nbytes)} do not fit into shared memory ({limit}) and go to disk, in "
-        f"{directory.overflow}: slower, but safe. {limit.remedy}, or release what you can spare",
+        f"{room.directory.overflow}: slower, but safe. {limit.remedy}, or release what you can spare",
         OverflowWarning,
         stacklevel=outside(),
     )

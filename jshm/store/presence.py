@@ -211,7 +211,6 @@ class Presence:
             check_private(self._directory.root)
             with contextlib.suppress(RegistryTimeout, NoSpaceError, TooManyFilesError):
                 self.reap(timeout=_PATIENCE)
-            self._registry.database.keep_ballast()
             # However large the store, reaping takes at most a fiftieth of the time.
             spent = time.monotonic() - began
             self._next_reap = began + max(_REAP_INTERVAL, 50 * spent)
@@ -228,6 +227,7 @@ class Presence:
         """
         freed = self.making_room(lambda: self._reap(ending, timeout))
         reaper.sweep_leases(self._directory)
+        self._registry.database.provide()
         return freed
 
     def _reap(self, ending: tuple[int, str] | None, timeout: float | None) -> int:

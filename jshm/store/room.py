@@ -26,6 +26,8 @@ RESERVE = 1 << 20
 # So many bytes may be written before it is looked again what the machine has left: to look costs more
 # than to copy them.
 _SMALL = 1 << 20
+# The memory that it takes to write as much or more: of a strided array pieces are copied, twice.
+_BESIDE = 32 << 20
 _QUOTA = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|(?:([kmgt])(i?))?b?)", re.IGNORECASE)
 # The share of the memory that should always be left, and how often to say that it is not.
 _SCARCE = 0.1
@@ -56,6 +58,12 @@ class Room:
     registry : Registry
     idle : callable
         Returns what could be released, the largest first, as text.
+
+    Attributes
+    ----------
+    directory : Directory
+    overflows : bool
+        Whether it was said already that something goes to disk.
     """
 
     def __init__(
@@ -65,6 +73,7 @@ class Room:
         self._registry = registry
         self._idle = idle
         self._taken = 0
+        self.overflows = False
 
     def choose(self, nbytes: int) -> Limit | None:
         """Return None if so many bytes fit into memory; else why they must overflow to disk.
@@ -102,7 +111,8 @@ class Room:
             what = f"left of the quota of {size_text(allowed)} (JSHM_QUOTA)"
             limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
         if self.directory.in_memory and _must_look(nbytes):
-            limits.append(Limit(available_memory(), "of memory available", "Close what needs it"))
+            left = available_memory() - min(nbytes, _BESIDE)
+            limits.append(Limit(left, "of memory available", "Close what needs it"))
         return limits
 
     def ran_full(self) -> Limit:
