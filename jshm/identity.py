@@ -17,6 +17,7 @@ from .segment import limit_error
 SessionKind = Literal["server", "run", "process"]
 _KINDS = ("server", "run", "process")
 _PROC = os.path.isdir("/proc/self")
+_MAX_PID = 1 << 31
 # Ids that a Jupyter server gives its kernels are UUIDs; `jupyter console` and the like use a part.
 _UUID = 36
 
@@ -120,19 +121,31 @@ class Identity:
         Raises
         ------
         ValueError
-            It is no JSON object.
+            It is no JSON object, or says of something what nothing can be.
         """
         content: Any = json.loads(text)
         session = content.get("session", {}) if isinstance(content, dict) else None
         if not isinstance(session, dict):
             raise ValueError(f"not an identity: {text[:80]}")  # noqa: TRY004 - of data, not of calls
         known = {k: v for k, v in content.items() if k in Identity.__slots__ and k != "session"}
-        return Identity(
+        who = Identity(
             **{"pid": 0, "start": "", "pid_ns": "", **known},
             session=Session(
                 session.get("kind", "process"), session.get("pid", 0), session.get("start", "")
             ),
         )
+        for part in (who, who.session):
+            for name in set(part.__slots__) - {"session"}:
+                _check_field(name, getattr(part, name))
+        return who
+
+
+def _check_field(name: str, value: Any) -> None:
+    """Raise ValueError unless a field of what was read is of its type: a pid, or text."""
+    fits = type(value) is int and 0 <= value < _MAX_PID if name == "pid" else type(value) is str
+    if not fits:
+        raise ValueError(f"not an identity: {name} is {value!r:.80}")
+    str(value).encode()  # half a surrogate pair is no text
 
 
 def process_start(pid: int) -> str | None:

@@ -237,10 +237,8 @@ def read_layout(fd: int) -> ArrayLayout:
         text = raw[12 if wide else 10 :].decode("utf-8" if head[6] > 2 else "latin1")  # noqa: PLR2004
         fields = ast.literal_eval(text)
         order: Order = "F" if fields["fortran_order"] else "C"
-        # Before anything is cached: (True,) and (1.0,) are equal to (1,), and hash alike.
-        if not _is_shape(fields["shape"]):
-            raise CorruptSegmentError(f"not a shape: {fields['shape']!r:.80}")
-        layout = describe(fields["shape"], dtype_of(repr(fields["descr"])), order)
+        shape = as_shape(fields["shape"])
+        layout = describe(shape, dtype_of(repr(fields["descr"])), order)
     except Exception as error:
         raise CorruptSegmentError(f"unreadable .npy header: {error}") from error
     if layout.header != raw:
@@ -252,9 +250,15 @@ def read_layout(fd: int) -> ArrayLayout:
     return layout
 
 
-def _is_shape(shape: object) -> bool:
-    return (
+def as_shape(shape: Any) -> tuple[int, ...]:
+    """Return what was read as a shape; CorruptSegmentError if it is none.
+
+    To be asked before anything is cached: (True,) and (1.0,) are equal to (1,), and hash alike.
+    """
+    if (
         isinstance(shape, tuple)
         and len(shape) <= _MAX_NDIM
         and all(type(n) is int and n >= 0 for n in shape)
-    )
+    ):
+        return shape
+    raise CorruptSegmentError(f"not a shape: {shape!r:.80}")

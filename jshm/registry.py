@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .database import Database, Transaction
 from .errors import FormatVersionError
-from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current_sql
+from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current_sql, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,12 +182,15 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return all names that can be attached, sorted."""
-        return [r[0] for r in self.database.read("SELECT name FROM names WHERE current NOT NULL")]
+        found = [r[0] for r in self.database.read("SELECT name FROM names WHERE current NOT NULL")]
+        if not {str}.issuperset(map(type, found)):
+            raise damaged("a name that is no text")
+        return found
 
     def segment(self, segment: str) -> SegmentRow | None:
         """Return a segment's row."""
         rows = self.database.read(f"SELECT {SEGMENT} FROM segments s WHERE s.id = ?", (segment,))  # noqa: S608
-        return SegmentRow(*rows[0]) if rows else None
+        return SegmentRow.parse(rows[0]) if rows else None
 
     def is_needed(self, segment: str) -> bool:
         """Tell whether another segment refers to a segment."""

@@ -18,7 +18,7 @@ from .errors import (
     FormatVersionError,
 )
 from .identity import Identity
-from .layout import ArrayLayout, Order, implied
+from .layout import ArrayLayout, Order, as_shape, implied
 from .object_layout import ObjectLayout
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ _WANTED = """(EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
 @lru_cache(maxsize=4096)
 def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
     try:
-        return implied(descr, tuple(json.loads(shape)), order)
-    except (CorruptSegmentError, TypeError, ValueError) as error:
+        return implied(descr, as_shape(tuple(json.loads(shape))), order)
+    except (CorruptSegmentError, RecursionError, TypeError, ValueError) as error:
         raise damaged(f"a segment of shape {shape!r}, {descr!r}") from error
 
 
@@ -74,8 +74,8 @@ def identity_of(text: str) -> Identity:
     """Return the identity of a lease's row."""
     try:
         return Identity.from_json(text)
-    except (TypeError, ValueError) as error:
-        raise damaged(f"a process {text!r}") from error
+    except (RecursionError, TypeError, ValueError) as error:
+        raise damaged(f"a process {text!r:.200}") from error
 
 
 @lru_cache(maxsize=4096)
@@ -104,6 +104,13 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
         return _layout(self.descr, self.shape, self.order)
 
     @classmethod
+    def parse(cls, row: Row) -> SegmentRow:
+        """Return what a row of `SEGMENT` says; CorruptRegistryError as for `Entry.parse`."""
+        if tuple(map(type, row)) != _SEGMENT_TYPES:
+            raise damaged(f"a segment that says {row!r:.200}")
+        return cls._make(row)
+
+    @classmethod
     def of(
         cls, segment: str, layout: ArrayLayout | ObjectLayout, *, overflow: bool, writable: bool
     ) -> SegmentRow:
@@ -115,6 +122,14 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
             segment, "array", layout.descr, _shape_text(layout.shape), layout.order, layout.nbytes,
             overflow, writable,
         )  # fmt: skip
+
+
+_SEGMENT_TYPES = (str, str, str, str, str, int, int, int, int)
+# Whether the name is released or not.
+_ENTRY_TYPES = {
+    (str, int, current, str, float, int, str, str, str, *_SEGMENT_TYPES)
+    for current in (int, type(None))
+}
 
 
 class Entry(NamedTuple):
@@ -141,6 +156,15 @@ class Entry(NamedTuple):
 
     @classmethod
     def parse(cls, row: Row) -> Entry:
+        """Return what a row of `JOINED` says.
+
+        Raises
+        ------
+        CorruptRegistryError
+            It has a value of a type that jshm did not write: SQLite lets any column have any.
+        """
+        if tuple(map(type, row)) not in _ENTRY_TYPES:
+            raise damaged(f"a version that says {row!r:.200}")
         return cls._make((*row[:9], SegmentRow._make(row[9:])))
 
 
@@ -183,9 +207,18 @@ def newest(tx: Transaction, names: Sequence[str]) -> dict[str, tuple[int, Entry 
     """
     return {
         # Version, identity and segment are missing where nothing is current (or rows were lost).
-        row[1]: (row[0], None if None in (row[2], row[9], row[10]) else Entry.parse(row[1:]))
+        row[1]: (
+            _number(row[0]),
+            None if None in (row[2], row[9], row[10]) else Entry.parse(row[1:]),
+        )
         for row in tx.execute(_newest(len(names)), names)
     }
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise damaged(f"a version number {value!r:.80}")
+    return value
 
 
 @lru_cache(maxsize=64)
@@ -271,7 +304,7 @@ def judge(tx: Transaction, segments: Iterable[str]) -> list[SegmentRow]:
             f"RETURNING wanted, {_RETURNED}",
             (segment,),
         )
-        dropped += [SegmentRow(*row[1:]) for row in found if not row[0]]
+        dropped += [SegmentRow.parse(row[1:]) for row in found if not row[0]]
     return dropped
 
 
@@ -282,12 +315,19 @@ def is_needless(tx: Transaction, segment: str) -> bool:
 
 def all_segments(tx: Transaction) -> list[SegmentRow]:
     """Return all segments."""
-    return [SegmentRow(*row) for row in tx.execute(f"SELECT {SEGMENT} FROM segments s")]  # noqa: S608
+    return [SegmentRow.parse(row) for row in tx.execute(f"SELECT {SEGMENT} FROM segments s")]  # noqa: S608
 
 
 def in_memory(tx: Transaction) -> int:
     """Return the bytes that all segments take in memory; also those that are only held."""
     return int(tx.execute(IN_MEMORY)[0][0])
+
+
+def mentions(tx: Transaction, segment: str) -> bool:
+    """Tell whether any row is about a segment, also where the segment's own was lost."""
+    sql = """SELECT 1 FROM segments WHERE id = ?1 UNION ALL SELECT 1 FROM versions
+              WHERE segment = ?1 UNION ALL SELECT 1 FROM refs WHERE needs = ?1 LIMIT 1"""
+    return bool(tx.execute(sql, (segment,)))
 
 
 def everything(tx: Transaction) -> list[Entry]:
@@ -311,8 +351,9 @@ def misjudged(tx: Transaction) -> list[str]:
 
 def unwanted(tx: Transaction) -> list[SegmentRow]:
     """Return the segments that nothing but a holder keeps."""
-    rows = tx.execute(f"SELECT {SEGMENT} FROM segments s WHERE NOT s.wanted")  # noqa: S608
-    return [SegmentRow(*row) for row in rows]
+    # Asked again: data must not go because of one wrong flag.
+    rows = tx.execute(f"SELECT {SEGMENT} FROM segments s WHERE NOT s.wanted AND NOT {_WANTED}")  # noqa: S608
+    return [SegmentRow.parse(row) for row in rows]
 
 
 def set_writable(tx: Transaction, segment: str, *, writable: bool) -> bool:
@@ -392,7 +433,11 @@ def catch_up(tx: Transaction, segment: str) -> None:
 
 def all_leases(tx: Transaction) -> dict[str, str]:
     """Return the identity, as JSON, of every lease."""
-    return {r[0]: r[1] for r in tx.execute("SELECT id, identity FROM leases")}
+    found = tx.execute("SELECT id, identity FROM leases")
+    for row in found:
+        if tuple(map(type, row)) != (str, str):
+            raise damaged(f"a process {row!r:.200}")
+    return dict(found)
 
 
 def forget_lease(tx: Transaction, lease: str) -> None:

@@ -209,7 +209,7 @@ def collect_files(
         if doomed.full:
             return
         identity = os.path.splitext(os.path.basename(path))[0]
-        if tx.execute("SELECT 1 FROM segments WHERE id = ?", (identity,)):
+        if rows.mentions(tx, identity):
             continue
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path)

@@ -1,0 +1,370 @@
+"""What the files say against what the registry says: `check` for doubts, `rebuild` after a loss."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import rows, segment
+from ..errors import CorruptRegistryError, FormatVersionError, JshmError, RegistryTimeout
+from ..identity import Identity
+from ..layout import ArrayLayout
+from ..object_layout import ObjectLayout
+from ..records import read_records
+from ..rows import Entry, SegmentRow
+from . import reaper
+from .base import Problem
+from .directory import ARRAY
+from .draft import layout_in
+from .names import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..database import Transaction
+    from ..registry import Registry
+    from .directory import Directory
+
+
+# Of a record that is believed; SQLite's integers end at 2 ** 63.
+_MAX_VERSION = 1 << 53
+# Seconds that a rebuild waits for whoever looks at a segment in this moment.
+_REBUILD_LOCK = 1.0
+_LEASE = re.compile("[0-9a-f]{16}")
+
+
+# -- check -----------------------------------------------------------------------------------------
+
+
+def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Problem]:
+    """Compare rows and files both ways; mend what does not fit if `fix`.
+
+    A registry that cannot be read, or contradicts itself, is put aside and rebuilt from the segments.
+    """
+    try:
+        found = list(_contradictions(registry, directory))
+    except CorruptRegistryError as error:
+        found = [str(error)]
+    if found and fix:
+        _begin_anew(registry, directory)
+    problems = [Problem(what, fixed=fix) for what in found]
+    try:
+        problems += _compare(registry, directory, fix=fix)
+    except CorruptRegistryError:
+        if not found:  # else it was said
+            raise
+    return problems
+
+
+def _begin_anew(registry: Registry, directory: Directory) -> None:
+    """Rebuild a damaged registry; what can still be read of its version numbers goes on."""
+    last: dict[str, int] = {}
+    with contextlib.suppress(JshmError):
+        last = dict(registry.database.read("SELECT name, last FROM names"))
+    _put_aside(registry, directory)
+    registry.names()  # opens, and so rebuilds
+    with registry.database.transact() as tx:
+        keep_counting(tx, last)
+
+
+def keep_counting(tx: Transaction, last: dict[str, int]) -> None:
+    """Let version numbers go on where they were, also those of names that were released."""
+    for name, number in last.items():
+        with contextlib.suppress(ValueError):
+            if type(number) is int and 0 < number < _MAX_VERSION:
+                rows.count_from(tx, check_name(name), number)
+
+
+def _put_aside(registry: Registry, directory: Directory) -> None:
+    """Rename a damaged registry; only the newest is kept, they take memory."""
+    aside = f"{directory.registry}.damaged-"
+    registry.database.close()
+    for ending in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(directory.registry + ending)
+    for name in os.listdir(directory.root):
+        if os.path.join(directory.root, name).startswith(aside):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(directory.root, name))
+    os.rename(directory.registry, f"{aside}{time.time_ns()}")
+
+
+# What no transaction leaves: what it is, and a query for how many, or for the names.
+_IMPOSSIBLE = {
+    "{} × a version without what it belongs to": """
+        SELECT count(*) FROM versions WHERE segment NOT IN (SELECT id FROM segments)
+        OR name NOT IN (SELECT name FROM names) OR lease NOT IN (SELECT id FROM leases)""",
+    "{} has no version that it could be attached by": """
+        SELECT name FROM names n WHERE current NOT NULL AND NOT EXISTS
+        (SELECT 1 FROM versions v WHERE v.name = n.name AND v.version = n.current)""",
+    "{} has a newer version than its last one": """
+        SELECT name FROM names n WHERE typeof(last) <> 'integer' OR last <
+        (SELECT max(version) FROM versions v WHERE v.name = n.name)""",
+    "{} can be attached, and its memory was released": """
+        SELECT n.name FROM names n JOIN versions v ON v.name = n.name AND v.version = n.current
+        JOIN segments s ON s.id = v.segment WHERE s.unlinked""",
+}
+
+
+def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
+    """Say what in the registry cannot be true. Who wrote that is unknown, so nothing of it counts.
+
+    Raises
+    ------
+    CorruptRegistryError
+        It cannot even be read.
+    """
+    damage = registry.database.read("PRAGMA quick_check(1)")
+    if damage and damage[0][0] != "ok":
+        raise CorruptRegistryError(f"the registry is damaged: {damage[0][0]}")
+    with registry.database.transact() as tx:
+        for text in rows.all_leases(tx).values():
+            rows.identity_of(text)
+        for what, sql in _IMPOSSIBLE.items():
+            for (found,) in tx.execute(sql):
+                if found:
+                    yield what.format(found)
+        yield from _denied(tx, directory)
+
+
+def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
+    """Say which rows whole segments deny."""
+    files = directory.files()
+    said: dict[tuple[str, int], set[str]] = {}
+    known = {row.id: row for row in rows.all_segments(tx) if not row.unlinked}
+    references = rows.all_references(tx)
+    for row in known.values():
+        path = files.get(row.id, "")
+        found = _read_segment(row.id, path, overflow=_is_in(directory.overflow, path))
+        if found is None or not found.entries:
+            continue
+        needs, refers = set(found.needs), references.get(row.id, set())
+        if (
+            found.row
+            != row._replace(
+                overflow=bool(row.overflow), writable=found.row.writable, unlinked=False
+            )
+            or not needs & known.keys() <= refers <= needs
+        ):
+            yield f"segment {row.id} is whole, and not what its row says"
+        for entry in found.entries:
+            said.setdefault((entry.name, entry.version), set()).add(row.id)
+    for entry in rows.everything(tx):
+        if entry.segment.id not in said.get((entry.name, entry.version), {entry.segment.id}):
+            yield f"{entry.name} v{entry.version} is in another segment than its row says"
+
+
+def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
+    lost: list[str] = []
+    with registry.database.transact() as tx:
+        files = directory.files()
+        known = {row.id: row for row in rows.all_segments(tx)}
+        for row in known.values():
+            problem = _examine(row, directory, files)
+            if problem:
+                if fix:
+                    rows.forget_lost_segment(tx, row.id)
+                    lost += [files[row.id]] if row.id in files else []
+                yield Problem(problem, fixed=fix)
+        for segment_id, found in _compare_references(tx, fix=fix):
+            lost += [files[segment_id]] if fix and segment_id in files else []
+            yield found
+        yield from _compare_rows(tx, fix=fix)
+    for path in directory.foreign():
+        yield Problem(
+            f"{path} is no segment, so jshm did not make it, and leaves it: remove it", fixed=False
+        )
+    strays = [path for identity, path in files.items() if identity not in known]
+    for path in _collect(registry, strays, fix=fix):
+        yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
+    for _ in _collect(registry, lost, fix=fix, known=True):
+        pass
+
+
+def _collect(
+    registry: Registry, paths: list[str], *, fix: bool, known: bool = False
+) -> Iterator[str]:
+    """Remove (if `fix`) and yield those files that no row knows and nobody holds, in batches.
+
+    See `reaper.collect_files` for those that a row knew until now (`known`).
+    """
+    doomed = reaper.Doomed()
+    while paths:
+        try:
+            with registry.database.transact() as tx:
+                reaper.collect_files(tx, paths, doomed, known=known)
+            found, full = doomed.paths, doomed.full
+            if fix:
+                doomed.execute()
+        finally:
+            doomed.spare()
+        yield from found
+        paths = paths[paths.index(found[-1]) + 1 :] if full else []
+
+
+def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> str:
+    """Return what is wrong with a segment's file; '' if nothing is."""
+    if row.kind not in rows.KINDS:
+        return ""  # a newer jshm can tell
+    if row.unlinked:
+        return f"released segment {row.id} still has a file" if row.id in files else ""
+    if row.id not in files:
+        return f"the file of segment {row.id} is gone"
+    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
+    try:
+        with segment.shared(path) as (fd, _):
+            layout = layout_in(fd, row.kind)
+            implied = SegmentRow.of(row.id, layout, overflow=row.overflow, writable=row.writable)
+            if implied != row._replace(
+                overflow=bool(row.overflow), writable=bool(row.writable), unlinked=False
+            ):
+                return f"segment {row.id} does not hold what the registry says"
+    except FormatVersionError:
+        return ""  # a newer jshm can tell
+    except JshmError as error:
+        return f"segment {row.id}: {error}"
+    return ""
+
+
+def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Problem]]:
+    """Find what refers to segments that are gone: it can never be attached."""
+    broken = "SELECT DISTINCT segment FROM refs WHERE needs NOT IN (SELECT id FROM segments)"
+    seen: set[str] = set()
+    while found := [row[0] for row in tx.execute(broken) if row[0] not in seen]:
+        for segment_id in found:
+            seen.add(segment_id)
+            names = " = ".join(f"{e.name} v{e.version}" for e in rows.entries_in(tx, segment_id))
+            if names:
+                if fix:
+                    rows.forget_lost_segment(tx, segment_id)
+                yield segment_id, Problem(f"{names} refers to memory that is gone", fixed=fix)
+
+
+def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
+    lonely = """refs WHERE segment NOT IN (SELECT id FROM segments)
+                        OR needs NOT IN (SELECT id FROM segments)"""
+    for (count,) in tx.execute(f"SELECT count(*) FROM {lonely}"):  # noqa: S608
+        if count:
+            yield Problem(f"{count} × a reference without what it belongs to", fixed=fix)
+    misjudged = rows.misjudged(tx)
+    if misjudged:
+        yield Problem(
+            f"{len(misjudged)} × a segment that is marked as if not wanted, or wanted", fixed=fix
+        )
+    if fix:
+        tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
+        rows.judge(tx, misjudged)
+
+
+# -- rebuild ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Found:
+    """A segment's file, as it was read."""
+
+    row: SegmentRow
+    entries: list[Entry]
+    needs: tuple[str, ...]
+
+
+def rebuild(tx: Transaction, directory: Directory) -> None:
+    """Fill a new registry from what segments say of themselves; what is not readable is left out."""
+    read = {
+        identity: found
+        for identity, path in directory.files().items()
+        if (found := _read_segment(identity, path, overflow=_is_in(directory.overflow, path)))
+    }
+    versions: dict[tuple[str, int], Entry] = {}
+    kept = [identity for identity, found in read.items() if found.entries]
+    for identity in kept:  # grows: what is needed is kept too, if it has no name
+        found = read[identity]
+        rows.put_segment(tx, found.row, wanted=False)
+        kept += [needed for needed in found.needs if needed in read and needed not in kept]
+        for entry in found.entries:
+            key = entry.name, entry.version
+            if key not in versions or versions[key].created < entry.created:
+                versions[key] = entry
+    for key in sorted(versions):
+        entry = versions[key]
+        rows.put_identity(tx, entry.lease, entry.identity)
+        rows.put_version(tx, entry)
+    for identity in kept:
+        rows.put_references(tx, identity, read[identity].needs)
+    rows.judge(tx, kept)
+
+
+def _is_in(directory: str, path: str) -> bool:
+    return os.path.dirname(path) == directory
+
+
+def _read_segment(identity: str, path: str, *, overflow: bool) -> _Found | None:
+    """Return a segment and its versions, or None for one that is no finished segment of ours."""
+    try:
+        fd = segment.open_unheld(path)
+    except (JshmError, OSError):
+        return None
+    try:
+        layout = layout_in(fd, "array" if path.endswith(ARRAY) else "object")
+        records = read_records(fd, layout.records)
+        # A file in the making has no magic yet, or no record: who has this one locked is a prober,
+        # for microseconds, or about to remove it.
+        with contextlib.suppress(RegistryTimeout):
+            segment.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
+        if not os.fstat(fd).st_nlink:
+            return None
+        writable = isinstance(layout, ArrayLayout) and any(r.get("writable") for r in records)
+        row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
+        entries = [_entry(content, row) for content in records]
+    # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object;
+    # RuntimeError is a newer format.
+    except (
+        OSError,
+        ArithmeticError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ):
+        return None
+    finally:
+        os.close(fd)
+    return _Found(row, entries, layout.references if isinstance(layout, ObjectLayout) else ())
+
+
+def _storable(text: object) -> str:
+    """Return text that SQLite takes; UnicodeEncodeError, a ValueError, of half a surrogate pair."""
+    str(text).encode()
+    return str(text)
+
+
+def _entry(content: dict[str, Any], row: SegmentRow) -> Entry:
+    if content["jshm"] > rows.FORMAT:
+        raise ValueError("written by a newer jshm")
+    version, created = int(content["version"]), float(content["created"])
+    if not (0 < version < _MAX_VERSION and math.isfinite(created)):
+        raise ValueError(f"version {version} of {created}")
+    identity = json.dumps(content["identity"], ensure_ascii=False, separators=(",", ":"))
+    Identity.from_json(identity)
+    if not _LEASE.fullmatch(content["lease"]):  # it is the name of a file
+        raise ValueError(f"{content['lease']!r:.80} is no lease")
+    return Entry(
+        name=check_name(content["name"]),
+        version=version,
+        current=version,
+        lease=content["lease"],
+        created=created,
+        keep=bool(content["keep"]),
+        note=_storable(content["note"]),
+        once=_storable(content["once"]),
+        identity=_storable(identity),
+        segment=row,
+    )
