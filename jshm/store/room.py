@@ -204,8 +204,8 @@ def quota() -> int | None:
     ------
     InvalidSettingError
     """
-    text = os.environ.get("JSHM_QUOTA")
-    return _parse_quota(text.strip()) if text else None
+    text = os.environ.get("JSHM_QUOTA", "").strip()
+    return _parse_quota(text) if text else None
 
 
 @lru_cache(maxsize=8)
