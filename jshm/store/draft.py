@@ -147,12 +147,7 @@ def _gathered(
 
 def reserve(room: Room, layout: ArrayLayout) -> Draft:
     """Return a draft whose data are zeros, with every page allocated: writing never fails."""
-
-    def fill(draft: Draft) -> None:
-        segment.reserve(draft.fd, layout.records)
-        segment.write(draft.fd, 0, [layout.header])
-
-    return _make(room, layout, fill)
+    return _make(room, layout, lambda draft: segment.reserve(draft.fd, layout.records))
 
 
 def restore(room: Room, layout: Layout, identity: str, content: npt.NDArray[np.uint8]) -> Draft:
@@ -176,9 +171,9 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
         try:
             with interrupts.deferred():  # a locked file must not be left with nobody to close it
                 draft = Draft(directory, layout, identity or segment.new_id(), overflow=overflow)
+            fill(draft)
             magic = len(layout.magic)
             segment.write(draft.fd, magic, [layout.header[magic:]])
-            fill(draft)
         except BaseException as error:
             if draft is not None:
                 draft.discard()

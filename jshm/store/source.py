@@ -10,7 +10,6 @@ import numpy as np
 from .. import rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..layout import describe_array
-from . import draft as drafts
 
 if TYPE_CHECKING:
     from ..database import Transaction

@@ -1,0 +1,228 @@
+"""Operations on arrays, in the middle of which their process is killed."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+import jshm
+from jshm.store import default_store
+
+from .scenarios import Scenario, becomes, only
+from .world import born, make
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .world import Names
+
+
+# More files than one transaction may claim of the few descriptors that `release_many` leaves.
+_MANY = 12
+
+
+def first_use() -> Iterator[None]:
+    """The directory, the registry and its ballast, the lease are made."""
+    yield
+    jshm.publish("Z", make("Z", 1), keep=True)
+
+
+def publish_new() -> Iterator[None]:
+    yield
+    jshm.publish("Z", make("Z", 1), keep=True)
+
+
+def publish_live() -> Iterator[None]:
+    jshm.segments()
+    yield
+    jshm.publish("Z", make("Z", 1), keep=True, writable=True)
+
+
+def publish_group() -> Iterator[None]:
+    jshm.segments()
+    yield
+    jshm.publish({"Z": make("Z", 1), "X": make("X", 2), "W": make("W", 1)}, keep=True)
+
+
+def replace() -> Iterator[None]:
+    jshm.segments()
+    yield
+    jshm.publish("X", make("X", 2), keep=True)
+
+
+def replace_group() -> Iterator[None]:
+    yield
+    jshm.publish({"X": make("X", 2), "Y": make("Y", 2)}, keep=True)
+
+
+def alias() -> Iterator[None]:
+    x = jshm.attach("X")
+    yield
+    jshm.publish("A", x, keep=True)
+
+
+def alias_and_replace() -> Iterator[None]:
+    """A gets another version of its own, then X: the data are another name's once, twice, once."""
+    x = jshm.attach("X")
+    jshm.publish("A", x, keep=True)
+    yield
+    jshm.publish("X", make("X", 2), keep=True)
+
+
+def seal() -> Iterator[None]:
+    yield
+    jshm.publish("X", born("X", 2), keep=True)
+
+
+def seal_live() -> Iterator[None]:
+    array = born("Z")
+    yield
+    jshm.publish("Z", array, keep=True, writable=True)
+
+
+def allocate() -> Iterator[None]:
+    yield
+    kept = jshm.empty(3000), default_store().copy(make("Z", 1))
+    del kept
+    default_store().flush()
+
+
+def overflow() -> Iterator[None]:
+    """What does not fit into memory goes to disk, into a directory that is made for it."""
+    yield
+    jshm.publish("big", make("big", 1), keep=True)
+
+
+def overflow_and_release() -> Iterator[None]:
+    jshm.publish("big", make("big", 1), keep=True)
+    yield
+    jshm.publish("big", make("big", 2), keep=True)
+    jshm.release("big")
+
+
+def attach() -> Iterator[None]:
+    yield
+    x, y = jshm.attach(["X", "Y"])
+    assert x[1] == y[1]
+    jshm.attach("L", "r+")
+    jshm.attach("X", "c")[:] = 0
+
+
+def detach() -> Iterator[None]:
+    namespace = vars(sys.modules["__main__"])
+    namespace["x"] = jshm.attach("X")
+    yield
+    jshm.detach("x")
+    jshm.segments()
+
+
+def detach_last() -> Iterator[None]:
+    """What was replaced while it was held here, and what was released, goes with its last view."""
+    x, y = jshm.attach(["X", "Y"])
+    jshm.publish("X", make("X", 2), keep=True)
+    jshm.release("Y")
+    yield
+    del x, y
+    default_store().flush()
+
+
+def release() -> Iterator[None]:
+    jshm.segments()
+    yield
+    jshm.release("X")
+
+
+def release_several() -> Iterator[None]:
+    jshm.segments()
+    yield
+    jshm.release(["X", "Y"])
+
+
+def release_one_of_two() -> Iterator[None]:
+    jshm.publish("A", jshm.attach("X"), keep=True)
+    yield
+    jshm.release("X")
+
+
+def release_many() -> Iterator[None]:
+    """More than one transaction may claim; some of the data are another name's too."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    names = [f"n{i}" for i in range(_MANY)]
+    jshm.publish({name: make(name, 1) for name in names}, keep=True)
+    jshm.publish("A", jshm.attach("X"), keep=True)
+    yield
+    jshm.release([*names, "X"])
+
+
+def release_with_undo() -> Iterator[None]:
+    jshm.segments()
+    yield
+    jshm.api.release_found(["X"], [], undo=60)
+
+
+def restore() -> Iterator[None]:
+    jshm.api.release_found(["X"], [], undo=60)
+    yield
+    default_store().restore(["X"])
+
+
+def expire() -> Iterator[None]:
+    jshm.api.release_found(["X"], [], undo=60)
+    yield
+    jshm.gc()
+
+
+def everything() -> Iterator[None]:
+    """For kills at random times."""
+    jshm.segments()
+    yield
+    version = 2
+    while True:
+        jshm.publish({"X": make("X", version), "Y": make("Y", version)}, keep=True)
+        jshm.publish("scratch", make("scratch", version - 1), keep=True)
+        jshm.release("scratch")
+        array = jshm.empty(10)
+        del array
+        version += 1
+
+
+def _whole_groups(names: Names) -> bool:
+    there = names.keys() - {"scratch"}
+    return there == {"L", "O", "P", "R", "X", "Y"} and names["X"] == names["Y"]
+
+
+_SEVERAL = dict.fromkeys((f"n{i}" for i in range(_MANY)), 1)
+
+PUBLISHING = [
+    Scenario(first_use, becomes({"Z": 1}, before={}), nothing=True),
+    Scenario(publish_new, becomes({"Z": 1})),
+    Scenario(publish_live, becomes({"Z": 1})),
+    Scenario(publish_group, becomes({"Z": 1, "X": 2, "W": 1})),
+    Scenario(replace, becomes({"X": 2})),
+    Scenario(replace, becomes({"X": 2}), held=True),
+    Scenario(replace_group, becomes({"X": 2, "Y": 2})),
+    Scenario(overflow, becomes({"big": 1}), small=True),
+    Scenario(overflow_and_release, becomes({"big": 1}, {"big": 2}), small=True),
+]
+BORN = [
+    Scenario(alias, becomes({"A": 1})),
+    Scenario(alias_and_replace, becomes({"A": 1}, {"A": 1, "X": 2})),
+    Scenario(seal, becomes({"X": 2})),
+    Scenario(seal_live, becomes({"Z": 1})),
+    Scenario(allocate, becomes()),
+]
+LETTING_GO = [
+    Scenario(attach, becomes()),
+    Scenario(detach, becomes()),
+    Scenario(detach_last, becomes({"X": 2, "Y": None})),
+    Scenario(release, becomes({"X": None})),
+    Scenario(release, becomes({"X": None}), held=True),
+    Scenario(release_several, becomes({"X": None, "Y": None})),
+    Scenario(release_one_of_two, becomes({"A": 1}, {"A": 1, "X": None})),
+    Scenario(release_many, only({"A": 1, **_SEVERAL}, {"A": 1, "X": None})),
+    Scenario(release_with_undo, becomes({"X": None})),
+    Scenario(restore, becomes({"X": None})),
+    Scenario(expire, becomes({"X": None})),
+]
+RANDOM = Scenario(everything, _whole_groups)

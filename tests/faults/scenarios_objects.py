@@ -1,0 +1,109 @@
+"""Operations on objects that refer to other segments, in the middle of which their process is killed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jshm
+
+from .scenarios import Scenario, becomes
+from .world import born, make, put_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .world import Names
+
+
+def publish_object() -> Iterator[None]:
+    r = jshm.attach("R")
+    yield
+    put_object("Z", 1, x=r[::-1], b=born())
+
+
+def replace_object() -> Iterator[None]:
+    """O's first version stays: P needs its buffer. Its arrays are handed on."""
+    o = jshm.attach("O")
+    yield
+    put_object("O", 2, x=o["x"], h=o["h"], b=o["b"])
+
+
+def replace_objects() -> Iterator[None]:
+    """Nothing needs what O was, nor what it alone needed."""
+    jshm.segments()
+    yield
+    jshm.publish(
+        {"O": {"v": 2, "own": make("O", 2)}, "P": {"v": 2, "o": make("O", 2)[::2]}}, keep=True
+    )
+
+
+def release_objects() -> Iterator[None]:
+    jshm.segments()
+    yield
+    jshm.release(["O", "P"])
+
+
+def release_needed() -> Iterator[None]:
+    """R loses its name, and O goes on."""
+    jshm.segments()
+    yield
+    jshm.release("R")
+
+
+def release_needed_with_undo() -> Iterator[None]:
+    """Nobody but the process that can take it back knows that R may come back."""
+    jshm.api.release_found(["R"], [], undo=60)
+    yield
+    jshm.gc()
+
+
+def attach_objects() -> Iterator[None]:
+    yield
+    for mode in ("r", "c"):
+        o, p = jshm.attach(["O", "P"], mode)
+        assert o["own"][2] == p["o"][1]
+
+
+def detach_objects() -> Iterator[None]:
+    """O and P are released while they are held here: all goes with the last view of them."""
+    held = jshm.attach(["O", "P"])
+    jshm.release(["O", "P"])
+    yield
+    del held
+    jshm.gc()
+
+
+def everything() -> Iterator[None]:
+    """For kills at random times."""
+    yield
+    version = 2
+    while True:
+        o = jshm.attach("O")
+        jshm.publish(
+            {
+                "O": {**o, "v": version, "own": make("O", version)},
+                "P": {"v": version, "o": make("O", version)[::2], "old": o["own"]},
+            },
+            keep=True,
+        )
+        del o
+        put_object("Z", 1, x=jshm.attach("R")[::-1], b=born())
+        jshm.release("Z")
+        version += 1
+
+
+def _whole_groups(names: Names) -> bool:
+    return names.keys() - {"Z"} == {"L", "O", "P", "R", "X", "Y"} and names["O"] == names["P"]
+
+
+OBJECTS = [
+    Scenario(publish_object, becomes({"Z": 1})),
+    Scenario(replace_object, becomes({"O": 2})),
+    Scenario(replace_objects, becomes({"O": 2, "P": 2})),
+    Scenario(release_objects, becomes({"O": None, "P": None})),
+    Scenario(release_needed, becomes({"R": None})),
+    Scenario(release_needed_with_undo, becomes({"R": None})),
+    Scenario(attach_objects, becomes()),
+    Scenario(detach_objects, becomes({"O": None, "P": None})),
+]
+RANDOM = Scenario(everything, _whole_groups)
