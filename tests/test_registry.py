@@ -574,6 +574,7 @@ WRONG = {
     "another name's segment": "UPDATE versions SET segment = (SELECT segment FROM versions "
     "WHERE name = 'exp/y') WHERE name = 'X' AND version = 2",
     "a time that is none": "UPDATE versions SET created = 'now' WHERE name = 'X'",
+    "a time without end": "UPDATE versions SET created = 9e999",
     "text that is no text": "UPDATE versions SET note = CAST(x'ff' AS TEXT) WHERE name = 'X'",
     "a publisher's id with a zero": "UPDATE leases SET id = '0123456789abcde' || char(0)",
     "a publisher's id that is a path": "UPDATE leases SET id = '../../../etc/passwd'",

@@ -122,6 +122,25 @@ class Mappings:
             refs = [ref for identity in identities for ref in self._live.get((identity, "c"), ())]
         return [mapping for ref in refs if (mapping := ref()) is not None]
 
+    def find(self, identity: str) -> Mapping | None:
+        """Return a mapping of a segment whose bytes are the segment's, if there is one here."""
+        found = (self._find((identity, mode)) for mode in ("r+", "r", "c"))
+        return next(
+            (
+                one
+                for one in found
+                if one is not None and (one.mode == "r+" or segment.is_pristine(one))
+            ),
+            None,
+        )
+
+    def forget(self, identity: str) -> None:
+        """Let who maps a segment next get a new mapping of it."""
+        with self._lock:
+            for mode in ("r", "r+", "c"):
+                if self._live.pop((identity, mode), None):
+                    self._changed.append((identity, mode))
+
     def length(self, identity: str) -> int:
         """Return the bytes that are mapped of a segment; 0 if it is not mapped here."""
         found = (self._find((identity, mode)) for mode in ("r", "r+", "c"))

@@ -136,6 +136,7 @@ async def test_a_directory_that_cannot_be_made(
     assert await api.list() == []
 
 
+@pytest.mark.filterwarnings("ignore::jshm.DirectoryLostWarning")  # what it says is in test_recovery
 async def test_a_directory_that_is_gone_while_the_server_runs(
     api: Api, store_dir: str, child_directory: Path
 ) -> None:
@@ -148,6 +149,7 @@ async def test_a_directory_that_is_gone_while_the_server_runs(
         assert await api.list() == ["Y"]
 
 
+@pytest.mark.filterwarnings("ignore::jshm.DirectoryLostWarning")  # what it says is in test_recovery
 async def test_a_directory_that_is_replaced_while_the_server_runs(
     api: Api, store_dir: str, tmp_path: Path
 ) -> None:
