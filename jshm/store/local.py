@@ -25,7 +25,7 @@ from ..lease import is_alive
 from ..lease import signature as lease_signature
 from ..registry import Registry
 from . import draft as drafts
-from . import inspection, objects, releasing
+from . import checking, inspection, objects, releasing
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .directory import Directory
 from .names import check_name
@@ -67,7 +67,7 @@ class LocalStore(Store):
         self.directory = Directory.open(root)
         self.registry = Registry(
             self.directory.registry,
-            lambda tx: inspection.rebuild(tx, self.directory),
+            lambda tx: checking.rebuild(tx, self.directory),
             timeout,
             lambda: Directory.open(root),
         )
@@ -389,6 +389,7 @@ class LocalStore(Store):
 
     def gc(self) -> int:
         self._undo.expire()
+        self.presence.tell_holds()
         return self.presence.reap()
 
     def end_session(self) -> None:
@@ -399,7 +400,7 @@ class LocalStore(Store):
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
             self.presence.flush()
-        return inspection.check(self.registry, self.directory, fix=fix)
+        return checking.check(self.registry, self.directory, fix=fix)
 
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
