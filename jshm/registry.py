@@ -175,6 +175,11 @@ class Registry:
         """Return what `everything` returns, as rows for `Entry.parse`."""
         return self.database.read(_IN_ORDER)
 
+    def last(self, name: str) -> int:
+        """Return the last version number of a name, also of a released one; 0 if it never had one."""
+        rows = self.database.read("SELECT last FROM names WHERE name = ?", (name,))
+        return int(rows[0][0]) if rows else 0
+
     def of_segment(self, segment: str) -> list[Entry]:
         """Return the versions that are in a segment."""
         rows = self.database.read(f"{JOINED} WHERE v.segment = ?", (segment,))

@@ -172,8 +172,13 @@ def missing(registry: Registry, name: str, version: int | None = None) -> str:
     if version is not None and name in known:
         there = [f"v{e.version}" for e in registry.versions(name) if not e.segment.unlinked]
         return f"{name} has no version {version} (any more); there: {', '.join(there)}"
+    nothing = f"nothing is shared under {name!r}"
+    if registry.last(name):
+        return (
+            f"{nothing} any more: it was released, or its session has ended (--keep outlives that)"
+        )
     if not known:
-        return f"nothing is shared under {name!r}: nothing at all is shared yet (%shm_publish X)"
+        return f"{nothing}: nothing at all is shared yet (%shm_publish X)"
     close = nearest(name, known)
     hint = f"did you mean {' or '.join(close)}?" if close else "see what is there: %shm_list"
-    return f"nothing is shared under {name!r}; {hint}"
+    return f"{nothing}; {hint}"

@@ -61,6 +61,20 @@ def test_a_script_s_names_end_with_it(
     assert outside.names() == KEPT
 
 
+def test_whoever_comes_too_late_is_told(outside: Outside, tmp_path: Path) -> None:
+    with Child(tmp_path, "fit.py") as fit:
+        fit.run("import jshm, numpy as np; jshm.publish('X', np.ones(3))")
+        fit.exit()
+    with Child(tmp_path, "eda.py") as eda:
+        eda.run("import jshm")
+        said = eda.fails("jshm.attach('X')").message
+        assert said == (
+            "nothing is shared under 'X' any more: it was released, or its session has ended "
+            "(--keep outlives that)"
+        )
+        assert "any more" not in eda.fails("jshm.attach('Y')").message
+
+
 class Terminal:
     """IPython in a terminal of its own."""
 
