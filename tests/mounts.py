@@ -58,7 +58,7 @@ class Mount:
 
     def fill(self, leave: int = 0) -> None:
         """Let another writer take all but so many bytes; also more, if it has taken some already."""
-        with self._junk.open("ab", buffering=0) as file:
+        with contextlib.suppress(OSError), self._junk.open("ab", buffering=0) as file:  # no inode
             for size in (MB, 4096):
                 with contextlib.suppress(OSError):
                     while self.free() >= leave + size:
