@@ -378,6 +378,14 @@ def test_problems(error: Exception, reason: str) -> None:
     assert wire.problem(error) == {"reason": reason, "message": str(error), "remedy": ""}
 
 
+def test_holders_of_one_pid_in_two_containers_are_two() -> None:
+    a, b = (Holder(f"{name}.ipynb", "r", 7, here=False) for name in "ab")
+    found = wire.holders([a, b, replace(a, mode="r+")], Nowhere())
+    assert [(h["label"], h["mode"], h["pid"]) for h in found] == [
+        ("a.ipynb", "r+", 7), ("b.ipynb", "r", 7),
+    ]  # fmt: skip
+
+
 # -- a real store ----------------------------------------------------------------------------------
 
 
