@@ -10,6 +10,8 @@ In IPython: ``%load_ext jshm``, then ``%shm_publish X`` and ``%shm_attach X``.
 from __future__ import annotations
 
 import importlib
+import os
+from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
@@ -53,10 +55,13 @@ if TYPE_CHECKING:
         SegmentExistsError,
         SegmentNotFoundError,
         TooManyFilesError,
+        UnknownGroupError,
         UnsafeDirectoryError,
+        UntrustedError,
         WaitTimeoutError,
     )
     from .pickling import Pickler, dumps, loads, pickle_by_reference, pickle_by_value
+    from .store import group
     from .store.base import ObjectDetails, SegmentInfo
     from .store.handle import SharedNumpyArray
     from .widget import SegmentBrowser
@@ -74,13 +79,15 @@ _PUBLIC = {
          "LowMemoryWarning",
          "MissingModuleError", "NoSpaceError", "NotOwnerError", "NotShareableError",
          "OverflowWarning", "ReadOnlyError", "RegistryError", "RegistryTimeout",
-         "SegmentExistsError", "SegmentNotFoundError", "TooManyFilesError", "UnsafeDirectoryError",
+         "SegmentExistsError", "SegmentNotFoundError", "TooManyFilesError", "UnknownGroupError",
+         "UnsafeDirectoryError", "UntrustedError",
          "WaitTimeoutError"),
         "errors",
     ),
     **dict.fromkeys(
         ("Pickler", "dumps", "loads", "pickle_by_reference", "pickle_by_value"), "pickling"
     ),
+    "group": "store",
     "is_shared": "array",
     "ObjectDetails": "store.base",
     "SegmentInfo": "store.base",
@@ -115,7 +122,9 @@ __all__ = [
     "SegmentNotFoundError",
     "SharedNumpyArray",
     "TooManyFilesError",
+    "UnknownGroupError",
     "UnsafeDirectoryError",
+    "UntrustedError",
     "WaitTimeoutError",
     "__version__",
     "attach",
@@ -127,6 +136,7 @@ __all__ = [
     "empty_like",
     "full",
     "gc",
+    "group",
     "info",
     "is_shared",
     "loads",
@@ -142,9 +152,19 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'jshm' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+    with _importing:
+        value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
     globals()[name] = value
     return value
+
+
+# A fork waits for an import by another thread: in the child that module would stay locked for ever.
+_importing = RLock()
+os.register_at_fork(
+    before=_importing.acquire,
+    after_in_parent=_importing.release,
+    after_in_child=_importing.release,
+)
 
 
 def __dir__() -> list[str]:
