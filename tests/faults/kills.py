@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import jshm
 from jshm.errors import OverflowWarning
 
+from ..mounts import CannotMountError, mounted
 from ..torture.report import Options, Row
 from . import scenarios_arrays, scenarios_cleaning, scenarios_objects, traced
 from .harness import RoleError, Workplace, at_boundary, finish, spawn, trial
@@ -214,18 +215,15 @@ def _apart() -> list[str]:
 
 @contextlib.contextmanager
 def _workplace() -> Iterator[Workplace]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="jshm-faults-") as parent:
-        small = f"{parent}/small"
-        os.mkdir(small)
-        mount = ["mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "tmpfs", small]
-        mounted = subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode == 0
-        workplace = Workplace(parent, small if mounted else "")
-        try:
-            workplace.prepare()
-            yield workplace
-        finally:
-            if mounted:
-                subprocess.run(["umount", small], check=True)
+    with contextlib.ExitStack() as stack:
+        made = tempfile.TemporaryDirectory(dir="/dev/shm", prefix="jshm-faults-")
+        parent, small = stack.enter_context(made), ""
+        with contextlib.suppress(CannotMountError):
+            mount = mounted(Path(parent) / "small", "size=3m,mode=700")
+            small = str(stack.enter_context(mount).point)
+        workplace = Workplace(parent, small)
+        workplace.prepare()
+        yield workplace
 
 
 def main() -> None:

@@ -9,6 +9,8 @@ import sys
 import types
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import jshm
 from jshm import segment
 from jshm.store import default_store, local
@@ -113,6 +115,23 @@ def fork() -> Iterator[None]:
     del array, x
 
 
+def outlived() -> Iterator[None]:
+    """A child goes on when its parent was killed: it inherited what was attached, and no lock but that."""
+    x = jshm.attach("X")
+    living, lives = os.pipe()
+    if not os.fork():
+        os.close(lives)
+        os.read(living, 1)  # until the parent is dead
+        whole = np.array_equal(x, make("X", 1)) and np.array_equal(jshm.attach("Y"), make("Y", 1))
+        if not whole or "X" not in default_store().names():
+            os.mkdir(_file("a-child-saw-something-else"))
+        default_store().close()
+        os._exit(0)
+    os.close(living)
+    yield
+    jshm.publish("X", make("X", 2), keep=True)
+
+
 def lose_the_lease() -> Iterator[None]:
     """Something removes the lease's file under its process, which makes it again."""
     held = jshm.attach("X"), born()
@@ -159,16 +178,17 @@ def fix_the_registry() -> Iterator[None]:
 
 
 CLEANING = [
-    Scenario(reap, becomes()),
-    Scenario(reap_objects, becomes()),
-    Scenario(reap_alias, becomes()),
-    Scenario(end_session, becomes()),
-    Scenario(exit_in_order, becomes()),
-    Scenario(fork, becomes({"Z": 1})),
+    Scenario(reap, becomes(), 90),
+    Scenario(reap_objects, becomes(), 120),
+    Scenario(reap_alias, becomes(), 90),
+    Scenario(end_session, becomes(), 60),
+    Scenario(exit_in_order, becomes(), 80),
+    Scenario(fork, becomes({"Z": 1}), 75),
+    Scenario(outlived, becomes({"X": 2}), 70),
 ]
 MENDING = [
-    Scenario(lose_the_lease, becomes({"X": 2})),
-    Scenario(lose_the_registry, becomes({"X": 2})),
-    Scenario(fix, only({"X": None, "P": None}), damaged=True),
-    Scenario(fix_the_registry, becomes(), damaged=True),
+    Scenario(lose_the_lease, becomes({"X": 2}), 40),
+    Scenario(lose_the_registry, becomes({"X": 2}), 305),
+    Scenario(fix, only({"X": None, "P": None}), 150, damaged=True),
+    Scenario(fix_the_registry, becomes(), 260, damaged=True),
 ]

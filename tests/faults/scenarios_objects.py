@@ -97,13 +97,13 @@ def _whole_groups(names: Names) -> bool:
 
 
 OBJECTS = [
-    Scenario(publish_object, becomes({"Z": 1})),
-    Scenario(replace_object, becomes({"O": 2})),
-    Scenario(replace_objects, becomes({"O": 2, "P": 2})),
-    Scenario(release_objects, becomes({"O": None, "P": None})),
-    Scenario(release_needed, becomes({"R": None})),
-    Scenario(release_needed_with_undo, becomes({"R": None})),
-    Scenario(attach_objects, becomes()),
-    Scenario(detach_objects, becomes({"O": None, "P": None})),
+    Scenario(publish_object, becomes({"Z": 1}), 100),
+    Scenario(replace_object, becomes({"O": 2}), 100),
+    Scenario(replace_objects, becomes({"O": 2, "P": 2}), 105),
+    Scenario(release_objects, becomes({"O": None, "P": None}), 80),
+    Scenario(release_needed, becomes({"R": None}), 35),
+    Scenario(release_needed_with_undo, becomes({"R": None}), 55),
+    Scenario(attach_objects, becomes(), 115),
+    Scenario(detach_objects, becomes({"O": None, "P": None}), 50),
 ]
 RANDOM = Scenario(everything, _whole_groups)
