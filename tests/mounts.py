@@ -78,13 +78,13 @@ class Mount:
 
     def files(self) -> dict[str, int]:
         """Return the bytes of each segment's file, by its id."""
-        return files(f"{self.root}/segments")
+        return files(self.point)
 
     def problems(self, *overflow: Path) -> list[str]:
         """Return what does not fit between the files and the registry's rows, both read directly."""
-        there = [self.files()]
-        there += [files(str(path.parent)) for place in overflow for path in place.rglob("*.npy")]
-        found = {name: size for one in there for name, size in one.items()}
+        found = {}
+        for place in (self.point, *overflow):
+            found.update(files(place))
         registry = sqlite3.connect(f"file:{self.root}/registry.db?mode=ro", uri=True)
         try:
             rows = dict(registry.execute("SELECT id, nbytes FROM segments WHERE NOT unlinked"))
@@ -100,10 +100,13 @@ class Mount:
         return wrong + ["a name without a version"] * named
 
 
-def files(directory: str) -> dict[str, int]:
-    """Return the bytes of each segment's file in a directory, by its id."""
-    with os.scandir(directory) as entries:
-        return {entry.name.partition(".")[0]: entry.stat().st_size for entry in entries}
+def files(place: Path) -> dict[str, int]:
+    """Return the bytes of each segment's file below a directory, by its id."""
+    return {
+        path.stem: path.stat().st_size
+        for ending in ("*.npy", "*.jshm")
+        for path in place.rglob(ending)
+    }
 
 
 @contextlib.contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -11,11 +14,14 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics
 from IPython.display import display
 
+from .. import errors
 from .. import namespace as variables
 from ..errors import JshmError
 from ..store import default_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..store.base import SegmentInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,12 +36,13 @@ _shown_whole: weakref.WeakSet[JshmError] = weakref.WeakSet()
 
 
 def one_line(magic: F) -> F:
-    """Let a user's slip be one line that fails the cell, and not a traceback."""
+    """Let a user's slip be one line that fails the cell, and not a traceback; warnings, too."""
 
     @functools.wraps(magic)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            return magic(*args, **kwargs)
+            with _short_warnings():
+                return magic(*args, **kwargs)
         except JshmError as error:
             if error in _shown_whole:
                 raise
@@ -44,6 +51,26 @@ def one_line(magic: F) -> F:
         raise UsageError(message)
 
     return cast("F", call)
+
+
+@contextlib.contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Show jshm's own warnings without the place in IPython that called the magic."""
+    show = warnings.showwarning
+
+    def show_short(
+        message: Warning | str, category: type[Warning], *where: Any, **more: Any
+    ) -> None:
+        if category.__module__ == errors.__name__:
+            print(f"{category.__name__}: {message}", file=sys.stderr)
+        else:
+            show(message, category, *where, **more)
+
+    warnings.showwarning = show_short
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def with_traceback(error: JshmError) -> None:

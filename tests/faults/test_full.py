@@ -8,11 +8,11 @@ from ..mounts import CannotMountError
 from .full import PLACES, Place, trial
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.what)
+@pytest.mark.parametrize("place", PLACES[1::2], ids=lambda place: place.what)
 def test_random_operations_while_others_take_the_room(place: Place) -> None:
     try:
-        found = trial(place, seed=5, operations=36)
+        found = trial(place, seed=5, operations=72)
     except CannotMountError as error:
         pytest.skip(f"a tmpfs cannot be mounted here: {error}")
     assert found.failures == []
-    assert found.operations >= 36
+    assert found.operations >= 72

@@ -197,6 +197,24 @@ def test_release_is_the_owner_s(open_notebook, a):
     assert a.do("%shm_release exp/y") == "exp/y released · 80 B freed\n"
 
 
+def test_what_goes_to_disk_is_said_in_one_line(a):
+    a.do("import os; os.environ['JSHM_QUOTA'] = '1k'; X = np.ones(1000); import warnings")
+    outcome = a("%shm_publish X")
+    assert outcome.stdout == "X v1 · float64 (1000,) · 8.0 kB → %shm_attach X\n"
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith(
+        "OverflowWarning: 8.0 kB do not fit into shared memory (1.0 kB left of the"
+    )
+    assert "JSHM_QUOTA" in line
+    # Warnings of others are shown as ever, also in what a magic runs.
+    told = a("%%shm_once Y\nY = np.ones(3); warnings.warn('mine')").stderr
+    assert "UserWarning: mine\n" in told
+    a.do("os.environ['JSHM_QUOTA'] = 'plenty'")
+    refused = a("%shm_publish X")
+    assert (refused.status, refused.ename) == ("error", "UsageError")
+    assert "JSHM_QUOTA is 'plenty': say bytes, like 8G" in refused.evalue
+
+
 OLDER = (
     "from jshm.store import default_store\n"
     "with default_store().registry.database.transact() as tx:\n"
