@@ -1,6 +1,6 @@
 """One process of a storm: threads that do everything at once to the same names, and believe nothing.
 
-It runs as a script of its own, and prints what it saw as one line of JSON.
+It runs as a script of its own, prints what it did as one line of JSON, and complains to stderr.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -62,16 +61,16 @@ def wrong(name: str, array: np.ndarray[Any, Any]) -> str:
 class Worker:
     """What one process does, and what it saw."""
 
-    def __init__(self, names: int, *, releasing: bool, seed: int) -> None:
+    def __init__(self, names: int, *, releasing: bool, mixed: bool, seed: int) -> None:
         self.names = [f"n{i}" for i in range(names)]
         self.groups = [f"g{i}/" for i in range(max(2, names // 10))]
         self.releasing = releasing
+        self.counting = not mixed
         self.seed = seed
         self.until = 0.0
         self.lock = threading.Lock()
         self.operations: dict[str, int] = defaultdict(int)
         self.versions: dict[str, list[int]] = defaultdict(list)
-        self.failures: list[str] = []
         self.longest = 0.0
         self.kept: list[tuple[str, np.ndarray[Any, Any]]] = []
         choices: list[tuple[int, Callable[[random.Random], None]]] = [
@@ -81,6 +80,8 @@ class Worker:
         ]  # fmt: skip
         if releasing:
             choices += [(10, self.release), (4, self.release_and_restore), (2, self.clean)]
+        if mixed:
+            choices += [(5, self.publish_object), (10, self.attach_object), (8, self.write_live)]
         self.weights, self.choices = zip(*choices, strict=True)
 
     # -- what it does ----------------------------------------------------------------------------
@@ -123,13 +124,13 @@ class Worker:
             self.examine(name, attached.value)
 
     def attach_group(self, rng: random.Random) -> None:
-        names = [rng.choice(self.groups) + part for part in GROUP]
-        group = [names[0][:-1] + part for part in GROUP]
-        for attached in (self._there(lambda: default_store().attach(group)),):
-            for one in attached or ():
-                self.examine(one.name, one.value)
-            if attached and len({int(one.value[3]) for one in attached}) > 1:
-                self.fail(f"half of a group: {[(one.name, one.version) for one in attached]}")
+        prefix = rng.choice(self.groups)
+        group = [prefix + part for part in GROUP]
+        attached = self._there(lambda: default_store().attach(group)) or ()
+        for one in attached:
+            self.examine(one.name, one.value)
+        if len({int(one.value[3]) for one in attached}) > 1:
+            self.fail(f"half of a group: {[(one.name, one.version) for one in attached]}")
 
     def keep(self, rng: random.Random) -> None:
         name = rng.choice(self.names)
@@ -168,11 +169,11 @@ class Worker:
         status = os.waitpid(pid, 0)[1]
         if status or not answer:
             self.fail(f"a forked child ended with {status}: {answer}")
-        elif answer.startswith("v"):
+        elif not answer.startswith("v"):
+            self.fail(f"in a forked child: {answer}")
+        elif self.counting:
             with self.lock:
                 self.versions[name].append(int(answer[1:]))
-        else:
-            self.fail(f"in a forked child: {answer}")
 
     def _be_child(self, name: str, held: Any, writing: int, rng: random.Random) -> None:
         try:
@@ -200,12 +201,38 @@ class Worker:
     def clean(self, _: random.Random) -> None:
         jshm.gc()
 
+    def publish_object(self, rng: random.Random) -> None:
+        """An object that refers to an array, and keeps it."""
+        name, mine = rng.choice(self.names), f"o{rng.randrange(5)}"
+        for one in self._there(lambda: default_store().attach([name])) or ():
+            value = {"of": name, "shared": one.value, "own": make(mine, rng)}
+            self._published(default_store().publish({mine: value}, replace=True, keep=True))
+
+    def attach_object(self, rng: random.Random) -> None:
+        name = f"o{rng.randrange(5)}"
+        for one in self._there(lambda: default_store().attach([name], rng.choice("rc"))) or ():
+            self.examine(one.value["of"], one.value["shared"])
+            self.examine(name, one.value["own"])
+
+    def write_live(self, rng: random.Random) -> None:
+        """What is LIVE may be written to by all, a word at a time."""
+        name = f"live{rng.randrange(3)}"
+        array = self._there(lambda: jshm.attach(name, mode="r+"))
+        if array is None or rng.random() < 1 / 20:
+            live = {name: np.zeros(100, np.uint64)}
+            default_store().publish(live, replace=True, keep=True, writable=True)
+            return
+        array[rng.randrange(100)] = 7
+        if not np.isin(array, (0, 7)).all():
+            self.fail(f"{name} is torn: {array[:10]}")
+
     # -- how it sees -----------------------------------------------------------------------------
 
     def _published(self, published: Any) -> None:
-        with self.lock:
-            for one in published:
-                self.versions[one.info.name].append(one.info.version)
+        if self.counting:  # else it may take hours, and they would fill the memory
+            with self.lock:
+                for one in published:
+                    self.versions[one.info.name].append(one.info.version)
 
     def _there(self, operation: Callable[[], Any]) -> Any:
         """Do what needs a name that may not be there: not yet, or not any more."""
@@ -219,8 +246,8 @@ class Worker:
             self.fail(found)
 
     def fail(self, what: str) -> None:
-        with self.lock:
-            self.failures.append(f"pid {os.getpid()}: {what}")
+        """Say it at once: this process may be killed."""
+        print(f"pid {os.getpid()}: {what}", file=sys.stderr, flush=True)
 
     def run(self, seconds: float, threads: int) -> dict[str, Any]:
         """Do it for so long, in so many threads."""
@@ -234,9 +261,10 @@ class Worker:
             thread.join()
         self.let_go(random.Random())
         return {
-            "operations": self.operations, "versions": self.versions, "failures": self.failures,
+            "operations": self.operations,
+            "versions": self.versions,
             "longest": self.longest,
-        }  # fmt: skip
+        }
 
     def _loop(self, thread: int) -> None:
         rng = random.Random(f"{self.seed} {thread}")
@@ -255,19 +283,11 @@ class Worker:
                 self.fail(f"{operation.__name__} took {took:.0f} s")
 
 
-def in_pool(name: str) -> tuple[str, int]:
-    """What a pool's worker does: attach, and publish the next version."""
-    found = wrong(name, jshm.attach(name))
-    array = make(name, random.Random(name))
-    (published,) = default_store().publish({name: array}, replace=True, keep=True)
-    return found, published.info.version
-
-
 def main() -> None:
     """Take part in a storm, as the command line says."""
     plan = json.loads(sys.argv[1])
     faulthandler.register(signal.SIGALRM, chain=True)  # a forked child that hangs says where
-    worker = Worker(plan["names"], releasing=plan["releasing"], seed=plan["seed"])
+    worker = Worker(
+        plan["names"], releasing=plan["releasing"], mixed=plan["mixed"], seed=plan["seed"]
+    )
     print(json.dumps(worker.run(plan["seconds"], plan["threads"])), flush=True)
-    for child in multiprocessing.active_children():
-        child.join()
