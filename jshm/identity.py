@@ -123,7 +123,10 @@ class Identity:
         ValueError
             It is no JSON object, or says of something what nothing can be.
         """
-        content: Any = json.loads(text)
+        try:
+            content: Any = json.loads(text)
+        except RecursionError as error:
+            raise ValueError(f"not an identity: {text[:80]}") from error
         session = content.get("session", {}) if isinstance(content, dict) else None
         if not isinstance(session, dict):
             raise ValueError(f"not an identity: {text[:80]}")  # noqa: TRY004 - of data, not of calls

@@ -9,6 +9,7 @@ An unwanted segment goes as soon as nobody holds it.
 from __future__ import annotations
 
 import json
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -163,7 +164,7 @@ class Entry(NamedTuple):
         CorruptRegistryError
             It has a value of a type that jshm did not write: SQLite lets any column have any.
         """
-        if tuple(map(type, row)) not in _ENTRY_TYPES:
+        if tuple(map(type, row)) not in _ENTRY_TYPES or not math.isfinite(row[4]):
             raise damaged(f"a version that says {row!r:.200}")
         return cls._make((*row[:9], SegmentRow._make(row[9:])))
 

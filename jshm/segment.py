@@ -297,7 +297,7 @@ def _not_opened(error: OSError, path: str) -> Exception:
         return SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
     if error.errno == errno.ELOOP:
         return CorruptSegmentError(f"{path} is a symbolic link; jshm makes none")
-    if error.errno in (errno.EISDIR, errno.EACCES, errno.EPERM):
+    if error.errno in (errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM):  # ENXIO: a socket
         return CorruptSegmentError(f"{path} cannot be opened: {error.strerror}")
     return limit_error(error)
 
@@ -320,7 +320,7 @@ def claim(path: str) -> int | None:
     try:
         fd = open_locked(path, os.O_RDONLY | _OPEN)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EACCES):
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES):
             return None
         raise limit_error(error) from None
     try:

@@ -288,9 +288,6 @@ def test_an_older_jshm_wrote_no_preview() -> None:
     assert parse_object(crafted(CONTENT).ljust(ROOM, b"\0")).description.preview == {}
 
 
-replaced = st.dictionaries(st.sampled_from([*CONTENT, "more"]), anything, min_size=1, max_size=2)
-
-
 def parsed_or_refused(data: bytes) -> ObjectLayout | None:
     """What is taken is inside of the file."""
     try:
@@ -301,24 +298,6 @@ def parsed_or_refused(data: bytes) -> ObjectLayout | None:
     assert 0 < layout.offset <= layout.end <= len(data)
     assert all(len(r) == 16 and set(r) <= set("0123456789abcdef") for r in layout.references)
     return layout
-
-
-@given(replaced)
-@settings(max_examples=100, deadline=None)
-def test_anything_in_its_place(changes: dict[str, Any]) -> None:
-    parsed_or_refused(crafted({**CONTENT, **changes}).ljust(ROOM, b"\0"))
-
-
-@given(st.binary(max_size=200), st.sampled_from([b"", MAGIC, MAGIC + b"\1\0\0\0"]))
-@settings(max_examples=100, deadline=None)
-def test_any_bytes(data: bytes, start: bytes) -> None:
-    assert parsed_or_refused(start + data) is None
-
-
-@given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
-def test_any_bytes_with_a_good_checksum(body: bytes) -> None:
-    assert parsed_or_refused(crafted(None, raw=body)) is None
 
 
 # -- in a store: nothing is unpickled before it was checked ----------------------------------------

@@ -12,6 +12,9 @@ from ..store.names import is_glob
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# Of a pattern: names are shorter, and to make sense of thousands of `[` takes seconds.
+_LONGEST = 1000
+
 
 def find(words: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return the names that are written out, and those that patterns (``exp1/*``) match.
@@ -28,8 +31,8 @@ def find(words: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[st
         if not is_glob(word):
             written[word] = None
             continue
-        matches = fnmatch.filter(known, word)
+        matches = fnmatch.filter(known, word) if len(word) <= _LONGEST else []
         if not matches:
-            raise SegmentNotFoundError(f"nothing that is shared matches {word}")
+            raise SegmentNotFoundError(f"nothing that is shared matches {word[:_LONGEST]}")
         found.update(dict.fromkeys(matches))
     return list(written), [name for name in found if name not in written]

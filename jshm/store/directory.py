@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..errors import UnsafeDirectoryError
+from ..errors import CorruptRegistryError, UnsafeDirectoryError
 from ..identity import boot_id
 from ..segment import limit_error
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BOOT_ID = re.compile("[0-9a-f]{8}")
+_ID = re.compile("[0-9a-f]{16}")
 ARRAY = ".npy"
 OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
@@ -182,7 +183,18 @@ class Directory:
         return f"{self.root}/locks"
 
     def path(self, segment: str, *, overflow: bool, kind: str = "array") -> str:
-        """Return the path of a segment's file: a ``.npy`` for an array, a ``.jshm`` for all else."""
+        """Return the path of a segment's file: a ``.npy`` for an array, a ``.jshm`` for all else.
+
+        Raises
+        ------
+        CorruptRegistryError
+            It is no segment's id: the path could be anybody's.
+        """
+        if not _ID.fullmatch(segment):
+            raise CorruptRegistryError(
+                f"the registry is damaged: a segment is called {segment!r:.80}. The data is not: "
+                "`jshm check --fix` rebuilds the registry from the segments"
+            )
         ending = ARRAY if kind == "array" else OTHER
         return f"{self.overflow if overflow else self.segments}/{segment}{ending}"
 

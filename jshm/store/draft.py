@@ -226,7 +226,11 @@ def rewrite_records(path: str, row: SegmentRow, contents: Sequence[dict[str, Any
 
     Anew and not appended: who republishes the same segment for ever must not let the file grow.
     """
-    os.chmod(path, segment.FILE_MODE)
+    fd = segment.open_unheld(path)
+    try:  # and not the path's, which a link would lead elsewhere
+        os.fchmod(fd, segment.FILE_MODE)
+    finally:
+        os.close(fd)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         write_records(fd, row, layout_in(fd, row.kind).records, contents)
