@@ -16,7 +16,7 @@ from .namespace import (
     segments_of,
     user_namespace,
 )
-from .store import default_store
+from .store import default_store, store_of
 from .store.handle import SharedNumpyArray
 from .store.names import check_version
 
@@ -111,8 +111,9 @@ def publish(
 
 @overload
 def attach(
-    name: str, mode: Mode = ..., timeout: float | None = ..., *, version: int | None = ...
-) -> Any: ...
+    name: str, mode: Mode = ..., timeout: float | None = ..., *, version: int | None = ...,
+    trust: bool = ...,
+) -> Any: ...  # fmt: skip
 @overload
 def attach(
     name: list[str] | tuple[str, ...],
@@ -120,6 +121,7 @@ def attach(
     timeout: float | None = ...,
     *,
     version: int | None = ...,
+    trust: bool = ...,
 ) -> list[Any]: ...
 def attach(
     name: str | list[str] | tuple[str, ...],
@@ -127,6 +129,7 @@ def attach(
     timeout: float | None = None,
     *,
     version: int | None = None,
+    trust: bool = False,
 ) -> Any:
     """Return what was published: the same physical memory, nothing copied.
 
@@ -144,6 +147,9 @@ def attach(
         Seconds to wait for a name that is not there yet. By default none.
     version : int, optional
         An older version, while it exists; by default the newest.
+    trust : bool
+        In the store of a group: attach also an object that another user published, which runs his
+        code. Arrays never run code.
 
     Returns
     -------
@@ -159,6 +165,8 @@ def attach(
         Mode ``'r+'`` of a snapshot.
     MissingModuleError
         An object needs a package that cannot be imported here. Nothing of it was run.
+    UntrustedError
+        Another user's object, without `trust`.
     CorruptSegmentError
     """
     names = [name] if isinstance(name, str) else list(name)
@@ -169,7 +177,7 @@ def attach(
         store.wait(names, timeout)
     values = [
         hand_out(attached.value, attached.segments)
-        for attached in store.attach(names, mode, version)
+        for attached in store.attach(names, mode, version, trust=trust)
     ]
     return values[0] if isinstance(name, str) else values
 
@@ -237,10 +245,10 @@ def detach(what: str | Array) -> list[str]:
     SegmentNotFoundError
         Nothing here is a view of it.
     """
-    namespace, store = user_namespace(), default_store()
-    segments = segments_of(namespace, what, store)
+    namespace = user_namespace()
+    segments = segments_of(namespace, what, default_store())
     del what  # else this very frame keeps the array
-    return detach_segments(namespace, segments, store).culprits
+    return detach_segments(namespace, segments, store_of(next(iter(segments)))).culprits
 
 
 def segments() -> list[SegmentInfo]:

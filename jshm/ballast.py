@@ -65,7 +65,7 @@ class Ballast:
     @contextlib.contextmanager
     def _opened(self, flags: int = 0) -> Iterator[int]:
         with interrupts.deferred():  # the descriptor must not be left with nobody to close it
-            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
             try:
                 yield fd
             finally:

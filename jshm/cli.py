@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import os
@@ -16,7 +17,7 @@ from . import __version__
 from .api import release_found
 from .browse.find import find
 from .errors import JshmError
-from .store import default_store
+from .store import default_store, group
 from .table import as_text, details, details_text
 from .text import size_text
 
@@ -32,7 +33,8 @@ def main(words: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = _parser().parse_args(words)
     try:
-        code = int(args.run(args))
+        with group(args.group) if args.group else contextlib.nullcontext():
+            code = int(args.run(args))
         sys.stdout.flush()
     except JshmError as error:
         print(f"jshm: {for_shell(str(error))}", file=sys.stderr)
@@ -59,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="jshm", description="One copy of your data for every notebook.", epilog=_EPILOG
     )
     parser.add_argument("--version", action="version", version=f"jshm {__version__}")
+    parser.add_argument(
+        "--group", help="what the members of a Unix group share, not your own names"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:

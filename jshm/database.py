@@ -27,6 +27,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import blockers, interrupts
+from .access import PRIVATE
 from .ballast import Ballast
 from .errors import CorruptRegistryError, NoSpaceError, RegistryError, RegistryTimeout
 from .segment import lock
@@ -35,6 +36,8 @@ from .wal import Log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
+
+    from .access import Access
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -98,6 +101,8 @@ class Database:
     moved : callable
         Called when the file was removed or replaced under this process, with a function that reads
         what it still has of the old one: from a statement to its rows.
+    access : Access
+        Who may use it.
     """
 
     def __init__(
@@ -108,12 +113,14 @@ class Database:
         place: Callable[[], object] = lambda: None,
         *,
         moved: Callable[[Callable[[str], list[Row]]], None] = lambda _: None,
+        access: Access = PRIVATE,
     ) -> None:
         self.path = path
         self.timeout = timeout
         self._setup = setup
         self._place = place
         self._moved = moved
+        self._access = access
         self._log = Log(path)
         self._ballast = Ballast(path + ".ballast")
         self._local = threading.local()
@@ -189,6 +196,7 @@ class Database:
                 "journal_size_limit=1048576",
                 "temp_store=MEMORY",
                 f"wal_autocheckpoint={_LOG_PAGES}",
+                "trusted_schema=OFF",  # members of a group may write it
             ):
                 self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
             file = self._identify()
@@ -211,7 +219,12 @@ class Database:
                 for ending in ("-wal", "-shm"):
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(self.path + ending)
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                fd = os.open(self.path, flags, PRIVATE.common)
+                try:
+                    self._access.settle(fd, self._access.common)
+                finally:
+                    os.close(fd)
         finally:
             os.close(guard)
 

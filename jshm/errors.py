@@ -81,6 +81,14 @@ class UnsafeDirectoryError(JshmError, PermissionError):
     """The directory is not private, not ours, or not on this machine."""
 
 
+class UnknownGroupError(JshmError, LookupError):
+    """No such Unix group, or this process is not in it."""
+
+
+class UntrustedError(JshmError, PermissionError):
+    """Attaching an object of another user would run his code, and the caller did not ask for that."""
+
+
 class TooManyFilesError(JshmError, OSError):
     """The process ran out of file descriptors or of memory mappings."""
 

@@ -17,7 +17,7 @@ from .segment import limit_error
 SessionKind = Literal["server", "run", "process"]
 _KINDS = ("server", "run", "process")
 _PROC = os.path.isdir("/proc/self")
-_MAX_PID = 1 << 31
+_MAX_ID = 1 << 32
 # Ids that a Jupyter server gives its kernels are UUIDs; `jupyter console` and the like use a part.
 _UUID = 36
 
@@ -60,6 +60,8 @@ class Identity:
         Path of a script; empty in kernels and terminals.
     program : str
         ``'kernel'``, ``'ipython'`` or ``'python'``.
+    uid : int
+        The user; -1 in what an older jshm wrote, which knew only one.
     python, jshm : str
         Versions.
     """
@@ -73,16 +75,25 @@ class Identity:
     notebook: str = ""
     script: str = ""
     program: str = "python"
+    uid: int = -1
     python: str = field(default_factory=platform.python_version)
     jshm: str = __version__
 
     @property
     def label(self) -> str:
-        """What people know it by: ``train.ipynb``, ``fit.py``, ``kernel 1f0c…``, ``ipython 4711``."""
+        """What people know it by: ``train.ipynb``, ``fit.py``, ``kernel 1f0c…``, ``ipython 4711``.
+
+        Another user's name goes with it: ``train.ipynb (ada)``.
+        """
         path = self.notebook or self.script
-        if path:
-            return path.rpartition("/")[2]
-        return f"{self.program} {self.kernel_id[:8] or self.pid}"
+        name = (
+            path.rpartition("/")[2] if path else f"{self.program} {self.kernel_id[:8] or self.pid}"
+        )
+        return name if self.uid in (-1, os.geteuid()) else f"{name} ({user_name(self.uid)})"
+
+    def is_user_of(self, other: Identity) -> bool:
+        """Tell whether both are the same user's."""
+        return -1 in (self.uid, other.uid) or self.uid == other.uid
 
     @property
     def owner(self) -> str:
@@ -101,6 +112,8 @@ class Identity:
 
     def owns(self, other: Identity) -> bool:
         """Tell whether this is the same notebook, script or terminal as `other`, maybe restarted."""
+        if not self.is_user_of(other):
+            return False
         for mine, theirs in (
             (self.connection_file, other.connection_file),
             (self.notebook, other.notebook),
@@ -144,11 +157,25 @@ class Identity:
 
 
 def _check_field(name: str, value: Any) -> None:
-    """Raise ValueError unless a field of what was read is of its type: a pid, or text."""
-    fits = type(value) is int and 0 <= value < _MAX_PID if name == "pid" else type(value) is str
+    """Raise ValueError unless a field of what was read is of its type: a number, or text."""
+    if name in ("pid", "uid"):
+        fits = type(value) is int and -(name == "uid") <= value < _MAX_ID
+    else:
+        fits = type(value) is str
     if not fits:
         raise ValueError(f"not an identity: {name} is {value!r:.80}")
     str(value).encode()  # half a surrogate pair is no text
+
+
+@lru_cache(maxsize=64)
+def user_name(uid: int) -> str:
+    """Return a user's name, or his number where he has none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def process_start(pid: int) -> str | None:
@@ -188,6 +215,11 @@ def _shows_us() -> bool:
         return os.readlink("/proc/self") == str(os.getpid())
     except OSError:
         return False
+
+
+def _shows_others() -> bool:
+    """Tell whether ``/proc`` shows other users' processes: proc(5), mount option ``hidepid``."""
+    return _stat_fields(1) is not None
 
 
 def _refuse_to_guess(error: OSError) -> None:
@@ -241,6 +273,8 @@ def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
         return True
     if session.kind not in _KINDS:
         return False  # only a newer jshm can judge it
+    if dead.uid not in (-1, os.geteuid()) and not _shows_others():
+        return False
     if ending == (session.pid, session.start) and dead.pid_ns == _pid_namespace():
         return True
     return not is_running(session.pid, session.start, dead.pid_ns)
@@ -271,6 +305,7 @@ def discover() -> Identity:
             pid, start, pid_ns, itself,
             script=_text(os.path.realpath(script)) if script else "",
             program="ipython" if shell else "python",
+            uid=os.geteuid(),
         )  # fmt: skip
     stem = os.path.splitext(os.path.basename(connection_file))[0]
     kernel_id = stem.removeprefix("kernel-") if stem.startswith("kernel-") else ""
@@ -284,6 +319,7 @@ def discover() -> Identity:
         kernel_id=kernel_id,
         notebook=_text(notebook),
         program="kernel",
+        uid=os.geteuid(),
     )  # fmt: skip
 
 

@@ -111,9 +111,15 @@ def describe(shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C") -
     Raises
     ------
     NotShareableError
-        The dtype would not come back exactly.
+        The dtype would not come back exactly, or takes a longer header than any that is read back.
     """
-    return implied(_descr(np.dtype(dtype)), shape, order)
+    layout = implied(_descr(np.dtype(dtype)), shape, order)
+    if layout.offset > _HEADER_LIMIT:
+        raise NotShareableError(
+            f"a dtype that takes {layout.offset} bytes to describe, more than {_HEADER_LIMIT}, has no "
+            "place in a .npy file of jshm: publish an array of it as it is"
+        )
+    return layout
 
 
 @lru_cache(maxsize=4096)

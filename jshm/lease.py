@@ -15,12 +15,15 @@ import weakref
 from typing import TYPE_CHECKING, Literal
 
 from . import interrupts
+from .access import PRIVATE
 from .errors import UnsafeDirectoryError
 from .identity import Identity
 from .segment import close, limit_error, lock, open_locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from .access import Access
 
 _TEMPORARY = ".new-"
 _HOLDS = ".holds"
@@ -42,6 +45,8 @@ class Lease:
         Where leases are kept.
     identity : Identity
         Written into the file, for people.
+    access : Access
+        Who may look at it.
 
     Attributes
     ----------
@@ -49,8 +54,9 @@ class Lease:
         The identity as JSON.
     """
 
-    def __init__(self, directory: str, identity: Identity) -> None:
+    def __init__(self, directory: str, identity: Identity, access: Access = PRIVATE) -> None:
         self.identity = identity
+        self._access = access
         self.text = identity.to_json()
         self.id = os.urandom(8).hex()
         self.pid = os.getpid()
@@ -66,9 +72,10 @@ class Lease:
         # Locked before it has its name: nobody ever sees it unlocked while its process lives.
         temporary = os.path.join(self._directory, _TEMPORARY + self.id)
         while True:
-            fd = open_locked(temporary, os.O_RDWR | os.O_CREAT)
+            fd = open_locked(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             try:
                 lock(fd, fcntl.LOCK_EX)
+                self._access.settle(fd, self._access.own)
                 os.write(fd, self.text.encode())
                 os.rename(temporary, self._path)
             except FileNotFoundError:  # a reaper won the instant between creation and lock
@@ -139,9 +146,10 @@ class Lease:
         """Begin a new log with what is held now; readers see the old one or the new one."""
         path = self._path + _HOLDS
         temporary = os.path.join(os.path.dirname(path), _TEMPORARY + os.path.basename(path))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        log = os.open(temporary, flags, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        log = os.open(temporary, flags, PRIVATE.own)
         try:
+            self._access.settle(log, self._access.own)
             os.write(log, "".join(f"+{hold[0]} {hold[1]}\n" for hold in self._held).encode())
             os.rename(temporary, path)
         except BaseException:

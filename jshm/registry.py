@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .access import PRIVATE
 from .database import Database, Transaction
 from .errors import FormatVersionError
 from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current_sql, damaged
@@ -16,6 +17,7 @@ from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .access import Access
     from .database import Row
 
 _SCHEMA = """
@@ -100,6 +102,8 @@ class Registry:
         Seconds to wait for other writers.
     place : callable
         Makes the directory again if it is gone.
+    access : Access
+        Who may use it.
 
     Attributes
     ----------
@@ -113,10 +117,14 @@ class Registry:
         rebuild: Callable[[Transaction], None],
         timeout: float,
         place: Callable[[], object] = lambda: None,
+        *,
+        access: Access = PRIVATE,
     ) -> None:
         self._rebuild = rebuild
         self.lost: Lost | None = None
-        self.database = Database(path, self._prepare, timeout, place, moved=self._remember)
+        self.database = Database(
+            path, self._prepare, timeout, place, moved=self._remember, access=access
+        )
 
     def _remember(self, read: Callable[[str], list[Row]]) -> None:
         """Keep what a registry said that was removed under us, until somebody makes use of it."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from . import blockers, interrupts
+from .access import PRIVATE
 from .errors import (
     CorruptSegmentError,
     InvalidModeError,
@@ -40,12 +41,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from .access import Access
+
 Mode = Literal["r", "r+", "c"]
 """``'r'``: private and read-only; ``'r+'``: shared and writable; ``'c'``: copy-on-write."""
 _MODES = get_args(Mode)
-
-FILE_MODE = 0o600
-SEALED_MODE = 0o400
 
 # Non-blocking: a FIFO in a file's place must not hang us. It changes nothing for regular files.
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -161,7 +161,7 @@ _opening = threading.RLock()
 def open_locked(path: str, flags: int) -> int:
     """Open a file to lock it; `close` it, and no fork will keep its lock."""
     with _opening:
-        fd = os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+        fd = os.open(path, flags | os.O_CLOEXEC, PRIVATE.own)
         _locked.add(fd)
     return fd
 
@@ -189,7 +189,7 @@ os.register_at_fork(
 )
 
 
-def create(path: str) -> int:
+def create(path: str, access: Access = PRIVATE) -> int:
     """Create a segment's file and return its descriptor, locked with `LOCK_EX`.
 
     The caller owns the descriptor. A reaper may win the instant between creation and lock; then the
@@ -203,6 +203,7 @@ def create(path: str) -> int:
         try:
             lock(fd, fcntl.LOCK_EX)
             if os.fstat(fd).st_nlink:
+                access.settle(fd, access.own)
                 return fd
         except BaseException:
             close(fd)
@@ -238,7 +239,9 @@ def reserve(fd: int, size: int) -> None:
     write(fd, 0, (zeros[: size - i * len(zeros)] for i in left))
 
 
-def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
+def open_shared(
+    path: str, access: Access = PRIVATE, *, writable: bool
+) -> tuple[int, os.stat_result]:
     """Open a segment's file and lock it with `LOCK_SH`; return descriptor and status.
 
     The caller owns the descriptor; the lock lasts until it *and* every mapping of it are gone.
@@ -248,7 +251,7 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
     SegmentNotFoundError
         The file is gone (also: removed between open and lock). Look the name up again.
     CorruptSegmentError
-        Not a regular file, or another user's.
+        Not a regular file, or of somebody who has no access to the store.
     """
     flags = os.O_RDWR if writable else os.O_RDONLY
     try:
@@ -257,7 +260,7 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
         raise _not_opened(error, path) from None
     try:
         lock(fd, fcntl.LOCK_SH)
-        status = _check_file(fd, path)
+        status = _check_file(fd, path, access)
     except BaseException:
         close(fd)
         raise
@@ -265,17 +268,19 @@ def open_shared(path: str, *, writable: bool) -> tuple[int, os.stat_result]:
 
 
 @contextlib.contextmanager
-def shared(path: str, *, writable: bool = False) -> Iterator[tuple[int, os.stat_result]]:
+def shared(
+    path: str, access: Access = PRIVATE, *, writable: bool = False
+) -> Iterator[tuple[int, os.stat_result]]:
     """Open a segment's file as `open_shared` does, and close it at the end, also after Ctrl-C."""
     with interrupts.deferred():  # a locked file must not be left with nobody to close it
-        fd, status = open_shared(path, writable=writable)
+        fd, status = open_shared(path, access, writable=writable)
         try:
             yield fd, status
         finally:
             close(fd)
 
 
-def open_unheld(path: str) -> int:
+def open_unheld(path: str, access: Access = PRIVATE) -> int:
     """Open a segment's file to look at it with `os.pread`: without a lock, so that it is not held.
 
     The caller owns the descriptor. Raises as `open_shared` does.
@@ -285,7 +290,7 @@ def open_unheld(path: str) -> int:
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
-        _check_file(fd, path)
+        _check_file(fd, path, access)
     except BaseException:
         os.close(fd)
         raise
@@ -302,12 +307,25 @@ def _not_opened(error: OSError, path: str) -> Exception:
     return limit_error(error)
 
 
-def _check_file(fd: int, path: str) -> os.stat_result:
+def change_mode(path: str, access: Access, mode: int) -> None:
+    """Change the mode of a segment's file, and not of what a link leads to.
+
+    Raises as `open_shared` does; PermissionError if it is another user's.
+    """
+    fd = open_unheld(path, access)
+    try:
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
+
+
+def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
     status = os.fstat(fd)
     if not status.st_nlink:
         raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        raise CorruptSegmentError(f"{path} is not a regular file of this user; refused")
+    if not stat.S_ISREG(status.st_mode) or not access.accepts(status):
+        whose = f"the group {access.group}" if access.group else "this user"
+        raise CorruptSegmentError(f"{path} is not a regular file of {whose}; refused")
     return status
 
 
@@ -347,6 +365,14 @@ def is_held(path: str) -> bool:
         return True
     close(fd)
     return False
+
+
+def is_ours(path: str) -> bool:
+    """Tell whether a segment's file belongs to this user: another's says what he wrote into it."""
+    try:
+        return os.lstat(path).st_uid == os.geteuid()
+    except FileNotFoundError:
+        return False
 
 
 def unlink(path: str) -> None:

@@ -188,7 +188,7 @@ def test_without_room_it_says_so(store_dir: str, monkeypatch: pytest.MonkeyPatch
         raise jshm.NoSpaceError("needs 80 B, 0 B free")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jshm.store.room.choose", full)
+        patch.setattr("jshm.store.room.Room.choose", full)
         with pytest.warns(DirectoryLostWarning, match=r"Could not be brought back: X: needs 80 B"):
             assert jshm.segments() == []
     assert x.sum() == 10

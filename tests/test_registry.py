@@ -544,10 +544,10 @@ def test_a_fork_while_a_store_is_made(store_dir: str, tmp_path: Path) -> None:
 import os, threading, time, warnings, jshm, jshm.api, jshm.store
 warnings.simplefilter("ignore")
 real, begun = jshm.store.LocalStore.__init__, threading.Event()
-def slow(*args):
+def slow(*args, **more):
     begun.set()
     time.sleep(0.3)
-    real(*args)
+    real(*args, **more)
 jshm.store.LocalStore.__init__ = slow
 thread = threading.Thread(target=jshm.store.default_store)
 thread.start()

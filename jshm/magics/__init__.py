@@ -8,7 +8,7 @@ from typing import Any
 from .. import handouts
 from ..errors import JshmError
 from ..namespace import user_namespace
-from ..store import default_store
+from ..store import open_stores
 from . import completion
 from .managing import ManagingMagics
 from .sharing import SharingMagics
@@ -21,7 +21,8 @@ def _flush(_result: object = None) -> None:
     handouts.prune()
     handouts.forget_unbound(user_namespace())
     with contextlib.suppress(JshmError, OSError):
-        default_store().flush()
+        for store in open_stores():
+            store.flush()
 
 
 def load(shell: Any) -> None:

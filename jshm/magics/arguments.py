@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from IPython.core.error import UsageError
 
 from ..errors import InvalidNameError
+from ..store import chosen_group
 from ..store.names import as_variable, is_glob, is_variable, nearest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, magic: str, names: str = "") -> None:
         super().__init__(prog=f"%{magic}", add_help=False, allow_abbrev=False)
         self.magic = magic
+        self.add_argument("--group")
         if names:
             self.add_argument("names", nargs="*", metavar=names)
 
@@ -34,12 +36,15 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"%{self.magic}: {message}. See %{self.magic}?")
 
     def parse(self, line: str) -> argparse.Namespace:
-        """Parse the line behind the magic's name."""
+        """Parse the line behind the magic's name; ``--group`` counts until the magic has ended."""
         try:
             words = shlex.split(strip_comment(line))
         except ValueError as error:
             self.error(f"{str(error).lower()} in: {line.strip()}")
-        return self.parse_intermixed_args(words)
+        args = self.parse_intermixed_args(words)
+        if args.group is not None:
+            chosen_group.set(args.group)
+        return args
 
 
 def strip_comment(line: str) -> str:

@@ -17,7 +17,7 @@ from IPython.display import display
 from .. import errors
 from .. import namespace as variables
 from ..errors import JshmError
-from ..store import default_store
+from ..store import chosen_group, default_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,7 @@ def one_line(magic: F) -> F:
 
     @functools.wraps(magic)
     def call(*args: Any, **kwargs: Any) -> Any:
+        line = chosen_group.set(chosen_group.get())  # what a line says of --group ends with it
         try:
             with _short_warnings():
                 return magic(*args, **kwargs)
@@ -47,6 +48,8 @@ def one_line(magic: F) -> F:
             if error in _shown_whole:
                 raise
             message = str(error)
+        finally:
+            chosen_group.reset(line)
         # Not inside `except`: the error's traceback would go along, and keep arrays alive.
         raise UsageError(message)
 

@@ -6,6 +6,9 @@ cannot be read completes nothing.
 
 from __future__ import annotations
 
+import contextlib
+import grp
+import os
 import re
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,24 +19,25 @@ from .. import namespace as variables
 from ..errors import JshmError
 from ..handouts import was_handed_out
 from ..pickling.describe import summary
-from ..store import default_store
+from ..store import default_store, group
 
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
 _OPTIONS = {
-    "publish": ("--as", "--keep", "--move", "--note", "--replace", "--writable"),
-    "attach": ("--as", "--mode", "--version", "--wait"),
-    "once": ("--as", "--keep", "--mode", "--replace", "--rerun"),
-    "list": (),
-    "info": ("--version",),
-    "detach": (),
-    "release": ("--all", "--force", "--unused", "--yes"),
+    "publish": ("--as", "--group", "--keep", "--move", "--note", "--replace", "--writable"),
+    "attach": ("--as", "--group", "--mode", "--trust", "--version", "--wait"),
+    "once": ("--as", "--group", "--keep", "--mode", "--replace", "--rerun"),
+    "list": ("--group",),
+    "info": ("--group", "--version"),
+    "detach": ("--group",),
+    "release": ("--all", "--force", "--group", "--unused", "--yes"),
 }
 _MAGIC = re.compile(r"^\s*(?:[\w., ]+=\s*)?%{1,2}shm_(?P<magic>\w+)\s+(?P<words>.*)$")
 _CALL = re.compile(
     r"\bjshm\.(?:attach|detach|info|release)\(\s*(?P<quote>['\"])(?P<token>[^'\"]*)$"
 )
+_GROUP = re.compile(r"(?:^|\s)--group[= ](?P<name>\S+)")
 _LIMIT = 500
 
 
@@ -71,6 +75,8 @@ def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
         return token, [(option, "option") for option in _OPTIONS[magic["magic"]]]
     if before.endswith("--mode"):
         return token, [("r", "read-only"), ("r+", "shared, writable"), ("c", "copy-on-write")]
+    if before.endswith("--group"):
+        return token, _groups()
     if before.endswith(("--as", "--note", "--wait", "--version")):
         return token, []
     if token[:1] in "'\"" and token:
@@ -78,13 +84,25 @@ def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
     if magic["magic"] in ("publish", "once"):
         return token, _variables()
     if magic["magic"] == "detach":
-        return token, [*_variables(shared=True), *_names()]
-    return token, _names()
+        return token, [*_variables(shared=True), *_names(before)]
+    return token, _names(before)
 
 
-def _names() -> list[tuple[str, str]]:
+def _groups() -> list[tuple[str, str]]:
+    """Return the groups that this process is in."""
+    found = []
+    for gid in os.getgroups():
+        with contextlib.suppress(KeyError):
+            found.append((grp.getgrgid(gid).gr_name, "group"))
+    return found
+
+
+def _names(before: str = "") -> list[tuple[str, str]]:
+    """Return the names that are shared, with the group that the words before the cursor name."""
+    chosen = _GROUP.search(before)
     try:
-        return default_store().summaries()
+        with group(chosen["name"]) if chosen else contextlib.nullcontext():
+            return default_store().summaries()
     except (JshmError, OSError):
         return []
 

@@ -10,7 +10,7 @@ from IPython.display import display
 from .. import namespace as variables
 from ..api import release_found
 from ..handouts import was_handed_out
-from ..store import default_store
+from ..store import default_store, store_of
 from ..store.names import check_version, is_glob
 from ..table import as_html, as_text, details, details_html, details_text
 from ..text import size_text
@@ -40,6 +40,7 @@ class ManagingMagics(ShmMagics):
 
             %shm_list
             %shm_list 'exp1/*'      only names that match
+            %shm_list --group lab   what the members of a Unix group share
         """
         args = Parser("shm_list", "NAME").parse(line)
         store = default_store()
@@ -88,10 +89,13 @@ class ManagingMagics(ShmMagics):
 
         It answers while this kernel is free. The panel "Shared memory" in JupyterLab always does.
         """
-        words = Parser("shm_browser", "WORD").parse(line).names
+        parser = Parser("shm_browser", "WORD")
+        args = parser.parse(line)
+        if args.group:
+            parser.error(f"it shows your own names only; a group's: %shm_list --group {args.group}")
         from .. import SegmentBrowser  # anywidget takes a moment to import
 
-        display(SegmentBrowser(filter=" ".join(words)))  # type: ignore[no-untyped-call]
+        display(SegmentBrowser(filter=" ".join(args.names)))  # type: ignore[no-untyped-call]
 
     # -- let go ------------------------------------------------------------------------------------
 
@@ -127,7 +131,8 @@ class ManagingMagics(ShmMagics):
                 continue  # the same memory as a word before
             seen |= segments
             alike = [other for other, theirs in targets.items() if theirs <= segments]
-            done = variables.detach_segments(self._variables, segments, store, alike)
+            where = store_of(next(iter(segments)))  # a variable may be of a group's store
+            done = variables.detach_segments(self._variables, segments, where, alike)
             gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
             if done.culprits:
                 still = ", ".join(done.culprits)

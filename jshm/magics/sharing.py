@@ -14,7 +14,7 @@ from ..binding import bind_attached
 from ..errors import SegmentExistsError
 from ..handouts import was_handed_out
 from ..segment import Mode, check_mode
-from ..store import default_store
+from ..store import chosen_group, default_store
 from ..store.names import as_variable, check_version, is_glob, variable_for
 from ..table import object_text
 from ..text import size_text
@@ -60,6 +60,7 @@ class SharingMagics(ShmMagics):
             --move        let X be the shared copy from now on, so that the private one can go
             --writable    let others attach it with --mode r+ and change it (implies --move)
             --note TEXT   shown in lists
+            --group NAME  share with the members of a Unix group, and not only with your own notebooks
         """
         parser = Parser("shm_publish", "VARIABLE")
         parser.add_argument("--as", dest="name")
@@ -141,12 +142,15 @@ class SharingMagics(ShmMagics):
             --mode r+       shared and writable, if it was published with --writable
             --version N     an older version, while somebody holds it
             --wait SECONDS  wait for a name that is not there yet
+            --group NAME    what the members of a Unix group share
+            --trust         also objects (functions, models) of other members: this runs their code
         """
         parser = Parser("shm_attach", "NAME")
         parser.add_argument("--as", dest="variable")
         parser.add_argument("--mode", default="r")
         parser.add_argument("--version", type=int)
         parser.add_argument("--wait", type=arguments.positive, metavar="SECONDS")
+        parser.flag("--trust")
         args = parser.parse(line)
         if not args.names:
             parser.error("which name? %shm_list shows what is there")
@@ -161,7 +165,8 @@ class SharingMagics(ShmMagics):
         self._protect(names, targets, globbed)
         if args.wait is not None:
             store.wait(names, args.wait)
-        for attached, variable in zip(store.attach(names, mode, version), targets, strict=True):
+        done = store.attach(names, mode, version, trust=args.trust)
+        for attached, variable in zip(done, targets, strict=True):
             print(bind_attached(self._variables, variable, attached, mode))
 
     def _targets(self, names: list[str], chosen: str | None) -> list[str]:
@@ -242,7 +247,7 @@ class SharingMagics(ShmMagics):
 
 
 def _published_line(published: Published) -> str:
-    info = published.info
+    info, group = published.info, chosen_group.get()
     how = {
         "copied": "",
         "sealed": " · sealed in place, nothing copied",
@@ -252,5 +257,5 @@ def _published_line(published: Published) -> str:
     parts = f" · {object_text(info.details)}" if info.details else ""
     return (
         f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
-        f"{parts.rstrip(' ·')} → %shm_attach {info.name}"
+        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{' --group ' + group if group else ''}"
     )

@@ -2,33 +2,91 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
+from contextvars import ContextVar
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from .directory import default_root
+from ..access import PRIVATE, of_group
+from .directory import default_root, group_root
 from .local import LocalStore
 from .references import resolve_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Two stores of one directory would be two processes in one: each with a lease and mappings of its own.
 _made: weakref.WeakValueDictionary[tuple[str, int], LocalStore] = weakref.WeakValueDictionary()
 _making = threading.RLock()
+# The Unix group whose store is the default one; empty: the user's own; None: as JSHM_GROUP says.
+chosen_group: ContextVar[str | None] = ContextVar("chosen_group", default=None)
 
 
 def default_store() -> LocalStore:
-    """Return the store of ``JSHM_DIR``, or of this user on this machine."""
+    """Return the store of ``JSHM_DIR``, or of this user on this machine.
+
+    Inside `group`, or where ``JSHM_GROUP`` is set, it is that of a Unix group.
+    """
+    chosen = chosen_group.get()
+    if name := (os.environ.get("JSHM_GROUP") if chosen is None else chosen):
+        return _store_in(group_root(name), os.geteuid(), name)
     return _store_in(default_root(), os.geteuid())
+
+
+@contextlib.contextmanager
+def group(name: str) -> Iterator[None]:
+    """Work in the store that the members of a Unix group share.
+
+    ::
+
+        with jshm.group("lab"):
+            jshm.publish("X", X)
+
+    Its arrays are for all members, and for nobody else. An object that another member published is
+    attached only with ``trust=True``: attaching it runs his code. Members can release, and could
+    truncate, each other's data. What is attached stays attached behind the ``with``.
+
+    Parameters
+    ----------
+    name : str
+        Of a group that you are in; empty for your own, private store.
+
+    Raises
+    ------
+    UnknownGroupError, UnsafeDirectoryError
+        When the store is first used.
+    """
+    token = chosen_group.set(name)
+    try:
+        yield
+    finally:
+        chosen_group.reset(token)
+
+
+def open_stores() -> list[LocalStore]:
+    """Return the stores that this process has used, the default one first."""
+    first = default_store()
+    return [first, *(store for store in list(_made.values()) if store is not first)]
+
+
+def store_of(segment: str) -> LocalStore:
+    """Return the store in which a segment is mapped here, by default the default one."""
+    stores = open_stores()
+    return next((s for s in stores if s.presence.mappings.is_mapped(segment)), stores[0])
 
 
 # Threads that come first together all miss the cache, and find here what one of them made. The cache
 # alone is asked ever after: an attach counts microseconds.
 @lru_cache(maxsize=8)
-def _store_in(root: str, user: int) -> LocalStore:
+def _store_in(root: str, user: int, group: str = "") -> LocalStore:
     with _making:
         store = _made.get((root, user))
         if store is None:
-            store = _made[root, user] = LocalStore(root)
+            access = of_group(group) if group else PRIVATE
+            store = _made[root, user] = LocalStore(root, access=access)
         return store
 
 

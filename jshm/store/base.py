@@ -363,13 +363,20 @@ class Store(ABC):
 
     @abstractmethod
     def attach(
-        self, names: Sequence[str], mode: Mode = "r", version: int | None = None
+        self,
+        names: Sequence[str],
+        mode: Mode = "r",
+        version: int | None = None,
+        *,
+        trust: bool = False,
     ) -> list[Attached]:
         """Map the newest (or the given) versions, in one consistent view of all names.
 
+        With `trust`, also objects that another user published: attaching one runs his code.
+
         Raises
         ------
-        SegmentNotFoundError, ReadOnlyError, CorruptSegmentError, TooManyFilesError
+        SegmentNotFoundError, ReadOnlyError, UntrustedError, CorruptSegmentError, TooManyFilesError
         """
 
     @abstractmethod

@@ -142,7 +142,7 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
     references = rows.all_references(tx)
     for row in known.values():
         path = files.get(row.id, "")
-        found = _read_segment(row.id, path, overflow=_is_in(directory.overflow, path))
+        found = _read_segment(row.id, path, directory)
         if found is None or not found.entries:
             continue
         needs, refers = set(found.needs), references.get(row.id, set())
@@ -219,7 +219,7 @@ def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> st
         return f"the file of segment {row.id} is gone"
     path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     try:
-        with segment.shared(path) as (fd, _):
+        with segment.shared(path, directory.access) as (fd, _):
             layout = layout_in(fd, row.kind)
             implied = SegmentRow.of(row.id, layout, overflow=row.overflow, writable=row.writable)
             if implied != row._replace(
@@ -280,7 +280,7 @@ def rebuild(tx: Transaction, directory: Directory) -> None:
     read = {
         identity: found
         for identity, path in directory.files().items()
-        if (found := _read_segment(identity, path, overflow=_is_in(directory.overflow, path)))
+        if (found := _read_segment(identity, path, directory))
     }
     versions: dict[tuple[str, int], Entry] = {}
     kept = [identity for identity, found in read.items() if found.entries]
@@ -301,14 +301,10 @@ def rebuild(tx: Transaction, directory: Directory) -> None:
     rows.judge(tx, kept)
 
 
-def _is_in(directory: str, path: str) -> bool:
-    return os.path.dirname(path) == directory
-
-
-def _read_segment(identity: str, path: str, *, overflow: bool) -> _Found | None:
+def _read_segment(identity: str, path: str, directory: Directory) -> _Found | None:
     """Return a segment and its versions, or None for one that is no finished segment of ours."""
     try:
-        fd = segment.open_unheld(path)
+        fd = segment.open_unheld(path, directory.access)
     except (JshmError, OSError):
         return None
     try:
@@ -321,6 +317,7 @@ def _read_segment(identity: str, path: str, *, overflow: bool) -> _Found | None:
         if not os.fstat(fd).st_nlink:
             return None
         writable = isinstance(layout, ArrayLayout) and any(r.get("writable") for r in records)
+        overflow = os.path.dirname(path) == directory.overflow
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
         entries = [_entry(content, row) for content in records]
     # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object;

@@ -6,21 +6,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
-import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ..access import PRIVATE
 from ..errors import CorruptRegistryError, UnsafeDirectoryError
 from ..identity import boot_id
 from ..segment import limit_error
+from .safety import check, is_private, make_for_group, make_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ..access import Access
 
 _BOOT_ID = re.compile("[0-9a-f]{8}")
 _ID = re.compile("[0-9a-f]{16}")
@@ -29,10 +31,21 @@ OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 IN_MEMORY = {"tmpfs", "ramfs"}
+_PLACES = ("segments", "leases", "locks")
 _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs",
     "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
 }  # fmt: skip
+
+
+def group_root(group: str) -> str:
+    """Return the directory that the members of a Unix group share.
+
+    ``/dev/shm/jshm-group-<name>``, or in ``JSHM_GROUP_DIR``; it is nobody's private directory.
+    """
+    chosen = os.environ.get("JSHM_GROUP_DIR")
+    place = os.path.abspath(chosen) if chosen else _shared_memory()
+    return os.path.join(place, f"jshm-group-{group}")
 
 
 def default_root() -> str:
@@ -45,17 +58,24 @@ def default_root() -> str:
 # Cached: every operation asks, and reading the list of mounts costs more than an attach.
 @lru_cache(maxsize=8)
 def _platform_root(user: int) -> str:
-    name = f"jshm-{user}"
-    if filesystem("/dev/shm") == "tmpfs" and os.access("/dev/shm", os.W_OK):  # noqa: S108
-        return os.path.join("/dev/shm", name)  # noqa: S108
-    import tempfile
-
     import platformdirs
 
-    runtime = platformdirs.user_runtime_dir("jshm")
-    if filesystem(os.path.dirname(runtime)) == "tmpfs":
-        return runtime
-    return os.path.join(tempfile.gettempdir(), name)
+    shared = _shared_memory()
+    if not shared.startswith("/dev/"):
+        runtime = platformdirs.user_runtime_dir("jshm")
+        if filesystem(os.path.dirname(runtime)) == "tmpfs":
+            return runtime
+    return os.path.join(shared, f"jshm-{user}")
+
+
+@lru_cache(maxsize=1)
+def _shared_memory() -> str:
+    """Return a directory that everybody may write to, in memory where there is one."""
+    if filesystem("/dev/shm") == "tmpfs" and os.access("/dev/shm", os.W_OK):  # noqa: S108
+        return "/dev/shm"  # noqa: S108
+    import tempfile
+
+    return tempfile.gettempdir()
 
 
 def filesystem(path: str) -> str:
@@ -83,58 +103,6 @@ def filesystem(path: str) -> str:
     return kind
 
 
-def make_private(path: str, *, parents: bool = False) -> None:
-    """Make a directory that only this user can enter, or check one that is there.
-
-    Raises
-    ------
-    UnsafeDirectoryError
-        It is a symbolic link, another user's, or open to others.
-    """
-    try:
-        if parents:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        if not os.path.lexists(path):
-            with contextlib.suppress(FileExistsError):  # another process was faster
-                os.mkdir(path, 0o700)
-    except OSError as error:
-        raise UnsafeDirectoryError(
-            f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
-            "yours in memory (a tmpfs)"
-        ) from None
-    check_private(path)
-
-
-def check_private(path: str) -> None:
-    """Raise UnsafeDirectoryError unless a directory is there that only this user can enter."""
-    try:
-        status = os.lstat(path)
-    except OSError as error:
-        raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
-    if not stat.S_ISDIR(status.st_mode):
-        raise UnsafeDirectoryError(f"{path} is not a directory; remove it, or set JSHM_DIR")
-    if status.st_uid != os.geteuid():
-        raise UnsafeDirectoryError(
-            f"{path} belongs to user {status.st_uid}, not to you (user {os.geteuid()}): refused. "
-            "Set JSHM_DIR to a directory of your own"
-        )
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise UnsafeDirectoryError(
-            f"{path} has mode {stat.S_IMODE(status.st_mode):o}, so others could reach your data: "
-            f"refused. `chmod 700 {path}` if you trust what is in it"
-        )
-
-
-def _is_private(path: str) -> bool:
-    """Tell whether this is a directory of ours, no link, that nobody else can enter."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return False
-    mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-    return mine and not stat.S_IMODE(status.st_mode) & 0o077
-
-
 @dataclass(frozen=True, slots=True)
 class Directory:
     """The places of one store. Made by `open`.
@@ -146,25 +114,37 @@ class Directory:
         Where segments go that do not fit; made when first needed. Empty: nowhere.
     in_memory : bool
         Whether `root` is memory, so that memory limits concern it.
+    access : Access
+        Whose it is: one user's, or a group's. A group's has no overflow.
     """
 
     root: str
     overflow: str
     in_memory: bool
+    access: Access = PRIVATE
 
     @classmethod
-    def open(cls, root: str) -> Directory:
+    def open(cls, root: str, access: Access = PRIVATE) -> Directory:
         """Make or check the directory and what is in it."""
-        make_private(root, parents=True)
+        if access.group:
+            make_for_group(root, _PLACES, access)
+        else:
+            make_private(root, parents=True)
         kind = filesystem(root)
         if kind in _NETWORK:
             raise UnsafeDirectoryError(
                 f"{root} is on a network file system ({kind}), where memory cannot be shared: set "
                 "JSHM_DIR to a local directory"
             )
-        for name in ("segments", "leases", "locks"):
+        if access.group:
+            return cls(root, "", kind in IN_MEMORY, access)
+        for name in _PLACES:
             make_private(os.path.join(root, name))
         return cls(root, _overflow_for(root), kind in IN_MEMORY)
+
+    def check(self) -> None:
+        """Raise UnsafeDirectoryError unless it is still theirs alone whose it is."""
+        check(self.root, self.access)
 
     @property
     def registry(self) -> str:
@@ -238,7 +218,7 @@ class Directory:
         """
         boots = os.path.dirname(self.overflow)
         places = (os.path.dirname(boots), boots, self.overflow)
-        return bool(self.overflow) and all(map(_is_private, places))
+        return bool(self.overflow) and all(map(is_private, places))
 
     def open_overflow(self) -> None:
         """Make the overflow directory, and remove those of earlier boots."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..access import Access
     from .directory import Directory
     from .room import Limit, Room
 
@@ -48,7 +49,7 @@ class Draft:
         Owned; locked with `LOCK_EX` until `unlock`.
     """
 
-    __slots__ = ("fd", "layout", "offered", "path", "pid", "row")
+    __slots__ = ("access", "fd", "layout", "offered", "path", "pid", "row")
 
     def __init__(
         self, directory: Directory, layout: Layout, identity: str, *, overflow: bool
@@ -59,7 +60,8 @@ class Draft:
         self.layout = layout
         self.row = SegmentRow.of(identity, layout, overflow=overflow, writable=False)
         self.path = directory.path(identity, overflow=overflow, kind=self.row.kind)
-        self.fd = segment.create(self.path)
+        self.access = directory.access
+        self.fd = segment.create(self.path, self.access)
 
     def offer(self) -> None:
         """Get ready to be registered; RegistryError if the file was removed under us (`rm -r`)."""
@@ -72,7 +74,7 @@ class Draft:
 
     def finish(self, row: SegmentRow, records: Sequence[dict[str, Any]]) -> None:
         """Let the segment say what it is, and let others map it; inside the registering transaction."""
-        write_records(self.fd, row, self.layout.records, records)
+        write_records(self.fd, self.access, row, self.layout.records, records)
         # The magic is last: until here nobody takes this for a segment.
         segment.write(self.fd, 0, [self.layout.magic])
         self.unlock()
@@ -221,19 +223,18 @@ def outside() -> int:
     return level
 
 
-def rewrite_records(path: str, row: SegmentRow, contents: Sequence[dict[str, Any]]) -> None:
+def rewrite_records(
+    path: str, access: Access, row: SegmentRow, contents: Sequence[dict[str, Any]]
+) -> None:
     """Let a registered segment say of itself what its rows say.
 
     Anew and not appended: who republishes the same segment for ever must not let the file grow.
+    PermissionError if it is another user's.
     """
-    fd = segment.open_unheld(path)
-    try:  # and not the path's, which a link would lead elsewhere
-        os.fchmod(fd, segment.FILE_MODE)
-    finally:
-        os.close(fd)
+    segment.change_mode(path, access, access.own)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        write_records(fd, row, layout_in(fd, row.kind).records, contents)
+        write_records(fd, access, row, layout_in(fd, row.kind).records, contents)
     finally:
         os.close(fd)
 
@@ -249,7 +250,7 @@ def layout_in(fd: int, kind: str) -> Layout:
 
 
 def write_records(
-    fd: int, row: SegmentRow, offset: int, contents: Sequence[dict[str, Any]]
+    fd: int, access: Access, row: SegmentRow, offset: int, contents: Sequence[dict[str, Any]]
 ) -> None:
     """Write what a segment says of itself, and an end to it; seal the file unless it is writable.
 
@@ -267,5 +268,4 @@ def write_records(
                 "longer need"
             ) from None
         raise
-    if not row.writable:
-        os.fchmod(fd, segment.SEALED_MODE)
+    os.fchmod(fd, access.common if row.writable else access.sealed)

@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from .. import blockers, rows, segment
+from ..access import PRIVATE
 from ..errors import (
     CorruptRegistryError,
     CorruptSegmentError,
@@ -24,8 +25,8 @@ from ..layout import describe, describe_array
 from ..lease import is_alive
 from ..lease import signature as lease_signature
 from ..registry import Registry
+from . import checking, inspection, objects, recovery, releasing
 from . import draft as drafts
-from . import checking, inspection, objects, releasing
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .directory import Directory
 from .names import check_name
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..access import Access
     from ..layout import ArrayLayout, Order
     from ..object_layout import ObjectLayout
     from ..rows import Entry, SegmentRow
@@ -61,21 +63,29 @@ class LocalStore(Store):
         The directory; see `jshm.store.directory`.
     timeout : float
         Seconds to wait for other processes' transactions.
+    access : Access
+        Whose it is: this user's, or a Unix group's.
     """
 
-    def __init__(self, root: str, timeout: float = REGISTRY_TIMEOUT) -> None:
-        self.directory = Directory.open(root)
+    def __init__(
+        self, root: str, timeout: float = REGISTRY_TIMEOUT, access: Access = PRIVATE
+    ) -> None:
+        self.directory = Directory.open(root, access)
         self.registry = Registry(
             self.directory.registry,
             lambda tx: checking.rebuild(tx, self.directory),
             timeout,
-            lambda: Directory.open(root),
+            lambda: Directory.open(root, access),
+            access=access,
         )
-        self.presence = Presence(self.directory, self.registry)
+        self.presence = Presence(self.directory, self.registry, self._recover)
         self._publisher = Publisher(self)
         self._listed: inspection.Listed = {}
         self._undo = Undo(self.presence, self.registry, self.directory)
         _stores.add(self)
+
+    def _recover(self) -> bool:
+        return recovery.recover(self.presence, self.registry, self.directory)
 
     # -- publish ---------------------------------------------------------------------------------
 
@@ -100,7 +110,12 @@ class LocalStore(Store):
     # -- attach ----------------------------------------------------------------------------------
 
     def attach(
-        self, names: Sequence[str], mode: Mode = "r", version: int | None = None
+        self,
+        names: Sequence[str],
+        mode: Mode = "r",
+        version: int | None = None,
+        *,
+        trust: bool = False,
     ) -> list[Attached]:
         segment.check_mode(mode)
         names = [check_name(name) for name in names]
@@ -112,7 +127,7 @@ class LocalStore(Store):
                 self.presence.refresh()
                 continue
             try:
-                opened = [self._open(entry, mode) for entry in entries]
+                opened = [self._open(entry, mode, trust=trust) for entry in entries]
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
@@ -127,7 +142,9 @@ class LocalStore(Store):
         # Only now: code of an object's own runs, once.
         return [self._attached(entry, one) for entry, one in zip(entries, opened, strict=True)]
 
-    def _open(self, entry: Entry, mode: Mode) -> objects.Opened | np.ndarray[Any, Any]:
+    def _open(
+        self, entry: Entry, mode: Mode, *, trust: bool
+    ) -> objects.Opened | np.ndarray[Any, Any]:
         """Map what a version is."""
         rows.check_kind(entry)
         is_object = entry.segment.kind == "object"
@@ -142,7 +159,7 @@ class LocalStore(Store):
                 )
             )
         if is_object:
-            return objects.open_object(self, entry.segment, entry.name, mode)
+            return objects.open_object(self, entry.segment, entry.name, mode, trust=trust)
         return _array(entry.segment.layout, self._map(entry.segment, mode))
 
     def _attached(self, entry: Entry, opened: objects.Opened | np.ndarray[Any, Any]) -> Attached:
@@ -354,7 +371,7 @@ class LocalStore(Store):
         """
         entry = self._find([check_name(name)], version)[0]
         rows.check_kind(entry)
-        fd = segment.open_unheld(self.path_of(entry.segment))
+        fd = segment.open_unheld(self.path_of(entry.segment), self.directory.access)
         try:
             yield fd, drafts.layout_in(fd, entry.segment.kind)
         finally:

@@ -14,10 +14,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from .. import segment
+from ..access import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..access import Access
     from ..layout import ArrayLayout
     from ..segment import Mapping, Mode
 
@@ -36,7 +38,8 @@ class _Watched(weakref.ref[segment.Mapping]):
 class Mappings:
     """The mappings of one process. ``'r'`` and ``'r+'`` are shared while they live, ``'c'`` never."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access = PRIVATE) -> None:
+        self._access = access
         self._lock = threading.RLock()
         self._live: dict[Key, list[_Watched]] = {}
         self._changed: deque[Key] = deque()
@@ -49,7 +52,7 @@ class Mappings:
             return mapping
         # Without the lock: this waits for the file's, which another thread may hold that has claimed
         # the segment and waits for ours.
-        return self._adopt_first(_open(identity, path, mode, layout))
+        return self._adopt_first(self._open(identity, path, mode, layout))
 
     def get_whole(self, identity: str, fd: int, mode: Mode) -> Mapping:
         """Return a mapping of all of a segment's file, which is open; the caller keeps `fd`."""
@@ -57,6 +60,11 @@ class Mappings:
         if mapping is not None:
             return mapping
         return self._adopt_first(segment.map_file(fd, os.fstat(fd).st_size, mode, identity))
+
+    def _open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
+        with segment.shared(path, self._access, writable=mode == "r+") as (fd, status):
+            layout.verify(fd, status.st_size)
+            return segment.map_file(fd, layout.end, mode, identity)
 
     def _shared(self, identity: str, mode: Mode) -> Mapping | None:
         with self._lock:
@@ -154,9 +162,3 @@ class Mappings:
         """Inherited mappings are the child's too: it says so when it first uses the store."""
         self._lock = threading.RLock()
         self.tell_again()
-
-
-def _open(identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
-    with segment.shared(path, writable=mode == "r+") as (fd, status):
-        layout.verify(fd, status.st_size)
-        return segment.map_file(fd, layout.end, mode, identity)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import segment
-from ..errors import CorruptSegmentError, JshmError, NotShareableError
+from ..errors import CorruptSegmentError, JshmError, NotShareableError, UntrustedError
+from ..identity import user_name
 from ..layout import describe_array
 from ..object_layout import (
     Description,
@@ -150,16 +151,26 @@ class Opened:
         return bool(self.layout.buffers or self.needs)
 
 
-def open_object(store: Segments, row: SegmentRow, name: str, mode: Mode) -> Opened:
+def open_object(
+    store: Segments, row: SegmentRow, name: str, mode: Mode, *, trust: bool = False
+) -> Opened:
     """Map an object, and all that it refers to; nothing of it is run.
 
     Raises
     ------
     SegmentNotFoundError
         The segment, or one that it refers to, is gone.
+    UntrustedError
+        Another user made it, and the caller does not `trust` him.
     CorruptSegmentError
     """
-    with segment.shared(store.path_of(row)) as (fd, status):
+    with segment.shared(store.path_of(row), store.directory.access) as (fd, status):
+        if status.st_uid != os.geteuid() and not trust:
+            raise UntrustedError(
+                f"{name} is an object of the user {user_name(status.st_uid)}, and attaching it would "
+                "run his code as yours. Arrays never run code. If you trust him with all that is "
+                "yours: --trust (trust=True)"
+            )
         data: Any = os.pread(fd, status.st_size, 0) if status.st_size <= _SMALL else b""
         layout = parse_object(data) if data else None
         if layout is None or layout.buffers:
@@ -174,7 +185,7 @@ def open_object(store: Segments, row: SegmentRow, name: str, mode: Mode) -> Open
 
 def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapping:
     """Return a mapping of an object's segment, for what refers to an array in it."""
-    with segment.shared(store.path_of(row)) as (fd, _):
+    with segment.shared(store.path_of(row), store.directory.access) as (fd, _):
         return store.presence.mappings.get_whole(row.id, fd, mode)
 
 
@@ -226,5 +237,5 @@ def _differences(written: Description) -> str:
 
 def read_layout(store: Segments, row: SegmentRow) -> ObjectLayout:
     """Return what an object's segment says of it; nothing is unpickled."""
-    with segment.shared(store.path_of(row)) as (fd, _):
+    with segment.shared(store.path_of(row), store.directory.access) as (fd, _):
         return read_object_layout(fd)

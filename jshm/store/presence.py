@@ -16,10 +16,8 @@ from ..lease import Lease, living
 from ..pickling import sources
 from ..segment import limit_error
 from . import reaper
-from .directory import check_private
 from .draft import NO_SPACE
 from .mappings import Mappings
-from .recovery import recover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,12 +44,18 @@ class Presence:
     ----------
     directory : Directory
     registry : Registry
+    recover : callable
+        Brings back what is still mapped here of a registry that was deleted; tells whether there was
+        anything.
     """
 
-    def __init__(self, directory: Directory, registry: Registry) -> None:
+    def __init__(
+        self, directory: Directory, registry: Registry, recover: Callable[[], bool]
+    ) -> None:
         self._directory = directory
         self._registry = registry
-        self.mappings = Mappings()
+        self._recover = recover
+        self.mappings = Mappings(directory.access)
         # Segment id → the array that `allocate` returned, which alone may be sealed.
         self.born: weakref.WeakValueDictionary[str, np.ndarray[Any, Any]]
         self.born = weakref.WeakValueDictionary()
@@ -95,7 +99,9 @@ class Presence:
                 try:
                     self._told = None
                     if self._lease is None or not self._lease.restore():
-                        self._lease = Lease(self._directory.leases, discover())
+                        self._lease = Lease(
+                            self._directory.leases, discover(), self._directory.access
+                        )
                         # Tracebacks through functions that are shared name this notebook.
                         sources.here = self._lease.identity.label
                 except OSError as error:
@@ -195,7 +201,7 @@ class Presence:
     def refresh(self) -> bool:
         """Make sure that the registry is there; tell whether something was brought back."""
         self._registry.database.refresh()
-        return recover(self, self._registry, self._directory)
+        return self._recover()
 
     def housekeep(self, *, flush: bool = True) -> None:
         """Flush, and reap: on the first use, then at most once a second.
@@ -208,7 +214,7 @@ class Presence:
         began = time.monotonic()
         if began >= self._next_reap:
             # Not only when it was opened: somebody may have opened it to others since.
-            check_private(self._directory.root)
+            self._directory.check()
             with contextlib.suppress(RegistryTimeout, NoSpaceError, TooManyFilesError):
                 self.reap(timeout=_PATIENCE)
             # However large the store, reaping takes at most a fiftieth of the time.

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from ..database import Transaction
     from .base import ObjectDetails, SegmentInfo
-    from .directory import Directory
     from .reaper import Doomed
 
 # Bytes that are copied faster than the registry is asked twice.
@@ -41,8 +40,6 @@ _QUICK = 1 << 20
 
 class Publishing(Segments, Protocol):
     """The store, as far as publishing needs it."""
-
-    directory: Directory
 
     def segments(self) -> list[SegmentInfo]: ...
 

@@ -153,11 +153,11 @@ def catch_up(tx: Transaction, directory: Directory) -> None:
         # None if it is another segment that needs this one.
         contents = [rows.metadata(entry) for entry in rows.entries_in(tx, row.id)]
         try:
-            rewrite_records(path, row, contents)
+            rewrite_records(path, directory.access, row, contents)
         except NoSpaceError:
             continue
         except (OSError, JshmError):
-            pass  # a damaged one cannot say it; `check` finds it
+            pass  # a damaged one cannot say it, `check` finds it; another user's is not ours to write
         rows.catch_up(tx, row.id)
 
 

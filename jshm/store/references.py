@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ..registry import Registry
     from ..rows import SegmentRow
     from ..segment import Mapping, Mode
+    from .directory import Directory
     from .presence import Presence
 
 Array = np.ndarray[Any, Any]
@@ -32,6 +32,7 @@ Array = np.ndarray[Any, Any]
 class Segments(Protocol):
     """What is needed of a store to write and to find references."""
 
+    directory: Directory
     registry: Registry
     presence: Presence
 
@@ -52,6 +53,8 @@ def refer(array: Array) -> Any:
     reference = reference_to(array)
     if reference is None or not shows_segment(array):
         return None
+    if not _default().presence.mappings.is_mapped(reference.segment):
+        return None  # it is in a group's store, where nobody would look for it
     strides = reference.strides
     return load, (reference.segment, reference.offset, array.dtype, array.shape, strides)
 
@@ -159,7 +162,8 @@ class Referring:
             rows.set_writable(tx, sealed, writable=False)
             row = self._store.registry.segment(sealed)
             if row is not None:
-                os.chmod(self._store.path_of(row), segment.SEALED_MODE)
+                access = self._store.directory.access
+                segment.change_mode(self._store.path_of(row), access, access.sealed)
         if rows.put_references(tx, identity, self.needs):
             raise SegmentNotFoundError(
                 "an array that it refers to was released in this very moment; publish again"

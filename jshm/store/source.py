@@ -106,7 +106,9 @@ def source_of(
         same = not array.flags.writeable and not row.writable
     else:
         same = not row.writable and segment.is_pristine(mapping)
-    return Source("alias", row, path) if same and not writable else None
+    if not same or writable or not segment.is_ours(path):
+        return None
+    return Source("alias", row, path)
 
 
 def _covers(array: np.ndarray[Any, Any], mapping: segment.Mapping, row: SegmentRow) -> bool:

@@ -83,12 +83,12 @@ class Undo:
 
     def _hold(self, entries: Sequence[Entry]) -> dict[str, tuple[Entry, int]]:
         """Hold what can be held: what cannot is released all the same, without an undo."""
-        held = {}
+        held, access = {}, self._directory.access
         for entry in entries:
             row = entry.segment
             path = self._directory.path(row.id, overflow=row.overflow, kind=row.kind)
             with contextlib.suppress(JshmError, OSError):
-                held[entry.name] = entry, segment.open_shared(path, writable=False)[0]
+                held[entry.name] = entry, segment.open_shared(path, access, writable=False)[0]
         return held
 
     def restore(self, names: Sequence[str]) -> None:

@@ -1,0 +1,112 @@
+"""Directories that nobody can enter but those whose they are."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ..access import PRIVATE
+from ..errors import UnsafeDirectoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..access import Access
+
+
+def make_private(path: str, *, parents: bool = False) -> None:
+    """Make a directory that only this user can enter, or check one that is there.
+
+    Raises
+    ------
+    UnsafeDirectoryError
+        It is a symbolic link, another user's, or open to others.
+    """
+    try:
+        if parents:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.lexists(path):
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                os.mkdir(path, PRIVATE.directory)
+    except OSError as error:
+        raise UnsafeDirectoryError(
+            f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
+            "yours in memory (a tmpfs)"
+        ) from None
+    check(path)
+
+
+def make_for_group(root: str, names: Sequence[str], access: Access) -> None:
+    """Make a directory, and those in it, for a group; or check what is there.
+
+    Under another name first: nobody ever sees it before it belongs to the group.
+
+    Raises
+    ------
+    UnsafeDirectoryError
+    """
+    inside = [os.path.join(root, name) for name in names]
+    if not os.path.lexists(root):
+        making = f"{root}.{os.urandom(8).hex()}"
+        places = [making, *(os.path.join(making, name) for name in names)]
+        try:
+            for place in places:
+                os.mkdir(place, PRIVATE.directory)
+                os.chown(place, -1, access.gid)
+                os.chmod(place, access.directory)
+            os.rename(making, root)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another member was faster
+                raise UnsafeDirectoryError(
+                    f"cannot make the directory {root}: {error.strerror}. Set JSHM_GROUP_DIR to a "
+                    "directory in memory (a tmpfs) in which all members may make one"
+                ) from None
+        finally:
+            for place in reversed(places):
+                with contextlib.suppress(OSError):
+                    os.rmdir(place)
+    for place in (root, *inside):
+        check(place, access)
+
+
+def check(path: str, access: Access = PRIVATE) -> None:
+    """Raise UnsafeDirectoryError unless a directory is there that only they can enter whose it is."""
+    setting = "JSHM_GROUP_DIR" if access.group else "JSHM_DIR"
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise UnsafeDirectoryError(f"{path} is not a directory; remove it, or set {setting}")
+    if not access.accepts(status):
+        # Only a member, or root, can give a directory to a group.
+        raise UnsafeDirectoryError(
+            f"{path} belongs to user {status.st_uid} and group {status.st_gid}, and not to the group "
+            f"{access.group}: refused. Let who made it, or root, remove it"
+            if access.group
+            else f"{path} belongs to user {status.st_uid}, not to you (user {os.geteuid()}): refused. "
+            "Set JSHM_DIR to a directory of your own"
+        )
+    mode = stat.S_IMODE(status.st_mode)
+    if access.group and mode != access.directory:
+        raise UnsafeDirectoryError(
+            f"{path} has mode {mode:o}, and not {access.directory:o}, which lets the group's members "
+            f"in and nobody else: refused. `chmod {access.directory:o} {path}` if you trust what is in it"
+        )
+    if not access.group and mode & 0o077:
+        raise UnsafeDirectoryError(
+            f"{path} has mode {mode:o}, so others could reach your data: "
+            f"refused. `chmod 700 {path}` if you trust what is in it"
+        )
+
+
+def is_private(path: str) -> bool:
+    """Tell whether this is a directory of ours, no link, that nobody else can enter."""
+    try:
+        check(path)
+    except UnsafeDirectoryError:
+        return False
+    return True
