@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import jshm
 from jshm import layout, records
 from jshm.errors import CorruptSegmentError, NotShareableError
 from jshm.layout import describe, describe_array, read_layout
@@ -20,6 +21,8 @@ from jshm.records import read_records, record
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from jshm.store.local import LocalStore
 
 DTYPES = [
     "f8", ">f8", "?", "c16", "S3", "U2", "V5", "M8[ns]", "m8[25us]", "M8",
@@ -308,3 +311,13 @@ def test_every_truncation_is_corrupt(fd: int) -> None:
             read_layout(fd)
     put(fd, whole)
     assert read_layout(fd).end == len(whole)
+
+
+def test_a_dtype_that_takes_a_megabyte_to_describe_is_an_object(store: LocalStore) -> None:
+    """Its header would be longer than any that is read back: `check` took it for damaged."""
+    array = np.zeros(2, [(f"{i:01000}", "u1") for i in range(1100)])
+    assert jshm.publish("X", array).kind == "object"
+    assert jshm.attach("X").dtype == array.dtype
+    assert jshm.check() == []
+    with pytest.raises(jshm.NotShareableError, match="more than"):
+        jshm.empty(2, array.dtype)

@@ -20,4 +20,4 @@ def torture(options: Options) -> Iterator[Row]:
     workers = len(os.sched_getaffinity(0))
     for name, aim in TARGETS.items():
         found = campaign(name, options.seed, round(options.mutations * aim.share), workers)
-        yield Row(f"fuzz: {aim.what}", found.tried, "mutations", found.failures)
+        yield Row(f"mutated: {aim.what}", found.tried, "mutations", found.failures)
