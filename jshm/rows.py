@@ -290,6 +290,8 @@ def bring_back(tx: Transaction, entry: Entry) -> bool:
     forget_version(tx, entry)
     put_identity(tx, entry.lease, entry.identity)
     add_version(tx, entry)
+    # A registry that was rebuilt meanwhile may not know the name.
+    count_from(tx, entry.name, entry.version)
     tx.execute("UPDATE names SET current = ? WHERE name = ?", (entry.version, entry.name))
     judge(tx, [entry.segment.id])
     fall_behind(tx, entry.segment.id)

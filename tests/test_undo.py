@@ -459,6 +459,22 @@ def test_what_an_object_needed_comes_back_though_the_object_is_gone(store: Local
     assert store.names() == ["X"]
 
 
+def test_what_an_object_needs_comes_back_into_a_registry_that_was_rebuilt(
+    store: LocalStore,
+) -> None:
+    store.publish({"X": np.arange(1000.0)}, keep=True)
+    store.publish({"O": {"x": store.attach(["X"])[0].value}}, keep=True)
+    store.release(["X"], undo=LONG)
+    store.registry.database.close()
+    for path in glob.glob(f"{store.directory.registry}*"):
+        os.unlink(path)
+    assert store.names() == ["O"]
+    store.restore(["X"])
+    assert store.names() == ["O", "X"]
+    assert store.attach(["X"])[0].value.sum() == np.arange(1000.0).sum()
+    assert store.publish({"X": np.zeros(3)})[0].info.version == 2
+
+
 _POINTS = [
     "jshm.store.undo.Undo._hold", "jshm.store.undo.release", "jshm.store.releasing.Retiring.retire",
     "jshm.store.releasing.Retiring.spare", "jshm.store.releasing.Retiring.dispose",
