@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 # What changes something, or waits, or looks: all that the system could see of jshm.
 CALLS = {
-    "access", "chmod", "close", "fchmod", "fstat", "ftruncate", "link", "listdir", "lstat", "makedirs",
-    "mkdir", "open", "posix_fallocate", "pread", "pwrite", "readlink", "rename", "replace", "rmdir",
-    "scandir", "stat", "statvfs", "unlink", "write",
+    "access", "chmod", "chown", "close", "fchmod", "fchown", "fstat", "ftruncate", "link", "listdir",
+    "lstat", "makedirs", "mkdir", "open", "posix_fallocate", "pread", "pwrite", "readlink", "rename",
+    "replace", "rmdir", "scandir", "stat", "statvfs", "unlink", "write",
 }  # fmt: skip
 # What the system does not see, or what says only who we are.
 HARMLESS = {
-    "fsdecode", "fsencode", "get_exec_path", "getegid", "geteuid", "getpid", "getppid", "getuid",
-    "path", "register_at_fork", "urandom",
+    "fsdecode", "fsencode", "getegid", "geteuid", "getgroups", "getpid", "getppid", "getuid",
+    "register_at_fork", "urandom",
 }  # fmt: skip
 _TORN = {"pwrite", "write"}
 

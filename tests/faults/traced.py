@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 CALLS = (
     "pwrite64", "pwritev", "write", "writev", "fsync", "fdatasync", "unlink", "unlinkat", "rename",
     "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "open", "openat", "flock", "fcntl",
-    "ftruncate", "fallocate", "fchmod", "fchmodat", "chmod", "mmap", "munmap", "mremap", "close",
+    "ftruncate", "fallocate", "fchmod", "fchmodat", "chmod", "fchown", "fchownat", "chown", "mmap", "munmap",
+    "mremap", "close",
 )  # fmt: skip
 STRACE = shutil.which("strace")
 
