@@ -147,11 +147,9 @@ class Registry:
                 if not tx.execute("PRAGMA user_version")[0][0]:
                     for statement in _SCHEMA.split(";\n"):
                         tx.execute(statement)
+                    tx.execute(_ADDED)
                     self._rebuild(tx)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
-        if not database.read(_IS_ADDED):
-            with database.transact() as tx:
-                tx.execute(_ADDED)
         found = database.read("PRAGMA user_version")[0][0]
         if found > FORMAT:
             raise FormatVersionError(
@@ -159,6 +157,11 @@ class Registry:
                 f"one knows format {FORMAT}: upgrade jshm in this environment, or set JSHM_DIR to "
                 "another directory"
             )
+        if not database.read(_IS_ADDED):
+            with database.transact() as tx:
+                tx.execute(_ADDED)
+                # If an older jshm has made it again, what only we know is not in it.
+                self._rebuild(tx)
 
     # -- reads -----------------------------------------------------------------------------------
 

@@ -276,11 +276,15 @@ class _Found:
 
 
 def rebuild(tx: Transaction, directory: Directory) -> None:
-    """Fill a new registry from what segments say of themselves; what is not readable is left out."""
+    """Add to a registry what segments say of themselves; what is not readable is left out.
+
+    It is new, or an older jshm has made it again, which left out what it did not know.
+    """
+    known = {row.id for row in rows.all_segments(tx)}
     read = {
         identity: found
         for identity, path in directory.files().items()
-        if (found := _read_segment(identity, path, directory))
+        if identity not in known and (found := _read_segment(identity, path, directory))
     }
     versions: dict[tuple[str, int], Entry] = {}
     kept = [identity for identity, found in read.items() if found.entries]
@@ -294,8 +298,10 @@ def rebuild(tx: Transaction, directory: Directory) -> None:
                 versions[key] = entry
     for key in sorted(versions):
         entry = versions[key]
-        rows.put_identity(tx, entry.lease, entry.identity)
-        rows.put_version(tx, entry)
+        last, _ = rows.newest(tx, [entry.name]).get(entry.name, (0, None))
+        if entry.version > last:
+            rows.put_identity(tx, entry.lease, entry.identity)
+            rows.put_version(tx, entry)
     for identity in kept:
         rows.put_references(tx, identity, read[identity].needs)
     rows.judge(tx, kept)
