@@ -10,11 +10,11 @@ In IPython: ``%load_ext jshm``, then ``%shm_publish X`` and ``%shm_attach X``.
 from __future__ import annotations
 
 import importlib
-import os
 from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
+from .forks import wait_for
 
 if TYPE_CHECKING:
     from .api import (
@@ -160,11 +160,7 @@ def __getattr__(name: str) -> Any:
 
 # A fork waits for an import by another thread: in the child that module would stay locked for ever.
 _importing = RLock()
-os.register_at_fork(
-    before=_importing.acquire,
-    after_in_parent=_importing.release,
-    after_in_child=_importing.release,
-)
+wait_for(_importing)
 
 
 def __dir__() -> list[str]:

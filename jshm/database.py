@@ -30,6 +30,7 @@ from . import blockers, interrupts
 from .access import PRIVATE
 from .ballast import Ballast
 from .errors import CorruptRegistryError, NoSpaceError, RegistryError, RegistryTimeout
+from .forks import wait_for
 from .segment import lock
 from .wal import Log
 
@@ -451,7 +452,6 @@ _fork_lock = threading.Lock()
 
 
 def _before_fork() -> None:
-    _fork_lock.acquire()
     _forking.extend(_databases)
     for database in _forking:
         database._before_fork()  # noqa: SLF001
@@ -460,13 +460,11 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop()._after_fork_in_parent()  # noqa: SLF001
-    _fork_lock.release()
 
 
 def _after_fork_in_child() -> None:
     while _forking:
         _forking.pop()._after_fork_in_child()  # noqa: SLF001
-    _fork_lock.release()
 
 
 os.register_at_fork(
@@ -474,3 +472,4 @@ os.register_at_fork(
     after_in_parent=_after_fork_in_parent,
     after_in_child=_after_fork_in_child,
 )
+wait_for(_fork_lock)

@@ -35,6 +35,7 @@ from .errors import (
     SegmentNotFoundError,
     TooManyFilesError,
 )
+from .forks import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -178,15 +179,13 @@ def close(fd: int) -> None:
 
 
 def _close_inherited() -> None:
-    _opening.release()
     while _locked:
         with contextlib.suppress(OSError):
             os.close(_locked.pop())
 
 
-os.register_at_fork(
-    before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_close_inherited
-)
+wait_for(_opening)
+os.register_at_fork(after_in_child=_close_inherited)
 
 
 def create(path: str, access: Access = PRIVATE) -> int:

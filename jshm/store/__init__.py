@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..access import PRIVATE, of_group
+from ..forks import wait_for
 from .directory import default_root, group_root
 from .local import LocalStore
 from .references import resolve_in
@@ -91,9 +92,5 @@ def _store_in(root: str, user: int, group: str = "") -> LocalStore:
 
 
 # A child must not find it taken by a thread that it does not have.
-os.register_at_fork(
-    before=_making.acquire,
-    after_in_parent=_making.release,
-    after_in_child=_making.release,
-)
+wait_for(_making)
 resolve_in(default_store)

@@ -206,7 +206,8 @@ class Worker:
         name, mine = rng.choice(self.names), f"o{rng.randrange(5)}"
         for one in self._there(lambda: default_store().attach([name])) or ():
             value = {"of": name, "shared": one.value, "own": make(mine, rng)}
-            self._published(default_store().publish({mine: value}, replace=True, keep=True))
+            # What it refers to may be released in that very moment.
+            self._there(lambda v=value: default_store().publish({mine: v}, replace=True, keep=True))
 
     def attach_object(self, rng: random.Random) -> None:
         name = f"o{rng.randrange(5)}"
