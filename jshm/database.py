@@ -35,16 +35,20 @@ from .segment import lock
 from .wal import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from .access import Access
 
 Row = tuple[Any, ...]
+# Device of a database; inodes of its file, its log and the log's index; whether there is anything.
+Files = tuple[int, ...]
 T = TypeVar("T")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+# What SQLite keeps beside the file: its log, and the log's index.
+_BESIDE = ("-wal", "-shm")
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # What SQLite and Python have no code for: a schema that lacks a table, or has one that its header
 # denies; a header of no known format; text that is no text.
@@ -61,7 +65,7 @@ class _Connection:
 
     __slots__ = ("__weakref__", "checked", "file", "lock", "pid", "raw", "transaction")
 
-    def __init__(self, raw: sqlite3.Connection, file: tuple[int, int]) -> None:
+    def __init__(self, raw: sqlite3.Connection, file: Files) -> None:
         self.raw: sqlite3.Connection | None = raw
         self.file = file
         self.checked = 0.0
@@ -127,7 +131,7 @@ class Database:
         self._local = threading.local()
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._all_lock = threading.RLock()
-        self._known: tuple[int, int] | None = None
+        self._known: Files | None = None
         self._forking: list[_Connection] = []
         # Grows with every connection that is opened.
         self.serial = 0
@@ -150,18 +154,55 @@ class Database:
 
     def _leave(self, con: _Connection) -> None:
         """Close a connection whose file was removed or replaced under us: `rm -r`, logout, repair."""
-        with con.lock, contextlib.suppress(sqlite3.Error):
+        with con.lock:
             raw = con.raw
-            if raw is not None and not raw.in_transaction:
-                self._moved(lambda sql: raw.execute(sql).fetchall())
-        con.close()
+            if raw is None:  # another thread closed it, for a fork: then others may remove its log
+                return
+            with contextlib.suppress(sqlite3.Error):
+                if not raw.in_transaction:
+                    self._moved(lambda sql: raw.execute(sql).fetchall())
+            if self._is_torn(con.file):
+                self._remove_torn(con.file)
+            con.close()
 
-    def _identify(self) -> tuple[int, int] | None:
+    def _is_torn(self, known: Files) -> bool:
+        """Tell whether the database is the same file, and not the same database."""
+        found = self._identify()
+        return found is not None and found[:2] == known[:2] and found != known
+
+    def _remove_torn(self, known: Files) -> None:
+        """Remove a database that was emptied, or whose log or index was removed: each would see another.
+
+        Before the connection is closed: SQLite brings its log into a file that still has its name, and
+        then deletes what is called like the log (sqlite3PagerClose, databaseIsUnmoved).
+        """
+        with self._alone():
+            if self._is_torn(known):
+                for ending in ("", *_BESIDE):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(self.path + ending)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let only one process at a time make or remove the database's files."""
+        guard = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            status = os.stat(self.path)
-        except FileNotFoundError:
+            lock(guard, fcntl.LOCK_EX, self.timeout)
+            yield
+        finally:
+            os.close(guard)
+
+    def _identify(self) -> Files | None:
+        """Return device and inodes of the files that have the names now; None if there is no database.
+
+        A log or an index that is not there has the inode 0. The last number tells an emptied file.
+        """
+        try:
+            status = os.lstat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return status.st_dev, status.st_ino
+        beside = (_inode(self.path + ending) for ending in _BESIDE)
+        return status.st_dev, status.st_ino, *beside, bool(status.st_size)
 
     def _connect(self) -> _Connection:
         with self._all_lock:
@@ -198,6 +239,7 @@ class Database:
                 "temp_store=MEMORY",
                 f"wal_autocheckpoint={_LOG_PAGES}",
                 "trusted_schema=OFF",  # members of a group may write it
+                "user_version",  # the first that reads: now log and index are there
             ):
                 self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
             file = self._identify()
@@ -213,11 +255,9 @@ class Database:
         self._place()
         # Where only the file was removed, a log and its index are left that others still use: SQLite
         # would take them for the new file's. One process at a time clears them away.
-        guard = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            lock(guard, fcntl.LOCK_EX, self.timeout)
+        with self._alone():
             if self._identify() is None:
-                for ending in ("-wal", "-shm"):
+                for ending in _BESIDE:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(self.path + ending)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -226,8 +266,6 @@ class Database:
                     self._access.settle(fd, self._access.common)
                 finally:
                     os.close(fd)
-        finally:
-            os.close(guard)
 
     def refresh(self) -> None:
         """Make sure that the file is there, and its directory: who removed it removed all."""
@@ -241,8 +279,8 @@ class Database:
                     con.close()
 
     @property
-    def file(self) -> tuple[int, int] | None:
-        """Device and inode of the file that this process uses."""
+    def file(self) -> Files | None:
+        """Device and inodes of the files that this process uses."""
         return self._known
 
     # -- use -----------------------------------------------------------------------------------
@@ -317,7 +355,15 @@ class Database:
                 "names you no longer need (%shm_list shows what each costs)"
             )
         if code == sqlite3.SQLITE_READONLY:
-            return RegistryError(f"the registry {self.path} cannot be written: check its owner")
+            self._local.connection.close()  # it stays so; the next one may do better
+            return RegistryError(
+                f"the registry {self.path} cannot be written: see whose it is, and `chmod 600` it"
+            )
+        if code == sqlite3.SQLITE_CANTOPEN and not os.path.isfile(self.path):
+            return CorruptRegistryError(
+                f"the registry {self.path} is no file. The data are not lost: `jshm check --fix` "
+                "rebuilds the registry from the segments"
+            )
         return RegistryError(f"the registry {self.path} cannot be used: {error}")
 
     def _blocked(self, timeout: float) -> str:
@@ -369,6 +415,13 @@ class Database:
         self._all = weakref.WeakSet()
         self._all_lock = threading.RLock()
         self._local = threading.local()
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return 0
 
 
 class Transaction:

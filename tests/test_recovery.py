@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ import jshm
 from jshm.errors import DirectoryLostWarning
 
 from .processes import Child
+from .users import people
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,3 +208,96 @@ def test_only_the_registry_was_deleted(two: tuple[Child, Child], store_dir: str)
     time.sleep(0.1)
     assert eda.run("told('float(jshm.attach(\"X\").sum())')") == [3.0, []]
     assert train.run("told('jshm.publish(\"Y\", np.ones(3)).version')") == [2, []]
+
+
+# -- only the registry is damaged, under live processes ----------------------------------------------
+
+
+def damage(root: str, how: str) -> None:
+    path = f"{root}/registry.db"
+    if how == "emptied":
+        os.truncate(path, 0)
+    elif how in ("-wal", "-shm"):
+        os.unlink(path + how)
+    elif how == "log and index":
+        os.unlink(path + "-wal")
+        os.unlink(path + "-shm")
+    else:
+        os.unlink(path)
+        if how == "a directory":
+            os.mkdir(path)
+        elif how == "text":
+            with open(path, "w") as file:
+                file.write("no database " * 1000)
+    time.sleep(0.1)  # for so long a read trusts that the file is there
+
+
+def raw(root: str) -> dict[str, int]:
+    """Look past jshm, as a process that begins now."""
+    con = sqlite3.connect(f"file:{root}/registry.db?mode=ro", uri=True)
+    with contextlib.closing(con):
+        return dict(con.execute("SELECT name, current FROM names WHERE current NOT NULL"))
+
+
+@pytest.mark.parametrize("how", ["emptied", "-wal", "-shm", "log and index", "gone"])
+def test_a_registry_that_each_would_see_differently_is_made_anew(
+    two: tuple[Child, Child], store_dir: str, tmp_path: Path, how: str
+) -> None:
+    train, eda = two
+    train.run("X = np.arange(9.0); jshm.publish('X', X); jshm.publish('X', X * 2)")
+    train.run("jshm.publish('R', X); jshm.release('R')")
+    eda.run("x = jshm.attach('X')")
+    damage(store_dir, how)
+    assert train.run("told('jshm.publish(\"Y\", X).version')") == [1, []]
+    assert raw(store_dir) == {"X": 2, "Y": 1}
+    with Child(tmp_path, "new.py") as new:
+        assert new.run("import jshm; sorted(i.name for i in jshm.segments())") == ["X", "Y"]
+        assert eda.run("told('jshm.publish(\"Z\", x * 0).version')") == [1, []]
+        assert raw(store_dir) == {"X": 2, "Y": 1, "Z": 1}
+        assert new.run("jshm.attach('Z').sum()") == 0
+    assert train.run("[jshm.publish(name, X).version for name in 'XR']") == [3, 2]
+    for child in two:
+        assert child.run("jshm.check()") == []
+    assert eda.run("x.tolist()") == (np.arange(9.0) * 2).tolist()
+
+
+@pytest.mark.parametrize("how", ["text", "a directory"])
+def test_a_registry_that_is_none_is_rebuilt_when_asked(
+    two: tuple[Child, Child], store_dir: str, how: str
+) -> None:
+    train, eda = two
+    train.run("X = np.arange(9.0); jshm.publish('X', X)")
+    eda.run("x = jshm.attach('X')")
+    damage(store_dir, how)
+    for child in two:
+        for attempt in ("jshm.segments()", "jshm.attach('X')", "jshm.publish('Y', np.ones(2))"):
+            refused = child.fails(attempt)
+            assert "CorruptRegistryError" in refused.kinds
+            assert "jshm check --fix" in refused.message
+    assert len(train.run("jshm.check(fix=True)")) == 1
+    assert raw(store_dir) == {"X": 1}
+    assert eda.run("jshm.publish('X', x * 2, replace=True).version") == 2
+    for child in two:
+        assert child.run("jshm.check()") == []
+
+
+def test_a_registry_that_cannot_be_written(store_dir: str, tmp_path: Path) -> None:
+    with people() as made, Child(tmp_path) as root:
+        root.run("import jshm, numpy as np; jshm.publish('X', np.ones(3), keep=True)")
+        for directory, _, names in os.walk(store_dir):
+            for name in ("", *names):
+                os.chown(os.path.join(directory, name), made.ada.uid, made.ada.gid)
+        for ending in ("", "-wal", "-shm"):
+            os.chmod(f"{store_dir}/registry.db{ending}", 0o400)
+        tmp_path.chmod(0o755)
+        with made.ada.child(tmp_path, "ada.py", {"JSHM_DIR": store_dir}) as ada:
+            ada.run("import jshm, numpy as np")
+            refused = ada.fails("jshm.publish('Y', np.ones(3))")
+            assert "RegistryError" in refused.kinds
+            assert "chmod 600" in refused.message
+            for ending in ("", "-wal", "-shm"):
+                os.chmod(f"{store_dir}/registry.db{ending}", 0o600)
+            assert ada.run("jshm.publish('Y', np.ones(3)); jshm.attach('X').sum()") == 3
+        for directory, _, names in os.walk(store_dir):
+            for name in ("", *names):
+                os.chown(os.path.join(directory, name), 0, 0)
