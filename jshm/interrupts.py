@@ -45,14 +45,22 @@ class Block:
     def __enter__(self) -> Self:
         if _is_main():
             if not self._depth:
-                for number in _SIGNALS:
-                    handler = _signal.getsignal(number)
-                    # Neither SIG_IGN nor SIG_DFL nor a handler in C raises anything in Python.
-                    if callable(handler) and handler != self._note:
-                        self._handlers[number] = handler
-                        _signal.signal(number, self._note)
+                try:
+                    self._take_signals()
+                except ValueError:  # a subinterpreter, which gets none
+                    self._handlers.clear()
+                    _forget_main()
+                    return self
             self._depth += 1
         return self
+
+    def _take_signals(self) -> None:
+        for number in _SIGNALS:
+            handler = _signal.getsignal(number)
+            # Neither SIG_IGN nor SIG_DFL nor a handler in C raises anything in Python.
+            if callable(handler) and handler != self._note:
+                self._handlers[number] = handler
+                _signal.signal(number, self._note)
 
     def __exit__(
         self,
@@ -84,6 +92,11 @@ def _is_main() -> bool:
 def _find_main() -> None:
     global _main  # noqa: PLW0603
     _main = threading.main_thread().ident
+
+
+def _forget_main() -> None:
+    global _main  # noqa: PLW0603
+    _main = None
 
 
 _main: int | None = None

@@ -251,7 +251,8 @@ class Presence:
 
     def close(self) -> None:
         """Give up the lease, and free what only this process kept."""
-        lease, self._lease = self._lease, None
+        with self._lease_lock:  # a daemon thread may go on publishing
+            lease, self._lease = self._lease, None
         if lease is not None and lease.pid == os.getpid():
             lease.close()
             with contextlib.suppress(JshmError, FileNotFoundError):

@@ -6,9 +6,9 @@ import pytest
 
 from . import interrupted
 
-# Two processes at once are enough for two cores; `detach` looks for names at great length.
-_STEPS = {"detach": 331}
-_STEP = 13
+# `detach` looks for who has an array at great length.
+_STEPS = {"detach": 997}
+_STEP = 29
 
 
 @pytest.mark.parametrize("operation", interrupted.OPERATIONS)
@@ -16,4 +16,4 @@ def test_an_interrupt_anywhere_leaves_the_old_or_the_new(store_dir: str, operati
     result = interrupted.run(operation, 1, _STEPS.get(operation, _STEP), timeout=60)
     assert result.failures == []
     assert result.places > 150
-    assert result.interrupted > 0.7 * result.tried > 10
+    assert result.interrupted > 0.7 * result.tried > 3
