@@ -176,13 +176,13 @@ def test_a_reader_does_not_let_the_log_grow_without_bound(
     with times_out(child):
         for _ in range(2000):
             jshm.publish("X", array)
-    assert 5 * MEGABYTE <= log_size(store_dir) < 6 * MEGABYTE
+    assert 5 * MEGABYTE <= log_size(store_dir) < 8 * MEGABYTE  # it looks at each 64th commit
     with times_out(child):
         jshm.empty(10)
     assert jshm.attach("X")[3] == 0
     jshm.release("X")  # what frees memory goes on
     jshm.gc()
-    assert log_size(store_dir) < 6 * MEGABYTE
+    assert log_size(store_dir) < 8 * MEGABYTE
     finish(child, way)
     jshm.publish("X", array)
     assert log_size(store_dir) < MEGABYTE
