@@ -362,3 +362,30 @@ def test_child_errors_are_seen(tmp_path: Path) -> None:
     """The instrument itself: what goes wrong in a child arrives here."""
     with Child(tmp_path) as child, pytest.raises(ChildError, match="ZeroDivisionError: division"):
         child.run("1/0")
+
+
+def test_all_use_the_overflow_that_is_in_use(store_dir: str, tmp_path: Path) -> None:
+    """Whatever each was told: what one put on disk is found, listed and removed by the others."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    env = {"JSHM_DIR": store_dir, "JSHM_QUOTA": "1"}
+    with (
+        Child(tmp_path, "a.py", env={**env, "JSHM_OVERFLOW_DIR": str(here)}) as a,
+        Child(tmp_path, "b.py", env={**env, "JSHM_OVERFLOW_DIR": str(there)}) as b,
+        Child(tmp_path, "c.py", env={**env, "JSHM_OVERFLOW_DIR": ""}) as c,
+    ):
+        for child in (a, b, c):
+            child.run("import jshm, numpy as np; jshm.segments()")
+        a.run("jshm.publish('A', np.arange(3.0))")
+        b.run("jshm.publish('B', np.arange(4.0))")
+        assert "NoSpaceError" in c.fails("jshm.publish('C', np.arange(3.0))").kinds
+        assert len(list(here.rglob("*.npy"))) == 2
+        assert not there.exists()
+        for child in (a, b, c):
+            assert child.run("[jshm.attach(name).size for name in 'AB']") == [3, 4]
+            assert child.run("jshm.check()") == []
+        c.run("jshm.release(['A', 'B'], force=True)")
+        assert list(here.rglob("*.npy")) == []
+        # Once nothing is left there, each goes where it was told.
+        b.run("jshm.publish('B', np.arange(4.0))")
+        assert len(list(there.rglob("*.npy"))) == 1
+        assert a.run("jshm.attach('B').size") == 4

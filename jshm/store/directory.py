@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -110,8 +111,8 @@ class Directory:
     Attributes
     ----------
     root : str
-    overflow : str
-        Where segments go that do not fit; made when first needed. Empty: nowhere.
+    chosen_overflow : str
+        Where segments should go that do not fit, as this process was told. Empty: nowhere.
     in_memory : bool
         Whether `root` is memory, so that memory limits concern it.
     access : Access
@@ -119,7 +120,7 @@ class Directory:
     """
 
     root: str
-    overflow: str
+    chosen_overflow: str
     in_memory: bool
     access: Access = PRIVATE
 
@@ -141,6 +142,10 @@ class Directory:
         for name in _PLACES:
             make_private(os.path.join(root, name))
         return cls(root, _overflow_for(root), kind in IN_MEMORY)
+
+    def make_again(self) -> None:
+        """Make again what was removed."""
+        Directory.open(self.root, self.access)
 
     def check(self) -> None:
         """Raise UnsafeDirectoryError unless it is still theirs alone whose it is."""
@@ -210,21 +215,39 @@ class Directory:
             except OSError as error:
                 raise limit_error(error) from None
 
-    def has_overflow(self) -> bool:
-        """Tell whether the overflow directory is there, and safe to look into.
+    @property
+    def overflow(self) -> str:
+        """Where segments go that do not fit; made when first needed. Empty: nowhere.
 
-        It is below a directory that is everybody's: whoever makes it first could lead us, by a link,
-        to files that are ours and no segments.
+        All processes of a store use the same directory, whatever ``JSHM_OVERFLOW_DIR`` is for each: the
+        one that is in use already, and else the chosen one.
         """
-        boots = os.path.dirname(self.overflow)
-        places = (os.path.dirname(boots), boots, self.overflow)
-        return bool(self.overflow) and all(map(is_private, places))
+        try:
+            with open(self._overflow_record, encoding="utf-8", errors="surrogateescape") as file:
+                used = file.read()
+        except OSError:
+            return self.chosen_overflow
+        of_this_boot = os.path.basename(os.path.dirname(used)) == _this_boot()
+        if used != self.chosen_overflow and of_this_boot and _is_safe(used):
+            with os.scandir(used) as entries:
+                if not self.chosen_overflow or any(entries):
+                    return used
+        return self.chosen_overflow
+
+    @property
+    def _overflow_record(self) -> str:
+        return f"{self.root}/overflow"
+
+    def has_overflow(self) -> bool:
+        """Tell whether the overflow directory is there, and safe to look into."""
+        return _is_safe(self.overflow)
 
     def open_overflow(self) -> None:
         """Make the overflow directory, and remove those of earlier boots."""
         import shutil
 
-        boots = os.path.dirname(self.overflow)
+        overflow = self.overflow
+        boots = os.path.dirname(overflow)
         base = os.path.dirname(boots)
         make_private(base, parents=True)
         try:
@@ -235,7 +258,31 @@ class Directory:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
                 shutil.rmtree(os.path.join(base, name), ignore_errors=True)
         make_private(boots)
-        make_private(self.overflow)
+        make_private(overflow)
+        with contextlib.suppress(OSError):  # no room for it: then who was told the same finds it
+            _replace(self._overflow_record, overflow)
+
+
+def _replace(path: str, text: str) -> None:
+    """Write a small file; readers see the old one or the new one."""
+    making = f"{path}.{os.urandom(8).hex()}"
+    try:
+        with open(making, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.rename(making, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(making)
+
+
+def _is_safe(overflow: str) -> bool:
+    """Tell whether an overflow directory is there, and safe to look into.
+
+    It is below a directory that is everybody's: whoever makes it first could lead us, by a link, to
+    files that are ours and no segments.
+    """
+    boots = os.path.dirname(overflow)
+    return bool(overflow) and all(map(is_private, (os.path.dirname(boots), boots, overflow)))
 
 
 def _overflow_for(root: str) -> str:
@@ -249,4 +296,8 @@ def _overflow_for(root: str) -> str:
     own = hashlib.sha256(f"{os.stat(root).st_dev}:{os.path.realpath(root)}".encode()).hexdigest()
     if filesystem(os.path.dirname(base)) in _NETWORK:
         return ""
-    return os.path.join(base, boot_id() or "boot", own[:16])
+    return os.path.join(base, _this_boot(), own[:16])
+
+
+def _this_boot() -> str:
+    return boot_id() or "boot"

@@ -188,7 +188,7 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
                 ) from None
             # What `choose` saw was taken by somebody else meanwhile.
             place = directory.overflow if overflow else directory.segments
-            if overflow or not directory.overflow:
+            if overflow or not directory.chosen_overflow:
                 raise NoSpaceError(
                     f"{needs} {place} ran full while it was written ({error.strerror})"
                 ) from None

@@ -75,7 +75,7 @@ class LocalStore(Store):
             self.directory.registry,
             lambda tx: checking.rebuild(tx, self.directory),
             timeout,
-            lambda: Directory.open(root, access),
+            self.directory.make_again,
             access=access,
         )
         self.presence = Presence(self.directory, self.registry, self._recover)

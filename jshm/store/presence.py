@@ -98,6 +98,8 @@ class Presence:
                 # The first use, a forked child, or somebody removed the file.
                 try:
                     self._told = None
+                    if not os.path.isdir(self._directory.leases):
+                        self._directory.make_again()
                     if self._lease is None or not self._lease.restore():
                         self._lease = Lease(
                             self._directory.leases, discover(), self._directory.access

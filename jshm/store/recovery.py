@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .. import rows, segment
 from ..errors import CorruptSegmentError, DirectoryLostWarning, JshmError
 from ..object_layout import parse_object
+from . import checking
 from . import draft as drafts
 from .room import Room
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .directory import Directory
     from .presence import Presence
 
-_MAX_VERSION = 1 << 53
 # So many names are named in a warning.
 _SHOWN = 10
 
@@ -71,9 +71,7 @@ class Recovery:
     def keep_counting(self) -> None:
         """Let version numbers go on where they were, also those of names that were released."""
         with self._presence.transaction() as (tx, _):
-            for name, last in self._lost.last.items():
-                if isinstance(last, int) and 0 < last < _MAX_VERSION:
-                    rows.count_from(tx, name, last)
+            checking.keep_counting(tx, self._lost.last)
 
     def restore(self) -> None:
         """Write anew what had a name and is mapped here, with what it refers to."""

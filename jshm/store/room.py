@@ -87,7 +87,7 @@ class Room:
         if nbytes <= tightest.left:
             return None
         directory = self.directory
-        if not directory.overflow:
+        if not directory.chosen_overflow:
             raise NoSpaceError(
                 f"needs {size_text(nbytes)}, {tightest} (overflow to disk is switched off)"
             )
