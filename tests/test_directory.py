@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -385,7 +386,13 @@ def test_all_use_the_overflow_that_is_in_use(store_dir: str, tmp_path: Path) -> 
             assert child.run("jshm.check()") == []
         c.run("jshm.release(['A', 'B'], force=True)")
         assert list(here.rglob("*.npy")) == []
-        # Once nothing is left there, each goes where it was told.
+        # The first that was used stays it, as long as it is there.
         b.run("jshm.publish('B', np.arange(4.0))")
-        assert len(list(there.rglob("*.npy"))) == 1
+        assert len(list(here.rglob("*.npy"))) == 1
         assert a.run("jshm.attach('B').size") == 4
+        assert b.run("jshm.release('B')[0].freed") == 32
+        shutil.rmtree(here)
+        b.run("jshm.publish('B', np.arange(5.0))")
+        assert len(list(there.rglob("*.npy"))) == 1
+        for child in (a, b, c):
+            assert child.run("jshm.attach('B').size") == 5

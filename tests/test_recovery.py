@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import sqlite3
@@ -15,7 +16,7 @@ import pytest
 import jshm
 from jshm.errors import DirectoryLostWarning
 
-from .processes import Child
+from .processes import Child, until
 from .users import people
 
 if TYPE_CHECKING:
@@ -301,3 +302,25 @@ def test_a_registry_that_cannot_be_written(store_dir: str, tmp_path: Path) -> No
         for directory, _, names in os.walk(store_dir):
             for name in ("", *names):
                 os.chown(os.path.join(directory, name), 0, 0)
+
+
+def test_who_was_killed_while_it_came_back_keeps_it_from_nobody(
+    two: tuple[Child, Child], store_dir: str
+) -> None:
+    train, eda = two
+    train.run("jshm.publish('X', np.arange(9.0)); x = jshm.attach('X')")
+    eda.run("x = jshm.attach('X')")
+    delete(store_dir)
+    train.send("""
+import os, signal
+from jshm.store import draft
+draft.Draft.finish = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+jshm.segments()
+""")
+    until(lambda: glob.glob(f"{store_dir}/segments/*"))
+    train.stop()
+    eda.send("jshm.attach('X').tolist()")
+    train.kill()
+    assert eda.receive(30) == np.arange(9.0).tolist()
+    assert len(os.listdir(f"{store_dir}/segments")) == 1
+    assert eda.run("jshm.check()") == []

@@ -220,19 +220,14 @@ class Directory:
         """Where segments go that do not fit; made when first needed. Empty: nowhere.
 
         All processes of a store use the same directory, whatever ``JSHM_OVERFLOW_DIR`` is for each: the
-        one that is in use already, and else the chosen one.
+        one that was used first, as long as it is there.
         """
         try:
-            with open(self._overflow_record, encoding="utf-8", errors="surrogateescape") as file:
-                used = file.read()
+            used = os.readlink(self._overflow_record)
         except OSError:
             return self.chosen_overflow
         of_this_boot = os.path.basename(os.path.dirname(used)) == _this_boot()
-        if used != self.chosen_overflow and of_this_boot and _is_safe(used):
-            with os.scandir(used) as entries:
-                if not self.chosen_overflow or any(entries):
-                    return used
-        return self.chosen_overflow
+        return used if of_this_boot and _is_safe(used) else self.chosen_overflow
 
     @property
     def _overflow_record(self) -> str:
@@ -259,20 +254,15 @@ class Directory:
                 shutil.rmtree(os.path.join(base, name), ignore_errors=True)
         make_private(boots)
         make_private(overflow)
-        with contextlib.suppress(OSError):  # no room for it: then who was told the same finds it
-            _replace(self._overflow_record, overflow)
+        self._record(overflow)
 
-
-def _replace(path: str, text: str) -> None:
-    """Write a small file; readers see the old one or the new one."""
-    making = f"{path}.{os.urandom(8).hex()}"
-    try:
-        with open(making, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-        os.rename(making, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(making)
+    def _record(self, overflow: str) -> None:
+        """Let all processes find it. Where there is no inode left, those do that were told the same."""
+        record = self._overflow_record
+        with contextlib.suppress(OSError):
+            if os.path.islink(record) and os.readlink(record) != overflow:
+                os.unlink(record)
+            os.symlink(overflow, record)
 
 
 def _is_safe(overflow: str) -> bool:

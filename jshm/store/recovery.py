@@ -8,6 +8,9 @@ mapped is gone. It is a copy: the kernel gives a deleted file no second name (li
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from .directory import Directory
     from .presence import Presence
 
+# Seconds for another process to bring something back: some gigabytes.
+_PATIENCE = 60.0
 # So many names are named in a warning.
 _SHOWN = 10
 
@@ -35,7 +40,7 @@ def recover(presence: Presence, registry: Registry, directory: Directory) -> boo
     Returns
     -------
     bool
-        Whether anything was brought back.
+        Whether anything was brought back, here or by another process meanwhile.
     """
     lost, registry.lost = registry.lost, None
     if lost is None:
@@ -44,7 +49,7 @@ def recover(presence: Presence, registry: Registry, directory: Directory) -> boo
     recovery.keep_counting()
     recovery.restore()
     recovery.explain()
-    return bool(recovery.restored)
+    return bool(recovery.restored) or recovery.awaited
 
 
 class Recovery:
@@ -54,6 +59,8 @@ class Recovery:
     ----------
     restored : list of str
         Names.
+    awaited : bool
+        Whether another process brought something back meanwhile.
     refused : list of str
         Why names that could have come back did not.
     """
@@ -66,6 +73,7 @@ class Recovery:
         self._directory = directory
         self._lost = lost
         self.restored: list[str] = []
+        self.awaited = False
         self.refused: list[str] = []
 
     def keep_counting(self) -> None:
@@ -82,14 +90,40 @@ class Recovery:
         for entries in sorted(there.values(), key=lambda entries: entries[0].created):
             names = [entry.name for entry in entries]
             try:
-                self.restored += names if self._bring_back(entries) else []
+                self.restored += names if self._bring_back_once(entries) else []
             except (JshmError, OSError) as error:
                 self.refused.append(f"{', '.join(names)}: {error}")
             if entries[0].segment.writable:  # else it would be attached here as it was, and stay so
                 self._presence.mappings.forget(entries[0].segment.id)
 
+    def _bring_back_once(self, entries: list[Entry]) -> bool:
+        """Restore all names of a segment; tell whether it was this process that did, and no other."""
+        while True:
+            try:
+                return self._bring_back(entries)
+            except FileExistsError as error:
+                with contextlib.suppress(FileNotFoundError):  # it was given up
+                    self._await(error.filename)
+            if entries[0].segment.id in self._registry.segment_ids():
+                self.awaited = True
+                return False
+
+    def _await(self, path: str) -> None:
+        """Wait for whoever makes a file: he has it locked until it is registered, or given up."""
+        fd = segment.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            segment.lock(fd, fcntl.LOCK_SH, _PATIENCE)
+            known = os.path.basename(path).partition(".")[0] in self._registry.segment_ids()
+            if not known and os.fstat(fd).st_nlink:  # its maker was killed
+                segment.unlink(path)
+        finally:
+            segment.close(fd)
+
     def _bring_back(self, entries: list[Entry]) -> bool:
-        """Restore all names of a segment; tell whether it was this process that did."""
+        """Restore all names of a segment, if they are not there; tell whether that was so.
+
+        FileExistsError if another process is at it.
+        """
         rows_missing = self._missing(entries[0].segment)
         if not all(self._presence.mappings.is_mapped(row.id) for row in rows_missing):
             return False
@@ -101,8 +135,6 @@ class Recovery:
                 missed = [entry for entry in entries if _is_missed(tx, entry)]
                 if missed:
                     self._register(tx, making, missed)
-        except FileExistsError:  # another process is bringing it back
-            return False
         finally:
             for draft in making:
                 draft.discard()

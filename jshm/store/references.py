@@ -50,11 +50,16 @@ _default: Callable[[], Segments]
 
 def refer(array: Array) -> Any:
     """Return how to write an array that is in a segment; None where the segment shows other data."""
+    mapping = segment.find(array)
+    if mapping is None or not _default().presence.mappings.is_mapped(mapping.segment):
+        return None  # or it is in a group's store, where nobody would look for it
+    return _reduced(array)
+
+
+def _reduced(array: Array) -> Any:
     reference = reference_to(array)
     if reference is None or not shows_segment(array):
         return None
-    if not _default().presence.mappings.is_mapped(reference.segment):
-        return None  # it is in a group's store, where nobody would look for it
     strides = reference.strides
     return load, (reference.segment, reference.offset, array.dtype, array.shape, strides)
 
@@ -126,7 +131,7 @@ class Referring:
         mapping = segment.find(array)
         if mapping is None or not self._is_fixed(array, mapping):
             return None
-        reduced = refer(array)
+        reduced = _reduced(array)
         if reduced is not None:
             self.needs[mapping.segment] = array
         return reduced

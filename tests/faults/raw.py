@@ -25,6 +25,8 @@ _MAGIC = b"\x93JSHMOBJ"
 # What a segment takes beside its data: header, records, alignment.
 _OVERHEAD = 4096
 _REGISTRY = {"registry.db", "registry.db-wal", "registry.db-shm", "registry.db.ballast"}
+# Where its overflow is.
+_LINK = "overflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ class _Store:
     def leftovers(self, *, held: bool) -> Iterator[str]:
         """Nothing else is there."""
         there = {name for name in os.listdir(self._place.root) if ".damaged-" not in name}
-        if more := there - _REGISTRY - {"segments", "leases", "locks"}:
+        if more := there - _REGISTRY - {"segments", "leases", "locks", _LINK}:
             yield f"left in the directory: {more}"
         leases = os.listdir(f"{self._place.root}/leases")
         if len({name.removesuffix(".holds") for name in leases}) != held:

@@ -130,7 +130,7 @@ class Headers:
             assert found.nbytes <= len(content)
         with refusing(), self._store.look(one.name):
             look_at(self._store, one.name)
-        checking._read_segment(one.id, one.path, overflow=False)
+        checking._read_segment(one.id, one.path, self._store.directory)
         try:
             array = self._store.attach([one.name], random.choice(MODES))[0].value
         except jshm.CorruptSegmentError:
@@ -239,7 +239,7 @@ class Objects:
             json.dumps(self._store.info(one.name).details, default=str).encode()
         with refusing(), self._store.look(one.name):
             look_at(self._store, one.name)
-        checking._read_segment(one.id, one.path, overflow=False)
+        checking._read_segment(one.id, one.path, self._store.directory)
         assert not Canary.has_sung()
         self._attach(one, content, random.choice(MODES))
         if random.random() < _REBUILT:
@@ -295,7 +295,7 @@ class Records:
         content = one.whole[:start] + records
         self.tried = one.name, records[:1000]
         one.write(content)
-        checking._read_segment(one.id, one.path, overflow=False)
+        checking._read_segment(one.id, one.path, self._store.directory)
         if random.random() < 5 * _REBUILT:
             with store_of(f"{self._root}/rebuilt", described(content, ending)) as store:
                 exercise(store)

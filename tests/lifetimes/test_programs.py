@@ -52,7 +52,9 @@ def test_a_script_s_names_end_with_it(
     orderly: bool,
 ) -> None:
     script = tmp_path / "fit.py"
-    script.write_text(f"{PUBLISH}{end}\n")
+    # Who ignores a signal (nohup) leaves that to its children.
+    default = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    script.write_text(f"{PUBLISH}{default}{end}\n")
     subprocess.run([sys.executable, script], check=False, stderr=subprocess.DEVNULL, timeout=60)
     assert len(outside.segments()) == (1 if orderly else 3)
     if not orderly:
