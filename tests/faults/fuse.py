@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CALLS = {
     "access", "chmod", "chown", "close", "fchmod", "fchown", "fstat", "ftruncate", "link", "listdir",
     "lstat", "makedirs", "mkdir", "open", "posix_fallocate", "pread", "pwrite", "readlink", "rename",
-    "replace", "rmdir", "scandir", "stat", "statvfs", "unlink", "write",
+    "replace", "rmdir", "scandir", "stat", "statvfs", "symlink", "unlink", "write",
 }  # fmt: skip
 # What the system does not see, or what says only who we are.
 HARMLESS = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # What changes something that outlives the process, or what others see of it. Reads change nothing:
 # before one, all is as it was after the call before it.
 CALLS = (
-    "pwrite64", "pwritev", "write", "writev", "fsync", "fdatasync", "unlink", "unlinkat", "rename",
+    "pwrite64", "pwritev", "write", "writev", "fsync", "fdatasync", "unlink", "unlinkat", "symlink", "rename",
     "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "open", "openat", "flock", "fcntl",
     "ftruncate", "fallocate", "fchmod", "fchmodat", "chmod", "fchown", "fchownat", "chown", "mmap", "munmap",
     "mremap", "close",

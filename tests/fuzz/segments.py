@@ -295,7 +295,7 @@ class Records:
         content = one.whole[:start] + records
         self.tried = one.name, records[:1000]
         one.write(content)
-        checking._read_segment(one.id, one.path, self._store.directory)
+        checking._read_segment(one.id, one.path, default_store().directory)
         if random.random() < 5 * _REBUILT:
             with store_of(f"{self._root}/rebuilt", described(content, ending)) as store:
                 exercise(store)

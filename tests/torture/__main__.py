@@ -22,8 +22,8 @@ PARTS = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
-    parser.add_argument("--minutes", type=float, default=Options.minutes, help="of the soak")
-    parser.add_argument("--mutations", type=int, default=Options.mutations)
+    parser.add_argument("--minutes", type=float, default=Options().minutes, help="of the soak")
+    parser.add_argument("--mutations", type=int, default=Options().mutations)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     args = parser.parse_args()
     options = Options(args.minutes, args.mutations, args.seed)
