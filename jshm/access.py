@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from .errors import UnknownGroupError
 
-# Group and others must have nothing to do with a private directory, others nothing with a group's.
 _GROUP_ID_STAYS = 0o2000  # set-group-ID: what is made in the directory belongs to the group too
 
 

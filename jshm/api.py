@@ -148,8 +148,8 @@ def attach(
     version : int, optional
         An older version, while it exists; by default the newest.
     trust : bool
-        In the store of a group: attach also an object that another user published, which runs his
-        code. Arrays never run code.
+        In the store of a group: attach objects too, which runs code of its members. Arrays never run
+        code.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def attach(
     MissingModuleError
         An object needs a package that cannot be imported here. Nothing of it was run.
     UntrustedError
-        Another user's object, without `trust`.
+        An object in the store of a group, without `trust`.
     CorruptSegmentError
     """
     names = [name] if isinstance(name, str) else list(name)

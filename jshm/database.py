@@ -20,6 +20,7 @@ import os
 import random
 import re
 import sqlite3
+import stat
 import threading
 import time
 import weakref
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from . import blockers, interrupts
 from .access import PRIVATE
 from .ballast import Ballast
-from .errors import CorruptRegistryError, NoSpaceError, RegistryError, RegistryTimeout
+from .errors import CorruptRegistryError, JshmError, NoSpaceError, RegistryError, RegistryTimeout
 from .forks import wait_for
 from .segment import lock
 from .wal import Log
@@ -49,6 +50,8 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 # What SQLite keeps beside the file: its log, and the log's index.
 _BESIDE = ("-wal", "-shm")
+# What reading a damaged database may raise: SQLite quotes its bytes in messages.
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 # What SQLite and Python have no code for: a schema that lacks a table, or has one that its header
 # denies; a header of no known format; text that is no text.
@@ -127,6 +130,7 @@ class Database:
         self._moved = moved
         self._access = access
         self._log = Log(path)
+        self._beside = tuple(path + ending for ending in _BESIDE)
         self._ballast = Ballast(path + ".ballast")
         self._local = threading.local()
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
@@ -144,7 +148,8 @@ class Database:
         con: _Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
             now = time.monotonic()
-            if now < con.checked + (0 if sure else _CHECK_INTERVAL):
+            # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
+            if now < con.checked + (0 if sure else _CHECK_INTERVAL) or con.raw.in_transaction:
                 return con
             if con.file == self._identify():
                 con.checked = now
@@ -158,9 +163,8 @@ class Database:
             raw = con.raw
             if raw is None:  # another thread closed it, for a fork: then others may remove its log
                 return
-            with contextlib.suppress(sqlite3.Error):
-                if not raw.in_transaction:
-                    self._moved(lambda sql: raw.execute(sql).fetchall())
+            with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
+                self._moved(lambda sql: raw.execute(sql).fetchall())
             if self._is_torn(con.file):
                 self._remove_torn(con.file)
             con.close()
@@ -201,8 +205,10 @@ class Database:
             status = os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        beside = (_inode(self.path + ending) for ending in _BESIDE)
-        return status.st_dev, status.st_ino, *beside, bool(status.st_size)
+        if not stat.S_ISREG(status.st_mode):
+            raise self._no_file()
+        log, index = self._beside
+        return status.st_dev, status.st_ino, _inode(log), _inode(index), bool(status.st_size)
 
     def _connect(self) -> _Connection:
         with self._all_lock:
@@ -222,13 +228,15 @@ class Database:
 
     def _open(self) -> _Connection:
         self.serial += 1
-        if self._identify() is None:
+        before = self._identify()
+        if before is None:
             self._make()
+            before = self._identify()
         try:
             raw = sqlite3.connect(
                 self.path, timeout=0, isolation_level=None, check_same_thread=False
             )
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._explain(error) from error
         try:
             # Nothing here must survive a power cut: the segments do not either.
@@ -243,8 +251,8 @@ class Database:
             ):
                 self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
             file = self._identify()
-            if file is None:
-                raise RegistryError(f"{self.path} was removed while it was opened")
+            if file is None or before is None or file[:2] != before[:2]:
+                raise RegistryError(f"{self.path} was removed while it was opened: try again")
         except BaseException:
             raw.close()
             raise
@@ -301,7 +309,7 @@ class Database:
                 return self.read(sql, parameters)
             try:
                 return raw.execute(sql, parameters).fetchall()
-            except sqlite3.Error:  # busy, maybe: it happens while another process opens the file
+            except _ERRORS:  # busy, maybe: it happens while another process opens the file
                 return self._retry(lambda: raw.execute(sql, parameters).fetchall())  # type: ignore[no-any-return]
 
     def require_room(self) -> None:
@@ -326,7 +334,7 @@ class Database:
         while True:
             try:
                 return call()
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 # Python's own errors (a closed connection) have no code.
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BUSY:
                     raise self._explain(error) from error
@@ -342,9 +350,13 @@ class Database:
 
     # -- errors --------------------------------------------------------------------------------
 
-    def _explain(self, error: sqlite3.Error) -> Exception:
+    def _explain(self, error: Exception) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _CORRUPT or _DAMAGE.search(str(error)):
+        damaged = code in _CORRUPT or isinstance(error, UnicodeDecodeError)
+        # Also its header may say that it is read-only.
+        if code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK):
+            damaged = all(os.access(path, os.W_OK) for path in self._beside if os.path.exists(path))
+        if damaged or _DAMAGE.search(str(error)):
             return CorruptRegistryError(
                 f"the registry {self.path} is damaged ({error}). The data is not: "
                 "`jshm check --fix` rebuilds the registry from the segments"
@@ -355,16 +367,19 @@ class Database:
                 "names you no longer need (%shm_list shows what each costs)"
             )
         if code == sqlite3.SQLITE_READONLY:
-            self._local.connection.close()  # it stays so; the next one may do better
+            con = getattr(self._local, "connection", None)
+            if con is not None:
+                con.close()  # it stays so; the next one may do better
             return RegistryError(
                 f"the registry {self.path} cannot be written: see whose it is, and `chmod 600` it"
             )
-        if code == sqlite3.SQLITE_CANTOPEN and not os.path.isfile(self.path):
-            return CorruptRegistryError(
-                f"the registry {self.path} is no file. The data are not lost: `jshm check --fix` "
-                "rebuilds the registry from the segments"
-            )
         return RegistryError(f"the registry {self.path} cannot be used: {error}")
+
+    def _no_file(self) -> CorruptRegistryError:
+        return CorruptRegistryError(
+            f"the registry {self.path} is no file. The data are not lost: `jshm check --fix` "
+            "rebuilds the registry from the segments"
+        )
 
     def _blocked(self, timeout: float) -> str:
         return (
@@ -473,7 +488,7 @@ class Transaction:
         """Run one statement and return all its rows."""
         try:
             return self._raw.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._database._explain(error) from error  # noqa: SLF001
 
     def __exit__(

@@ -86,7 +86,7 @@ class UnknownGroupError(JshmError, LookupError):
 
 
 class UntrustedError(JshmError, PermissionError):
-    """Attaching an object of another user would run his code, and the caller did not ask for that."""
+    """Attaching an object of a group would run others' code, and the caller did not ask for that."""
 
 
 class TooManyFilesError(JshmError, OSError):

@@ -78,6 +78,13 @@ class Block:
                 finally:
                     self._handlers.clear()  # the program may install others until the next block
 
+    def after_fork_in_child(self) -> None:
+        """Begin anew, unless the thread that forked is the one that gets the signals."""
+        if not _is_main():
+            for number, handler in self._handlers.items():
+                _signal.signal(number, handler)
+            self.__init__()  # type: ignore[misc]
+
     def check(self) -> None:
         """Deliver what was noted."""
         while self._noted and _is_main():
@@ -101,8 +108,15 @@ def _forget_main() -> None:
 
 _main: int | None = None
 _find_main()
-os.register_at_fork(after_in_child=_find_main)  # who forks is the child's main thread
 _block = Block()
+
+
+def _after_fork_in_child() -> None:
+    _block.after_fork_in_child()
+    _find_main()  # who forks is the child's main thread
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def deferred() -> Block:

@@ -100,9 +100,12 @@ class ArrayLayout:
 def dtype_of(descr: str) -> np.dtype[Any]:
     """Return the dtype that a `descr` literal stands for; CorruptSegmentError if for none."""
     try:
-        return np.lib.format.descr_to_dtype(ast.literal_eval(descr))
+        dtype = np.lib.format.descr_to_dtype(ast.literal_eval(descr))
     except Exception as error:
         raise CorruptSegmentError(f"{descr[:80]!r} is not the description of a dtype") from error
+    if dtype.hasobject:  # pointers, which whoever wrote them chose
+        raise CorruptSegmentError(f"{descr[:80]!r} describes Python objects: no segment holds them")
+    return dtype
 
 
 def describe(shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C") -> ArrayLayout:

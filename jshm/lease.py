@@ -11,6 +11,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
+import stat
 import weakref
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 _TEMPORARY = ".new-"
 _HOLDS = ".holds"
+# What jshm calls its files here; anything else is not jshm's to delete.
+_OURS = re.compile(r"(\.new-)?[0-9a-f]{16}(\.holds)?")
+# Characters of an identity that is believed.
+_LONGEST = 1 << 20
 # Lines of a log that may be out of date before it is written anew.
 _LOG_SLACK = 1000
 
@@ -188,7 +194,7 @@ def state(directory: str, lease_id: str) -> State:
     TooManyFilesError, UnsafeDirectoryError
         It cannot be judged now.
     """
-    if "/" in lease_id or "\0" in lease_id:  # a damaged registry says so; no file is called that
+    if not _OURS.fullmatch(lease_id):  # a damaged registry says so; no file is called that
         return "missing"
     with interrupts.deferred():  # the descriptor must not be left with nobody to close it
         return _probe(os.path.join(directory, lease_id))
@@ -250,8 +256,8 @@ def living(directory: str) -> list[tuple[Identity, set[Hold]]]:
 def _read(path: str) -> tuple[Identity, set[Hold]] | None:
     """Return what a lease says; None if it is gone, or says nothing."""
     try:
-        with open(path, encoding="utf-8") as file:
-            identity = Identity.from_json(file.read())
+        with open(path, encoding="utf-8", opener=_opener) as file:
+            identity = Identity.from_json(file.read(_LONGEST))
         held: set[Hold] = set()
         with contextlib.suppress(FileNotFoundError):
             held = _read_log(path + _HOLDS)
@@ -260,6 +266,20 @@ def _read(path: str) -> tuple[Identity, set[Hold]] | None:
     except OSError as error:
         raise _explain(error, path) from None
     return identity, held
+
+
+def _opener(path: str, flags: int) -> int:
+    """Open a regular file; FileNotFoundError for a link, a FIFO, a device: jshm makes none."""
+    try:
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise FileNotFoundError(error.errno, error.strerror, path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+    return fd
 
 
 def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
@@ -283,7 +303,7 @@ def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
 
 def _read_log(path: str) -> set[Hold]:
     held: set[Hold] = set()
-    with open(path, encoding="ascii", errors="replace") as file:
+    with open(path, encoding="ascii", errors="replace", opener=_opener) as file:
         for line in file:
             if not line.endswith("\n"):
                 break  # being written
@@ -300,20 +320,32 @@ def sweep(directory: str) -> None:
     TooManyFilesError, UnsafeDirectoryError
     """
     with interrupts.deferred():
-        for name in _names(directory):
-            _sweep(directory, name)
+        try:
+            place = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _explain(error, directory) from None
+        try:
+            try:
+                names = os.listdir(place)
+            except OSError as error:
+                raise _explain(error, directory) from None
+            for name in filter(_OURS.fullmatch, names):
+                _sweep(directory, name, place)
+        finally:
+            os.close(place)
 
 
-def _sweep(directory: str, name: str) -> None:
+def _sweep(directory: str, name: str, place: int) -> None:
     lease = name.removeprefix(_TEMPORARY).removesuffix(_HOLDS)
     owner = name if name.startswith(_TEMPORARY) and not name.endswith(_HOLDS) else lease
     found = state(directory, owner)
     # A lease that is gone by now may come back: then that is another file.
     if found == "dead" or (found == "missing" and name != owner):
-        path = os.path.join(directory, name)
-        try:
-            os.unlink(path)
+        try:  # in the very directory that was listed, whatever has its name by now
+            os.unlink(name, dir_fd=place)
         except (FileNotFoundError, IsADirectoryError):
             pass
         except OSError as error:
-            raise _explain(error, path) from None
+            raise _explain(error, os.path.join(directory, name)) from None

@@ -238,7 +238,7 @@ def put_version(tx: Transaction, entry: Entry) -> None:
     """Add a version and make it the name's newest."""
     tx.execute(
         "INSERT INTO names(name, last, current) VALUES (?, ?, ?) "
-        "ON CONFLICT(name) DO UPDATE SET last = excluded.last, current = excluded.current",
+        "ON CONFLICT(name) DO UPDATE SET last = max(last, excluded.last), current = excluded.current",
         (entry.name, entry.version, entry.version),
     )
     add_version(tx, entry)
@@ -427,7 +427,7 @@ def behind(tx: Transaction) -> list[SegmentRow]:
     """Return the segments that are still to say of themselves what their rows say."""
     tx.execute("DELETE FROM behind WHERE segment NOT IN (SELECT id FROM segments)")
     sql = f"SELECT {SEGMENT} FROM behind b JOIN segments s ON s.id = b.segment"  # noqa: S608
-    return [SegmentRow(*row) for row in tx.execute(sql)]
+    return [SegmentRow.parse(row) for row in tx.execute(sql)]
 
 
 def catch_up(tx: Transaction, segment: str) -> None:

@@ -306,14 +306,16 @@ def _not_opened(error: OSError, path: str) -> Exception:
     return limit_error(error)
 
 
-def change_mode(path: str, access: Access, mode: int) -> None:
-    """Change the mode of a segment's file, and not of what a link leads to.
+def change_mode(path: str, access: Access, mode: int) -> int:
+    """Change the mode of a segment's file, and not of what a link leads to; return what it was.
 
     Raises as `open_shared` does; PermissionError if it is another user's.
     """
     fd = open_unheld(path, access)
     try:
+        before = stat.S_IMODE(os.fstat(fd).st_mode)
         os.fchmod(fd, mode)
+        return before
     finally:
         os.close(fd)
 
@@ -328,11 +330,11 @@ def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
     return status
 
 
-def claim(path: str) -> int | None:
+def claim(path: str, access: Access | None = None) -> int | None:
     """Return a descriptor with `LOCK_EX` if nobody holds the segment, else None.
 
-    While the caller keeps the descriptor open nobody can begin to hold the segment. What is not a
-    file of ours counts as held. Raises FileNotFoundError if there is no such file.
+    While the caller keeps the descriptor open nobody can begin to hold the segment. What is no file,
+    or not of those who have `access`, counts as held. Raises FileNotFoundError if there is no such file.
     """
     try:
         fd = open_locked(path, os.O_RDONLY | _OPEN)
@@ -341,7 +343,8 @@ def claim(path: str) -> int | None:
             return None
         raise limit_error(error) from None
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or not (access is None or access.accepts(status)):
             close(fd)
             return None
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -160,7 +160,7 @@ def test_the_same_memory(start: Callable[..., Child], lab: People) -> None:
     assert bob.run("c = jshm.attach('E', 'c'); c[0] = 1; jshm.attach('E')[0]") == 5
 
 
-def test_an_object_of_another_member_needs_trust(start: Callable[..., Child], lab: People) -> None:
+def test_an_object_in_a_group_s_store_needs_trust(start: Callable[..., Child], lab: People) -> None:
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run("""
 ran = os.path.join(os.environ["JSHM_GROUP_DIR"], "ran")
@@ -180,11 +180,12 @@ jshm.publish("O", {"a": np.ones(100_000), "canary": Canary()})
     assert bob.run("jshm.attach('O', trust=True)['a'].sum()") == 100_000
     assert os.stat(ran).st_uid == lab.bob.uid  # so it did run, as bob
     os.rmdir(ran)
-    # One's own need none; and they may refer to arrays of others.
+    # They may refer to arrays of others. One's own need it too: a member could make it seem so.
     ada.run("jshm.publish('X', np.arange(4.0))")
     bob.run("x = jshm.attach('X'); jshm.publish('mine', {'x': x[::-1]}); del x")
-    assert bob.run("jshm.attach('mine')['x'].tolist()") == [3.0, 2.0, 1.0, 0.0]
-    assert "UntrustedError" in ada.fails("jshm.attach('mine')").kinds
+    assert bob.run("jshm.attach('mine', trust=True)['x'].tolist()") == [3.0, 2.0, 1.0, 0.0]
+    for member in (ada, bob):
+        assert "UntrustedError" in member.fails("jshm.attach('mine')").kinds
 
 
 def test_whoever_is_not_a_member(start: Callable[..., Child], lab: People, place: str) -> None:
@@ -261,6 +262,60 @@ con.commit(); con.close()
     assert ada.run("len(jshm.check(fix=True)) > 0 and jshm.check()") == []
     assert np.load(treasure).tolist() == np.load(other).tolist() == [0.0, 1.0, 2.0]
     assert ada.run("jshm.attach('X').tolist()") == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("place_of", ["leases", "segments", "locks"])
+def test_a_directory_that_a_member_replaces_by_a_link(
+    start: Callable[..., Child], lab: People, place: str, place_of: str
+) -> None:
+    """What it leads to is another's, and stays whole."""
+    ada, bob = start(lab.ada), start(lab.bob, "eda.py")
+    precious = os.path.join(place, "precious")
+    names = ["thesis", "0123456789abcdef", "0123456789abcdef.npy", ".new-0123456789abcdef"]
+    ada.run(f"os.mkdir({precious!r}, 0o700)")
+    for name in names:
+        ada.run(f"open({precious + '/' + name!r}, 'w').write('mine')")
+    ada.run("jshm.publish('X', np.zeros(3)); x = jshm.attach('X')")
+    root = os.path.join(place, f"jshm-group-{lab.group}")
+    bob.run(f"os.rename({root!r} + '/{place_of}', {root!r} + '/aside')")
+    bob.run(f"os.symlink({precious!r}, {root!r} + '/{place_of}')")
+    for attempt in ("jshm.segments()", "jshm.gc()", "jshm.publish('Y', np.zeros(3))"):
+        ada.run(f"import contextlib\nwith contextlib.suppress(jshm.JshmError, OSError): {attempt}")
+    assert set(names) <= set(os.listdir(precious))
+
+
+def test_pointers_in_a_row_are_not_followed(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
+    ada, bob = start(lab.ada), start(lab.bob, "eda.py")
+    ada.run("jshm.publish('X', np.zeros(3))")
+    root = os.path.join(place, f"jshm-group-{lab.group}")
+    bob.run(f"""
+import sqlite3
+con = sqlite3.connect({root!r} + "/registry.db")
+con.execute("UPDATE segments SET descr = ?", ("'|O'",))
+con.commit(); con.close()
+""")
+    refused = ada.fails("jshm.attach('X')")
+    assert {"CorruptRegistryError", "CorruptSegmentError"} & set(refused.kinds)
+
+
+def test_what_was_sealed_stays_sealed(start: Callable[..., Child], lab: People, place: str) -> None:
+    """A member says in the registry that others may write it: its owner does not let them."""
+    ada, bob = start(lab.ada), start(lab.bob, "eda.py")
+    ada.run("jshm.publish('X', np.zeros(3))")
+    root = os.path.join(place, f"jshm-group-{lab.group}")
+    bob.run(f"""
+import sqlite3
+con = sqlite3.connect({root!r} + "/registry.db")
+con.execute("UPDATE segments SET writable = 1")
+con.execute("INSERT INTO behind SELECT id FROM segments")
+con.commit(); con.close()
+""")
+    ada.run("jshm.publish('Y', np.zeros(2)); jshm.gc()")
+    modes = {stat.S_IMODE(os.stat(f"{root}/segments/{name}").st_mode)
+             for name in os.listdir(f"{root}/segments")}  # fmt: skip
+    assert modes == {0o440}
 
 
 def test_links_that_a_member_plants_are_not_followed(

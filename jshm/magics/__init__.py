@@ -20,8 +20,8 @@ def _flush(_result: object = None) -> None:
     """Tell others after each cell what it let go of."""
     handouts.prune()
     handouts.forget_unbound(user_namespace())
-    with contextlib.suppress(JshmError, OSError):
-        for store in open_stores():
+    for store in open_stores():
+        with contextlib.suppress(JshmError, OSError):
             store.flush()
 
 

@@ -18,7 +18,7 @@ from .. import namespace as variables
 from .. import segment
 from ..errors import JshmError, SegmentNotFoundError
 from ..handouts import bind
-from ..store import default_store
+from ..store import default_store, own_group
 from ..text import duration_text, size_text
 from .base import warn_of_short_life, with_traceback
 
@@ -72,7 +72,8 @@ def run(
         # Before the cell, which may take minutes.
         store.require_owner(list(names.values()), replace=replace)
         began = time.perf_counter()
-        _execute(shell, cell)
+        with own_group():  # the cell is the user's, and not a part of this line
+            _execute(shell, cell)
         spent = time.perf_counter() - began
         values = {name: _result(shell, variable) for variable, name in names.items()}
         once = json.dumps({"key": key, "seconds": spent, "at": time.time()})
@@ -184,11 +185,11 @@ def _wait_for_turn(path: str) -> int:
     tries = 0
     while True:
         who = ""
-        fd = segment.open_locked(path, os.O_RDWR | os.O_CREAT)
+        fd = segment.open_locked(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK)
         mine = False
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.fstat(fd).st_nlink > 0
+            mine = os.fstat(fd).st_nlink == 1
             if mine:
                 return fd
         except BlockingIOError:
@@ -211,7 +212,7 @@ def _sweep(directory: str) -> None:
             continue
         path = os.path.join(directory, name)
         with contextlib.suppress(OSError):  # gone, or somebody's turn
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(fd).st_nlink:

@@ -143,7 +143,7 @@ class SharingMagics(ShmMagics):
             --version N     an older version, while somebody holds it
             --wait SECONDS  wait for a name that is not there yet
             --group NAME    what the members of a Unix group share
-            --trust         also objects (functions, models) of other members: this runs their code
+            --trust         also the objects (functions, models) of a group: this runs their code
         """
         parser = Parser("shm_attach", "NAME")
         parser.add_argument("--as", dest="variable")

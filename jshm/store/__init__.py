@@ -46,9 +46,9 @@ def group(name: str) -> Iterator[None]:
         with jshm.group("lab"):
             jshm.publish("X", X)
 
-    Its arrays are for all members, and for nobody else. An object that another member published is
-    attached only with ``trust=True``: attaching it runs his code. Members can release, and could
-    truncate, each other's data. What is attached stays attached behind the ``with``.
+    Its arrays are for all members, and for nobody else. Objects are attached only with ``trust=True``:
+    that runs code of the members. Members can release, and could truncate, each other's data. What is
+    attached stays attached behind the ``with``.
 
     Parameters
     ----------
@@ -67,16 +67,25 @@ def group(name: str) -> Iterator[None]:
         chosen_group.reset(token)
 
 
+@contextlib.contextmanager
+def own_group() -> Iterator[None]:
+    """Forget what `group` chose, for code that knows nothing of it."""
+    token = chosen_group.set(None)
+    try:
+        yield
+    finally:
+        chosen_group.reset(token)
+
+
 def open_stores() -> list[LocalStore]:
-    """Return the stores that this process has used, the default one first."""
-    first = default_store()
-    return [first, *(store for store in list(_made.values()) if store is not first)]
+    """Return the stores that this process uses."""
+    return list(_made.values())
 
 
 def store_of(segment: str) -> LocalStore:
     """Return the store in which a segment is mapped here, by default the default one."""
-    stores = open_stores()
-    return next((s for s in stores if s.presence.mappings.is_mapped(segment)), stores[0])
+    mapped = (s for s in open_stores() if s.presence.mappings.is_mapped(segment))
+    return next(mapped, None) or default_store()
 
 
 # Threads that come first together all miss the cache, and find here what one of them made. The cache

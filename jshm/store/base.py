@@ -372,7 +372,7 @@ class Store(ABC):
     ) -> list[Attached]:
         """Map the newest (or the given) versions, in one consistent view of all names.
 
-        With `trust`, also objects that another user published: attaching one runs his code.
+        With `trust`, also objects in the store of a group: attaching one runs code of its members.
 
         Raises
         ------

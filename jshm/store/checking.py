@@ -182,14 +182,14 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
             f"{path} is no segment, so jshm did not make it, and leaves it: remove it", fixed=False
         )
     strays = [path for identity, path in files.items() if identity not in known]
-    for path in _collect(registry, strays, fix=fix):
+    for path in _collect(registry, directory, strays, fix=fix):
         yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
-    for _ in _collect(registry, lost, fix=fix, known=True):
+    for _ in _collect(registry, directory, lost, fix=fix, known=True):
         pass
 
 
 def _collect(
-    registry: Registry, paths: list[str], *, fix: bool, known: bool = False
+    registry: Registry, directory: Directory, paths: list[str], *, fix: bool, known: bool = False
 ) -> Iterator[str]:
     """Remove (if `fix`) and yield those files that no row knows and nobody holds, in batches.
 
@@ -199,7 +199,7 @@ def _collect(
     while paths:
         try:
             with registry.database.transact() as tx:
-                reaper.collect_files(tx, paths, doomed, known=known)
+                reaper.collect_files(tx, directory, paths, doomed, known=known)
             found, full = doomed.paths, doomed.full
             if fix:
                 doomed.execute()

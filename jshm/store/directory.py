@@ -148,8 +148,10 @@ class Directory:
         Directory.open(self.root, self.access)
 
     def check(self) -> None:
-        """Raise UnsafeDirectoryError unless it is still theirs alone whose it is."""
-        check(self.root, self.access)
+        """Raise UnsafeDirectoryError unless it is still theirs alone whose it is, and all in it."""
+        for place in (self.root, self.segments, self.leases, self.locks):
+            if place == self.root or os.path.lexists(place):
+                check(place, self.access)
 
     @property
     def registry(self) -> str:
@@ -222,12 +224,15 @@ class Directory:
         All processes of a store use the same directory, whatever ``JSHM_OVERFLOW_DIR`` is for each: the
         one that was used first, as long as it is there.
         """
+        if self.access.group:
+            return ""
         try:
             used = os.readlink(self._overflow_record)
         except OSError:
             return self.chosen_overflow
-        of_this_boot = os.path.basename(os.path.dirname(used)) == _this_boot()
-        return used if of_this_boot and _is_safe(used) else self.chosen_overflow
+        # Another store's it is not, also if the directory was moved or copied.
+        own = used.split("/")[-2:] == [_this_boot(), _own_name(self.root)]
+        return used if own and _is_safe(used) else self.chosen_overflow
 
     @property
     def _overflow_record(self) -> str:
@@ -277,16 +282,21 @@ def _is_safe(overflow: str) -> bool:
 
 def _overflow_for(root: str) -> str:
     """Return this store's overflow directory; stores never share one, their reapers would fight."""
-    import hashlib
-
     chosen = os.environ.get("JSHM_OVERFLOW_DIR")
     if chosen == "":
         return ""
     base = os.path.join(os.path.abspath(chosen or "/var/tmp"), f"jshm-{os.geteuid()}")  # noqa: S108
-    own = hashlib.sha256(f"{os.stat(root).st_dev}:{os.path.realpath(root)}".encode()).hexdigest()
     if filesystem(os.path.dirname(base)) in _NETWORK:
         return ""
-    return os.path.join(base, _this_boot(), own[:16])
+    return os.path.join(base, _this_boot(), _own_name(root))
+
+
+def _own_name(root: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(f"{os.stat(root).st_dev}:{os.path.realpath(root)}".encode()).hexdigest()[
+        :16
+    ]
 
 
 def _this_boot() -> str:

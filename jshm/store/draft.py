@@ -231,7 +231,9 @@ def rewrite_records(
     Anew and not appended: who republishes the same segment for ever must not let the file grow.
     PermissionError if it is another user's.
     """
-    segment.change_mode(path, access, access.own)
+    # What was sealed stays so, whatever the row says: members of a group can write rows.
+    if segment.change_mode(path, access, access.own) == access.sealed:
+        row = row._replace(writable=False)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         write_records(fd, access, row, layout_in(fd, row.kind).records, contents)

@@ -11,7 +11,7 @@ from .. import segment
 from ..array import Reference, reference_to
 from ..errors import DetachedError, NotShareableError, SegmentNotFoundError
 from ..layout import describe
-from . import default_store
+from . import default_store, store_of
 from .references import publishing
 from .source import check_array
 
@@ -98,7 +98,7 @@ class SharedNumpyArray:
         mapping = segment.find(array)
         if mapping is None or (mapping.mode != "r+" and not segment.is_pristine(mapping)):
             return cls.create_copy(array)
-        return cls(default_store(), array)
+        return cls(store_of(mapping.segment), array)
 
     @staticmethod
     def needed_mem_size(

@@ -161,15 +161,17 @@ def open_object(
     SegmentNotFoundError
         The segment, or one that it refers to, is gone.
     UntrustedError
-        Another user made it, and the caller does not `trust` him.
+        It is in the store of a group, and the caller does not `trust` its members.
     CorruptSegmentError
     """
     with segment.shared(store.path_of(row), store.directory.access) as (fd, status):
-        if status.st_uid != os.geteuid() and not trust:
+        group = store.directory.access.group
+        if group and not trust:
+            # Also one's own: members can write the registry, and what is whose they can arrange.
             raise UntrustedError(
-                f"{name} is an object of the user {user_name(status.st_uid)}, and attaching it would "
-                "run his code as yours. Arrays never run code. If you trust him with all that is "
-                "yours: --trust (trust=True)"
+                f"{name} is an object, shared with the group {group} (its file is of the user "
+                f"{user_name(status.st_uid)}): attaching it runs code, as yours. Arrays never run code. "
+                "If you trust all members with all that is yours: --trust (trust=True)"
             )
         data: Any = os.pread(fd, status.st_size, 0) if status.st_size <= _SMALL else b""
         layout = parse_object(data) if data else None

@@ -244,7 +244,7 @@ class Presence:
             files = reaper.unregistered(self._directory, self._registry)
             with self.transaction(timeout) as (tx, doomed):
                 reaper.bury_the_dead(tx, self._directory, ending)
-                reaper.collect_files(tx, files, doomed)
+                reaper.collect_files(tx, self._directory, files, doomed)
                 reaper.collect(tx, self._directory, doomed)
                 full = doomed.full
             freed += doomed.nbytes

@@ -99,7 +99,7 @@ def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doom
             doomed.add(path)  # whoever released it was killed between commit and unlink
     else:
         try:
-            fd = segment.claim(path)
+            fd = segment.claim(path, directory.access)
         except FileNotFoundError:
             gone = True
         else:
@@ -199,7 +199,7 @@ def unregistered(directory: Directory, known: Registry) -> list[str]:
 
 
 def collect_files(
-    tx: Transaction, paths: list[str], doomed: Doomed, *, known: bool = False
+    tx: Transaction, directory: Directory, paths: list[str], doomed: Doomed, *, known: bool = False
 ) -> None:
     """Doom those files that no row knows and nobody holds.
 
@@ -212,7 +212,7 @@ def collect_files(
         if rows.mentions(tx, identity):
             continue
         with contextlib.suppress(FileNotFoundError):
-            fd = segment.claim(path)
+            fd = segment.claim(path, directory.access)
             if fd is not None and not known and _is_newer(fd, path):
                 segment.close(fd)
             elif fd is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from .. import rows, segment
 from ..errors import CorruptSegmentError, DirectoryLostWarning, JshmError
 from ..object_layout import parse_object
-from . import checking
+from . import checking, reaper
 from . import draft as drafts
 from .room import Room
 
@@ -46,8 +46,12 @@ def recover(presence: Presence, registry: Registry, directory: Directory) -> boo
     if lost is None:
         return False
     recovery = Recovery(presence, registry, directory, lost)
-    recovery.keep_counting()
-    recovery.restore()
+    try:
+        recovery.keep_counting()
+        recovery.restore()
+    except BaseException:  # Ctrl-C, no time, no room: it is still mapped, and the next use goes on
+        registry.lost = lost
+        raise
     recovery.explain()
     return bool(recovery.restored) or recovery.awaited
 
@@ -93,8 +97,8 @@ class Recovery:
                 self.restored += names if self._bring_back_once(entries) else []
             except (JshmError, OSError) as error:
                 self.refused.append(f"{', '.join(names)}: {error}")
-            if entries[0].segment.writable:  # else it would be attached here as it was, and stay so
-                self._presence.mappings.forget(entries[0].segment.id)
+            # Who attaches it here from now on has the new file, and holds it.
+            self._presence.mappings.forget(entries[0].segment.id)
 
     def _bring_back_once(self, entries: list[Entry]) -> bool:
         """Restore all names of a segment; tell whether it was this process that did, and no other."""
@@ -113,11 +117,10 @@ class Recovery:
         fd = segment.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             segment.lock(fd, fcntl.LOCK_SH, _PATIENCE)
-            known = os.path.basename(path).partition(".")[0] in self._registry.segment_ids()
-            if not known and os.fstat(fd).st_nlink:  # its maker was killed
-                segment.unlink(path)
         finally:
             segment.close(fd)
+        with self._presence.transaction() as (tx, doomed):
+            reaper.collect_files(tx, self._directory, [path], doomed)  # if its maker was killed
 
     def _bring_back(self, entries: list[Entry]) -> bool:
         """Restore all names of a segment, if they are not there; tell whether that was so.

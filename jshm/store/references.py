@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import rows, segment
 from ..array import Reference, reference_to
-from ..errors import SegmentNotFoundError
+from ..errors import NotShareableError, SegmentNotFoundError
 from ..pickling import Pickler
 
 if TYPE_CHECKING:
@@ -140,6 +140,11 @@ class Referring:
         """Keep the segment of an array that writes itself as a reference (`SharedNumpyArray`)."""
         mapping = segment.find(array)
         if mapping is not None:
+            if not self._store.presence.mappings.is_mapped(mapping.segment):
+                raise NotShareableError(
+                    "a SharedNumpyArray of another store (a group's, or your own) can only be referred "
+                    "to there: share a copy, handle.array.copy()"
+                )
             self._is_fixed(array, mapping)  # seals it, if it was born here
             self.needs[mapping.segment] = array
 
