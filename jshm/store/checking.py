@@ -56,11 +56,14 @@ def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Proble
         _begin_anew(registry, directory)
     problems = [Problem(what, fixed=fix) for what in found]
     try:
-        problems += _compare(registry, directory, fix=fix)
-    except CorruptRegistryError:
-        if not found:  # else it was said
+        return [*problems, *_compare(registry, directory, fix=fix)]
+    except CorruptRegistryError as error:
+        if found:  # it was said
+            return problems
+        if not fix:
             raise
-    return problems
+        _begin_anew(registry, directory)  # it can be read, and not be written
+        return [Problem(str(error), fixed=True), *_compare(registry, directory, fix=True)]
 
 
 def _begin_anew(registry: Registry, directory: Directory) -> None:
