@@ -76,6 +76,11 @@ class _Connection:
         self.lock = threading.RLock()
         self.transaction: weakref.ref[Transaction] | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether its thread is inside a transaction."""
+        return self.transaction is not None and self.transaction() is not None
+
     def roll_back(self) -> None:
         """End the transaction, if one is open, without effect."""
         self.transaction = None
@@ -149,7 +154,7 @@ class Database:
         if con is not None and con.raw is not None and con.pid == os.getpid():
             now = time.monotonic()
             # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
-            if now < con.checked + (0 if sure else _CHECK_INTERVAL) or con.raw.in_transaction:
+            if now < con.checked + (0 if sure else _CHECK_INTERVAL) or con.is_busy:
                 return con
             if con.file == self._identify():
                 con.checked = now
@@ -470,7 +475,7 @@ class Transaction:
                 raw = con.raw
                 if raw is not None:
                     if raw.in_transaction:
-                        if con.transaction is not None and con.transaction() is not None:
+                        if con.is_busy:
                             raise RegistryError("a jshm operation was started inside another one")
                         con.roll_back()  # torn off, by an exception from a signal
                     self._database._retry(  # noqa: SLF001
