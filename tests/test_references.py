@@ -1288,3 +1288,17 @@ def test_in_any_order(store: LocalStore, query: Any, seed: int) -> None:
     jshm.release(sorted(model.names))
     assert files(store) == []
     assert query("SELECT * FROM refs") == query("SELECT id FROM segments") == []
+
+
+def test_what_is_superseded_beside_what_refers_to_it_is_no_version_any_more(
+    store: LocalStore,
+) -> None:
+    """In one step, the one first: its memory stays for the other, and nothing else of it."""
+    jshm.publish("O", {"own": np.ones(1000)})
+    old = jshm.attach("O")["own"]
+    jshm.publish({"O": {"own": np.zeros(1000)}, "P": {"old": old}})
+    assert [(i.name, i.version) for i in jshm.segments()] == [("O", 2), ("P", 1)]
+    del old
+    np.testing.assert_array_equal(jshm.attach("P")["old"], np.ones(1000))
+    os.unlink(f"{store.directory.root}/registry.db")
+    assert [(i.name, i.version) for i in jshm.segments()] == [("O", 2), ("P", 1)]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .base import ObjectDetails, SegmentInfo
     from .reaper import Doomed
 
+# What is known of a name that never was: its last version, and its newest.
+_NEVER: tuple[int, Entry | None] = (0, None)
 # Bytes that are copied faster than the registry is asked twice.
 _QUICK = 1 << 20
 
@@ -81,17 +83,20 @@ class Publisher:
                     lease, now = self._store.presence.lease(tx), time.time()
                     newest = rows.newest(tx, names)
                     self._check_owners((old for _, old in newest.values() if old), replace=replace)
-                    entries = []
+                    entries: list[Entry] = []
                     for name, source in zip(names, sources, strict=True):
-                        last, old = newest.get(name, (0, None))
+                        last, old = newest.get(name, _NEVER)
                         # Kept once is kept until released: a notebook that runs again must not lose it.
                         kept = keep or (old is not None and bool(old.keep))
                         entry = Entry(
                             name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text,
                             source.row,
                         )  # fmt: skip
-                        self._register(tx, doomed, source, entry, old)
+                        self._register(tx, source, entry)
                         entries.append(entry)
+                    # Only now: one of them may refer to what another supersedes.
+                    for entry in entries:
+                        self._supersede(tx, doomed, entry, newest.get(entry.name, _NEVER)[1])
                     self._store.presence.collect(tx, doomed)
                     for source, value in zip(sources, values.values(), strict=True):
                         seal = source.how == "sealed" and not writable
@@ -151,14 +156,14 @@ class Publisher:
             )
             raise NoSpaceError(f"{error}{could_go}") from None
 
-    def _register(
-        self, tx: Transaction, doomed: Doomed, source: Source, entry: Entry, old: Entry | None
-    ) -> None:
+    def _register(self, tx: Transaction, source: Source, entry: Entry) -> None:
         source.seal(tx, rows.metadata(entry))
         rows.put_version(tx, entry)
         if source.draft is None:
             rows.judge(tx, [entry.segment.id])
             rows.forget_versions_in(tx, entry)
+
+    def _supersede(self, tx: Transaction, doomed: Doomed, entry: Entry, old: Entry | None) -> None:
         if old is None or old.segment.id == entry.segment.id:
             return
         if not rows.is_needless(tx, old.segment.id):
