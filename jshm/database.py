@@ -20,7 +20,6 @@ import os
 import random
 import re
 import sqlite3
-import stat
 import threading
 import time
 import weakref
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from . import blockers, interrupts
 from .access import PRIVATE
 from .ballast import Ballast
+from .dbfiles import BESIDE, Files, identify, is_torn, remove
 from .errors import CorruptRegistryError, JshmError, NoSpaceError, RegistryError, RegistryTimeout
 from .forks import wait_for
 from .segment import lock
@@ -42,14 +42,10 @@ if TYPE_CHECKING:
     from .access import Access
 
 Row = tuple[Any, ...]
-# Device of a database; inodes of its file, its log and the log's index; whether there is anything.
-Files = tuple[int, ...]
 T = TypeVar("T")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
-# What SQLite keeps beside the file: its log, and the log's index.
-_BESIDE = ("-wal", "-shm")
 # What reading a damaged database may raise: SQLite quotes its bytes in messages.
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -135,7 +131,6 @@ class Database:
         self._moved = moved
         self._access = access
         self._log = Log(path)
-        self._beside = tuple(path + ending for ending in _BESIDE)
         self._ballast = Ballast(path + ".ballast")
         self._local = threading.local()
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
@@ -156,7 +151,7 @@ class Database:
             # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
             if now < con.checked + (0 if sure else _CHECK_INTERVAL) or con.is_busy:
                 return con
-            if con.file == self._identify():
+            if con.file == identify(self.path):
                 con.checked = now
                 return con
             self._leave(con)
@@ -170,14 +165,9 @@ class Database:
                 return
             with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
                 self._moved(lambda sql: raw.execute(sql).fetchall())
-            if self._is_torn(con.file):
+            if is_torn(self.path, con.file):
                 self._remove_torn(con.file)
             con.close()
-
-    def _is_torn(self, known: Files) -> bool:
-        """Tell whether the database is the same file, and not the same database."""
-        found = self._identify()
-        return found is not None and found[:2] == known[:2] and found != known
 
     def _remove_torn(self, known: Files) -> None:
         """Remove a database that was emptied, or whose log or index was removed: each would see another.
@@ -186,10 +176,8 @@ class Database:
         then deletes what is called like the log (sqlite3PagerClose, databaseIsUnmoved).
         """
         with self._alone():
-            if self._is_torn(known):
-                for ending in ("", *_BESIDE):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(self.path + ending)
+            if is_torn(self.path, known):
+                remove(self.path, "", *BESIDE)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -200,20 +188,6 @@ class Database:
             yield
         finally:
             os.close(guard)
-
-    def _identify(self) -> Files | None:
-        """Return device and inodes of the files that have the names now; None if there is no database.
-
-        A log or an index that is not there has the inode 0. The last number tells an emptied file.
-        """
-        try:
-            status = os.lstat(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            raise self._no_file()
-        log, index = self._beside
-        return status.st_dev, status.st_ino, _inode(log), _inode(index), bool(status.st_size)
 
     def _connect(self) -> _Connection:
         with self._all_lock:
@@ -233,10 +207,10 @@ class Database:
 
     def _open(self) -> _Connection:
         self.serial += 1
-        before = self._identify()
+        before = identify(self.path)
         if before is None:
             self._make()
-            before = self._identify()
+            before = identify(self.path)
         try:
             raw = sqlite3.connect(
                 self.path, timeout=0, isolation_level=None, check_same_thread=False
@@ -255,7 +229,7 @@ class Database:
                 "user_version",  # the first that reads: now log and index are there
             ):
                 self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
-            file = self._identify()
+            file = identify(self.path)
             if file is None or before is None or file[:2] != before[:2]:
                 raise RegistryError(f"{self.path} was removed while it was opened: try again")
         except BaseException:
@@ -269,10 +243,8 @@ class Database:
         # Where only the file was removed, a log and its index are left that others still use: SQLite
         # would take them for the new file's. One process at a time clears them away.
         with self._alone():
-            if self._identify() is None:
-                for ending in _BESIDE:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(self.path + ending)
+            if identify(self.path) is None:
+                remove(self.path, *BESIDE)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 fd = os.open(self.path, flags, PRIVATE.common)
                 try:
@@ -360,7 +332,8 @@ class Database:
         damaged = code in _CORRUPT or isinstance(error, UnicodeDecodeError)
         # Also its header may say that it is read-only.
         if code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK):
-            damaged = all(os.access(path, os.W_OK) for path in self._beside if os.path.exists(path))
+            beside = filter(os.path.exists, (self.path + ending for ending in BESIDE))
+            damaged = all(os.access(path, os.W_OK) for path in beside)
         if damaged or _DAMAGE.search(str(error)):
             return CorruptRegistryError(
                 f"the registry {self.path} is damaged ({error}). The data is not: "
@@ -379,12 +352,6 @@ class Database:
                 f"the registry {self.path} cannot be written: see whose it is, and `chmod 600` it"
             )
         return RegistryError(f"the registry {self.path} cannot be used: {error}")
-
-    def _no_file(self) -> CorruptRegistryError:
-        return CorruptRegistryError(
-            f"the registry {self.path} is no file. The data are not lost: `jshm check --fix` "
-            "rebuilds the registry from the segments"
-        )
 
     def _blocked(self, timeout: float) -> str:
         return (
@@ -435,13 +402,6 @@ class Database:
         self._all = weakref.WeakSet()
         self._all_lock = threading.RLock()
         self._local = threading.local()
-
-
-def _inode(path: str) -> int:
-    try:
-        return os.lstat(path).st_ino
-    except OSError:
-        return 0
 
 
 class Transaction:

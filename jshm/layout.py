@@ -104,7 +104,9 @@ def dtype_of(descr: str) -> np.dtype[Any]:
     except Exception as error:
         raise CorruptSegmentError(f"{descr[:80]!r} is not the description of a dtype") from error
     if dtype.hasobject:  # pointers, which whoever wrote them chose
-        raise CorruptSegmentError(f"{descr[:80]!r} describes Python objects: no segment holds them")
+        raise CorruptSegmentError(
+            f"{descr[:80]!r} is not the description of a dtype that a segment holds: Python objects"
+        )
     return dtype
 
 

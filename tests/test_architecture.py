@@ -27,7 +27,7 @@ LAYERS = [
     {"records", "layout", "object_layout"},
     {"array"},
     {"pickling"},
-    {"ballast", "identity", "wal", "database", "rows", "registry", "lease"},
+    {"ballast", "identity", "wal", "database", "dbfiles", "rows", "registry", "lease"},
     {"store"},
     {"table"},
     {"interop"},

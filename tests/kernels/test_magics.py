@@ -316,13 +316,13 @@ def test_move_takes_the_very_version_that_was_published(a):
     a.do(
         """
 from jshm.magics import sharing
-warn, held = sharing._warn_of, []
+warn, held = sharing.warn_of_short_life, []
 def between(done):
     warn(done)
     if held is not None:
         held.append(jshm.attach("X"))
     jshm.publish("X", np.zeros(2))
-sharing._warn_of = between
+sharing.warn_of_short_life = between
 X = np.arange(4.0)
 %shm_publish X --move
 """
