@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -26,6 +27,9 @@ def main() -> int:
     parser.add_argument("--mutations", type=int, default=Options().mutations)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     args = parser.parse_args()
+    # A shell gives its background jobs an ignored Ctrl-C, and they to their children.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     options = Options(args.minutes, args.mutations, args.seed)
     print(f"seed {options.seed}", flush=True)
     rows: list[Row] = []
