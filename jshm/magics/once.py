@@ -18,7 +18,7 @@ from .. import namespace as variables
 from .. import segment
 from ..errors import JshmError, SegmentNotFoundError
 from ..handouts import bind
-from ..store import default_store, own_group
+from ..store import default_store, group
 from ..text import duration_text, size_text
 from .base import warn_of_short_life, with_traceback
 
@@ -72,7 +72,7 @@ def run(
         # Before the cell, which may take minutes.
         store.require_owner(list(names.values()), replace=replace)
         began = time.perf_counter()
-        with own_group():  # the cell is the user's, and not a part of this line
+        with group(None):  # the cell is the user's, and not a part of this line
             _execute(shell, cell)
         spent = time.perf_counter() - began
         values = {name: _result(shell, variable) for variable, name in names.items()}

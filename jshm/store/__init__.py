@@ -38,7 +38,7 @@ def default_store() -> LocalStore:
 
 
 @contextlib.contextmanager
-def group(name: str) -> Iterator[None]:
+def group(name: str | None) -> Iterator[None]:
     """Work in the store that the members of a Unix group share.
 
     ::
@@ -52,8 +52,8 @@ def group(name: str) -> Iterator[None]:
 
     Parameters
     ----------
-    name : str
-        Of a group that you are in; empty for your own, private store.
+    name : str or None
+        Of a group that you are in; empty for your own, private store; None for what ``JSHM_GROUP`` says.
 
     Raises
     ------
@@ -61,16 +61,6 @@ def group(name: str) -> Iterator[None]:
         When the store is first used.
     """
     token = chosen_group.set(name)
-    try:
-        yield
-    finally:
-        chosen_group.reset(token)
-
-
-@contextlib.contextmanager
-def own_group() -> Iterator[None]:
-    """Forget what `group` chose, for code that knows nothing of it."""
-    token = chosen_group.set(None)
     try:
         yield
     finally:

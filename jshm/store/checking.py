@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import rows, segment
+from .. import dbfiles, rows, segment
 from ..errors import CorruptRegistryError, FormatVersionError, JshmError, RegistryTimeout
 from ..identity import Identity
 from ..layout import ArrayLayout
@@ -89,9 +89,7 @@ def _put_aside(registry: Registry, directory: Directory) -> None:
     """Rename a damaged registry; only the newest is kept, they take memory."""
     aside = f"{directory.registry}.damaged-"
     registry.database.close()
-    for ending in ("-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(directory.registry + ending)
+    dbfiles.remove(directory.registry, *dbfiles.BESIDE)
     for name in os.listdir(directory.root):
         if os.path.join(directory.root, name).startswith(aside):
             with contextlib.suppress(OSError):

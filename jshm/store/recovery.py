@@ -175,7 +175,6 @@ class Recovery:
         for entry in entries:
             rows.put_identity(tx, entry.lease, entry.identity)
             rows.put_version(tx, entry)
-            rows.count_from(tx, entry.name, self._lost.last[entry.name])
         rows.judge(tx, [own.id])
 
     def explain(self) -> None:
