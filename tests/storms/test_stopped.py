@@ -131,7 +131,7 @@ def test_while_the_registry_is_made(store_dir: str, tmp_path: Path) -> None:
 
     with Child(tmp_path, "stopped.py") as child:
         child.run(BEGIN.replace("jshm.publish(", "None and ("))
-        child.run("from jshm.database import Database\nstop_before(Database, '_identify')")
+        child.run("from jshm import database\nstop_before(database, 'identify')")
         child.run("stop_before(os, 'unlink')")
         child.send("jshm.segments()")
         child.stands()
