@@ -265,7 +265,8 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Ord
     """Return a new array in shared memory, like `numpy.empty`.
 
     It has no name and is this process's alone until it is published; then it is sealed without a copy
-    and becomes read-only. Views taken before that can still write: do not.
+    and becomes read-only. Views taken before that can still write: do not. What is in it until then
+    may be anything: memory of a version that was superseded is used again.
 
     Raises
     ------
@@ -273,14 +274,20 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Ord
         The order is neither ``'C'`` nor ``'F'``, or a dimension is negative.
     NotShareableError, NoSpaceError
     """
-    if order not in ("C", "F"):
-        raise ValueError(f"order must be 'C' (rows) or 'F' (columns), not {order!r}")
-    return hand_out(SharedNumpyArray.create_new(shape, dtype, order).array)
+    return _allocate(shape, dtype, order, zero=False)
 
 
 def zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C") -> Array:
     """Return a new array of zeros in shared memory; see `empty`."""
-    return empty(shape, dtype, order)  # every page of it is allocated, and so is zero
+    return _allocate(shape, dtype, order, zero=True)
+
+
+def _allocate(
+    shape: int | tuple[int, ...], dtype: npt.DTypeLike, order: Order, *, zero: bool
+) -> Array:
+    if order not in ("C", "F"):
+        raise ValueError(f"order must be 'C' (rows) or 'F' (columns), not {order!r}")
+    return hand_out(SharedNumpyArray.create_new(shape, dtype, order, zero=zero).array)
 
 
 def full(

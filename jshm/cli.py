@@ -100,7 +100,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([_plain(info) for info in infos], indent=2))
     elif infos:
-        print(as_text(infos))
+        print(as_text(infos, default_store().space().spares))
     elif everything:
         print(f"nothing that is shared matches {args.pattern}")
     else:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from .errors import CorruptSegmentError, NotShareableError
-from .records import ALIGNMENT, aligned
+from .records import PAGE, aligned, alignment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,6 @@ Order = Literal["C", "F"]
 NPY_MAGIC = b"\x93NUMPY"
 # Kinds whose bytes are their value: no pointers, nothing registered at run time.
 _PLAIN_KINDS = frozenset("biufcSUVmM")
-_STRIDED_CHUNK = 16 << 20
 _HEADER_LIMIT = 1 << 20
 _MAX_NDIM = 64
 
@@ -45,7 +44,7 @@ class ArrayLayout:
     shape : tuple of int
     order : {'C', 'F'}
     header : bytes
-        The ``.npy`` header, magic included; its length is a multiple of 64.
+        The ``.npy`` header, magic included; its length is a multiple of 64, or of 4096 before large data.
     nbytes : int
         Bytes of the data.
     dtype : dtype
@@ -131,7 +130,8 @@ def describe(shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C") -
 def implied(descr: str, shape: tuple[int, ...], order: Order) -> ArrayLayout:
     """Return the layout that these three imply; `descr` is taken to be exact."""
     nbytes = math.prod(shape) * dtype_of(descr).itemsize
-    return ArrayLayout(descr, shape, order, _header(descr, shape, order), nbytes)
+    header = _header(descr, shape, order, alignment(nbytes))
+    return ArrayLayout(descr, shape, order, header, nbytes)
 
 
 def describe_array(array: np.ndarray[Any, Any]) -> ArrayLayout:
@@ -190,42 +190,20 @@ def _parts(dtype: np.dtype[Any]) -> Iterator[np.dtype[Any]]:
         yield from _parts(dtype[name])
 
 
-def _header(descr: str, shape: tuple[int, ...], order: Order) -> bytes:
+def _header(descr: str, shape: tuple[int, ...], order: Order, multiple: int) -> bytes:
     """Return a ``.npy`` header, by the format's description in `numpy.lib.format`."""
     text = f"{{'descr': {descr}, 'fortran_order': {order == 'F'}, 'shape': {shape!r}, }}"
     try:
         body, version = text.encode("latin1"), 1
     except UnicodeEncodeError:
         body, version = text.encode(), 3
-    if len(body) + 2 * ALIGNMENT > 0xFFFF:  # noqa: PLR2004 - what two bytes can say
+    if len(body) + 2 * PAGE > 0xFFFF:  # noqa: PLR2004 - what two bytes can say
         version = max(version, 2)
     length = struct.Struct("<H" if version == 1 else "<I")
     head = len(NPY_MAGIC) + 2 + length.size
-    size = aligned(head + len(body) + 1) - head
+    size = aligned(head + len(body) + 1, multiple) - head
     padded = body.ljust(size - 1) + b"\n"
     return NPY_MAGIC + bytes((version, 0)) + length.pack(size) + padded
-
-
-def chunks(array: np.ndarray[Any, Any], order: Order) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield an array's bytes in the given order, as one buffer or, where strided, in pieces.
-
-    A strided source is never copied as a whole.
-    """
-    if not array.size or not array.itemsize:
-        return
-    if order == "F":
-        array = array.T
-    if array.flags.c_contiguous:
-        yield array.reshape(-1).view(np.uint8)
-        return
-    pieces = np.nditer(
-        array,
-        flags=["external_loop", "buffered", "zerosize_ok"],
-        order="C",
-        buffersize=max(1, _STRIDED_CHUNK // array.itemsize),
-    )
-    for piece in pieces:
-        yield np.ascontiguousarray(piece).view(np.uint8)
 
 
 def read_layout(fd: int) -> ArrayLayout:

@@ -12,20 +12,19 @@ import errno
 import fcntl
 import os
 import re
-import stat
 import weakref
 from typing import TYPE_CHECKING, Literal
 
-from . import interrupts
+from . import holdings, interrupts
 from .access import PRIVATE
 from .errors import UnsafeDirectoryError
+from .holdings import Holdings, Said
 from .identity import Identity
 from .segment import close, limit_error, lock, open_locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .access import Access
+    from .holdings import Hold
 
 _TEMPORARY = ".new-"
 _HOLDS = ".holds"
@@ -33,13 +32,8 @@ _HOLDS = ".holds"
 _OURS = re.compile(r"(\.new-)?[0-9a-f]{16}(\.holds)?")
 # Characters of an identity that is believed.
 _LONGEST = 1 << 20
-# Lines of a log that may be out of date before it is written anew.
-_LOG_SLACK = 1000
 
 State = Literal["alive", "dead", "missing"]
-
-Hold = tuple[str, str]
-"""Segment id and mode."""
 
 
 class Lease:
@@ -58,6 +52,8 @@ class Lease:
     ----------
     text : str
         The identity as JSON.
+    holdings : Holdings
+        What this process says that it holds.
     """
 
     def __init__(self, directory: str, identity: Identity, access: Access = PRIVATE) -> None:
@@ -68,9 +64,8 @@ class Lease:
         self.pid = os.getpid()
         self._directory = directory
         self._path = os.path.join(directory, self.id)
-        self._held: set[Hold] = set()
-        self._log = -1
-        self._lines = 0
+        temporary = os.path.join(directory, _TEMPORARY + self.id + _HOLDS)
+        self.holdings = Holdings(self._path + _HOLDS, temporary, access)
         self._fd = self._create()
         _leases.add(self)
 
@@ -112,8 +107,7 @@ class Lease:
         if not os.path.exists(self._path):
             old, self._fd = self._fd, self._create()
             close(old)
-            if self._log >= 0:  # whoever removed the one removed the other
-                self._rewrite()
+            self.holdings.restore()  # whoever removed the one removed the other
         return True
 
     def close(self) -> None:
@@ -128,42 +122,8 @@ class Lease:
         """Close the descriptors only: in a forked child, where the lock belongs to the parent."""
         if self._fd >= 0:
             close(self._fd)
-        if self._log >= 0:
-            os.close(self._log)
-        self._fd = self._log = -1
-
-    def note(self, changes: Iterable[tuple[Hold, bool]]) -> None:
-        """Say which segments this process holds now, or holds no more.
-
-        A log beside the lease, and not rows: appending a line costs a tenth of a transaction, waits
-        for nobody, and vanishes with the process. It is for display; the kernel's locks decide.
-        """
-        lines = []
-        for hold, held in changes:
-            (self._held.add if held else self._held.discard)(hold)
-            lines.append(f"{'+' if held else '-'}{hold[0]} {hold[1]}\n")
-        self._lines += len(lines)
-        if self._log < 0 or self._lines > _LOG_SLACK + 4 * len(self._held):
-            self._rewrite()
-        elif lines:
-            os.write(self._log, "".join(lines).encode())
-
-    def _rewrite(self) -> None:
-        """Begin a new log with what is held now; readers see the old one or the new one."""
-        path = self._path + _HOLDS
-        temporary = os.path.join(os.path.dirname(path), _TEMPORARY + os.path.basename(path))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        log = os.open(temporary, flags, PRIVATE.own)
-        try:
-            self._access.settle(log, self._access.own)
-            os.write(log, "".join(f"+{hold[0]} {hold[1]}\n" for hold in self._held).encode())
-            os.rename(temporary, path)
-        except BaseException:
-            os.close(log)
-            raise
-        if self._log >= 0:
-            os.close(self._log)
-        self._log, self._lines = log, len(self._held)
+        self._fd = -1
+        self.holdings.close()
 
 
 _leases: weakref.WeakSet[Lease] = weakref.WeakSet()
@@ -245,6 +205,16 @@ def living(directory: str) -> list[tuple[Identity, set[Hold]]]:
     ------
     TooManyFilesError, UnsafeDirectoryError
     """
+    return [(identity, said.held) for identity, said in said_by(directory)]
+
+
+def said_by(directory: str) -> list[tuple[Identity, Said]]:
+    """Return who lives, and all that each says.
+
+    Raises
+    ------
+    TooManyFilesError, UnsafeDirectoryError
+    """
     with interrupts.deferred():  # once, and not for each
         alive = [
             name for name in _names(directory) if "." not in name and is_alive(directory, name)
@@ -253,33 +223,16 @@ def living(directory: str) -> list[tuple[Identity, set[Hold]]]:
     return [one for one in found if one is not None]
 
 
-def _read(path: str) -> tuple[Identity, set[Hold]] | None:
+def _read(path: str) -> tuple[Identity, Said] | None:
     """Return what a lease says; None if it is gone, or says nothing."""
     try:
-        with open(path, encoding="utf-8", opener=_opener) as file:
+        with open(path, encoding="utf-8", opener=holdings.opener) as file:
             identity = Identity.from_json(file.read(_LONGEST))
-        held: set[Hold] = set()
-        with contextlib.suppress(FileNotFoundError):
-            held = _read_log(path + _HOLDS)
+        return identity, holdings.read(path + _HOLDS)
     except (FileNotFoundError, ValueError, TypeError):
         return None
     except OSError as error:
         raise _explain(error, path) from None
-    return identity, held
-
-
-def _opener(path: str, flags: int) -> int:
-    """Open a regular file; FileNotFoundError for a link, a FIFO, a device: jshm makes none."""
-    try:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise FileNotFoundError(error.errno, error.strerror, path) from None
-        raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
-    return fd
 
 
 def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
@@ -299,17 +252,6 @@ def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
                 size = (0, 0)
             found.append((name, is_alive(directory, name), *size))
     return frozenset(found)
-
-
-def _read_log(path: str) -> set[Hold]:
-    held: set[Hold] = set()
-    with open(path, encoding="ascii", errors="replace", opener=_opener) as file:
-        for line in file:
-            if not line.endswith("\n"):
-                break  # being written
-            segment, _, mode = line[1:-1].partition(" ")
-            (held.add if line[0] == "+" else held.discard)((segment, mode))
-    return held
 
 
 def sweep(directory: str) -> None:

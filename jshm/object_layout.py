@@ -5,7 +5,7 @@
     magic, format, length and CRC-32 of the header   20 bytes, little-endian
     header                                           JSON, UTF-8
     pickle                                           protocol 5, at the next multiple of 64
-    buffers                                          each at the next multiple of 64
+    buffers                                          each at the next multiple of 64, or of 4096
     records                                          at the next multiple of 64 (`jshm.records`)
 
 The header says all that is needed for lists and previews, and for the registry to be rebuilt; to
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import CorruptSegmentError, FormatVersionError, NotShareableError
-from .records import aligned, encode
+from .records import aligned, alignment, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,7 @@ class ObjectLayout:
         """Return where each buffer starts and ends."""
         found, end = [], self.offset + self.pickled
         for length in self.buffers:
-            start = aligned(end)
+            start = aligned(end, alignment(length))
             end = start + length
             found.append((start, end))
         return found

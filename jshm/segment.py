@@ -17,6 +17,7 @@ import math
 import mmap
 import os
 import random
+import signal
 import stat
 import sys
 import threading
@@ -52,6 +53,8 @@ _MODES = get_args(Mode)
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # How long an attach waits for a prober, which holds the lock for microseconds.
 LOCK_TIMEOUT = 5.0
+# Shorter files are never written again under another id (`store.spares`).
+RECYCLED = 256 << 10
 # One pwrite of this size, so that Ctrl-C is noticed in between.
 _WRITE_CHUNK = 64 << 20
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
@@ -322,12 +325,20 @@ def change_mode(path: str, access: Access, mode: int) -> int:
 
 def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
     status = os.fstat(fd)
-    if not status.st_nlink:
+    if not status.st_nlink or (status.st_size >= RECYCLED and not _has_path(status, path)):
         raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
     if not stat.S_ISREG(status.st_mode) or not access.accepts(status):
         whose = f"the group {access.group}" if access.group else "this user"
         raise CorruptSegmentError(f"{path} is not a regular file of {whose}; refused")
     return status
+
+
+def _has_path(status: os.stat_result, path: str) -> bool:
+    """Tell whether a file has its path still, and was not renamed, to become another segment."""
+    try:
+        return os.lstat(path).st_ino == status.st_ino
+    except FileNotFoundError:
+        return False
 
 
 def claim(path: str, access: Access | None = None) -> int | None:
@@ -355,6 +366,24 @@ def claim(path: str, access: Access | None = None) -> int | None:
         close(fd)
         raise
     return fd
+
+
+def is_alone(fd: int) -> bool:
+    """Tell whether nobody else has a file open or mapped, jshm or not; False where nothing tells.
+
+    Only of a file that others do not know how to find: who opens it in this very moment is told to
+    wait, and then counts. `fd` must be open for writing, and be this process's only descriptor of it.
+    Source: fcntl(2), "Leases"; a lease for writing is refused while anybody else has the file open.
+    """
+    try:
+        # What a lease is broken with would end this process; this signal is ignored by default.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        alone = fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_WRLCK
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except (AttributeError, OSError):  # not Linux; somebody has it
+        return False
+    return alone
 
 
 def is_held(path: str) -> bool:

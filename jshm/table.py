@@ -64,15 +64,16 @@ def users(info: SegmentInfo) -> str:
     return ", ".join(names) or "–"
 
 
-def total_text(infos: Sequence[SegmentInfo]) -> str:
-    """Return the sum over segments; versions that share one count once."""
+def total_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
+    """Return the sum over segments; versions that share one count once. Spares are in none."""
     sizes = {info.segment: info.nbytes for info in infos}
     idle = {info.segment: info.nbytes for info in infos if not info.in_use}
     names = len({info.name for info in infos if info.state == "current"})
     kept = {info.segment: info.keeps for info in infos}
     total = sum(sizes.values()) + sum(kept.values())
     text = f"{names} name{'s' * (names != 1)} · {size_text(total)}"
-    return text + (f" · {size_text(sum(idle.values()))} not in use" if idle else "")
+    text += f" · {size_text(sum(idle.values()))} not in use" if idle else ""
+    return text + (f" · {size_text(spares)} more in spares" if spares else "")
 
 
 def _line(text: str) -> str:
@@ -96,8 +97,8 @@ def _cells(info: SegmentInfo) -> tuple[str, ...]:
     return tuple(map(_line, cells))
 
 
-def as_text(infos: Sequence[SegmentInfo]) -> str:
-    """Return the list as aligned columns."""
+def as_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
+    """Return the list as aligned columns, and sums; `spares` are bytes."""
     if not infos:
         return _EMPTY
     rows = [_COLUMNS, *map(_cells, infos)]
@@ -109,11 +110,11 @@ def as_text(infos: Sequence[SegmentInfo]) -> str:
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, total_text(infos)])
+    return "\n".join([*lines, total_text(infos, spares)])
 
 
-def as_html(infos: Sequence[SegmentInfo]) -> str:
-    """Return the list as an HTML table."""
+def as_html(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
+    """Return the list as an HTML table, and sums; `spares` are bytes."""
     if not infos:
         return f"<p>{html.escape(_EMPTY)}</p>"
 
@@ -127,7 +128,7 @@ def as_html(infos: Sequence[SegmentInfo]) -> str:
 
     body = "".join(row("td", _cells(info)) for info in infos)
     head = row("th", _COLUMNS)
-    total = html.escape(total_text(infos))
+    total = html.escape(total_text(infos, spares))
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{total}</p>"
 
 

@@ -31,8 +31,8 @@ LAYERS = [
     {"store"},
     {"table"},
     {"interop"},
-    {"handouts", "namespace", "binding"},
-    {"api"},
+    {"handouts", "namespace", "binding", "watching"},
+    {"api", "live"},
     {"browse"},
     {"", "magics", "widget", "server", "cli", "demo"},  # the faces; "" is the package itself
     {"__main__"},

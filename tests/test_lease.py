@@ -99,17 +99,17 @@ def test_a_started_program_does_not_inherit_the_lease(directory: Path, tmp_path:
 def test_holds_are_told_and_forgotten_with_the_process(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
         identity = new_lease(child, directory)
-        child.run("lease.note([(('aa', 'r'), True), (('bb', 'r+'), True), (('cc', 'c'), True)])")
-        child.run("lease.note([(('aa', 'r'), False)])")
+        child.run("lease.holdings.note([(('aa', 'r'), True), (('bb', 'r+'), True), (('cc', 'c'), True)])")
+        child.run("lease.holdings.note([(('aa', 'r'), False)])")
         ((_, held),) = living(str(directory))
         assert held == {("bb", "r+"), ("cc", "c")}
         # A line that is being written does not count, and the log does not grow for ever.
-        child.run("os.write(lease._log, b'+dd')")
+        child.run("os.write(lease.holdings._log, b'+dd')")
         ((_, held),) = living(str(directory))
         assert held == {("bb", "r+"), ("cc", "c")}
         child.run(
-            "for _ in range(3000): lease.note([(('ee', 'r'), True), (('ee', 'r'), False)])\n"
-            "lease.note([(('ff', 'r'), True)])"
+            "for _ in range(3000): lease.holdings.note([(('ee', 'r'), True), (('ee', 'r'), False)])\n"
+            "lease.holdings.note([(('ff', 'r'), True)])"
         )
         ((_, held),) = living(str(directory))
         assert held == {("bb", "r+"), ("cc", "c"), ("ff", "r")}
@@ -124,7 +124,7 @@ def test_sweep_leaves_the_living_alone(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path, "a.py") as a, Child(tmp_path, "b.py") as b:
         mine, other = new_lease(a, directory), new_lease(b, directory)
         for child in (a, b):
-            child.run("lease.note([(('aa', 'r'), True)])")
+            child.run("lease.holdings.note([(('aa', 'r'), True)])")
         a.kill()
         leases.sweep(str(directory))
         assert sorted(os.listdir(directory)) == sorted([other, f"{other}.holds"])
@@ -175,7 +175,7 @@ def test_a_sweeper_may_win_while_a_lease_is_made(directory: Path, tmp_path: Path
 def test_a_lease_whose_file_was_removed_comes_back(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
         identity = new_lease(child, directory)
-        child.run("lease.note([(('aa', 'r'), True)])")
+        child.run("lease.holdings.note([(('aa', 'r'), True)])")
         assert child.run("[lease.restore(), lease.is_valid()]") == [True, True]
         assert leases.state(str(directory), identity) == "alive"
         for path in directory.iterdir():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.store import memory, room
+from jshm.store import memory, room, settings
 from jshm.store.memory import Memory
 
 from .mounts import MB, start
@@ -51,13 +51,13 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )  # fmt: skip
 def test_what_a_quota_may_say(monkeypatch: pytest.MonkeyPatch, text: str, nbytes: int) -> None:
-    monkeypatch.setattr(room, "total_memory", lambda: 128 * 10**9)
-    room._parse_quota.cache_clear()
+    monkeypatch.setattr(settings, "total_memory", lambda: 128 * 10**9)
+    settings._parse.cache_clear()
     monkeypatch.setenv("JSHM_QUOTA", text)
     try:
         assert room.quota() == nbytes
     finally:
-        room._parse_quota.cache_clear()
+        settings._parse.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["", " "])

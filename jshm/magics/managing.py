@@ -52,7 +52,8 @@ class ManagingMagics(ShmMagics):
                 if name not in known:
                     store.info(name)  # raises, and says which is near
             infos = [info for info in infos if info.name in wanted]
-        show(as_text(infos), as_html(infos))
+        spares = default_store().space().spares
+        show(as_text(infos, spares), as_html(infos, spares))
 
     @line_magic
     @one_line

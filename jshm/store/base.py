@@ -12,6 +12,7 @@ from ..text import age_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
     import numpy.typing as npt
@@ -303,6 +304,8 @@ class Space:
         How many names can be released at once so that they can be restored.
     quota : int or None
         Bytes that the user allows it to take in memory; `free` and `capacity` are within it.
+    spares : int
+        Bytes that processes keep for what they publish next, and give back where there is need.
     """
 
     where: str
@@ -311,6 +314,7 @@ class Space:
     unnamed: int
     undo_limit: int
     quota: int | None = None
+    spares: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,10 +396,32 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def lock(
+        self, name: str, *, shared: bool = False, timeout: float | None = None
+    ) -> AbstractContextManager[object]:
+        """Return a lock that a name stands for, published or not; entering waits for it.
+
+        Who has it keeps out others who take it, in any thread of any process, and with `shared` only
+        those who do not share it. It is free when its holder leaves or dies.
+
+        Raises
+        ------
+        LockTimeoutError
+            When it is entered, after `timeout` seconds; None waits for ever.
+        LockHeldError
+            When it is entered by a thread that has it.
+        """
+
+    @abstractmethod
     def allocate(
-        self, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C"
+        self,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        order: Order = "C",
+        *,
+        zero: bool = True,
     ) -> np.ndarray[Any, Any]:
-        """Return a writable array of zeros in shared memory that has no name yet.
+        """Return a writable array in shared memory that has no name yet: of zeros, if `zero`.
 
         The memory is the caller's alone until it is published, and goes when the last view goes.
         """

@@ -24,6 +24,7 @@ from .base import Problem
 from .directory import ARRAY
 from .draft import layout_in
 from .names import check_name
+from .spares import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,7 +183,8 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         yield Problem(
             f"{path} is no segment, so jshm did not make it, and leaves it: remove it", fixed=False
         )
-    strays = [path for identity, path in files.items() if identity not in known]
+    kept = listed(directory).keys()
+    strays = [path for identity, path in files.items() if identity not in known.keys() | kept]
     for path in _collect(registry, directory, strays, fix=fix):
         yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
     for _ in _collect(registry, directory, lost, fix=fix, known=True):
@@ -205,7 +207,7 @@ def _collect(
             if fix:
                 doomed.execute()
         finally:
-            doomed.spare()
+            doomed.give_up()
         yield from found
         paths = paths[paths.index(found[-1]) + 1 :] if full else []
 

@@ -13,9 +13,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from .. import interrupts, segment
+from .. import copying, interrupts, segment
 from ..errors import LowMemoryWarning, NoSpaceError, OverflowWarning, RegistryError
-from ..layout import ArrayLayout, chunks, read_layout
+from ..layout import ArrayLayout, read_layout
 from ..object_layout import ObjectLayout, read_object_layout
 from ..records import ALIGNMENT, record
 from ..rows import SegmentRow
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..access import Access
     from .directory import Directory
     from .room import Limit, Room
+    from .spares import Spare
 
 Layout = ArrayLayout | ObjectLayout
 # Buffers of fewer bytes are written together.
@@ -47,12 +48,20 @@ class Draft:
     path : str
     fd : int
         Owned; locked with `LOCK_EX` until `unlock`.
+    spare : Spare or None
+        What it is written into, if it is no new file.
     """
 
-    __slots__ = ("access", "fd", "layout", "offered", "path", "pid", "row")
+    __slots__ = ("access", "fd", "layout", "offered", "path", "pid", "row", "spare")
 
     def __init__(
-        self, directory: Directory, layout: Layout, identity: str, *, overflow: bool
+        self,
+        directory: Directory,
+        layout: Layout,
+        identity: str,
+        *,
+        overflow: bool = False,
+        spare: Spare | None = None,
     ) -> None:
         self.fd = -1
         self.offered = False
@@ -61,7 +70,14 @@ class Draft:
         self.row = SegmentRow.of(identity, layout, overflow=overflow, writable=False)
         self.path = directory.path(identity, overflow=overflow, kind=self.row.kind)
         self.access = directory.access
-        self.fd = segment.create(self.path, self.access)
+        self.spare = spare
+        if spare is None:
+            self.fd = segment.create(self.path, self.access)
+        else:
+            self.fd = spare.fd
+            if spare.path != self.path:  # an object's, and what was in it was none, or the reverse
+                os.rename(spare.path, self.path)
+                spare.path = self.path
 
     def offer(self) -> None:
         """Get ready to be registered; RegistryError if the file was removed under us (`rm -r`)."""
@@ -83,8 +99,22 @@ class Draft:
         """Let others map the segment; call it inside the registering transaction."""
         segment.lock(self.fd, fcntl.LOCK_SH)
 
+    def map(self) -> segment.Mapping:
+        """Return a mapping of it, to write into."""
+        if self.spare is not None:
+            return self.spare.map()
+        return segment.map_file(self.fd, self.layout.end, "r+", self.row.id)
+
+    def leave_spare(self) -> Spare | None:
+        """Return the spare that it was written into, if it was: from now on the caller's."""
+        spare, self.spare = self.spare, None
+        if spare is not None:
+            self.fd = -1
+        return spare
+
     def close(self) -> None:
         """Close the descriptor; the file stays."""
+        self.spare = None  # its mapping would keep the lock
         fd, self.fd = getattr(self, "fd", -1), -1
         if fd >= 0 and self.pid == os.getpid():
             segment.close(fd)
@@ -106,7 +136,10 @@ def write_array(room: Room, array: np.ndarray[Any, Any], layout: ArrayLayout) ->
     """Return a draft that holds a copy of `array`; only its first bytes, the magic, are missing."""
 
     def fill(draft: Draft) -> None:
-        segment.write(draft.fd, layout.offset, chunks(array, layout.order))
+        if draft.spare is None:
+            copying.write(draft.fd, layout.offset, array, layout.order)
+        else:
+            copying.fill(layout.view(segment.view(draft.map())), array)
 
     return _make(room, layout, fill)
 
@@ -122,7 +155,10 @@ def write_object(
     def fill(draft: Draft) -> None:
         segment.write(draft.fd, layout.offset, pickled)
         for start, chunk in _gathered(layout, buffers):
-            segment.write(draft.fd, start, [chunk])
+            if draft.spare is None:
+                copying.write_bytes(draft.fd, start, [chunk])
+            else:
+                copying.fill_bytes(segment.view(draft.map()), start, [chunk])
 
     return _make(room, layout, fill)
 
@@ -147,9 +183,20 @@ def _gathered(
         yield start, small
 
 
-def reserve(room: Room, layout: ArrayLayout) -> Draft:
-    """Return a draft whose data are zeros, with every page allocated: writing never fails."""
-    return _make(room, layout, lambda draft: segment.reserve(draft.fd, layout.records))
+def reserve(room: Room, layout: ArrayLayout, *, zero: bool) -> Draft:
+    """Return a draft with every page allocated: writing never fails. Its data are zeros if `zero`."""
+
+    def fill(draft: Draft) -> None:
+        if draft.spare is None:
+            segment.reserve(draft.fd, layout.records)
+            return
+        content = segment.view(draft.map())
+        if zero:
+            content[layout.offset : layout.end] = 0
+        # What an older version said of itself.
+        segment.write(draft.fd, layout.records, [bytes(ALIGNMENT)])
+
+    return _make(room, layout, fill)
 
 
 def restore(room: Room, layout: Layout, identity: str, content: npt.NDArray[np.uint8]) -> Draft:
@@ -163,23 +210,22 @@ def restore(room: Room, layout: Layout, identity: str, content: npt.NDArray[np.u
 
 def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: str = "") -> Draft:
     directory = room.directory
+    draft = None if identity else _over_spare(room, layout)
+    if draft is not None:
+        return _filled(draft, fill)
     limit = room.choose(layout.records)
     if limit is not None:
         _warn_of_overflow(room, layout, limit)
     elif danger := room.danger(layout.records):
         warnings.warn(danger, LowMemoryWarning, stacklevel=outside())
     while True:
-        draft, overflow = None, limit is not None
+        overflow = limit is not None
         try:
             with interrupts.deferred():  # a locked file must not be left with nobody to close it
                 draft = Draft(directory, layout, identity or segment.new_id(), overflow=overflow)
-            fill(draft)
-            magic = len(layout.magic)
-            segment.write(draft.fd, magic, [layout.header[magic:]])
-        except BaseException as error:
-            if draft is not None:
-                draft.discard()
-            if not isinstance(error, OSError) or error.errno not in NO_SPACE:
+            _filled(draft, fill)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
                 raise
             needs = f"needs {size_text(layout.records)}, and"
             if error.errno == errno.EFBIG:
@@ -199,6 +245,26 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
             if not overflow:
                 room.take(layout.nbytes)
             return draft
+
+
+def _over_spare(room: Room, layout: Layout) -> Draft | None:
+    with interrupts.deferred():  # as above
+        spare = room.spares.take(layout.records)
+        if spare is None:
+            return None
+        return Draft(room.directory, layout, spare.identity, spare=spare)
+
+
+def _filled(draft: Draft, fill: Callable[[Draft], None]) -> Draft:
+    """Write all but the magic; whatever goes wrong, nothing is left."""
+    try:
+        fill(draft)
+        magic = len(draft.layout.magic)
+        segment.write(draft.fd, magic, [draft.layout.header[magic:]])
+    except BaseException:
+        draft.discard()
+        raise
+    return draft
 
 
 def _warn_of_overflow(room: Room, layout: Layout, limit: Limit) -> None:

@@ -53,15 +53,22 @@ class SharedNumpyArray:
 
     @classmethod
     def create_new(
-        cls, shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C"
+        cls,
+        shape: int | tuple[int, ...],
+        dtype: npt.DTypeLike = float,
+        order: Order = "C",
+        *,
+        zero: bool = True,
     ) -> Self:
-        """Return a handle on a new array of zeros.
+        """Return a handle on a new array.
 
         Parameters
         ----------
         shape : int or tuple of int
         dtype : data-type
         order : {'C', 'F'}
+        zero : bool
+            Fill it with zeros; else it holds anything, which is faster where memory is used again.
 
         Raises
         ------
@@ -70,7 +77,7 @@ class SharedNumpyArray:
         NoSpaceError
         """
         store = default_store()
-        return cls(store, store.allocate(_shape(shape), dtype, order))
+        return cls(store, store.allocate(_shape(shape), dtype, order, zero=zero))
 
     @classmethod
     def create_copy(cls, array: np.ndarray[Any, Any]) -> Self:

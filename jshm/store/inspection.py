@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from .. import rows
 from ..identity import Identity, SessionKind, has_ended
-from ..lease import is_alive, living
+from ..lease import is_alive, said_by
 from ..rows import Entry, SegmentRow
 from .base import Holder, Lifetime, ObjectDetails, SegmentInfo, type_text
 from .names import nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..holdings import Said
     from ..object_layout import ObjectLayout
     from ..registry import Registry
     from .directory import Directory
@@ -134,15 +137,18 @@ def list_segments(
         From the list before this one: what has not changed is not made again.
     """
     state: dict[str, tuple[bool, bool]] = {}
-    held, kept = holders(directory), registry.kept()
+    said = said_by(directory.leases)
+    held, kept = _holders(said), registry.kept()
+    spares = {identity for _, each in said for identity in each.kept}
     listed: Listed = {}
     for row in registry.rows():
         key = (row[0], row[1])
         old = before.get(key)
         entry = old[1] if old is not None and old[0] == row else Entry.parse(row)
         held_by = held.get(entry.segment.id, ())
-        if entry.segment.unlinked and not held_by:
-            continue  # the kernel has freed it; only the row is left, until somebody reaps
+        needless = entry.segment.unlinked or entry.segment.id in spares
+        if needless and not held_by and not entry.is_current:
+            continue  # the kernel has freed it, or it is a spare: only the row is left for a while
         if entry.lease not in state:
             alive = is_alive(directory.leases, entry.lease)
             state[entry.lease] = alive, not alive and has_ended(entry.publisher)
@@ -158,9 +164,13 @@ def list_segments(
 
 def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:
     """Return segment id → the living processes that hold it."""
+    return _holders(said_by(directory.leases))
+
+
+def _holders(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder, ...]]:
     found: dict[str, tuple[Holder, ...]] = {}
-    for who, held in living(directory.leases):
-        for segment_id, mode in sorted(held):
+    for who, each in said:
+        for segment_id, mode in sorted(each.held):
             holder = Holder(who.label, mode, who.pid, who.is_here, who.kernel_id, who.notebook)
             found[segment_id] = (*found.get(segment_id, ()), holder)
     return found

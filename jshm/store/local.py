@@ -18,7 +18,6 @@ from ..errors import (
     NoSpaceError,
     ReadOnlyError,
     SegmentNotFoundError,
-    WaitTimeoutError,
 )
 from ..identity import process_start
 from ..layout import describe, describe_array
@@ -29,15 +28,18 @@ from . import checking, inspection, objects, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .directory import Directory
+from .locks import Lock, file_of
 from .names import check_name
 from .presence import Presence
 from .publishing import Publisher
 from .room import capacity, free, quota
 from .source import check_array
+from .spares import spare_bytes
 from .undo import Undo, undo_limit
+from .waiting import Newest, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
     from .room import Room
 
 REGISTRY_TIMEOUT = 10.0
-_WAIT_INTERVAL = 0.01
 
 
 class LocalStore(Store):
@@ -212,34 +213,52 @@ class LocalStore(Store):
     def wait(
         self, names: Sequence[str], timeout: float | None, newer_than: int = 0
     ) -> list[SegmentInfo]:
-        names = [check_name(name) for name in names]
-        deadline = None if timeout is None else time.monotonic() + timeout
-        state = None
-        while True:
-            if state != (state := self.registry.data_version()):
-                found = {entry.name: entry for entry in self.registry.current(names)}
-                missing = [n for n in names if n not in found or found[n].version <= newer_than]
-                if not missing:
-                    return [self._info(found[name]) for name in names]
-            if deadline is not None and time.monotonic() >= deadline:
-                name = missing[0]
-                why = (
-                    f"{name} is still v{newer_than}"
-                    if name in found
-                    else inspection.missing(self.registry, name)
-                )
-                raise WaitTimeoutError(f"waited {timeout:g} s: {why}")
-            time.sleep(_WAIT_INTERVAL)
+        waiting = self.waiting(names, timeout, newer_than)
+        while (found := waiting.look()) is None:
+            time.sleep(waiting.pause)
+        return found
+
+    def waiting(self, names: Sequence[str], timeout: float | None, newer_than: int = 0) -> Waiting:
+        """Return a `wait` to be looked at again and again, by who has other things to do meanwhile."""
+        return Waiting(self.newest([check_name(name) for name in names]), timeout, newer_than)
+
+    def newest(self, names: Sequence[str]) -> Newest:
+        """Return what tells, again and again, which versions of names are the newest."""
+        return Newest(self.registry, names, self._info)
+
+    def lock(self, name: str, *, shared: bool = False, timeout: float | None = None) -> Lock:
+        name = check_name(name)
+        return self.lock_of(file_of(name), name, shared=shared, timeout=timeout)
+
+    def lock_of(
+        self,
+        file: str,
+        name: str,
+        *,
+        shared: bool = False,
+        timeout: float | None = None,
+        waits: Callable[[str], None] | None = None,
+    ) -> Lock:
+        """Return the lock of that file; see `Lock`."""
+        return Lock(
+            self.directory, lambda: self.presence.identity, file, name,
+            shared=shared, timeout=timeout, waits=waits,
+        )  # fmt: skip
 
     # -- allocate --------------------------------------------------------------------------------
 
     def allocate(
-        self, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C"
+        self,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        order: Order = "C",
+        *,
+        zero: bool = True,
     ) -> np.ndarray[Any, Any]:
         self.presence.prepare()
         layout = describe(shape, dtype, order)
         with self._publisher.room() as room:
-            return self._adopt(layout, drafts.reserve(room, layout), room)
+            return self._adopt(layout, drafts.reserve(room, layout, zero=zero), room)
 
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
@@ -253,7 +272,7 @@ class LocalStore(Store):
         """Register a segment that only its holders keep, and map it."""
         row = rows.with_writable(draft.row, writable=True)
         try:
-            mapping = segment.map_file(draft.fd, layout.end, "r+", row.id)
+            mapping = draft.map()
             with self.presence.transaction() as (tx, _):
                 room.confirm(tx)
                 draft.offer()
@@ -279,6 +298,7 @@ class LocalStore(Store):
         self.presence.refresh()
         # First the release, then the reaping: it might take a leftover that is to be released.
         released = self._release(names, force=force, undo=undo)
+        self.presence.reclaim(names)
         self.presence.housekeep()
         return released
 
@@ -318,7 +338,7 @@ class LocalStore(Store):
         root = self.directory.root
         return Space(
             root, free(self.directory, self.registry), capacity(root), self.registry.unnamed(),
-            undo_limit(), quota(),
+            undo_limit(), quota(), spare_bytes(self.directory),
         )  # fmt: skip
 
     def segments(self) -> list[SegmentInfo]:

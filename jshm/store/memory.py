@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CGROUPS = "/sys/fs/cgroup"
+# The share of the memory that should always be left: where it runs out, Linux kills processes.
+SCARCE = 0.1
 
 
 class Memory(NamedTuple):
@@ -35,6 +37,12 @@ def available_memory() -> int:
 def total_memory() -> int:
     """Return the bytes of memory that there are: of the machine, or of the smallest cgroup around us."""
     return min((level.total for level in _levels()), default=1 << 62)
+
+
+def is_short() -> bool:
+    """Tell whether less is left than always should be."""
+    memory = tightest()
+    return memory.available < SCARCE * memory.total
 
 
 def _levels() -> Iterator[Memory]:

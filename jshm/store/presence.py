@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import interrupts, rows
@@ -15,12 +16,14 @@ from ..identity import Identity, discover, process_start
 from ..lease import Lease, living
 from ..pickling import sources
 from ..segment import limit_error
-from . import reaper
+from . import locks, reaper
 from .draft import NO_SPACE
 from .mappings import Mappings
+from .memory import is_short
+from .spares import Spares, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     import numpy as np
 
@@ -59,6 +62,7 @@ class Presence:
         # Segment id → the array that `allocate` returned, which alone may be sealed.
         self.born: weakref.WeakValueDictionary[str, np.ndarray[Any, Any]]
         self.born = weakref.WeakValueDictionary()
+        self.spares = Spares(directory, lambda: self._valid_lease().holdings)
         self._lease: Lease | None = None
         self._lease_lock = threading.RLock()
         self._lease_checked = 0.0
@@ -139,7 +143,7 @@ class Presence:
                     yield tx, doomed
                 doomed.execute()
             finally:
-                doomed.spare()
+                doomed.give_up()
             self._catch_up()
 
     def _catch_up(self) -> None:
@@ -164,7 +168,7 @@ class Presence:
             changes = self.mappings.settle()
             self._let_go.update(identity for (identity, _), held in changes if not held)
             try:
-                self._valid_lease().note(changes)
+                self._valid_lease().holdings.note(changes)
             except (OSError, NoSpaceError):  # a full disk: say it next time
                 self.mappings.unsettle(key for key, _ in changes)
 
@@ -185,6 +189,45 @@ class Presence:
             if self._registry.has_unwanted():
                 with contextlib.suppress(RegistryTimeout, NoSpaceError):
                     self.making_room(self._collect)  # else the next reaping does it
+        if self.spares:
+            self.spares.check()
+            self._gather_spares()
+
+    # -- spares ----------------------------------------------------------------------------------
+
+    def _gather_spares(self) -> None:
+        """Make spares of what was superseded here while it was held, and is nobody's by now."""
+        ready = self.spares.let_go()
+        if ready:
+            with contextlib.suppress(RegistryTimeout, NoSpaceError):
+                self._gather(ready)
+
+    def _gather(self, ready: Mapping[str, str]) -> None:
+        with self.transaction(_PATIENCE) as (tx, doomed):
+            for row in rows.unwanted(tx):
+                if row.id in ready and not doomed.full:
+                    adopt = partial(self.spares.adopt, ready[row.id])
+                    reaper.collect_segment(tx, self._directory, row, doomed, adopt)
+
+    def reclaim(self, names: Collection[str] | None = None) -> bool:
+        """Take away spares, also of other processes: all, or what was published under these names.
+
+        Returns
+        -------
+        bool
+            Whether there were any.
+        """
+        had = bool(self.spares)
+        self.spares.give_back(names)
+        kept = listed(self._directory)
+        found = [one for one in kept if names is None or kept[one].name in names]
+        if found:
+            with contextlib.suppress(RegistryTimeout), self.transaction(_PATIENCE) as (tx, doomed):
+                reaper.take_away(tx, self._directory, found, doomed)
+                reaper.collect(tx, self._directory, doomed, set(found), short=True)
+        return had or bool(found)
+
+    # -- holds: collecting -----------------------------------------------------------------------
 
     def collect(self, tx: Transaction, doomed: reaper.Doomed) -> None:
         """Free what was let go here, as a part of another transaction."""
@@ -235,17 +278,22 @@ class Presence:
         """
         freed = self.making_room(lambda: self._reap(ending, timeout))
         reaper.sweep_leases(self._directory)
+        locks.sweep(self._directory.locks)
         self._registry.database.provide()
         return freed
 
     def _reap(self, ending: tuple[int, str] | None, timeout: float | None) -> int:
         freed = 0
+        kept = listed(self._directory)
+        short = bool(kept) and is_short()
+        due = [identity for identity, one in kept.items() if one.idle or short]
         while True:
-            files = reaper.unregistered(self._directory, self._registry)
+            files = reaper.unregistered(self._directory, self._registry, kept)
             with self.transaction(timeout) as (tx, doomed):
                 reaper.bury_the_dead(tx, self._directory, ending)
+                reaper.take_away(tx, self._directory, due, doomed)
                 reaper.collect_files(tx, self._directory, files, doomed)
-                reaper.collect(tx, self._directory, doomed)
+                reaper.collect(tx, self._directory, doomed, short=short)
                 full = doomed.full
             freed += doomed.nbytes
             if not full:
@@ -253,6 +301,7 @@ class Presence:
 
     def close(self) -> None:
         """Give up the lease, and free what only this process kept."""
+        self.spares.give_back()
         with self._lease_lock:  # a daemon thread may go on publishing
             lease, self._lease = self._lease, None
         if lease is not None and lease.pid == os.getpid():
@@ -287,4 +336,5 @@ class Presence:
         """Be another process, with a lease of its own once it uses the store."""
         self._lease_lock = threading.RLock()
         self._lease = None
+        self.spares.after_fork_in_child()
         self.mappings.after_fork_in_child()

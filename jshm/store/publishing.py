@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import rows
+from .. import rows, segment
 from ..errors import InvalidNameError, JshmError, NoSpaceError, NotOwnerError, NotShareableError
 from ..layout import describe_array
 from ..rows import Entry
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 # What is known of a name that never was: its last version, and its newest.
 _NEVER: tuple[int, Entry | None] = (0, None)
-# Bytes that are copied faster than the registry is asked twice.
-_QUICK = 1 << 20
 
 
 class Publishing(Segments, Protocol):
@@ -68,8 +66,9 @@ class Publisher:
             _check_all_arrays(values)
         with self.room() as room:
             ready = [objects.prepare(self._store, name, value) for name, value in values.items()]
-            large = sum(one.nbytes for one in ready) > _QUICK
-            # Room is made before a large copy; a small one leaves it to its own transaction.
+            large = sum(one.nbytes for one in ready) >= segment.RECYCLED
+            # Room is made before a large copy; a small one, which is as fast as to ask the registry twice,
+            # leaves it to its own transaction.
             self._store.presence.prepare(flush=large)
             if large:
                 # The transaction decides. This is so that nobody waits for a copy in vain.
@@ -98,9 +97,9 @@ class Publisher:
                     for entry in entries:
                         self._supersede(tx, doomed, entry, newest.get(entry.name, _NEVER)[1])
                     self._store.presence.collect(tx, doomed)
-                    for source, value in zip(sources, values.values(), strict=True):
+                    for (name, value), source in zip(values.items(), sources, strict=True):
                         seal = source.how == "sealed" and not writable
-                        tx.on_commit(partial(source.close, value if seal else None))
+                        tx.on_commit(partial(self._close, name, source, value if seal else None))
             except BaseException:
                 for source in sources:
                     source.discard()
@@ -146,7 +145,11 @@ class Publisher:
     def room(self) -> Iterator[Room]:
         """Room for what is written within; where there is none, the error says what could go."""
         try:
-            yield Room(self._store.directory, self._store.registry, self._idle)
+            presence = self._store.presence
+            yield Room(
+                self._store.directory, self._store.registry, presence.spares, presence.reclaim,
+                self._idle,
+            )  # fmt: skip
         except NoSpaceError as error:
             idle = self._idle()
             could_go = (
@@ -168,9 +171,24 @@ class Publisher:
             return
         if not rows.is_needless(tx, old.segment.id):
             reaper.forget_name(tx, old)
-        # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
-        elif not reaper.collect_segment(tx, self._store.directory, old.segment, doomed):
-            rows.judge(tx, [old.segment.id])
+            # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
+            return
+        row, spares = old.segment, self._store.presence.spares
+        adopt = None
+        if row.nbytes >= segment.RECYCLED and not row.overflow:
+            adopt = partial(spares.adopt, entry.name)
+        if not reaper.collect_segment(tx, self._store.directory, row, doomed, adopt):
+            rows.judge(tx, [row.id])
+            if adopt is not None:
+                path = self._store.directory.path(row.id, overflow=False, kind=row.kind)
+                tx.on_commit(partial(spares.expect, path, row.nbytes, entry.name))
+
+    def _close(self, name: str, source: Source, sealed: np.ndarray[Any, Any] | None) -> None:
+        """Let go of the file of what is published by now; a spare stays mapped for the next one."""
+        spare = source.draft.leave_spare() if source.draft is not None else None
+        if spare is not None:
+            self._store.presence.spares.keep(spare, name)
+        source.close(sealed)
 
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
         """Raise NotOwnerError now if publishing under these names would."""

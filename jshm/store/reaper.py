@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import rows, segment
@@ -20,14 +21,20 @@ from ..object_layout import OBJECT_MAGIC
 from ..records import read_records
 from .directory import ARRAY
 from .draft import layout_in, rewrite_records
+from .spares import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
     from ..database import Transaction
     from ..registry import Registry
     from ..rows import Entry, SegmentRow
     from .directory import Directory
+    from .spares import Listed
+
+Adopt = Callable[[int, str], object]
+"""What takes a file over, locked, instead of its removal."""
 
 # So many claims take about a millisecond, for which others wait.
 BATCH = 200
@@ -39,7 +46,7 @@ class Doomed:
     """Files to remove once the transaction has been committed."""
 
     def __init__(self) -> None:
-        self._files: list[tuple[int, str]] = []
+        self._files: list[tuple[int, str, Adopt | None]] = []
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -56,41 +63,97 @@ class Doomed:
     @property
     def paths(self) -> list[str]:
         """What is to be removed."""
-        return [path for _, path in self._files]
+        return [path for _, path, _ in self._files]
 
-    def add(self, path: str, fd: int = -1) -> None:
-        """Doom a file; `fd`, if given, holds `LOCK_EX` and is owned from now on."""
-        self._files.append((fd, path))
+    def add(self, path: str, fd: int = -1, adopt: Adopt | None = None) -> None:
+        """Doom a file; `fd`, if given, holds `LOCK_EX` and is owned from now on.
+
+        With `adopt`, that is called with both instead of removing it.
+        """
+        self._files.append((fd, path, adopt))
 
     def execute(self) -> None:
         """Remove the files."""
-        for fd, path in self._files:
+        while self._files:
+            fd, path, adopt = self._files[-1]
+            if adopt is not None:
+                self._files.pop()  # it owns the descriptor now
+                adopt(fd, path)
+                continue
             with contextlib.suppress(OSError):
                 self.nbytes += os.stat(fd if fd >= 0 else path).st_size
             segment.unlink(path)
-        self.spare()
+            self._let_go()
 
-    def spare(self) -> None:
-        """Let go of the files, removed or not."""
+    def _let_go(self) -> None:
+        fd, _, _ = self._files.pop()
+        if fd >= 0:
+            segment.close(fd)
+
+    def give_up(self) -> None:
+        """Let go of the files that are left, without removing them."""
         while self._files:
-            fd, _ = self._files.pop()
-            if fd >= 0:
-                segment.close(fd)
+            self._let_go()
 
 
 def collect(
-    tx: Transaction, directory: Directory, doomed: Doomed, among: AbstractSet[str] | None = None
+    tx: Transaction,
+    directory: Directory,
+    doomed: Doomed,
+    among: AbstractSet[str] | None = None,
+    *,
+    short: bool = False,
 ) -> None:
-    """Doom unwanted segments (`among` these) that nobody holds, and what only they needed."""
+    """Doom unwanted segments (`among` these) that nobody holds, and what only they needed.
+
+    Not what its publisher is about to write into, unless memory is `short`.
+    """
+    kept: Mapping[str, Listed] | None = {} if short else None
     for row in rows.unwanted(tx):
         if doomed.full:
             return
+        if row.nbytes >= segment.RECYCLED:
+            kept = listed(directory) if kept is None else kept
+            if row.id in kept and not kept[row.id].idle:
+                continue
         if among is None or row.id in among:
             collect_segment(tx, directory, row, doomed)
 
 
-def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doomed: Doomed) -> bool:
-    """Doom one segment, and what only it needed, if nobody holds it; tell whether it goes."""
+def take_away(
+    tx: Transaction, directory: Directory, identities: Iterable[str], doomed: Doomed
+) -> None:
+    """Doom spares, of whatever process, unless it is just using them."""
+    for identity in identities:
+        path = directory.path(identity, overflow=False)
+        if doomed.full or rows.mentions(tx, identity):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            fd = segment.claim(path, directory.access)
+            if fd is not None:
+                doomed.add(path, fd, _empty)
+
+
+def _empty(fd: int, path: str) -> None:
+    """Free the memory of a spare that its process has mapped, but looks at before it uses it."""
+    try:
+        os.truncate(path, 0)
+        segment.unlink(path)
+    finally:
+        segment.close(fd)
+
+
+def collect_segment(
+    tx: Transaction,
+    directory: Directory,
+    row: SegmentRow,
+    doomed: Doomed,
+    adopt: Adopt | None = None,
+) -> bool:
+    """Doom one segment, and what only it needed, if nobody holds it; tell whether it goes.
+
+    With `adopt`, its file is given to that.
+    """
     path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     if row.unlinked:
         # The file is gone, so only its holders can tell; the kernel frees the memory in any case.
@@ -105,7 +168,7 @@ def collect_segment(tx: Transaction, directory: Directory, row: SegmentRow, doom
         else:
             gone = fd is not None
             if fd is not None:
-                doomed.add(path, fd)
+                doomed.add(path, fd, adopt)
     if gone:
         for needless in rows.forget_segment(tx, row.id):
             # What is too much for one transaction stays unwanted, for the next.
@@ -190,12 +253,15 @@ def bury_the_dead(
         rows.forget_lease(tx, lease)
 
 
-def unregistered(directory: Directory, known: Registry) -> list[str]:
-    """Return files that no row knows; some may be in the making. Needs no transaction."""
+def unregistered(directory: Directory, known: Registry, kept: Collection[str]) -> list[str]:
+    """Return files that no row knows, and that are none of those kept; some may be in the making.
+
+    Needs no transaction.
+    """
     files = directory.files()
     # Files are listed first: one that is registered meanwhile is then among the rows.
     ids = known.segment_ids() if files else set()
-    return [path for identity, path in files.items() if identity not in ids]
+    return [path for name, path in files.items() if name not in ids and name not in kept]
 
 
 def collect_files(

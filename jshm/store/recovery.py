@@ -160,7 +160,12 @@ class Recovery:
         layout = row.layout if row.kind == "array" else parse_object(segment.memory(mapping))
         if content[: layout.offset].tobytes()[: len(layout.header)] != layout.header:
             raise CorruptSegmentError("what is attached here is not what the registry said")
-        return drafts.restore(Room(self._directory, self._registry), layout, row.id, content)
+        return drafts.restore(
+            Room(self._directory, self._registry, self._presence.spares, self._presence.reclaim),
+            layout,
+            row.id,
+            content,
+        )
 
     def _register(self, tx: Transaction, making: list[drafts.Draft], entries: list[Entry]) -> None:
         own = entries[0].segment

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import rows
-from ..errors import InvalidSettingError, NoSpaceError
+from ..errors import NoSpaceError
 from ..text import size_text
 from .directory import IN_MEMORY, filesystem
-from .memory import available_memory, tightest, total_memory
+from .memory import SCARCE, available_memory, tightest
+from .settings import size_setting
+from .spares import spare_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..database import Transaction
     from ..registry import Registry
     from .directory import Directory
+    from .spares import Spares
 
 # Never filled: room for the registry's log.
 RESERVE = 1 << 20
@@ -28,9 +29,7 @@ RESERVE = 1 << 20
 _SMALL = 1 << 20
 # The memory that it takes to write as much or more: of a strided array pieces are copied, twice.
 _BESIDE = 32 << 20
-_QUOTA = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|(?:([kmgt])(i?))?b?)", re.IGNORECASE)
-# The share of the memory that should always be left, and how often to say that it is not.
-_SCARCE = 0.1
+# How often to say that less memory is left than always should be.
 _WARNING_INTERVAL = 60.0
 _ENLARGE = "Enlarge /dev/shm (Docker: --shm-size)"
 
@@ -56,21 +55,33 @@ class Room:
     ----------
     directory : Directory
     registry : Registry
+    spares : Spares
+        What may be written into instead.
+    reclaim : callable
+        Takes away all spares; tells whether there were any.
     idle : callable
         Returns what could be released, the largest first, as text.
 
     Attributes
     ----------
     directory : Directory
+    spares : Spares
     overflows : bool
         Whether it was said already that something goes to disk.
     """
 
     def __init__(
-        self, directory: Directory, registry: Registry, idle: Callable[[], str] = str
+        self,
+        directory: Directory,
+        registry: Registry,
+        spares: Spares,
+        reclaim: Callable[[], bool],
+        idle: Callable[[], str] = str,
     ) -> None:
         self.directory = directory
+        self.spares = spares
         self._registry = registry
+        self._reclaim = reclaim
         self._idle = idle
         self._taken = 0
         self.overflows = False
@@ -84,6 +95,8 @@ class Room:
             They fit nowhere; says how much is free where.
         """
         tightest = min(self._limits(nbytes))
+        if nbytes > tightest.left and self._reclaim():
+            tightest = min(self._limits(nbytes))
         if nbytes <= tightest.left:
             return None
         directory = self.directory
@@ -107,7 +120,7 @@ class Room:
         limits = [Limit(free, f"free in {root}", _ENLARGE)]
         allowed = quota()
         if allowed is not None:
-            left = allowed - self._registry.in_memory() - self._taken
+            left = allowed - self._registry.in_memory() - spare_bytes(self.directory) - self._taken
             what = f"left of the quota of {size_text(allowed)} (JSHM_QUOTA)"
             limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
         if self.directory.in_memory and _must_look(nbytes):
@@ -149,7 +162,7 @@ class Room:
             return ""
         memory = tightest()
         left = memory.available - nbytes
-        if left >= _SCARCE * memory.total:
+        if left >= SCARCE * memory.total:
             return ""
         _next_warning = now + _WARNING_INTERVAL
         idle = self._idle()
@@ -204,20 +217,4 @@ def quota() -> int | None:
     ------
     InvalidSettingError
     """
-    text = os.environ.get("JSHM_QUOTA", "").strip()
-    return _parse_quota(text) if text else None
-
-
-@lru_cache(maxsize=8)
-def _parse_quota(text: str) -> int:
-    found = _QUOTA.fullmatch(text)
-    number = float(found[1]) if found else -1.0
-    if found is None or (text.endswith("%") and number > 100):  # noqa: PLR2004
-        raise InvalidSettingError(
-            f"JSHM_QUOTA is {text!r}: say bytes, like 8G, 500M, 2Gi or 1000000, or a share of the "
-            "memory that there is, like 50%"
-        )
-    if text.endswith("%"):
-        return int(total_memory() * number / 100)
-    power = " kmgt".index((found[2] or " ").lower())
-    return int(number * (1024 if found[3] else 1000) ** power)
+    return size_setting("JSHM_QUOTA")

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 CALLS = {
     "access", "chmod", "chown", "close", "fchmod", "fchown", "fstat", "ftruncate", "link", "listdir",
     "lstat", "makedirs", "mkdir", "open", "posix_fallocate", "pread", "pwrite", "readlink", "rename",
-    "replace", "rmdir", "scandir", "stat", "statvfs", "symlink", "unlink", "write",
+    "replace", "rmdir", "scandir", "stat", "statvfs", "symlink", "truncate", "unlink", "write",
 }  # fmt: skip
 # What the system does not see, or what says only who we are.
 HARMLESS = {
     "fsdecode", "fsencode", "getegid", "geteuid", "getgroups", "getpid", "getppid", "getuid",
-    "register_at_fork", "urandom",
+    "major", "minor", "register_at_fork", "urandom",
 }  # fmt: skip
 _TORN = {"pwrite", "write"}
 

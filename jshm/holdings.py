@@ -1,0 +1,195 @@
+"""What a process says that it holds, and that it keeps as spares: a log beside its lease.
+
+A log, and not rows: appending a line costs a tenth of a transaction, waits for nobody, and vanishes
+with the process. Of what is held it is for display: the kernel's locks decide. Of spares it is what
+lets others leave them alone.
+
+A line is ``+ID MODE`` or ``-ID MODE`` of what is held (no more), ``*ID BYTES NAME`` or ``/ID`` of what
+is (no more) a spare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from .access import PRIVATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .access import Access
+
+# Lines that may be out of date before the log is written anew.
+_SLACK = 1000
+
+Hold = tuple[str, str]
+"""Segment id and mode."""
+
+
+class Kept(NamedTuple):
+    """What a process keeps to write into it again: a spare, or what becomes one when it is let go.
+
+    Attributes
+    ----------
+    nbytes : int
+    name : str
+        What was published in it, and is likely to be again.
+    """
+
+    nbytes: int
+    name: str
+
+
+class Said(NamedTuple):
+    """What a log says.
+
+    Attributes
+    ----------
+    held : set of (str, str)
+        Segment ids and modes.
+    kept : dict of str to Kept
+        By segment id.
+    idle : float
+        Seconds since it last said anything.
+    """
+
+    held: set[Hold]
+    kept: dict[str, Kept]
+    idle: float
+
+
+class Holdings:
+    """The log of one process.
+
+    Parameters
+    ----------
+    path : str
+    temporary : str
+        What it is called until it is complete.
+    access : Access
+        Who may read it.
+    """
+
+    def __init__(self, path: str, temporary: str, access: Access = PRIVATE) -> None:
+        self._path = path
+        self._temporary = temporary
+        self._access = access
+        self._held: set[Hold] = set()
+        self._kept: dict[str, Kept] = {}
+        self._log = -1
+        self._lines = 0
+
+    def note(self, changes: Iterable[tuple[Hold, bool]]) -> None:
+        """Say which segments this process holds now, or holds no more."""
+        lines = []
+        for hold, held in changes:
+            (self._held.add if held else self._held.discard)(hold)
+            lines.append(f"{'+' if held else '-'}{hold[0]} {hold[1]}\n")
+        self._write(lines)
+
+    def keep(self, segment: str, nbytes: int, name: str) -> None:
+        """Say that this process keeps a segment as a spare."""
+        self._kept[segment] = Kept(nbytes, name)
+        self._write([_kept_line(segment, self._kept[segment])])
+
+    def give_back(self, segment: str) -> None:
+        """Say that it does so no more."""
+        if self._kept.pop(segment, None):
+            self._write([f"/{segment}\n"])
+
+    def _write(self, lines: list[str]) -> None:
+        self._lines += len(lines)
+        if self._log < 0 or self._lines > _SLACK + 4 * (len(self._held) + len(self._kept)):
+            self.rewrite()
+        elif lines:
+            os.write(self._log, "".join(lines).encode())
+
+    def restore(self) -> None:
+        """Write it again, if anything was said: the file was removed."""
+        if self._log >= 0:
+            self.rewrite()
+
+    def rewrite(self) -> None:
+        """Begin a new log with what is so now; readers see the old one or the new one."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        log = os.open(self._temporary, flags, PRIVATE.own)
+        try:
+            self._access.settle(log, self._access.own)
+            lines = [f"+{hold[0]} {hold[1]}\n" for hold in self._held]
+            lines += [_kept_line(*item) for item in self._kept.items()]
+            os.write(log, "".join(lines).encode())
+            os.rename(self._temporary, self._path)
+        except BaseException:
+            os.close(log)
+            raise
+        if self._log >= 0:
+            os.close(self._log)
+        self._log, self._lines = log, len(lines)
+
+    def close(self) -> None:
+        """Close the descriptor; the file stays."""
+        if self._log >= 0:
+            os.close(self._log)
+        self._log = -1
+
+
+def _kept_line(segment: str, kept: Kept) -> str:
+    return f"*{segment} {kept.nbytes} {kept.name.encode('unicode_escape').decode()}\n"
+
+
+def read(path: str) -> Said:
+    """Return what a log says; nothing if there is none.
+
+    Raises
+    ------
+    OSError
+    """
+    held: set[Hold] = set()
+    kept: dict[str, Kept] = {}
+    idle = 0.0
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(path, encoding="ascii", errors="replace", opener=opener) as file,
+    ):
+        idle = time.time() - os.fstat(file.fileno()).st_mtime
+        for line in file:
+            if not line.endswith("\n"):
+                break  # being written
+            segment, _, more = line[1:-1].partition(" ")
+            if line[0] == "+":
+                held.add((segment, more))
+            elif line[0] == "-":
+                held.discard((segment, more))
+            elif line[0] == "*":
+                kept[segment] = _parse_kept(more)
+            elif line[0] == "/":
+                kept.pop(segment, None)
+    return Said(held, kept, idle)
+
+
+def _parse_kept(text: str) -> Kept:
+    """Return what is said of a spare; of what jshm did not write so, as much as can be told."""
+    nbytes, _, name = text.partition(" ")
+    try:
+        return Kept(int(nbytes), name.encode("ascii", "replace").decode("unicode_escape"))
+    except ValueError:
+        return Kept(0, "")
+
+
+def opener(path: str, flags: int) -> int:
+    """Open a regular file; FileNotFoundError for a link, a FIFO, a device: jshm makes none."""
+    try:
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise FileNotFoundError(error.errno, error.strerror, path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+    return fd

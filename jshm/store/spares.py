@@ -1,0 +1,356 @@
+"""Spares: superseded segments that nobody holds, kept by their publisher for the next publish.
+
+Memory that is allocated, and mapped, takes a copy at the speed of `memcpy`: to allocate it, to clear it
+and to map it takes several times as long.
+
+Who reads an old version must never see the next one written over it. So before a file is written again
+
+- its rows are gone, it has a new id, and so a path that nobody knows, and no magic: it is no segment;
+- `LOCK_EX` says that no jshm holds it, and the kernel that nobody else has it open or mapped, jshm or
+  not (`segment.is_alone`). In doubt it is removed.
+
+A spare is a file that no row knows and nobody holds: garbage, but for a line in the log of a living
+process (`holdings`). So it goes when that process is killed, and others may take it away when it was
+idle for long, or when memory is short: the `LOCK_EX` of whoever takes it decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from .. import interrupts, segment
+from ..layout import NPY_MAGIC
+from ..lease import said_by
+from .memory import is_short
+from .settings import size_setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from ..holdings import Holdings
+    from .directory import Directory
+
+# What all spares of one process may take.
+DEFAULT = "10%"
+# Seconds after which what was not used is given back.
+IDLE = 60.0
+# A spare may be larger than what is written into it by this share of it.
+_SLACK = 8
+# Each costs a descriptor.
+_MOST = 64
+_CHECK_INTERVAL = 1.0
+# Linux 5.14. Of a shared mapping of a file in memory this maps sixteen pages at a time, for writing too.
+_MADV_POPULATE_READ = 22
+
+
+def spares_limit() -> int:
+    """Return the bytes that all spares of one process may take: ``JSHM_SPARES``.
+
+    Raises
+    ------
+    InvalidSettingError
+    """
+    return size_setting("JSHM_SPARES", DEFAULT) or 0
+
+
+@dataclass(slots=True, eq=False)
+class Spare:
+    """A file in memory to write into.
+
+    Attributes
+    ----------
+    identity : str
+        The id of the segment that it becomes.
+    path : str
+    fd : int
+        Owned.
+    nbytes : int
+        Its length.
+    name : str
+        What was published in it.
+    mapping : Mapping or None
+        All of it, faulted in.
+    """
+
+    identity: str
+    path: str
+    fd: int
+    nbytes: int
+    name: str
+    mapping: segment.Mapping | None = None
+
+    def map(self) -> segment.Mapping:
+        """Return its mapping, made now if it has none."""
+        if self.mapping is None:
+            self.mapping = segment.map_file(self.fd, self.nbytes, "r+", self.identity)
+            with contextlib.suppress(OSError):  # an older kernel: then writing it maps it
+                self.mapping.madvise(_MADV_POPULATE_READ)
+        self.mapping.segment = self.identity
+        return self.mapping
+
+    def is_whole(self) -> bool:
+        """Tell whether it is still there, with all its memory: others may take it away."""
+        status = os.fstat(self.fd)
+        return bool(status.st_nlink) and min(status.st_size, 512 * status.st_blocks) >= self.nbytes
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.mapping = None
+        segment.close(self.fd)
+
+
+class _Held(NamedTuple):
+    """A superseded version that somebody holds."""
+
+    path: str
+    nbytes: int
+    name: str
+
+
+class Spares:
+    """The spares of one process, and what is to become one.
+
+    Parameters
+    ----------
+    directory : Directory
+    holdings : callable
+        Returns the log in which others see what is kept.
+    """
+
+    def __init__(self, directory: Directory, holdings: Callable[[], Holdings]) -> None:
+        self._directory = directory
+        self._holdings = holdings
+        self._lock = threading.RLock()
+        self._free: dict[str, Spare] = {}
+        # Versions that were written into a spare, by segment: its mapping is kept for the next time.
+        self._published: dict[str, Spare] = {}
+        self._held: dict[str, _Held] = {}
+        self._next_check = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to give back."""
+        return bool(self._free or self._published or self._held)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that only this process keeps, or will."""
+        with self._lock:
+            free = sum(spare.nbytes for spare in self._free.values())
+            return free + sum(one.nbytes for one in self._held.values())
+
+    # -- take --------------------------------------------------------------------------------------
+
+    def take(self, nbytes: int) -> Spare | None:
+        """Return a spare of at least so many bytes, locked with `LOCK_EX`, or None."""
+        if nbytes < segment.RECYCLED or not self._most():
+            return None
+        with self._lock, interrupts.deferred():
+            fitting = [
+                spare
+                for spare in self._free.values()
+                if nbytes <= spare.nbytes <= nbytes + nbytes // _SLACK
+            ]
+            for spare in sorted(fitting, key=lambda spare: (spare.nbytes, spare.mapping is None)):
+                del self._free[spare.identity]
+                try:
+                    fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if spare.is_whole() and segment.is_alone(spare.fd):
+                        # First: what is said to be a spare may be taken away when it is unlocked.
+                        self._holdings().give_back(spare.identity)
+                        spare.map()
+                        return spare
+                except OSError:  # somebody is just taking it away, or there is no room to say so
+                    pass
+                self._remove(spare)
+        return None
+
+    def keep(self, spare: Spare, name: str) -> None:
+        """Remember a version that was published in a spare, with its mapping, for the next time."""
+        with self._lock, interrupts.deferred():
+            if len(self._published) >= _MOST:
+                self._published.pop(next(iter(self._published))).close()
+            spare.name = name
+            self._published[spare.identity] = spare
+            fcntl.flock(spare.fd, fcntl.LOCK_UN)  # this is not to hold it
+
+    # -- put ---------------------------------------------------------------------------------------
+
+    def adopt(self, name: str, fd: int, path: str) -> bool:
+        """Make a spare of a file that no row knows any more; tell whether it became one.
+
+        Parameters
+        ----------
+        name : str
+            What was published in it.
+        fd : int
+            Has it locked with `LOCK_EX`; closed here.
+        path : str
+            Where it was. If it became no spare, nothing is there any more.
+        """
+        with self._lock, interrupts.deferred():
+            spare = self._published.pop(_identity(path), None)
+            self._forget_held(_identity(path))
+            try:
+                nbytes = os.fstat(fd).st_size
+                if self._may_keep(nbytes) and os.fstat(fd).st_uid == os.geteuid():
+                    spare = self._rename(name, fd, path, nbytes, spare)
+                    path = spare.path
+                    fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if segment.is_alone(spare.fd):
+                        segment.write(spare.fd, 0, [bytes(len(NPY_MAGIC))])
+                        self._holdings().keep(spare.identity, nbytes, name)
+                        fcntl.flock(spare.fd, fcntl.LOCK_UN)
+                        self._free[spare.identity] = spare
+                        return True
+            except OSError:  # somebody holds it after all; no room, no descriptor left
+                pass
+            segment.close(fd)
+            segment.unlink(path)
+            if spare is not None:
+                spare.close()
+            return False
+
+    def _rename(self, name: str, fd: int, path: str, nbytes: int, spare: Spare | None) -> Spare:
+        """Give a file a new id, and open it for writing; `fd` is closed."""
+        identity = segment.new_id()
+        renamed = self._directory.path(identity, overflow=False)
+        os.fchmod(fd, self._directory.access.own)
+        os.rename(path, renamed)
+        # With two descriptors this process would not be alone with it.
+        segment.close(fd)
+        if spare is None:
+            spare = Spare(identity, renamed, segment.open_locked(renamed, os.O_RDWR), nbytes, name)
+        spare.identity, spare.path = identity, renamed
+        return spare
+
+    def expect(self, path: str, nbytes: int, name: str) -> None:
+        """Let a superseded version become a spare when nobody holds it any more."""
+        with self._lock, interrupts.deferred():
+            if self._may_keep(nbytes):
+                with contextlib.suppress(OSError):
+                    self._holdings().keep(_identity(path), nbytes, name)
+                    self._held[_identity(path)] = _Held(path, nbytes, name)
+
+    def let_go(self) -> dict[str, str]:
+        """Return what was superseded, and nobody holds by now: segment id → name."""
+        with self._lock:
+            held = list(self._held.items())
+        return {identity: one.name for identity, one in held if not segment.is_held(one.path)}
+
+    def _may_keep(self, nbytes: int) -> bool:
+        """Tell whether there may be one more spare; older ones make room for it."""
+        most = self._most()
+        if not segment.RECYCLED <= nbytes <= most:
+            return False
+        while self._free and (self.nbytes + nbytes > most or len(self._free) >= _MOST):
+            self._remove(self._free.pop(next(iter(self._free))))
+        return self.nbytes + nbytes <= most and len(self._held) < _MOST and not is_short()
+
+    def _most(self) -> int:
+        # Members of a group may write what is in its store; on disk there is no speed to gain.
+        if self._directory.access.group or not self._directory.in_memory:
+            return 0
+        return spares_limit()
+
+    # -- give back ---------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Let go of what was released, and of everything where memory is short. Cheap."""
+        if not self:
+            return
+        with self._lock, interrupts.deferred():
+            for spares in (self._free, self._published):
+                for spare in [one for one in spares.values() if not os.fstat(one.fd).st_nlink]:
+                    del spares[spare.identity]
+                    self._remove(spare)
+            for identity in [i for i, one in self._held.items() if not os.path.exists(one.path)]:
+                self._forget_held(identity)
+            now = time.monotonic()
+            if now >= self._next_check:
+                self._next_check = now + _CHECK_INTERVAL
+                if is_short():
+                    self.give_back()
+
+    def give_back(self, names: Collection[str] | None = None) -> None:
+        """Give back the memory of all, or of what was published under these names."""
+        with self._lock, interrupts.deferred():
+            for spare in [one for one in self._free.values() if names is None or one.name in names]:
+                del self._free[spare.identity]
+                self._remove(spare)
+            for spare in [
+                one for one in self._published.values() if names is None or one.name in names
+            ]:
+                self._published.pop(spare.identity).close()
+            for identity, one in list(self._held.items()):
+                if names is None or one.name in names:
+                    self._forget_held(identity)
+
+    def _remove(self, spare: Spare) -> None:
+        segment.unlink(spare.path)
+        spare.close()
+        with contextlib.suppress(OSError):  # a full disk: it is gone all the same
+            self._holdings().give_back(spare.identity)
+
+    def _forget_held(self, identity: str) -> None:
+        if self._held.pop(identity, None):
+            with contextlib.suppress(OSError):
+                self._holdings().give_back(identity)
+
+    def after_fork_in_child(self) -> None:
+        """Leave them to the parent: a child's descriptors of them are closed already."""
+        self._lock = threading.RLock()
+        self._free.clear()
+        self._published.clear()
+        self._held.clear()
+
+
+def _identity(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+# -- of all processes -------------------------------------------------------------------------------
+
+
+class Listed(NamedTuple):
+    """What a living process keeps: a spare, or a superseded version that is to become one.
+
+    Attributes
+    ----------
+    nbytes : int
+    name : str
+        What was published in it.
+    label : str
+        What people call the process.
+    idle : bool
+        Whether it has not used any for long.
+    """
+
+    nbytes: int
+    name: str
+    label: str
+    idle: bool
+
+
+def listed(directory: Directory) -> dict[str, Listed]:
+    """Return, by segment id, what living processes keep."""
+    return {
+        identity: Listed(kept.nbytes, kept.name, who.label, said.idle >= IDLE)
+        for who, said in said_by(directory.leases)
+        for identity, kept in said.kept.items()
+    }
+
+
+def spare_bytes(directory: Directory) -> int:
+    """Return the bytes that spares take; what is held still is none yet."""
+    total = 0
+    for identity in listed(directory):
+        path = directory.path(identity, overflow=False)
+        with contextlib.suppress(FileNotFoundError):
+            total += 0 if segment.is_held(path) else os.stat(path).st_size
+    return total
