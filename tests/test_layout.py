@@ -111,43 +111,6 @@ def test_what_is_no_dtype_is_corrupt(text: str) -> None:
     assert len(str(caught.value)) < 200
 
 
-# -- data ------------------------------------------------------------------------------------------
-
-
-@given(
-    st.lists(st.integers(0, 5), max_size=4).map(tuple),
-    st.sampled_from(["f8", ">i2", "S3", "?", [("a", "i1"), ("b", "i4")]]),
-    st.randoms(use_true_random=False),
-    st.integers(1, 200),
-)
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_chunks_are_the_arrays_bytes(
-    shape: tuple[int, ...], dtype: Any, random: Any, chunk: int
-) -> None:
-    dtype = np.dtype(dtype)
-    count = int(np.prod(shape, dtype=int)) * dtype.itemsize
-    array = np.ndarray(shape, dtype, bytearray(i % 2 for i in range(count)))
-    axes = list(range(array.ndim))
-    random.shuffle(axes)
-    steps = tuple(slice(None, None, random.choice([1, -1, 2])) for _ in shape)
-    view = array.transpose(axes)[(*steps, ...)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "_STRIDED_CHUNK", chunk)
-        for order in ("C", "F"):
-            pieces = [bytes(memoryview(piece)) for piece in layout.chunks(view, order)]
-            assert b"".join(pieces) == view.tobytes(order)
-
-
-def test_a_strided_source_is_not_copied_as_a_whole() -> None:
-    array = np.zeros((5000, 5000), np.uint8)[:, ::2]
-    pieces = [piece.nbytes for piece in layout.chunks(array, "C")]
-    assert max(pieces) <= layout._STRIDED_CHUNK
-    assert len(pieces) > 1 or array.nbytes <= layout._STRIDED_CHUNK
-    contiguous = np.zeros((50, 50))
-    (piece,) = layout.chunks(contiguous.T, "F")
-    assert np.shares_memory(piece, contiguous)
-
-
 # -- records ---------------------------------------------------------------------------------------
 
 CONTENT = [{"name": "X", "note": "schön \n日本"}, {"version": 2}, {}, {"long": "x" * 5000}]

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as hnp
 import jshm
 from jshm.browse import sample
 from jshm.browse.preview import preview, preview_array, preview_object
-from jshm.layout import chunks, describe, describe_array
+from jshm.layout import describe, describe_array
 from jshm.object_layout import Description, describe_object, parse_object
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def segment(array: np.ndarray[Any, Any]) -> Iterator[tuple[int, ArrayLayout]]:
     layout = describe_array(array)
     with tempfile.TemporaryFile(dir="/dev/shm", buffering=0) as file:
         file.write(layout.header)
-        for chunk in chunks(array, layout.order):
-            file.write(chunk)
+        file.write(array.tobytes(layout.order))
         yield file.fileno(), layout
 
 

@@ -9,7 +9,7 @@ from .. import handouts
 from ..errors import JshmError
 from ..namespace import user_namespace
 from ..store import open_stores
-from . import completion
+from . import completion, resting
 from .managing import ManagingMagics
 from .sharing import SharingMagics
 
@@ -23,6 +23,7 @@ def _flush(_result: object = None) -> None:
     for store in open_stores():
         with contextlib.suppress(JshmError, OSError):
             store.flush()
+    resting.begin()
 
 
 def load(shell: Any) -> None:
@@ -38,6 +39,7 @@ def unload(shell: Any) -> None:
     """Undo `load`."""
     completion.remove(shell)
     handouts.prunes = False
+    resting.end()
     with contextlib.suppress(ValueError):
         shell.events.unregister("post_run_cell", _flush)
     for magics in _MAGICS:

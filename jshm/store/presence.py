@@ -209,6 +209,13 @@ class Presence:
                     adopt = partial(self.spares.adopt, ready[row.id])
                     reaper.collect_segment(tx, self._directory, row, doomed, adopt)
 
+    def rest(self) -> bool:
+        """Give back, while nothing else happens, what is not needed; tell whether anything is left."""
+        self.spares.check()
+        if self.spares.expire():
+            self.reap(timeout=_PATIENCE)
+        return bool(self.spares)
+
     def reclaim(self, names: Collection[str] | None = None) -> bool:
         """Take away spares, also of other processes: all, or what was published under these names.
 

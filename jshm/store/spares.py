@@ -132,6 +132,7 @@ class Spares:
         self._published: dict[str, Spare] = {}
         self._held: dict[str, _Held] = {}
         self._next_check = 0.0
+        self._used = 0.0
 
     def __bool__(self) -> bool:
         """Whether there is anything to give back."""
@@ -176,6 +177,7 @@ class Spares:
             if len(self._published) >= _MOST:
                 self._published.pop(next(iter(self._published))).close()
             spare.name = name
+            self._used = time.monotonic()
             self._published[spare.identity] = spare
             fcntl.flock(spare.fd, fcntl.LOCK_UN)  # this is not to hold it
 
@@ -206,6 +208,7 @@ class Spares:
                         segment.write(spare.fd, 0, [bytes(len(NPY_MAGIC))])
                         self._holdings().keep(spare.identity, nbytes, name)
                         fcntl.flock(spare.fd, fcntl.LOCK_UN)
+                        self._used = time.monotonic()
                         self._free[spare.identity] = spare
                         return True
             except OSError:  # somebody holds it after all; no room, no descriptor left
@@ -235,6 +238,7 @@ class Spares:
             if self._may_keep(nbytes):
                 with contextlib.suppress(OSError):
                     self._holdings().keep(_identity(path), nbytes, name)
+                    self._used = time.monotonic()
                     self._held[_identity(path)] = _Held(path, nbytes, name)
 
     def let_go(self) -> dict[str, str]:
@@ -276,6 +280,13 @@ class Spares:
                 self._next_check = now + _CHECK_INTERVAL
                 if is_short():
                     self.give_back()
+
+    def expire(self) -> bool:
+        """Give everything back if nothing was used for long; tell whether it was so."""
+        idle = bool(self) and time.monotonic() - self._used >= IDLE
+        if idle:
+            self.give_back()
+        return idle
 
     def give_back(self, names: Collection[str] | None = None) -> None:
         """Give back the memory of all, or of what was published under these names."""

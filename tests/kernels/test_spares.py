@@ -1,0 +1,58 @@
+"""Spares of live kernels: a loop that publishes frames, and what comes after it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..processes import until
+
+LOOP = """\
+frame = np.zeros(200_000)
+for i in range(6):
+    frame[:] = i
+    jshm.publish('frame', frame)
+"""
+
+
+def paths(store_dir: str) -> list[str]:
+    return os.listdir(f"{store_dir}/segments")
+
+
+def test_a_kernel_that_rests_gives_them_back(open_notebook, store_dir):
+    a = open_notebook("a.ipynb")
+    a.do("from jshm.store import spares\nspares.IDLE = 2.0")
+    a.do(LOOP)
+    assert len(paths(store_dir)) == 2
+    assert "1.6 MB more in spares" in a("%shm_list").results[-1]["text/plain"]
+    until(lambda: len(paths(store_dir)) == 1, 20)
+    a.do(LOOP)
+    assert len(paths(store_dir)) == 2
+    a.do("%unload_ext jshm\n%load_ext jshm")
+    assert a.value("float(jshm.attach('frame')[0])") == 5.0
+
+
+def test_what_others_release_goes_within_a_second_or_two(open_notebook, store_dir):
+    a, b = open_notebook("a.ipynb"), open_notebook("b.ipynb")
+    a.do(LOOP)
+    before = used(store_dir)
+    b.do("%shm_release frame --force")
+    assert paths(store_dir) == []
+    until(lambda: used(store_dir) < before - 3_000_000, 20)
+
+
+def test_killed_in_the_loop(open_notebook, store_dir):
+    a, b = open_notebook("a.ipynb"), open_notebook("b.ipynb")
+    a.do(LOOP)
+    a.client.execute("import itertools\nfor i in itertools.count(): jshm.publish('frame', frame)")
+    time.sleep(0.5)
+    a.kill()
+    assert b.do("%shm_attach frame").startswith("frame ← v")
+    b.do("jshm.gc()")
+    assert len(paths(store_dir)) == 1
+    assert b.value("len(set(frame.tolist()))") == 1
+
+
+def used(store_dir: str) -> int:
+    found = os.statvfs(store_dir)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize
