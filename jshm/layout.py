@@ -135,9 +135,16 @@ def implied(descr: str, shape: tuple[int, ...], order: Order) -> ArrayLayout:
 
 
 def describe_array(array: np.ndarray[Any, Any]) -> ArrayLayout:
-    """Return the layout in which an array is stored: F where it is only F-contiguous, else C."""
-    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    return describe(array.shape, array.dtype, "F" if fortran else "C")
+    """Return the layout in which an array is stored: C, or F where its elements lie more like that."""
+    return describe(array.shape, array.dtype, "F" if _is_fortran(array) else "C")
+
+
+def _is_fortran(array: np.ndarray[Any, Any]) -> bool:
+    if array.flags.forc:
+        return not array.flags.c_contiguous
+    # Of the transpose of some columns a copy in F order is fast, and what numpy.copy makes.
+    steps = [abs(step) for step, n in zip(array.strides, array.shape, strict=True) if n > 1]
+    return 0 not in steps and len(steps) > 1 and steps == sorted(steps)
 
 
 def _descr(dtype: np.dtype[Any]) -> str:

@@ -82,13 +82,17 @@ def test_a_header_reads_as_what_it_was_made_of(fd: int, dtype: Any, shape: Any) 
         made.verify(fd, made.end - 1)
 
 
-def test_order_is_f_only_where_it_is_not_c() -> None:
-    c = np.zeros((3, 4))
+def test_order_is_f_only_where_numpy_copies_in_f_and_not_in_c() -> None:
+    c, three = np.zeros((3, 4)), np.zeros((4, 6, 8))
     for array, order in (
-        (c, "C"), (c.T, "F"), (c[:, :1], "C"), (c[:1], "C"), (c[::2], "C"), (c[:, ::2].T, "C"),
+        (c, "C"), (c.T, "F"), (c[:, :1], "C"), (c[:1], "C"), (c[::2], "C"), (c[:, ::2].T, "F"),
         (np.asfortranarray(c), "F"), (np.zeros(5), "C"), (np.zeros(()), "C"), (c[:0].T, "C"),
+        (three[:, ::2], "C"), (three[::-1].T, "F"), (three.transpose(1, 0, 2), "C"),
+        (three[:, :1, :1].T, "C"), (np.broadcast_to(c, (5, 3, 4)).T, "C"),
     ):  # fmt: skip
         assert describe_array(array).order == order
+        copy = array.copy(order="K")
+        assert order == ("F" if copy.flags.fnc else "C")
 
 
 def test_align_flag_and_metadata_are_no_cache_hits() -> None:

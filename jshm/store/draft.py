@@ -153,7 +153,7 @@ def write_object(
     """Return a draft that holds a pickled object; only its first bytes, the magic, are missing."""
 
     def fill(draft: Draft) -> None:
-        segment.write(draft.fd, layout.offset, pickled)
+        copying.write_bytes(draft.fd, layout.offset, pickled)
         for start, chunk in _gathered(layout, buffers):
             if draft.spare is None:
                 copying.write_bytes(draft.fd, start, [chunk])
@@ -203,7 +203,7 @@ def restore(room: Room, layout: Layout, identity: str, content: npt.NDArray[np.u
     """Return a draft of a segment that had this id, and all of whose bytes are `content`."""
 
     def fill(draft: Draft) -> None:
-        segment.write(draft.fd, layout.offset, [content[layout.offset : layout.end]])
+        copying.write_bytes(draft.fd, layout.offset, [content[layout.offset : layout.end]])
 
     return _make(room, layout, fill, identity)
 

@@ -12,9 +12,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import rows, segment
+from .. import progress, rows, segment
 from ..errors import InvalidNameError, JshmError, NoSpaceError, NotOwnerError, NotShareableError
 from ..layout import describe_array
+from ..progress import Progress
 from ..rows import Entry
 from ..text import age_text, size_text
 from . import draft as drafts
@@ -66,7 +67,8 @@ class Publisher:
             _check_all_arrays(values)
         with self.room() as room:
             ready = [objects.prepare(self._store, name, value) for name, value in values.items()]
-            large = sum(one.nbytes for one in ready) >= segment.RECYCLED
+            nbytes = sum(one.nbytes for one in ready)
+            large = nbytes >= segment.RECYCLED
             # Room is made before a large copy; a small one, which is as fast as to ask the registry twice,
             # leaves it to its own transaction.
             self._store.presence.prepare(flush=large)
@@ -75,8 +77,9 @@ class Publisher:
                 self._check_owners(self._store.registry.current(names), replace=replace)
             sources: list[Source] = []
             try:
-                for one in ready:
-                    sources.append(self._source(one, room, writable=writable))
+                with Progress(_label(names), nbytes) if large else contextlib.nullcontext():
+                    for one in ready:
+                        sources.append(self._source(one, room, writable=writable))
                 with self._store.presence.transaction() as (tx, doomed):
                     room.confirm(tx)
                     lease, now = self._store.presence.lease(tx), time.time()
@@ -136,6 +139,7 @@ class Publisher:
             writable=writable,
         )
         if source is not None:
+            progress.advance(array.nbytes)
             return source
         layout = describe_array(array)
         draft = drafts.write_array(room, array, layout)
@@ -210,6 +214,10 @@ class Publisher:
             idle.sort(key=lambda info: -info.nbytes)
             return ", ".join(f"{i.name} ({size_text(i.nbytes)}, {i.publisher})" for i in idle[:3])
         return ""
+
+
+def _label(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _check_all_arrays(values: Mapping[str, Any]) -> None:
