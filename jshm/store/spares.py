@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import interrupts, segment
-from ..layout import NPY_MAGIC
 from ..lease import said_by
+from ..records import ALIGNMENT
 from .memory import is_short
 from .settings import size_setting
 
@@ -205,7 +205,7 @@ class Spares:
                     path = spare.path
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if segment.is_alone(spare.fd):
-                        segment.write(spare.fd, 0, [bytes(len(NPY_MAGIC))])
+                        segment.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of whatever kind it is
                         self._holdings().keep(spare.identity, nbytes, name)
                         fcntl.flock(spare.fd, fcntl.LOCK_UN)
                         self._used = time.monotonic()

@@ -29,7 +29,7 @@ from jshm.errors import OverflowWarning
 
 from ..mounts import CannotMountError, mounted
 from ..torture.report import Options, Row
-from . import scenarios_arrays, scenarios_cleaning, scenarios_objects, traced
+from . import scenarios_arrays, scenarios_cleaning, scenarios_objects, scenarios_spares, traced
 from .harness import RoleError, Workplace, at_boundary, finish, spawn, trial
 from .world import make, wrong_in
 
@@ -45,6 +45,7 @@ FAMILIES = {
     "letting go": scenarios_arrays.LETTING_GO,
     "objects": scenarios_objects.OBJECTS,
     "ends and reaping": scenarios_cleaning.CLEANING,
+    "spares": scenarios_spares.SPARES,
     "mending": scenarios_cleaning.MENDING,
 }
 SCENARIOS = {scenario.name: scenario for family in FAMILIES.values() for scenario in family}

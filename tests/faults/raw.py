@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PRELUDE = struct.Struct("<8sIII")
 _MAGIC = b"\x93JSHMOBJ"
 # What a segment takes beside its data: header, records, alignment.
-_OVERHEAD = 4096
+_OVERHEAD = 8192
 _REGISTRY = {"registry.db", "registry.db-wal", "registry.db-shm", "registry.db.ballast"}
 # Where its overflow is.
 _LINK = "overflow"

@@ -16,8 +16,8 @@ Names = dict[str, int]
 """What can be attached: name → version."""
 
 LENGTH = 3000
-# Too large for the small file system, on which the overflow is tried.
-LENGTHS = {"big": 1 << 18}
+# Too large for the small file system, on which the overflow is tried; large enough for spares.
+LENGTHS = {"big": 1 << 18, "S": 1 << 15, "T": 1 << 15}
 BEFORE: Names = dict.fromkeys(["L", "O", "P", "R", "X", "Y"], 1)
 # These names are aliases: they show another one's data.
 _SHOWS = {"A": "X"}
@@ -49,7 +49,7 @@ def setup() -> None:
 
 def born(name: str = "B", version: int = 1) -> np.ndarray[Any, Any]:
     """Return an array that was made in shared memory."""
-    array = jshm.empty(LENGTH)
+    array = jshm.empty(LENGTHS.get(name, LENGTH))
     array[:] = make(name, version)
     return array
 
