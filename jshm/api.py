@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
+from . import copying
 from .errors import SegmentNotFoundError
 from .handouts import hand_out
 from .namespace import (
@@ -16,6 +17,7 @@ from .namespace import (
     segments_of,
     user_namespace,
 )
+from .progress import Progress
 from .store import default_store, store_of
 from .store.handle import SharedNumpyArray
 from .store.names import check_version
@@ -298,7 +300,9 @@ def full(
 ) -> Array:
     """Return a new array in shared memory, filled with a value; see `empty`."""
     array = empty(shape, np.asarray(fill_value).dtype if dtype is None else dtype, order)
-    np.copyto(array, fill_value, casting="unsafe")
+    value = np.asarray(fill_value).astype(array.dtype, copy=False)
+    with Progress("full", array.nbytes):
+        copying.fill(array, np.broadcast_to(value, array.shape))
     return array
 
 
@@ -330,12 +334,21 @@ def copy_and_detach(what: Any) -> Any:
     from .array import is_shared
 
     if isinstance(what, SharedNumpyArray):
-        copy = what.array.copy(order="K")
+        copy = _private_copy(what.array)
         what.detach()
         return copy
     if isinstance(what, Mapping):
         return {key: copy_and_detach(value) for key, value in what.items()}
-    return what.copy(order="K") if is_shared(what) else what
+    return _private_copy(what) if is_shared(what) else what
+
+
+def _private_copy(array: Array) -> Array:
+    if type(array) is not np.ndarray:  # a subclass, which may have more to copy
+        return array.copy(order="K")
+    copy = np.empty_like(array)
+    with Progress("copy", array.nbytes):
+        copying.fill(copy, array)
+    return copy
 
 
 def gc() -> int:

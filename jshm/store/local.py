@@ -23,6 +23,7 @@ from ..identity import process_start
 from ..layout import describe, describe_array
 from ..lease import is_alive
 from ..lease import signature as lease_signature
+from ..progress import Progress
 from ..registry import Registry
 from . import checking, inspection, objects, recovery, releasing
 from . import draft as drafts
@@ -265,7 +266,7 @@ class LocalStore(Store):
         check_array(array)
         self.presence.prepare()
         layout = describe_array(array)
-        with self._publisher.room() as room:
+        with self._publisher.room() as room, Progress("copy", layout.nbytes):
             return self._adopt(layout, drafts.write_array(room, array, layout), room)
 
     def _adopt(self, layout: ArrayLayout, draft: drafts.Draft, room: Room) -> np.ndarray[Any, Any]:
@@ -335,10 +336,10 @@ class LocalStore(Store):
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
     def space(self) -> Space:
-        root = self.directory.root
+        root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
-            root, free(self.directory, self.registry), capacity(root), self.registry.unnamed(),
-            undo_limit(), quota(), spare_bytes(self.directory),
+            root, free(self.directory, self.registry, spares), capacity(root),
+            self.registry.unnamed(), undo_limit(), quota(), spares,
         )  # fmt: skip
 
     def segments(self) -> list[SegmentInfo]:
