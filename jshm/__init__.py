@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         InvalidNameError,
         InvalidSettingError,
         JshmError,
+        LockHeldError,
+        LockTimeoutError,
         LowMemoryWarning,
         MissingModuleError,
         NoSpaceError,
@@ -60,10 +62,12 @@ if TYPE_CHECKING:
         UntrustedError,
         WaitTimeoutError,
     )
+    from .live import lock, wait, wait_async, watch, watch_async
     from .pickling import Pickler, dumps, loads, pickle_by_reference, pickle_by_value
     from .store import group
     from .store.base import ObjectDetails, SegmentInfo
     from .store.handle import SharedNumpyArray
+    from .watching import Watch
     from .widget import SegmentBrowser
 
 # Where each public name is; it is imported when it is first used.
@@ -76,7 +80,7 @@ _PUBLIC = {
     **dict.fromkeys(
         ("CorruptRegistryError", "CorruptSegmentError", "DetachedError", "DirectoryLostWarning",
          "FormatVersionError", "InvalidModeError", "InvalidNameError", "InvalidSettingError", "JshmError",
-         "LowMemoryWarning",
+         "LockHeldError", "LockTimeoutError", "LowMemoryWarning",
          "MissingModuleError", "NoSpaceError", "NotOwnerError", "NotShareableError",
          "OverflowWarning", "ReadOnlyError", "RegistryError", "RegistryTimeout",
          "SegmentExistsError", "SegmentNotFoundError", "TooManyFilesError", "UnknownGroupError",
@@ -84,6 +88,7 @@ _PUBLIC = {
          "WaitTimeoutError"),
         "errors",
     ),
+    **dict.fromkeys(("lock", "wait", "wait_async", "watch", "watch_async"), "live"),
     **dict.fromkeys(
         ("Pickler", "dumps", "loads", "pickle_by_reference", "pickle_by_value"), "pickling"
     ),
@@ -93,6 +98,7 @@ _PUBLIC = {
     "SegmentInfo": "store.base",
     "SharedNumpyArray": "store.handle",
     "SegmentBrowser": "widget",
+    "Watch": "watching",
 }  # fmt: skip
 
 __all__ = [
@@ -105,6 +111,8 @@ __all__ = [
     "InvalidNameError",
     "InvalidSettingError",
     "JshmError",
+    "LockHeldError",
+    "LockTimeoutError",
     "LowMemoryWarning",
     "MissingModuleError",
     "NoSpaceError",
@@ -126,6 +134,7 @@ __all__ = [
     "UnsafeDirectoryError",
     "UntrustedError",
     "WaitTimeoutError",
+    "Watch",
     "__version__",
     "attach",
     "check",
@@ -140,11 +149,16 @@ __all__ = [
     "info",
     "is_shared",
     "loads",
+    "lock",
     "pickle_by_reference",
     "pickle_by_value",
     "publish",
     "release",
     "segments",
+    "wait",
+    "wait_async",
+    "watch",
+    "watch_async",
     "zeros",
 ]
 

@@ -28,7 +28,8 @@ def keeping(file: int | str, kind: str, access: str = "WRITE", span: range = ran
         Bytes of the file, one of which is locked; of a ``POSIX`` lock.
     """
     try:
-        inode = os.stat(file).st_ino
+        status = os.stat(file)
+        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
         with open("/proc/locks") as locks:
             lines = [line.split() for line in locks if "->" not in line]  # those wait
     except OSError:
@@ -37,11 +38,11 @@ def keeping(file: int | str, kind: str, access: str = "WRITE", span: range = ran
         int(pid)
         for _, found_kind, _, found_access, pid, node, start, end in lines
         if (found_kind, found_access) == (kind, access)
-        and int(node.rpartition(":")[2]) == inode
+        and node == f"{device}:{status.st_ino}"
         and int(start) < span.stop
         and (end == "EOF" or int(end) >= span.start)
     }
-    return sorted(found - {os.getpid()})
+    return sorted(found - {os.getpid(), 0})  # 0: in a container, and not to be seen from here
 
 
 def described(pids: Iterable[int]) -> str:

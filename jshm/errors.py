@@ -29,6 +29,14 @@ class WaitTimeoutError(SegmentNotFoundError, TimeoutError):
     """A name did not come within the time that the caller was ready to wait."""
 
 
+class LockTimeoutError(JshmError, TimeoutError):
+    """Others kept a lock for longer than the caller was ready to wait."""
+
+
+class LockHeldError(JshmError, RuntimeError):
+    """A thread asked for a lock that it has already: it would wait for itself for ever."""
+
+
 class SegmentExistsError(JshmError, FileExistsError):
     """The name, or the variable, is taken by somebody else."""
 

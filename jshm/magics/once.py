@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import fcntl
 import hashlib
 import inspect
 import json
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
 from .. import namespace as variables
-from .. import segment
 from ..errors import JshmError, SegmentNotFoundError
 from ..handouts import bind
 from ..store import default_store, group
@@ -23,16 +20,10 @@ from ..text import duration_text, size_text
 from .base import warn_of_short_life, with_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..segment import Mode
     from ..store.base import Attached
     from ..store.local import LocalStore
-
-_POLL = 0.05
-_PREFIX = "once-"
-# Bytes of the label of the notebook whose turn it is.
-_LABEL = 200
+    from ..store.locks import Lock
 
 
 def run(
@@ -151,71 +142,10 @@ def _awaits(source: str) -> bool:
     return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
-# -- turns -----------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _turn(store: LocalStore, key: str) -> Iterator[None]:
-    """Wait until no other notebook runs this cell. The OS frees the turn of one that dies."""
-    directory = store.directory.locks
-    path = os.path.join(directory, f"{_PREFIX}{key[:32]}")
-    fd, pid = _wait_for_turn(path), os.getpid()
-    try:
-        _sign(fd, store.presence.identity.label)
-        _sweep(directory)
-        yield
-    finally:
-        if pid == os.getpid():  # not in a process that the cell has forked
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            # Not only closed: a process that a library has forked may keep a descriptor too.
-            fcntl.flock(fd, fcntl.LOCK_UN)
-            segment.close(fd)
-
-
-def _sign(fd: int, label: str) -> None:
-    """Say whose turn it is. It is for those who wait only, so a full file system is no reason to fail."""
-    with contextlib.suppress(OSError):
-        os.ftruncate(fd, 0)  # one that was killed has signed it before
-        os.pwrite(fd, label.encode(errors="replace")[:_LABEL], 0)
-
-
-def _wait_for_turn(path: str) -> int:
-    """Return a locked descriptor of the file that has this path."""
-    tries = 0
-    while True:
-        who = ""
-        fd = segment.open_locked(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK)
-        mine = False
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.fstat(fd).st_nlink == 1
-            if mine:
-                return fd
-        except BlockingIOError:
-            tries += 1
-            who = os.pread(fd, _LABEL, 0).decode(errors="replace") or "another notebook"
-        finally:
-            if not mine:
-                segment.close(fd)
-        if who:
-            # Not at the first try: it may be a sweep.
-            if tries == 2:  # noqa: PLR2004
-                print(f"waiting for {who}, which runs this very cell")
-            time.sleep(_POLL)
-
-
-def _sweep(directory: str) -> None:
-    """Remove the files of those who were killed in their turn: nobody has them locked."""
-    for name in os.listdir(directory):
-        if not name.startswith(_PREFIX):
-            continue
-        path = os.path.join(directory, name)
-        with contextlib.suppress(OSError):  # gone, or somebody's turn
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(fd).st_nlink:
-                    os.unlink(path)
-            finally:
-                os.close(fd)
+def _turn(store: LocalStore, key: str) -> Lock:
+    """Return what waits until no other notebook runs this cell."""
+    return store.lock_of(
+        f"once-{key[:32]}",
+        "this cell",
+        waits=lambda who: print(f"waiting for {who}, which runs this very cell"),
+    )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import re
 import signal
-import threading
 import time
 
 import pytest
 
-from jshm import segment
-from jshm.magics import once
+from ..processes import until
 
 CELL = """%%shm_once X y
 import time
@@ -56,14 +53,11 @@ def test_two_notebooks_at_the_same_time_run_it_once(open_notebook, a, store_dir)
     b = open_notebook("b.ipynb")
     slow = CELL.replace("0.4", "3")
     a.client.execute(slow)
-    # a has the turn once it says so: b must not be the first.
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if any(os.path.getsize(path) for path in glob.glob(f"{store_dir}/locks/once-*")):
-            break
-        time.sleep(0.01)
+    # a has the turn once the file is there: b must not be the first.
+    until(lambda: glob.glob(f"{store_dir}/locks/once-*"))
     said = b.do(slow)
-    assert said.startswith("waiting for a.ipynb, which runs this very cell\nX, y attached in")
+    waited = f"waiting for a.ipynb (pid {a.pid}), which runs this very cell\nX, y attached in"
+    assert said.startswith(waited)
     assert a.value("globals().get('runs', 0)") == 1
     assert b.value("globals().get('runs', 0)") == 0
 
@@ -133,70 +127,13 @@ X = np.ones(3)
         assert b(cell, timeout=20).stdout.startswith("X published")
     finally:
         os.kill(worker, signal.SIGKILL)
-    assert glob.glob(f"{store_dir}/locks/once-*") == []
 
 
-def test_a_process_that_the_cell_forks_does_not_end_its_turn(store):
-    with once._turn(store, "key"):
-        if not os.fork():
-            try:
-                with once._turn(store, "another"):
-                    pass
-            finally:
-                os._exit(0)
-        assert os.wait()[1] == 0
-        (path,) = glob.glob(f"{store.directory.locks}/once-*")
-        fd = os.open(path, os.O_RDWR)
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.close(fd)
-    assert os.listdir(store.directory.locks) == []
-
-
-def test_a_turn_sweeps_up_what_the_killed_left(store):
-    store.names()
-    left, taken = (os.path.join(store.directory.locks, f"once-{name}") for name in ("dead", "live"))
-    other = os.path.join(store.directory.locks, "other")
-    for path in (left, other):
-        open(path, "w").close()
-    fd = os.open(taken, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    with once._turn(store, "key"):
-        pass
-    os.close(fd)
-    assert sorted(os.listdir(store.directory.locks)) == ["once-live", "other"]
-    os.unlink(other)
-
-
-def test_an_interrupted_wait_leaves_no_descriptor(store):
-    store.names()
-    path = os.path.join(store.directory.locks, "once-x")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    before = os.listdir("/proc/self/fd")
-    for _ in range(3):
-        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            once._wait_for_turn(path)
-        timer.join()
-    assert os.listdir("/proc/self/fd") == before
-    assert not segment._locked
-    os.close(fd)
-    os.unlink(path)
-
-
-def test_a_turn_is_signed_by_who_has_it(store):
-    store.names()
-    path = os.path.join(store.directory.locks, "once-x")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT)
-    once._sign(fd, "a-long-name.ipynb")
-    once._sign(fd, "b.ipynb")
-    assert os.pread(fd, 100, 0) == b"b.ipynb"
-    once._sign(fd, "\udcff.ipynb")  # a path that is not UTF-8
-    assert os.pread(fd, 100, 0) == b"?.ipynb"
-    os.close(fd)
-    os.unlink(path)
+def test_what_is_left_of_turns_is_swept_up(a, store_dir):
+    a.do("%%shm_once P\nP = np.ones(3)")
+    assert glob.glob(f"{store_dir}/locks/once-*")
+    a.do("jshm.gc()")
+    assert os.listdir(f"{store_dir}/locks") == []
 
 
 def test_rerun_runs_in_any_case(a):
