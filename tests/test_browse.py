@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import gc
 import itertools
+import sys
 import threading
 import time
 import unicodedata
@@ -528,6 +529,48 @@ def test_sums_of_a_real_store(
     eda.kill()
     store.gc()
     assert service.summary()["used"] == 50_200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="spares need Linux's leases")
+@pytest.mark.parametrize("undo", [0, 60])
+def test_spares_are_a_part_of_their_own(
+    store: LocalStore, service: Service, monkeypatch: pytest.MonkeyPatch, undo: float
+) -> None:
+    """What they take is neither used nor free, and nobody is warned because of them."""
+    monkeypatch.setenv("JSHM_QUOTA", "1M")
+    data = np.zeros(400_000, "u1")
+    store.publish({"X": data})
+    before = service.summary()
+    assert (before["used"], before["spares"], before["free"]) == (400_000, 0, 600_000)
+    store.publish({"X": data})
+    state, after = service.page(Query())["state"], service.summary()
+    assert (after["used"], after["old"]) == (400_000, 0)
+    assert 400_000 < after["spares"] < 410_000
+    assert after["used"] + after["spares"] + after["free"] == after["capacity"] == 10**6
+    monkeypatch.setenv("JSHM_QUOTA", "805k")  # a spare is written into, or goes
+    assert service.summary()["notices"] == []
+    service.release(["X"], undo=undo)
+    assert service.summary()["spares"] == 0
+    assert service.page(Query())["state"] != state
+
+
+def test_spares_that_go_change_the_list(
+    store: LocalStore, service: Service, new: Callable[[str], Child]
+) -> None:
+    train = new("train.py")
+    for _ in range(2):
+        train.run("store.publish({'X': np.zeros(400_000, 'u1')})")
+    page = service.page(Query())
+    assert page["summary"]["spares"] > 400_000
+    train.run("store.presence.spares.give_back()")
+    after = service.page(Query())
+    assert (after["state"] != page["state"], after["summary"]["spares"]) == (True, 0)
+    assert after["rows"] == page["rows"]
+    train.run("store.publish({'X': np.zeros(400_000, 'u1')})")
+    assert service.summary()["spares"] > 400_000
+    train.kill()
+    store.gc()
+    assert service.summary()["spares"] == 0
 
 
 def test_released_for_a_while_is_not_listed(store: LocalStore, service: Service) -> None:

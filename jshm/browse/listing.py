@@ -67,7 +67,7 @@ class Listing:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._seen: object = None
-        self._shown: tuple[list[SegmentInfo], int] | None = None
+        self._shown: tuple[list[SegmentInfo], int, int] | None = None
         self._prefix = os.urandom(4).hex()
         self._serial = 0
         self._items: dict[str, Item] = {}
@@ -83,7 +83,7 @@ class Listing:
         infos, space = self._store.segments(), self._store.space()
         # Not what it is by now: what came in between is found the next time.
         self._seen = seen
-        shown = infos, space.unnamed
+        shown = infos, space.unnamed, space.spares
         if shown == self._shown:
             return False
         self._shown = shown
@@ -103,9 +103,10 @@ class Listing:
         return self._items.get(name)
 
     def summary(self) -> dict[str, Any]:
-        """Return the store as a whole (`ISummary`), with what is free at this moment."""
+        """Return the store as a whole (`ISummary`), with what is free, and in spares, now."""
         space = self._store.space()
-        return {**self._summary, "free": space.free, "notices": _notices(self._summary, space)}
+        left = {"free": space.free, "spares": space.spares}
+        return {**self._summary, **left, "notices": _notices(self._summary, space)}
 
     def idle(self) -> list[SegmentInfo]:
         """Return the names that nobody holds in any version."""
@@ -202,8 +203,9 @@ def _part(info: SegmentInfo, idle: set[str]) -> str:
 
 def _notices(summary: dict[str, Any], space: Space) -> list[dict[str, str]]:
     found = []
-    if space.free < _SCARCE * (space.free + summary["used"]):
-        text = f"Only {size_text(space.free)} are free: release what is not needed any more."
+    free = space.free + space.spares  # which are given back where there is need
+    if free < _SCARCE * (free + summary["used"]):
+        text = f"Only {size_text(free)} are free: release what is not needed any more."
         found.append({"level": "warning", "text": text})
     if summary["overflow"]:
         text = (

@@ -294,7 +294,7 @@ class Space:
     where : str
         As people know the place: a directory.
     free : int
-        Bytes that could still be shared, in memory.
+        Bytes of memory that are free. With `spares`, it is what could still be shared.
     capacity : int
         Bytes that fit there at all, if nothing else needs the memory.
     unnamed : int

@@ -186,14 +186,14 @@ def _must_look(nbytes: int) -> bool:
 # -- sums ------------------------------------------------------------------------------------------
 
 
-def free(directory: Directory, registry: Registry) -> int:
-    """Return the bytes that could still be shared in memory."""
+def free(directory: Directory, registry: Registry, spares: int) -> int:
+    """Return the bytes of memory that are free, where spares take so many."""
     left = [_free(directory.segments)]
     if directory.in_memory:
         left.append(available_memory())
     allowed = quota()
     if allowed is not None:
-        left.append(allowed - registry.in_memory())
+        left.append(allowed - registry.in_memory() - spares)
     return max(0, min(left))
 
 
