@@ -32,7 +32,7 @@ screenshot: $(VENV)/test.stamp
 	SCREENSHOT=1 $(BIN)/python -m pytest tests/browser/test_readme.py
 
 bench: $(VENV)/bench.stamp
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks --chart docs/benchmark.svg --json docs/benchmark.json
 
 format: $(VENV)/test.stamp
 	$(BIN)/ruff check --fix .

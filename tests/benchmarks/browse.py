@@ -18,18 +18,17 @@ from jshm.store import default_store
 from .measure import JSHM, LIMIT, Result, Target, in_turn, repeated, timed
 from .workspace import fill, private_store
 
-_NAMES = 10_000
 _LIST, _PREVIEW = 30e-3, 300e-3
 
 
-def measure(rounds: int) -> list[Result]:
+def measure(names: int, rounds: int) -> list[Result]:
     """Measure both, without the network: what the server's threads do."""
     with private_store() as place:
-        return [*_lists(rounds), _preview(place, rounds)]
+        return [*_lists(names, rounds), _preview(place, rounds)]
 
 
-def _lists(rounds: int) -> list[Result]:
-    fill(_NAMES)
+def _lists(names: int, rounds: int) -> list[Result]:
+    fill(names)
     service = Service(default_store(), Nowhere())
     query = Query(grouped=True)
 
@@ -48,7 +47,7 @@ def _lists(rounds: int) -> list[Result]:
     changed = in_turn({JSHM: ask_after_a_change, LIMIT: limit}, rounds)
     return [
         Result(
-            f"200 of {_NAMES:,} names as JSON{when} (limit: the JSON alone)",
+            f"200 of {names:,} names as JSON{when} (limit: the JSON alone)",
             seconds,
             (Target("≤ 30 ms", seconds[JSHM], _LIST),),
         )

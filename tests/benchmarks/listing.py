@@ -5,16 +5,16 @@ from __future__ import annotations
 import jshm
 from jshm.store import default_store
 
-from .attach import COUNTS
+from .attach import FEW
 from .measure import JSHM, LIMIT, Result, in_turn, repeated
 from .workspace import fill, private_store
 
 
-def measure(rounds: int) -> list[Result]:
+def measure(names: int, rounds: int) -> list[Result]:
     """Measure `jshm.segments`; its limit is to read the registry's rows."""
     results = []
     with private_store():
-        for count in COUNTS:
+        for count in (FEW, names):
             fill(count)
             registry = default_store().registry
             times = max(3, 1000 // count)
@@ -25,5 +25,6 @@ def measure(rounds: int) -> list[Result]:
                 },
                 rounds,
             )
-            results.append(Result(f"list {count:,} names (limit: read the rows)", seconds))
+            what = f"list {count:,} names (limit: read the rows)"
+            results.append(Result(what, seconds, key="" if count == FEW else "list"))
     return results

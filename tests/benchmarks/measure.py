@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -15,6 +16,12 @@ T = TypeVar("T")
 
 JSHM = "jshm"
 LIMIT = "limit"
+PERCENTILES = (50, 90, 99)
+_SLOW = 5.0
+
+
+class Unavailable(Exception):  # noqa: N818 - no error: it is left out
+    """A contender cannot take part, or not any longer; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,14 @@ class Result:
     seconds : mapping of str to float
         Median seconds of each contender; `JSHM` is one of them, `LIMIT` mostly.
     targets : tuple of Target
+    key : str
+        By which the README's table and the chart find it; empty if it is in neither.
     """
 
     what: str
     seconds: Mapping[str, float]
     targets: tuple[Target, ...] = field(default=())
+    key: str = ""
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:
@@ -66,42 +76,82 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
 def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """Let each contender run once a round; return the median of its seconds.
 
-    What disturbs the machine for a while disturbs all of them, and the first of a round is another
-    one each time. A round before the first warms up and does not count.
-
     Parameters
     ----------
     contenders : mapping of str to callable
         Each returns the seconds that it took, without what it did to prepare and to clean up.
     rounds : int
     """
-    names = list(contenders)
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds + 1):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            gc.collect()
-            seconds = contenders[name]()
-            if turn:
-                taken[name].append(seconds)
+    taken = turns(contenders, rounds)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def repeated(
-    take: Callable[[], T], drop: Callable[[T], object] = lambda _: None, times: int = 100
-) -> Callable[[], float]:
-    """Return a contender: the median of `times` calls of `take`, without `drop`."""
+def turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """Let each contender run once a round; return all that each returned.
 
-    def run() -> float:
+    What disturbs the machine for a while disturbs all of them, and the first of a round is another
+    one each time. A round before the first warms up and does not count, and who took very long in it
+    takes part in every third round only. Who turns out to be `Unavailable` is left out.
+    """
+    names = list(contenders)
+    taken: dict[str, list[T]] = {name: [] for name in names}
+    slow: set[str] = set()
+    for turn in range(rounds + 1):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            if name not in taken or (name in slow and turn % 3 != 1):
+                continue
+            gc.collect()
+            try:
+                seconds, value = timed(contenders[name])
+            except Unavailable as error:
+                print(f"left out: {error}")
+                del taken[name]
+                continue
+            if turn:
+                taken[name].append(value)
+            elif seconds > _SLOW:
+                slow.add(name)
+    return taken
+
+
+def each(
+    take: Callable[[], T], drop: Callable[[T], object] = lambda _: None, times: int = 100
+) -> Callable[[], list[float]]:
+    """Return a contender of `latencies`: the seconds of each of `times` calls, without `drop`."""
+
+    def run() -> list[float]:
         taken = []
         for _ in range(times):
             seconds, result = timed(take)
             drop(result)
             del result
             taken.append(seconds)
-        return statistics.median(taken)
+        return taken
 
     return run
+
+
+def repeated(
+    take: Callable[[], T], drop: Callable[[T], object] = lambda _: None, times: int = 100
+) -> Callable[[], float]:
+    """Return a contender of `in_turn`: the median of `times` calls of `take`, without `drop`."""
+    run = each(take, drop, times)
+    return lambda: statistics.median(run())
+
+
+def latencies(
+    what: str, contenders: Mapping[str, Callable[[], list[float]]], rounds: int
+) -> list[Result]:
+    """Let the contenders run in turn; return a result for each of `PERCENTILES` of all their calls."""
+    calls = {
+        name: list(itertools.chain.from_iterable(runs))
+        for name, runs in turns(contenders, rounds).items()
+    }
+    return [
+        Result(f"{what}: p{percent}", {n: percentile(taken, percent) for n, taken in calls.items()})
+        for percent in PERCENTILES
+    ]
 
 
 def percentile(values: list[float], percent: float) -> float:

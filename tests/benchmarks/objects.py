@@ -12,6 +12,7 @@ import cloudpickle
 import numpy as np
 
 import jshm
+from jshm.text import size_text
 
 from .measure import JSHM, LIMIT, Result, Target, in_turn, repeated
 
@@ -30,15 +31,20 @@ def train(X, lr=0.1, *, steps=10):
     return w
 '''
 _CAPTURING = "def total(x):\n    return B.sum() + x\n"
-_LARGE = 100_000_000
+LARGE = 100_000_000
 _TIMES = 60
 _FIRST_TIMES = 40
 _numbers = itertools.count()
 
 
-def measure(place: str, rounds: int) -> list[Result]:
-    """Measure dumps, loads, publish and attach of what is no array."""
-    return [*_pickler(rounds), *_small_function(rounds), *_capturing(rounds), *_many(place, rounds)]
+def measure(place: str, nbytes: int, rounds: int) -> list[Result]:
+    """Measure dumps, loads, publish and attach of what is no array; `nbytes` are those in it."""
+    return [
+        *_pickler(rounds),
+        *_small_function(rounds),
+        *_capturing(nbytes, rounds),
+        *_many(place, nbytes, rounds),
+    ]
 
 
 def _cell(source: str, name: str, **variables: Any) -> Any:
@@ -101,12 +107,12 @@ def _small_function(rounds: int) -> list[Result]:
     return _published("a small notebook function", "train", function, rounds, (250e-6, 100e-6))
 
 
-def _capturing(rounds: int) -> list[Result]:
-    jshm.publish("B", jshm.empty(_LARGE // 8))
+def _capturing(nbytes: int, rounds: int) -> list[Result]:
+    jshm.publish("B", jshm.empty(nbytes // 8))
     shared = jshm.attach("B")
     shared.sum()
     function = _cell(_CAPTURING, "total", B=shared)
-    what = "a function that captures 100 MB that are shared"
+    what = f"a function that captures {size_text(nbytes)} that are shared"
     payload = jshm.publish("total", function).nbytes
     results = _published(what, "total", function, rounds, (500e-6, 500e-6))
     results[0] = Result(
@@ -124,7 +130,7 @@ def _published(
 ) -> list[Result]:
     jshm.publish(name, value)
     data = cloudpickle.dumps(value)
-    times = _TIMES if len(data) < _LARGE else 1
+    times = _TIMES if len(data) < LARGE else 1
     publish = in_turn(
         {
             JSHM: repeated(lambda: jshm.publish(name, value), times=_TIMES),
@@ -152,9 +158,9 @@ def _seconds(what: str, value: float, most: float) -> Target:
     return Target(f"{what}: ≤ {most * 1e6:g} µs (in µs)", value * 1e6, most * 1e6)
 
 
-def _many(place: str, rounds: int) -> list[Result]:
+def _many(place: str, nbytes: int, rounds: int) -> list[Result]:
     arrays = {f"small {i}": np.full(10, i) for i in range(1000)}
-    arrays |= {f"large {i}": np.ones(_LARGE // 8) for i in range(3)}
+    arrays |= {f"large {i}": np.ones(nbytes // 8) for i in range(3)}
     path = os.path.join(place, "raw")
 
     def write() -> None:
@@ -176,7 +182,7 @@ def _many(place: str, rounds: int) -> list[Result]:
     publish()
     attached = in_turn({JSHM: repeated(lambda: jshm.attach("arrays"), times=10)}, rounds)
     jshm.release("arrays")
-    what = "a dict of 1,000 small and 3 large (100 MB) arrays"
+    what = f"a dict of 1,000 small and 3 large ({size_text(nbytes)}) arrays"
     ratio = written[JSHM] / written[LIMIT]
     return [
         Result(

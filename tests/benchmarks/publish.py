@@ -46,6 +46,7 @@ def measure(place: str, nbytes: int, rounds: int) -> list[Result]:
                     0.55,
                 ),
             ),
+            key="publish",
         )
     ]
 

@@ -11,7 +11,23 @@ from .measure import JSHM, LIMIT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from .archive import Run
     from .measure import Result
+
+
+def document(run: Run) -> str:
+    """Return all tables, first the one for the README."""
+    results = run.results
+    sections = {
+        "The README's table: how many times jshm's time the others take": ratios(
+            [result for result in results if result.key]
+        ),
+        "How many times jshm's time the others take": ratios(results),
+        "Median times": medians(results),
+        "To reach": targets(results),
+    }
+    tables = [f"{title}:\n\n{table}" for title, table in sections.items()]
+    return "\n\n".join([run.machine, *tables])
 
 
 def ratios(results: Sequence[Result]) -> str:

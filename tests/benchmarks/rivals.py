@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import shutil
 from multiprocessing.shared_memory import SharedMemory
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,6 +52,8 @@ class SharedMemoryRival:
         self._array: Array | None = None
 
     def write(self, array: Array) -> None:
+        # Who has the last one keeps it, as jshm's readers do: to write into it would tear their data.
+        self.remove()
         self.reserve(array)
         np.copyto(self._array, array)  # type: ignore[arg-type]
 
@@ -86,6 +89,7 @@ class SharedArrayRival:
         self._made = False
 
     def write(self, array: Array) -> None:
+        self.remove()
         np.copyto(self._create(array), array)
 
     def reserve(self, array: Array) -> None:
@@ -144,45 +148,72 @@ class FileRival:
         pass
 
     def remove(self) -> None:
-        if os.path.exists(self._path):
+        if os.path.isdir(self._path):
+            shutil.rmtree(self._path)
+        elif os.path.exists(self._path):
             os.unlink(self._path)
 
 
 def file_rivals(place: str) -> list[FileRival]:
-    """Return NumPy's own files, pickle (what ``%store`` does) and joblib, memory-mapped if they can."""
-    rivals = [
-        FileRival(
-            "np.save, np.load mmap",
-            os.path.join(place, "rival.npy"),
-            np.save,
-            lambda path: np.load(path, mmap_mode="r"),
-        ),
-        FileRival("pickle (%store)", os.path.join(place, "rival.pickle"), _pickle, _unpickle),
-    ]
-    try:
-        import joblib  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        print("joblib is not installed: skipped (pip install joblib)")
-    else:
-        rivals.append(
-            FileRival(
-                "joblib, mmap",
-                os.path.join(place, "rival.joblib"),
-                lambda path, array: joblib.dump(array, path),
-                lambda path: joblib.load(path, mmap_mode="r"),
-            )
-        )
-    return rivals
+    """Return NumPy's own files, pickle and joblib, memory-mapped if they can."""
+    return _installed(lambda: _numpy(place), lambda: _plain_pickle(place), lambda: _joblib(place))
+
+
+def store_magic(place: str) -> list[FileRival]:
+    """Return IPython's ``%store``."""
+    return _installed(lambda: _store_magic(place))
 
 
 def memory_rivals() -> list[MemoryRival]:
     """Return those that are in named shared memory."""
-    rivals: list[MemoryRival] = [SharedMemoryRival()]
-    try:
-        rivals.append(SharedArrayRival())
-    except ImportError as error:
-        print(f"SharedArray cannot be imported: skipped ({error})")
-    return rivals
+    return _installed(SharedMemoryRival, SharedArrayRival)
+
+
+def _installed(*rivals: Callable[[], Any]) -> list[Any]:
+    """Return those that can be made; say which cannot."""
+    made = []
+    for rival in rivals:
+        try:
+            made.append(rival())
+        except ImportError as error:
+            print(f"skipped: {error} (pip install 'jshm[bench]')")
+    return made
+
+
+def _numpy(place: str) -> FileRival:
+    return FileRival(
+        "np.save, np.load mmap",
+        os.path.join(place, "rival.npy"),
+        np.save,
+        lambda path: np.load(path, mmap_mode="r"),
+    )
+
+
+def _plain_pickle(place: str) -> FileRival:
+    return FileRival("pickle", os.path.join(place, "rival.pickle"), _pickle, _unpickle)
+
+
+def _joblib(place: str) -> FileRival:
+    import joblib  # type: ignore[import-untyped, unused-ignore]
+
+    return FileRival(
+        "joblib, mmap",
+        os.path.join(place, "rival.joblib"),
+        lambda path, array: joblib.dump(array, path),
+        lambda path: joblib.load(path, mmap_mode="r"),
+    )
+
+
+def _store_magic(place: str) -> FileRival:
+    from IPython.external.pickleshare import PickleShareDB
+
+    # Whoever reads is another process, so nothing is cached.
+    return FileRival(
+        "%store",
+        os.path.join(place, "db"),
+        lambda root, array: PickleShareDB(root).__setitem__("autorestore/X", array),
+        lambda root: PickleShareDB(root)["autorestore/X"],
+    )
 
 
 def _pickle(path: str, array: Array) -> None:

@@ -1,0 +1,130 @@
+"""The benchmarks run, from end to end, and say what they measured; nothing is judged here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .benchmarks import archive, chart
+from .benchmarks.exchange import SMALL
+from .benchmarks.hosted import Hosted, end_all, hosted_rivals, marked, processes_of
+from .benchmarks.measure import JSHM, LIMIT, Result, Target, Unavailable, percentile, turns
+from .benchmarks.report import document
+from .benchmarks.servers import SERVERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RESULT = Result(
+    "publish <1 GiB> again (limit: a copy)",
+    {JSHM: 0.1, LIMIT: 0.09, "a & b": 25.0, "fast": 0.05},
+    (Target("≤ 2 × a copy", 1.1, 2), Target("≤ 1 × a copy", 1.1, 1)),
+    key=chart.KEY,
+)
+
+
+@pytest.mark.xdist_group("benchmarks")
+def test_everything_is_measured(tmp_path: Path) -> None:
+    results, drawing = tmp_path / "results.json", tmp_path / "chart.svg"
+    tiny = "--size 1000000 --large 2000000 --names 20 --rounds 1 --processes 2 --seconds 0.1"
+    command = [sys.executable, "-m", "tests.benchmarks", *tiny.split()]
+    done = subprocess.run(
+        [*command, "--burst", "0", "--no-servers", "--json", results, "--chart", drawing],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    run = archive.load(str(results))
+    assert {"publish", "again", "exchange", "born", "attach", "list", "import", "wake"} <= {
+        result.key for result in run.results
+    }
+    assert all(seconds > 0 for result in run.results for seconds in result.seconds.values())
+    assert all(result.what in done.stdout for result in run.results)
+    assert ET.fromstring(drawing.read_text()).tag.endswith("svg")
+
+
+def test_a_run_that_was_kept_is_the_same(tmp_path: Path) -> None:
+    run = archive.Run("a machine", [RESULT])
+    archive.save(run, str(tmp_path / "run.json"))
+    assert archive.load(str(tmp_path / "run.json")) == run
+    text = document(run)
+    assert "| **100 ms** | 0.90 × | 250 × | 0.50 × |" in text
+    assert "| 1.1 | yes |" in text
+    assert "| 1.1 | **no** |" in text
+
+
+def test_jshm_is_drawn_first_and_the_limit_as_a_line() -> None:
+    drawing = chart.draw([RESULT], "2 cores")
+    tree = ET.fromstring(drawing)
+    texts = ["".join(each.itertext()) for each in tree.iter() if each.tag.endswith("}text")]
+    assert texts.index(JSHM) < texts.index("fast") < texts.index("a & b")
+    assert "250 × · 25 s" in texts
+    lines = [each.get("class") for each in tree.iter() if each.tag.endswith("}line")]
+    assert lines.count("limit") == 1
+    with pytest.raises(LookupError, match="nothing to draw"):
+        chart.draw([], "2 cores")
+
+
+def test_who_takes_very_long_takes_part_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.benchmarks.measure._SLOW", 0)
+    assert {name: len(taken) for name, taken in turns({"slow": int}, 7).items()} == {"slow": 3}
+    monkeypatch.setattr("tests.benchmarks.measure._SLOW", 60)
+    assert len(turns({"fast": int}, 7)["fast"]) == 7
+
+
+def test_percentiles() -> None:
+    values = [float(value) for value in range(100, 0, -1)]
+    assert [percentile(values, p) for p in (0, 50, 99, 100)] == [1, 51, 100, 100]
+
+
+def test_what_is_not_installed_is_skipped_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(label: str, place: str, nbytes: int) -> Hosted:
+        raise Unavailable("No module named 'ray'")
+
+    monkeypatch.setattr("tests.benchmarks.hosted.Hosted", start)
+    with hosted_rivals(str(tmp_path), SMALL) as hosted:
+        assert hosted == []
+    assert capsys.readouterr().out.count("skipped (No module named 'ray'") == len(SERVERS)
+
+
+def test_a_hosted_rival_is_asked_over_there(tmp_path: Path) -> None:
+    try:
+        hosted = Hosted("Redis", str(tmp_path), SMALL)
+    except Unavailable as error:
+        pytest.skip(f"Redis: {error}")
+    try:
+        assert all(seconds > 0 for seconds in hosted.burst(SMALL, 0)())
+    finally:
+        hosted.end()
+
+
+def test_all_that_a_hosted_rival_started_ends_with_it(tmp_path: Path) -> None:
+    place = str(tmp_path)
+    program = "sleep 60 & env -i sleep 60 & setsid sleep 60 & echo started; wait"
+    with subprocess.Popen(
+        ["sh", "-c", program], stdout=subprocess.PIPE, start_new_session=True, env=marked(place)
+    ) as leader:
+        assert leader.stdout is not None
+        assert leader.stdout.readline() == b"started\n"
+        assert len(processes_of(leader.pid, place)) == 4
+        end_all(leader, place)
+        assert not processes_of(leader.pid, place)
+
+
+def test_who_fails_is_left_out_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> int:
+        raise Unavailable("it ended")
+
+    assert turns({"fails": fail, "works": int}, 2) == {"works": [0, 0]}
+    assert capsys.readouterr().out == "left out: it ended\n"
