@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from . import blockers, interrupts
 from .access import PRIVATE
 from .ballast import Ballast
-from .dbfiles import BESIDE, Files, identify, is_torn, remove
+from .dbfiles import BESIDE, Files, Watched, identify, is_torn, remove
 from .errors import CorruptRegistryError, JshmError, NoSpaceError, RegistryError, RegistryTimeout
 from .forks import wait_for
 from .segment import lock
@@ -55,19 +55,24 @@ _DAMAGE = re.compile("^no such|^Could not decode|already exists$|unsupported fil
 # Pages of the log after which SQLite brings them into the database: fewer than it does by itself, so
 # that the log fits into the room that a publish leaves, and into the ballast.
 _LOG_PAGES = 100
-# Seconds for which a read trusts that the file still has its path; a write makes sure.
+# Seconds for which a read trusts that the file still has its path; a write makes sure, or trusts, once,
+# that its operation just did.
 _CHECK_INTERVAL = 0.05
+_JUST_NOW = 0.002
 
 
 class _Connection:
     """One thread's connection; `lock` is held while it is used, so that a fork can wait for it."""
 
-    __slots__ = ("__weakref__", "checked", "file", "lock", "pid", "raw", "transaction")
+    __slots__ = (
+        "__weakref__", "checked", "lock", "pid", "raw", "refreshed", "transaction", "watched",
+    )  # fmt: skip
 
-    def __init__(self, raw: sqlite3.Connection, file: Files) -> None:
+    def __init__(self, raw: sqlite3.Connection, watched: Watched) -> None:
         self.raw: sqlite3.Connection | None = raw
-        self.file = file
+        self.watched = watched
         self.checked = 0.0
+        self.refreshed = 0.0
         self.pid = os.getpid()
         self.lock = threading.RLock()
         self.transaction: weakref.ref[Transaction] | None = None
@@ -80,8 +85,8 @@ class _Connection:
     def roll_back(self) -> None:
         """End the transaction, if one is open, without effect."""
         self.transaction = None
-        with contextlib.suppress(sqlite3.Error):
-            if self.raw is not None and self.raw.in_transaction:
+        if self.raw is not None and self.raw.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
                 self.raw.execute("ROLLBACK")
 
     def close(self) -> None:
@@ -151,7 +156,7 @@ class Database:
             # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
             if now < con.checked + (0 if sure else _CHECK_INTERVAL) or con.is_busy:
                 return con
-            if con.file == identify(self.path):
+            if con.watched.have_their_names():
                 con.checked = now
                 return con
             self._leave(con)
@@ -165,8 +170,8 @@ class Database:
                 return
             with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
                 self._moved(lambda sql: raw.execute(sql).fetchall())
-            if is_torn(self.path, con.file):
-                self._remove_torn(con.file)
+            if is_torn(self.path, con.watched.files):
+                self._remove_torn(con.watched.files)
             con.close()
 
     def _remove_torn(self, known: Files) -> None:
@@ -195,13 +200,13 @@ class Database:
             self._all.add(con)
             self._local.connection = con
         self._log.look()
-        if con.file != self._known:
+        if con.watched.files != self._known:
             try:
                 self._setup(self)
             except BaseException:
                 con.close()
                 raise
-            self._known = con.file
+            self._known = con.watched.files
             self._ballast.keep()
         return con
 
@@ -235,7 +240,7 @@ class Database:
         except BaseException:
             raw.close()
             raise
-        return _Connection(raw, file)
+        return _Connection(raw, Watched(self.path, file))
 
     def _make(self) -> None:
         """Make the empty file, private from the start; -wal and -shm inherit the mode."""
@@ -254,7 +259,15 @@ class Database:
 
     def refresh(self) -> None:
         """Make sure that the file is there, and its directory: who removed it removed all."""
-        self._connection(sure=True)
+        con = self._connection(sure=True)
+        con.refreshed = con.checked
+
+    def _for_writing(self) -> _Connection:
+        con: _Connection | None = getattr(self._local, "connection", None)
+        if con is None:
+            return self._connection(sure=True)
+        refreshed, con.refreshed = con.refreshed, 0.0
+        return self._connection(sure=time.monotonic() > refreshed + _JUST_NOW)
 
     def close(self) -> None:
         """Close the connections of all threads; the next use opens them again."""
@@ -270,24 +283,31 @@ class Database:
 
     # -- use -----------------------------------------------------------------------------------
 
-    @property
-    def changes(self) -> int:
-        """How many rows this thread's connection has changed."""
+    def state(self) -> object:
+        """Return what is equal to what it was as long as nobody has committed anything.
+
+        It takes a microsecond, and no lock that others see.
+        """
         con = self._connection()
         with con.lock:
-            return con.raw.total_changes if con.raw is not None else 0
+            if con.raw is not None:
+                # Files that were opened anew, or made anew, may begin as the others did.
+                return self.serial, con.watched.state()
+        return self.state()  # closed by another thread's `close` or fork in between
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows at once: an open cursor would keep the log from being reset."""
         con = self._connection()
         with con.lock:
             raw = con.raw
-            if raw is None:  # closed by another thread's `close` or fork in between
-                return self.read(sql, parameters)
-            try:
-                return raw.execute(sql, parameters).fetchall()
-            except _ERRORS:  # busy, maybe: it happens while another process opens the file
-                return self._retry(lambda: raw.execute(sql, parameters).fetchall())  # type: ignore[no-any-return]
+            if raw is not None:
+                try:
+                    return raw.execute(sql, parameters).fetchall()
+                except _ERRORS:  # busy, maybe: it happens while another process opens the file
+                    return self._retry(lambda: raw.execute(sql, parameters).fetchall())  # type: ignore[no-any-return]
+        # Closed by another thread's `close` or fork in between. Without the lock: the next fork waits
+        # for it, and whoever opens a connection for the fork.
+        return self.read(sql, parameters)
 
     def require_room(self) -> None:
         """Raise RegistryTimeout if readers keep the log from being emptied, and it is too long by now.
@@ -407,7 +427,9 @@ class Database:
 class Transaction:
     """``BEGIN IMMEDIATE`` … ``COMMIT``; any exception rolls back, and Ctrl-C waits for the end."""
 
-    __slots__ = ("__weakref__", "_after", "_con", "_database", "_raw", "_timeout")
+    __slots__ = (
+        "__weakref__", "_after", "_con", "_database", "_raw", "_timeout", "falls_behind",
+    )  # fmt: skip
 
     _con: _Connection
     _raw: sqlite3.Connection
@@ -416,6 +438,8 @@ class Transaction:
         self._database = database
         self._timeout = timeout
         self._after: list[Callable[[], None]] = []
+        # Whether something outside the database is to be written after it.
+        self.falls_behind = False
 
     def on_commit(self, action: Callable[[], None]) -> None:
         """Call `action` once this transaction is committed."""
@@ -429,7 +453,7 @@ class Transaction:
 
     def _begin(self) -> None:
         while True:
-            con = self._database._connection(sure=True)  # noqa: SLF001 - the two are one unit
+            con = self._database._for_writing()  # noqa: SLF001 - the two are one unit
             con.lock.acquire()
             try:
                 raw = con.raw
@@ -438,9 +462,12 @@ class Transaction:
                         if con.is_busy:
                             raise RegistryError("a jshm operation was started inside another one")
                         con.roll_back()  # torn off, by an exception from a signal
-                    self._database._retry(  # noqa: SLF001
-                        partial(raw.execute, "BEGIN IMMEDIATE"), self._timeout
-                    )
+                    try:
+                        raw.execute("BEGIN IMMEDIATE")
+                    except _ERRORS:  # busy, mostly
+                        self._database._retry(  # noqa: SLF001
+                            partial(raw.execute, "BEGIN IMMEDIATE"), self._timeout
+                        )
                     self._con, self._raw = con, raw
                     con.transaction = weakref.ref(self)
                     return

@@ -1,10 +1,11 @@
-"""The files that a SQLite database in WAL mode is made of, and which they are."""
+"""The files that a SQLite database in WAL mode is made of: which they are, and whether they changed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
+import time
 
 from .errors import CorruptRegistryError
 
@@ -12,6 +13,69 @@ from .errors import CorruptRegistryError
 BESIDE = ("-wal", "-shm")
 # Device; inodes of the file, its log and the log's index; whether there is anything in it.
 Files = tuple[int, ...]
+# Where every process finds what it has open.
+_OPEN_FILES = "/dev/fd"
+# The log's index begins with two copies of what each commit changes, checksums of all it wrote among it:
+# https://sqlite.org/walformat.html#the_wal_index_header
+_HEADERS = 2 * 48
+# Two changes of a directory that are so near each other, in nanoseconds, may be told the same time.
+_TICK = 20_000_000
+
+
+class Watched:
+    """The files that one connection has open.
+
+    Parameters
+    ----------
+    path : str
+        The database's file.
+    files : Files
+        What `identify` returned of them.
+    """
+
+    __slots__ = ("_directory", "_glance", "_index", "_path", "files")
+
+    def __init__(self, path: str, files: Files) -> None:
+        self.files = files
+        self._path = path
+        self._directory = os.path.dirname(path)
+        self._glance: tuple[object, ...] | None = None
+        # SQLite's own descriptor, which it keeps as long as there is a connection in this process:
+        # closing one of ours would drop its locks.
+        self._index = _find_open(files[0], files[3])
+
+    def have_their_names(self) -> bool:
+        """Tell whether they are still what the path leads to, and something is in them."""
+        # What is removed or replaced changes the directory; what is emptied does not.
+        try:
+            place, file = os.stat(self._directory), os.lstat(self._path)
+        except OSError:
+            return False
+        changed = place.st_mtime_ns
+        glance = place.st_ino, changed, file.st_ino, not file.st_size
+        if glance != self._glance:
+            if identify(self._path) != self.files:
+                return False
+            self._glance = glance if time.time_ns() - changed > _TICK else None
+        return True
+
+    def state(self) -> object:
+        """Return what is equal to what it was as long as nobody has committed anything."""
+        try:
+            return os.pread(self._index, _HEADERS, 0)
+        except OSError:  # where descriptors cannot be found, nothing is known
+            return object()
+
+
+def _find_open(device: int, inode: int) -> int:
+    """Return this process's descriptor of a file; -1 where none is found."""
+    with contextlib.suppress(OSError):
+        for fd in map(int, os.listdir(_OPEN_FILES)):
+            with contextlib.suppress(OSError):  # it is closed by now
+                status = os.fstat(fd)
+                if (status.st_dev, status.st_ino) == (device, inode):
+                    return fd
+    return -1
 
 
 def identify(path: str) -> Files | None:

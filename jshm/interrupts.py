@@ -12,6 +12,7 @@ import _signal  # type: ignore[import-not-found, unused-ignore] # the module `si
 import os
 import signal
 import threading
+from _thread import get_ident
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -29,21 +30,22 @@ class Block:
         self._handlers: dict[int, Any] = {}
         self._noted: list[tuple[int, FrameType | None]] = []
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Note a signal."""
         self._noted.append((number, frame))
 
     def keep(self) -> None:
         """Let this block go on behind its ``with`` statement, until `leave`."""
-        if _is_main():
+        if get_ident() == _main:
             self._depth += 1
 
     def leave(self) -> None:
         """End what `keep` kept; inside another block, so that nothing is delivered here."""
-        if _is_main():
+        if get_ident() == _main:
             self._depth -= 1
 
     def __enter__(self) -> Self:
-        if _is_main():
+        if get_ident() == _main:
             if not self._depth:
                 try:
                     self._take_signals()
@@ -56,11 +58,11 @@ class Block:
 
     def _take_signals(self) -> None:
         for number in _SIGNALS:
-            handler = _signal.getsignal(number)
+            handler = _getsignal(number)
             # Neither SIG_IGN nor SIG_DFL nor a handler in C raises anything in Python.
-            if callable(handler) and handler != self._note:
+            if callable(handler) and handler is not _note:
                 self._handlers[number] = handler
-                _signal.signal(number, self._note)
+                _install(number, _note)
 
     def __exit__(
         self,
@@ -68,32 +70,29 @@ class Block:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if _is_main():
+        if get_ident() == _main:
             self._depth -= 1
             if not self._depth:
                 for number, handler in self._handlers.items():
-                    _signal.signal(number, handler)
+                    _install(number, handler)
                 try:
-                    self.check()
+                    if self._noted:
+                        self.check()
                 finally:
                     self._handlers.clear()  # the program may install others until the next block
 
     def after_fork_in_child(self) -> None:
         """Begin anew, unless the thread that forked is the one that gets the signals."""
-        if not _is_main():
+        if get_ident() != _main:
             for number, handler in self._handlers.items():
-                _signal.signal(number, handler)
+                _install(number, handler)
             self.__init__()  # type: ignore[misc]
 
     def check(self) -> None:
         """Deliver what was noted."""
-        while self._noted and _is_main():
+        while self._noted and get_ident() == _main:
             number, frame = self._noted.pop(0)
             self._handlers[number](number, frame)
-
-
-def _is_main() -> bool:
-    return threading.get_ident() == _main
 
 
 def _find_main() -> None:
@@ -109,6 +108,9 @@ def _forget_main() -> None:
 _main: int | None = None
 _find_main()
 _block = Block()
+# Looked up once: blocks are taken several times in an operation that takes microseconds.
+_note = _block.note
+_getsignal, _install = _signal.getsignal, _signal.signal
 
 
 def _after_fork_in_child() -> None:

@@ -122,6 +122,7 @@ class Registry:
     ) -> None:
         self._rebuild = rebuild
         self.lost: Lost | None = None
+        self._read: tuple[object, dict[tuple[str, ...], list[Entry]]] = (None, {})
         self.database = Database(
             path, self._prepare, timeout, place, moved=self._remember, access=access
         )
@@ -167,7 +168,16 @@ class Registry:
 
     def current(self, names: Sequence[str]) -> list[Entry]:
         """Return the newest versions of those names that have one, in one consistent read."""
-        return [Entry.parse(row) for row in self.database.read(current_sql(len(names)), names)]
+        # What was read since the last change of anybody's is so still.
+        state, key = self.database.state(), tuple(names)
+        known = self._read
+        if known[0] != state:
+            known = self._read = state, {}
+        entries = known[1].get(key)
+        if entries is None:
+            rows = self.database.read(current_sql(len(key)), key)
+            entries = known[1][key] = [Entry.parse(row) for row in rows]
+        return entries
 
     def version(self, name: str, version: int) -> Entry | None:
         """Return one version of a name, if it still exists."""
@@ -250,9 +260,5 @@ class Registry:
         return dict(self.database.read("SELECT id, identity FROM leases"))
 
     def data_version(self) -> object:
-        """Return a value that changes when this thread's connection or another one has committed."""
-        # What this connection wrote itself is not in `data_version`.
-        count = (self.database.read("PRAGMA data_version")[0][0], self.database.changes)
-        # A new file, and a new connection (after a fork, or a close), begin to count anew. The serial
-        # is read last: if another thread opens one in between, this only looks like a change.
-        return self.database.file, getattr(self.database, "serial", 0), count
+        """Return a value that changes when anybody has committed a change; it takes a microsecond."""
+        return self.database.state()

@@ -242,6 +242,84 @@ with db.transact() as tx:
     assert rows(path) == [3]
 
 
+def test_the_state_changes_with_each_commit_and_only_then(
+    database: Database, path: str, tmp_path: Path
+) -> None:
+    insert(database, 1)
+    seen = [database.state()]
+
+    def expect_a_change() -> None:
+        assert database.state() not in seen
+        seen.append(database.state())
+        database.read("SELECT x FROM t")
+        assert database.state() == seen[-1]
+
+    insert(database, 2)
+    expect_a_change()
+    with Child(tmp_path) as child:
+        child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")
+        seen.append(database.state())  # of its setup
+        child.run('with db.transact() as tx: tx.execute("INSERT INTO t VALUES (3)")')
+        expect_a_change()
+        child.run('tx = db.transact(); tx.__enter__(); tx.execute("INSERT INTO t VALUES (4)")')
+        assert database.state() == seen[-1]
+        child.run("tx.__exit__(None, None, None)")
+        expect_a_change()
+    thread = threading.Thread(target=insert, args=(database, 5))
+    thread.start()
+    thread.join()
+    expect_a_change()
+    # Nobody has it open: the log goes, and another one may begin as this one did.
+    database.close()
+    rows(path)
+    expect_a_change()
+
+
+@pytest.mark.parametrize("known_for", [0.0, 0.1])
+@pytest.mark.parametrize("what", ["", "-wal", "-shm"])
+def test_a_file_that_is_exchanged_is_noticed_by_the_next_write(
+    database: Database, path: str, what: str, known_for: float
+) -> None:
+    """Also within the tick of the clock by which directories are told to have changed."""
+    insert(database, 1)
+    time.sleep(known_for)
+    insert(database, 2)
+    serial = database.serial
+    os.unlink(path + what)
+    with open(path + what, "wb"):
+        pass
+    insert(database, 3)
+    assert database.serial > serial
+    assert database.read("SELECT x FROM t") == [(3,)]
+
+
+def test_who_lost_the_connection_keeps_nobody_waiting(database: Database) -> None:
+    """A read that finds its connection closed opens one without keeping the old one's lock."""
+    insert(database, 1)
+    old = database._connection()
+    connect = database._connect
+    waited: list[bool] = []
+
+    def free() -> None:
+        if taken := old.lock.acquire(timeout=1):
+            old.lock.release()
+        waited.append(not taken)
+
+    def connecting() -> object:
+        thread = threading.Thread(target=free)
+        thread.start()
+        thread.join()
+        return connect()
+
+    found, connection = iter([old]), database._connection
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_connect", connecting)
+        patch.setattr(database, "_connection", lambda **how: next(found, None) or connection(**how))
+        old.close()
+        assert database.read("SELECT x FROM t") == [(1,)]
+    assert waited == [False]
+
+
 def test_timeout_names_who_blocks(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
