@@ -121,8 +121,7 @@ class Watch:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # no stderr, or a closed one
             traceback.print_exception(error)
             print(  # noqa: T201 - a notebook has no other place for it
-                f"This was in what jshm.watch({self.name!r}) calls. The watch goes on; the same "
-                "error is not shown again",
+                f"jshm.watch({self.name!r}) goes on. The same error is not shown again",
                 file=sys.stderr,
             )
 
