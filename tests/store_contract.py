@@ -133,6 +133,7 @@ class StoreContract(ABC):
             lambda: store.release([name]),
             lambda: store.info(name),
             lambda: store.wait([name], 0),
+            lambda: store.lock(name),
         ):
             with pytest.raises(jshm.InvalidNameError):
                 use()
@@ -440,6 +441,23 @@ failed
         )
         assert [i.version for i in store.wait(["X"], None, newer_than=1)] == [2]
         train.receive()
+
+    # -- lock ------------------------------------------------------------------------------------
+
+    def test_lock(self, store: Store, new: NewChild) -> None:
+        train = new("train.py")
+        train.run("lock = store.lock('X', shared=True); lock.__enter__()")
+        with store.lock("X", shared=True, timeout=0), store.lock("Y", timeout=0):
+            pass
+        with pytest.raises(
+            jshm.LockTimeoutError, match=r"the lock of X, which train\.py"
+        ) as caught:
+            store.lock("X", timeout=0).__enter__()
+        assert isinstance(caught.value, TimeoutError)
+        train.kill()
+        with store.lock("X", timeout=30), pytest.raises(jshm.LockHeldError):
+            store.lock("X").__enter__()
+        assert store.names() == []
 
     # -- look ------------------------------------------------------------------------------------
 

@@ -272,6 +272,7 @@ def test_a_directory_that_a_member_replaces_by_a_link(
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     precious = os.path.join(place, "precious")
     names = ["thesis", "0123456789abcdef", "0123456789abcdef.npy", ".new-0123456789abcdef"]
+    names.append(f"name-{'0' * 32}")
     ada.run(f"os.mkdir({precious!r}, 0o700)")
     for name in names:
         ada.run(f"open({precious + '/' + name!r}, 'w').write('mine')")
@@ -282,6 +283,9 @@ def test_a_directory_that_a_member_replaces_by_a_link(
     for attempt in ("jshm.segments()", "jshm.gc()", "jshm.publish('Y', np.zeros(3))"):
         ada.run(f"import contextlib\nwith contextlib.suppress(jshm.JshmError, OSError): {attempt}")
     assert set(names) <= set(os.listdir(precious))
+    if place_of == "locks":
+        assert "UnsafeDirectoryError" in ada.fails("jshm.lock('Y').__enter__()").kinds
+        assert set(names) == set(os.listdir(precious))
 
 
 def test_pointers_in_a_row_are_not_followed(
@@ -375,6 +379,29 @@ def test_alias_of_another_s_array_is_a_copy(start: Callable[..., Child], lab: Pe
     bob.run("jshm.release('Y', force=True)")
     assert ada.run("jshm.check()") == []
     assert ada.run("jshm.attach('X').tolist()") == [0.0, 1.0, 2.0]
+
+
+def test_members_lock_each_other_out(start: Callable[..., Child], lab: People, place: str) -> None:
+    ada, bob = start(lab.ada), start(lab.bob, "eda.py")
+    ada.run(
+        "jshm.publish('X', np.zeros(3), writable=True); lock = jshm.lock('X'); lock.__enter__()"
+    )
+    refused = bob.fails("jshm.lock('X', timeout=0.05).__enter__()")
+    assert f"which train.py ({lab.ada.name}) (pid {ada.pid}) has" in refused.message
+    bob.send("seen = []; watch = jshm.watch('X', lambda info: seen.append(info.version))\n"
+             "with jshm.lock('X'): jshm.attach('X', 'r+')[0] = 1")  # fmt: skip
+    ada.run("lock.__exit__(None, None, None)")
+    bob.receive()
+    assert ada.run("with jshm.lock('X', timeout=0): pass\njshm.attach('X')[0]") == 1.0
+    ada.run("jshm.publish('X', np.ones(3))")
+    assert bob.run("jshm.wait('X', newer_than=1, timeout=30).version") == 2
+    bob.run("import time\nwhile not seen: time.sleep(0.01)")
+    locks = os.path.join(place, f"jshm-group-{lab.group}", "locks")
+    (path, _), *_ = [entry for entry in files(locks) if "name-" in entry[0]]
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+    ada.run("jshm.gc()")
+    assert os.listdir(locks) == []
+    bob.run("watch.stop()")
 
 
 def test_a_private_store_beside_it(start: Callable[..., Child], lab: People) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Self
 from .. import blockers, interrupts, segment
 from ..errors import LockHeldError, LockTimeoutError, NoSpaceError, UnsafeDirectoryError
 from .draft import NO_SPACE
+from .safety import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,16 +221,21 @@ def _open(directory: Directory, path: str) -> int:
         try:
             with contextlib.suppress(FileNotFoundError):
                 return segment.open_locked(path, _FLAGS)
+            if not os.path.lexists(directory.locks):
+                directory.make_again()
             with contextlib.suppress(FileExistsError):  # another was faster
                 return _make(path, directory.access)
-        except FileNotFoundError:
-            directory.make_again()
+        except FileNotFoundError:  # removed in between
+            continue
+        except UnsafeDirectoryError:
+            raise
         except OSError as error:
             raise _explain(error, path) from None
 
 
 def _make(path: str, access: Access) -> int:
     """Make the file under another name first: nobody finds it before its whole group may open it."""
+    check(os.path.dirname(path), access)  # a member could have put a link there
     making = f"{path}.{os.urandom(8).hex()}"
     fd = segment.open_locked(making, _FLAGS | os.O_CREAT | os.O_EXCL)
     try:
@@ -243,26 +249,40 @@ def _make(path: str, access: Access) -> int:
     return fd
 
 
-def _is_at(path: str, fd: int) -> bool:
-    """Tell whether a path still leads to an open file."""
+def _is_at(path: str, fd: int, place: int | None = None) -> bool:
+    """Tell whether a path, or a name in an open directory, still leads to an open file."""
     try:
-        return os.path.samestat(os.lstat(path), os.fstat(fd))
+        there = os.stat(path, dir_fd=place, follow_symlinks=False)
     except FileNotFoundError:
         return False
+    return os.path.samestat(there, os.fstat(fd))
 
 
 def sweep(directory: str) -> None:
     """Remove the files of locks that nobody has, and nobody waits for."""
-    with contextlib.suppress(FileNotFoundError), interrupts.deferred():
-        for name in filter(_OURS.fullmatch, os.listdir(directory)):
-            path = os.path.join(directory, name)
-            with contextlib.suppress(OSError):  # gone, or another user's who is about to make it
-                fd = segment.open_locked(path, _FLAGS)
-                try:
-                    if _try(fd, shared=False) and _is_at(path, fd):
-                        segment.unlink(path)
-                finally:
-                    segment.close(fd)
+    with interrupts.deferred():
+        try:
+            place = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # removed as a whole, and not made again yet; or what is there is not ours
+            return
+        try:
+            for name in filter(_OURS.fullmatch, os.listdir(place)):
+                with contextlib.suppress(
+                    OSError
+                ):  # gone, or another user's who is about to make it
+                    _sweep(directory, name, place)
+        finally:
+            os.close(place)
+
+
+def _sweep(directory: str, name: str, place: int) -> None:
+    fd = segment.open_locked(os.path.join(directory, name), _FLAGS)
+    try:
+        # In the very directory that was listed, whatever has its name by now.
+        if _try(fd, shared=False) and _is_at(name, fd, place):
+            os.unlink(name, dir_fd=place)
+    finally:
+        segment.close(fd)
 
 
 def _explain(error: OSError, path: str) -> OSError | NoSpaceError:

@@ -161,6 +161,8 @@ class _Store:
         leases = os.listdir(f"{self._place.root}/leases")
         if len({name.removesuffix(".holds") for name in leases}) != held:
             yield f"lease files are left: {leases}"
+        if locks := os.listdir(f"{self._place.root}/locks"):
+            yield f"lock files are left: {locks}"
 
 
 def _needs(path: str) -> list[str] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 import jshm
 from jshm import segment
-from jshm.store import default_store, local
+from jshm.store import default_store, local, locks
 
 from .scenarios import Scenario, becomes, only
 from .world import LENGTH, born, make
@@ -89,6 +89,17 @@ def end_session() -> Iterator[None]:
     assert "left" in default_store().names()
     yield
     default_store().end_session()
+
+
+def take_turns() -> Iterator[None]:
+    """Locks are taken and left, and what a killed process left of them is swept up."""
+    _dies(lambda: jshm.lock("left").__enter__())
+    yield
+    for shared in (False, True):
+        with jshm.lock("X", shared=shared):
+            pass
+    default_store().lock_of("once-" + "0" * 32, "a cell").__enter__()
+    locks.sweep(default_store().directory.locks)
 
 
 def exit_in_order() -> Iterator[None]:
@@ -182,6 +193,7 @@ CLEANING = [
     Scenario(reap_objects, becomes(), 120),
     Scenario(reap_alias, becomes(), 90),
     Scenario(end_session, becomes(), 60),
+    Scenario(take_turns, becomes(), 80),
     Scenario(exit_in_order, becomes(), 80),
     Scenario(fork, becomes({"Z": 1}), 75),
     Scenario(outlived, becomes({"X": 2}), 70),
