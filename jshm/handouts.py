@@ -18,6 +18,7 @@ T = TypeVar("T")
 _SHARED_BY_ALL = (
     int, float, complex, str, bytes, tuple, frozenset, type(None), ModuleType, logging.Logger,
 )  # fmt: skip
+_IMPORTED = (FunctionType, BuiltinFunctionType, type)
 # References to a value that is in `_strong`, and nowhere else, while `prune` looks at it.
 _OURS = 3
 
@@ -56,7 +57,7 @@ def bind(
 
 def _is_imported(value: object) -> bool:
     """Tell whether a value is a function or a class that everybody here gets by importing it."""
-    if not isinstance(value, FunctionType | BuiltinFunctionType | type):
+    if not isinstance(value, _IMPORTED):
         return False
     module = sys.modules.get(getattr(value, "__module__", None) or "")
     return getattr(module, value.__name__, None) is value
@@ -80,11 +81,16 @@ def segments_bound(variable: str, value: object) -> tuple[str, ...]:
     return segments if known == id(value) else ()
 
 
-def forget_unbound(namespace: dict[str, Any]) -> None:
-    """Forget what is not bound any more: something else may get its id, and its variable."""
-    for variable, (known, _) in list(_bound.items()):
-        if variable not in namespace or id(namespace[variable]) != known:
-            del _bound[variable]
+def forget_unbound(namespace: dict[str, Any]) -> list[str]:
+    """Forget what is not bound any more: something else may get its id. Return the variables."""
+    gone = [
+        variable
+        for variable, (known, _) in _bound.items()
+        if variable not in namespace or id(namespace[variable]) != known
+    ]
+    for variable in gone:
+        del _bound[variable]
+    return gone
 
 
 def prune() -> None:

@@ -66,6 +66,12 @@ _IS_ADDED = "SELECT 1 FROM sqlite_master WHERE name = 'behind'"
 # By the order of names, in which SQLite so reads them: sorted afterwards it took half as long again.
 _IN_ORDER = f"{JOINED.replace(' JOIN ', ' CROSS JOIN ')} ORDER BY 1, 2"
 
+_BEGINNING = f"""SELECT n.name, {SEGMENT} FROM names n JOIN versions v ON v.name = n.name
+                  JOIN segments s ON s.id = v.segment WHERE n.name >= ? AND n.name < ?
+                  AND v.version = n.current ORDER BY 1 LIMIT ?"""  # noqa: S608
+# Comes after every character that a name can have.
+_LAST = chr(0x10FFFF)
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:
@@ -212,6 +218,13 @@ class Registry:
         if not {str}.issuperset(map(type, found)):
             raise damaged("a name that is no text")
         return found
+
+    def beginning(self, prefix: str, most: int) -> list[tuple[str, SegmentRow]]:
+        """Return the first names, sorted, that can be attached and begin so, and what they are."""
+        rows = self.database.read(_BEGINNING, (prefix, prefix + _LAST, most))
+        if not {str}.issuperset(type(row[0]) for row in rows):
+            raise damaged("a name that is no text")
+        return [(row[0], SegmentRow.parse(row[1:])) for row in rows]
 
     def segment(self, segment: str) -> SegmentRow | None:
         """Return a segment's row."""

@@ -132,13 +132,12 @@ def lock(fd: int, operation: int, timeout: float | None = None) -> None:
         Somebody kept a conflicting lock. Others hold theirs for microseconds, so this is a process
         that was stopped while it did.
     """
-    timeout = LOCK_TIMEOUT if timeout is None else timeout
     deadline = 0.0
     while True:
         try:
             fcntl.flock(fd, operation | fcntl.LOCK_NB)
         except BlockingIOError:
-            now = time.monotonic()
+            now, timeout = time.monotonic(), LOCK_TIMEOUT if timeout is None else timeout
             deadline = deadline or now + timeout
             if now > deadline:
                 pids = blockers.keeping(fd, "FLOCK", "WRITE")

@@ -625,3 +625,15 @@ def test_a_row_never_leads_to_a_shape_of_fractions(store: LocalStore, tmp_path: 
     jshm.publish("Z", np.arange(7777.0))
     np.testing.assert_array_equal(np.load(store.path("Z")), np.arange(7777.0))
     jshm.check(fix=True)
+
+
+def test_names_that_begin_so_are_found_without_the_others(store: LocalStore) -> None:
+    array = np.zeros((3, 2))
+    store.publish(dict.fromkeys(["a/é", "a/x", "a/y", "a0", "b", "ä", "𝒳", "𝒳/y"], array))
+    store.release(["a/y"])
+    kind = "float64 (3, 2)"
+    assert store.summaries("a/") == [("a/x", kind), ("a/é", kind)]
+    assert store.summaries("𝒳") == [("𝒳", kind), ("𝒳/y", kind)]
+    assert [name for name, _ in store.summaries()] == store.names()
+    assert [name for name, _ in store.summaries("", 2)] == ["a/x", "a/é"]
+    assert store.summaries("nothing") == []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = {
     "publish": ("--as", "--group", "--keep", "--move", "--note", "--replace", "--writable"),
-    "attach": ("--as", "--group", "--mode", "--trust", "--version", "--wait"),
+    "attach": ("--as", "--follow", "--group", "--mode", "--trust", "--version", "--wait"),
     "once": ("--as", "--group", "--keep", "--mode", "--replace", "--rerun"),
     "list": ("--group",),
     "info": ("--group", "--version"),
@@ -66,7 +66,7 @@ def match_names(context: CompletionContext) -> SimpleMatcherResult:
 def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
     """Return the word at the cursor, and what it may become with what each is; None if not ours."""
     if call := _CALL.search(line):
-        return call["token"], _names()
+        return call["token"], _names(call["token"])
     magic = _MAGIC.match(line)
     if magic is None or magic["magic"] not in _OPTIONS:
         return None
@@ -84,8 +84,8 @@ def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
     if magic["magic"] in ("publish", "once"):
         return token, _variables()
     if magic["magic"] == "detach":
-        return token, [*_variables(shared=True), *_names(before)]
-    return token, _names(before)
+        return token, [*_variables(shared=True), *_names(token, before)]
+    return token, _names(token, before)
 
 
 def _groups() -> list[tuple[str, str]]:
@@ -97,13 +97,13 @@ def _groups() -> list[tuple[str, str]]:
     return found
 
 
-def _names(before: str = "") -> list[tuple[str, str]]:
-    """Return the names that are shared, with the group that the words before the cursor name."""
+def _names(token: str, before: str = "") -> list[tuple[str, str]]:
+    """Return the names that begin so, and are shared with the group that the words before name."""
     chosen = _GROUP.search(before)
     try:
         with group(chosen["name"]) if chosen else contextlib.nullcontext():
-            return default_store().summaries()
-    except (JshmError, OSError):
+            return default_store().summaries(token, _LIMIT)
+    except (JshmError, OSError, ValueError):  # half a character, too
         return []
 
 

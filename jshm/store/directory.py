@@ -39,6 +39,10 @@ _NETWORK = {
 }  # fmt: skip
 
 
+# Cached, as is `_platform_root`: every operation asks.
+_normal = lru_cache(maxsize=8)(os.path.normpath)
+
+
 def group_root(group: str) -> str:
     """Return the directory that the members of a Unix group share.
 
@@ -52,11 +56,11 @@ def group_root(group: str) -> str:
 def default_root() -> str:
     """Return the directory to use: ``JSHM_DIR``, ``/dev/shm/jshm-<uid>``, or a platform's own."""
     if chosen := os.environ.get("JSHM_DIR"):
-        return os.path.abspath(chosen)
+        return _normal(chosen) if chosen.startswith("/") else os.path.abspath(chosen)
     return _platform_root(os.geteuid())
 
 
-# Cached: every operation asks, and reading the list of mounts costs more than an attach.
+# Reading the list of mounts costs more than an attach.
 @lru_cache(maxsize=8)
 def _platform_root(user: int) -> str:
     import platformdirs

@@ -9,7 +9,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import blockers, rows, segment
+from .. import blockers, interrupts, rows, segment
 from ..access import PRIVATE
 from ..errors import (
     CorruptRegistryError,
@@ -129,7 +129,9 @@ class LocalStore(Store):
                 self.presence.refresh()
                 continue
             try:
-                opened = [self._open(entry, mode, trust=trust) for entry in entries]
+                with interrupts.deferred():  # one block: each takes as long as two system calls
+                    opened = [self._open(entry, mode, trust=trust) for entry in entries]
+                    self.presence.tell_holds()
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
@@ -140,7 +142,6 @@ class LocalStore(Store):
                 seen = entries
             else:
                 break
-        self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return [self._attached(entry, one) for entry, one in zip(entries, opened, strict=True)]
 
@@ -148,6 +149,7 @@ class LocalStore(Store):
         self, entry: Entry, mode: Mode, *, trust: bool
     ) -> objects.Opened | np.ndarray[Any, Any]:
         """Map what a version is."""
+        interrupts.check()
         rows.check_kind(entry)
         is_object = entry.segment.kind == "object"
         if mode == "r+" and (is_object or not entry.segment.writable):
@@ -179,7 +181,11 @@ class LocalStore(Store):
     def _map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
         if row.kind == "object":
             return objects.map_segment(self, row, mode)
-        return self.presence.mappings.get(row.id, self.path_of(row), mode, row.layout)
+        mappings = self.presence.mappings
+        mapping = mappings.get(row.id, mode)
+        if mapping is not None:
+            return mapping
+        return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
     def attach_segment(self, identity: str, mode: Mode) -> segment.Mapping:
         """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
@@ -365,12 +371,10 @@ class LocalStore(Store):
     def names(self) -> list[str]:
         return self.registry.names()
 
-    def summaries(self) -> list[tuple[str, str]]:
-        """Return each name that can be attached, with its dtype and shape: for completion."""
+    def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
+        """Return the first names that begin so, with dtype and shape: for completion."""
         return [
-            (entry.name, inspection.type_of(entry.segment))
-            for entry in self.registry.everything()
-            if entry.is_current
+            (name, inspection.type_of(row)) for name, row in self.registry.beginning(prefix, most)
         ]
 
     def path(self, name: str, version: int | None = None) -> str:

@@ -6,14 +6,13 @@ later what is true by then.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .. import segment
+from .. import interrupts, segment
 from ..access import PRIVATE
 
 if TYPE_CHECKING:
@@ -45,34 +44,37 @@ class Mappings:
         self._changed: deque[Key] = deque()
         self._gone: deque[_Watched] = deque()
 
-    def get(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
-        """Return a mapping of the segment, checked against `layout` when it is new."""
-        mapping = self._shared(identity, mode)
-        if mapping is not None:
-            return mapping
+    def get(self, identity: str, mode: Mode) -> Mapping | None:
+        """Return the mapping of a segment that is shared here, if there is one in this mode."""
+        with self._lock:
+            return None if mode == "c" else self._find((identity, mode))
+
+    def open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
+        """Map a segment, checked against `layout`."""
         # Without the lock: this waits for the file's, which another thread may hold that has claimed
         # the segment and waits for ours.
         return self._adopt_first(self._open(identity, path, mode, layout))
 
     def get_whole(self, identity: str, fd: int, mode: Mode) -> Mapping:
         """Return a mapping of all of a segment's file, which is open; the caller keeps `fd`."""
-        mapping = self._shared(identity, mode)
+        mapping = self.get(identity, mode)
         if mapping is not None:
             return mapping
         return self._adopt_first(segment.map_file(fd, os.fstat(fd).st_size, mode, identity))
 
     def _open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
-        with segment.shared(path, self._access, writable=mode == "r+") as (fd, status):
-            layout.verify(fd, status.st_size)
-            return segment.map_file(fd, layout.end, mode, identity)
-
-    def _shared(self, identity: str, mode: Mode) -> Mapping | None:
-        with self._lock:
-            return None if mode == "c" else self._find((identity, mode))
+        # As `segment.shared` does it, which takes longer.
+        with interrupts.deferred():
+            fd, status = segment.open_shared(path, self._access, writable=mode == "r+")
+            try:
+                layout.verify(fd, status.st_size)
+                return segment.map_file(fd, layout.end, mode, identity)
+            finally:
+                segment.close(fd)
 
     def _adopt_first(self, opened: Mapping) -> Mapping:
         with self._lock:
-            mapping = self._shared(opened.segment, opened.mode)
+            mapping = self.get(opened.segment, opened.mode)
             if mapping is None:  # else another thread was faster
                 self.adopt(opened)
                 return opened
@@ -99,12 +101,11 @@ class Mappings:
     def settle(self) -> list[tuple[Key, bool]]:
         """Return what changed since the last call: keys, and whether they are mapped now."""
         keys: dict[Key, None] = {}
-        with contextlib.suppress(IndexError):  # another thread may take the last one
+        with self._lock:  # nobody else takes any
             while self._gone:
                 self._changed.append(self._gone.popleft().key)
             while self._changed:
                 keys[self._changed.popleft()] = None
-        with self._lock:
             state = [(key, self._find(key) is not None) for key in keys]
             for key, mapped in state:
                 if not mapped:
