@@ -72,7 +72,7 @@ def test_every_layout_arrives_exactly(
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile(dir="/dev/shm") as file:
         for name, value in {
             "_PIECE": piece, "_CONTIGUOUS_PIECE": piece, "_BUFFER": buffer, "_TILE": (3, 2),
-            "_LINE": few, "_FEW": few,
+            "_LINE": few, "_FEW": few, "_CACHE_SETS": 1, "_CACHE_WAYS": few,
         }.items():  # fmt: skip
             patch.setattr(copying, name, value)
         end = copying.write(file.fileno(), 7, source, order)
@@ -92,6 +92,7 @@ def test_every_layout_arrives_exactly(
     "make",
     [
         lambda a: a.reshape(3000, -1)[::2].T,
+        lambda a: a[: 2048 * 2048].reshape(2048, -1)[:, 1::2].T,
         lambda a: a.reshape(3, -1, 500).transpose(1, 2, 0),
         lambda a: a.reshape(-1, 500, 3).transpose(2, 0, 1),
         lambda a: a.reshape(20, -1, 300).transpose(0, 2, 1),
@@ -112,6 +113,21 @@ def test_what_takes_several_tiles_and_pieces_arrives_exactly(
         copying.fill(filled, source)
         assert np.array_equal(written, np.ascontiguousarray(source).reshape(-1).view(np.uint8))
         assert np.array_equal(filled.view(np.uint8).reshape(-1), written)
+
+
+def test_tiles_are_for_what_the_cache_does_not_keep() -> None:
+    for array, axis in (
+        (np.zeros((2048, 2048)).T, 0),
+        (np.zeros((10, 2048, 2048), np.uint8).transpose(0, 2, 1), 1),
+        (np.zeros((3, 500, 500)).transpose(1, 2, 0), 1),
+        (np.zeros((2048, 2048)), None),
+        (np.zeros((2048, 2048))[::-1, ::-2], None),
+        (np.zeros((100, 100, 100)).transpose(0, 2, 1), None),
+        (np.zeros((20_000, 30)).T, None),
+        (np.broadcast_to(np.zeros((5000, 1)), (5000, 5000)), None),
+        (np.broadcast_to(0.0, (5000, 5000)), None),
+    ):
+        assert copying._lines(array) == axis
 
 
 def test_buffers_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
