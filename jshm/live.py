@@ -102,7 +102,8 @@ def watch(
     One daemon thread calls all functions of a process, one after the other: what takes long, or a
     notebook's variables that others use, is better left to `wait_async` or a coroutine function. That is
     called on the event loop that runs here (a notebook has one) and needs no thread. An error in the
-    function is printed, once for each place it comes from, and the watch goes on.
+    function is printed, once for each place it comes from, and the watch goes on. While nothing happens,
+    all watches of a process together take about a hundredth of a core.
 
     Parameters
     ----------

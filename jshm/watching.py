@@ -135,7 +135,9 @@ class Watch:
                 f"{self._callback!r} is a coroutine function, and no event loop runs here to call "
                 "it: call jshm.watch in one (a notebook has one), or pass an ordinary function"
             ) from None
-        return loop.create_task(self._run(newest), name=f"jshm-watch {self.name}")
+        task = loop.create_task(self._run(newest), name=f"jshm-watch {self.name}")
+        task.add_done_callback(lambda _: self.stop())  # its loop has ended
+        return task
 
     async def _run(self, newest: Newest) -> None:
         import asyncio
