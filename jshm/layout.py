@@ -147,9 +147,14 @@ def _is_fortran(array: np.ndarray[Any, Any]) -> bool:
     return 0 not in steps and len(steps) > 1 and steps == sorted(steps)
 
 
+def is_plain(dtype: np.dtype[Any]) -> bool:
+    """Tell at once of the most common dtypes that a ``.npy`` file keeps them exactly."""
+    return dtype.isbuiltin == 1 and dtype.kind in _PLAIN_KINDS and not dtype.metadata
+
+
 def _descr(dtype: np.dtype[Any]) -> str:
     # Not cached: dtypes that differ in their align flag or metadata are equal and hash alike.
-    if dtype.isbuiltin == 1 and dtype.kind in _PLAIN_KINDS and not dtype.metadata:
+    if is_plain(dtype):
         return repr(dtype.str)
     if dtype.hasobject:
         raise NotShareableError(

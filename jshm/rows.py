@@ -383,11 +383,14 @@ def forget_version(tx: Transaction, entry: Entry) -> None:
     tx.execute("DELETE FROM versions WHERE name = ? AND version = ?", (entry.name, entry.version))
 
 
-def forget_segment(tx: Transaction, segment: str) -> list[SegmentRow]:
-    """Delete an unwanted segment's rows; return what only it needed, unwanted by now too."""
+def forget_segment(tx: Transaction, segment: str, *, refers: bool = True) -> list[SegmentRow]:
+    """Delete an unwanted segment's rows; return what only it needed, unwanted by now too.
+
+    An array's refers to none: then there is nothing to look for.
+    """
     tx.execute("DELETE FROM versions WHERE segment = ?", (segment,))
     tx.execute("DELETE FROM segments WHERE id = ?", (segment,))
-    return _forget_references(tx, segment)
+    return _forget_references(tx, segment) if refers else []
 
 
 def forget_lost_segment(tx: Transaction, segment: str) -> None:
@@ -421,6 +424,7 @@ def _forget_references(tx: Transaction, segment: str) -> list[SegmentRow]:
 def fall_behind(tx: Transaction, segment: str) -> None:
     """Note that a segment is still to say of itself what its rows say by now."""
     tx.execute("INSERT OR IGNORE INTO behind(segment) VALUES (?)", (segment,))
+    tx.falls_behind = True
 
 
 def behind(tx: Transaction) -> list[SegmentRow]:

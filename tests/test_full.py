@@ -92,7 +92,7 @@ def test_what_runs_full_while_it_is_written(mount: MakeMount, tmp_path: Path) ->
             assert "ran full while it was written" in error.message, way
             assert "largest not in use: x (1.0 MB, train.py), o (" in error.message, way
             # What was written already is free again, also where the kernel had allocated a half.
-            assert small.free() > MB // 2, way
+            assert small.free() >= MB // 2, way
             intact(small, path)
             small.relieve()
         assert train.run("jshm.check()") == []

@@ -136,10 +136,12 @@ def write_array(room: Room, array: np.ndarray[Any, Any], layout: ArrayLayout) ->
     """Return a draft that holds a copy of `array`; only its first bytes, the magic, are missing."""
 
     def fill(draft: Draft) -> None:
-        if draft.spare is None:
-            copying.write(draft.fd, layout.offset, array, layout.order)
-        else:
+        if draft.spare is not None:
             copying.fill(layout.view(segment.view(draft.map())), array)
+        elif layout.nbytes < _SMALL:
+            segment.write(draft.fd, layout.offset, [array.tobytes(layout.order)])
+        else:
+            copying.write(draft.fd, layout.offset, array, layout.order)
 
     return _make(room, layout, fill)
 
@@ -248,6 +250,8 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
 
 
 def _over_spare(room: Room, layout: Layout) -> Draft | None:
+    if layout.records < segment.RECYCLED:
+        return None
     with interrupts.deferred():  # as above
         spare = room.spares.take(layout.records)
         if spare is None:
@@ -328,7 +332,7 @@ def write_records(
     """
     try:
         end = bytes(ALIGNMENT)  # what was there before may have been longer
-        segment.write(fd, offset, [*map(record, contents), end])
+        segment.write(fd, offset, [b"".join([*map(record, contents), end])])
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpaceError(

@@ -14,7 +14,7 @@ import numpy as np
 from .. import segment
 from ..errors import CorruptSegmentError, JshmError, NotShareableError, UntrustedError
 from ..identity import user_name
-from ..layout import describe_array
+from ..layout import describe_array, is_plain
 from ..object_layout import (
     Description,
     ObjectLayout,
@@ -79,6 +79,8 @@ def is_array(value: object) -> bool:
     # np.memmap is an ndarray whose subclass only says where the bytes came from.
     if type(value) not in (np.ndarray, np.memmap):
         return False
+    if is_plain(value.dtype):  # type: ignore[attr-defined]
+        return True
     try:
         describe_array(value)  # type: ignore[arg-type]
     except NotShareableError:

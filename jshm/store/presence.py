@@ -36,7 +36,7 @@ T = TypeVar("T")
 _REAP_INTERVAL = 1.0
 # Seconds to wait for other writers with what can as well be done later, by anybody.
 _PATIENCE = 0.2
-# Seconds for which the lease's file is taken to be there still; a transaction makes sure.
+# Seconds for which the lease's file is taken to be there still.
 _CHECK_INTERVAL = 0.05
 
 
@@ -85,16 +85,20 @@ class Presence:
 
     def lease(self, tx: Transaction) -> Lease:
         """Return this process's lease, which has a row now."""
-        lease = self._valid_lease(sure=True)
-        state = (lease.id, self._registry.database.file)
+        # Were its file removed in this moment: nobody buries a process that lives.
+        file = self._registry.database.file
+        if self._told is not None and self._told[1] != file:
+            self._lease_checked = 0.0  # who removed the one may have removed the other
+        lease = self._valid_lease()
+        state = (lease.id, file)
         if self._told != state:
             rows.put_identity(tx, lease.id, lease.text)
             tx.on_commit(lambda: setattr(self, "_told", state))
         return lease
 
-    def _valid_lease(self, *, sure: bool = False) -> Lease:
+    def _valid_lease(self) -> Lease:
         lease, now = self._lease, time.monotonic()
-        fresh = not sure and now < self._lease_checked + _CHECK_INTERVAL
+        fresh = now < self._lease_checked + _CHECK_INTERVAL
         if fresh and lease is not None and lease.pid == os.getpid():
             return lease
         with self._lease_lock:
@@ -144,10 +148,11 @@ class Presence:
                 doomed.execute()
             finally:
                 doomed.give_up()
-            self._catch_up()
+            if tx.falls_behind:
+                self._catch_up()
 
     def _catch_up(self) -> None:
-        # Where there is no room or no time now, the next transaction of anybody does it.
+        # Where there is no room or no time now, or its process is killed, the next reaping does it.
         with contextlib.suppress(JshmError):
             if self._registry.is_behind():
                 with self._registry.database.transact(_PATIENCE) as tx:
@@ -304,6 +309,7 @@ class Presence:
                 full = doomed.full
             freed += doomed.nbytes
             if not full:
+                self._catch_up()
                 return freed
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import progress, rows, segment
+from .. import interrupts, progress, rows, segment
 from ..errors import InvalidNameError, JshmError, NoSpaceError, NotOwnerError, NotShareableError
 from ..layout import describe_array
 from ..progress import Progress
@@ -69,44 +69,33 @@ class Publisher:
             ready = [objects.prepare(self._store, name, value) for name, value in values.items()]
             nbytes = sum(one.nbytes for one in ready)
             large = nbytes >= segment.RECYCLED
-            # Room is made before a large copy; a small one, which is as fast as to ask the registry twice,
-            # leaves it to its own transaction.
-            self._store.presence.prepare(flush=large)
-            if large:
-                # The transaction decides. This is so that nobody waits for a copy in vain.
-                self._check_owners(self._store.registry.current(names), replace=replace)
-            sources: list[Source] = []
-            try:
-                with Progress(_label(names), nbytes) if large else contextlib.nullcontext():
+            # What is small is one step: to defer signals once takes less time than to do so five times.
+            with Progress(_label(names), nbytes) if large else interrupts.deferred():
+                # Room is made before a large copy; a small one, which is as fast as to ask the registry
+                # twice, leaves it to its own transaction.
+                self._store.presence.prepare(flush=large)
+                if large:
+                    # The transaction decides. This is so that nobody waits for a copy in vain.
+                    self._check_owners(self._store.registry.current(names), replace=replace)
+                sources: list[Source] = []
+                try:
                     for one in ready:
                         sources.append(self._source(one, room, writable=writable))
-                with self._store.presence.transaction() as (tx, doomed):
-                    room.confirm(tx)
-                    lease, now = self._store.presence.lease(tx), time.time()
-                    newest = rows.newest(tx, names)
-                    self._check_owners((old for _, old in newest.values() if old), replace=replace)
-                    entries: list[Entry] = []
-                    for name, source in zip(names, sources, strict=True):
-                        last, old = newest.get(name, _NEVER)
-                        # Kept once is kept until released: a notebook that runs again must not lose it.
-                        kept = keep or (old is not None and bool(old.keep))
-                        entry = Entry(
-                            name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text,
-                            source.row,
+                    with self._store.presence.transaction() as (tx, doomed):
+                        room.confirm(tx)
+                        entries = self._enter(
+                            tx, doomed, dict(zip(names, sources, strict=True)),
+                            replace=replace, keep=keep, note=note, once=once,
                         )  # fmt: skip
-                        self._register(tx, source, entry)
-                        entries.append(entry)
-                    # Only now: one of them may refer to what another supersedes.
-                    for entry in entries:
-                        self._supersede(tx, doomed, entry, newest.get(entry.name, _NEVER)[1])
-                    self._store.presence.collect(tx, doomed)
-                    for (name, value), source in zip(values.items(), sources, strict=True):
-                        seal = source.how == "sealed" and not writable
-                        tx.on_commit(partial(self._close, name, source, value if seal else None))
-            except BaseException:
-                for source in sources:
-                    source.discard()
-                raise
+                        for (name, value), source in zip(values.items(), sources, strict=True):
+                            seal = source.how == "sealed" and not writable
+                            tx.on_commit(
+                                partial(self._close, name, source, value if seal else None)
+                            )
+                except BaseException:
+                    for source in sources:
+                        source.discard()
+                    raise
         me = self._store.presence.identity
         return [
             Published(
@@ -114,6 +103,37 @@ class Publisher:
             )
             for entry, source, one in zip(entries, sources, ready, strict=True)
         ]
+
+    def _enter(
+        self,
+        tx: Transaction,
+        doomed: Doomed,
+        sources: Mapping[str, Source],
+        *,
+        replace: bool,
+        keep: bool,
+        note: str,
+        once: str,
+    ) -> list[Entry]:
+        """Make what was written the newest version of its names."""
+        lease, now = self._store.presence.lease(tx), time.time()
+        newest = rows.newest(tx, list(sources))
+        self._check_owners((old for _, old in newest.values() if old), replace=replace)
+        entries: list[Entry] = []
+        for name, source in sources.items():
+            last, old = newest.get(name, _NEVER)
+            # Kept once is kept until released: a notebook that runs again must not lose it.
+            kept = keep or (old is not None and bool(old.keep))
+            entry = Entry(
+                name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text, source.row
+            )
+            self._register(tx, source, entry)
+            entries.append(entry)
+        # Only now: one of them may refer to what another supersedes.
+        for entry in entries:
+            self._supersede(tx, doomed, entry, newest.get(entry.name, _NEVER)[1])
+        self._store.presence.collect(tx, doomed)
+        return entries
 
     def _details(self, value: objects.Packed | np.ndarray[Any, Any]) -> ObjectDetails | None:
         if isinstance(value, objects.Packed):

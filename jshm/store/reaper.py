@@ -170,7 +170,7 @@ def collect_segment(
             if fd is not None:
                 doomed.add(path, fd, adopt)
     if gone:
-        for needless in rows.forget_segment(tx, row.id):
+        for needless in rows.forget_segment(tx, row.id, refers=row.kind != "array"):
             # What is too much for one transaction stays unwanted, for the next.
             if not doomed.full:
                 collect_segment(tx, directory, needless, doomed)

@@ -29,6 +29,8 @@ RESERVE = 1 << 20
 _SMALL = 1 << 20
 # The memory that it takes to write as much or more: of a strided array pieces are copied, twice.
 _BESIDE = 32 << 20
+# What a process needs in any case, also to say that there is no more.
+_BREATH = 4 << 20
 # How often to say that less memory is left than always should be.
 _WARNING_INTERVAL = 60.0
 _ENLARGE = "Enlarge /dev/shm (Docker: --shm-size)"
@@ -83,6 +85,7 @@ class Room:
         self._registry = registry
         self._reclaim = reclaim
         self._idle = idle
+        self._quota = quota()
         self._taken = 0
         self.overflows = False
 
@@ -118,13 +121,13 @@ class Room:
         root = self.directory.root
         free = _free(self.directory.segments)
         limits = [Limit(free, f"free in {root}", _ENLARGE)]
-        allowed = quota()
+        allowed = self._quota
         if allowed is not None:
             left = allowed - self._registry.in_memory() - spare_bytes(self.directory) - self._taken
             what = f"left of the quota of {size_text(allowed)} (JSHM_QUOTA)"
             limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
         if self.directory.in_memory and _must_look(nbytes):
-            left = available_memory() - min(nbytes, _BESIDE)
+            left = available_memory() - max(min(nbytes, _BESIDE), _BREATH)
             limits.append(Limit(left, "of memory available", "Close what needs it"))
         return limits
 
@@ -144,7 +147,7 @@ class Room:
         NoSpaceError
             Others have taken meanwhile what was left.
         """
-        allowed = quota() if self._taken else None
+        allowed = self._quota if self._taken else None
         if allowed is not None and (left := allowed - rows.in_memory(tx)) < self._taken:
             raise NoSpaceError(
                 f"needs {size_text(self._taken)}, and others have taken meanwhile what was left of "

@@ -44,7 +44,7 @@ IDLE = 60.0
 _SLACK = 8
 # Each costs a descriptor.
 _MOST = 64
-_CHECK_INTERVAL = 1.0
+_LOOK_INTERVAL = 1.0
 # Linux 5.14. Of a shared mapping of a file in memory this maps sixteen pages at a time, for writing too.
 _MADV_POPULATE_READ = 22
 
@@ -131,7 +131,8 @@ class Spares:
         # Versions that were written into a spare, by segment: its mapping is kept for the next time.
         self._published: dict[str, Spare] = {}
         self._held: dict[str, _Held] = {}
-        self._next_check = 0.0
+        self._short = False
+        self._next_look = 0.0
         self._used = 0.0
 
     def __bool__(self) -> bool:
@@ -149,7 +150,7 @@ class Spares:
 
     def take(self, nbytes: int) -> Spare | None:
         """Return a spare of at least so many bytes, locked with `LOCK_EX`, or None."""
-        if nbytes < segment.RECYCLED or not self._most():
+        if not self._most():
             return None
         with self._lock, interrupts.deferred():
             fitting = [
@@ -254,7 +255,14 @@ class Spares:
             return False
         while self._free and (self.nbytes + nbytes > most or len(self._free) >= _MOST):
             self._remove(self._free.pop(next(iter(self._free))))
-        return self.nbytes + nbytes <= most and len(self._held) < _MOST and not is_short()
+        return self.nbytes + nbytes <= most and len(self._held) < _MOST and not self._is_short()
+
+    def _is_short(self) -> bool:
+        """Tell whether memory is short: to find out takes longer than to copy a megabyte."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look, self._short = now + _LOOK_INTERVAL, is_short()
+        return self._short
 
     def _most(self) -> int:
         # Members of a group may write what is in its store; on disk there is no speed to gain.
@@ -275,11 +283,8 @@ class Spares:
                     self._remove(spare)
             for identity in [i for i, one in self._held.items() if not os.path.exists(one.path)]:
                 self._forget_held(identity)
-            now = time.monotonic()
-            if now >= self._next_check:
-                self._next_check = now + _CHECK_INTERVAL
-                if is_short():
-                    self.give_back()
+            if self._is_short():
+                self.give_back()
 
     def expire(self) -> bool:
         """Give everything back if nothing was used for long; tell whether it was so."""
