@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from .text import age_text, size_text
+from .text import age_text, printable, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from .store.base import ObjectDetails, SegmentInfo
 
@@ -76,14 +76,8 @@ def total_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
     return text + (f" · {size_text(spares)} more in spares" if spares else "")
 
 
-def _line(text: str) -> str:
-    """Return text without what would break the line, or command the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
-
-
-def _cells(info: SegmentInfo) -> tuple[str, ...]:
+def _cells(info: SegmentInfo, followed: Collection[str]) -> tuple[str, ...]:
+    here = "followed here" if info.name in followed and info.state == "current" else ""
     cells = (
         info.name,
         str(info.version),
@@ -92,16 +86,25 @@ def _cells(info: SegmentInfo) -> tuple[str, ...]:
         "this notebook" if info.mine else info.publisher,
         users(info),
         age_text(info.created),
-        marks(info),
+        ", ".join(filter(None, [here, marks(info)])),
     )
-    return tuple(map(_line, cells))
+    return tuple(map(printable, cells))
 
 
-def as_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
-    """Return the list as aligned columns, and sums; `spares` are bytes."""
+def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[str] = ()) -> str:
+    """Return the list as aligned columns, and sums.
+
+    Parameters
+    ----------
+    infos
+    spares : int
+        Their bytes.
+    followed : collection of str
+        Names that variables here follow.
+    """
     if not infos:
         return _EMPTY
-    rows = [_COLUMNS, *map(_cells, infos)]
+    rows = [_COLUMNS, *(_cells(info, followed) for info in infos)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -113,8 +116,8 @@ def as_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
     return "\n".join([*lines, total_text(infos, spares)])
 
 
-def as_html(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
-    """Return the list as an HTML table, and sums; `spares` are bytes."""
+def as_html(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[str] = ()) -> str:
+    """Return the list as an HTML table, and sums; for the parameters see `as_text`."""
     if not infos:
         return f"<p>{html.escape(_EMPTY)}</p>"
 
@@ -126,14 +129,27 @@ def as_html(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
         )
         return f"<tr>{''.join(shown)}</tr>"
 
-    body = "".join(row("td", _cells(info)) for info in infos)
+    body = "".join(row("td", _cells(info, followed)) for info in infos)
     head = row("th", _COLUMNS)
     total = html.escape(total_text(infos, spares))
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{total}</p>"
 
 
-def details(info: SegmentInfo, path: str, here: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what ``%shm_info`` and ``jshm info`` say of one version, line by line."""
+def details(
+    info: SegmentInfo, path: str, here: Sequence[str], followers: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """Return what ``%shm_info`` and ``jshm info`` say of one version, line by line.
+
+    Parameters
+    ----------
+    info
+    path : str
+        Of its file.
+    here : sequence of str
+        What holds it in this process.
+    followers : sequence of str
+        Variables here that are always the newest version.
+    """
     lifetime = {
         "kept": "until it is released (kept)",
         "server": "as long as its Jupyter server runs, or somebody holds it",
@@ -152,9 +168,10 @@ def details(info: SegmentInfo, path: str, here: Sequence[str]) -> list[tuple[str
         ("Lives", lifetime),
         ("Used by", held or "nobody (not in use)"),
         ("Held here by", ", ".join(here)),
+        ("Followed by", ", ".join(followers)),
         ("File", path),
     ]
-    return [(label, _line(text)) for label, text in rows if text]
+    return [(label, printable(text)) for label, text in rows if text]
 
 
 def _object_rows(details: ObjectDetails | None) -> list[tuple[str, str]]:

@@ -35,3 +35,10 @@ def age_text(created: float) -> str:
     """Return how long ago a time (seconds since the epoch) was: ``2 min ago``."""
     seconds = time.time() - created
     return "just now" if seconds < 1 else f"{duration_text(round(seconds))} ago"
+
+
+def printable(text: str) -> str:
+    """Return text without what would break the line, or command the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)

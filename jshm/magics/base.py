@@ -42,7 +42,7 @@ def one_line(magic: F) -> F:
     def call(*args: Any, **kwargs: Any) -> Any:
         line = chosen_group.set(chosen_group.get())  # what a line says of --group ends with it
         try:
-            with _short_warnings():
+            with short_warnings():
                 return magic(*args, **kwargs)
         except JshmError as error:
             if error in _shown_whole:
@@ -57,7 +57,7 @@ def one_line(magic: F) -> F:
 
 
 @contextlib.contextmanager
-def _short_warnings() -> Iterator[None]:
+def short_warnings() -> Iterator[None]:
     """Show jshm's own warnings without the place in IPython that called the magic."""
     show = warnings.showwarning
 

@@ -14,6 +14,7 @@ from ..store import default_store, store_of
 from ..store.names import check_version, is_glob
 from ..table import as_html, as_text, details, details_html, details_text
 from ..text import size_text
+from . import following
 from .arguments import Parser, expand
 from .base import ShmMagics, one_line, show
 
@@ -53,7 +54,8 @@ class ManagingMagics(ShmMagics):
                     store.info(name)  # raises, and says which is near
             infos = [info for info in infos if info.name in wanted]
         spares = default_store().space().spares
-        show(as_text(infos, spares), as_html(infos, spares))
+        followed = following.followers(store)
+        show(as_text(infos, spares, followed), as_html(infos, spares, followed))
 
     @line_magic
     @one_line
@@ -75,7 +77,8 @@ class ManagingMagics(ShmMagics):
         for name in expand(args.names, store.names(), "name that is shared"):
             info = store.info(name, version)
             here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
-            rows = details(info, store.path(name, version), here)
+            followers = following.followers(store).get(name, [])
+            rows = details(info, store.path(name, version), here, followers)
             show(details_text(rows), details_html(rows))
 
     @line_magic

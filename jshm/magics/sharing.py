@@ -18,7 +18,7 @@ from ..store import chosen_group, default_store
 from ..store.names import as_variable, check_version, is_glob, variable_for
 from ..table import object_text
 from ..text import size_text
-from . import arguments, once
+from . import arguments, following, once
 from .arguments import Parser, expand
 from .base import ShmMagics, one_line, warn_of_short_life
 
@@ -133,6 +133,7 @@ class SharingMagics(ShmMagics):
             %shm_attach X y                   several, all as they were at one moment
             %shm_attach 'exp1/*'              all that match, each by its last component
             %shm_attach X --wait 60           not there yet? wait up to 60 seconds
+            %shm_attach X --follow            before each cell, X becomes the newest version
 
         Options::
 
@@ -144,6 +145,9 @@ class SharingMagics(ShmMagics):
             --wait SECONDS  wait for a name that is not there yet
             --group NAME    what the members of a Unix group share
             --trust         also the objects (functions, models) of a group: this runs their code
+            --follow        rebind to the newest version before each cell, whoever published it. Who
+                            assigns to the variable, deletes it, or attaches it without --follow, has
+                            stopped following
         """
         parser = Parser("shm_attach", "NAME")
         parser.add_argument("--as", dest="variable")
@@ -151,11 +155,16 @@ class SharingMagics(ShmMagics):
         parser.add_argument("--version", type=int)
         parser.add_argument("--wait", type=arguments.positive, metavar="SECONDS")
         parser.flag("--trust")
+        parser.flag("--follow")
         args = parser.parse(line)
         if not args.names:
             parser.error("which name? %shm_list shows what is there")
         store = default_store()
         mode = check_mode(args.mode)
+        if args.follow and mode == "c":
+            parser.error("--follow would discard your changes: leave --mode c out, or --follow")
+        if args.follow and args.version is not None:
+            parser.error("--follow means the newest version: leave --version out, or --follow")
         version = None if args.version is None else check_version(args.version)
         names = expand(args.names, store.names(), "name that is shared")
         targets = self._targets(names, args.variable)
@@ -167,7 +176,11 @@ class SharingMagics(ShmMagics):
             store.wait(names, args.wait)
         done = store.attach(names, mode, version, trust=args.trust)
         for attached, variable in zip(done, targets, strict=True):
-            print(bind_attached(self._variables, variable, attached, mode))
+            stopped = following.stop([variable])
+            line = bind_attached(self._variables, variable, attached, mode)
+            if args.follow:
+                following.follow(variable, attached, store, mode, trust=args.trust)
+            print(line, *(["followed"] if args.follow else stopped), sep=" · ")
 
     def _targets(self, names: list[str], chosen: str | None) -> list[str]:
         if chosen is None:

@@ -92,7 +92,8 @@ class Notebook:
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression that JSON can say."""
-        return json.loads(self.do(f"import json as _json; print(_json.dumps({expression}))"))
+        said = self.do(f"import json as _json; print(_json.dumps({expression}))")
+        return json.loads(said.splitlines()[-1])
 
     def fail(self, code: str) -> Outcome:
         """Run a cell that must fail."""

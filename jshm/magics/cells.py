@@ -1,0 +1,73 @@
+"""What happens around each cell: before it what is followed is rebound, after it others are told.
+
+Nothing here may raise into the user's cell, or slow it: as long as nobody has published anything, a
+look before a cell takes a microsecond or two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import TYPE_CHECKING
+
+from .. import handouts
+from ..errors import JshmError
+from ..namespace import user_namespace
+from ..store import open_stores
+from ..text import printable
+from . import following
+from .base import short_warnings
+
+if TYPE_CHECKING:
+    from ..store.local import LocalStore
+
+# What each store's registry was when it was last looked at.
+_seen: weakref.WeakKeyDictionary[LocalStore, object] = weakref.WeakKeyDictionary()
+# Why each could not be looked at, as the user was told.
+_said: weakref.WeakKeyDictionary[LocalStore, str] = weakref.WeakKeyDictionary()
+
+
+def before(_info: object = None) -> None:
+    """Bring this notebook up to date, and say what is new."""
+    for store in open_stores():
+        try:
+            state = store.registry.data_version()
+            if state != _seen.get(store):
+                _look(store)
+                _seen[store] = state
+            _said.pop(store, None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the cell's
+            _complain(store, error)
+
+
+def _look(store: LocalStore) -> None:
+    """Rebind what has a newer version, and let go of what it was before the cell begins."""
+    with short_warnings():
+        said = following.update(user_namespace(), store)
+    for line in said:
+        print(line)
+    if said:
+        handouts.prune()
+        _flush(store)
+
+
+def _complain(store: LocalStore, error: Exception) -> None:
+    """Say once that nothing can be followed now."""
+    kind = type(error).__name__
+    if following.followers(store) and _said.get(store) != kind:
+        _said[store] = kind
+        print(printable(f"what is followed here stays as it is: {error}"))
+
+
+def after(_result: object = None) -> None:
+    """Tell others what the cell let go of."""
+    handouts.prune()
+    for line in following.stop(handouts.forget_unbound(user_namespace())):
+        print(line)
+    for store in open_stores():
+        _flush(store)
+
+
+def _flush(store: LocalStore) -> None:
+    with contextlib.suppress(JshmError, OSError):
+        store.flush()
