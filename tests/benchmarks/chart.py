@@ -25,7 +25,8 @@ _WIDTH, _LEFT, _RIGHT = 840, 190, 120
 _TOP, _ROW, _BAR, _FOOT = 92, 30, 18, 52
 _STEPS = (1, 2, 5)
 _STYLE = """
-  text { font: 14px -apple-system, "Segoe UI", "Noto Sans", Helvetica, Arial, sans-serif; fill: #1f2328 }
+  text { font: 14px -apple-system, "Segoe UI", "Noto Sans", Helvetica, Arial, sans-serif; fill: #1f2328;
+    paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round }
   .card { fill: #ffffff; stroke: #d1d9e0 }
   .title { font-size: 17px; font-weight: 600 }
   .quiet { fill: #59636e; font-size: 12px }
@@ -36,7 +37,7 @@ _STYLE = """
   .limit-text { fill: #bc4c00; font-size: 12px }
   .first { font-weight: 600 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #f0f6fc }
+    text { fill: #f0f6fc; stroke: #0d1117 }
     .card { fill: #0d1117; stroke: #3d444d }
     .quiet { fill: #9198a1 }
     .grid { stroke: #2a313c }

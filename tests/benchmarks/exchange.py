@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import jshm
-from jshm.text import size_text
 
 from .hosted import hosted_rivals
 from .measure import JSHM, LIMIT, Result, timed, turns
 from .rivals import file_rivals, memory_rivals, store_magic
+from .workspace import size_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 SMALL = 1000
+# jshm is as fast as it gets after four, and others have their own caches.
+_WARM = 7
+_PATIENCE = 3
 
 
 class Jshm:
@@ -76,7 +79,7 @@ def measure(place: str, nbytes: int, rounds: int, seconds: float, *, servers: bo
         Of the large array.
     rounds : int
     seconds : float
-        That an array goes to and fro in one turn, at the least.
+        How long an array goes to and fro in one turn: thrice that, if it is slow.
     servers : bool
         Include the rivals that need a server of their own, which is started for this alone.
     """
@@ -99,14 +102,15 @@ def measure(place: str, nbytes: int, rounds: int, seconds: float, *, servers: bo
 def burst(rival: Rival, array: Array, seconds: float) -> Callable[[], tuple[float, float]]:
     """Return a contender: seconds to write, and to read, once what warms up has warmed up.
 
-    It begins with nothing, goes on for some seconds, and what counts is the last third of them.
+    It begins with nothing, and goes on for some seconds and some exchanges, but not for ever. What
+    counts is the last third of them.
     """
 
     def run() -> tuple[float, float]:
         taken: list[tuple[float, float]] = []
-        end = time.perf_counter() + seconds
+        began = time.perf_counter()
         try:
-            while not taken or time.perf_counter() < end:
+            while not _enough(len(taken), time.perf_counter() - began, seconds):
                 writing, _ = timed(lambda: rival.write(array))
                 reading, got = timed(rival.read)
                 rival.drop(got)
@@ -114,10 +118,13 @@ def burst(rival: Rival, array: Array, seconds: float) -> Callable[[], tuple[floa
                 taken.append((writing, reading))
         finally:
             rival.remove()
-        last = taken[-(len(taken) // 3 + 1) :]
-        return _medians(last)
+        return _medians(taken[-(len(taken) // 3 + 1) :])
 
     return run
+
+
+def _enough(count: int, passed: float, seconds: float) -> bool:
+    return count > 0 and passed >= (seconds if count >= _WARM else _PATIENCE * seconds)
 
 
 def _medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
@@ -129,7 +136,7 @@ def _results(nbytes: int, taken: Mapping[str, list[tuple[float, float]]], key: s
     written = {name: writing for name, (writing, _) in seconds.items()}
     read = {name: reading for name, (_, reading) in seconds.items() if name != LIMIT}
     both = {name: writing + reading for name, (writing, reading) in seconds.items()}
-    size = size_text(nbytes)
+    size = size_label(nbytes)
     limit = " (limit: `np.copyto` into a warm buffer)" if LIMIT in seconds else ""
     return [
         Result(f"publish {size} again{limit}", written, key=key and "again"),

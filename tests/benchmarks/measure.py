@@ -17,7 +17,7 @@ T = TypeVar("T")
 JSHM = "jshm"
 LIMIT = "limit"
 PERCENTILES = (50, 90, 99)
-_SLOW = 5.0
+_SLOW = 8.0
 
 
 class Unavailable(Exception):  # noqa: N818 - no error: it is left out
@@ -90,8 +90,9 @@ def turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, l
     """Let each contender run once a round; return all that each returned.
 
     What disturbs the machine for a while disturbs all of them, and the first of a round is another
-    one each time. A round before the first warms up and does not count, and who took very long in it
-    takes part in every third round only. Who turns out to be `Unavailable` is left out.
+    one each time. A round before the first warms up and does not count; but for who took very long
+    in it, and therefore takes part in every third one only. Who turns out to be `Unavailable` is
+    left out.
     """
     names = list(contenders)
     taken: dict[str, list[T]] = {name: [] for name in names}
@@ -99,7 +100,7 @@ def turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, l
     for turn in range(rounds + 1):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            if name not in taken or (name in slow and turn % 3 != 1):
+            if name not in taken or (name in slow and turn % 3):
                 continue
             gc.collect()
             try:
@@ -108,10 +109,10 @@ def turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, l
                 print(f"left out: {error}")
                 del taken[name]
                 continue
-            if turn:
-                taken[name].append(value)
-            elif seconds > _SLOW:
+            if not turn and seconds > _SLOW:
                 slow.add(name)
+            if turn or name in slow:
+                taken[name].append(value)
     return taken
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import jshm
-from jshm.text import size_text
 
 from .measure import JSHM, LIMIT, Result, Target, in_turn, timed
 from .rivals import SharedMemoryRival, file_rivals, memory_rivals
+from .workspace import size_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ def measure(place: str, nbytes: int, rounds: int) -> list[Result]:
     rival_name = SharedMemoryRival.label
     return [
         Result(
-            f"publish {size_text(nbytes)} (limit: `pwrite` into a new file)",
+            f"publish {size_label(nbytes)} (limit: `pwrite` into a new file)",
             seconds,
             (
                 Target("≤ 1.15 × `pwrite`", seconds[JSHM] / seconds[LIMIT], 1.15),

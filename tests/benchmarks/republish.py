@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 import jshm
-from jshm.text import size_text
 
 from .measure import JSHM, LIMIT, Result, Target, in_turn, timed
+from .workspace import size_label
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -43,7 +43,7 @@ def measure(nbytes: int, rounds: int) -> list[Result]:
             },
             rounds,
         )
-    what = f"publish {size_text(nbytes)}"
+    what = f"publish {size_label(nbytes)}"
     most: dict[str, tuple[str, float | None]] = {
         "first": (f"{what}: the first version", None),
         "reused": (f"{what}: the first into a spare", _FIRST_REUSE),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jshm.layout import describe_array
-from jshm.text import size_text
 
 from .measure import JSHM, LIMIT, in_turn
 from .republish import against_copy, copying, publish_versions
+from .workspace import size_label
 
 if TYPE_CHECKING:
     from .measure import Result
@@ -31,7 +31,7 @@ def measure(nbytes: int, rounds: int) -> list[Result]:
         ("`a[:, 0]`", both.reshape(-1, 2)[:, 0]),
         ("`a[:, ::2].T`", both[: rows * 2 * _COLUMNS].reshape(rows, -1)[:, ::2].T),
     ):
-        results += _measure(f"publish {what}, {size_text(source.nbytes)}", source, rounds)
+        results += _measure(f"publish {what}, {size_label(source.nbytes)}", source, rounds)
     return results
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 _NAME = "awaited"
-_TIMES = 40
+_TIMES = 20
 _PAUSE = 0.03
 _PATIENCE = 60.0
 _MOST = 20e-3

@@ -14,6 +14,7 @@ import jshm
 from jshm.store import default_store
 from jshm.store.memory import available_memory
 from jshm.store.room import capacity
+from jshm.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,12 @@ def private_store() -> Iterator[str]:
             if value is not None:
                 os.environ[name] = value
         shutil.rmtree(place, ignore_errors=True)
+
+
+def size_label(nbytes: int) -> str:
+    """Return a size as people write it: whole GiB as such."""
+    whole, rest = divmod(nbytes, 1 << 30)
+    return size_text(nbytes) if rest else f"{whole} GiB"
 
 
 def room() -> int:
