@@ -32,6 +32,7 @@ LARGE = "B = np.broadcast_to(np.zeros(1 << 17), (1 << 11, 1 << 17))"
 
 
 def test_a_bar_in_a_notebook_appears_and_goes(open_notebook: Callable[..., Notebook]) -> None:
+    pytest.importorskip("ipywidgets")
     notebook = open_notebook("a.ipynb")
     notebook.do("x, y = np.ones(1_000_000), np.ones(3_000_000)[::2]")
     quick = notebook("%shm_publish x y")
