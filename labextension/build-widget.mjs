@@ -7,15 +7,6 @@ import { build } from 'esbuild';
 const out = '../jshm/static';
 const react = fileURLToPath(new URL('src/widget/react.ts', import.meta.url));
 
-// Names that mean something only within the bundle, beside those with an underscore: they get short ones. A
-// property of an element, or of what is sent to or comes from the kernel, must never be among them.
-const own = [
-  'on(Accept|Active|Check|Choose|Clear|Close|Collapse|Dismiss|Filter|FilterKey|Look|Refresh|Retry|Review|Select)',
-  'on(Sort|State|Target|Toggle|Waiting)',
-  'actions|attachCode|collapsed|confirmRelease|details|detailsHeight|filterRef|firstItem|firstRow|headerOf|heightOf|isNewer',
-  'itemOfGroup|itemOfRow|layout|listing|opened|openItem|pollSeconds|question|releaseNames|rowIndex|trans|wide'
-];
-
 await mkdir(out, { recursive: true });
 await build({
   entryPoints: [
@@ -31,7 +22,6 @@ await build({
   legalComments: 'none',
   define: { 'process.env.NODE_ENV': '"production"' },
   alias: { react, 'react-dom/client': react },
-  // Preact takes HTML's own word too, which is shorter.
-  mangleProps: new RegExp(`^(_|(className|${own.join('|')})$)`),
-  mangleCache: { className: 'class' }
+  // Names with an underscore, Preact's and ours, mean something only within the bundle.
+  mangleProps: /^_/
 });
