@@ -223,6 +223,23 @@ def test_the_status_bar_says_how_much(lab: Lab) -> None:
     expect(lab.panel).to_be_visible()
 
 
+def test_spares_are_shown_and_given_back_by_a_kernel_that_rests(lab: Lab) -> None:
+    lab.server.write("train.ipynb")
+    lab.open("train.ipynb")
+    panel = lab.show_panel()
+    lab.run("train.ipynb", LOAD + "X = np.zeros(500_000)\n%shm_publish X\n%shm_publish X")
+    header = panel.locator(".jshm-capacity")
+    expect(header).to_contain_text("4.0 MB used")
+    expect(header).to_contain_text("4.0 MB in spares")
+    expect(header).to_have_attribute("title", re.compile("after a minute of rest.*JSHM_SPARES"))
+    expect(panel.locator(".jshm-part.jshm-spares")).to_be_visible()
+    status = lab.page.locator(".jshm-status [role=button]")
+    expect(status).to_have_attribute("title", re.compile(r"4\.0 MB in spares$"))
+    lab.run("train.ipynb", "import jshm.store.spares as spares\nspares.IDLE = 1.0")
+    expect(header).not_to_contain_text("in spares")
+    expect(header).to_contain_text("4.0 MB used")
+
+
 def test_a_reload_restores_the_panel(lab: Lab) -> None:
     two_notebooks(lab)
     lab.run("train.ipynb", "X = np.ones(1000)\n%shm_publish X")

@@ -104,6 +104,7 @@ export const summary = object<ISummary>({
   restorable: number,
   idle: number,
   idleNames: number,
+  spares: number,
   free: number,
   capacity: number,
   leftovers: number,

@@ -26,12 +26,17 @@ export class StatusItem extends ReactWidget {
       return null;
     }
     const used = sizeText(summary.used);
+    const [free, spares] = [sizeText(summary.free), sizeText(summary.spares)];
     return (
       <GroupItem
         spacing={4}
         role="button"
         tabIndex={0}
-        title={this._trans.__('Shared memory: %1 used, %2 free', used, sizeText(summary.free))}
+        title={
+          summary.spares
+            ? this._trans.__('Shared memory: %1 used, %2 free, %3 in spares', used, free, spares)
+            : this._trans.__('Shared memory: %1 used, %2 free', used, free)
+        }
         onClick={this._open}
         onKeyDown={event => {
           if (event.key === 'Enter' || event.key === ' ') {

@@ -170,6 +170,7 @@ export function summaryOf(rows: readonly IRow[]): ISummary {
     restorable: 0,
     idle: sum(idle),
     idleNames: idle.length,
+    spares: 0,
     free: Math.max(0, 32e9 - used),
     capacity: 34e9,
     leftovers: 0,

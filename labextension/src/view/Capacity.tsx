@@ -5,19 +5,20 @@ import { sizeText } from './text';
 import type { ISummary, ITranslate } from './types';
 
 interface IPart {
-  id: 'in-use' | 'old' | 'unnamed' | 'restorable' | 'idle' | 'free' | 'elsewhere';
+  id: 'in-use' | 'old' | 'unnamed' | 'restorable' | 'idle' | 'spares' | 'free' | 'elsewhere';
   nbytes: number;
   label: string;
 }
 
 function partsOf(summary: ISummary, trans: ITranslate): IPart[] {
-  const elsewhere = Math.max(0, summary.capacity - summary.used - summary.free);
+  const elsewhere = summary.capacity - summary.used - summary.spares - summary.free;
   return [
     { id: 'in-use', nbytes: summary.inUse, label: trans.__('in use') },
     { id: 'old', nbytes: summary.old, label: trans.__('old versions') },
     { id: 'unnamed', nbytes: summary.unnamed, label: trans.__('without a name') },
     { id: 'restorable', nbytes: summary.restorable, label: trans.__('just released') },
     { id: 'idle', nbytes: summary.idle, label: trans.__('not in use') },
+    { id: 'spares', nbytes: summary.spares, label: trans.__('in spares') },
     { id: 'free', nbytes: summary.free, label: trans.__('free') },
     { id: 'elsewhere', nbytes: elsewhere, label: trans.__('used by others') }
   ];
@@ -31,13 +32,22 @@ export function Capacity({ summary }: { summary: ISummary }): React.JSX.Element 
   if (summary.leftovers) {
     words.push(trans.__('%1 leftover, freed soon', sizeText(summary.leftovers)));
   }
+  const hints = [...words];
+  if (summary.spares) {
+    hints.push(
+      trans.__(
+        'Spares are memory that kernels keep for the next version of what they publish: it is copied several times as fast there. They give it back after a minute of rest, and wherever memory is needed. JSHM_SPARES says how much each may keep.'
+      )
+    );
+  }
   const used = [
     trans.__('%1 used', sizeText(summary.used)),
     trans.__('%1 free', sizeText(summary.free)),
+    summary.spares ? trans.__('%1 in spares', sizeText(summary.spares)) : '',
     summary.overflow ? trans.__('%1 on disk', sizeText(summary.overflow)) : ''
   ];
   return (
-    <div className="jshm-capacity" title={words.join('\n')}>
+    <div className="jshm-capacity" title={hints.join('\n')}>
       <div
         className="jshm-bar"
         role="img"

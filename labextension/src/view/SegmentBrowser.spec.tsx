@@ -34,6 +34,26 @@ describe('the list', () => {
     expect(screen.getByText('/dev/shm/jshm-1000')).toBeTruthy();
   });
 
+  it('says what spares take, which is neither used nor free, and what they are', async () => {
+    const backend = new MockBackend([row('a', { nbytes: 4e9 })]);
+    backend.summary = { free: 19e9, spares: 2e9, capacity: 32e9 };
+    await show(backend);
+    const used = screen.getByText('4.0 GB used · 19.0 GB free · 2.0 GB in spares');
+    const bar = screen.getByRole('img', { name: /Shared memory/ });
+    expect(bar.getAttribute('aria-label')).toBe(
+      'Shared memory: 4.0 GB not in use, 2.0 GB in spares, 19.0 GB free, 7.0 GB used by others'
+    );
+    const widths = [...bar.children].map(part => Number((part as HTMLElement).style.flexGrow));
+    expect(widths).toEqual([4e9, 2e9, 19e9, 7e9]);
+    expect(used.parentElement?.title).toMatch(/after a minute of rest.*JSHM_SPARES/);
+  });
+
+  it('says nothing of spares where there are none', async () => {
+    await show(new MockBackend([row('a')]));
+    expect(document.querySelector('.jshm-capacity')?.textContent).not.toContain('spares');
+    expect(document.querySelector<HTMLElement>('.jshm-capacity')?.title).not.toMatch(/spares/i);
+  });
+
   it('says what has no name apart from old versions', async () => {
     const backend = new MockBackend([row('a')]);
     backend.summary = { unnamed: 5e6, restorable: 1e6 };

@@ -79,7 +79,7 @@ export interface INotice {
   text: string;
 }
 
-/** The store as a whole. The five parts of what is used add up to it. */
+/** The store as a whole. The five parts of what is used add up to it; spares and what is free come on top. */
 export interface ISummary {
   /** The directory. Not to be shown in saved notebooks. */
   where: string;
@@ -96,9 +96,10 @@ export interface ISummary {
   /** Of it, newest versions that nobody holds. Not garbage: they may be the only copy. */
   idle: number;
   idleNames: number;
-  /** What could still be shared. */
+  /** What kernels keep for what they publish next, and give back where there is need. */
+  spares: number;
   free: number;
-  /** Size of the file system; memory that is in use elsewhere makes `used + free` less. */
+  /** Size of the file system; memory that is in use elsewhere makes `used + spares + free` less. */
   capacity: number;
   /** Whose lifetime has run out: it goes with the next operation of anybody. */
   leftovers: number;
