@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import offer_rows
 from .access import PRIVATE
 from .database import Database, Transaction
 from .errors import FormatVersionError
+from .offer_rows import OfferRow
 from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current_sql, damaged
 
 if TYPE_CHECKING:
@@ -59,8 +61,10 @@ CREATE TABLE refs(
 CREATE INDEX refs_needs ON refs(needs);
 """
 # Later additions, which a registry that an older jshm made lacks.
-_ADDED = """CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID"""
-_IS_ADDED = "SELECT 1 FROM sqlite_master WHERE name = 'behind'"
+_ADDED = {
+    "behind": "CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID",
+    "offers": offer_rows.SCHEMA,
+}
 
 
 # By the order of names, in which SQLite so reads them: sorted afterwards it took half as long again.
@@ -154,7 +158,7 @@ class Registry:
                 if not tx.execute("PRAGMA user_version")[0][0]:
                     for statement in _SCHEMA.split(";\n"):
                         tx.execute(statement)
-                    tx.execute(_ADDED)
+                    self._add(tx)
                     self._rebuild(tx)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
         found = database.read("PRAGMA user_version")[0][0]
@@ -164,11 +168,16 @@ class Registry:
                 f"one knows format {FORMAT}: upgrade jshm in this environment, or set JSHM_DIR to "
                 "another directory"
             )
-        if not database.read(_IS_ADDED):
+        there = {row[0] for row in database.read("SELECT name FROM sqlite_master")}
+        if not there.issuperset(_ADDED):
             with database.transact() as tx:
-                tx.execute(_ADDED)
+                self._add(tx)
                 # If an older jshm has made it again, what only we know is not in it.
                 self._rebuild(tx)
+
+    def _add(self, tx: Transaction) -> None:
+        for statement in _ADDED.values():
+            tx.execute(statement)
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -267,6 +276,11 @@ class Registry:
     def is_behind(self) -> bool:
         """Tell whether a segment says of itself what is no longer so."""
         return bool(self.database.read("SELECT 1 FROM behind LIMIT 1"))
+
+    def offers(self, recipient: str, since: float) -> list[OfferRow]:
+        """Return what is offered to a kernel, by its connection file, the oldest first."""
+        found = self.database.read(offer_rows.TO, (recipient, since))
+        return [OfferRow.parse(row) for row in found]
 
     def leases(self) -> dict[str, str]:
         """Return the identity, as JSON, of every lease."""

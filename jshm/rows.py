@@ -279,8 +279,9 @@ def entries_in(tx: Transaction, segment: str) -> list[Entry]:
 
 
 def retire(tx: Transaction, name: str) -> None:
-    """Let a name have no newest version."""
+    """Let a name have no newest version, and nobody be offered it."""
     tx.execute("UPDATE names SET current = NULL WHERE name = ?", (name,))
+    tx.execute("DELETE FROM offers WHERE name = ?", (name,))
 
 
 def bring_back(tx: Transaction, entry: Entry) -> bool:

@@ -332,12 +332,66 @@ class Problem:
     fixed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A name that another notebook holds out to this one. Holds nothing.
+
+    Attributes
+    ----------
+    info : SegmentInfo
+        Its newest version.
+    sender : Identity
+        Who offers it.
+    created : float
+        Seconds since the epoch.
+    """
+
+    info: SegmentInfo
+    sender: Identity
+    created: float
+
+
+class Offers(ABC):
+    """What notebooks offer to each other.
+
+    An offer goes when it is answered, when its name is released, when the kernel that it is for is gone
+    for good (not when it is restarted), or after a day.
+    """
+
+    @abstractmethod
+    def people(self) -> list[Identity]:
+        """Return who uses the store now."""
+
+    @abstractmethod
+    def make(self, names: Sequence[str], recipient: Identity) -> list[SegmentInfo]:
+        """Offer names to a kernel, all or none; return their newest versions.
+
+        Raises
+        ------
+        SegmentNotFoundError
+        """
+
+    @abstractmethod
+    def received(self) -> list[Offer]:
+        """Return what is offered to this process, the oldest first."""
+
+    @abstractmethod
+    def answer(self, names: Sequence[str]) -> None:
+        """Forget that names are offered to this process: they were accepted, or declined."""
+
+
 class Store(ABC):
     """Where names live.
+
+    Attributes
+    ----------
+    offers : Offers
 
     All methods are safe to call from several threads and processes at once. Names are checked by the
     store; an unknown one raises SegmentNotFoundError that names the nearest.
     """
+
+    offers: Offers
 
     @abstractmethod
     def publish(

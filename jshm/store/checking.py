@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import dbfiles, rows, segment
+from .. import dbfiles, offer_rows, rows, segment
 from ..errors import CorruptRegistryError, FormatVersionError, JshmError, RegistryTimeout
 from ..identity import Identity
 from ..layout import ArrayLayout
@@ -129,6 +129,7 @@ def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
     with registry.database.transact() as tx:
         for text in rows.all_leases(tx).values():
             rows.identity_of(text)
+        offer_rows.recipients(tx)
         for what, sql in _IMPOSSIBLE.items():
             for (found,) in tx.execute(sql):
                 if found:

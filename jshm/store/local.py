@@ -31,6 +31,7 @@ from .base import Attached, Problem, Published, Released, SegmentInfo, Space, St
 from .directory import Directory
 from .locks import Lock, file_of
 from .names import check_name
+from .offers import LocalOffers
 from .presence import Presence
 from .publishing import Publisher
 from .room import capacity, free, quota
@@ -84,6 +85,7 @@ class LocalStore(Store):
         self._publisher = Publisher(self)
         self._listed: inspection.Listed = {}
         self._undo = Undo(self.presence, self.registry, self.directory)
+        self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
         _stores.add(self)
 
     def _recover(self) -> bool:

@@ -303,6 +303,7 @@ class Presence:
             files = reaper.unregistered(self._directory, self._registry, kept)
             with self.transaction(timeout) as (tx, doomed):
                 reaper.bury_the_dead(tx, self._directory, ending)
+                reaper.bury_offers(tx, self._directory, ending)
                 reaper.take_away(tx, self._directory, due, doomed)
                 reaper.collect_files(tx, self._directory, files, doomed)
                 reaper.collect(tx, self._directory, doomed, short=short)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .. import rows, segment
+from .. import offer_rows, rows, segment
 from ..errors import FormatVersionError, JshmError, NoSpaceError
-from ..identity import has_ended, process_start
+from ..identity import has_ended, is_running, process_start
 from ..lease import living, sweep
 from ..lease import state as lease_state
 from ..object_layout import OBJECT_MAGIC
@@ -251,6 +252,27 @@ def bury_the_dead(
                     if not rows.judge(tx, [row.id]):
                         forget_name(tx, entry)
         rows.forget_lease(tx, lease)
+
+
+def bury_offers(
+    tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None
+) -> None:
+    """Forget offers that are too old, of names that are gone, or to kernels that will not come back.
+
+    Parameters
+    ----------
+    tx, directory, ending
+        As for `bury_the_dead`.
+    """
+    offer_rows.forget_old(tx, time.time())
+    there = offer_rows.recipients(tx)
+    present = {who.connection_file for who, _ in living(directory.leases)} if there else set()
+    for recipient, was in there.items():
+        if recipient in present or is_running(was.pid, was.start, was.pid_ns):
+            continue
+        # One that is restarted keeps its connection file, and its server runs on.
+        if has_ended(was, ending) or not os.path.exists(recipient):
+            offer_rows.forget_recipient(tx, recipient)
 
 
 def unregistered(directory: Directory, known: Registry, kept: Collection[str]) -> list[str]:
