@@ -77,7 +77,8 @@ def test_the_fuse_knows_every_call(path: Path) -> None:
                 or (module == "mmap" and function != "mmap")
                 or (name == "Mapping" and path.name != "segment.py")
                 or (name == "open" and _writes(node))
-                or (module and function in AROUND)
+                # `copying.write_bytes` is called like pathlib's, and goes through `segment.write`.
+                or (module not in {"", "copying"} and function in AROUND)
             ):
                 unknown.append(f"{node.lineno}: {ast.unparse(node)}")
     assert unknown == []
