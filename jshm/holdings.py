@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from .access import Access
 
-# Lines that may be out of date before the log is written anew.
-_SLACK = 1000
+# Lines that may be out of date before the log is written anew: who reads it reads them all.
+_SLACK = 200
 
 Hold = tuple[str, str]
 """Segment id and mode."""

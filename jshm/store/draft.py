@@ -306,7 +306,12 @@ def rewrite_records(
         row = row._replace(writable=False)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        write_records(fd, access, row, layout_in(fd, row.kind).records, contents)
+        if row.kind == "array":  # what the registry implies is compared faster than parsed
+            layout: Layout = row.layout
+            row.layout.verify(fd, os.fstat(fd).st_size)
+        else:
+            layout = layout_in(fd, row.kind)
+        write_records(fd, access, row, layout.records, contents)
     finally:
         os.close(fd)
 

@@ -207,6 +207,7 @@ class SharedNumpyArray:
         object_ = publishing.get()
         if object_ is not None:
             object_.need(self._array)
+        self._store.presence.referred.add(self._reference.segment)
         return _load, (self._store.directory.root, self._reference)
 
 

@@ -72,6 +72,10 @@ class Presence:
         self._told: tuple[str, object] | None = None
         self._next_reap = 0.0
         self.forked = False
+        # Whether there is a parent or a child that may have the mappings of this process.
+        self._has_kin = False
+        # Segments of which a reference was pickled here: others may know them without a name.
+        self.referred: set[str] = set()
 
     # -- who -------------------------------------------------------------------------------------
 
@@ -178,7 +182,9 @@ class Presence:
                 self.mappings.unsettle(key for key, _ in changes)
 
     def is_held_elsewhere(self, segment: str) -> bool:
-        """Tell whether another process says that it holds a segment."""
+        """Tell whether another process says that it holds a segment that has no name."""
+        if not self._has_kin and segment not in self.referred:
+            return False
         return any(
             hold[0] == segment
             for who, held in living(self._directory.leases)
@@ -190,10 +196,11 @@ class Presence:
         """Say what was let go, and free what nobody holds any more."""
         self.tell_holds()
         if self._let_go:
-            self._let_go.clear()
-            if self._registry.has_unwanted():
+            let_go = frozenset(self._let_go)
+            self._let_go -= let_go
+            if self._registry.has_unwanted(let_go):
                 with contextlib.suppress(RegistryTimeout, NoSpaceError):
-                    self.making_room(self._collect)  # else the next reaping does it
+                    self.making_room(lambda: self._collect(let_go))  # else the next reaping does it
         if self.spares:
             self.spares.check()
             self._gather_spares()
@@ -249,9 +256,9 @@ class Presence:
             reaper.collect(tx, self._directory, doomed, let_go)
             tx.on_commit(lambda: self._let_go.difference_update(let_go))
 
-    def _collect(self) -> None:
+    def _collect(self, let_go: frozenset[str]) -> None:
         with self.transaction(_PATIENCE) as (tx, doomed):
-            reaper.collect(tx, self._directory, doomed)
+            reaper.collect(tx, self._directory, doomed, let_go)
 
     # -- cleaning --------------------------------------------------------------------------------
 
@@ -346,9 +353,14 @@ class Presence:
                     elif not doomed.full:
                         reaper.collect_segment(tx, self._directory, row, doomed)
 
+    def after_fork_in_parent(self) -> None:
+        """Expect a child to have what is mapped here."""
+        self.forked = self._has_kin = True
+
     def after_fork_in_child(self) -> None:
         """Be another process, with a lease of its own once it uses the store."""
         self._lease_lock = threading.RLock()
         self._lease = None
+        self._has_kin = True
         self.spares.after_fork_in_child()
         self.mappings.after_fork_in_child()

@@ -113,12 +113,13 @@ def collect(
     for row in rows.unwanted(tx):
         if doomed.full:
             return
+        if among is not None and row.id not in among:
+            continue
         if row.nbytes >= segment.RECYCLED:
             kept = listed(directory) if kept is None else kept
             if row.id in kept and not kept[row.id].idle:
                 continue
-        if among is None or row.id in among:
-            collect_segment(tx, directory, row, doomed)
+        collect_segment(tx, directory, row, doomed)
 
 
 def take_away(

@@ -60,6 +60,7 @@ def _reduced(array: Array) -> Any:
     reference = reference_to(array)
     if reference is None or not shows_segment(array):
         return None
+    _default().presence.referred.add(reference.segment)
     strides = reference.strides
     return load, (reference.segment, reference.offset, array.dtype, array.shape, strides)
 

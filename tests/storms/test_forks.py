@@ -69,7 +69,7 @@ def child(store: LocalStore, tmp_path: Path) -> Iterator[Child]:
         "jshm.store.reaper.Doomed.add",  # with a segment claimed
         "jshm.segment.write",  # with a draft that is locked
         "jshm.store.mappings.Mappings.adopt",  # between a mapping and what is told of it
-        "jshm.lease.Lease.note",
+        "jshm.holdings.Holdings.note",
     ],
 )
 def test_by_another_thread_in_the_midst_of_a_publish(
@@ -109,16 +109,16 @@ def test_a_child_does_not_close_what_is_not_its_own(child: Child) -> None:
     assert child.run("""
 from jshm.store import reaper
 def fork_inside():
-    spare = reaper.Doomed.spare
+    let_go = reaper.Doomed._let_go
     def forking(doomed):
         if not pids:
             pids.append(os.fork())
-        return spare(doomed)
-    pids, reaper.Doomed.spare = [], forking
+        return let_go(doomed)
+    pids, reaper.Doomed._let_go = [], forking
     try:
         jshm.publish("theirs", np.arange(10), keep=True)
     finally:
-        reaper.Doomed.spare = spare
+        reaper.Doomed._let_go = let_go
     return pids[0]
 pid = fork_inside()
 if not pid:
