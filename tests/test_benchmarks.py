@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,7 @@ from .benchmarks import archive, chart
 from .benchmarks.exchange import SMALL
 from .benchmarks.hosted import Hosted, end_all, hosted_rivals, marked, processes_of
 from .benchmarks.measure import JSHM, LIMIT, Result, Target, Unavailable, percentile, turns
-from .benchmarks.report import document
+from .benchmarks.report import document, readme
 from .benchmarks.servers import SERVERS
 
 if TYPE_CHECKING:
@@ -56,10 +57,28 @@ def test_a_run_that_was_kept_is_the_same(tmp_path: Path) -> None:
     run = archive.Run("a machine", [RESULT])
     archive.save(run, str(tmp_path / "run.json"))
     assert archive.load(str(tmp_path / "run.json")) == run
+    assert (RESULT.title, RESULT.limit) == ("publish <1 GiB> again", "a copy")
     text = document(run)
     assert "| **100 ms** | 0.90 × | 250 × | 0.50 × |" in text
     assert "| 1.1 | yes |" in text
     assert "| 1.1 | **no** |" in text
+
+
+def test_rivals_and_what_only_jshm_does_are_two_tables() -> None:
+    both = replace(RESULT, key="again")
+    alone = Result("list (limit: read it): p50", {JSHM: 2e-5, LIMIT: 1e-5}, key="list")
+    assert readme([RESULT, both, alone]).splitlines() == [
+        "|  | publish <1 GiB> again |",
+        "| --- | ---: |",
+        "| jshm | **100 ms** |",
+        "| limit | 0.90 × |",
+        "| a & b | 250 × |",
+        "| fast | 0.50 × |",
+        "",
+        "|  | jshm | the limit | which is |",
+        "| --- | ---: | ---: | ---: |",
+        "| list: p50 | **20.0 µs** | 0.50 × | read it |",
+    ]
 
 
 def test_jshm_is_drawn_first_and_the_limit_as_a_line() -> None:

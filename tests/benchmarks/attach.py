@@ -30,7 +30,7 @@ LEAST = "with lock and lookup"
 """What any shared-memory library with names, versions and holders must do at the least."""
 SMALL = 1_000_000
 FEW = 10
-_TIMES = 60
+_TIMES = 20
 # The machine on which 25 µs were asked for opens and maps a file in 5 µs.
 _MOST = 25 / 5
 _ALIKE = 1.3

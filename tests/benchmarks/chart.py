@@ -78,8 +78,7 @@ def _lines(result: Result, note: str) -> Iterator[str]:
     axis = _Axis([*ratios.values(), limit or 1.0])
     bottom = _TOP + _ROW * len(names)
     height = bottom + _FOOT
-    title = result.what.partition(" (limit")[0]
-    title = title[0].upper() + title[1:]
+    title = result.title[0].upper() + result.title[1:]
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
         f'height="{height}" role="img" aria-labelledby="title">'

@@ -53,6 +53,7 @@ class Result:
     Attributes
     ----------
     what : str
+        Often with ``(limit: …)``, what `LIMIT` is.
     seconds : mapping of str to float
         Median seconds of each contender; `JSHM` is one of them, `LIMIT` mostly.
     targets : tuple of Target
@@ -64,6 +65,16 @@ class Result:
     seconds: Mapping[str, float]
     targets: tuple[Target, ...] = field(default=())
     key: str = ""
+
+    @property
+    def title(self) -> str:
+        """What was measured, without what its limit is."""
+        return self.what.replace(f" (limit: {self.limit})", "")
+
+    @property
+    def limit(self) -> str:
+        """What the limit is; empty if there is none, or none that has a name."""
+        return self.what.partition(" (limit: ")[2].partition(")")[0]
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:

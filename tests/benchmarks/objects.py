@@ -32,8 +32,8 @@ def train(X, lr=0.1, *, steps=10):
 '''
 _CAPTURING = "def total(x):\n    return B.sum() + x\n"
 LARGE = 100_000_000
-_TIMES = 60
-_FIRST_TIMES = 40
+_TIMES = 30
+_FIRST_TIMES = 20
 _numbers = itertools.count()
 
 

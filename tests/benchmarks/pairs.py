@@ -54,6 +54,7 @@ def _measure(what: str, processes: int, seconds: float, *, shared: bool) -> Resu
             Target("≤ 0.2 ms per pair (5,000 pairs/s)", 1e3 / rate, 1e3 / _PAIRS_PER_SECOND),
             Target("p99 ≤ 20 ms", p99 * 1e3, _P99 * 1e3),
         ),
+        key="pairs",
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from jshm.text import duration_text
 
+from . import chart
 from .measure import JSHM, LIMIT
 
 if TYPE_CHECKING:
@@ -16,12 +17,10 @@ if TYPE_CHECKING:
 
 
 def document(run: Run) -> str:
-    """Return all tables, first the one for the README."""
+    """Return all tables, first those for the README."""
     results = run.results
     sections = {
-        "The README's table: how many times jshm's time the others take": ratios(
-            [result for result in results if result.key]
-        ),
+        "For the README": readme(results),
         "How many times jshm's time the others take": ratios(results),
         "Median times": medians(results),
         "To reach": targets(results),
@@ -30,17 +29,41 @@ def document(run: Run) -> str:
     return "\n\n".join([run.machine, *tables])
 
 
+def readme(results: Sequence[Result]) -> str:
+    """Return two tables of what has a key: what rivals do too, each a line, and what only jshm does."""
+    chosen = [result for result in results if result.key and result.key != chart.KEY]
+    shared = [result for result in chosen if set(result.seconds) - {JSHM, LIMIT}]
+    rivals = [
+        [name, *(_against(result, name) for result in shared)]
+        for name in [JSHM, *_contenders(shared)]
+    ]
+    alone = [
+        [result.title, _against(result, JSHM), _against(result, LIMIT), result.limit]
+        for result in chosen
+        if result not in shared
+    ]
+    return "\n\n".join(
+        [
+            _table(["", *(result.title for result in shared)], rivals),
+            _table(["", "jshm", "the limit", "which is"], alone),
+        ]
+    )
+
+
+def _against(result: Result, name: str) -> str:
+    """Return jshm's time, or how many times that somebody else takes."""
+    own = result.seconds[JSHM]
+    if name == JSHM:
+        return f"**{_duration(own)}**"
+    return f"{_ratio(result.seconds[name] / own)} ×" if name in result.seconds else "–"
+
+
 def ratios(results: Sequence[Result]) -> str:
     """Return a table: jshm's times, and how many times as long (or short) all others take."""
     others = _contenders(results)
-    rows = []
-    for result in results:
-        own = result.seconds[JSHM]
-        cells = [
-            f"{_ratio(result.seconds[other] / own)} ×" if other in result.seconds else "–"
-            for other in others
-        ]
-        rows.append([result.what, f"**{_duration(own)}**", *cells])
+    rows = [
+        [result.what, *(_against(result, name) for name in (JSHM, *others))] for result in results
+    ]
     return _table(["", "jshm", *others], rows)
 
 

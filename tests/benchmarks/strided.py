@@ -48,6 +48,6 @@ def _measure(what: str, source: Array, rounds: int) -> list[Result]:
     )
     limit = seconds[LIMIT]
     return [
-        against_copy(f"{what}: the first version", seconds["fresh"], limit, _FRESH),
-        against_copy(f"{what}: again and again", seconds[JSHM], limit, _SPARE),
+        against_copy(f"{what}: the first version", seconds["fresh"], limit, _FRESH, "strided"),
+        against_copy(f"{what}: again and again", seconds[JSHM], limit, _SPARE, "strided"),
     ]

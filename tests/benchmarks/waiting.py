@@ -36,13 +36,10 @@ def measure(rounds: int) -> list[Result]:
         )
         ours.close()
         waiter.join()
+    results = [dataclasses.replace(result, key="wake") for result in results]
     last = results[-1]
     target = Target("p99 ≤ 20 ms (in ms)", last.seconds[JSHM] * 1e3, _MOST * 1e3)
-    return [
-        dataclasses.replace(results[0], key="wake"),
-        *results[1:-1],
-        dataclasses.replace(last, targets=(target,)),
-    ]
+    return [*results[:-1], dataclasses.replace(last, targets=(target,))]
 
 
 def _wake(waiter: Connection) -> list[float]:
