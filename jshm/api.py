@@ -352,7 +352,10 @@ def _private_copy(array: Array) -> Array:
 
 
 def gc() -> int:
-    """Free what nobody needs any more, now; return the bytes freed. Happens by itself, too."""
+    """Free what nobody needs any more, and all spares, now; return the bytes freed.
+
+    Happens by itself, too, but spares stay for those who publish again and again.
+    """
     return default_store().gc()
 
 

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .access import PRIVATE
+from .segment import ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -165,7 +166,7 @@ def read(path: str) -> Said:
                 held.add((segment, more))
             elif line[0] == "-":
                 held.discard((segment, more))
-            elif line[0] == "*":
+            elif line[0] == "*" and ID.fullmatch(segment):
                 kept[segment] = _parse_kept(more)
             elif line[0] == "/":
                 kept.pop(segment, None)

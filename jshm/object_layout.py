@@ -17,14 +17,15 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import re
 import struct
 import zlib
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import CorruptSegmentError, FormatVersionError, NotShareableError
 from .records import aligned, alignment, encode
+from .segment import ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,8 @@ _PRELUDE = struct.Struct("<8sIII")
 _HEADER_LIMIT = 64 << 20
 # Files up to so many bytes are read and not mapped: that is faster.
 _READ = 1 << 16
-_SEGMENT = re.compile("[0-9a-f]{16}")
+# Headers of so few bytes are remembered, parsed.
+_SMALL = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +199,9 @@ def parse_object(data: Any) -> ObjectLayout:
     body = bytes(data[_PRELUDE.size : _PRELUDE.size + min(length, _HEADER_LIMIT)])
     if len(body) != length or zlib.crc32(body) != checksum:
         raise CorruptSegmentError("the header of an object was truncated or overwritten")
+    parse = _parse_again if length <= _SMALL else _parse
     try:
-        layout = _parse(bytes(data[: _PRELUDE.size]) + body, json.loads(body))
+        layout = parse(bytes(data[: _PRELUDE.size]) + body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptSegmentError(f"unreadable header of an object: {error}") from error
     if layout.end > len(data):
@@ -206,12 +209,13 @@ def parse_object(data: Any) -> ObjectLayout:
     return layout
 
 
-def _parse(header: bytes, content: dict[str, Any]) -> ObjectLayout:
+def _parse(header: bytes) -> ObjectLayout:
+    content = json.loads(header[_PRELUDE.size :])
     pickled, checksum = content["pickle"]
     buffers, references = tuple(content["buffers"]), tuple(content["references"])
     if not all(type(n) is int and n >= 0 for n in (pickled, checksum, *buffers)):
         raise ValueError("a size that is none")
-    if not all(isinstance(r, str) and _SEGMENT.fullmatch(r) for r in references):
+    if not all(isinstance(r, str) and ID.fullmatch(r) for r in references):
         raise ValueError("a reference to what is no segment")
     what = content["what"]
     encode(what).encode()  # half a surrogate pair is no text
@@ -223,3 +227,7 @@ def _parse(header: bytes, content: dict[str, Any]) -> ObjectLayout:
         preview=preview if isinstance(preview, dict) else {},
     )
     return ObjectLayout(header, pickled, checksum, buffers, references, description)
+
+
+# What is attached again and again is parsed once.
+_parse_again = lru_cache(maxsize=256)(_parse)

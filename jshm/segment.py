@@ -17,6 +17,7 @@ import math
 import mmap
 import os
 import random
+import re
 import signal
 import stat
 import sys
@@ -98,6 +99,10 @@ def check_mode(mode: str) -> Mode:
             f"not {mode!r}"
         )
     return mode  # type: ignore[return-value]
+
+
+# What a segment is called.
+ID = re.compile("[0-9a-f]{16}")
 
 
 def new_id() -> str:

@@ -406,10 +406,10 @@ def test_idle_spares_are_taken_away_by_others(
 ) -> None:
     child.run("for i in range(4): jshm.publish('X', np.full(65536, i))")
     assert len(spare_files(store)) == 1
-    jshm.gc()
+    store.presence.reap()
     assert len(spare_files(store)) == 1
     monkeypatch.setattr(spares, "IDLE", 0.0)
-    jshm.gc()
+    store.presence.reap()
     assert spare_files(store) == []
     assert memory_of(child) == [0]  # although its process has it mapped
     child.run("jshm.publish('X', np.full(65536, 9)); jshm.publish('X', np.full(65536, 10))")
@@ -429,7 +429,7 @@ def test_what_waits_for_readers_goes_when_idle(
     assert len(files(store)) == 2  # left to its publisher
     assert [info.version for info in jshm.segments()] == [2]
     monkeypatch.setattr(spares, "IDLE", 0.0)
-    jshm.gc()
+    store.presence.reap()
     assert len(files(store)) == 1
 
 
@@ -443,7 +443,7 @@ def test_short_memory_takes_them_all(
     short = memory.Memory(1, 100)
     monkeypatch.setattr(memory, "tightest", lambda: short)
     monkeypatch.setattr(store.presence.spares, "_next_look", 0.0)
-    jshm.gc()
+    store.presence.reap()
     store.flush()
     assert spare_files(store) == []
     publish(3)
@@ -461,6 +461,14 @@ def test_they_make_room_for_what_does_not_fit(
     publish(3, "Z", 2 * COUNT)
     assert not jshm.info("Z").overflow
     assert len(spare_files(store)) < 2
+
+
+def test_gc_takes_them_all(store: LocalStore, child: Child) -> None:
+    publish(1)
+    publish(2)
+    child.run("for i in range(4): jshm.publish('Y', np.full(65536, i))")
+    assert jshm.gc() > 2 * NBYTES
+    assert spare_files(store) == []
 
 
 def test_a_publisher_that_is_killed_leaves_nothing(store: LocalStore, child: Child) -> None:
@@ -528,10 +536,13 @@ def test_the_directory_is_removed(store: LocalStore) -> None:
 
 def test_a_log_full_of_nonsense(store: LocalStore, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_bytes(b"*\n*aa\n*bb x y\n*cc 5\n*dd -3 \\N{nothing}\n/zz\n*ee 7 caf\\xe9\n*ff 99999")
+    log.write_bytes(
+        b"*\n*aa 3 X\n*%b x y\n*%b 5\n/zz\n*%b 7 caf\\xe9\n*%b 99999"
+        % (b"b" * 16, b"c" * 16, b"e" * 16, b"f" * 16)
+    )
     said = holdings.read(str(log))
-    assert said.kept["ee"] == holdings.Kept(7, "café")
-    assert "ff" not in said.kept
+    assert said.kept["e" * 16] == holdings.Kept(7, "café")
+    assert {*said.kept} == {"b" * 16, "c" * 16, "e" * 16}
     # Others' ids are no paths.
     publish(1)
     lease = store.presence._valid_lease()

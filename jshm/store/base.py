@@ -542,7 +542,7 @@ class Store(ABC):
 
     @abstractmethod
     def gc(self) -> int:
-        """Free all leftovers now; return the bytes freed."""
+        """Free all leftovers and spares now; return the bytes freed."""
 
     @abstractmethod
     def check(self, *, fix: bool = False) -> list[Problem]:

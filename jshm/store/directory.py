@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..access import PRIVATE
 from ..errors import CorruptRegistryError, UnsafeDirectoryError
 from ..identity import boot_id
-from ..segment import limit_error
+from ..segment import ID, limit_error
 from .safety import check, is_private, make_for_group, make_private
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ..access import Access
 
 _BOOT_ID = re.compile("[0-9a-f]{8}")
-_ID = re.compile("[0-9a-f]{16}")
 ARRAY = ".npy"
 OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
@@ -53,9 +52,17 @@ def group_root(group: str) -> str:
     return os.path.join(place, f"jshm-group-{group}")
 
 
-def default_root() -> str:
-    """Return the directory to use: ``JSHM_DIR``, ``/dev/shm/jshm-<uid>``, or a platform's own."""
-    if chosen := os.environ.get("JSHM_DIR"):
+def default_root(chosen: str | None = None) -> str:
+    """Return the directory to use: ``JSHM_DIR``, ``/dev/shm/jshm-<uid>``, or a platform's own.
+
+    Parameters
+    ----------
+    chosen : str, optional
+        What ``JSHM_DIR`` says to another process; empty: nothing. By default, what it says here.
+    """
+    if chosen is None:
+        chosen = os.environ.get("JSHM_DIR", "")
+    if chosen:
         return _normal(chosen) if chosen.startswith("/") else os.path.abspath(chosen)
     return _platform_root(os.geteuid())
 
@@ -181,7 +188,7 @@ class Directory:
         CorruptRegistryError
             It is no segment's id: the path could be anybody's.
         """
-        if not _ID.fullmatch(segment):
+        if not ID.fullmatch(segment):
             raise CorruptRegistryError(
                 f"the registry is damaged: a segment is called {segment!r:.80}. The data is not: "
                 "`jshm check --fix` rebuilds the registry from the segments"

@@ -29,6 +29,7 @@ from . import checking, inspection, objects, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .directory import Directory
+from .listed import Listed, list_segments
 from .locks import Lock, file_of
 from .names import check_name
 from .offers import LocalOffers
@@ -83,7 +84,7 @@ class LocalStore(Store):
         )
         self.presence = Presence(self.directory, self.registry, self._recover)
         self._publisher = Publisher(self)
-        self._listed: inspection.Listed = {}
+        self._listed = Listed()
         self._undo = Undo(self.presence, self.registry, self.directory)
         self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
         _stores.add(self)
@@ -353,10 +354,10 @@ class LocalStore(Store):
     def segments(self) -> list[SegmentInfo]:
         self._undo.expire(time.monotonic())
         self.presence.housekeep()
-        found, self._listed = inspection.list_segments(
+        self._listed = listed = list_segments(
             self.registry, self.directory, self.presence.identity, self._listed
         )
-        return found
+        return listed.segments
 
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
@@ -434,7 +435,9 @@ class LocalStore(Store):
     def gc(self) -> int:
         self._undo.expire()
         self.presence.tell_holds()
-        return self.presence.reap()
+        spares = spare_bytes(self.directory)
+        self.presence.reclaim()
+        return spares - spare_bytes(self.directory) + self.presence.reap()
 
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end."""
@@ -483,7 +486,7 @@ def _close_all() -> None:
 
 def _after_fork_in_parent() -> None:
     for store in list(_stores):
-        store.presence.forked = True
+        store.presence.after_fork_in_parent()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_fork_in_parent)
