@@ -51,9 +51,12 @@ def shown(outcome: Outcome) -> str:
     )  # fmt: skip
 
 
-def test_the_readme_pasted_into_two_notebooks_shows_what_it_says(open_notebook, monkeypatch):
+def test_the_readme_pasted_into_two_notebooks_shows_what_it_says(
+    open_notebook, monkeypatch, tmp_path
+):
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
         blocks = list(_BLOCK.finditer(file.read()))
+    monkeypatch.chdir(tmp_path)  # it writes a file where it runs
     assert len(blocks) >= 10
     opened: dict[str, Notebook] = {}
     for block in blocks:
