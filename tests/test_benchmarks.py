@@ -15,7 +15,7 @@ from .benchmarks import archive, chart
 from .benchmarks.exchange import SMALL
 from .benchmarks.hosted import Hosted, end_all, hosted_rivals, marked, processes_of
 from .benchmarks.measure import JSHM, LIMIT, Result, Target, Unavailable, percentile, turns
-from .benchmarks.report import document, readme
+from .benchmarks.report import document, readme, renewed
 from .benchmarks.servers import SERVERS
 
 if TYPE_CHECKING:
@@ -79,6 +79,20 @@ def test_rivals_and_what_only_jshm_does_are_two_tables() -> None:
         "| --- | ---: | ---: | ---: |",
         "| list: p50 | **20.0 µs** | 0.50 × | read it |",
     ]
+
+
+def test_the_readme_s_tables_are_renewed() -> None:
+    run = archive.Run("a machine", [replace(RESULT, key="again")])
+    text = "# jshm\n<!-- measured -->\nold\n<!-- end of what was measured -->\nmore\n"
+    once = renewed(text, run)
+    assert "old" not in once
+    assert "| jshm | **100 ms** |" in once
+    assert once.endswith("(a machine.)\n<!-- end of what was measured -->\nmore\n")
+    assert renewed(once, run) == once
+    with pytest.raises(LookupError, match="no place for the tables"):
+        renewed("# jshm", run)
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as readme_file:
+        assert renewed(readme_file.read(), run)
 
 
 def test_jshm_is_drawn_first_and_the_limit_as_a_line() -> None:

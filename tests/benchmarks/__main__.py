@@ -40,6 +40,11 @@ def main() -> None:
     run = archive.load(options.redraw) if options.redraw else _measure(options)
     if options.json:
         archive.save(run, options.json)
+    if options.readme:
+        with open(options.readme, encoding="utf-8") as file:
+            text = report.renewed(file.read(), run)
+        with open(options.readme, "w", encoding="utf-8") as file:
+            file.write(text)
     if options.chart:
         with open(options.chart, "w", encoding="utf-8") as file:
             file.write(chart.draw(run.results, run.machine.partition(";")[0]))
@@ -103,6 +108,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--json", metavar="FILE", help="keep the results")
     parser.add_argument("--chart", metavar="FILE.svg", help="draw the README's chart")
+    parser.add_argument("--readme", metavar="FILE.md", help="renew its tables")
     parser.add_argument("--redraw", metavar="FILE", help="measure nothing: read kept results")
     return parser.parse_args()
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _END = 20.0
-_TAIL = 500
 _MARK = "JSHM_BENCHMARK"
 
 
@@ -84,7 +83,8 @@ class Hosted:
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line:
             with open(self._log, errors="replace") as log:
-                raise Unavailable(f"{self.label} failed: …{log.read()[-_TAIL:]}")
+                last = log.read().strip().rpartition("\n")[2]
+            raise Unavailable(f"{self.label} failed: {last}")
         answer = json.loads(line)
         if isinstance(answer, dict):
             raise Unavailable(answer["error"])

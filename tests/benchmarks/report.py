@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .archive import Run
     from .measure import Result
 
+_BEGIN, _END = "<!-- measured -->", "<!-- end of what was measured -->"
+
 
 def document(run: Run) -> str:
     """Return all tables, first those for the README."""
@@ -48,6 +50,21 @@ def readme(results: Sequence[Result]) -> str:
             _table(["", "jshm", "the limit", "which is"], alone),
         ]
     )
+
+
+def renewed(text: str, run: Run) -> str:
+    """Return the README with the tables of this run in the place of those that are there.
+
+    Raises
+    ------
+    LookupError
+        It has no place for them.
+    """
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not end:
+        raise LookupError(f"the README has no place for the tables: {_BEGIN} … {_END}")
+    return "\n".join([before + begin, readme(run.results), "", f"({run.machine}.)", end + after])
 
 
 def _against(result: Result, name: str) -> str:
