@@ -7,12 +7,15 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._version import __version__
 from .segment import limit_error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SessionKind = Literal["server", "run", "process"]
 _KINDS = ("server", "run", "process")
@@ -280,16 +283,17 @@ def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
     return not is_running(session.pid, session.start, dead.pid_ns)
 
 
-def _is_ancestor(pid: int) -> bool:
+def _is_ancestor(pid: int, process: int) -> bool:
+    """Tell whether `pid` is the process that started `process`, or started who did."""
     if not _PROC:
         return pid == os.getppid()
-    seen = os.getppid()
+    seen = process
     while seen > 1 and seen != pid:
         fields = _stat_fields(seen)
         if fields is None:
             return False
         seen = int(fields[1])
-    return seen == pid
+    return seen == pid != process
 
 
 def discover() -> Identity:
@@ -307,17 +311,23 @@ def discover() -> Identity:
             program="ipython" if shell else "python",
             uid=os.geteuid(),
         )  # fmt: skip
+    who = of_kernel(pid, connection_file, os.environ)
+    notebook = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")
+    return replace(who, notebook=_text(notebook)) if notebook else who
+
+
+def of_kernel(pid: int, connection_file: str, environment: Mapping[str, str]) -> Identity:
+    """Return who a kernel of this user's is, by what it was started with."""
+    start = process_start(pid) or ""
     stem = os.path.splitext(os.path.basename(connection_file))[0]
     kernel_id = stem.removeprefix("kernel-") if stem.startswith("kernel-") else ""
-    notebook = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get(
-        "JPY_SESSION_NAME", ""
-    )
+    parent = environment.get("JPY_PARENT_PID", "")
     return Identity(
-        pid, start, pid_ns,
-        _kernel_session(kernel_id) or itself,
+        pid, start, _pid_namespace(),
+        _kernel_session(pid, kernel_id, parent) or Session("process", pid, start),
         connection_file=connection_file,
         kernel_id=kernel_id,
-        notebook=_text(notebook),
+        notebook=_text(environment.get("JPY_SESSION_NAME", "")),
         program="kernel",
         uid=os.geteuid(),
     )  # fmt: skip
@@ -328,17 +338,17 @@ def _text(path: str) -> str:
     return path.encode(errors="replace").decode()
 
 
-def _kernel_session(kernel_id: str) -> Session | None:
-    """Return the server or program that started this kernel.
+def _kernel_session(pid: int, kernel_id: str, said: str) -> Session | None:
+    """Return the server or program that started a kernel.
 
     ``JPY_PARENT_PID`` counts only for an ancestor: programs that a kernel starts inherit it.
     """
     try:
-        parent = int(os.environ.get("JPY_PARENT_PID", ""))
+        parent = int(said)
     except ValueError:
         return None
     start = process_start(parent)
-    if start is None or not _is_ancestor(parent):
+    if start is None or not _is_ancestor(parent, pid):
         return None
     return Session("server" if len(kernel_id) == _UUID else "run", parent, start)
 

@@ -6,11 +6,12 @@ import contextlib
 from typing import Any
 
 from .. import handouts
-from . import cells, completion, following
+from . import cells, completion, following, offering, resting
 from .managing import ManagingMagics
+from .pushing import PushingMagics
 from .sharing import SharingMagics
 
-_MAGICS = (SharingMagics, ManagingMagics)
+_MAGICS = (SharingMagics, ManagingMagics, PushingMagics)
 _HOOKS = {"pre_run_cell": cells.before, "post_run_cell": cells.after}
 
 
@@ -22,6 +23,7 @@ def load(shell: Any) -> None:
     for event, hook in _HOOKS.items():
         if hook not in shell.events.callbacks[event]:
             shell.events.register(event, hook)
+    cells.arrive()
 
 
 def unload(shell: Any) -> None:
@@ -32,6 +34,8 @@ def unload(shell: Any) -> None:
         with contextlib.suppress(ValueError):
             shell.events.unregister(event, hook)
     following.stop_all()
+    resting.end()
+    offering.accepted.clear()
     for magics in _MAGICS:
         for kind, names in magics.magics.items():
             for name in names:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from .. import handouts
 from ..errors import JshmError
+from ..identity import discover
 from ..namespace import user_namespace
-from ..store import open_stores
+from ..store import default_store, open_stores
 from ..text import printable
-from . import following
+from . import following, offering, resting
 from .base import short_warnings
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 _seen: weakref.WeakKeyDictionary[LocalStore, object] = weakref.WeakKeyDictionary()
 # Why each could not be looked at, as the user was told.
 _said: weakref.WeakKeyDictionary[LocalStore, str] = weakref.WeakKeyDictionary()
+
+
+def arrive() -> None:
+    """Let other notebooks see that this one can be offered something."""
+    with contextlib.suppress(JshmError, OSError):
+        if discover().connection_file:
+            _ = default_store().presence.identity  # which has a lease from now on
 
 
 def before(_info: object = None) -> None:
@@ -41,9 +49,10 @@ def before(_info: object = None) -> None:
 
 
 def _look(store: LocalStore) -> None:
-    """Rebind what has a newer version, and let go of what it was before the cell begins."""
+    """Say what is offered, rebind what has a newer version, and let go of what it was."""
     with short_warnings():
-        said = following.update(user_namespace(), store)
+        namespace = user_namespace()
+        said = [*following.update(namespace, store), *offering.look(namespace, store)]
     for line in said:
         print(line)
     if said:
@@ -66,6 +75,7 @@ def after(_result: object = None) -> None:
         print(line)
     for store in open_stores():
         _flush(store)
+    resting.begin()
 
 
 def _flush(store: LocalStore) -> None:

@@ -20,9 +20,14 @@ from ..errors import JshmError
 from ..handouts import was_handed_out
 from ..pickling.describe import summary
 from ..store import default_store, group
+from . import kernels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
+
+    from ..store.local import LocalStore
 
 _OPTIONS = {
     "publish": ("--as", "--group", "--keep", "--move", "--note", "--replace", "--writable"),
@@ -31,6 +36,8 @@ _OPTIONS = {
     "list": ("--group",),
     "info": ("--group", "--version"),
     "detach": ("--group",),
+    "push": ("--as", "--group", "--replace", "--to"),
+    "accept": ("--as", "--auto", "--decline", "--follow", "--group", "--mode", "--trust"),
     "release": ("--all", "--force", "--group", "--unused", "--yes"),
 }
 _MAGIC = re.compile(r"^\s*(?:[\w., ]+=\s*)?%{1,2}shm_(?P<magic>\w+)\s+(?P<words>.*)$")
@@ -77,12 +84,20 @@ def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
         return token, [("r", "read-only"), ("r+", "shared, writable"), ("c", "copy-on-write")]
     if before.endswith("--group"):
         return token, _groups()
+    if before.endswith("--to"):
+        return token, _kernels(before)
+    if before.endswith("--auto"):
+        return token, [("off", "show only"), *_kernels(before)]
     if before.endswith(("--as", "--note", "--wait", "--version")):
         return token, []
     if token[:1] in "'\"" and token:
         token = token[1:]
     if magic["magic"] in ("publish", "once"):
         return token, _variables()
+    if magic["magic"] == "push":
+        return token, [*_variables(), *_names(token, before)]
+    if magic["magic"] == "accept":
+        return token, _offers(before)
     if magic["magic"] == "detach":
         return token, [*_variables(shared=True), *_names(token, before)]
     return token, _names(token, before)
@@ -99,10 +114,36 @@ def _groups() -> list[tuple[str, str]]:
 
 def _names(token: str, before: str = "") -> list[tuple[str, str]]:
     """Return the names that begin so, and are shared with the group that the words before name."""
+    return _asked(before, lambda store: store.summaries(token, _LIMIT))
+
+
+def _offers(before: str) -> list[tuple[str, str]]:
+    """Return the names that are offered to this notebook, and by whom."""
+    return _asked(
+        before,
+        lambda store: [(o.info.name, f"from {o.sender.label}") for o in store.offers.received()],
+    )
+
+
+def _kernels(before: str) -> list[tuple[str, str]]:
+    """Return the other kernels that run: by notebook where that is one's only, and by id."""
+    beside = _asked(
+        before,
+        lambda store: [(k.label, k.identity.kernel_id) for k in kernels.others(store)],
+    )
+    labels = [label for label, _ in beside]
+    named = [(label, "notebook") for label in labels if labels.count(label) == 1]
+    return [*named, *((kernel_id, label) for label, kernel_id in beside if kernel_id)]
+
+
+def _asked(
+    before: str, question: Callable[[LocalStore], list[tuple[str, str]]]
+) -> list[tuple[str, str]]:
+    """Ask the store that the words before the cursor mean; what cannot be read knows nothing."""
     chosen = _GROUP.search(before)
     try:
         with group(chosen["name"]) if chosen else contextlib.nullcontext():
-            return default_store().summaries(token, _LIMIT)
+            return question(default_store())
     except (JshmError, OSError, ValueError):  # half a character, too
         return []
 

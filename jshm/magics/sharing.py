@@ -24,6 +24,7 @@ from .base import ShmMagics, one_line, warn_of_short_life
 
 if TYPE_CHECKING:
     from ..store.base import Published
+    from ..store.local import LocalStore
 
 
 @magics_class
@@ -161,8 +162,6 @@ class SharingMagics(ShmMagics):
             parser.error("which name? %shm_list shows what is there")
         store = default_store()
         mode = check_mode(args.mode)
-        if args.follow and mode == "c":
-            parser.error("--follow would discard your changes: leave --mode c out, or --follow")
         if args.follow and args.version is not None:
             parser.error("--follow means the newest version: leave --version out, or --follow")
         version = None if args.version is None else check_version(args.version)
@@ -174,13 +173,29 @@ class SharingMagics(ShmMagics):
         self._protect(names, targets, globbed)
         if args.wait is not None:
             store.wait(names, args.wait)
-        done = store.attach(names, mode, version, trust=args.trust)
+        self._bind(store, names, targets, mode, version, trust=args.trust, follow=args.follow)
+
+    def _bind(
+        self,
+        store: LocalStore,
+        names: list[str],
+        targets: list[str],
+        mode: Mode,
+        version: int | None = None,
+        *,
+        trust: bool,
+        follow: bool,
+    ) -> None:
+        """Attach names, let variables be what they are, and say so."""
+        if follow and mode == "c":
+            raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
+        done = store.attach(names, mode, version, trust=trust)
         for attached, variable in zip(done, targets, strict=True):
             stopped = following.stop([variable])
             line = bind_attached(self._variables, variable, attached, mode)
-            if args.follow:
-                following.follow(variable, attached, store, mode, trust=args.trust)
-            print(line, *(["followed"] if args.follow else stopped), sep=" · ")
+            if follow:
+                following.follow(variable, attached, store, mode, trust=trust)
+            print(line, *(["followed"] if follow else stopped), sep=" · ")
 
     def _targets(self, names: list[str], chosen: str | None) -> list[str]:
         if chosen is None:

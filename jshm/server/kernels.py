@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 
-from ..store.directory import default_root
+from ..store.elsewhere import elsewhere
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
@@ -85,11 +85,7 @@ class Kernels:
         pid = getattr(provisioner, "pid", None)
         if pid is None:
             return "does not run on this host" if provisioner is not None else ""
-        return _elsewhere(pid)
-
-
-def _place(chosen: bytes) -> str:
-    return os.path.realpath(os.fsdecode(chosen) or default_root())
+        return elsewhere(pid)
 
 
 def _notice(what: str) -> dict[str, str]:
@@ -97,24 +93,3 @@ def _notice(what: str) -> dict[str, str]:
         "level": "warning",
         "text": f"{what}: what it shares is not shown here. `jshm list` shows it there.",
     }
-
-
-def _elsewhere(pid: int) -> str:
-    """Return why a process on this host has another store than we; '' if it has the same."""
-    try:
-        status = os.stat(f"/proc/{pid}")
-        if status.st_uid != os.geteuid():
-            return "belongs to another user"
-        theirs = os.stat(f"/proc/{pid}/root/dev/shm")
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            variables = dict(v.partition(b"=")[::2] for v in file.read().split(b"\0"))
-    except OSError:  # it has ended, or there is no /proc
-        return ""
-    ours = os.stat("/dev/shm")  # noqa: S108
-    if _place(os.fsencode(os.environ.get("JSHM_DIR", ""))) != _place(
-        variables.get(b"JSHM_DIR", b"")
-    ):
-        return "has another JSHM_DIR than the server"
-    if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
-        return "runs in another container"
-    return ""

@@ -1,0 +1,89 @@
+"""What other notebooks offer to this one: shown before a cell, and bound where the user said so."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .. import handouts
+from ..binding import bind_attached
+from ..store.names import variable_for
+from ..text import printable, size_text
+from . import following
+
+if TYPE_CHECKING:
+    from ..identity import Identity
+    from ..store.base import Offer
+    from ..store.local import LocalStore
+
+Namespace = dict[str, Any]
+EVERYBODY = ""
+# Notebooks whose offers are accepted at once; `EVERYBODY` stands for all.
+accepted: set[str] = set()
+# What was shown, by store: name and time.
+_shown: weakref.WeakKeyDictionary[LocalStore, set[tuple[str, float]]] = weakref.WeakKeyDictionary()
+
+
+def look(namespace: Namespace, store: LocalStore) -> list[str]:
+    """Bind what is accepted at once; return what to tell the user of what is new."""
+    offers = store.offers.received()
+    before = _shown.get(store, set())
+    _shown[store] = {_key(offer) for offer in offers}
+    return [
+        _accept(namespace, store, offer) if is_accepted(offer.sender) else offer_line(offer, store)
+        for offer in offers
+        if _key(offer) not in before
+    ]
+
+
+def look_again(store: LocalStore) -> None:
+    """Take all offers for new ones."""
+    _shown.pop(store, None)
+
+
+def is_accepted(sender: Identity) -> bool:
+    """Tell whether what a notebook offers is bound at once."""
+    if EVERYBODY in accepted:
+        return True
+    return any(
+        word in (sender.kernel_id, sender.label) or f"/{sender.notebook}".endswith(f"/{word}")
+        for word in accepted
+    )
+
+
+def offer_line(offer: Offer, store: LocalStore) -> str:
+    """Return an offer as the user is told of it, and how to accept it."""
+    info, group = offer.info, store.directory.access.group
+    return printable(
+        f"{offer.sender.label} offers {info.name} v{info.version} · {info.summary} · "
+        f"{size_text(info.nbytes)}: %shm_accept {info.name}{' --group ' + group if group else ''}"
+    )
+
+
+def _accept(namespace: Namespace, store: LocalStore, offer: Offer) -> str:
+    """Bind what is offered; where that cannot be, only say what is offered, and why."""
+    name = offer.info.name
+    try:
+        variable = variable_for(name)
+        if name in following.followers(store) and variable in following.followers(store)[name]:
+            store.offers.answer([name])
+            return f"{offer.sender.label} offers {name}, which {variable} follows"
+        value = namespace.get(variable)
+        if value is not None and not _is_ours(variable, value):
+            return f"{offer_line(offer, store)} --as … ({variable} is a variable of yours)"
+        attached = store.attach([name])[0]
+        following.stop([variable])
+        line = bind_attached(namespace, variable, attached, "r")
+        store.offers.answer([name])
+    except Exception as error:  # noqa: BLE001 - an object's own code may raise anything
+        return printable(f"{offer_line(offer, store)} (not bound: {error})")
+    return printable(line)
+
+
+def _is_ours(variable: str, value: object) -> bool:
+    """Tell whether a variable is what jshm bound to it, and may so be bound to something else."""
+    return handouts.was_handed_out(value) or bool(handouts.segments_bound(variable, value))
+
+
+def _key(offer: Offer) -> tuple[str, float]:
+    return offer.info.name, offer.created
