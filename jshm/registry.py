@@ -17,7 +17,7 @@ from .offer_rows import OfferRow
 from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current_sql, damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from .access import Access
     from .database import Row
@@ -205,11 +205,23 @@ class Registry:
 
     def everything(self) -> list[Entry]:
         """Return all versions of all names, by name and version."""
-        return [Entry.parse(row) for row in self.rows()]
+        return [Entry.parse(row) for row in self.database.read(_IN_ORDER)]
 
-    def rows(self) -> list[Row]:
-        """Return what `everything` returns, as rows for `Entry.parse`."""
-        return self.database.read(_IN_ORDER)
+    def numbers(self) -> dict[str, int | None]:
+        """Return the newest version's number of every name that ever had one; None if released."""
+        found: dict[str, int | None] = dict(self.database.read("SELECT name, current FROM names"))
+        if not {str}.issuperset(map(type, found)):
+            raise damaged("a name that is no text")
+        return found
+
+    def versions_of(self, names: Collection[str]) -> list[Entry]:
+        """Return all versions of these names that still exist, by name and version."""
+        sql = f"{JOINED} WHERE n.name IN ({','.join('?' * len(names))}) ORDER BY 1, 2"
+        return [Entry.parse(row) for row in self.database.read(sql, tuple(names))]
+
+    def count(self) -> int:
+        """Return how many versions there are."""
+        return int(self.database.read("SELECT count(*) FROM versions")[0][0])
 
     def last(self, name: str) -> int:
         """Return the last version number of a name, also of a released one; 0 if it never had one."""
@@ -257,7 +269,9 @@ class Registry:
 
     def unnamed(self) -> int:
         """Return the bytes in memory that no version is in."""
+        # What has no name is unwanted, or something refers to it: few are.
         sql = """SELECT coalesce(sum(nbytes), 0) FROM segments s WHERE NOT overflow AND NOT unlinked
+                  AND id IN (SELECT id FROM segments WHERE NOT wanted UNION SELECT needs FROM refs)
                   AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.segment = s.id)"""
         return int(self.database.read(sql)[0][0])
 
@@ -269,9 +283,10 @@ class Registry:
         """Return the ids of all segments."""
         return {row[0] for row in self.database.read("SELECT id FROM segments")}
 
-    def has_unwanted(self) -> bool:
-        """Tell whether there is a segment that nothing but a holder keeps."""
-        return bool(self.database.read("SELECT 1 FROM segments WHERE NOT wanted LIMIT 1"))
+    def has_unwanted(self, among: frozenset[str]) -> bool:
+        """Tell whether nothing but a holder keeps one of these segments."""
+        found = self.database.read("SELECT id FROM segments WHERE NOT wanted")
+        return not among.isdisjoint(row[0] for row in found)
 
     def is_behind(self) -> bool:
         """Tell whether a segment says of itself what is no longer so."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, zip_longest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..text import size_text
@@ -45,15 +46,23 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One name: its newest version, and older ones that somebody holds."""
+    """One name: its newest version, and older ones that somebody holds.
+
+    Attributes
+    ----------
+    newest : SegmentInfo
+    older : tuple of SegmentInfo
+    is_idle : bool
+        Whether it is a name that nobody holds in any version.
+    """
 
     newest: SegmentInfo
     older: tuple[SegmentInfo, ...]
+    is_idle: bool = field(init=False)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether it is a name that nobody holds in any version."""
-        return self.newest.state == "current" and not self.newest.in_use and not self.older
+    def __post_init__(self) -> None:
+        idle = self.newest.state == "current" and not self.newest.in_use and not self.older
+        object.__setattr__(self, "is_idle", idle)  # each list looks at it several times
 
 
 class Listing:
@@ -89,7 +98,7 @@ class Listing:
         self._shown = shown
         self._serial += 1
         self._ordered = None
-        self._items = _items(_relabelled(infos))
+        self._items = _items(_relabelled(infos), self._items)
         self._summary = _summary(infos, self._items, space)
         return True
 
@@ -152,28 +161,42 @@ def _relabelled(infos: list[SegmentInfo]) -> list[SegmentInfo]:
     ]
 
 
-def _items(infos: list[SegmentInfo]) -> dict[str, Item]:
-    """Return the names, of versions that come by name and version."""
-    found = {}
-    for name, versions in groupby(infos, lambda info: info.name):
-        *older, newest = versions
-        # A name that was released, and whose release could still be taken back, is not shown.
-        if newest.state == "current" or newest.in_use or any(old.in_use for old in older):
+def _items(infos: list[SegmentInfo], before: dict[str, Item]) -> dict[str, Item]:
+    """Return the names, as people sort them, of versions that come by name and version.
+
+    What is as `before` is not made anew, and not sorted anew.
+    """
+    found: dict[str, Item] = {}
+    older: tuple[SegmentInfo, ...] = ()
+    for info, following in zip_longest(infos, infos[1:]):
+        if following is not None and following.name == info.name:
             # What an undo keeps for a while has no holder that anybody should see.
-            found[name] = Item(newest, tuple(old for old in older if old.in_use))
-    return found
+            older += (info,) if info.in_use else ()
+            continue
+        known = before.get(info.name)
+        if known is not None and known.newest is info and known.older == older:
+            found[info.name] = known
+        # A name that was released, and whose release could still be taken back, is not shown.
+        elif info.state == "current" or info.in_use or older:
+            found[info.name] = Item(info, older)
+        older = ()
+    same = found.keys() == before.keys()
+    return {name: found[name] for name in (before if same else sorted(found, key=_natural))}
 
 
 def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> dict[str, Any]:
     """Return sums over segments; those that versions share count once."""
-    idle = {i.newest.segment for i in items.values() if i.is_idle and not i.newest.overflow}
+    idle = [item.newest for item in items.values() if item.is_idle]
     parts: dict[str, dict[str, int]] = {part: {} for part in (*_PARTS, "overflow")}
-    for info in infos:
-        parts[_part(info, idle)][info.segment] = info.nbytes
+    parts["idle"] = {info.segment: info.nbytes for info in idle if not info.overflow}
+    for info in infos:  # most of which are idle
+        if info.segment not in parts["idle"]:
+            parts[_part(info)][info.segment] = info.nbytes
     seen: set[str] = set()
     sums = {}
     for part, found in parts.items():  # what is current under one name may be old under another
-        sums[part] = sum(nbytes for segment, nbytes in found.items() if segment not in seen)
+        new = found if seen.isdisjoint(found) else {s: found[s] for s in found.keys() - seen}
+        sums[part] = sum(new.values())
         seen.update(found)
     used = sum(sums[part] for part in _PARTS) + space.unnamed
     return {
@@ -182,7 +205,7 @@ def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> 
         "used": used,
         **sums,
         "unnamed": space.unnamed,
-        "idleNames": len([item for item in items.values() if item.is_idle]),
+        "idleNames": len(idle),
         "leftovers": sum({i.segment: i.nbytes for i in infos if i.leftover}.values()),
         "capacity": space.capacity,
         "undoLimit": space.undo_limit,
@@ -193,11 +216,12 @@ def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> 
 _PARTS = ("inUse", "idle", "old", "restorable")
 
 
-def _part(info: SegmentInfo, idle: set[str]) -> str:
+def _part(info: SegmentInfo) -> str:
+    """Return the part that what is not idle is in."""
     if info.overflow:
         return "overflow"
     if info.state == "current":
-        return "idle" if info.segment in idle else "inUse"
+        return "inUse"
     return "old" if info.in_use else "restorable"
 
 
@@ -228,7 +252,6 @@ def _natural(name: str) -> tuple[tuple[bool, int, str], ...]:
 
 
 _KEYS: dict[SortKey, Callable[[SegmentInfo], Any]] = {
-    "name": lambda info: _natural(info.name),
     "size": lambda info: info.nbytes,
     "age": lambda info: -info.created,
     "type": lambda info: (info.kind, info.summary.casefold()),
@@ -243,9 +266,12 @@ def _matches(info: SegmentInfo, words: list[str], names: dict[str, str]) -> bool
 
 
 def _sorted(items: list[Item], query: Query, names: dict[str, str]) -> list[Item]:
-    key = _KEYS[query.sort]
-    items = sorted(items, key=lambda item: _natural(item.newest.name))
-    items.sort(key=lambda item: key(item.newest), reverse=query.descending)
+    """Return what comes by name in the order that is asked for."""
+    if query.sort != "name":
+        key = _KEYS[query.sort]
+        items = sorted(items, key=lambda item: key(item.newest), reverse=query.descending)
+    elif query.descending:  # they come by name
+        items = items[::-1]
     if not query.grouped:
         return items
     # Groups come in the order of their first row; those of one notebook, together.
@@ -267,12 +293,12 @@ def _sorted(items: list[Item], query: Query, names: dict[str, str]) -> list[Item
 
 def _groups(items: list[Item], places: Places) -> list[dict[str, Any]]:
     found = []
-    for owner, group in groupby(items, lambda item: item.newest.owner):
+    for owner, group in groupby(items, attrgetter("newest.owner")):
         members = list(group)
-        versions = (version for item in members for version in (item.newest, *item.older))
-        sizes = {version.segment: version.nbytes for version in versions}
+        sizes = {item.newest.segment: item.newest.nbytes for item in members}
+        sizes |= {old.segment: old.nbytes for item in members for old in item.older}
         # The newest says best what has become of the notebook.
-        latest = max(members, key=lambda item: item.newest.created)
+        latest = max(members, key=attrgetter("newest.created"))
         found.append(
             {
                 "id": owner,

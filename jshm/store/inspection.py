@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from .. import rows
-from ..identity import Identity, SessionKind, has_ended
-from ..lease import is_alive, said_by
-from ..rows import Entry, SegmentRow
+from ..identity import Identity, SessionKind
+from ..lease import said_by
 from .base import Holder, Lifetime, ObjectDetails, SegmentInfo, type_text
 from .names import nearest
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from ..holdings import Said
     from ..object_layout import ObjectLayout
     from ..registry import Registry
+    from ..rows import Entry, SegmentRow
     from .directory import Directory
 
 
@@ -121,53 +121,13 @@ def type_of(row: SegmentRow) -> str:
     return type_text(row.layout.dtype, row.layout.shape)
 
 
-Listed = dict[tuple[str, int], tuple[Any, Entry, tuple[Any, ...], SegmentInfo]]
-"""By name and version: the row and the facts that a list was made of, and what was made of them."""
-
-
-def list_segments(
-    registry: Registry, directory: Directory, me: Identity, before: Listed
-) -> tuple[list[SegmentInfo], Listed]:
-    """Return every version that takes memory, by name and version, with its living holders.
-
-    Parameters
-    ----------
-    registry, directory, me
-    before : Listed
-        From the list before this one: what has not changed is not made again.
-    """
-    state: dict[str, tuple[bool, bool]] = {}
-    said = said_by(directory.leases)
-    held, kept = _holders(said), registry.kept()
-    spares = {identity for _, each in said for identity in each.kept}
-    listed: Listed = {}
-    for row in registry.rows():
-        key = (row[0], row[1])
-        old = before.get(key)
-        entry = old[1] if old is not None and old[0] == row else Entry.parse(row)
-        held_by = held.get(entry.segment.id, ())
-        needless = entry.segment.unlinked or entry.segment.id in spares
-        if needless and not held_by and not entry.is_current:
-            continue  # the kernel has freed it, or it is a spare: only the row is left for a while
-        if entry.lease not in state:
-            alive = is_alive(directory.leases, entry.lease)
-            state[entry.lease] = alive, not alive and has_ended(entry.publisher)
-        alive, ended = state[entry.lease]
-        keeps = kept.get(entry.segment.id, 0)
-        facts = (alive, ended, keeps, held_by, me)
-        if old is None or old[1] is not entry or old[2] != facts:
-            info = info_of(entry, me, alive=alive, ended=ended, keeps=keeps, holders=held_by)
-            old = row, entry, facts, info
-        listed[key] = old
-    return [info for _, _, _, info in listed.values()], listed
-
-
 def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:
     """Return segment id → the living processes that hold it."""
-    return _holders(said_by(directory.leases))
+    return holders_in(said_by(directory.leases))
 
 
-def _holders(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder, ...]]:
+def holders_in(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder, ...]]:
+    """Return the same, of what the living processes say."""
     found: dict[str, tuple[Holder, ...]] = {}
     for who, each in said:
         for segment_id, mode in sorted(each.held):

@@ -185,10 +185,9 @@ class LocalStore(Store):
         if row.kind == "object":
             return objects.map_segment(self, row, mode)
         mappings = self.presence.mappings
-        mapping = mappings.get(row.id, mode)
-        if mapping is not None:
-            return mapping
-        return mappings.open(row.id, self.path_of(row), mode, row.layout)
+        return mappings.get(row.id, mode) or mappings.open(
+            row.id, self.path_of(row), mode, row.layout
+        )
 
     def attach_segment(self, identity: str, mode: Mode) -> segment.Mapping:
         """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
