@@ -97,9 +97,10 @@ class Room:
         NoSpaceError
             They fit nowhere; says how much is free where.
         """
-        tightest = min(self._limits(nbytes))
+        look = self.directory.in_memory and _must_look(nbytes)
+        tightest = min(self._limits(nbytes, look=look))
         if nbytes > tightest.left and self._reclaim():
-            tightest = min(self._limits(nbytes))
+            tightest = min(self._limits(nbytes, look=look))
         if nbytes <= tightest.left:
             return None
         directory = self.directory
@@ -117,7 +118,7 @@ class Room:
             )
         return tightest
 
-    def _limits(self, nbytes: int) -> list[Limit]:
+    def _limits(self, nbytes: int, *, look: bool) -> list[Limit]:
         root = self.directory.root
         free = _free(self.directory.segments)
         limits = [Limit(free, f"free in {root}", _ENLARGE)]
@@ -126,7 +127,7 @@ class Room:
             left = allowed - self._registry.in_memory() - spare_bytes(self.directory) - self._taken
             what = f"left of the quota of {size_text(allowed)} (JSHM_QUOTA)"
             limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
-        if self.directory.in_memory and _must_look(nbytes):
+        if look:
             left = available_memory() - max(min(nbytes, _BESIDE), _BREATH)
             limits.append(Limit(left, "of memory available", "Close what needs it"))
         return limits
