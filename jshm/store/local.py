@@ -9,7 +9,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import blockers, interrupts, rows, segment
+from .. import blockers, rows, segment
 from ..access import PRIVATE
 from ..errors import (
     CorruptRegistryError,
@@ -132,9 +132,7 @@ class LocalStore(Store):
                 self.presence.refresh()
                 continue
             try:
-                with interrupts.deferred():  # one block: each takes as long as two system calls
-                    opened = [self._open(entry, mode, trust=trust) for entry in entries]
-                    self.presence.tell_holds()
+                opened = [self._open(entry, mode, trust=trust) for entry in entries]
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
@@ -145,6 +143,7 @@ class LocalStore(Store):
                 seen = entries
             else:
                 break
+        self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return [self._attached(entry, one) for entry, one in zip(entries, opened, strict=True)]
 
@@ -152,7 +151,6 @@ class LocalStore(Store):
         self, entry: Entry, mode: Mode, *, trust: bool
     ) -> objects.Opened | np.ndarray[Any, Any]:
         """Map what a version is."""
-        interrupts.check()
         rows.check_kind(entry)
         is_object = entry.segment.kind == "object"
         if mode == "r+" and (is_object or not entry.segment.writable):
