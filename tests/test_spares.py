@@ -113,6 +113,25 @@ def test_what_a_reader_lets_go_is_used_again(store: LocalStore, child: Child) ->
     assert len(known) <= 3
 
 
+def test_what_gets_a_name_again_while_it_is_held_is_no_spare(store: LocalStore) -> None:
+    publish(1)
+    held = jshm.attach("X")
+    publish(2)
+    jshm.publish("Y", held)  # the same memory, under another name
+    del held
+    gc.collect()
+    publish(3)
+    publish(4)
+    assert (jshm.attach("Y") == 1).all()
+    assert store.space().spares == NBYTES + 4096 + _rest(store)
+    assert {info.name for info in jshm.segments()} == {"X", "Y"}
+
+
+def _rest(store: LocalStore) -> int:
+    """What there is behind a spare's data."""
+    return spare_files(store)[0].stat().st_size - NBYTES - 4096
+
+
 def test_objects_too(store: LocalStore) -> None:
     for value in range(6):
         jshm.publish("D", {"a": np.full(COUNT, value), "b": np.full(COUNT, -value), "c": "text"})
@@ -440,7 +459,7 @@ def test_short_memory_takes_them_all(
     publish(2)
     child.run("for i in range(4): jshm.publish('Y', np.full(65536, i))")
     assert len(spare_files(store)) == 2
-    short = memory.Memory(1, 100)
+    short = memory.Memory(10**9, 10**11)
     monkeypatch.setattr(memory, "tightest", lambda: short)
     monkeypatch.setattr(store.presence.spares, "_next_look", 0.0)
     store.presence.reap()

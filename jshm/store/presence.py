@@ -220,6 +220,7 @@ class Presence:
                 if row.id in ready and not doomed.full:
                     adopt = partial(self.spares.adopt, ready[row.id])
                     reaper.collect_segment(tx, self._directory, row, doomed, adopt)
+        self.spares.forget(ready)  # what is left has a name again, or is for the reaper
 
     def rest(self) -> bool:
         """Give back, while nothing else happens, what is not needed; tell whether anything is left."""

@@ -248,6 +248,12 @@ class Spares:
             held = list(self._held.items())
         return {identity: one.name for identity, one in held if not segment.is_held(one.path)}
 
+    def forget(self, identities: Collection[str]) -> None:
+        """Expect no more that these become spares."""
+        with self._lock, interrupts.deferred():
+            for identity in identities:
+                self._forget_held(identity)
+
     def _may_keep(self, nbytes: int) -> bool:
         """Tell whether there may be one more spare; older ones make room for it."""
         most = self._most()
@@ -281,8 +287,7 @@ class Spares:
                 for spare in [one for one in spares.values() if not os.fstat(one.fd).st_nlink]:
                     del spares[spare.identity]
                     self._remove(spare)
-            for identity in [i for i, one in self._held.items() if not os.path.exists(one.path)]:
-                self._forget_held(identity)
+            self.forget([i for i, one in self._held.items() if not os.path.exists(one.path)])
             if self._is_short():
                 self.give_back()
 
@@ -303,9 +308,8 @@ class Spares:
                 one for one in self._published.values() if names is None or one.name in names
             ]:
                 self._published.pop(spare.identity).close()
-            for identity, one in list(self._held.items()):
-                if names is None or one.name in names:
-                    self._forget_held(identity)
+            held = list(self._held.items())
+            self.forget([i for i, one in held if names is None or one.name in names])
 
     def _remove(self, spare: Spare) -> None:
         segment.unlink(spare.path)
