@@ -10,6 +10,7 @@ import gc
 import threading
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -458,6 +459,20 @@ failed
         with store.lock("X", timeout=30), pytest.raises(jshm.LockHeldError):
             store.lock("X").__enter__()
         assert store.names() == []
+
+    # -- offers ----------------------------------------------------------------------------------
+
+    def test_offers(self, store: Store, new: NewChild) -> None:
+        store.publish({"X": np.zeros(10)})
+        me = next(who for who in store.offers.people() if who.is_here)
+        new("eda.py").run("store.names(), store.presence.identity")
+        assert {who.label for who in store.offers.people()} == {me.label, "eda.py"}
+        kernel = replace(me, connection_file="/run/kernel-1.json")
+        with pytest.raises(jshm.SegmentNotFoundError, match="'Y'"):
+            store.offers.make(["X", "Y"], kernel)
+        assert [info.version for info in store.offers.make(["X"], kernel)] == [1]
+        assert store.offers.received() == []  # it is another's
+        store.offers.answer(["X", "Y"])  # nothing was to be answered
 
     # -- look ------------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from random import Random
 
 FRESH = np.arange(7.0)
+# A kernel that something is offered to.
+KERNEL = "/run/kernel-1.json"
 
 
 class Target(Protocol):
@@ -112,6 +114,7 @@ def look_at_all(store: LocalStore) -> None:
         store.names,
         store.summaries,
         store.segments,
+        lambda: store.registry.offers(KERNEL, 0.0),
         *(lambda name=name: service.info(name) for name in _names(store)),
         *(lambda name=name: service.preview(name) for name in _names(store)),
     ]

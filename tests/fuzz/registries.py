@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from jshm.errors import FormatVersionError
 from jshm.identity import Identity
 from jshm.store.local import LocalStore
 
-from .common import FRESH, assert_inside, assert_mended, look_at_all, refusing, store_of
+from .common import FRESH, KERNEL, assert_inside, assert_mended, look_at_all, refusing, store_of
 from .mutators import BOUNDARIES, as_json, change_structure, damage, odd
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def template(root: str) -> dict[str, bytes]:
                 {"refers": {"part": store.attach(["exp/needed"])[0].value[::2]}}, keep=True
             )
             store.release(["gone"])
+            store.offers.make(["X"], replace(store.presence.identity, connection_file=KERNEL))
         store.close()
     return {
         os.path.relpath(path, root): _read(path)
@@ -109,7 +111,7 @@ def assert_exact(store: LocalStore, touched: set[str]) -> None:
 
 KEYS = {
     "names": ("name",), "segments": ("id",), "versions": ("name", "version"), "leases": ("id",),
-    "refs": ("segment", "needs"),
+    "refs": ("segment", "needs"), "offers": ("name", "recipient"),
 }  # fmt: skip
 
 
@@ -167,6 +169,8 @@ class Rows:
                 "SELECT name FROM versions WHERE lease = ?", [row["id"].decode()]
             )
             return {name.decode() for (name,) in found}
+        if table == "offers":
+            return set()  # no name depends on who is offered it
         if "name" in row:
             return {row["name"].decode()}
         sql = "SELECT name FROM versions WHERE segment = ?"
