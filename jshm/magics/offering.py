@@ -13,7 +13,7 @@ from . import following
 
 if TYPE_CHECKING:
     from ..identity import Identity
-    from ..store.base import Offer
+    from ..store.base import Offer, SegmentInfo
     from ..store.local import LocalStore
 
 Namespace = dict[str, Any]
@@ -51,12 +51,18 @@ def is_accepted(sender: Identity) -> bool:
     )
 
 
+def described(info: SegmentInfo) -> str:
+    """Return what is offered, as both sides are told it."""
+    live = " · LIVE" if info.writable else ""
+    return f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}"
+
+
 def offer_line(offer: Offer, store: LocalStore) -> str:
     """Return an offer as the user is told of it, and how to accept it."""
-    info, group = offer.info, store.directory.access.group
+    group = store.directory.access.group
     return printable(
-        f"{offer.sender.label} offers {info.name} v{info.version} · {info.summary} · "
-        f"{size_text(info.nbytes)}: %shm_accept {info.name}{' --group ' + group if group else ''}"
+        f"{offer.sender.label} offers {described(offer.info)}: %shm_accept {offer.info.name}"
+        f"{' --group ' + group if group else ''}"
     )
 
 

@@ -12,7 +12,7 @@ from .. import handouts, segment
 from ..segment import check_mode
 from ..store import chosen_group, default_store, open_stores
 from ..store.names import as_variable, nearest
-from ..text import printable, size_text
+from ..text import printable
 from . import arguments, kernels, offering
 from .arguments import Parser, expand
 from .base import one_line, warn_of_short_life
@@ -80,8 +80,7 @@ class PushingMagics(SharingMagics):
             new = " · published" if info.name in {done.info.name for done in published} else ""
             print(
                 printable(
-                    f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{new} "
-                    f"→ {recipient.label}: %shm_accept {info.name}{how}"
+                    f"{offering.described(info)}{new} → {recipient.label}: %shm_accept {info.name}{how}"
                 )
             )
         if not recipient.loaded:

@@ -79,6 +79,7 @@ TUTORIALS = [
     ("01-publish.ipynb", "02-attach.ipynb"),
     ("03-functions.ipynb", "03-functions-partner.ipynb"),
     ("04-browser.ipynb",),
+    ("05-live.ipynb", "05-live-partner.ipynb"),
 ]
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
