@@ -45,9 +45,17 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     run = archive.load(str(results))
-    assert {"publish", "again", "exchange", "born", "attach", "list", "import", "wake"} <= {
-        result.key for result in run.results
-    }
+    assert {
+        "publish",
+        "again",
+        "exchange",
+        "born",
+        "attach",
+        "follow",
+        "list",
+        "import",
+        "wake",
+    } <= {result.key for result in run.results}
     assert all(seconds > 0 for result in run.results for seconds in result.seconds.values())
     assert all(result.what in done.stdout for result in run.results)
     assert ET.fromstring(drawing.read_text()).tag.endswith("svg")

@@ -91,7 +91,7 @@ def _measure(count: int, publisher: subprocess.Popen[str], rounds: int) -> list[
     who = f"{count} follower{'s' * (count != 1)}"
     target = Target("nothing has changed: ≤ 20 µs (in µs)", idle[JSHM] * 1e6, _MOST * 1e6)
     return [
-        Result(f"before a cell, {who}, nothing has changed", idle, targets=(target,)),
+        Result(f"before a cell, {who}, nothing has changed", idle, (target,), "follow"),
         Result(f"before a cell, {who}, another name was published", other),
         Result(f"before a cell, {who}, one name is rebound", same),
     ]

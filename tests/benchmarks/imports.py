@@ -29,7 +29,7 @@ def measure(place: str, rounds: int) -> list[Result]:
             "function": _importer("import jshm; jshm.attach", environment),
             LIMIT: _importer("import numpy", environment),
         },
-        2 * rounds,
+        rounds,
     )
     limit = seconds[LIMIT]
     return [
