@@ -196,9 +196,9 @@ def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
     if not found:
         return False
     identity = found[0].segment.id
-    if not isinstance(value, np.ndarray):
+    if found[0].segment.kind != "array":
         return handouts.segments_of(value)[:1] == (identity,)
-    if type(value) is not np.ndarray or found[0].segment.kind != "array":
+    if type(value) is not np.ndarray:
         return False
     mapping = segment.find(value)
     shared = store.attach([name])[0].value

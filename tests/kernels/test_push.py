@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -172,3 +174,40 @@ def test_within_a_group(place, a, b):  # noqa: F811
     assert b.value("(X.sum(), 'f' in globals())") == [3.0, False]
     b.do(f"%shm_accept f --trust --group {GROUP}")
     assert b.value("f['x'].sum()") == 3.0
+
+
+def test_a_terminal_can_push_and_is_offered_nothing(b, store_dir):
+    program = """
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+shell = TerminalInteractiveShell.instance()
+shell.run_line_magic("load_ext", "jshm")
+shell.user_ns["X"] = [1, 2]
+shell.run_line_magic("shm_push", "X --to analysis.ipynb")
+shell.run_line_magic("shm_accept", "")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "X v1 · list of 2 · " in done.stdout
+    assert "only kernels of notebooks are offered anything" in done.stdout
+    assert "lives until this IPython ends" in done.stdout
+    assert b.do("1") == ""  # it has ended, and its name with it
+    assert rows(store_dir) == []
+
+
+def test_what_is_the_same_and_what_is_not(a, b):
+    a.do(
+        """
+S = np.arange(24.0).reshape(4, 6); F = np.asfortranarray(S); T = S[::2, ::3]; nan = S * np.nan
+zero = np.zeros(3); e = np.zeros(0); s = np.array(3.0); o = np.array([1, 'a'], object)
+%shm_publish S F T nan zero e s o
+"""
+    )
+    names = "S F T nan zero e s"
+    assert "published" not in a.do(f"%shm_push {names} --to analysis.ipynb")
+    a.do("S[3, 5] = 0; F[0, 0] = 1; T = T.copy(); zero[0] = -0.0; e = e.astype('f4'); s = s + 1")
+    said = a.do(f"%shm_push {names} --to analysis.ipynb").splitlines()
+    assert [line.split()[0] for line in said if "· published" in line] == [*"SF", "zero", "e", "s"]
+    b.do("%shm_attach o nan S")
+    said = b.do("%shm_push o nan S --to train.ipynb")
+    assert "published" not in said
