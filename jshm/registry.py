@@ -288,6 +288,12 @@ class Registry:
         found = self.database.read("SELECT id FROM segments WHERE NOT wanted")
         return not among.isdisjoint(row[0] for row in found)
 
+    def unlinked(self) -> frozenset[str]:
+        """Return the ids of the segments that were released while they were held."""
+        # None of them is wanted, and of those there are few.
+        found = self.database.read("SELECT id FROM segments WHERE NOT wanted AND unlinked")
+        return frozenset(row[0] for row in found)
+
     def is_behind(self) -> bool:
         """Tell whether a segment says of itself what is no longer so."""
         return bool(self.database.read("SELECT 1 FROM behind LIMIT 1"))

@@ -1,6 +1,7 @@
 """The list of all versions: what has not changed since the last one is neither read nor made again.
 
-The row of a version stays as it is until the number of its name's newest version changes, or it goes.
+The row of a version stays as it is until the number of its name's newest version changes, or it goes;
+but its segment may be released meanwhile.
 """
 
 from __future__ import annotations
@@ -26,10 +27,15 @@ _FEW = 200
 
 
 class _Read(NamedTuple):
-    """What was read of the registry: the version numbers of its names, and versions by sorted name."""
+    """What was read of the registry.
+
+    The version numbers of its names, the segments that were released while they were held, and all
+    versions by sorted name.
+    """
 
     file: object = None
     current: Mapping[str, int | None] = {}
+    unlinked: frozenset[str] = frozenset()
     entries: Mapping[str, list[Entry]] = {}
 
 
@@ -74,8 +80,14 @@ def list_segments(registry: Registry, directory: Directory, me: Identity, before
 
 def _read(registry: Registry, before: _Read) -> tuple[_Read, set[str]]:
     """Return what the registry says, and which names are not as they were before."""
-    file, current = registry.database.file, registry.numbers()
+    file, current, unlinked = registry.database.file, registry.numbers(), registry.unlinked()
     changed = {name for name, number in current.items() if before.current.get(name, 0) != number}
+    if released := unlinked ^ before.unlinked:
+        changed |= {
+            entry.name
+            for entry in chain.from_iterable(before.entries.values())
+            if entry.segment.id in released
+        }
     if file == before.file and len(changed) <= _FEW:
         entries = {**before.entries, **{name: [] for name in changed}}
         for entry in registry.versions_of(changed):
@@ -84,11 +96,11 @@ def _read(registry: Registry, before: _Read) -> tuple[_Read, set[str]]:
         if registry.count() == sum(map(len, entries.values())):
             if len(entries) > len(before.entries):
                 entries = dict(sorted(entries.items()))
-            return _Read(file, current, entries), changed
+            return _Read(file, current, unlinked, entries), changed
     entries = {}
     for entry in registry.everything():
         entries.setdefault(entry.name, []).append(entry)
-    return _Read(file, current, entries), set(entries)
+    return _Read(file, current, unlinked, entries), set(entries)
 
 
 def _find_out(registry: Registry, directory: Directory, me: Identity, read: _Read) -> _Facts:
