@@ -17,6 +17,7 @@ from .benchmarks.hosted import Hosted, end_all, hosted_rivals, marked, processes
 from .benchmarks.measure import JSHM, LIMIT, Result, Target, Unavailable, percentile, turns
 from .benchmarks.report import document, readme, renewed
 from .benchmarks.servers import SERVERS
+from .benchmarks.workspace import SHM, prefix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,15 +36,16 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     results, drawing = tmp_path / "results.json", tmp_path / "chart.svg"
     tiny = "--size 1000000 --large 2000000 --names 20 --rounds 1 --processes 2 --seconds 0.1"
     command = [sys.executable, "-m", "tests.benchmarks", *tiny.split()]
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*command, "--burst", "0", "--no-servers", "--json", results, "--chart", drawing],
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert not [name for name in os.listdir(SHM) if name.startswith(prefix(process.pid))]
     run = archive.load(str(results))
     assert {
         "publish",
@@ -57,7 +59,7 @@ def test_everything_is_measured(tmp_path: Path) -> None:
         "wake",
     } <= {result.key for result in run.results}
     assert all(seconds > 0 for result in run.results for seconds in result.seconds.values())
-    assert all(result.what in done.stdout for result in run.results)
+    assert all(result.what in output for result in run.results)
     assert ET.fromstring(drawing.read_text()).tag.endswith("svg")
 
 

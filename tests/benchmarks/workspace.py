@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import jshm
-from jshm.store import default_store
+from jshm.store import _store_in, default_store
 from jshm.store.memory import available_memory
 from jshm.store.room import capacity
 from jshm.text import size_text
@@ -23,16 +24,24 @@ SHM = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 _BATCH = 200
 
 
+def prefix(pid: int) -> str:
+    """Return how the names of a run's directories begin; short, for the paths of sockets are."""
+    return f"bench-{pid}-"
+
+
 @contextlib.contextmanager
 def private_store() -> Iterator[str]:
     """Make a directory whose subdirectory ``store`` is JSHM_DIR; remove all of it afterwards."""
-    place = tempfile.mkdtemp(prefix="jshm-bench-", dir=SHM)
+    place = tempfile.mkdtemp(prefix=prefix(os.getpid()), dir=SHM)
     before = {name: os.environ.get(name) for name in ("JSHM_DIR", "JSHM_OVERFLOW_DIR")}
     os.environ.update(JSHM_DIR=os.path.join(place, "store"), JSHM_OVERFLOW_DIR="")
     try:
         yield place
     finally:
         default_store().close()
+        # Else a later cell asks it for news, and makes it again.
+        _store_in.cache_clear()
+        gc.collect()
         for name, value in before.items():
             os.environ.pop(name)
             if value is not None:
