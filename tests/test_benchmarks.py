@@ -78,7 +78,7 @@ def test_rivals_and_what_only_jshm_does_are_two_tables() -> None:
     both = replace(RESULT, key="again")
     alone = Result("list (limit: read it): p50", {JSHM: 2e-5, LIMIT: 1e-5}, key="list")
     assert readme([RESULT, both, alone]).splitlines() == [
-        "|  | publish <1 GiB> again |",
+        "|  | publish <1 GiB> again (limit: a copy) |",
         "| --- | ---: |",
         "| jshm | **100 ms** |",
         "| limit | 0.90 × |",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .rivals import FileRival
 
 Array = np.ndarray[Any, Any]
-LEAST = "with lock and lookup"
+LEAST = "`open`, `mmap`, lock, lookup"
 """What any shared-memory library with names, versions and holders must do at the least."""
 SMALL = 1_000_000
 FEW = 10

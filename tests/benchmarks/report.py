@@ -46,7 +46,7 @@ def readme(results: Sequence[Result]) -> str:
     ]
     return "\n\n".join(
         [
-            _table(["", *(result.title for result in shared)], rivals),
+            _table(["", *(result.what for result in shared)], rivals),
             _table(["", "jshm", "the limit", "which is"], alone),
         ]
     )
