@@ -10,7 +10,7 @@ import logging
 import sys
 import weakref
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -28,8 +28,29 @@ _weak: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 _strong: dict[int, Any] = {}
 prunes = False
 _segments: dict[int, tuple[str, ...]] = {}
-# Variable → id and segments of what an attach bound to it; for what is anybody's (a text, a number).
-_bound: dict[str, tuple[int, tuple[str, ...]]] = {}
+
+
+class _Bound(NamedTuple):
+    """What an attach bound to a variable.
+
+    Attributes
+    ----------
+    id : int
+    known : bool
+        Whether it is known as handed out. A text or a number is anybody's.
+    segments : tuple of str
+    """
+
+    id: int
+    known: bool
+    segments: tuple[str, ...]
+
+    def is_still(self, value: object) -> bool:
+        """Tell whether a value is it: what was made when it had gone may have got its id."""
+        return id(value) == self.id and (not self.known or was_handed_out(value))
+
+
+_bound: dict[str, _Bound] = {}
 
 
 def hand_out(value: T, segments: tuple[str, ...] = ()) -> T:
@@ -52,7 +73,7 @@ def bind(
 ) -> None:
     """Let a variable be what was attached, and remember it."""
     namespace[variable] = hand_out(value, segments)
-    _bound[variable] = (id(value), segments)
+    _bound[variable] = _Bound(id(value), was_handed_out(value), segments)
 
 
 def _is_imported(value: object) -> bool:
@@ -77,16 +98,16 @@ def segments_of(value: object) -> tuple[str, ...]:
 
 def segments_bound(variable: str, value: object) -> tuple[str, ...]:
     """Return the segments of what an attach bound to a variable, if it still is that."""
-    known, segments = _bound.get(variable, (0, ()))
-    return segments if known == id(value) else ()
+    bound = _bound.get(variable)
+    return bound.segments if bound is not None and bound.is_still(value) else ()
 
 
 def forget_unbound(namespace: dict[str, Any]) -> list[str]:
-    """Forget what is not bound any more: something else may get its id. Return the variables."""
+    """Forget what is not bound any more; return the variables."""
     gone = [
         variable
-        for variable, (known, _) in _bound.items()
-        if variable not in namespace or id(namespace[variable]) != known
+        for variable, bound in _bound.items()
+        if variable not in namespace or not bound.is_still(namespace[variable])
     ]
     for variable in gone:
         del _bound[variable]

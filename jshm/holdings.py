@@ -14,10 +14,12 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .access import PRIVATE
+from .forks import wait_for
 from .segment import ID
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 # Lines that may be out of date before the log is written anew: who reads it reads them all.
 _SLACK = 200
+
+# Threads write into the logs of a process in turn: a descriptor that one of them has closed may be
+# another file's by now.
+_lock = threading.RLock()
+wait_for(_lock)
 
 Hold = tuple[str, str]
 """Segment id and mode."""
@@ -87,35 +94,39 @@ class Holdings:
 
     def note(self, changes: Iterable[tuple[Hold, bool]]) -> None:
         """Say which segments this process holds now, or holds no more."""
-        lines = []
-        for hold, held in changes:
-            (self._held.add if held else self._held.discard)(hold)
-            lines.append(f"{'+' if held else '-'}{hold[0]} {hold[1]}\n")
-        self._write(lines)
+        with _lock:
+            lines = []
+            for hold, held in changes:
+                (self._held.add if held else self._held.discard)(hold)
+                lines.append(f"{'+' if held else '-'}{hold[0]} {hold[1]}\n")
+            self._write(lines)
 
     def keep(self, segment: str, nbytes: int, name: str) -> None:
         """Say that this process keeps a segment as a spare."""
-        self._kept[segment] = Kept(nbytes, name)
-        self._write([_kept_line(segment, self._kept[segment])])
+        with _lock:
+            self._kept[segment] = Kept(nbytes, name)
+            self._write([_kept_line(segment, self._kept[segment])])
 
     def give_back(self, segment: str) -> None:
         """Say that it does so no more."""
-        if self._kept.pop(segment, None):
-            self._write([f"/{segment}\n"])
+        with _lock:
+            if self._kept.pop(segment, None):
+                self._write([f"/{segment}\n"])
 
     def _write(self, lines: list[str]) -> None:
         self._lines += len(lines)
         if self._log < 0 or self._lines > _SLACK + 4 * (len(self._held) + len(self._kept)):
-            self.rewrite()
+            self._rewrite()
         elif lines:
             os.write(self._log, "".join(lines).encode())
 
     def restore(self) -> None:
         """Write it again, if anything was said: the file was removed."""
-        if self._log >= 0:
-            self.rewrite()
+        with _lock:
+            if self._log >= 0:
+                self._rewrite()
 
-    def rewrite(self) -> None:
+    def _rewrite(self) -> None:
         """Begin a new log with what is so now; readers see the old one or the new one."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         log = os.open(self._temporary, flags, PRIVATE.own)
@@ -134,9 +145,10 @@ class Holdings:
 
     def close(self) -> None:
         """Close the descriptor; the file stays."""
-        if self._log >= 0:
-            os.close(self._log)
-        self._log = -1
+        with _lock:
+            if self._log >= 0:
+                os.close(self._log)
+            self._log = -1
 
 
 def _kept_line(segment: str, kept: Kept) -> str:

@@ -24,14 +24,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import CorruptSegmentError, FormatVersionError, NotShareableError
-from .records import aligned, alignment, encode
+from .records import ALIGNMENT, LARGE, aligned, alignment, encode
 from .segment import ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OBJECT_MAGIC = b"\x93JSHMOBJ"
-OBJECT_FORMAT = 1
+# 2: large buffers start at pages. What has none is written in format 1, which an older jshm reads.
+OBJECT_FORMAT = 2
 _PRELUDE = struct.Struct("<8sIII")
 # Bytes; a million buffers take about eight.
 _HEADER_LIMIT = 64 << 20
@@ -101,12 +102,14 @@ class ObjectLayout:
     buffers: tuple[int, ...]
     references: tuple[str, ...]
     description: Description
+    paged: bool = field(init=False, repr=False, compare=False)
     offset: int = field(init=False, repr=False, compare=False)
     end: int = field(init=False, repr=False, compare=False)
 
     magic: ClassVar[bytes] = OBJECT_MAGIC
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "paged", _PRELUDE.unpack_from(self.header)[1] > 1)
         object.__setattr__(self, "offset", aligned(len(self.header)))
         spans = self.spans()
         object.__setattr__(self, "end", spans[-1][1] if spans else self.offset + self.pickled)
@@ -125,7 +128,7 @@ class ObjectLayout:
         """Return where each buffer starts and ends."""
         found, end = [], self.offset + self.pickled
         for length in self.buffers:
-            start = aligned(end, alignment(length))
+            start = aligned(end, alignment(length) if self.paged else ALIGNMENT)
             end = start + length
             found.append((start, end))
         return found
@@ -156,7 +159,8 @@ def describe_object(
         raise NotShareableError(
             f"{len(buffers):,} buffers are too many for one object: share fewer, larger arrays"
         )
-    header = _PRELUDE.pack(OBJECT_MAGIC, OBJECT_FORMAT, len(body), zlib.crc32(body)) + body
+    version = 1 if max(buffers, default=0) < LARGE else OBJECT_FORMAT
+    header = _PRELUDE.pack(OBJECT_MAGIC, version, len(body), zlib.crc32(body)) + body
     return ObjectLayout(header, pickled, checksum, tuple(buffers), tuple(references), description)
 
 

@@ -40,7 +40,7 @@ from .errors import (
 from .forks import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -261,7 +261,7 @@ def open_shared(
     """
     flags = os.O_RDWR if writable else os.O_RDONLY
     try:
-        fd = open_locked(path, flags | _OPEN)
+        fd = _when_it_may_be_opened(lambda: open_locked(path, flags | _OPEN))
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
@@ -292,7 +292,7 @@ def open_unheld(path: str, access: Access = PRIVATE) -> int:
     The caller owns the descriptor. Raises as `open_shared` does.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | _OPEN)
+        fd = _when_it_may_be_opened(lambda: os.open(path, os.O_RDONLY | _OPEN))
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
@@ -301,6 +301,19 @@ def open_unheld(path: str, access: Access = PRIVATE) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _when_it_may_be_opened(call: Callable[[], int]) -> int:
+    """Open a file, also if another process asks in this very moment whether it `is_alone` with it."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            return call()
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        interrupts.check()
+        time.sleep(random.uniform(2e-5, 5e-4))  # noqa: S311 - jitter, not a secret
 
 
 def _not_opened(error: OSError, path: str) -> Exception:
@@ -354,7 +367,7 @@ def claim(path: str, access: Access | None = None) -> int | None:
     try:
         fd = open_locked(path, os.O_RDONLY | _OPEN)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES):
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EAGAIN):  # EAGAIN: `is_alone`
             return None
         raise limit_error(error) from None
     try:

@@ -503,3 +503,18 @@ def test_a_loop_in_a_cell_keeps_only_the_last(store: LocalStore, shell: Child) -
     )
     n = shell.run("shell.user_ns['n']")
     assert n <= 2
+
+
+def test_what_got_the_id_of_what_is_gone_is_not_it() -> None:
+    """`del X; X = np.ones(4)` may give the new array the place of the one that was attached."""
+    space: dict[str, object] = {}
+    handouts.bind(space, "X", np.zeros(3), ("aa",))
+    assert handouts.segments_bound("X", space["X"]) == ("aa",)
+    mine = np.ones(3)
+    handouts._bound["X"] = handouts._bound["X"]._replace(id=id(mine))
+    space["X"] = mine
+    assert handouts.segments_bound("X", mine) == ()
+    assert handouts.forget_unbound(space) == ["X"]
+    handouts.bind(space, "n", 5, ("bb",))
+    assert handouts.segments_bound("n", 5) == ("bb",)
+    assert handouts.forget_unbound({}) == ["n"]

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm import holdings, segment
-from jshm.store import memory, spares
+from jshm import copying, holdings, segment
+from jshm.store import memory, reaper, spares
 
 from .processes import Child
 
@@ -412,12 +412,13 @@ def test_the_bound(store: LocalStore, monkeypatch: pytest.MonkeyPatch, say: str)
 
 
 def test_a_bound_that_says_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(1)
     monkeypatch.setenv("JSHM_SPARES", "a lot")
-    with pytest.raises(jshm.InvalidSettingError, match=r"JSHM_SPARES is 'a lot'"):
-        publish(1)
-    assert files(store) == {}
-    publish(1, count=10)
-    assert jshm.attach("X")[0] == 1
+    for count in (10, COUNT):
+        with pytest.raises(jshm.InvalidSettingError, match=r"JSHM_SPARES is 'a lot'"):
+            publish(2, count=count)
+    assert len(files(store)) == 1
+    assert (jshm.attach("X") == 1).all()
 
 
 def test_idle_spares_are_taken_away_by_others(
@@ -622,6 +623,99 @@ def test_ctrl_c_while_it_is_written(store: LocalStore, monkeypatch: pytest.Monke
     assert len(files(store)) <= 2
     publish(5)
     assert (jshm.attach("X") == 5).all()
+
+
+def test_what_a_traceback_keeps_mapped_has_no_memory(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in range(1, 5):
+        publish(value)
+    kept: list[segment.Mapping] = []
+
+    def interrupted(destination: np.ndarray, _: np.ndarray) -> None:
+        kept.append(segment.find(destination))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copying, "fill", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            publish(5)
+    assert len(kept[0]) >= NBYTES
+    assert not np.frombuffer(kept[0], np.uint8).any()  # pages that nobody has: zeros
+    assert len(files(store)) == 1
+    publish(6)
+
+
+def test_whoever_asks_is_waited_for(tmp_path: Path) -> None:
+    """While a process asks whether it is alone with a file, nobody can open it without waiting."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    path.chmod(0o600)
+    fd = os.open(path, os.O_RDWR)
+    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    assert segment.claim(str(path)) is None
+    assert segment.is_held(str(path))
+    timer = threading.Timer(0.2, fcntl.fcntl, (fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+    timer.start()
+    found, _ = segment.open_shared(str(path), writable=False)
+    segment.close(found)
+    timer.join()
+    os.close(fd)
+
+
+def test_who_takes_away_what_just_went(store: LocalStore) -> None:
+    publish(1)
+    publish(2)
+    path = spare_files(store)[0]
+    fd = segment.claim(str(path))
+    path.unlink()
+    reaper._empty(fd, str(path))
+    publish(3)
+
+
+def test_a_working_process_gives_back_what_it_does_not_use(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(1)
+    publish(2)
+    assert spare_files(store)
+    monkeypatch.setattr(spares, "IDLE", 0.0)
+    monkeypatch.setattr(store.presence, "_next_reap", 0.0)
+    publish(1, "small", 10)
+    assert spare_files(store) == []
+
+
+def test_threads_write_the_log_in_turn(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None writes into a file that got the number of a log that another has just closed."""
+    monkeypatch.setattr(holdings, "_SLACK", -1000)  # each line is a new log
+    log = store.presence._valid_lease().holdings
+    stop, failed = threading.Event(), []
+
+    def say(which: int) -> None:
+        try:
+            while not stop.is_set():
+                log.keep(f"{which:016x}", 1, "X")
+                log.give_back(f"{which:016x}")
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=say, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    wrong = []
+    for i in range(3000):
+        path = tmp_path / str(i % 7)
+        with open(path, "wb", buffering=0) as file:
+            file.write(b"mine")
+        if path.read_bytes() != b"mine":
+            wrong.append(path.read_bytes())
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert (failed, wrong) == ([], [])
 
 
 def test_groups_have_none(store: LocalStore) -> None:

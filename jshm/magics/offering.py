@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +75,10 @@ def _accept(namespace: Namespace, store: LocalStore, offer: Offer) -> str:
         if name in following.followers(store) and variable in following.followers(store)[name]:
             store.offers.answer([name])
             return f"{offer.sender.label} offers {name}, which {variable} follows"
-        value = namespace.get(variable)
-        if value is not None and not _is_ours(variable, value):
+        if variable in namespace and not _is_ours(variable, namespace[variable]):
             return f"{offer_line(offer, store)} --as … ({variable} is a variable of yours)"
+        if hasattr(builtins, variable):
+            return f"{offer_line(offer, store)} --as … ({variable} is a word of Python's own)"
         attached = store.attach([name])[0]
         following.stop([variable])
         line = bind_attached(namespace, variable, attached, "r")

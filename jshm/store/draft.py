@@ -125,6 +125,8 @@ class Draft:
         Then only closing it is safe. If it is not registered, it is garbage: unlocked and unknown.
         """
         if self.fd >= 0 and not self.offered:
+            if self.spare is not None:
+                self.spare.empty()
             segment.unlink(self.path)
         self.close()
 

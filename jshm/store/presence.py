@@ -278,6 +278,7 @@ class Presence:
             self.flush()
         began = time.monotonic()
         if began >= self._next_reap:
+            self.spares.expire()
             # Not only when it was opened: somebody may have opened it to others since.
             self._directory.check()
             with contextlib.suppress(RegistryTimeout, NoSpaceError, TooManyFilesError):

@@ -139,7 +139,8 @@ def take_away(
 def _empty(fd: int, path: str) -> None:
     """Free the memory of a spare that its process has mapped, but looks at before it uses it."""
     try:
-        os.truncate(path, 0)
+        with contextlib.suppress(FileNotFoundError):  # its process is just removing it
+            os.truncate(path, 0)
         segment.unlink(path)
     finally:
         segment.close(fd)

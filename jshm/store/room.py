@@ -12,7 +12,7 @@ from ..text import size_text
 from .directory import IN_MEMORY, filesystem
 from .memory import SCARCE, available_memory, tightest
 from .settings import size_setting
-from .spares import spare_bytes
+from .spares import spare_bytes, spares_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +86,7 @@ class Room:
         self._reclaim = reclaim
         self._idle = idle
         self._quota = quota()
+        spares_limit()  # a slip in a setting is said before anything is done
         self._taken = 0
         self.overflows = False
 

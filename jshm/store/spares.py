@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import threading
 import time
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import interrupts, segment
+from ..errors import JshmError
 from ..lease import said_by
 from ..records import ALIGNMENT
 from .memory import is_short
@@ -98,6 +100,12 @@ class Spare:
         """Tell whether it is still there, with all its memory: others may take it away."""
         status = os.fstat(self.fd)
         return bool(status.st_nlink) and min(status.st_size, 512 * status.st_blocks) >= self.nbytes
+
+    def empty(self) -> None:
+        """Give up its memory, also where something may keep the mapping: a traceback's frames."""
+        if self.mapping is not None:
+            with contextlib.suppress(OSError):
+                self.mapping.madvise(mmap.MADV_REMOVE)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -212,7 +220,7 @@ class Spares:
                         self._used = time.monotonic()
                         self._free[spare.identity] = spare
                         return True
-            except OSError:  # somebody holds it after all; no room, no descriptor left
+            except (OSError, JshmError):  # somebody holds it after all; no room, no descriptor left
                 pass
             segment.close(fd)
             segment.unlink(path)
