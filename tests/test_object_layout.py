@@ -22,7 +22,13 @@ from hypothesis import strategies as st
 
 import jshm
 from jshm import object_layout
-from jshm.object_layout import OBJECT_FORMAT, Description, describe_object, parse_object, read_object_layout
+from jshm.object_layout import (
+    OBJECT_FORMAT,
+    Description,
+    describe_object,
+    parse_object,
+    read_object_layout,
+)
 from jshm.store import default_store
 from jshm.store.local import LocalStore
 
