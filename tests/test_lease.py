@@ -99,7 +99,9 @@ def test_a_started_program_does_not_inherit_the_lease(directory: Path, tmp_path:
 def test_holds_are_told_and_forgotten_with_the_process(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
         identity = new_lease(child, directory)
-        child.run("lease.holdings.note([(('aa', 'r'), True), (('bb', 'r+'), True), (('cc', 'c'), True)])")
+        child.run(
+            "lease.holdings.note([(('aa', 'r'), True), (('bb', 'r+'), True), (('cc', 'c'), True)])"
+        )
         child.run("lease.holdings.note([(('aa', 'r'), False)])")
         ((_, held),) = living(str(directory))
         assert held == {("bb", "r+"), ("cc", "c")}
