@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from jshm import segment
+
 from ..processes import until
 
 CELL = """%%shm_once X y
@@ -53,8 +55,8 @@ def test_two_notebooks_at_the_same_time_run_it_once(open_notebook, a, store_dir)
     b = open_notebook("b.ipynb")
     slow = CELL.replace("0.4", "3")
     a.client.execute(slow)
-    # a has the turn once the file is there: b must not be the first.
-    until(lambda: glob.glob(f"{store_dir}/locks/once-*"))
+    # b must not be the first.
+    until(lambda: any(map(segment.is_held, glob.glob(f"{store_dir}/locks/once-*"))))
     said = b.do(slow)
     waited = f"waiting for a.ipynb (pid {a.pid}), which runs this very cell\nX, y attached in"
     assert said.startswith(waited)
