@@ -664,6 +664,30 @@ def test_whoever_asks_is_waited_for(tmp_path: Path) -> None:
     os.close(fd)
 
 
+def test_what_is_closed_is_closed_once(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread's file may have the number of a descriptor that was closed a moment ago."""
+    theirs: list[int] = []
+
+    def somebody_has_it(_: int) -> bool:
+        theirs.extend(
+            segment.open_locked(str(tmp_path / f"{len(theirs)}"), os.O_RDWR | os.O_CREAT)
+            for _ in range(3)
+        )
+        return False
+
+    publish(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(segment, "is_alone", somebody_has_it)
+        publish(2)
+    assert len(theirs) == 3
+    for fd in theirs:
+        os.fstat(fd)  # it is open
+        segment.close(fd)
+    assert len(files(store)) == 1
+
+
 def test_who_takes_away_what_just_went(store: LocalStore) -> None:
     publish(1)
     publish(2)

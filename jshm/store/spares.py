@@ -210,8 +210,14 @@ class Spares:
             try:
                 nbytes = os.fstat(fd).st_size
                 if self._may_keep(nbytes) and os.fstat(fd).st_uid == os.geteuid():
-                    spare = self._rename(name, fd, path, nbytes, spare)
-                    path = spare.path
+                    path = self._rename(fd, path)
+                    # With two descriptors this process would not be alone with it.
+                    segment.close(fd)
+                    fd = -1
+                    if spare is None:
+                        opened = segment.open_locked(path, os.O_RDWR)
+                        spare = Spare(_identity(path), path, opened, nbytes, name)
+                    spare.identity, spare.path = _identity(path), path
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if segment.is_alone(spare.fd):
                         segment.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of whatever kind it is
@@ -222,24 +228,19 @@ class Spares:
                         return True
             except (OSError, JshmError):  # somebody holds it after all; no room, no descriptor left
                 pass
-            segment.close(fd)
+            if fd >= 0:
+                segment.close(fd)
             segment.unlink(path)
             if spare is not None:
                 spare.close()
             return False
 
-    def _rename(self, name: str, fd: int, path: str, nbytes: int, spare: Spare | None) -> Spare:
-        """Give a file a new id, and open it for writing; `fd` is closed."""
-        identity = segment.new_id()
-        renamed = self._directory.path(identity, overflow=False)
+    def _rename(self, fd: int, path: str) -> str:
+        """Give a file a new id, and let it be written; return its path."""
+        renamed = self._directory.path(segment.new_id(), overflow=False)
         os.fchmod(fd, self._directory.access.own)
         os.rename(path, renamed)
-        # With two descriptors this process would not be alone with it.
-        segment.close(fd)
-        if spare is None:
-            spare = Spare(identity, renamed, segment.open_locked(renamed, os.O_RDWR), nbytes, name)
-        spare.identity, spare.path = identity, renamed
-        return spare
+        return renamed
 
     def expect(self, path: str, nbytes: int, name: str) -> None:
         """Let a superseded version become a spare when nobody holds it any more."""
