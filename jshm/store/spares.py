@@ -217,7 +217,7 @@ class Spares:
                     if spare is None:
                         opened = segment.open_locked(path, os.O_RDWR)
                         spare = Spare(_identity(path), path, opened, nbytes, name)
-                    spare.identity, spare.path = _identity(path), path
+                    spare.identity, spare.path, spare.name = _identity(path), path, name
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if segment.is_alone(spare.fd):
                         segment.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of whatever kind it is
