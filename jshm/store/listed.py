@@ -73,8 +73,8 @@ def list_segments(registry: Registry, directory: Directory, me: Identity, before
     changed |= _concerned(read, facts, before.facts)
     infos = dict(before.infos) if read.entries.keys() == before.infos.keys() else {}
     for name in changed if infos else read.entries:
-        known = name in changed or name not in before.infos
-        infos[name] = _infos(read.entries[name], facts) if known else before.infos[name]
+        anew = name in changed or name not in before.infos
+        infos[name] = _infos(read.entries[name], facts) if anew else before.infos[name]
     return Listed(read, facts, infos)
 
 

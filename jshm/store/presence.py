@@ -247,7 +247,7 @@ class Presence:
                 reaper.collect(tx, self._directory, doomed, set(found), short=True)
         return had or bool(found)
 
-    # -- holds: collecting -----------------------------------------------------------------------
+    # -- collecting ------------------------------------------------------------------------------
 
     def collect(self, tx: Transaction, doomed: reaper.Doomed) -> None:
         """Free what was let go here, as a part of another transaction."""

@@ -33,7 +33,7 @@ from .memory import is_short
 from .settings import size_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from ..holdings import Holdings
     from .directory import Directory
@@ -208,8 +208,9 @@ class Spares:
             spare = self._published.pop(_identity(path), None)
             self._forget_held(_identity(path))
             try:
-                nbytes = os.fstat(fd).st_size
-                if self._may_keep(nbytes) and os.fstat(fd).st_uid == os.geteuid():
+                status = os.fstat(fd)
+                nbytes = status.st_size
+                if self._may_keep(nbytes) and status.st_uid == os.geteuid():
                     path = self._rename(fd, path)
                     # With two descriptors this process would not be alone with it.
                     segment.close(fd)
@@ -309,16 +310,16 @@ class Spares:
 
     def give_back(self, names: Collection[str] | None = None) -> None:
         """Give back the memory of all, or of what was published under these names."""
+
+        def concerned(kept: Mapping[str, Spare] | Mapping[str, _Held]) -> list[str]:
+            return [i for i, one in kept.items() if names is None or one.name in names]
+
         with self._lock, interrupts.deferred():
-            for spare in [one for one in self._free.values() if names is None or one.name in names]:
-                del self._free[spare.identity]
-                self._remove(spare)
-            for spare in [
-                one for one in self._published.values() if names is None or one.name in names
-            ]:
-                self._published.pop(spare.identity).close()
-            held = list(self._held.items())
-            self.forget([i for i, one in held if names is None or one.name in names])
+            for identity in concerned(self._free):
+                self._remove(self._free.pop(identity))
+            for identity in concerned(self._published):
+                self._published.pop(identity).close()
+            self.forget(concerned(self._held))
 
     def _remove(self, spare: Spare) -> None:
         segment.unlink(spare.path)
