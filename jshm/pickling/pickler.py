@@ -86,6 +86,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     ----------
     needs : set of str
         Names of the modules from which the reader will import.
+    by_import : set of str
+        Names of modules beside the notebook that hold what no pickle can: the reader imports them.
     """
 
     memo: Any
@@ -110,6 +112,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         self._buffers = None if buffer_callback is None else _Buffers(buffer_callback)
         super().__init__(self._output, protocol, self._buffers)
         self.needs: set[str] = set()
+        self.by_import: set[str] = set()
         # Namespace's id → what stands for it.
         self._namespaces: dict[int, Namespace] = {}
         self.whole: dict[int, types.ModuleType] = {}
@@ -159,7 +162,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             except Exception as error:
                 from . import refusals
 
-                raise refusals.explain(self, obj, error) from error
+                # Where a module beside the notebook has a lock, say, it is enough that others import it.
+                name = refusals.module_at_fault(self, obj, error)
+                if not name:
+                    raise refusals.explain(self, obj, error) from error
+                self.by_import.add(name)
             else:
                 return
             self._output.chunks.clear()

@@ -8,13 +8,14 @@ from typing import Any
 
 from cloudpickle import cloudpickle as cp
 
-from . import modules
+from . import beside, modules
 
 
 def reduce_typevar(_: object, typevar: typing.TypeVar) -> Any:
     """Reduce a type variable by value, if it is of a module that is; else as cloudpickle does."""
     if modules.is_by_value(typevar.__module__):
-        return cp._make_typevar, cp._decompose_typevar(typevar)
+        reduced = cp._make_typevar, cp._decompose_typevar(typevar)
+        return beside.reduce(typevar, typevar.__name__, reduced)
     return NotImplemented
 
 
