@@ -79,7 +79,8 @@ _PUBLIC = {
         "api",
     ),
     **dict.fromkeys(
-        ("CorruptRegistryError", "CorruptSegmentError", "DefinitionWarning", "DetachedError", "DirectoryLostWarning",
+        ("CorruptRegistryError", "CorruptSegmentError", "DefinitionWarning",
+         "DetachedError", "DirectoryLostWarning",
          "FormatVersionError", "InvalidModeError", "InvalidNameError", "InvalidSettingError", "JshmError",
          "LockHeldError", "LockTimeoutError", "LowMemoryWarning",
          "MissingModuleError", "NoSpaceError", "NotOwnerError", "NotShareableError",

@@ -15,8 +15,9 @@ from cloudpickle import cloudpickle as cp
 
 from ..errors import MissingModuleError
 from . import modules
-from .definitions import Definition, definition_of
+from .definitions import Definition
 from .modules import Origin
+from .survey import definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,15 @@ to: those of functions, and those that `type` made.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import sys
 import typing
 import warnings
 import weakref
-from types import MemberDescriptorType, ModuleType
+from contextvars import ContextVar
+from itertools import product
+from types import MemberDescriptorType, ModuleType, resolve_bases
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
@@ -24,7 +27,8 @@ from cloudpickle import cloudpickle as cp
 from ..errors import DefinitionWarning, outside
 from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
-from .definitions import Definition, Part, definition_of, module_of
+from .definitions import Definition, Part, module_of
+from .survey import definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +44,9 @@ _unfilled: weakref.WeakSet[type] = weakref.WeakSet()
 # Module and qualified name → the definitions that were written or made here, and their classes.
 _known: dict[tuple[str, str], list[tuple[Definition, weakref.ref[type]]]] = {}
 _made: weakref.WeakSet[type] = weakref.WeakSet()
+making: ContextVar[set[type] | None] = ContextVar("making", default=None)
+"""The classes that were made for what is loaded at the moment; None where nobody keeps account."""
+
 # What the user was told: texts of the definition that arrived and of the one that is here.
 _told: set[tuple[str, str]] = set()
 
@@ -100,7 +107,7 @@ def _defined(cls: type, identity: str) -> Definition:
     try:
         definition = definition_of(cls)
     except Exception:  # noqa: BLE001 - a metaclass of the user's may raise anything
-        definition = Definition(module_of(cls), cls.__qualname__, TAG, False, {})  # noqa: FBT003
+        definition = Definition(module_of(cls), cls.__qualname__, TAG, False, {})
         is_named = False
     else:
         is_named = _has_its_name(cls, definition)
@@ -181,6 +188,8 @@ def make(
         cls = construct(*arguments)
         _unfilled.add(cls)
         _made.add(cls)
+        if (now := making.get()) is not None:
+            now.add(cls)
         _known.setdefault(definition.key, []).append((definition, weakref.ref(cls)))
         if same is None:
             cp._lookup_class_or_track(identity, cls)
@@ -242,38 +251,71 @@ def new_class(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[
     """Make a class without its attributes.
 
     Where its metaclass, or a base's ``__init_subclass__``, wants options or attributes that it has not
-    yet, it is made without them: what they did to the class is among its attributes.
+    yet, it is made without them: what they did to the class is among its attributes. What the hook of a
+    base did to that base is there already, if the base arrives at the same time.
     """
     keywords = {sys.intern(key): value for key, value in keywords.items()}
+    if _hooked(bases) in (making.get() or ()):
+        return _without_hooks(metaclass, name, bases, keywords)
     try:
         return cp._make_skeleton_class(metaclass, name, bases, keywords, None, None)  # type: ignore[no-any-return]
     except Exception:  # noqa: BLE001 - code of the user's
         return _without_hooks(metaclass, name, bases, keywords)
 
 
-class _Quiet:
-    """A first base, whose ``__init_subclass__`` is called instead of the others'."""
-
-    __slots__ = ()
-
-    def __init_subclass__(cls, **_: Any) -> None:
-        pass
+def _hooked(bases: tuple[Any, ...]) -> type | None:
+    """Return the class whose ``__init_subclass__`` a new class with these bases would call."""
+    order = [kind for base in resolve_bases(bases) for kind in base.__mro__]
+    return next((kind for kind in order if _HOOK in vars(kind)), None)
 
 
 def _without_hooks(
     metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]
 ) -> type:
-    from types import resolve_bases
-
+    """Make a class by what Python itself has for that, calling neither metaclass nor bases."""
     resolved = resolve_bases(bases)
     if resolved is not bases:
         keywords = {**keywords, "__orig_bases__": bases}
-    maker = next(
-        k for k in metaclass.__mro__ if k.__module__ in ("builtins", "abc", "typing", "enum")
-    )
-    made: Any = maker.__new__(metaclass, name, (_Quiet, *resolved), keywords)
-    made.__bases__ = resolved
-    return made  # type: ignore[no-any-return]
+    if resolved == (object,):
+        return _new(metaclass, name, resolved, keywords)
+    # `type.__new__` calls the hook of the first base. A class can lose that base again if another one
+    # is left whose instances have the same layout.
+    parents = {parent: None for base in resolved for parent in reversed(_parents(base))}
+    for parent, slots in product(parents, (("__dict__", "__weakref__"), (), *_SLOTS)):
+        with contextlib.suppress(Exception):
+            hook: Any = classmethod(_do_nothing)
+            quiet = _new(type(parent), "Quiet", (parent,), {"__slots__": slots, _HOOK: hook})
+            made: Any = _new(metaclass, name, (quiet, *resolved), keywords)
+            made.__bases__ = resolved
+            return made  # type: ignore[no-any-return]
+    raise TypeError(f"the class {name} cannot be made again without calling __init_subclass__")
+
+
+_HOOK = "__init_subclass__"
+_SLOTS = (("__dict__",), ("__weakref__",))
+
+
+def _do_nothing(_: type, /, **__: Any) -> None:
+    pass
+
+
+def _parents(base: type) -> list[type]:
+    """Return a class's first base, that one's, and so on."""
+    found: list[type] = []
+    parent = base.__base__
+    while parent is not None:
+        found.append(parent)
+        parent = parent.__base__
+    return found
+
+
+def _new(metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
+    maker: Any = next(k for k in metaclass.__mro__ if k.__module__ in _OF_PYTHON)
+    return maker.__new__(metaclass, name, bases, body)  # type: ignore[no-any-return]
+
+
+# The modules of metaclasses that a class cannot do without.
+_OF_PYTHON = ("builtins", "abc", "typing", "enum")
 
 
 def fill(cls: type, state: Any) -> None:

@@ -96,7 +96,7 @@ def new_enumeration(
     return cp._make_skeleton_enum(bases, name, qualname, values, module, None, None)  # type: ignore[no-any-return]
 
 
-def new_enumeration_of(
+def new_enumeration_of(  # noqa: PLR0917 - as a pickle calls it
     bases: tuple[Any, ...],
     name: str,
     qualname: str,
@@ -107,7 +107,7 @@ def new_enumeration_of(
 ) -> type:
     """Make an enumeration whose class body has a `__new__`, or whose members are of another type."""
     metaclass: Any = type(bases[-1])
-    kind: Any = next((k for k in _mixed_in(bases)), object)
+    kind: Any = next(iter(_mixed_in(bases)), object)
 
     def new(cls: Any, index: int) -> Any:
         value, content = listed[index]
@@ -135,11 +135,8 @@ def new_enumeration_of(
 
 def _mixed_in(bases: tuple[Any, ...]) -> list[type]:
     """Return the types of which an enumeration's members are, besides being members."""
-    return [
-        base._member_type_ if isinstance(base, enum.EnumMeta) else base
-        for base in bases
-        if not isinstance(base, enum.EnumMeta) or base._member_type_ is not object
-    ]
+    kinds = [getattr(base, "_member_type_", base) for base in bases]
+    return [kind for kind in kinds if kind is not object]
 
 
 def complete(cls: Any, found: list[Member]) -> None:

@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ..errors import JshmError
-from . import arrays, sources
+from . import arrays, classes, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -237,4 +237,8 @@ def loads(data: Any, *, buffers: Iterable[Any] | None = None) -> Any:
     SegmentNotFoundError
         Shared memory that it refers to is gone.
     """
-    return pickle.loads(data, buffers=buffers)  # noqa: S301 - what it is for
+    token = classes.making.set(set())
+    try:
+        return pickle.loads(data, buffers=buffers)  # noqa: S301 - what it is for
+    finally:
+        classes.making.reset(token)

@@ -89,9 +89,9 @@ def module_at_fault(pickler: Writer, obj: Any, error: Exception) -> str:
     step = found and found[0]
     while step:
         if isinstance(step.obj, _DEFINED):
-            name = getattr(step.obj, "__module__", None) or getattr(step.obj, "__name__", "")
+            name = str(getattr(step.obj, "__module__", None) or getattr(step.obj, "__name__", ""))
             if name not in pickler.by_import and modules.origin_of(name) is not None:
-                return str(name)
+                return name
         step = step.outer
     return ""
 

@@ -22,7 +22,7 @@ from ..object_layout import (
     parse_object,
     read_object_layout,
 )
-from ..pickling import Pickler, describe, modules
+from ..pickling import Pickler, classes, describe, modules
 from ..pickling.code import PYTHON
 from ..pickling.pickler import Output
 from ..pickling.preview import preview
@@ -213,6 +213,7 @@ def unpickle(opened: Opened) -> Any:
 
     def load() -> Any:
         resolving.set(opened.needs)
+        classes.making.set(set())
         buffers = [data[start:end] for start, end in layout.spans()]
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
 

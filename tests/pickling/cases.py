@@ -813,11 +813,6 @@ class A(bytes, enum.Enum):
 x, A = obj
 assert x is A.X is A(1) and bytes(x) == b"\\1" and (x.value, x.label) == (1, "x") and A(2).label == "y"
 """,
-        broken=Broken(
-            CLOUDPICKLE
-            + "members are made of their values without __new__: it is written, and cannot "
-            "be loaded, ValueError '1 is not a valid A'"
-        ),
     ),
     Case(
         "dataclass",
@@ -1112,14 +1107,12 @@ class B(A): pass
 """,
         "[A, B]",
         "assert obj[0].known == ['B']",
-        broken=Broken(CLOUDPICKLE + "it runs again when the class is made anew"),
     ),
     Case(
         "__init_subclass__ wants an option",
         "class A:\n    def __init_subclass__(cls, tag): cls.tag = tag\nclass B(A, tag='t'): pass\n",
         "B",
         "assert obj.tag == 't'",
-        broken=Broken(CLOUDPICKLE + "it is written, and cannot be loaded"),
     ),
     Case(
         "cached_property",
