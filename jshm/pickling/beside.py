@@ -39,7 +39,8 @@ def reduce(obj: Any, qualname: str, reduced: Any) -> Any:
     reduced : tuple
         How it is made anew.
     """
-    origin = modules.origin_of(obj.__module__)
+    # Methods are their classes' matter.
+    origin = modules.origin_of(obj.__module__) if "." not in qualname else None
     if origin is None or _lookup(sys.modules.get(origin.name), qualname) is not obj:
         return reduced
     make, arguments, *rest = reduced

@@ -6,12 +6,16 @@ import ast
 import dis
 import functools
 import hashlib
+import inspect
 import linecache
+import sys
 import types
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .code import source_of
+from cloudpickle import cloudpickle as cp
+
+from .code import class_globals, source_of
 from .preview import class_statement
 from .rebuild import no_warnings
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import CodeType
 
+# inspect.CO_HAS_DOCSTRING, since Python 3.13: the first constant is a docstring.
+_HAS_DOCSTRING = 0x4000000
 # How many descriptors may be around a function.
 _DEEPEST = 8
 PARTIAL = (functools.partial, functools.partialmethod)
@@ -67,6 +73,8 @@ class Known(NamedTuple):
         Of what it does.
     source : str
         Digest of the statement that it is of; '' where that is not known.
+    names : tuple of str
+        Of the globals that it, and what is within it, looks up.
     assigned, stored : frozenset of str
         Names of the globals and of the attributes that it assigns to.
     """
@@ -74,6 +82,7 @@ class Known(NamedTuple):
     code: weakref.ref[CodeType]
     digest: str
     source: str
+    names: tuple[str, ...]
     assigned: frozenset[str]
     stored: frozenset[str]
 
@@ -89,14 +98,11 @@ def look(code: CodeType) -> Known:
     if found is None or found.code() is not code:
         alive = weakref.ref(code, functools.partial(_forget, _known, key))
         text = source_of(code)
-        assigned, stored = _assignments(code)
+        names = {**cp._extract_code_globals(code), **dict.fromkeys(class_globals(code))}
         found = Known(
-            alive,
-            digest(_code_text(code)),
-            digest(text.strip()) if text else "",
-            assigned,
-            stored,
-        )
+            alive, digest(_code_text(code)), digest(text.strip()) if text else "", tuple(names),
+            *_assignments(code),
+        )  # fmt: skip
         _known[key] = found
     return found
 
@@ -106,8 +112,10 @@ def _forget(known: dict[int, Known], key: int, _: object) -> None:
 
 
 def _code_text(code: CodeType) -> str:
-    """Return what a code object does: all of it but names of files, lines and columns."""
+    """Return what a code object does: all of it but docstrings, names of files, lines and columns."""
     constants = [_constant_text(constant) for constant in code.co_consts]
+    if _has_docstring(code):
+        constants[0] = "docstring"
     return repr(
         (
             code.co_name, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount,
@@ -115,6 +123,16 @@ def _code_text(code: CodeType) -> str:
             code.co_code, code.co_exceptiontable, constants,
         )
     )  # fmt: skip
+
+
+def _has_docstring(code: CodeType) -> bool:
+    """Tell whether a function's first constant is its docstring, or None for want of one."""
+    if sys.version_info >= (3, 13):
+        return bool(code.co_flags & _HAS_DOCSTRING)
+    is_function = code.co_flags & inspect.CO_NEWLOCALS and code.co_flags & inspect.CO_OPTIMIZED
+    if not is_function or code.co_name[:1] == "<" or not code.co_consts:
+        return False
+    return code.co_consts[0] is None or type(code.co_consts[0]) is str
 
 
 def _constant_text(value: Any) -> str:

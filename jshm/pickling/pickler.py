@@ -167,6 +167,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
                 if not name:
                     raise refusals.explain(self, obj, error) from error
                 self.by_import.add(name)
+                module = sys.modules[name]
+                self._namespaces[id(module.__dict__)] = Namespace(module)
             else:
                 return
             self._output.chunks.clear()

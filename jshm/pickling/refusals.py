@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import socket
+import sys
 import threading
 import types
 import weakref
@@ -88,12 +89,22 @@ def module_at_fault(pickler: Writer, obj: Any, error: Exception) -> str:
         return ""
     step = found and found[0]
     while step:
-        if isinstance(step.obj, _DEFINED):
-            name = str(getattr(step.obj, "__module__", None) or getattr(step.obj, "__name__", ""))
-            if name not in pickler.by_import and modules.origin_of(name) is not None:
-                return name
+        name = _module_of(step.obj)
+        if name and name not in pickler.by_import and modules.origin_of(name) is not None:
+            return name
         step = step.outer
     return ""
+
+
+def _module_of(obj: Any) -> str:
+    """Return the name of the module that defines an object, or that it is, or whose namespace it is."""
+    if type(obj) is dict:
+        name = obj.get("__name__")
+        module = sys.modules.get(name) if type(name) is str else None
+        return module.__name__ if module is not None and vars(module) is obj else ""
+    if not isinstance(obj, _DEFINED):
+        return ""
+    return str(getattr(obj, "__module__", None) or getattr(obj, "__name__", ""))
 
 
 def _typed(error: Exception, text: str) -> NotShareableError:

@@ -11,10 +11,9 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cloudpickle import cloudpickle as cp
 
 from . import generated, modules
-from .code import TAG, class_globals
+from .code import TAG
 from .definitions import CODE, SOURCE, VALUE, Definition, Part, module_of
 from .fingerprints import PARTIAL, digest, expressions, function_of, look, stored_by
 
@@ -75,7 +74,7 @@ def definition_of(obj: Any, *, reaches: bool | None = None) -> Definition:
     module = module_of(obj)
     if reaches is None:
         reaches = module == "__main__" or modules.is_by_value(module) or module not in sys.modules
-    survey = _Survey(module, reaches)
+    survey = _Survey(obj, module, reaches)
     if isinstance(obj, type):
         survey.add_class(obj, "")
     else:
@@ -87,7 +86,8 @@ def definition_of(obj: Any, *, reaches: bool | None = None) -> Definition:
 class _Survey:
     """The parts of one definition, while they are collected."""
 
-    def __init__(self, module: str, reaches: bool) -> None:
+    def __init__(self, root: Any, module: str, reaches: bool) -> None:
+        self.root = root.__qualname__
         self.module = module
         self.reaches = reaches
         self.parts: dict[str, Part] = {}
@@ -143,16 +143,17 @@ class _Survey:
         self._within.discard(id(function))
         if self.reaches:
             self._assigned |= known.assigned
-            for name in {**cp._extract_code_globals(code), **dict.fromkeys(class_globals(code))}:
+            for name in known.names:
                 if name in function.__globals__:
                     self._global(name, function.__globals__[name])
-        return digest(*texts), known.source
+        return known.digest if len(texts) == 1 else digest(*texts), known.source
 
     def _global(self, name: str, value: Any) -> None:
         """Look at what code finds under a global name: code and constants count, state does not."""
         if isinstance(value, types.FunctionType) or issubclass(type(value), type):
             if module_of(value) == self.module and not _is_local(value):
-                if id(value) not in self._seen:
+                # What has the root's name is the root, or takes its place since its cell ran again.
+                if id(value) not in self._seen and value.__qualname__ != self.root:
                     self._seen.add(id(value))
                     self._queue.append((f"global {name}", value))
                 return
