@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 _SHOWN = 6
+# The part of a definition that only one class has.
+_WHICH = "which it is"
 
 # Classes that were written here, and were not made here.
 _own: weakref.WeakSet[type] = weakref.WeakSet()
@@ -106,18 +108,24 @@ def _defined(cls: type, identity: str) -> Definition:
     """Return a class's definition, and remember whose it is."""
     try:
         definition = definition_of(cls)
+        for known, reference in _known.get(definition.key, ()):
+            # As it arrived: then it says more of the source than what arrived does.
+            if reference() is cls and not known.differences(definition, apart_from=_WHICH):
+                return known
+        is_named = _has_its_name(cls, definition)
     except Exception:  # noqa: BLE001 - a metaclass of the user's may raise anything
         definition = Definition(module_of(cls), cls.__qualname__, TAG, False, {})
         is_named = False
-    else:
-        is_named = _has_its_name(cls, definition)
     if not is_named:
         # No name leads to it: another one that looks the same is another one.
-        parts = {**definition.parts, "what it is": Part("v", identity)}
-        definition = definition._replace(parts=parts)
-    if all(known is not cls for known in _classes_of(definition)):
-        _known.setdefault(definition.key, []).append((definition, weakref.ref(cls)))
+        definition = definition._replace(parts={**definition.parts, _WHICH: Part("v", identity)})
+    _remember(definition, cls)
     return definition
+
+
+def _remember(definition: Definition, cls: type) -> None:
+    living = [entry for entry in _known.get(definition.key, ()) if entry[1]() is not None]
+    _known[definition.key] = [*living, (definition, weakref.ref(cls))]
 
 
 def _has_its_name(cls: type, definition: Definition) -> bool:
@@ -190,7 +198,7 @@ def make(
         _made.add(cls)
         if (now := making.get()) is not None:
             now.add(cls)
-        _known.setdefault(definition.key, []).append((definition, weakref.ref(cls)))
+        _remember(definition, cls)
         if same is None:
             cp._lookup_class_or_track(identity, cls)
     if different:
@@ -221,12 +229,9 @@ def _named(module: ModuleType | None, qualname: str) -> type | None:
 
 def _classes_of(definition: Definition) -> Iterator[type]:
     """Yield the living classes that were written or made here of the same definition."""
-    entries = _known.get(definition.key, ())
-    for known, reference in list(entries):
+    for known, reference in _known.get(definition.key, ()):
         cls = reference()
-        if cls is None:
-            entries.remove((known, reference))  # type: ignore[union-attr]
-        elif not known.differences(definition):
+        if cls is not None and not known.differences(definition):
             yield cls
 
 

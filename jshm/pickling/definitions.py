@@ -74,12 +74,12 @@ class Definition(NamedTuple):
     def key(self) -> tuple[str, str]:
         return self.module, self.qualname
 
-    def differences(self, other: Definition) -> list[str]:
+    def differences(self, other: Definition, *, apart_from: str = "") -> list[str]:
         """Return the names of the parts that differ; empty if both are the same definition."""
         same_python = self.tag == other.tag
         return [
             name
-            for name in sorted({*self.parts, *other.parts})
+            for name in sorted({*self.parts, *other.parts} - {apart_from})
             if name not in self.parts
             or name not in other.parts
             or self.parts[name].differs(other.parts[name], same_python=same_python)
