@@ -11,15 +11,13 @@ to: those of functions, and those that `type` made.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import sys
 import typing
 import warnings
 import weakref
 from contextvars import ContextVar
-from itertools import product
-from types import MemberDescriptorType, ModuleType, resolve_bases
+from types import MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
@@ -28,6 +26,7 @@ from ..errors import DefinitionWarning, outside
 from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
 from .definitions import Definition, Part, module_of
+from .hooks import hooked, new_class, without_hooks
 from .survey import definition_of
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def reduce(_: Writer, cls: type, reduced: Any) -> Any:
         constructor, name, bases, keywords, *_ = arguments
         if "__module__" in keywords:
             keywords["__module__"] = module
-        construct, arguments = new_class, (constructor, name, bases, keywords)
+        construct, arguments = _new_class, (constructor, name, bases, keywords)
     else:
         construct, arguments = enumerations.reduce(cls, attributes)
     if "__module__" in attributes:
@@ -252,75 +251,15 @@ def _tell(definition: Definition, text: str, own: str, different: list[str]) -> 
     )
 
 
-def new_class(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]) -> type:
+def _new_class(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]) -> type:
     """Make a class without its attributes.
 
-    Where its metaclass, or a base's ``__init_subclass__``, wants options or attributes that it has not
-    yet, it is made without them: what they did to the class is among its attributes. What the hook of a
-    base did to that base is there already, if the base arrives at the same time.
+    What the hook of a base did to that base is there already, if the base arrives at the same time.
     """
     keywords = {sys.intern(key): value for key, value in keywords.items()}
-    if _hooked(bases) in (making.get() or ()):
-        return _without_hooks(metaclass, name, bases, keywords)
-    try:
-        return cp._make_skeleton_class(metaclass, name, bases, keywords, None, None)  # type: ignore[no-any-return]
-    except Exception:  # noqa: BLE001 - code of the user's
-        return _without_hooks(metaclass, name, bases, keywords)
-
-
-def _hooked(bases: tuple[Any, ...]) -> type | None:
-    """Return the class whose ``__init_subclass__`` a new class with these bases would call."""
-    order = [kind for base in resolve_bases(bases) for kind in base.__mro__]
-    return next((kind for kind in order if _HOOK in vars(kind)), None)
-
-
-def _without_hooks(
-    metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]
-) -> type:
-    """Make a class by what Python itself has for that, calling neither metaclass nor bases."""
-    resolved = resolve_bases(bases)
-    if resolved is not bases:
-        keywords = {**keywords, "__orig_bases__": bases}
-    if resolved == (object,):
-        return _new(metaclass, name, resolved, keywords)
-    # `type.__new__` calls the hook of the first base. A class can lose that base again if another one
-    # is left whose instances have the same layout.
-    parents = {parent: None for base in resolved for parent in reversed(_parents(base))}
-    for parent, slots in product(parents, (("__dict__", "__weakref__"), (), *_SLOTS)):
-        with contextlib.suppress(Exception):
-            hook: Any = classmethod(_do_nothing)
-            quiet = _new(type(parent), "Quiet", (parent,), {"__slots__": slots, _HOOK: hook})
-            made: Any = _new(metaclass, name, (quiet, *resolved), keywords)
-            made.__bases__ = resolved
-            return made  # type: ignore[no-any-return]
-    raise TypeError(f"the class {name} cannot be made again without calling __init_subclass__")
-
-
-_HOOK = "__init_subclass__"
-_SLOTS = (("__dict__",), ("__weakref__",))
-
-
-def _do_nothing(_: type, /, **__: Any) -> None:
-    pass
-
-
-def _parents(base: type) -> list[type]:
-    """Return a class's first base, that one's, and so on."""
-    found: list[type] = []
-    parent = base.__base__
-    while parent is not None:
-        found.append(parent)
-        parent = parent.__base__
-    return found
-
-
-def _new(metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
-    maker: Any = next(k for k in metaclass.__mro__ if k.__module__ in _OF_PYTHON)
-    return maker.__new__(metaclass, name, bases, body)  # type: ignore[no-any-return]
-
-
-# The modules of metaclasses that a class cannot do without.
-_OF_PYTHON = ("builtins", "abc", "typing", "enum")
+    if hooked(bases) in (making.get() or ()):
+        return without_hooks(metaclass, name, bases, keywords)
+    return new_class(metaclass, name, bases, keywords)
 
 
 def fill(cls: type, state: Any) -> None:

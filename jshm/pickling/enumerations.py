@@ -30,6 +30,8 @@ def reduce(cls: Any, attributes: dict[str, Any]) -> Reduced:
     """Return what makes an enumeration with its members, and the arguments for it."""
     bases, name, qualname, values, _, *_ = cp._enum_getnewargs(cls)
     known = (bases, name, qualname, module_of(cls))
+    if getattr(attributes.get("_value_repr_"), "__module__", "") == "enum":
+        del attributes["_value_repr_"]  # not of all versions, which each find their own
     if _is_simple(cls, values):
         return new_enumeration, (*known, values)
     for word in _MADE_BY:
