@@ -6,7 +6,9 @@ module from a file that says the same. Then they are what the reader's own code 
 
 from __future__ import annotations
 
+import functools
 import sys
+import types
 import weakref
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,9 @@ _unfilled: weakref.WeakSet[Any] = weakref.WeakSet()
 def reduce(obj: Any, qualname: str, reduced: Any) -> Any:
     """Return a reduction that finds an object by importing its module, if that is the same there.
 
+    A cached function of a notebook is the reader's own, with what that has in its cache, if it is
+    defined the same.
+
     Parameters
     ----------
     obj : function, cached function or type variable
@@ -39,18 +44,19 @@ def reduce(obj: Any, qualname: str, reduced: Any) -> Any:
     reduced : tuple
         How it is made anew.
     """
+    name = "__main__" if obj.__module__ == "__mp_main__" else obj.__module__
+    is_cached = type(obj) is functools._lru_cache_wrapper
+    origin = Origin(name, "", "") if name == "__main__" and is_cached else modules.origin_of(name)
     # Methods are their classes' matter.
-    origin = modules.origin_of(obj.__module__) if "." not in qualname else None
-    if origin is None or _lookup(sys.modules.get(origin.name), qualname) is not obj:
+    if origin is None or "." in qualname or _lookup(sys.modules.get(name), qualname) is not obj:
         return reduced
     make, arguments, *rest = reduced
-    text = definition_of(obj).to_json() if hasattr(obj, "__globals__") or rest else ""
+    text = definition_of(obj).to_json() if rest else ""
     found = (tuple(origin), "".join(qualname), text, make, arguments)
     if not rest:
         return find, found
-    state, _, _, setter = rest
-    fill = fill_function if setter is cp._function_setstate else fill_cached
-    return find, found, state, None, None, fill
+    state, *_ = rest
+    return find, found, state, None, None, fill_cached if is_cached else fill_function
 
 
 def find(
@@ -60,19 +66,22 @@ def find(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> Any:
-    """Return what the reader imports under a name, or else what `make` makes of the arguments."""
-    module = modules.imported(Origin(*origin))
+    """Return what the reader has under a name, or else what `make` makes of the arguments."""
+    name = origin[0]
+    module = sys.modules.get(name) if name == "__main__" else modules.imported(Origin(*origin))
     found = _lookup(module, qualname)
     if found is not None and (not text or _is_same(found, Definition.from_json(text))):
         return found
-    if modules.is_here(origin[0]):
-        modules.tell_difference(origin[0])
+    if name != "__main__" and modules.is_here(name):
+        modules.tell_difference(name)
     made = make(*arguments)
     _unfilled.add(made)
     return made
 
 
 def _is_same(found: Any, definition: Definition) -> bool:
+    if type(found) not in (types.FunctionType, functools._lru_cache_wrapper):
+        return False
     own = definition_of(found, reaches=definition.reaches)
     return not own.differences(definition)
 

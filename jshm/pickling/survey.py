@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 # Classes and functions are followed through what they name, up to so many; and values, so deep.
 _MOST = 2000
 _DEEPEST = 8
-# Items of a container that are compared.
-_LONGEST = 10_000
+# Items of constants that are compared, in all; and characters, bytes or bits of one.
+_ITEMS = 100_000
+_LONGEST = 1_000_000
 
 # What Python and its library keep in a class, derived from what is compared anyway.
 _DERIVED = frozenset(
@@ -48,6 +49,11 @@ _OF_ENUMERATIONS = frozenset(
     }
 )  # fmt: skip
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+# Whose functions are in classes that they make.
+_OF_PYTHON = frozenset({"abc", "collections", "dataclasses", "enum", "functools", "typing"})
+# Of dataclasses in all versions.
+_OPTIONS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+_OF_A_FIELD = ("init", "repr", "hash", "compare", "kw_only")
 _CONSTANTS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...), range})
 # Immutable, and their `repr` says all.
 _IMMUTABLE = frozenset(
@@ -93,9 +99,8 @@ class _Survey:
         self.parts: dict[str, Part] = {}
         self._seen: set[int] = set()
         self._within: set[int] = set()
-        # Values, so that no id is another's meanwhile.
-        self._kept: list[Any] = []
         self._queue: collections.deque[tuple[str, Any]] = collections.deque()
+        self._left = _ITEMS
         self._constants: dict[str, str] = {}
         self._assigned: set[str] = set()
 
@@ -115,10 +120,7 @@ class _Survey:
 
     def add_function(self, name: str, function: Any) -> None:
         """Add a function as a part of its own."""
-        if isinstance(function, types.FunctionType):
-            self._seen.add(id(function))
-            here, source = self._function(function)
-            self.parts[name] = Part(CODE, here, source)
+        self.parts[name] = self._part(function)
 
     def _function(self, function: types.FunctionType) -> tuple[str, str]:
         """Return the fingerprints of a function's code, defaults, annotations and closure."""
@@ -140,12 +142,12 @@ class _Survey:
                 texts.append(f"{name}:{self._word(cell.cell_contents)}")
             except ValueError:  # an empty cell
                 texts.append(name)
-        self._within.discard(id(function))
         if self.reaches:
             self._assigned |= known.assigned
             for name in known.names:
                 if name in function.__globals__:
                     self._global(name, function.__globals__[name])
+        self._within.discard(id(function))
         return known.digest if len(texts) == 1 else digest(*texts), known.source
 
     def _global(self, name: str, value: Any) -> None:
@@ -160,6 +162,11 @@ class _Survey:
             self.parts[f"global {name}"] = Part(VALUE, digest(_named(value)))
             return
         if value is None or name.startswith("__"):
+            return
+        if function_of(value) is not None:
+            if id(value) not in self._seen:
+                self._seen.add(id(value))
+                self._queue.append((f"global {name}", value))
             return
         text = self._text(value)
         if text is not None:
@@ -201,11 +208,8 @@ class _Survey:
             if name in skipped or isinstance(value, _DESCRIPTORS):
                 continue
             source = sources.get(name, "")
-            function = function_of(value)
-            if function is not None and not isinstance(value, PARTIAL):
-                here, text = self._function(function)
-                here = digest(type(value).__name__, here, *self._others_of(value))
-                self.parts[prefix + name] = Part(CODE, here, text)
+            if function_of(value) is not None:
+                self.parts[prefix + name] = self._part(value)
                 continue
             constant = self._text(value, deep=name == "__slots__")
             if constant is not None and not source and not name.startswith("__"):
@@ -235,42 +239,47 @@ class _Survey:
     def _members(self, cls: Any, prefix: str) -> None:
         for name, member in cls._member_map_.items():
             value = member.__dict__.get("_value_", member)
-            self.parts[f"{prefix}member {name}"] = Part(VALUE, digest(self._word(value, deep=True)))
+            self.parts[f"{prefix}member {name}"] = self._part(value, deep=True)
 
     def _fields(self, cls: Any, prefix: str) -> None:
-        params = repr(cls.__dict__.get("__dataclass_params__"))
-        self.parts[f"{prefix}its dataclass options"] = Part(VALUE, digest(params))
+        params = cls.__dict__.get("__dataclass_params__")
+        options = [f"{name}={getattr(params, name, None)}" for name in _OPTIONS]
+        self.parts[f"{prefix}its dataclass options"] = Part(VALUE, digest(*options))
         own = _own_annotations(vars(cls))
         for name, field in cls.__dataclass_fields__.items():
             if own and name not in own:
                 continue  # inherited
-            texts = [
-                self._word(getattr(field, attribute, None), deep=True)
-                for attribute in (
-                    "default",
-                    "default_factory",
-                    "init",
-                    "repr",
-                    "hash",
-                    "compare",
-                    "kw_only",
-                )
-            ]
+            texts = [f"{word}={getattr(field, word, None)}" for word in _OF_A_FIELD]
+            texts.append(self._word(field.default, deep=True))
             self.parts[f"{prefix}field {name}"] = Part(
                 VALUE, digest(self._annotation(field.type), *texts)
             )
+            if field.default_factory is not dataclasses.MISSING:
+                self.parts[f"{prefix}factory of {name}"] = self._part(field.default_factory)
 
     def _named_tuple(self, prefix: str, space: Mapping[str, Any]) -> None:
         defaults = space.get("_field_defaults", {})
         for name in space["_fields"]:
-            text = self._word(defaults[name], deep=True) if name in defaults else ""
-            self.parts[f"{prefix}field {name}"] = Part(VALUE, digest(text))
+            self.parts[f"{prefix}field {name}"] = (
+                self._part(defaults[name], deep=True) if name in defaults else Part(VALUE, "")
+            )
 
     def _others_of(self, value: Any) -> list[str]:
         """Return what a descriptor holds besides its first function."""
         if isinstance(value, property):
             return [self._word(value.fset), self._word(value.fdel)]
         return []
+
+    def _part(self, value: Any, *, deep: bool = False) -> Part:
+        """Return the fingerprints of a value; of what is a function, or around one, as of code."""
+        function = function_of(value)
+        if function is None:
+            return Part(VALUE, digest(self._word(value, deep=deep)))
+        if function.__module__ in _OF_PYTHON:
+            return Part(VALUE, digest(function.__qualname__))
+        if value is function:
+            return Part(CODE, *self._function(function))
+        return Part(CODE, digest(self._word(value, deep=deep)), look(function.__code__).source)
 
     # -- values ------------------------------------------------------------------------------------
 
@@ -283,8 +292,9 @@ class _Survey:
         """Return a text that equal constants have in common; None for what is mutable, or unknown."""
         kind = type(value)
         if kind in _CONSTANTS:
-            return f"{kind.__name__} {value!r}"
-        if depth > _DEEPEST:
+            return _constant(value)
+        self._left -= 1
+        if depth > _DEEPEST or self._left < 0:
             return None
         if kind is tuple or kind is frozenset or (deep and kind in (list, dict, set)):
             return self._container(value, depth, deep=deep)
@@ -315,8 +325,8 @@ class _Survey:
         return None
 
     def _container(self, value: Any, depth: int, *, deep: bool) -> str | None:
-        if len(value) > _LONGEST:
-            return f"{type(value).__name__} of {len(value)}"
+        if len(value) > self._left:
+            return None
         items = [*value.items()] if type(value) is dict else [*value]
         texts = [self._text(item, depth + 1, deep=deep) for item in items]
         if not deep and None in texts:
@@ -338,6 +348,17 @@ def _own_annotations(space: Mapping[str, Any]) -> dict[str, Any]:
     """Return the annotations of a class that are not inherited."""
     found = space.get("__annotations__") or space.get("__annotations_cache__")
     return found if isinstance(found, dict) else {}
+
+
+def _constant(value: Any) -> str | None:
+    """Return a text for a number, a text or the like; None for one that is too long to compare."""
+    kind = type(value)
+    if kind is int:
+        # Not in decimal digits, of which Python writes 4,300 at most.
+        return f"int {value:x}" if value.bit_length() <= _LONGEST else None
+    if kind in (str, bytes) and len(value) > _LONGEST:
+        return None
+    return f"{kind.__name__} {value!r}"
 
 
 def _is_local(obj: Any) -> bool:

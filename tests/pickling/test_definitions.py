@@ -241,6 +241,31 @@ def test_type_variables(writer: Interpreter, reader: Interpreter) -> None:
     assert reader.run("isinstance(obj[2], main.Box)")
 
 
+def test_a_cached_function_is_ones_own(writer: Interpreter, reader: Interpreter) -> None:
+    cell = "import functools\n@functools.lru_cache\ndef load(n): return [n]\n"
+    writer.cell(cell + "def use(n): return load(n)\n")
+    reader.cell(cell + "mine = load(1)\n")
+    reader.load(writer.dump("[load, use]"))
+    assert reader.run("obj[0] is main.load, obj[1](1) is main.mine") == [True, True]
+    reader.cell(cell.replace("[n]", "[n, n]"))
+    reader.load(writer.dump("load"))
+    assert reader.run("obj is main.load, obj(1), main.load(1)") == [False, [1], [1, 1]]
+
+
+def test_constants_of_any_size(writer: Interpreter, reader: Interpreter) -> None:
+    cell = (
+        "big, text, many = 10 ** 5000, 'x' * 2_000_000, tuple(range(200_000))\n"
+        "class A:\n    def f(self): return big, text, many\n"
+    )
+    writer.cell(cell)
+    reader.cell(cell)
+    reader.load(writer.dump("A()"))
+    assert reader.run("type(obj) is main.A")
+    reader.cell("big += 1\nimport warnings\nwarnings.simplefilter('ignore')\n")
+    reader.load(writer.dump("A()"))
+    assert reader.run("type(obj) is main.A, obj.f()[0] == main.big") == [False, False]
+
+
 # -- modules beside the notebook -------------------------------------------------------------------
 
 UTILS = """\
