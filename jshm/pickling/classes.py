@@ -183,7 +183,7 @@ def make(
     if same is not None and same in _own:
         return same  # type: ignore[no-any-return]
     definition = Definition.from_json(text)
-    here = _own_class(definition, origin)
+    here = None if _WHICH in definition.parts else _own_class(definition, origin)
     different: list[str] = []
     if here is not None and here not in _made:
         own = definition_of(here, reaches=definition.reaches)

@@ -53,7 +53,7 @@ _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _OF_PYTHON = frozenset({"abc", "collections", "dataclasses", "enum", "functools", "typing"})
 # Of dataclasses in all versions.
 _OPTIONS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
-_OF_A_FIELD = ("init", "repr", "hash", "compare", "kw_only")
+_OF_A_FIELD = ("default", "init", "repr", "hash", "compare", "kw_only")
 _CONSTANTS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...), range})
 # Immutable, and their `repr` says all.
 _IMMUTABLE = frozenset(
@@ -249,8 +249,7 @@ class _Survey:
         for name, field in cls.__dataclass_fields__.items():
             if own and name not in own:
                 continue  # inherited
-            texts = [f"{word}={getattr(field, word, None)}" for word in _OF_A_FIELD]
-            texts.append(self._word(field.default, deep=True))
+            texts = [self._word(getattr(field, w, None), deep=True) for w in _OF_A_FIELD]
             self.parts[f"{prefix}field {name}"] = Part(
                 VALUE, digest(self._annotation(field.type), *texts)
             )

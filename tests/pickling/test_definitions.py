@@ -9,6 +9,7 @@ import pytest
 from jshm.pickling.definitions import CODE, VALUE, Definition, Part
 from jshm.pickling.survey import definition_of
 
+from .cases import CLASSES, Case, params
 from .fresh import Interpreter
 
 if TYPE_CHECKING:
@@ -94,6 +95,21 @@ def test_the_same_cell_is_the_same_class(
     assert reader.run(INSTANCES[expression]), expression
     reader.run("pickle.loads(pickle.dumps(obj))")
     assert reader.run("main.Model.calls, main.Model.names") == [0, []]
+
+
+@pytest.mark.parametrize("case", params(CLASSES))
+def test_no_class_with_a_name_is_made_where_its_cell_has_run(
+    writer: Interpreter, reader: Interpreter, case: Case
+) -> None:
+    writer.cell(case.source)
+    reader.cell(f"import warnings\nwarnings.simplefilter('error')\n{case.source}")
+    reader.load(writer.dump(case.expression))
+    reader.run("from jshm.pickling import classes")
+    made = reader.run(
+        "[d.qualname for entries in classes._known.values() for d, cls in entries"
+        " if cls() in classes._made and classes._WHICH not in d.parts]"
+    )
+    assert made == []
 
 
 def test_without_source_too(writer: Interpreter, reader: Interpreter) -> None:
