@@ -102,7 +102,8 @@ def test_no_class_with_a_name_is_made_where_its_cell_has_run(
     writer: Interpreter, reader: Interpreter, case: Case
 ) -> None:
     writer.cell(case.source)
-    reader.cell(f"import warnings\nwarnings.simplefilter('error')\n{case.source}")
+    reader.cell("import warnings\nwarnings.simplefilter('error')\n")
+    reader.cell(case.source)
     reader.load(writer.dump(case.expression))
     reader.run("from jshm.pickling import classes")
     made = reader.run(
