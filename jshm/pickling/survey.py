@@ -54,6 +54,8 @@ _OF_PYTHON = frozenset({"abc", "collections", "dataclasses", "enum", "functools"
 # Of dataclasses in all versions.
 _OPTIONS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 _OF_A_FIELD = ("default", "init", "repr", "hash", "compare", "kw_only")
+_BY_ATTRS = "<attrs generated"
+_OF_ATTRS = ("name", "default", "init", "repr", "eq", "order", "hash", "kw_only", "alias")
 _CONSTANTS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...), range})
 # Immutable, and their `repr` says all.
 _IMMUTABLE = frozenset(
@@ -200,12 +202,15 @@ class _Survey:
             self._members(cls, prefix)
         if "__dataclass_fields__" in space:
             self._fields(cls, prefix)
+        for attribute in space.get("__attrs_attrs__", ()):
+            texts = [self._word(getattr(attribute, word, None), deep=True) for word in _OF_ATTRS]
+            self.parts[f"{prefix}field {attribute.name}"] = Part(VALUE, digest(*texts))
         if issubclass(cls, tuple) and "_fields" in space:
             self._named_tuple(prefix, space)
             skipped |= {*space["_fields"], "_field_defaults", "_fields_defaults"}
         stored: set[str] | None = None
         for name, value in sorted(space.items()):
-            if name in skipped or isinstance(value, _DESCRIPTORS):
+            if name in skipped or isinstance(value, _DESCRIPTORS) or _is_python_s(name, value):
                 continue
             source = sources.get(name, "")
             if function_of(value) is not None:
@@ -220,7 +225,7 @@ class _Survey:
             here = "" if constant is None else digest(constant)
             self.parts[prefix + name] = Part(VALUE, here, source)
         for name, source in sources.items():
-            if name not in space and "(" in name:
+            if name not in space:
                 self.parts[prefix + name] = Part(SOURCE, "", source)
         for name, text in self._annotations(_own_annotations(space)).items():
             self.parts[f"{prefix}annotation {name}"] = Part(VALUE, digest(text))
@@ -334,6 +339,13 @@ class _Survey:
         if isinstance(value, (set, frozenset)):
             words.sort()
         return f"{type(value).__name__} ({', '.join(words)})"
+
+
+def _is_python_s(name: str, value: Any) -> bool:
+    """Tell whether a method is made anew in each process, or replaced as Python likes."""
+    if name == "__init__" and (value is object.__init__ or module_of(value) == "typing"):
+        return True  # of what implements a protocol, until and after the first instance is made
+    return type(value) is types.FunctionType and value.__code__.co_filename.startswith(_BY_ATTRS)
 
 
 def _annotated(function: types.FunctionType) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from jshm.pickling.definitions import CODE, VALUE, Definition, Part
 from jshm.pickling.survey import definition_of
 
 from .cases import CLASSES, Case, params
-from .fresh import Interpreter
+from .fresh import FreshError, Interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -281,6 +281,45 @@ def test_constants_of_any_size(writer: Interpreter, reader: Interpreter) -> None
     reader.cell("big += 1\nimport warnings\nwarnings.simplefilter('ignore')\n")
     reader.load(writer.dump("A()"))
     assert reader.run("type(obj) is main.A, obj.f()[0] == main.big") == [False, False]
+
+
+LIBRARIES = {
+    "attrs": (
+        "import attrs\n@attrs.frozen\nclass A:\n    x: int = 3\n    y: list = attrs.field(factory=list)\n",
+        "A()", "x: int = 3", "x: int = 4",
+    ),
+    "sklearn": (
+        "from sklearn.base import BaseEstimator, TransformerMixin\n"
+        "class A(TransformerMixin, BaseEstimator):\n    def __init__(self, k=2): self.k = k\n"
+        "    def fit(self, X, y=None): return self\n    def transform(self, X): return X * self.k\n",
+        "A()", "X * self.k", "X + self.k",
+    ),
+    "pandas": (
+        "import pandas as pd\nclass A(pd.DataFrame):\n    @property\n    def _constructor(self): return A\n"
+        "    def total(self): return self.sum()\n",
+        "A({'x': [1]})", "self.sum()", "self.mean()",
+    ),
+    "torch": (
+        "import torch\nclass A(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.a = torch.nn.Linear(2, 2)\n    def forward(self, x): return self.a(x)\n",
+        "A()", "self.a(x)", "self.a(x) + 1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_classes_over_libraries(writer: Interpreter, reader: Interpreter, library: str) -> None:
+    pytest.importorskip(library)
+    cell, expression, old, new = LIBRARIES[library]
+    writer.cell(cell)
+    reader.cell("import warnings\nwarnings.simplefilter('error')\n" + cell)
+    reader.load(writer.dump(expression))
+    assert reader.run("type(obj) is main.A")
+    assert cell.count(old) == 1
+    reader.cell(cell.replace(old, new))
+    pickled = writer.dump(expression)
+    with pytest.raises(FreshError, match="the class A that was shared differs"):
+        reader.load(pickled)
 
 
 # -- modules beside the notebook -------------------------------------------------------------------
