@@ -283,28 +283,41 @@ def test_constants_of_any_size(writer: Interpreter, reader: Interpreter) -> None
     assert reader.run("type(obj) is main.A, obj.f()[0] == main.big") == [False, False]
 
 
+ATTRS = """\
+import attrs
+@attrs.frozen
+class A:
+    x: int = 3
+    y: list = attrs.field(factory=list)
+"""
+SKLEARN = """\
+from sklearn.base import BaseEstimator, TransformerMixin
+class A(TransformerMixin, BaseEstimator):
+    def __init__(self, k=2): self.k = k
+    def fit(self, X, y=None): return self
+    def transform(self, X): return X * self.k
+"""
+PANDAS = """\
+import pandas as pd
+class A(pd.DataFrame):
+    @property
+    def _constructor(self): return A
+    def total(self): return self.sum()
+"""
+TORCH = """\
+import torch
+class A(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = torch.nn.Linear(2, 2)
+    def forward(self, x): return self.a(x)
+"""
 LIBRARIES = {
-    "attrs": (
-        "import attrs\n@attrs.frozen\nclass A:\n    x: int = 3\n    y: list = attrs.field(factory=list)\n",
-        "A()", "x: int = 3", "x: int = 4",
-    ),
-    "sklearn": (
-        "from sklearn.base import BaseEstimator, TransformerMixin\n"
-        "class A(TransformerMixin, BaseEstimator):\n    def __init__(self, k=2): self.k = k\n"
-        "    def fit(self, X, y=None): return self\n    def transform(self, X): return X * self.k\n",
-        "A()", "X * self.k", "X + self.k",
-    ),
-    "pandas": (
-        "import pandas as pd\nclass A(pd.DataFrame):\n    @property\n    def _constructor(self): return A\n"
-        "    def total(self): return self.sum()\n",
-        "A({'x': [1]})", "self.sum()", "self.mean()",
-    ),
-    "torch": (
-        "import torch\nclass A(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-        "        self.a = torch.nn.Linear(2, 2)\n    def forward(self, x): return self.a(x)\n",
-        "A()", "self.a(x)", "self.a(x) + 1",
-    ),
-}  # fmt: skip
+    "attrs": (ATTRS, "A()", "x: int = 3", "x: int = 4"),
+    "sklearn": (SKLEARN, "A()", "X * self.k", "X + self.k"),
+    "pandas": (PANDAS, "A({'x': [1]})", "self.sum()", "self.mean()"),
+    "torch": (TORCH, "A()", "self.a(x)", "self.a(x) + 1"),
+}
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
