@@ -333,11 +333,12 @@ def copy_and_detach(what: Any) -> Any:
     """
     from .array import is_shared
 
-    if isinstance(what, SharedNumpyArray):
+    if type(what) is SharedNumpyArray:
         copy = _private_copy(what.array)
         what.detach()
         return copy
-    if isinstance(what, Mapping):
+    # Values of a mapping may be anything, and say that they are something else.
+    if issubclass(type(what), Mapping):
         return {key: copy_and_detach(value) for key, value in what.items()}
     return _private_copy(what) if is_shared(what) else what
 
