@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
+from .. import looking
 from . import arrays, classes, generated, modules, typings
 from .code import class_globals, reduce_code
 from .namespaces import (
@@ -181,8 +182,10 @@ def reduce_shell(_: Writer, __: Any) -> Any:
 
 
 def _reduce_method(_: Writer, method: types.MethodType) -> Any:
-    # What a cell's `get_ipython` is; where there is no shell, the function says so.
-    if method.__name__ == "get_ipython" and REDUCERS.get(type(method.__self__)) is reduce_shell:
+    # What a cell's `get_ipython` is; where there is no shell, the function says so. A method may be of
+    # anything that can be called, and have no name.
+    name = looking.own_name(method.__func__)
+    if name == "get_ipython" and REDUCERS.get(type(method.__self__)) is reduce_shell:
         return last, (sys.modules["IPython"].get_ipython,)
     return NotImplemented
 
