@@ -56,7 +56,7 @@ def summary(obj: Any) -> str:
         text = f"{kind.__name__} of {len(obj):,}"
     else:
         text = f"{looking.name(kind)}{_shape(obj)}"
-    text = text.rstrip() if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    text = (text.rstrip() or "object") if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return text.encode(errors="replace").decode()  # half of a surrogate pair cannot be encoded
 
 

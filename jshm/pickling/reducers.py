@@ -90,6 +90,10 @@ def _fill_cell(cell: types.CellType, state: tuple[Any]) -> None:
 def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
     """Reduce a module: to its name, or to what it contains."""
     name = module.__name__
+    if type(name) is not str:
+        raise pickle.PicklingError(
+            "the __name__ of a module must be text, to be imported or made again"
+        )
     if module is builtins:  # the first object in the namespace of a __main__
         pickler.meet(sys.modules["__main__"])
     # Another of its name may be imported here, if this one arrived by value.
@@ -122,7 +126,8 @@ class _Bare:
 
 def _reduce_bare(_: Writer, bare: _Bare) -> Any:
     module = bare.module
-    named = {n: getattr(module, n) for n in ("__package__", "__file__") if hasattr(module, n)}
+    known = looking.attributes(module) or {}  # of a lazy one no more
+    named = {name: known[name] for name in ("__package__", "__file__") if name in known}
     return _make_module, (module.__name__, named)
 
 

@@ -6,6 +6,7 @@ something refuses to be reduced.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import socket
 import threading
@@ -38,6 +39,8 @@ _ENDS = 8
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
 _RUNNING = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 
+# `io.IOBase` is an ABC, which asks the class; this is the base that it has in C.
+_FILE = io.IOBase.__mro__[1]
 _IN_MEMORY = (io.BytesIO, io.StringIO)
 _CAUSE = BaseException.__dict__["__cause__"].__get__
 _CONNECTIONS = frozenset({"Connection", "Engine", "Cursor", "Session"})
@@ -46,7 +49,7 @@ _IN_C = frozenset({"io", "_io"})
 
 # Of its type, and not of the object: that may say that it is something else, or raise.
 _WAYS: list[tuple[Callable[[type], bool], str, str]] = [
-    (lambda kind: issubclass(kind, io.IOBase) and not issubclass(kind, _IN_MEMORY),
+    (lambda kind: issubclass(kind, _FILE) and not issubclass(kind, _IN_MEMORY),
      "open file", "open it where it is used, by its name"),
     (lambda kind: issubclass(kind, _LOCKS), "lock", "make it where it is used"),
     (lambda kind: issubclass(kind, socket.socket), "socket", "connect where it is used"),
@@ -222,6 +225,10 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return ()
     if kind is types.FunctionType:
         return _function_parts(obj, reduced)
+    if reduced[0] is copyreg.__newobj__ and reduced[1][0] is not obj.__class__:  # type: ignore[attr-defined]
+        raise PicklingError(
+            f"it says that it is a {looking.name(obj.__class__)}, so its own class cannot be written"
+        )
     return _reduced_parts(obj, reduced)
 
 
