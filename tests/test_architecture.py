@@ -22,7 +22,17 @@ MODULES = {
 
 # Each may import those above it, and within a line as far as that makes no circle.
 LAYERS = [
-    {"_version", "errors", "access", "text", "looking", "interrupts", "blockers", "forks", "progress"},
+    {
+        "_version",
+        "errors",
+        "access",
+        "text",
+        "looking",
+        "interrupts",
+        "blockers",
+        "forks",
+        "progress",
+    },
     {"segment"},
     {"records", "layout", "object_layout", "copying"},
     {"array"},
