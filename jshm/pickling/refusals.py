@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # Objects that are looked at; the search is for people, who wait.
 _LIMIT = 500_000
+# Where the dump went too deep: mostly no object is to blame.
+_LIMIT_OF_DEEP = 20_000
 # Labels that are shown of each end of a long path.
 _ENDS = 8
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
@@ -97,7 +99,7 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
     name = pickler.name or _name(obj)
     too_deep = _is_of_recursion(error)
     try:
-        found = _search(pickler, obj)
+        found = _search(pickler, obj, _LIMIT_OF_DEEP if too_deep else _LIMIT)
     except Exception:  # noqa: BLE001 - it runs code of the user's; the first error is the one that counts
         found = None
     if found is not None and (found.recursion or not too_deep):
@@ -158,7 +160,7 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
     )
 
 
-def _search(pickler: Writer, root: Any) -> _Found | None:
+def _search(pickler: Writer, root: Any, limit: int) -> _Found | None:
     """Return what is known of the first object that cannot be reduced."""
     make: Any = type(pickler)
     probe: Writer = make(io.BytesIO(), pickler.proto)
@@ -166,7 +168,7 @@ def _search(pickler: Writer, root: Any) -> _Found | None:
     # Kept until the end: else another object would get a dead one's id.
     kept: list[_Step] = []
     stack = [_Step(None, pickler.name or _name(root), root)]
-    while stack and len(seen) < _LIMIT:
+    while stack and len(seen) < limit:
         step = stack.pop()
         if id(step.obj) in seen:
             continue
