@@ -148,10 +148,15 @@ def slots(obj: object) -> Iterator[tuple[str, Any]]:
 
 def key(value: Any) -> str:
     """Return a key as it is written within brackets; of what may have its own `repr`, the type."""
+    if type(value) is not tuple or len(value) > _LISTED:
+        return _item(value)
+    # Of a tuple in a tuple only the type: it may be nested as deeply as it likes.
+    inner = ", ".join(map(_item, value))
+    return short(f"({inner}{',' if len(value) == 1 else ''})", _WORD)
+
+
+def _item(value: Any) -> str:
     kind = type(value)
-    if kind is tuple and len(value) <= _LISTED:
-        inner = ", ".join(map(key, value))
-        return short(f"({inner}{',' if len(value) == 1 else ''})", _WORD)
     if issubclass(kind, enum.Enum):
         return short(f"{name(kind)}.{text((attributes(value) or {}).get('_name_'))}", _WORD)
     return written(value) or f"<{short(name(kind), _WORD)}>"

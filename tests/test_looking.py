@@ -90,6 +90,8 @@ class Color(enum.Enum):
         (Color.RED, "Color.RED"),
         (Key(), "<Key>"),
         ((Key(), 1), "(<Key>, 1)"),
+        (((1, (2,)), "a"), "(<tuple>, 'a')"),
+        (tuple(range(7)), "<tuple>"),
         (b"\xff", "b'\\xff'"),
         ("x" * 100, "'" + "x" * 58 + "…"),
     ],

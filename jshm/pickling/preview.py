@@ -50,8 +50,9 @@ def preview(obj: Any) -> dict[str, Any]:
 
 def _preview(obj: Any) -> dict[str, Any]:
     for _ in range(_PARTIALS):  # one may contain itself
-        if type(obj) is functools.partial:
-            obj = obj.func
+        if type(obj) is not functools.partial:
+            break
+        obj = obj.func
     if type(obj) is types.MethodType:
         obj = obj.__func__
     kind = type(obj)
@@ -153,10 +154,14 @@ def _is_plain(dtype: Any) -> bool:
 
 
 def _cell(value: Any) -> str:
+    if type(value) is tuple:  # of an index with several levels
+        return short(", ".join(map(_word, value[:_LISTED])), _CELL)
+    return _word(value)
+
+
+def _word(value: Any) -> str:
     if type(value) is str:
         return short(value, _CELL)
-    if type(value) is tuple:  # of an index with several levels
-        return short(", ".join(map(_cell, value[:_LISTED])), _CELL)
     return short(written(value) or f"<{looking.name(type(value))}>", _CELL)
 
 

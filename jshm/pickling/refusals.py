@@ -229,7 +229,8 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return _function_parts(obj, reduced)
     if reduced[0] is copyreg.__newobj__ and reduced[1][0] is not obj.__class__:  # type: ignore[attr-defined]
         raise PicklingError(
-            f"it says that it is a {looking.name(obj.__class__)}, so its own class cannot be written"
+            f"pickle would make a {looking.name(reduced[1][0])} of it, but it says that it is a "
+            f"{looking.name(obj.__class__)}"
         )
     return _reduced_parts(obj, reduced)
 
