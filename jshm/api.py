@@ -337,10 +337,17 @@ def copy_and_detach(what: Any) -> Any:
         copy = _private_copy(what.array)
         what.detach()
         return copy
-    # Values of a mapping may be anything, and say that they are something else.
-    if issubclass(type(what), Mapping):
+    if _is_mapping(what):
         return {key: copy_and_detach(value) for key, value in what.items()}
     return _private_copy(what) if is_shared(what) else what
+
+
+def _is_mapping(value: object) -> bool:
+    """Tell whether a value is a mapping by its type: it may say that it is something else."""
+    try:
+        return issubclass(type(value), Mapping)
+    except Exception:  # noqa: BLE001 - an ABC asks the class, which may raise
+        return False
 
 
 def _private_copy(array: Array) -> Array:

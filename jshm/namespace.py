@@ -167,19 +167,19 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
     SegmentNotFoundError
         None.
     """
-    named = issubclass(type(what), str)
-    value: Any = namespace.get(as_variable(what)) if named else what  # type: ignore[arg-type]
+    name = looking.text(what)
+    value: Any = namespace.get(as_variable(name)) if name else what
     if issubclass(type(value), np.ndarray):
         mapping = segment.find(value)
         if mapping is not None:
             return {mapping.segment}
     if own := handouts.segments_of(value)[:1]:
         return set(own)
-    if isinstance(what, str) and (own := handouts.segments_bound(as_variable(what), value)[:1]):
-        return set(own)
-    if not isinstance(what, str):
+    if not issubclass(type(what), str):
         raise SegmentNotFoundError("it is not in shared memory")
-    what = unicodedata.normalize("NFC", what)
+    if own := handouts.segments_bound(as_variable(name), value)[:1]:
+        return set(own)
+    what = unicodedata.normalize("NFC", name)
     bound = _attached_from(namespace)
     found = {
         entry.segment.id

@@ -645,6 +645,12 @@ def test_what_is_told_of_an_object(store: LocalStore, reader: Child) -> None:
     reader.run("jshm.release('train')")
 
 
+class Odd(np.ndarray[Any, Any]):
+    """An array whose attributes are not what they are called."""
+
+    dtype = shape = base = flags = view = property(lambda _: 1 / 0)  # type: ignore[assignment]
+
+
 # -- what is not touched ---------------------------------------------------------------------------
 
 
@@ -678,6 +684,14 @@ def test_a_publish_asks_no_more_than_a_dump(store: LocalStore, base: Any) -> Non
     assert jshm.info("X").summary == ("Recording (2,)" if base is np.ndarray else "Recording")
     assert jshm.segments()[0].name == "X"
     assert touched == []
+
+
+def test_an_array_with_its_own_ways(store: LocalStore) -> None:
+    array = np.ndarray.view(np.arange(4.0), Odd)
+    jshm.publish("X", array)
+    found = jshm.attach("X")
+    assert type(found) is Odd
+    assert np.ndarray.tolist(found) == [0, 1, 2, 3]
 
 
 def test_groups_of_tables(store: LocalStore) -> None:
