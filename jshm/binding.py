@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import looking
 from .handouts import bind, was_handed_out
 from .store.base import type_name
 from .text import age_text
@@ -40,6 +41,7 @@ def bind_attached(namespace: dict[str, Any], variable: str, attached: Attached, 
 def _describe_replaced(value: Any) -> str:
     if value is None or was_handed_out(value):
         return ""
-    if isinstance(value, np.ndarray):
-        return f" · replaced your {type_name(value.dtype)} {value.shape}"
-    return f" · replaced your {type(value).__name__}"
+    if issubclass(type(value), np.ndarray):
+        dtype, shape = np.ndarray.dtype.__get__(value), np.ndarray.shape.__get__(value)
+        return f" · replaced your {type_name(dtype)} {shape}"
+    return f" · replaced your {looking.name(type(value))}"

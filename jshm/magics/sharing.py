@@ -9,6 +9,7 @@ import numpy as np
 from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class
 
+from .. import looking
 from .. import namespace as variables
 from ..binding import bind_attached
 from ..errors import SegmentExistsError
@@ -34,7 +35,11 @@ class SharingMagics(ShmMagics):
     def _data(self) -> list[str]:
         """Return the variables that a glob may mean: arrays and tables, and none of ``_…``."""
         found = variables.user_variables(self._variables)
-        return [n for n, value in found if hasattr(type(value), "shape") and n[0] != "_"]
+        return [
+            name
+            for name, value in found
+            if name[0] != "_" and looking.lookup(type(value), "shape") is not None
+        ]
 
     # -- publish -----------------------------------------------------------------------------------
 
@@ -102,7 +107,7 @@ class SharingMagics(ShmMagics):
             moved = variables.rebind(space, old, attached)
             verb = "are" if len(moved) > 1 else "is"
             what = f"{', '.join(moved) or name} {verb} the shared copy now"
-            if not isinstance(old, np.ndarray):
+            if not issubclass(type(old), np.ndarray):
                 print(what)
                 continue
             size = size_text(old.nbytes)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import numpy as np
 
+from .. import looking
 from ..errors import JshmError
-from . import arrays, classes, sources
+from . import arrays, classes, depth, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -130,6 +131,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             Something in it cannot be written; says what, and where it is.
         """
         chunks, memo, known = self._output.chunks, self.memo.copy(), self.globals_ref.copy()
+        limit = depth.begin()
         try:
             self._dump(obj, memo, known)
             for chunk in chunks:
@@ -139,6 +141,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             self.memo, self.globals_ref = memo, known
             raise
         finally:
+            depth.end(limit)
             chunks.clear()
             self._namespaces.clear()
             self.whole.clear()
@@ -189,7 +192,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
-        if kind.__name__ in _IN_C and isinstance(obj.__module__, str):
+        if looking.name(kind) in _IN_C and type(obj.__module__) is str:
             self.needs.add(obj.__module__)
         return NotImplemented
 
