@@ -40,7 +40,9 @@ class Meta(type):
 
     def __hash__(cls) -> int:
         touched.append("class.__hash__")
-        return 1
+        return type.__hash__(
+            cls
+        )  # else classes of other tests are compared with it, until they are gone
 
 
 def recording(base: Any) -> Any:
