@@ -150,7 +150,7 @@ def key(value: Any) -> str:
     """Return a key as it is written within brackets; of what may have its own `repr`, the type."""
     if type(value) is not tuple or len(value) > _LISTED:
         return _item(value)
-    # Of a tuple in a tuple only the type: it may be nested as deeply as it likes.
+    # Of a tuple in a tuple only the type: it may be nested without limit.
     inner = ", ".join(map(_item, value))
     return short(f"({inner}{',' if len(value) == 1 else ''})", _WORD)
 

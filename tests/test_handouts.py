@@ -18,7 +18,7 @@ from jshm import handouts, namespace
 from jshm.handouts import hand_out, prune, segments_of, was_handed_out
 
 from .processes import Child, ChildError
-from .touching import BASES, CANNOT_BE_SHARED, PEOPLE, Key, recording, touched
+from .touching import BASES, CANNOT_BE_SHARED, RAISING, Key, recording, touched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -522,7 +522,7 @@ def test_what_got_the_id_of_what_is_gone_is_not_it() -> None:
     assert handouts.forget_unbound({}) == ["n"]
 
 
-# -- beside other people's variables -----------------------------------------------------------------
+# -- beside other variables -------------------------------------------------------------------------
 
 
 def detach_beside(main: dict[str, Any], bystander: Any) -> None:
@@ -543,9 +543,9 @@ def test_detach_touches_no_other_variable(main: dict[str, Any], base: Any) -> No
     detach_beside(main, recording(base))
 
 
-@pytest.mark.parametrize("name", [*PEOPLE, *CANNOT_BE_SHARED])
+@pytest.mark.parametrize("name", [*RAISING, *CANNOT_BE_SHARED])
 def test_detach_beside_what_raises(main: dict[str, Any], name: str) -> None:
-    detach_beside(main, {**PEOPLE, **CANNOT_BE_SHARED}[name])
+    detach_beside(main, {**RAISING, **CANNOT_BE_SHARED}[name])
 
 
 def test_detach_beside_variables_that_are_not_named_by_text(main: dict[str, Any]) -> None:
@@ -628,11 +628,11 @@ def test_an_exception_that_does_not_let_its_traceback_be_set(main: dict[str, Any
 @pytest.mark.parametrize("name", ["lazy", "proxy", "endless", "slotted", "attributes are items"])
 def test_detach_of_what_is_not_shared(main: dict[str, Any], name: str) -> None:
     with pytest.raises(jshm.SegmentNotFoundError, match="not in shared memory"):
-        jshm.detach(PEOPLE[name])
+        jshm.detach(RAISING[name])
 
 
 def test_copies_of_a_mapping_leave_other_values(main: dict[str, Any]) -> None:
-    values = {**PEOPLE, **CANNOT_BE_SHARED}
+    values = {**RAISING, **CANNOT_BE_SHARED}
     found = jshm.copy_and_detach(values)
     for name, value in values.items():
         if not issubclass(type(value), dict):

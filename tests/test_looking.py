@@ -15,7 +15,7 @@ from jshm.parts import parts_of
 from jshm.pickling import describe
 from jshm.pickling.preview import preview
 
-from .touching import BASES, CANNOT_BE_SHARED, PEOPLE, Key, Lazy, NoModule, recording, touched
+from .touching import BASES, CANNOT_BE_SHARED, RAISING, Key, Lazy, NoModule, recording, touched
 
 
 def look(obj: Any) -> None:
@@ -48,9 +48,9 @@ def test_the_record_records() -> None:
     assert touched == ["__class__", "__class__"]
 
 
-@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("name", RAISING)
 def test_what_raises_is_looked_at(name: str) -> None:
-    look(PEOPLE[name])
+    look(RAISING[name])
 
 
 @pytest.mark.parametrize("name", CANNOT_BE_SHARED)

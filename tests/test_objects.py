@@ -30,7 +30,7 @@ from jshm.store import default_store
 from jshm.store.local import LocalStore
 
 from .processes import Child, in_store, reading
-from .touching import BASES, PEOPLE, recording, touched
+from .touching import BASES, RAISING, recording, touched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -654,9 +654,9 @@ class Odd(np.ndarray[Any, Any]):
 # -- what is not touched ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("name", RAISING)
 def test_what_can_be_pickled_can_be_published(store: LocalStore, name: str) -> None:
-    value = PEOPLE[name]
+    value = RAISING[name]
     try:
         jshm.loads(jshm.dumps(value))
     except jshm.NotShareableError:

@@ -40,7 +40,9 @@ class Meta(type):
 
     def __hash__(cls) -> int:
         touched.append("class.__hash__")
-        return 1
+        return type.__hash__(
+            cls
+        )  # else classes of other tests are compared with it, until they are gone
 
 
 def recording(base: Any) -> Any:
@@ -135,7 +137,7 @@ class OddModule:
 
 
 class Raising(type):
-    """A metaclass with opinions."""
+    """A metaclass that raises for some names."""
 
     def __getattribute__(cls, name: str) -> Any:
         if name in ("__init__", "__doc__", "shape"):
@@ -158,7 +160,7 @@ class Key:
 
 
 class Words(str):
-    """A text that does not like to be written."""
+    """A text whose own methods raise."""
 
     __slots__ = ()
     __str__ = __format__ = __repr__ = __eq__ = Key.__eq__  # type: ignore[assignment]
@@ -173,7 +175,7 @@ def reading() -> Any:
     return function
 
 
-PEOPLE: dict[str, Any] = {
+RAISING: dict[str, Any] = {
     "lazy": Lazy(),
     "list of lazy": [Lazy()],
     "attributes are items": Mapping(lr=0.1),
@@ -190,7 +192,7 @@ PEOPLE: dict[str, Any] = {
     "function": reading(),
     "without a name": type("", (), {}),
 }
-"""What notebooks have beside shared arrays."""
+"""Values of variables that have nothing to do with jshm: asked for something, they raise."""
 
 CANNOT_BE_SHARED: dict[str, Any] = {
     "unhashable": type("Un", (type,), {"__hash__": None})("U", (), {})()

@@ -1,9 +1,9 @@
-"""How deep an object may be nested: as far as the thread's stack reaches.
+"""How deep an object may be nested: as deep as the stack of the thread allows.
 
-The C pickler calls itself, and only Python's recursion limit stops it. A user who raises that limit lets
-the stack overflow, which ends the process. While an object is written the limit is therefore no higher
-than what the stack of this thread bears. From Python 3.12 on, the limit says nothing of C code, which has
-a limit that the user cannot raise.
+The C pickler calls itself, and only Python's recursion limit stops it. If the user raises that limit, the
+stack overflows, and the process ends. So the limit is lowered to what this thread's stack allows, for
+as long as an object is written. From Python 3.12 on, that limit does not count calls in C; they have a
+limit that the user cannot raise.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..forks import wait_for
 # Bytes of stack per level. Measured on Python 3.11, x86-64: lists 89, objects 148, closures 177; 330
 # where a `__reduce__` calls `pickle.dumps`.
 _PER_LEVEL = 340
-# Of a stack; the rest is for what has called us, and for the reducers.
+# Part of the stack that these levels may use; the callers and the reducers use the rest.
 _SHARE = 0.75
-# Where the size of a stack cannot be found out.
+# Bytes of a stack whose size cannot be found out.
 _USUAL = 8 << 20
 _ATTRIBUTES = 256
 """Bytes, more than any ``pthread_attr_t``."""
@@ -30,36 +30,37 @@ _COUNTS_C = sys.version_info < (3, 12)
 _thread = threading.local()
 _lock = threading.RLock()
 wait_for(_lock)
-# The limits that threads which write at the moment need; the limit holds for all threads.
+# The limits that threads need which write an object now. Python has one limit for all threads: another
+# thread whose calls are nested deeper than that gets a RecursionError, and no overflow.
 _needed: list[int] = []
 _before = 0
 
 
 def begin() -> int:
-    """Lower the recursion limit if this thread's stack does not bear it; return what `end` takes.
+    """Lower the recursion limit to what this thread's stack allows; return what `end` takes.
 
     Raises
     ------
     RecursionError
         The stack is used up already.
     """
+    global _before  # noqa: PLW0603
     if not _COUNTS_C:
         return 0
     levels: int = getattr(_thread, "levels", 0)
     if not levels:
         levels = _thread.levels = int(_stack() * _SHARE) // _PER_LEVEL
-    if sys.getrecursionlimit() <= levels:
-        return 0
-    return _lower(levels + _frames())
-
-
-def _lower(limit: int) -> int:
-    global _before  # noqa: PLW0603
     with _lock:
         found = sys.getrecursionlimit()
-        if found <= limit:
+        # What it will be again when the other threads are done.
+        usual = _before if _needed else found
+        if usual <= levels:
             return 0
-        sys.setrecursionlimit(limit)
+        limit = levels + _frames()
+        if usual <= limit:
+            return 0
+        if limit < found:
+            sys.setrecursionlimit(limit)
         if not _needed:
             _before = found
         _needed.append(limit)

@@ -9,8 +9,8 @@ import pytest
 from .. import touching
 
 MAKE = """
-for _number, _value in enumerate(PEOPLE.values()):
-    globals()[f"person{_number}"] = _value
+for _number, _value in enumerate(RAISING.values()):
+    globals()[f"raising{_number}"] = _value
 for _number, _base in enumerate(BASES):
     globals()[f"recorded{_number}"] = recording(_base)
 in_a_list = [recording(dict), {Key(): recording(object)}]
@@ -48,9 +48,9 @@ def test_publish_attach_and_detach(a):
 
 def test_what_is_replaced_is_said(a):
     a.do("X = np.ones(2)\n%shm_publish X")
-    people = [int(n) for n in a.value("[name[6:] for name in globals() if name[:6] == 'person']")]
-    for number in people:
-        said = a.do(f"%shm_attach X --as person{number}")
+    numbers = [int(n) for n in a.value("[name[7:] for name in globals() if name[:7] == 'raising']")]
+    for number in numbers:
+        said = a.do(f"%shm_attach X --as raising{number}")
         assert " · replaced your " in said
     for number in range(len(touching.BASES)):
         assert (
@@ -62,9 +62,9 @@ def test_what_is_replaced_is_said(a):
 
 def test_completion(a):
     a.do("X = np.arange(6.0)\n%shm_publish X\n%shm_attach X --as Y")
-    found = dict(a.complete("%shm_publish person"))
-    assert len(found) == len(touching.PEOPLE)
-    assert {found["person0"], found["person2"]} == {"Lazy", "Mapping"}
+    found = dict(a.complete("%shm_publish raising"))
+    assert len(found) == len(touching.RAISING)
+    assert {found["raising0"], found["raising2"]} == {"Lazy", "Mapping"}
     assert a.complete("%shm_detach Y") == [("Y", "float64\u00a0(6,)")]
     assert len(a.complete("%shm_publish recorded")) == len(touching.BASES)
     assert untouched(a)
@@ -77,18 +77,18 @@ def test_following(a, open_notebook):
     b.do("X = np.ones(2)\n%shm_publish X")
     assert a.do("0").startswith("X → v2, b.ipynb")
     assert a.value("X.tolist()") == [1, 1]
-    assert "X no longer follows X" in a.do("X = PEOPLE['lazy']") + a.do("0")
+    assert "X no longer follows X" in a.do("X = RAISING['lazy']") + a.do("0")
     assert untouched(a)
 
 
 def test_each_is_published_or_refused_by_name(a):
     published = 0
-    for number in range(len(touching.PEOPLE)):
-        outcome = a(f"%shm_publish person{number}")
+    for number in range(len(touching.RAISING)):
+        outcome = a(f"%shm_publish raising{number}")
         if outcome.ok:
             published += 1
-            a.do(f"%shm_attach person{number} --as again\n%shm_info person{number}")
+            a.do(f"%shm_attach raising{number} --as again\n%shm_info raising{number}")
         else:
             assert outcome.ename == "UsageError"
-            assert outcome.evalue.startswith(f"person{number}"), outcome.evalue
-    assert published >= len(touching.PEOPLE) - 2
+            assert outcome.evalue.startswith(f"raising{number}"), outcome.evalue
+    assert published >= len(touching.RAISING) - 2

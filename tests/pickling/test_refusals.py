@@ -22,7 +22,7 @@ import pytest
 from jshm import JshmError, NotShareableError, SegmentNotFoundError
 from jshm.pickling import Pickler, dumps, loads
 
-from ..touching import CANNOT_BE_SHARED, PEOPLE, Key, Mapping
+from ..touching import CANNOT_BE_SHARED, RAISING, Key, Mapping
 from .fresh import failing, travel
 
 if TYPE_CHECKING:
@@ -355,6 +355,37 @@ print("lives")
 """)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the limit does not count calls in C")
+def test_a_limit_stays_low_until_the_last_thread_is_done() -> None:
+    from jshm.pickling import depth
+
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**6)
+    try:
+        first, seen = depth.begin(), []
+        assert sys.getrecursionlimit() == first < 10**6
+        begun, done = threading.Event(), threading.Event()
+
+        def write() -> None:
+            limit = depth.begin()
+            begun.set()
+            done.wait()
+            depth.end(limit)
+            seen.append(limit)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        begun.wait()
+        depth.end(first)
+        assert sys.getrecursionlimit() < 10**6
+        done.set()
+        thread.join()
+        assert seen[0] > 0
+        assert sys.getrecursionlimit() == 10**6
+    finally:
+        sys.setrecursionlimit(usual)
+
+
 def test_what_is_deep_and_can_be_written_can_be_loaded_everywhere() -> None:
     in_a_new_process("""\
 sys.setrecursionlimit(10**6)
@@ -426,7 +457,7 @@ def test_what_raises_when_it_is_looked_at() -> None:
         def __str__(self) -> str:
             raise ZeroDivisionError
 
-    text = refused({Key(): [PEOPLE["lazy"], Mapping(a=LOCK)]})
+    text = refused({Key(): [RAISING["lazy"], Mapping(a=LOCK)]})
     assert text.startswith("the dict → [<Key>] → [1] → ['a'] → lock: cannot be shared")
     assert "Reduces: cannot be shared: RaisingError" in refused([Reduces(RaisingError())])
     # An unhashable class is unknown to `pickle`; it is named all the same.
