@@ -131,7 +131,7 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
 
 def _split(statement: ast.stmt) -> list[ast.stmt]:
     """Return a statement for each name that an import binds; any other statement as it is."""
-    if not isinstance(statement, _IMPORTS) or len(statement.names) == 1:
+    if not isinstance(statement, ast.Import | ast.ImportFrom):
         return [statement]
     parts: list[ast.stmt] = []
     for alias in statement.names:

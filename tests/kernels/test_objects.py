@@ -366,7 +366,7 @@ def test_a_kernel_restart_takes_nothing_away(desk, a, b):
     assert a.do("%shm_attach total").startswith("total ← v")
     assert a.value("total(2)") == 200_000.0
     trace = plain(a.fail("total({})").traceback)
-    assert f"<In[{cell}] of train.ipynb" in trace
+    assert f"<ipython-In[{cell}] of train.ipynb" in trace
     assert re.search(r"-+> 2 +return float\(X\.sum\(\) \* scale\)", trace)
     a.do("def total(scale):\n    return scale\n%shm_publish total")
     assert a.value("jshm.info('total').version") == version + 1

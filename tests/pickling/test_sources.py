@@ -113,7 +113,7 @@ def test_getsource_of_a_file(writer: Interpreter, reader: Interpreter, beside: B
         assert (expression, reader.run(code)) == (expression, text)
         filename = reader.run("inspect.unwrap(getattr(obj, '__func__', obj)).__code__.co_filename")
         if expression != "decorated":  # the wrapper's is that of functools.wraps's caller
-            assert filename.startswith("<cell_in_a_file.py ")
+            assert filename.startswith("<ipython-cell_in_a_file.py ")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_function_of_a_file_that_calls_modules(
     beside(f"{name}.py", text)
     writer.cell(f"from {name} import f\n")
     reader.load(writer.dump("f"))
-    assert reader.run("obj.__code__.co_filename").startswith(f"<{name}.py ")
+    assert reader.run("obj.__code__.co_filename").startswith(f"<ipython-{name}.py ")
     assert reader.run("import inspect; inspect.getsource(obj)") == (
         text[text.find("def ") :] if "def " in text else text
     )
@@ -384,10 +384,10 @@ def test_in_ipython(tmp_path: Path) -> None:
     assert found["place"] == ["In[2]", "In[2]"]
     for name in ("train", "square"):
         filename, *places = found[f"{name} "]
-        assert filename.startswith("<In[2] ")
+        assert filename.startswith("<ipython-In[2] ")
         assert places == ["In[2]", "In[2]"]
         filename, *places = found[f"{name} demo.ipynb"]
-        assert filename.startswith("<In[2] of demo.ipynb ")
+        assert filename.startswith("<ipython-In[2] of demo.ipynb ")
         assert places == ["In[2] of demo.ipynb"] * 2
     assert found["shell"] == [True] * 4
     assert found["source"] == "def after_magic(): return 5\n"
