@@ -24,7 +24,7 @@ MODULES = {
 LAYERS = [
     {"_version", "errors", "access", "text", "interrupts", "blockers", "forks", "progress"},
     {"segment"},
-    {"records", "layout", "object_layout", "copying"},
+    {"records", "layout", "object_layout", "copying", "pages"},
     {"array"},
     {"pickling"},
     {

@@ -142,7 +142,7 @@ def _split(statement: ast.stmt) -> list[ast.stmt]:
     return parts
 
 
-def _futures(tree: ast.Module) -> list[ast.stmt]:
+def _futures(tree: ast.Module) -> list[ast.ImportFrom]:
     """Return the ``from __future__ import`` of a cell, which change what its functions are."""
     return [s for s in tree.body if isinstance(s, ast.ImportFrom) and s.module == "__future__"]
 

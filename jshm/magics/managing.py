@@ -9,12 +9,21 @@ from IPython.core.magic import line_magic, magics_class
 from IPython.display import display
 
 from .. import namespace as variables
+from .. import pages
 from ..api import release_found
 from ..array import is_shared
 from ..handouts import was_handed_out
 from ..store import default_store, store_of
 from ..store.names import as_variable, check_version, is_glob
-from ..table import as_html, as_text, details, details_html, details_text
+from ..table import (
+    as_html,
+    as_text,
+    details,
+    details_html,
+    details_text,
+    memory_rows,
+    resident_text,
+)
 from ..text import size_text
 from . import following
 from .arguments import Parser, expand
@@ -59,7 +68,12 @@ class ManagingMagics(ShmMagics):
             infos = [info for info in infos if info.name in wanted]
         spares = default_store().space().spares
         followed = following.followers(store)
-        show(as_text(infos, spares, followed), as_html(infos, spares, followed))
+        # To look costs microseconds.
+        resident = resident_text(pages.of_process())
+        show(
+            "\n".join(filter(None, [as_text(infos, spares, followed), resident])),
+            as_html(infos, spares, followed) + (f"<p>{resident}</p>" if resident else ""),
+        )
 
     @line_magic
     @one_line
@@ -83,7 +97,10 @@ class ManagingMagics(ShmMagics):
             info = store.info(name, version)
             here = variables.find_arrays(caller().sees(), variables.in_segment({info.segment}))
             followers = following.followers(store).get(name, [])
-            rows = details(info, store.path(name, version), here, followers)
+            mapped = store.presence.mappings.of(info.segment)
+            memory = memory_rows(pages.of_mappings(mapped) if mapped else None, pages.of_process())
+            del mapped
+            rows = details(info, store.path(name, version), here, followers, memory)
             show(details_text(rows), details_html(rows))
 
     @line_magic
