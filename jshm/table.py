@@ -22,7 +22,7 @@ _WRAPPED = "min-width:6em;max-width:24em;overflow-wrap:anywhere"
 _MUCH = 1 << 20
 _LITTLE = 1000
 # Shared bytes in this process from which on it is worth saying that they are not its own.
-_NOTICED = 100_000_000
+_NOTICED = 1_000_000_000
 _SHOWN = 5
 _EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
 

@@ -45,7 +45,7 @@ _IMPORTS = (ast.Import, ast.ImportFrom)
 # A name that is one of these is replaced by a definition, as the cell would do it.
 _DEFINED = (ModuleType, FunctionType, BuiltinFunctionType, type, type(functools.cache(len)))
 # So many names are listed.
-_SHOWN = 6
+_SHOWN = 20
 
 
 class Definitions(NamedTuple):
@@ -116,11 +116,11 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
                 module = ast.Module([*_futures(tree), statement], [])
                 code = shell.compile(module, filename, "exec")
                 exec(code, shell.user_global_ns, made)  # noqa: S102 - of the user's own cell
-        before = namespace.get(name)
-        if name not in made or (name in namespace and not isinstance(before, _DEFINED)):
-            unset |= {name}
-        elif before is made[name]:
+        there, before = name in namespace, namespace.get(name)
+        if there and name in made and before is made[name]:
             known.add(name)
+        elif name not in made or (there and not isinstance(before, _DEFINED)):
+            unset |= {name}
         else:
             namespace[name] = made[name]
             bound[name] = None
