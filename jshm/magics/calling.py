@@ -153,7 +153,12 @@ def _is_notebook(frame: FrameType) -> bool:
     space = user_namespace()
     if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
         return False
-    return frame.f_locals is space or (frame.f_globals is space and "__name__" in frame.f_locals)
+    local = frame.f_locals
+    if local is space or frame.f_globals is not space:
+        return local is space
+    # Within a comprehension Python 3.12 shows a copy with all, and 3.13 what is the comprehension's.
+    own = frame.f_code.co_varnames
+    return "__name__" in local or (bool(own) and all(name in own for name in local))
 
 
 def _is_inline(code: CodeType) -> bool:
@@ -209,8 +214,13 @@ def _assigned(code: CodeType, last: int) -> Assigned | None:
         i for i in dis.get_instructions(code) if i.offset > last and i.opname != "EXTENDED_ARG"
     ]
     depth = 1  # of the value
+    skipped = -1  # a jump: d[1 if x else 2] = …
     for number, instruction in enumerate(after):
         name = instruction.opname
+        if instruction.offset < skipped:
+            continue
+        if name == "JUMP_FORWARD":
+            skipped = instruction.argval
         if depth == 1 and name == "UNPACK_SEQUENCE":
             count = instruction.arg or 0
             names, stores = _stored(after[number + 1 :], count)

@@ -1,8 +1,8 @@
 """What a cell defines besides its result: bound without running the cell where that is harmless.
 
 A cell that ``%%shm_once`` does not run is often also where ``import json`` and ``def helper`` are.
-Imports and plain definitions are bound as the cell would bind them. All else is named, for the user to
-know that it is missing.
+Imports, plain definitions and constants are bound as the cell would bind them. All else is named, for
+the user to know that it is missing.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _listed(names: list[str]) -> str:
 
 
 def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Definitions:
-    """Bind the imports, functions and classes of a cell that is not run; what fails is only named.
+    """Bind the imports, definitions and constants of a cell that is not run; name all else.
 
     Parameters
     ----------
@@ -93,12 +93,16 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
         tree = ast.parse(source)
         names = _assigned(source, tree)
         # A name that anything else binds, or deletes, is not what its definition says.
-        unset = results.union(
+        others = [
             name
-            for statement in tree.body
-            if not _defines(statement)
+            for statement in itertools.chain.from_iterable(map(_split, tree.body))
             for name in _assigned(ast.unparse(statement), ast.Module([statement], []))
-        )
+            if name != _defines(statement)
+        ]
+        constants = [_defines(s) for s in tree.body if isinstance(s, ast.Assign)]
+        definitions = [_defines(s) for s in tree.body if not isinstance(s, ast.Assign)]
+        others += [name for name in constants if name in definitions or constants.count(name) > 1]
+        unset = results.union(others)
     except (SyntaxError, ValueError, RecursionError):
         return Definitions([], [])
     namespace: dict[str, Any] = shell.user_ns
@@ -148,14 +152,27 @@ def _futures(tree: ast.Module) -> list[ast.ImportFrom]:
 
 
 def _defines(statement: ast.stmt) -> str:
-    """Return the first name that an import, a function or a class binds; '' for all else."""
+    """Return the first name that an import, a definition or ``N = 5`` binds; '' for all else."""
     if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
         return statement.name
     if isinstance(statement, _IMPORTS) and statement.names[0].name != "*":
         alias = statement.names[0]
         is_future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
         return "" if is_future else alias.asname or alias.name.partition(".")[0]
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        target = statement.targets[0]
+        if isinstance(target, ast.Name) and _is_constant(statement.value):
+            return target.id
     return ""
+
+
+def _is_constant(node: ast.expr) -> bool:
+    """Tell whether an expression is a number, a text or the like: nothing that changes afterwards."""
+    if isinstance(node, ast.UnaryOp):
+        node = node.operand
+    if isinstance(node, ast.Tuple):
+        return all(map(_is_constant, node.elts))
+    return isinstance(node, ast.Constant)
 
 
 def _assigned(source: str, tree: ast.Module) -> list[str]:
@@ -218,7 +235,7 @@ def _is_harmless(statement: ast.stmt, namespace: dict[str, Any]) -> bool:
             and all(_is_base(base, namespace) for base in statement.bases)
             and all(_is_part_of_class(inner, namespace) for inner in statement.body)
         )
-    return isinstance(statement, _IMPORTS)
+    return isinstance(statement, (*_IMPORTS, ast.Assign))
 
 
 def _evaluated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:

@@ -119,6 +119,7 @@ class ManagingMagics(ShmMagics):
         args = parser.parse(line)
         if args.group:
             parser.error(f"it shows your own names only; a group's: %shm_list --group {args.group}")
+        caller().refuse_value("shm_browser", "or write jshm.SegmentBrowser()")
         from .. import SegmentBrowser  # anywidget takes a moment to import
 
         display(SegmentBrowser(filter=" ".join(args.names)))  # type: ignore[no-untyped-call]
@@ -143,6 +144,7 @@ class ManagingMagics(ShmMagics):
         if not args.names:
             parser.error("which variable or name? For example: %shm_detach X")
         store = default_store()
+        caller().refuse_value("shm_detach", "and assign to the variable afterwards")
         self._require_no_local(args.names)
         bound = [
             name
@@ -205,6 +207,7 @@ class ManagingMagics(ShmMagics):
         args = parser.parse(line)
         if bool(args.names) == args.unused:
             parser.error("name what to release, or say --unused")
+        caller().refuse_value("shm_release", "or write jshm.release(…)")
         if args.unused:
             reach = [info for info in _current() if info.mine or args.all]
             self._release_unused(reach, confirmed=args.yes, everybody=args.all)

@@ -147,6 +147,8 @@ class PushingMagics(SharingMagics):
         for option in ("--decline", "--follow", "--trust"):
             parser.flag(option)
         args = parser.parse(line)
+        if not args.names or args.decline:
+            caller().refuse_value("shm_accept", "or name what to accept")
         if args.auto is not None:
             if args.names or args.decline:
                 parser.error("--auto is about offers to come: it takes a notebook and no names")

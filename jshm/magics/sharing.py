@@ -260,8 +260,8 @@ class SharingMagics(ShmMagics):
         the shared, read-only copies. Two notebooks that run it at the same time run it once.
 
         Only the cell's text counts: if data that it reads have changed, say --rerun. Only X and y come
-        back. Where the cell is not run, its imports, functions and classes are bound if that runs no
-        other code; what else it would set is named.
+        back. Where the cell is not run, its imports, functions, classes and constants are bound if that
+        runs no other code; what else it would set is named.
 
         Options::
 

@@ -147,6 +147,10 @@ def test_assignments_that_say_too_much(b):
         ("X = %shm_list", "jshm.segments()"),
         ("X = %shm_info y", 'jshm.info("y")'),
         ("X = %shm_push X --to a.ipynb", "leave the assignment out"),
+        ("X = %shm_detach X", "leave the assignment out"),
+        ("X = %shm_release X", "jshm.release"),
+        ("X = %shm_accept", "name what to accept"),
+        ("X = %shm_browser", "jshm.SegmentBrowser()"),
     ):
         slip = b.fail(line).evalue
         assert "returns nothing, so X would be None" in slip

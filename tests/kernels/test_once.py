@@ -159,6 +159,16 @@ try:
 except ImportError as error:
     parser = json
 n = 5
+SEED, SHAPE = -1, 2
+RATE = -0.5
+SIZE = (3, "x")
+total = 0
+total += 1
+twice = 1
+twice = 2
+reset = 1
+def resets(): global reset; reset = 2
+rows_ = []
 def helper(x, y: Unknown = 3):
     """Doc."""
     return json.dumps(x + y)
@@ -203,10 +213,12 @@ def test_what_else_the_cell_defines_is_bound_or_named(open_notebook, a):
     said = b.do(BESIDES).splitlines()
     assert "model attached in" in said[0]
     bound, missing = said[1].removesuffix(" (--rerun runs the whole cell)").split(" · not run: ")
-    assert bound == "also defined: json, osp, dataclass, helper, decorate, Config, Derived, sets"
+    assert bound == (
+        "also defined: json, osp, dataclass, RATE, SIZE, resets, helper, decorate, Config, Derived, sets"
+    )
     assert set(missing.split(", ")) == {
         "parser", "n", "of_stale", "decorated", "Loud", "Hooked", "counted", "i", "file", "rows", "last",
-        "taken", "setting", "%precision",
+        "taken", "setting", "SEED", "SHAPE", "total", "twice", "reset", "rows_", "%precision",
     }  # fmt: skip
     assert b.value("(told, n, helper(1), Config(2).twice, osp.sep)") == [[], 77, "4", 4, "/"]
     names = "of_stale parser decorated Loud Hooked counted temporary file rows last setting taken i"
