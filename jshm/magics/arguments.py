@@ -78,9 +78,9 @@ def positive(text: str) -> float:
 def check_words(
     parser: Parser, words: Iterable[str], known: Iterable[str], namespace: Container[str]
 ) -> None:
-    """Raise a UsageError where a word is of an expression, and what it says has to be a variable.
+    """Raise a UsageError for an expression where a variable belongs.
 
-    ``x[ab]`` is a pattern where it matches and is no expression of what is there.
+    ``x[ab]`` stays a pattern if it matches something and cannot be evaluated.
     """
     known = list(known)
     for word in words:

@@ -91,16 +91,17 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
     """
     try:
         tree = ast.parse(source)
+        statements = list(itertools.chain.from_iterable(map(_split, tree.body)))
         names = _assigned(source, tree)
         # A name that anything else binds, or deletes, is not what its definition says.
         others = [
             name
-            for statement in itertools.chain.from_iterable(map(_split, tree.body))
+            for statement in statements
             for name in _assigned(ast.unparse(statement), ast.Module([statement], []))
             if name != _defines(statement)
         ]
-        constants = [_defines(s) for s in tree.body if isinstance(s, ast.Assign)]
-        definitions = [_defines(s) for s in tree.body if not isinstance(s, ast.Assign)]
+        constants = [_defines(s) for s in statements if isinstance(s, ast.Assign)]
+        definitions = [_defines(s) for s in statements if not isinstance(s, ast.Assign)]
         others += [name for name in constants if name in definitions or constants.count(name) > 1]
         unset = results.union(others)
     except (SyntaxError, ValueError, RecursionError):
@@ -108,7 +109,7 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
     namespace: dict[str, Any] = shell.user_ns
     bound: dict[str, None] = {}
     known = set()
-    for statement in itertools.chain.from_iterable(map(_split, tree.body)):
+    for statement in statements:
         name = _defines(statement)
         # What it is made of must not be what an older cell has left under that name.
         if not name or name in unset or not unset.isdisjoint(_names_used(statement)):
@@ -121,7 +122,7 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
                 code = shell.compile(module, filename, "exec")
                 exec(code, shell.user_global_ns, made)  # noqa: S102 - of the user's own cell
         there, before = name in namespace, namespace.get(name)
-        if there and name in made and before is made[name]:
+        if there and name in made and _is_same(before, made[name], statement):
             known.add(name)
         elif name not in made or (there and not isinstance(before, _DEFINED)):
             unset |= {name}
@@ -131,6 +132,12 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
     known |= results | _passing(tree)
     missing = [name for name in names if name not in bound and name not in known]
     return Definitions(list(bound), [*missing, *_effects(tree)])
+
+
+def _is_same(before: object, made: object, statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Assign):
+        return type(before) is type(made) and before == made
+    return before is made
 
 
 def _split(statement: ast.stmt) -> list[ast.stmt]:
@@ -152,7 +159,7 @@ def _futures(tree: ast.Module) -> list[ast.ImportFrom]:
 
 
 def _defines(statement: ast.stmt) -> str:
-    """Return the first name that an import, a definition or ``N = 5`` binds; '' for all else."""
+    """Return the first name that an import, a definition or ``N = 5`` binds; '' for anything else."""
     if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
         return statement.name
     if isinstance(statement, _IMPORTS) and statement.names[0].name != "*":

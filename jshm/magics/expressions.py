@@ -19,9 +19,9 @@ _NAMES = ("Y", "Z", "part", "result", "value")
 
 
 def around(line: str, word: str) -> str:
-    """Return the expression of a line that a word is of, as the user wrote it; '' if it is of none.
+    """Return the expression that a word of a line is a part of, as the user wrote it, or ''.
 
-    A variable is none, and neither is a quoted word: that is a pattern.
+    A variable's name does not count, and neither does a quoted word, which is a pattern.
     """
     spans = [match.span() for match in _WORD.finditer(line)]
     words = [line[first:last] for first, last in spans]
@@ -40,13 +40,13 @@ def around(line: str, word: str) -> str:
 
 
 def whole(line: str) -> str:
-    """Return the expression that a line is, up to its options; '' if it is none."""
+    """Return the expression that a line consists of, up to its options, or ''."""
     text = re.split(r"\s--[a-z]", line)[0].strip()
     return text if _is_expression(text) else ""
 
 
 def has_a_meaning(text: str, namespace: Container[str]) -> bool:
-    """Tell whether an expression can be evaluated, as it has all that it names, or is nothing else."""
+    """Tell whether text must be an expression: all that it names exists, or no pattern looks like it."""
     tree = _parse(text)
     if tree is None:
         return False
@@ -59,13 +59,22 @@ def has_a_meaning(text: str, namespace: Container[str]) -> bool:
 
 
 def place(line: str, word: str) -> str:
-    """Return the ``d['x']`` or ``obj.x`` of a line that a word is of; '' if it is of none."""
+    """Return the ``d['x']`` or ``obj.x`` that a word of a line is a part of, or ''."""
     text = around(line, word)
     tree = _parse(text) if text else None
     is_place = isinstance(tree, ast.Expression) and isinstance(
         tree.body, ast.Subscript | ast.Attribute
     )
     return text if is_place else ""
+
+
+def root(text: str) -> str:
+    """Return the variable that an expression like ``d['x'].y`` begins with, or ''."""
+    tree = _parse(text)
+    node: ast.AST | None = tree.body if isinstance(tree, ast.Expression) else None
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def advice(command: str, text: str, namespace: Container[str]) -> str:
@@ -106,7 +115,7 @@ def _is_text(node: ast.AST) -> bool:
 
 def _parse(text: str) -> ast.Expression | ast.Module | None:
     """Parse an expression, or its assignment to one variable."""
-    # What is indented or contains null bytes is no expression either.
+    # ValueError: null bytes.
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         return ast.parse(text, mode="eval")
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):

@@ -183,7 +183,14 @@ class SharingMagics(ShmMagics):
         if args.follow and args.version is not None:
             parser.error("--follow means the newest version: leave --version out, or --follow")
         version = None if args.version is None else check_version(args.version)
-        names = expand(args.names, store.names(), "name that is shared")
+        there = store.names()
+        for word in args.names:
+            part = expressions.place(parser.line, word) if word not in there else ""
+            if part and (whole := expressions.root(part)) in there:
+                raise UsageError(
+                    f"%shm_attach takes names: attach {whole}, of which nothing is copied, and use {part}"
+                )
+        names = expand(args.names, there, "name that is shared")
         here = caller()
         if args.variable and (place := expressions.place(parser.line, args.variable)):
             raise UsageError(

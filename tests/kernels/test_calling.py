@@ -213,6 +213,11 @@ def test_expressions_elsewhere(b):
         "%%shm_once takes variables that the cell makes: write Y = D['k'] into the cell, and "
         "%%shm_once Y"
     )
+    for part in ("X[:2]", "d['k']", "X.T"):
+        slip = b.fail(f"%shm_attach {part}").evalue
+        assert slip == (
+            f"%shm_attach takes names: attach {part[0]}, of which nothing is copied, and use {part}"
+        )
     slip = b.fail("%shm_attach X --as D['k']").evalue
     assert slip == "--as takes a variable's name: write D['k'] = %shm_attach X"
 

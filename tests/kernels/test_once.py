@@ -242,6 +242,14 @@ def test_a_value_of_the_user_s_is_not_replaced_by_a_definition(open_notebook, a)
     b.do("json = 'mine'; helper = [3]; pi = 3")
     assert b.do(cell).splitlines()[1].startswith("not run: json, pi, helper (--rerun")
     assert b.value("(json, helper, pi)") == ["mine", [3], 3]
+    b.do("RATE = 7.5")
+    with_rate = cell.replace("m = 1", "RATE = 0.5\nm = 1")
+    assert "published" in a.do(with_rate)
+    assert "RATE" in b.do(with_rate)
+    assert b.value("RATE") == 7.5
+    assert "RATE" not in b.do("RATE = 0.5")
+    assert "RATE" not in b.do(with_rate)
+    assert "published" in a.do(cell)
     # What was a definition is one again, as if the cell had run.
     b.do("def helper(): return 2\nimport math; pi = math.pi; json = math")
     assert b.do(cell).splitlines()[1] == "also defined: json, helper"
