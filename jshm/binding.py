@@ -30,12 +30,19 @@ def bind_attached(namespace: dict[str, Any], variable: str, attached: Attached, 
     """Let a variable be what was attached; return what to tell the user."""
     replaced = _describe_replaced(namespace.get(variable))
     bind(namespace, variable, attached.value, attached.segments)
-    shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
-    arrow = "" if shown != variable else " ←"
+    return attached_line(variable, attached, mode) + replaced
+
+
+def attached_line(variable: str, attached: Attached, mode: Mode) -> str:
+    """Return what to tell the user of what was attached, and is called `variable` now, if anything."""
+    shown = f"{variable} ← {attached.name}" if variable else attached.name
+    arrow = ""
+    if variable == attached.name:
+        shown, arrow = variable, " ←"
     age = age_text(attached.created)
     how = (_MODES if attached.kind == "array" else _OBJECT_MODES)[mode]
     how = f" · {how}" if attached.shares else ""
-    return f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age}{how}{replaced}"
+    return f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age}{how}"
 
 
 def _describe_replaced(value: Any) -> str:

@@ -10,7 +10,7 @@ import gc
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -99,7 +99,7 @@ def rebind(namespace: Namespace, old: object, new: Attached) -> list[str]:
     return names
 
 
-def user_variables(namespace: Namespace) -> Iterator[tuple[str, Any]]:
+def user_variables(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the variables that the user made: not IPython's own, and not its history."""
     running = shell()
     hidden = running.user_ns_hidden if running is not None else {}
@@ -306,7 +306,7 @@ def owner_of(array: Array) -> Array:
         array = base
 
 
-def find_arrays(namespace: Namespace, test: Test) -> list[str]:
+def find_arrays(namespace: Mapping[str, Any], test: Test) -> list[str]:
     """Return how one reaches what passes `test`: ``Y``, ``d['x']``, ``Out[3]``."""
     out = namespace.get("_oh")
     results = list(out.items()) if type(out) is dict else []

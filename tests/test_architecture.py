@@ -34,7 +34,7 @@ LAYERS = [
         "progress",
     },
     {"segment"},
-    {"records", "layout", "object_layout", "copying"},
+    {"records", "layout", "object_layout", "copying", "pages"},
     {"array"},
     {"pickling"},
     {

@@ -121,6 +121,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         shell = ipython.get_ipython() if ipython is not None else None
         if shell is not None:
             REDUCERS[type(shell)] = reduce_shell
+        numba = sys.modules.get("numba.core.serialize")
+        if numba is not None:
+            # Else Numba pickles its functions apart, with captured arrays and without source.
+            REDUCERS[numba._CustomPickled] = lambda _, pickled: pickled._reduce()
 
     def dump(self, obj: Any) -> None:
         """Write an object.
