@@ -142,15 +142,16 @@ def implied(descr: str, shape: tuple[int, ...], order: Order) -> ArrayLayout:
 
 def describe_array(array: np.ndarray[Any, Any]) -> ArrayLayout:
     """Return the layout in which an array is stored: C, or F where its elements lie more like that."""
-    return describe(array.shape, array.dtype, "F" if _is_fortran(array) else "C")
+    return describe(array.shape, array.dtype, order_of(array))
 
 
-def _is_fortran(array: np.ndarray[Any, Any]) -> bool:
+def order_of(array: np.ndarray[Any, Any]) -> Order:
+    """Return the order in which an array is stored."""
     if array.flags.forc:
-        return not array.flags.c_contiguous
+        return "C" if array.flags.c_contiguous else "F"
     # Of the transpose of some columns a copy in F order is fast, and what numpy.copy makes.
     steps = [abs(step) for step, n in zip(array.strides, array.shape, strict=True) if n > 1]
-    return 0 not in steps and len(steps) > 1 and steps == sorted(steps)
+    return "F" if 0 not in steps and len(steps) > 1 and steps == sorted(steps) else "C"
 
 
 def is_plain(dtype: np.dtype[Any]) -> bool:

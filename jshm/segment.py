@@ -468,6 +468,16 @@ def view(mapping: Mapping) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memory(mapping), np.uint8)
 
 
+def part(data: memoryview, start: int, stop: int) -> memoryview:
+    """Return some bytes of a mapping's memory, as an exporter of just these.
+
+    Of a slice of `data` the exporter (`memoryview.obj`) is the whole mapping, and those who ask for it, as
+    Python's documentation of out-of-band buffers does, would take all of that for theirs.
+    """
+    exporter: Any = np.frombuffer(data, np.uint8)[start:stop]
+    return memoryview(exporter)
+
+
 def find(array: np.ndarray[Any, Any]) -> Mapping | None:
     """Return the mapping that an array's memory lives in, or None.
 
@@ -475,14 +485,17 @@ def find(array: np.ndarray[Any, Any]) -> Mapping | None:
     (``torch.from_numpy(X).numpy()``) by its address.
     """
     base: object = array
-    while isinstance(base, np.ndarray):
-        if base.flags.owndata:
-            return None
-        base = base.base
-    if isinstance(base, memoryview):
-        base = base.obj
-    if isinstance(base, Mapping):
-        return base
+    while True:
+        if isinstance(base, np.ndarray):
+            if base.flags.owndata:
+                return None
+            base = base.base
+        elif isinstance(base, memoryview):
+            base = base.obj
+        elif isinstance(base, Mapping):
+            return base
+        else:
+            break
     address = array.__array_interface__["data"][0]
     for reference in _live.valuerefs():
         mapping = reference()

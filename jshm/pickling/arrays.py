@@ -2,7 +2,8 @@
 
 NumPy's own protocol-5 reduction serves contiguous arrays of plain dtypes. It copies all others into
 the pickle: strided ones, datetimes and other dtypes that have no buffer protocol, masked arrays and
-other subclasses. These are reduced here.
+other subclasses. And what it writes names functions that are private to one NumPy. So all arrays are
+reduced here.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import segment
+from .. import copying, segment
+from ..layout import order_of
 
 if TYPE_CHECKING:
+    from ..layout import Order
     from .writer import Writer
 
 Array = np.ndarray[Any, Any]
 
-# Their buffers have a format that `memoryview` knows, so NumPy reduces them out-of-band itself.
-_EXPORTED = frozenset("biufc")
 # Formats of one item that `memoryview.cast` knows.
 _NATIVE = frozenset("bBhHiIlLqQnNfd?c")
 _BUFFERS = 5
@@ -34,13 +35,38 @@ def reduce_array(pickler: Writer, array: Array) -> Any:
         reference = pickler.refer(array)
         if reference is not None:
             return reference
-    dtype = array.dtype
-    if pickler.proto < _BUFFERS or dtype.hasobject:
-        return NotImplemented
-    flags = array.flags
-    if flags.forc and flags.writeable and dtype.kind in _EXPORTED and dtype.isbuiltin == 1:
-        return NotImplemented
-    return _load, _bytes_of(array)
+    if pickler.proto < _BUFFERS or array.dtype.hasobject:
+        return _reduce_items(pickler, array)
+    order = order_of(array)
+    return _load, (_bytes_of(pickler, array, order), array.dtype, array.shape, order)
+
+
+def _reduce_items(pickler: Writer, array: Array) -> Any:
+    """Reduce an array to what NumPy's own reducer says of it, without its constructor."""
+    if copying.mask_of(array.dtype) is not None and not array.dtype.hasobject:
+        array = _cleared(array)
+    frozen = not (array.flags.writeable or pickler.publishes)
+    return _new, (np.ndarray,), (array.__reduce__()[2], frozen), None, None, _fill
+
+
+def _cleared(array: Array) -> Array:
+    """Return a copy of an array with zeros between its fields, and of the same flag."""
+    order = order_of(array)
+    copy = np.ndarray(array.shape, array.dtype, copying.packed(array, order), order=order)
+    copy.flags.writeable = array.flags.writeable
+    return copy
+
+
+def _new(kind: type[Array]) -> Array:
+    return np.ndarray.__new__(kind, (0,), np.int8)
+
+
+def _fill(array: Array, state: tuple[Any, bool]) -> None:
+    """Fill an array, which its own items may refer to."""
+    items, frozen = state
+    array.__setstate__(items)
+    if frozen:
+        array.flags.writeable = False
 
 
 class _Writable:
@@ -58,12 +84,36 @@ class _Writable:
         }  # fmt: skip
 
 
-def _bytes_of(array: Array) -> tuple[Any, ...]:
-    """Return an array's bytes as an out-of-band buffer, dtype, shape and order."""
-    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    contiguous = array if array.flags.forc else np.ascontiguousarray(array)
-    data: Any = np.asarray(_Writable(contiguous)) if array.nbytes else np.empty(0, np.uint8)
-    return PickleBuffer(data), array.dtype, array.shape, "F" if fortran else "C"
+class _Scattered(np.ndarray[Any, Any]):
+    """An empty buffer that stands for those of an array which does not lie in memory as it is written.
+
+    A pickler takes nothing but a `PickleBuffer` out-of-band, and a copy of it all would take memory.
+    """
+
+    source: Array
+
+
+def bytes_of(buffer: PickleBuffer) -> memoryview | Array:
+    """Return the memory of a buffer; or an array, to be written in C order, that it stands for."""
+    memory = buffer.raw()
+    return memory.obj.source if isinstance(memory.obj, _Scattered) else memory
+
+
+def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
+    """Return an array's bytes in this order, as an out-of-band buffer."""
+    array = array.T if order == "F" else array
+    data: Any = np.empty(0, np.uint8)
+    lies_so = array.flags.c_contiguous and copying.mask_of(array.dtype) is None
+    if array.nbytes and not pickler.publishes:
+        data = array.reshape(-1).view(np.uint8) if lies_so else copying.packed(array, "C")
+        if not array.flags.writeable:
+            data.flags.writeable = False
+    elif array.nbytes and lies_so:
+        data = np.asarray(_Writable(array))
+    elif array.nbytes:
+        data = data.view(_Scattered)
+        data.source = array
+    return PickleBuffer(data)
 
 
 def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> Array:

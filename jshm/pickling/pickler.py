@@ -93,6 +93,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     name = ""
     """What messages call the object; by default what it calls itself."""
 
+    publishes = False
+    """Whether its `buffer_callback` writes a segment, and knows `arrays.bytes_of`."""
+
     refer: Callable[[np.ndarray[Any, Any]], Any] = staticmethod(lambda _: None)
     """How an array in a segment is written; None: by value. The store knows, and says it here."""
 

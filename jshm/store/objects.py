@@ -22,7 +22,7 @@ from ..object_layout import (
     parse_object,
     read_object_layout,
 )
-from ..pickling import Pickler, classes, describe, modules
+from ..pickling import Pickler, arrays, classes, describe, modules
 from ..pickling.code import PYTHON
 from ..pickling.pickler import Output
 from ..pickling.preview import preview
@@ -31,6 +31,7 @@ from .references import Referring, publishing, resolving
 if TYPE_CHECKING:
     from ..rows import SegmentRow
     from ..segment import Mapping, Mode
+    from .draft import Buffer
     from .references import Segments
 
 # Objects without buffers, up to so many bytes, are read and not mapped: that is faster.
@@ -46,15 +47,16 @@ class Packed:
     ----------
     layout : ObjectLayout
     pickle : list of bytes
-    buffers : list of memoryview
-        Of the object's own memory: nothing is copied before it is written.
+    buffers : list of memoryview or ndarray
+        Of the object's own memory: nothing is copied before it is written. An array that does not lie
+        in memory as it is to be written is there itself.
     referring : Referring
         The segments that it needs.
     """
 
     layout: ObjectLayout
     pickle: list[bytes]
-    buffers: list[memoryview]
+    buffers: list[Buffer]
     referring: Referring
 
     @property
@@ -92,9 +94,10 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
     """Pickle an object; its large parts stay where they are."""
     output = Output()
     chunks = output.chunks
-    buffers: list[memoryview] = []
-    pickler = Pickler(output, _PROTOCOL, lambda buffer: buffers.append(buffer.raw()))
+    buffers: list[Buffer] = []
+    pickler = Pickler(output, _PROTOCOL, lambda buffer: buffers.append(arrays.bytes_of(buffer)))
     pickler.name = name
+    pickler.publishes = True
     referring = Referring(store)
     pickler.refer = referring.refer
     _ = store.presence.identity  # a first lease tells `sources` what this notebook is called
@@ -214,7 +217,7 @@ def unpickle(opened: Opened) -> Any:
     def load() -> Any:
         resolving.set(opened.needs)
         classes.origin.set(opened.segment)
-        buffers = [data[start:end] for start, end in layout.spans()]
+        buffers = [segment.part(data, start, end) for start, end in layout.spans()]
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
 
     try:
