@@ -80,8 +80,8 @@ class ArrayLayout:
         """Where the records start."""
         return aligned(self.end)
 
-    def view(self, root: npt.NDArray[np.uint8]) -> np.ndarray[Any, Any]:
-        """Return the array inside `root`, the bytes of the whole segment."""
+    def view(self, root: Any) -> np.ndarray[Any, Any]:
+        """Return the array inside `root`, a buffer of the bytes of the whole segment."""
         return np.ndarray(self.shape, self.dtype, root, self.offset, order=self.order)
 
     def verify(self, fd: int, size: int) -> None:

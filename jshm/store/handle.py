@@ -12,7 +12,7 @@ from ..array import Reference, reference_to
 from ..errors import DetachedError, NotShareableError, SegmentNotFoundError
 from ..layout import describe
 from . import default_store, store_of
-from .references import publishing
+from .references import publishing, shows_segment
 from .source import check_array
 
 if TYPE_CHECKING:
@@ -198,10 +198,9 @@ class SharedNumpyArray:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._array is None:
             raise DetachedError("a detached handle cannot be pickled: it refers to nothing")
-        mapping = segment.find(self._array)
-        if mapping is not None and mapping.mode == "c" and not segment.is_pristine(mapping):
+        if not shows_segment(self._array):
             raise NotShareableError(
-                "the array was changed privately (mode 'c'), so its segment does not hold what it "
+                f"the array was changed privately (mode {self.mode!r}), so its segment does not hold what it "
                 "shows: pickle SharedNumpyArray.as_shared(handle.array), a copy"
             )
         object_ = publishing.get()

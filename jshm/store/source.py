@@ -66,7 +66,7 @@ class Source:
         if self.draft is not None:
             self.draft.close()
         if sealed is not None:
-            sealed.flags.writeable = False
+            segment.seal(sealed)
         if self.referring is not None:
             self.referring.seal()
 
