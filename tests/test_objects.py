@@ -938,6 +938,55 @@ def test_a_package_that_is_missing(store: LocalStore, tmp_path: Path) -> None:
         train.run("jshm.release(['m', 'late'])")
 
 
+class WritesIntoIt:
+    """Puts its array right when it is made anew."""
+
+    def __init__(self) -> None:
+        self.a = np.zeros(3)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.a[0] = 1
+
+
+def test_an_object_that_needs_writable_memory_says_so(store: LocalStore) -> None:
+    jshm.publish("o", WritesIntoIt())
+    with pytest.raises(ValueError, match="read-only") as caught:
+        jshm.attach("o")
+    assert any("mode='c' (--mode c)" in note for note in caught.value.__notes__)
+    assert jshm.attach("o", "c").a[0] == 1
+    jshm.publish("X", np.zeros(3))
+    sent = WritesIntoIt()
+    sent.a = jshm.attach("X")
+    jshm.publish("refers", sent)
+    with pytest.raises(ValueError, match="read-only") as caught:
+        jshm.attach("refers")
+    assert any("--mode c" in note for note in caught.value.__notes__)
+
+
+class NeedsAnotherNumPy:
+    def __reduce__(self) -> Any:
+        return _fail, (np.linalg.norm,)
+
+
+def _fail(_: object) -> None:
+    raise AttributeError("no such thing")
+
+
+def test_an_error_says_which_numpy_it_was_written_with(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jshm.publish("o", NeedsAnotherNumPy())
+    assert jshm.info("o").details.modules["numpy"] == np.__version__
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "__version__", "1.26.4")
+        jshm.pickling.modules.version.cache_clear()
+        with pytest.raises(AttributeError, match="no such thing") as caught:
+            jshm.attach("o")
+    jshm.pickling.modules.version.cache_clear()
+    assert "(here 1.26.4)" in caught.value.__notes__[0]
+
+
 def test_an_instance_of_a_class_that_goes_by_value(store: LocalStore, tmp_path: Path) -> None:
     """As made by `spec_from_file_location`, or by `exec`: a module that is nowhere in `sys.modules`."""
     path = tmp_path / "plugin.py"

@@ -26,7 +26,9 @@ Array = np.ndarray[Any, Any]
 _NATIVE = frozenset("bBhHiIlLqQnNfd?c")
 _BUFFERS = 5
 """The first protocol that knows out-of-band buffers."""
-_OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
+# `__getnewargs__` is none of them: no reducer of an array asks for it.
+_OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+_NUMPY_S_OWN = ("numpy._core.multiarray", "numpy.core.multiarray", "numpy.ma.core")
 
 
 def reduce_array(pickler: Writer, array: Array) -> Any:
@@ -46,7 +48,8 @@ def _reduce_items(pickler: Writer, array: Array) -> Any:
     if copying.mask_of(array.dtype) is not None and not array.dtype.hasobject:
         array = _cleared(array)
     frozen = not (array.flags.writeable or pickler.publishes)
-    return _new, (np.ndarray,), (array.__reduce__()[2], frozen), None, None, _fill
+    state = (array.__reduce__()[2], frozen)
+    return _load_empty, (np.ndarray, (0,), "b"), state, None, None, _fill
 
 
 def _cleared(array: Array) -> Array:
@@ -55,10 +58,6 @@ def _cleared(array: Array) -> Array:
     copy = np.ndarray(array.shape, array.dtype, copying.packed(array, order), order=order)
     copy.flags.writeable = array.flags.writeable
     return copy
-
-
-def _new(kind: type[Array]) -> Array:
-    return np.ndarray.__new__(kind, (0,), np.int8)
 
 
 def _fill(array: Array, state: tuple[Any, bool]) -> None:
@@ -125,20 +124,64 @@ def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any)
 
 
 def reduce_subclass(pickler: Writer, array: Array) -> Any:
-    """Reduce an array of a subclass, unless the subclass has its own ways."""
+    """Reduce an array of a subclass; one that has its own ways, in these."""
     kind = type(array)
     if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
         return _load_plain, (array.view(np.ndarray),)
     if pickler.proto < _BUFFERS or array.dtype.hasobject or not _is_plain(kind):
-        return NotImplemented
-    state = array.__dict__ if hasattr(array, "__dict__") else None
-    return _load_subclass, (kind, array.view(np.ndarray)), state or None, None, None, _update
+        if kind in pickler.dispatch_table:
+            return NotImplemented
+        return _renamed(array.__reduce_ex__(pickler.proto))
+    return _load_subclass, (kind, array.view(np.ndarray)), _state(array), None, None, _update
 
 
 def _is_plain(kind: type[Array]) -> bool:
     """Tell whether a subclass is the bytes and attributes that anybody sees, and no more."""
     base = np.ma.MaskedArray if issubclass(kind, np.ma.MaskedArray) else np.ndarray
     return all(getattr(kind, name, None) is getattr(base, name, None) for name in _OVERRIDES)
+
+
+def _state(array: Array) -> Any:
+    """Return the attributes of an array: a dict, or a dict and what is in slots; None if there are none."""
+    slots = [
+        name
+        for kind in type(array).__mro__
+        for name in _names(vars(kind).get("__slots__", ()))
+        if name not in ("__dict__", "__weakref__")
+    ]
+    known = getattr(array, "__dict__", None)
+    there = {name: getattr(array, name) for name in slots if hasattr(array, name)}
+    return (known, there) if there else known or None
+
+
+def _names(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _renamed(reduced: Any) -> Any:
+    """Let what a reducer of NumPy's says name no function that only some versions of NumPy have."""
+    if (
+        not isinstance(reduced, tuple)
+        or getattr(reduced[0], "__module__", None) not in _NUMPY_S_OWN
+    ):
+        return reduced
+    if reduced[0].__name__ == "_reconstruct":
+        return _load_empty, reduced[1], *reduced[2:]
+    if reduced[0].__name__ == "_mareconstruct":
+        return _load_empty_masked, reduced[1], *reduced[2:]
+    return reduced
+
+
+def _load_empty(kind: type[Array], shape: tuple[int, ...], dtype: Any) -> Array:
+    return np.ndarray.__new__(kind, shape, dtype)
+
+
+def _load_empty_masked(
+    kind: type[Array], base: type[Array], shape: tuple[int, ...], dtype: Any
+) -> Array:
+    mask = np.ndarray.__new__(np.ndarray, shape, np.ma.make_mask_descr(np.dtype(dtype)))
+    made: Any = kind
+    return made.__new__(kind, np.ndarray.__new__(base, shape, dtype), mask=mask, dtype=dtype)  # type: ignore[no-any-return]
 
 
 def _load_plain(array: Array) -> Array:
@@ -149,8 +192,12 @@ def _load_subclass(kind: type[Array], array: Array) -> Array:
     return array.view(kind)
 
 
-def _update(array: Array, state: dict[str, Any]) -> None:
-    array.__dict__.update(state)
+def _update(array: Array, state: dict[str, Any] | tuple[dict[str, Any] | None, Any]) -> None:
+    known, slots = state if isinstance(state, tuple) else (state, {})
+    if known:
+        array.__dict__.update(known)
+    for name, value in slots.items():
+        setattr(array, name, value)
 
 
 def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:

@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ..errors import JshmError
-from . import arrays, sources
+from . import arrays, numeric, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 # Functions that reduce to their names, with which the reader imports their modules.
 _IN_C = frozenset({"builtin_function_or_method", "cython_function_or_method"})
+# A class may say anything of its module.
+_module_of = type.__dict__["__module__"].__get__
+# For instances of all classes of these packages.
+LIBRARIES: dict[str, Callable[[Any, Any], Any]] = {"numpy": numeric.reduce_other}
 
 
 class Output:
@@ -184,8 +188,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
         if kind.__name__ in _IN_C and isinstance(obj.__module__, str):
-            self.needs.add(obj.__module__)
-        return NotImplemented
+            return numeric.reduce_named(self, obj.__module__, obj)
+        module = _module_of(kind)
+        reduce = LIBRARIES.get(module.partition(".")[0]) if isinstance(module, str) else None
+        return NotImplemented if reduce is None else reduce(self, obj)
 
     def meet(self, module: types.ModuleType) -> None:
         """Begin anew unless this module's namespace is known to be one: it may be what is written."""

@@ -22,7 +22,7 @@ from ..object_layout import (
     parse_object,
     read_object_layout,
 )
-from ..pickling import Pickler, arrays, classes, describe, modules
+from ..pickling import Pickler, arrays, classes, describe, modules, numeric
 from ..pickling.code import PYTHON
 from ..pickling.pickler import Output
 from ..pickling.preview import preview
@@ -115,7 +115,7 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
         describe.documentation(value),
         describe.place(value),
         PYTHON,
-        modules.versions(pickler.needs),
+        modules.versions(pickler.needs) | numeric.version(pickler.needs),
         describe.copied_columns(value),
         preview(value),
     )
@@ -226,16 +226,27 @@ def unpickle(opened: Opened) -> Any:
         raise
     except Exception as error:
         error.add_note(f"{name} was being attached{_differences(layout.description)}")
+        if isinstance(error, ValueError) and "read-only" in str(error) and _is_read_only(opened):
+            error.add_note(
+                "Its arrays are read-only here, and it writes into them while it is made: attach it with "
+                "mode='c' (--mode c)"
+            )
         raise
+
+
+def _is_read_only(opened: Opened) -> bool:
+    whole = [opened.data] if opened.layout.buffers else []
+    return any(memoryview(data).readonly for data in whole) or any(
+        mapping.mode == "r" for mapping in opened.needs.values()
+    )
 
 
 def _differences(written: Description) -> str:
     """Return how what an object was written with differs from what is here."""
-    here = modules.versions(written.modules)
     others = [
-        f"{top} {version} (here {here[top]})"
+        f"{top} {version} (here {here})"
         for top, version in written.modules.items()
-        if version != here[top]
+        if version != (here := modules.version(top))
     ]
     if written.python != PYTHON:
         others.append(f"Python {written.python} (here {PYTHON})")
