@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ..errors import JshmError
-from . import arrays, numeric, sources
+from . import arrays, numeric, slices, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -28,7 +28,11 @@ _IN_C = frozenset({"builtin_function_or_method", "cython_function_or_method"})
 # A class may say anything of its module.
 _module_of = type.__dict__["__module__"].__get__
 # For instances of all classes of these packages.
-LIBRARIES: dict[str, Callable[[Any, Any], Any]] = {"numpy": numeric.reduce_other}
+LIBRARIES: dict[str, Callable[[Any, Any], Any]] = {
+    "numpy": numeric.reduce_other,
+    "pyarrow": slices.reduce_arrow,
+    "torch": slices.reduce_tensor,
+}
 
 
 class Output:
