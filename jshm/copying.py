@@ -129,6 +129,13 @@ def fill_bytes(destination: npt.NDArray[np.uint8], offset: int, buffers: Iterabl
     return offset
 
 
+def clear(array: Array) -> None:
+    """Set the bytes between the fields of an array, which lies in C or F order, to zero where it is."""
+    mask = mask_of(array.dtype)
+    if mask is not None and array.nbytes:
+        _clear(_raw(_elements(array, "C" if array.flags.c_contiguous else "F")), mask)
+
+
 def mask_of(dtype: np.dtype[Any]) -> npt.NDArray[np.uint8] | None:
     """Return what to AND with the bytes of some items: 0 where no field is. None: fields cover all."""
     if dtype.names is None:

@@ -477,14 +477,14 @@ def view(mapping: Mapping) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memory(mapping), np.uint8)
 
 
-def part(data: memoryview, start: int, stop: int) -> memoryview:
-    """Return some bytes of a mapping's memory, as an exporter of just these.
+def parts(data: memoryview, spans: Iterable[tuple[int, int]]) -> list[memoryview]:
+    """Return some parts of a mapping's memory, each as an exporter of just its bytes.
 
     Of a slice of `data` the exporter (`memoryview.obj`) is the whole mapping, and those who ask for it, as
     Python's documentation of out-of-band buffers does, would take all of that for theirs.
     """
-    exporter: Any = np.frombuffer(data, np.uint8)[start:stop]
-    return memoryview(exporter)
+    whole: Any = np.frombuffer(data, np.uint8)
+    return [memoryview(whole[start:end]) for start, end in spans]
 
 
 def find(array: np.ndarray[Any, Any]) -> Mapping | None:

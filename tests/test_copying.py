@@ -213,10 +213,16 @@ def test_allocated_over_an_older_version_it_holds_nothing_between_the_fields(
     for _ in range(3):
         jshm.publish("X", np.full(10_000 * 64, 0x53, np.uint8))
     array = jshm.empty(10_000, dtype)
-    assert store.presence.spares is not None
     array["x"] = 1
+    assert elements(array).tobytes() == (b"\1" + bytes(63)) * 10_000
+    # Nor what was copied there.
+    elements(array)[...] = np.void(b"\1" + b"S" * 63)
     jshm.publish("Y", array)
     assert elements(jshm.attach("Y")).tobytes() == (b"\1" + bytes(63)) * 10_000
+    array = jshm.empty((2, 3), dtype, "F")
+    elements(array)[...] = np.void(b"\1" + b"S" * 63)
+    jshm.publish("o", [array])
+    assert elements(jshm.attach("o")[0]).tobytes() == (b"\1" + bytes(63)) * 6
 
 
 def test_tiles_are_for_what_the_cache_does_not_keep() -> None:

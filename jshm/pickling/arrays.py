@@ -103,12 +103,12 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
     array = array.T if order == "F" else array
     data: Any = np.empty(0, np.uint8)
     lies_so = array.flags.c_contiguous and copying.mask_of(array.dtype) is None
-    if array.nbytes and not pickler.publishes:
-        data = array.reshape(-1).view(np.uint8) if lies_so else copying.packed(array, "C")
-        if not array.flags.writeable:
-            data.flags.writeable = False
-    elif array.nbytes and lies_so:
-        data = np.asarray(_Writable(array))
+    if array.nbytes and lies_so:
+        writable = array.flags.writeable or not pickler.publishes
+        data = array.reshape(-1).view(np.uint8) if writable else np.asarray(_Writable(array))
+    elif array.nbytes and not pickler.publishes:
+        data = copying.packed(array, "C")
+        data.flags.writeable = array.flags.writeable
     elif array.nbytes:
         data = data.view(_Scattered)
         data.source = array

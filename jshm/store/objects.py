@@ -217,7 +217,7 @@ def unpickle(opened: Opened) -> Any:
     def load() -> Any:
         resolving.set(opened.needs)
         classes.origin.set(opened.segment)
-        buffers = [segment.part(data, start, end) for start, end in layout.spans()]
+        buffers = segment.parts(data, layout.spans()) if layout.buffers else ()
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
 
     try:

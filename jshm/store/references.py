@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .. import rows, segment
+from .. import copying, rows, segment
 from ..array import Reference, reference_to
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..pickling import Pickler
@@ -158,6 +158,7 @@ class Referring:
         presence = store.presence
         if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
             return False
+        copying.clear(array)
         self._sealing[row.id] = array
         return True
 
