@@ -17,7 +17,7 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from .. import looking
-from . import arrays, beside, classes, generated, modules, typings
+from . import arrays, beside, classes, generated, modules, numeric, typings
 from .code import class_globals, reduce_code
 from .definitions import module_of
 from .namespaces import (
@@ -43,8 +43,7 @@ _OF_THE_LOADER = frozenset({"__builtins__", "__loader__", "__spec__", "__cached_
 def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     module = function.__module__
     if not modules.is_by_value(module) and cp._should_pickle_by_reference(function):
-        pickler.needs.add(module)
-        return NotImplemented
+        return numeric.reduce_named(pickler, module, function)
     if pickler.whole and id(function.__globals__) in pickler.whole:
         _share_namespace(pickler, pickler.whole[id(function.__globals__)])
     if function.__code__.co_name == "_modified_open" and function.__name__ == "open":
@@ -77,7 +76,7 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
     reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
     if reduced is NotImplemented:
         if isinstance(module, str):
-            pickler.needs.add(module)
+            return numeric.reduce_named(pickler, module, cls)
     elif reduced[-1] is cp._class_setstate:
         return classes.reduce(pickler, cls, reduced)
     return reduced
@@ -182,12 +181,6 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     return cached
 
 
-def _reduce_ufunc(pickler: Writer, ufunc: np.ufunc) -> Any:
-    # It knows its name alone; `pickle` looks for its module, and so does this.
-    pickler.needs.add(pickle.whichmodule(ufunc, ufunc.__name__))  # type: ignore[attr-defined]
-    return NotImplemented
-
-
 def _reduce_weak_keys(_: Writer, mapping: Any) -> Any:
     return type(mapping), (dict(mapping),)
 
@@ -231,7 +224,7 @@ REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     **({typing.TypeAliasType: typings.reduce_alias} if hasattr(typing, "TypeAliasType") else {}),
     functools._lru_cache_wrapper: _reduce_cached,
     functools.cached_property: _reduce_cached_property,
-    np.ufunc: _reduce_ufunc,
+    **numeric.REDUCERS,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
     weakref.WeakValueDictionary: _reduce_weak_keys,
     ModuleSpec: reduce_spec,
