@@ -76,7 +76,9 @@ class ManagingMagics(ShmMagics):
         store = default_store()
         for name in expand(args.names, store.names(), "name that is shared"):
             info = store.info(name, version)
-            here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
+            here = variables.find_arrays(
+                self._variables, variables.in_segment({info.segment, info.own})
+            )
             followers = following.followers(store).get(name, [])
             rows = details(info, store.path(name, version), here, followers)
             show(details_text(rows), details_html(rows))

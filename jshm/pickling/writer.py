@@ -17,6 +17,8 @@ class Writer(Protocol):
     ----------
     name : str
         What messages call the object; '' where no name is known.
+    refers_to_any : bool
+        Whether `refer` is asked about every array, and not only about those in a segment.
     proto : int
     needs : set of str
         Names of the modules from which the reader will import.
@@ -29,6 +31,7 @@ class Writer(Protocol):
     """
 
     name: str
+    refers_to_any: bool
     proto: int
     needs: set[str]
     memo: Any

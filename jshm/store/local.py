@@ -23,6 +23,7 @@ from ..identity import process_start
 from ..layout import describe, describe_array
 from ..lease import is_alive
 from ..lease import signature as lease_signature
+from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
 from . import checking, inspection, objects, recovery, releasing
@@ -35,6 +36,7 @@ from .names import check_name
 from .offers import LocalOffers
 from .presence import Presence
 from .publishing import Publisher
+from .references import World
 from .room import capacity, free, quota
 from .source import check_array
 from .spares import spare_bytes
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
 
     from ..access import Access
     from ..layout import ArrayLayout, Order
-    from ..object_layout import ObjectLayout
     from ..rows import Entry, SegmentRow
     from ..segment import Mode
     from .base import Holder, ObjectDetails
@@ -122,17 +123,35 @@ class LocalStore(Store):
         *,
         trust: bool = False,
     ) -> list[Attached]:
-        segment.check_mode(mode)
         names = [check_name(name) for name in names]
+        versions = None if version is None else [version] * len(names)
+        return self._attach(names, mode, versions, trust=trust)
+
+    def attach_published(self, done: Sequence[Published], mode: Mode = "r") -> list[Attached]:
+        """Map the very versions that were published, as `attach` does."""
+        infos = [published.info for published in done]
+        return self._attach(
+            [info.name for info in infos], mode, [info.version for info in infos], trust=False
+        )
+
+    def _attach(
+        self, names: Sequence[str], mode: Mode, versions: Sequence[int] | None, *, trust: bool
+    ) -> list[Attached]:
+        segment.check_mode(mode)
         seen: list[Entry] = []
         while True:
-            entries = self._find(names, version)
+            entries, world = self._find(names, versions), World()
             # It was deleted: what is mapped here may not be what has the name now.
             if self.registry.lost is not None:
                 self.presence.refresh()
                 continue
             try:
-                opened = [self._open(entry, mode, trust=trust) for entry in entries]
+                opened: dict[str, objects.Opened | np.ndarray[Any, Any]] = {}
+                for entry in entries:
+                    self._check_mode(entry, mode)
+                    if entry.segment.id not in opened:
+                        one = self._open(entry, mode, world, trust=trust)
+                        opened[entry.segment.id] = one
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
@@ -145,12 +164,16 @@ class LocalStore(Store):
                 break
         self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
-        return [self._attached(entry, one) for entry, one in zip(entries, opened, strict=True)]
+        values: dict[str, Any] = {
+            identity: objects.unpickle(one, world) if isinstance(one, objects.Opened) else one
+            for identity, one in opened.items()
+        }
+        return [
+            self._attached(entry, opened[entry.segment.id], values[entry.segment.id], names)
+            for entry in entries
+        ]
 
-    def _open(
-        self, entry: Entry, mode: Mode, *, trust: bool
-    ) -> objects.Opened | np.ndarray[Any, Any]:
-        """Map what a version is."""
+    def _check_mode(self, entry: Entry, mode: Mode) -> None:
         rows.check_kind(entry)
         is_object = entry.segment.kind == "object"
         if mode == "r+" and (is_object or not entry.segment.writable):
@@ -163,20 +186,40 @@ class LocalStore(Store):
                     else ", or let its publisher share it with --writable (writable=True)"
                 )
             )
-        if is_object:
-            return objects.open_object(self, entry.segment, entry.name, mode, trust=trust)
-        return _array(entry.segment.layout, self._map(entry.segment, mode))
 
-    def _attached(self, entry: Entry, opened: objects.Opened | np.ndarray[Any, Any]) -> Attached:
-        value: Any = opened
-        needs: tuple[str, ...] = ()
-        shares = True
+    def _open(
+        self, entry: Entry, mode: Mode, world: World, *, trust: bool
+    ) -> objects.Opened | np.ndarray[Any, Any]:
+        """Map the segment that a version is in."""
+        row = entry.segment
+        if row.kind == "object":
+            return objects.open_object(self, row, entry.name, mode, world, trust=trust)
+        mapping = world.mappings.get(row.id)
+        if mapping is None:
+            mapping = world.mappings[row.id] = self._map(row, mode)
+        array = world.arrays[row.id] = _array(row.layout, mapping)
+        return array
+
+    def _attached(
+        self,
+        entry: Entry,
+        opened: objects.Opened | np.ndarray[Any, Any],
+        value: Any,
+        names: Sequence[str],
+    ) -> Attached:
+        row, shares = entry.segment, True
+        own: tuple[str, ...] = (row.id,)
+        apart: tuple[str, ...] = ()
         if isinstance(opened, objects.Opened):
-            value, needs, shares = objects.unpickle(opened), tuple(opened.needs), opened.shares
+            shares, own = opened.shares, (row.id, *opened.needs)
+            opened.layout.part(entry.part)  # CorruptSegmentError if there is no such part
+            if entry.part:
+                value, own = value[entry.part - 1], (entry.own, *own)
+                together = inspection.together(self.registry, entry)
+                apart = tuple(sorted(set(together).difference(names)))
         return Attached(
-            entry.name, entry.version, entry.publisher, entry.created,
-            bool(entry.segment.writable), entry.once, value, (entry.segment.id, *needs),
-            entry.segment.kind, shares,
+            entry.name, entry.version, entry.publisher, entry.created, bool(row.writable),
+            entry.once, value, own, row.kind, shares, apart,
         )  # fmt: skip
 
     def _map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
@@ -201,19 +244,20 @@ class LocalStore(Store):
         self.presence.tell_holds()
         return mapping
 
-    def _find(self, names: Sequence[str], version: int | None) -> list[Entry]:
-        if version is None:
+    def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
+        if wanted is None:
             entries = self.registry.current(names)
             if len(names) == len(entries) == 1:
                 return entries
             found = {entry.name: entry for entry in entries}
         else:
-            versions = [self.registry.version(name, version) for name in names]
+            versions = list(map(self.registry.version, names, wanted))
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
-        for name in names:
+        for i, name in enumerate(names):
             if name not in found:
                 if self.presence.refresh():  # it was deleted, and is back
-                    return self._find(names, version)
+                    return self._find(names, wanted)
+                version = None if wanted is None else wanted[i]
                 raise SegmentNotFoundError(inspection.missing(self.registry, name, version))
         return [found[name] for name in names]
 
@@ -359,10 +403,10 @@ class LocalStore(Store):
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         while True:
-            entry = self._find([check_name(name)], version)[0]
+            entry = self._find_one(name, version)
             holders = inspection.holders(self.directory).get(entry.segment.id, ())
             try:
-                return self._info(entry, holders, self._details_of(entry.segment))
+                return self._info(entry, holders, self._details_of(entry))
             except SegmentNotFoundError:
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
@@ -374,13 +418,16 @@ class LocalStore(Store):
     def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
         """Return the first names that begin so, with dtype and shape: for completion."""
         return [
-            (name, inspection.type_of(row)) for name, row in self.registry.beginning(prefix, most)
+            (name, inspection.type_of(row, part))
+            for name, part, row in self.registry.beginning(prefix, most)
         ]
 
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
-        row = self._find([check_name(name)], version)[0].segment
-        return self.path_of(row)
+        return self.path_of(self._find_one(name, version).segment)
+
+    def _find_one(self, name: str, version: int | None) -> Entry:
+        return self._find([check_name(name)], None if version is None else [version])[0]
 
     @contextlib.contextmanager
     def look(
@@ -394,11 +441,12 @@ class LocalStore(Store):
         ------
         SegmentNotFoundError, CorruptSegmentError, FormatVersionError
         """
-        entry = self._find([check_name(name)], version)[0]
+        entry = self._find_one(name, version)
         rows.check_kind(entry)
         fd = segment.open_unheld(self.path_of(entry.segment), self.directory.access)
         try:
-            yield fd, drafts.layout_in(fd, entry.segment.kind)
+            layout = drafts.layout_in(fd, entry.segment.kind)
+            yield fd, layout.part(entry.part) if isinstance(layout, ObjectLayout) else layout
         finally:
             os.close(fd)
 
@@ -406,10 +454,12 @@ class LocalStore(Store):
         """Return the path of a segment's file."""
         return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
 
-    def _details_of(self, row: SegmentRow) -> ObjectDetails | None:
-        if row.kind != "object":
+    def _details_of(self, entry: Entry) -> ObjectDetails | None:
+        if entry.segment.kind != "object":
             return None
-        return inspection.details_of(objects.read_layout(self, row), self.registry)
+        layout = objects.read_layout(self, entry.segment).part(entry.part)
+        together = inspection.together(self.registry, entry)
+        return inspection.details_of(layout, self.registry, together)
 
     def _info(
         self,
