@@ -9,9 +9,12 @@ reader imports, and classes: they are the same everywhere (`classes`).
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
+import datetime
 import dis
 import enum
+import functools
 import logging
 import pickle
 import sys
@@ -34,19 +37,23 @@ _ATOMS = (
     str, bytes, int, float, complex, type(None), tuple, frozenset, range, slice, type,
     types.ModuleType, types.BuiltinFunctionType, types.MethodType, types.GenericAlias,
     property, staticmethod, classmethod, np.dtype, np.generic, enum.Enum, logging.Logger,
-    pickle.PickleBuffer,
+    pickle.PickleBuffer, functools.partial, datetime.tzinfo,
 )  # fmt: skip
 _BUILTIN = (list, dict, set, bytearray)
 _REDUCED = (types.CellType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 # Whose objects nobody changes; of pandas, all but tables and columns.
-_UNCHANGED = ("pyarrow.", "pandas.", "typing")
-# What such an object is made of belongs to it alone.
-_WHOLE = ("pandas.core.indexes.", "pandas.core.dtypes.", "xarray.core.index")
+_UNCHANGED = frozenset({"pyarrow", "pandas", "typing"})
+# What an object of these classes is made of belongs to it alone, and nobody changes it.
+_WHOLE = {
+    "numpy": ("dtype",),
+    "pandas": ("Index", "ExtensionDtype"),
+    "xarray": ("Index", "IndexVariable", "PandasIndexingAdapter"),
+}
 # Where pandas has the arrays of its tables.
 _COLUMNS = {
-    "pandas.core.internals.blocks": ("values",),
-    "pandas.core.indexes.": ("_data",),
-    "pandas.core.arrays.": ("_ndarray", "_data", "_mask"),
+    "Block": ("values",),
+    "Index": ("_data",),
+    "ExtensionArray": ("_ndarray", "_data", "_mask"),
 }
 
 
@@ -211,8 +218,8 @@ def _is_state(found: Any, by_reference: Callable[[Any], bool]) -> bool:
         return kind in _REDUCED
     if kind in cp.Pickler._dispatch_table:
         return kind is weakref.WeakSet
-    if kind.__module__.startswith(_UNCHANGED) or _is_whole(found):
-        return _is_table(found)
+    if _package(kind) in _UNCHANGED or _is_whole(found):
+        return hasattr(kind, "iloc")  # a table, or a column
     return kind is object or not _is_value(found)
 
 
@@ -261,11 +268,16 @@ def _is_whole(found: Any) -> bool:
     if isinstance(found, type):
         return modules.is_by_value(found.__module__) or not cp._should_pickle_by_reference(found)
     kind = type(found)
-    return kind.__module__.startswith(_WHOLE) or kind.__name__ == "IndexVariable"
+    return not _bases(kind).isdisjoint(_WHOLE.get(_package(kind), ()))
 
 
-def _is_table(found: Any) -> bool:
-    return hasattr(type(found), "iloc")
+def _package(kind: type) -> str:
+    name: object = kind.__module__
+    return name.partition(".")[0] if isinstance(name, str) else ""
+
+
+def _bases(kind: type) -> set[str]:
+    return {base.__name__ for base in kind.__mro__}
 
 
 def _attributes(found: Iterable[Any]) -> set[int]:
@@ -274,10 +286,15 @@ def _attributes(found: Iterable[Any]) -> set[int]:
     for one in found:
         if type(one) is types.FunctionType:
             hidden.update((id(one.__kwdefaults__), id(one.__annotations__)))
+        elif isinstance(one, functools.partial):
+            hidden.update((id(one.keywords), id(vars(one))))
         elif isinstance(one, types.ModuleType):
             hidden.update(id(v) for name, v in vars(one).items() if name.startswith("__"))
         elif isinstance(one, type):
             hidden.update(id(value) for base in one.__mro__ for value in vars(base).values())
+        elif type(one) not in _BUILTIN:
+            with contextlib.suppress(AttributeError):  # an object's own dict changes with it
+                hidden.add(id(object.__getattribute__(one, "__dict__")))
     return hidden
 
 
@@ -286,9 +303,9 @@ def _columns(written: Written) -> set[int]:
     return {
         id(getattr(found, part, None))
         for _, found in written.memo.values()
-        for place, parts in _COLUMNS.items()
-        if type(found).__module__.startswith(place)
-        for part in parts
+        if _package(type(found)) == "pandas"
+        for base in _bases(type(found))
+        for part in _COLUMNS.get(base, ())
     }
 
 
