@@ -253,9 +253,9 @@ def _parse(header: bytes) -> ObjectLayout:
     if not all(isinstance(r, str) and ID.fullmatch(r) for r in references):
         raise ValueError("a reference to what is no segment")
     description = _parse_description(content["what"])
-    parts: tuple[Description, ...] = ()
-    if _PRELUDE.unpack_from(header)[1] > 2:  # noqa: PLR2004 - the format that has them
-        parts = tuple(map(_parse_description, content.get("parts", ())))
+    parts = tuple(map(_parse_description, content.get("parts", ())))
+    if (len(parts) > 1) != (_PRELUDE.unpack_from(header)[1] == OBJECT_FORMAT):
+        raise ValueError(f"{len(parts)} values in a segment of another format")
     return ObjectLayout(header, pickled, checksum, buffers, references, description, parts)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
-import datetime
+import datetime as dt
 import dis
 import enum
 import functools
@@ -37,7 +37,7 @@ _ATOMS = (
     str, bytes, int, float, complex, type(None), tuple, frozenset, range, slice, type,
     types.ModuleType, types.BuiltinFunctionType, types.MethodType, types.GenericAlias,
     property, staticmethod, classmethod, np.dtype, np.generic, enum.Enum, logging.Logger,
-    pickle.PickleBuffer, functools.partial, datetime.tzinfo,
+    pickle.PickleBuffer, functools.partial, dt.tzinfo,
 )  # fmt: skip
 _BUILTIN = (list, dict, set, bytearray)
 _REDUCED = (types.CellType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
