@@ -16,7 +16,6 @@ from ..errors import (
     CorruptSegmentError,
     JshmError,
     NoSpaceError,
-    ReadOnlyError,
     SegmentNotFoundError,
 )
 from ..identity import process_start
@@ -26,7 +25,7 @@ from ..lease import signature as lease_signature
 from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
-from . import checking, inspection, objects, recovery, releasing
+from . import attaching, checking, inspection, objects, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .directory import Directory
@@ -146,12 +145,7 @@ class LocalStore(Store):
                 self.presence.refresh()
                 continue
             try:
-                opened: dict[str, objects.Opened | np.ndarray[Any, Any]] = {}
-                for entry in entries:
-                    self._check_mode(entry, mode)
-                    if entry.segment.id not in opened:
-                        one = self._open(entry, mode, world, trust=trust)
-                        opened[entry.segment.id] = one
+                opened = attaching.open_all(self, entries, mode, world, trust=trust)
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
@@ -164,65 +158,10 @@ class LocalStore(Store):
                 break
         self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
-        values: dict[str, Any] = {
-            identity: objects.unpickle(one, world) if isinstance(one, objects.Opened) else one
-            for identity, one in opened.items()
-        }
-        return [
-            self._attached(entry, opened[entry.segment.id], values[entry.segment.id], names)
-            for entry in entries
-        ]
+        return attaching.attached(self, entries, opened, world)
 
-    def _check_mode(self, entry: Entry, mode: Mode) -> None:
-        rows.check_kind(entry)
-        is_object = entry.segment.kind == "object"
-        if mode == "r+" and (is_object or not entry.segment.writable):
-            raise ReadOnlyError(
-                f"{entry.name} v{entry.version} is a read-only snapshot: attach it with mode 'c' for "
-                "a private writable copy"
-                + (
-                    "; only arrays can be shared writable"
-                    if is_object
-                    else ", or let its publisher share it with --writable (writable=True)"
-                )
-            )
-
-    def _open(
-        self, entry: Entry, mode: Mode, world: World, *, trust: bool
-    ) -> objects.Opened | np.ndarray[Any, Any]:
-        """Map the segment that a version is in."""
-        row = entry.segment
-        if row.kind == "object":
-            return objects.open_object(self, row, entry.name, mode, world, trust=trust)
-        mapping = world.mappings.get(row.id)
-        if mapping is None:
-            mapping = world.mappings[row.id] = self._map(row, mode)
-        array = world.arrays[row.id] = _array(row.layout, mapping)
-        return array
-
-    def _attached(
-        self,
-        entry: Entry,
-        opened: objects.Opened | np.ndarray[Any, Any],
-        value: Any,
-        names: Sequence[str],
-    ) -> Attached:
-        row, shares = entry.segment, True
-        own: tuple[str, ...] = (row.id,)
-        apart: tuple[str, ...] = ()
-        if isinstance(opened, objects.Opened):
-            shares, own = opened.shares, (row.id, *opened.needs)
-            opened.layout.part(entry.part)  # CorruptSegmentError if there is no such part
-            if entry.part:
-                value, own = value[entry.part - 1], (entry.own, *own)
-                together = inspection.together(self.registry, entry)
-                apart = tuple(sorted(set(together).difference(names)))
-        return Attached(
-            entry.name, entry.version, entry.publisher, entry.created, bool(row.writable),
-            entry.once, value, own, row.kind, shares, apart,
-        )  # fmt: skip
-
-    def _map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
+    def map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
+        """Map a segment."""
         if row.kind == "object":
             return objects.map_segment(self, row, mode)
         mappings = self.presence.mappings
@@ -240,7 +179,7 @@ class LocalStore(Store):
             raise SegmentNotFoundError(f"segment {identity} is gone: it was released")
         if segment.check_mode(mode) == "r+" and not row.writable:
             mode = "r"
-        mapping = self._map(row, mode)
+        mapping = self.map(row, mode)
         self.presence.tell_holds()
         return mapping
 
@@ -336,7 +275,7 @@ class LocalStore(Store):
             raise
         self.presence.mappings.adopt(mapping)
         self.presence.tell_holds()
-        array = _array(layout, mapping)
+        array = attaching.view(layout, mapping)
         self.presence.born[row.id] = array
         return array
 
@@ -506,15 +445,6 @@ class LocalStore(Store):
         """Be another process."""
         self._undo.after_fork_in_child()
         self.presence.after_fork_in_child()
-
-
-def _array(layout: ArrayLayout, mapping: segment.Mapping) -> np.ndarray[Any, Any]:
-    try:
-        return layout.view(segment.view(mapping))
-    except (TypeError, ValueError) as error:
-        raise CorruptSegmentError(
-            f"segment {mapping.segment} does not fit what the registry says of it: {error}"
-        ) from error
 
 
 _stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()
