@@ -158,9 +158,9 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
         ):
             yield f"segment {row.id} is whole, and not what its row says"
         for entry in found.entries:
-            said.setdefault((entry.name, entry.version), set()).add(row.id)
+            said.setdefault((entry.name, entry.version), set()).add(entry.own)
     for entry in rows.everything(tx):
-        if entry.segment.id not in said.get((entry.name, entry.version), {entry.segment.id}):
+        if entry.own not in said.get((entry.name, entry.version), {entry.own}):
             yield f"{entry.name} v{entry.version} is in another segment than its row says"
 
 
