@@ -15,6 +15,7 @@ import datetime as dt
 import dis
 import enum
 import functools
+import gc
 import logging
 import pickle
 import sys
@@ -39,6 +40,8 @@ _ATOMS = (
     property, staticmethod, classmethod, np.dtype, np.generic, enum.Enum, logging.Logger,
     pickle.PickleBuffer, functools.partial, dt.tzinfo,
 )  # fmt: skip
+# Most of what is in a memo.
+_PLAIN = frozenset({str, bytes, tuple})
 _BUILTIN = (list, dict, set, bytearray)
 _REDUCED = (types.CellType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 # Whose objects nobody changes; of pandas, all but tables and columns.
@@ -73,7 +76,7 @@ class Written:
         self, value: object, pickler: Any, by_reference: Callable[[Any], bool] = lambda _: False
     ) -> None:
         self.value = value
-        self.memo: dict[int, tuple[int, Any]] = pickler.memo.copy()
+        self.memo: dict[int, tuple[int, Any]] = _copied(pickler.memo)
         # cloudpickle's: a namespace is in it if a function by value has it.
         self.namespaces = set(pickler.globals_ref)
         self.by_reference = by_reference
@@ -90,19 +93,40 @@ def together(written: Sequence[Written]) -> list[list[int]]:
     groups = _Groups(len(written))
     first: dict[int, int] = {}
     comparison = _Comparison(written)
+    # The largest comes last: what is in it alone is not looked at.
+    order = sorted(range(len(written)), key=lambda i: len(written[i].memo))
     for i, one in enumerate(written):
-        for j in range(i):
-            if written[j].value is one.value and _is_made(one.value):
+        is_made, is_state = _is_made(one.value), _is_state(one.value, one.by_reference)
+        for j, other in enumerate(written) if is_made else ():
+            # One is the other, or is in it: that needs no comparison.
+            if one.value is other.value or (is_state and id(one.value) in other.memo):
                 groups.join(i, j)
+    for i in order:
+        one = written[i]
         met: dict[int, list[Any]] = {}
-        for key in one.memo.keys() & first.keys():
-            met.setdefault(first[key], []).append(one.memo[key][1])
-        for j, found in met.items():
-            if not groups.are_joined(i, j) and comparison.is_state_among(i, j, found):
+        for key in one.memo.keys() & first.keys() if len(groups.found()) > 1 else ():
+            found = one.memo[key][1]
+            if type(found) not in _PLAIN:
+                met.setdefault(first[key], []).append(found)
+        for j, common in met.items():
+            if not groups.are_joined(i, j) and comparison.is_state_among(i, j, common):
                 groups.join(i, j)
-        first.update(dict.fromkeys(one.memo.keys() - first.keys(), i))
+        if i != order[-1]:
+            first.update(dict.fromkeys(one.memo.keys() - first.keys(), i))
     comparison.join_by_globals(groups)
     return groups.found()
+
+
+def _copied(memo: Any) -> dict[int, tuple[int, Any]]:
+    # For each of a million tuples that are none the garbage collector would look at all objects again.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        copy: dict[int, tuple[int, Any]] = memo.copy()
+    finally:
+        if enabled:
+            gc.enable()
+    return copy
 
 
 class _Groups:
