@@ -119,7 +119,7 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
 
     def summary(self, part: int) -> str:
         """Return what the publisher said of an object, in a few words."""
-        parts = self.descr.split(_BETWEEN) if part else [self.descr]
+        parts = self.descr.split(_BETWEEN) if part else [self.descr.replace(_BETWEEN, ", ")]
         if not 0 <= part <= len(parts):
             raise damaged(f"a version that is value {part} of {len(parts)}")
         return parts[part - 1]

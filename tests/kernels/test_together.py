@@ -107,3 +107,12 @@ def test_a_net_and_its_optimizer(a, b):
     b.do("import torch\nbefore = net.weight.detach().clone()")
     b.do("net(torch.ones(1, 2)).sum().backward(); opt.step()")
     assert b.value("bool((net.weight != before).all())")
+
+
+def test_pushed_together(a, b):
+    a.do("x = [1]; y = {'x': x}; jshm.publish({'x': x, 'y': y})")
+    b.do("%shm_accept --auto")
+    a.do("%shm_push x y --to eda.ipynb")
+    assert len(b.do("pass").splitlines()) == 2
+    assert b.value("y['x'] is x")
+    b.do("%shm_accept --auto off")
