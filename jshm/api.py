@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
 from . import copying
-from .errors import SegmentNotFoundError
+from .errors import SegmentNotFoundError, SharedStateWarning
 from .handouts import hand_out
 from .namespace import (
     attach_published,
@@ -21,6 +22,7 @@ from .progress import Progress
 from .store import default_store, store_of
 from .store.handle import SharedNumpyArray
 from .store.names import check_version
+from .table import shared_states
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,7 +69,9 @@ def publish(
     Parameters
     ----------
     name : str, or mapping of str to object
-        A mapping publishes several values, all or none, in one transaction.
+        A mapping publishes several values, all or none, in one transaction. Those that share state (a
+        model and its optimizer, two functions and their global variable) share it again when they are
+        attached in one `attach`; attached apart, each is whole, and alone. A SharedStateWarning says so.
     value : ndarray or object
     replace : bool
         Make it the next version also if the name belongs to another notebook.
@@ -108,6 +112,8 @@ def publish(
         for attached, old in zip(shared, values.values(), strict=True):
             rebind(user_namespace(), old, attached)
     infos = [published.info for published in done]
+    for names, text in shared_states(infos):
+        warnings.warn(f"{text}: jshm.attach({names})", SharedStateWarning, stacklevel=2)
     return infos if isinstance(name, Mapping) else infos[0]
 
 
@@ -141,7 +147,8 @@ def attach(
     Parameters
     ----------
     name : str, or list or tuple of str
-        Several are attached in one consistent view: all as they were at one moment.
+        Several are attached in one consistent view: all as they were at one moment, and those that were
+        published together share what they shared.
     mode : {'r', 'r+', 'c'}
         Read-only; shared and writable (only of what was published ``writable``); copy-on-write:
         writable, and changes are this process's own. Of an object, this is about the arrays in it.

@@ -42,6 +42,8 @@ def attached_line(variable: str, attached: Attached, mode: Mode) -> str:
     age = age_text(attached.created)
     how = (_MODES if attached.kind == "array" else _OBJECT_MODES)[mode]
     how = f" · {how}" if attached.shares else ""
+    apart = ", ".join(attached.apart)
+    how += f" · shares state with {apart}, not attached with it" if apart else ""
     return f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age}{how}"
 
 

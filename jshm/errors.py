@@ -114,6 +114,10 @@ class OverflowWarning(UserWarning):
     """A segment went to disk because the shared-memory directory is too small."""
 
 
+class SharedStateWarning(UserWarning):
+    """Values that were published in one step share state, and keep that if they are attached in one."""
+
+
 class LowMemoryWarning(UserWarning):
     """What is about to be written leaves little of the machine's or the container's memory."""
 

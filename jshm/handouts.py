@@ -123,11 +123,18 @@ def forget_unbound(namespace: dict[str, Any]) -> list[str]:
     return gone
 
 
-def prune() -> None:
-    """Let go of what nobody else has any more."""
+def _prune_once() -> bool:
+    before = len(_strong)
     for key, value in list(_strong.items()):
         # The list's reference is not there while its tuple is taken apart.
         if sys.getrefcount(value) <= _OURS + 1:
             del _strong[key]
+    return len(_strong) < before
+
+
+def prune() -> None:
+    """Let go of what nobody else has any more."""
+    while _prune_once():  # one may have been in another that went
+        pass
     for key in [key for key in _segments if key not in _strong and key not in _weak]:
         del _segments[key]

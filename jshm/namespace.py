@@ -83,7 +83,7 @@ def attach_published(store: LocalStore, done: Iterable[Published], mode: Mode) -
         One is gone: nobody held it when it was superseded.
     """
     try:
-        return [store.attach([p.info.name], mode, p.info.version)[0] for p in done]
+        return store.attach_published(list(done), mode)
     except SegmentNotFoundError as error:
         raise SegmentNotFoundError(
             f"published, and replaced by another process at once, so your own array stays private: "
@@ -182,9 +182,9 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
     what = unicodedata.normalize("NFC", name)
     bound = _attached_from(namespace)
     found = {
-        entry.segment.id
+        entry.own
         for entry in store.registry.versions(what)
-        if store.presence.mappings.is_mapped(entry.segment.id) or entry.segment.id in bound
+        if store.presence.mappings.is_mapped(entry.segment.id) or entry.own in bound
     }
     if not found:
         raise SegmentNotFoundError(
@@ -209,7 +209,7 @@ def attached_names(namespace: Namespace, store: LocalStore) -> list[str]:
         {
             entry.name
             for entry in store.registry.everything()
-            if entry.segment.id in bound or store.presence.mappings.is_mapped(entry.segment.id)
+            if entry.own in bound or store.presence.mappings.is_mapped(entry.segment.id)
         }
     )
 

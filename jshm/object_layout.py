@@ -19,7 +19,7 @@ import mmap
 import os
 import struct
 import zlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 OBJECT_MAGIC = b"\x93JSHMOBJ"
 # 2: large buffers start at pages. What has none is written in format 1, which an older jshm reads.
-OBJECT_FORMAT = 2
+# 3: the pickle is a tuple of several values, each under its own name.
+OBJECT_FORMAT = 3
 _PRELUDE = struct.Struct("<8sIII")
 # Bytes; a million buffers take about eight.
 _HEADER_LIMIT = 64 << 20
@@ -94,6 +95,9 @@ class ObjectLayout:
     references : tuple of str
         Ids of the segments that it needs.
     description : Description
+        Of several values, that of the first.
+    parts : tuple of Description
+        Of each value, where there are several: the pickle is a tuple of them. Else empty.
     """
 
     header: bytes = field(repr=False)
@@ -102,6 +106,7 @@ class ObjectLayout:
     buffers: tuple[int, ...]
     references: tuple[str, ...]
     description: Description
+    parts: tuple[Description, ...] = ()
     paged: bool = field(init=False, repr=False, compare=False)
     offset: int = field(init=False, repr=False, compare=False)
     end: int = field(init=False, repr=False, compare=False)
@@ -124,6 +129,23 @@ class ObjectLayout:
         """Bytes of pickle and buffers."""
         return self.pickled + sum(self.buffers)
 
+    def part(self, part: int) -> ObjectLayout:
+        """Return the layout with the description of one value: from 1, and 0 where there is only one.
+
+        Raises
+        ------
+        CorruptSegmentError
+            There is no such value.
+        """
+        if not part and not self.parts:
+            return self
+        if not 0 < part <= len(self.parts):
+            raise CorruptSegmentError(
+                f"value {part} of {len(self.parts)} is asked for: the registry is damaged, and "
+                "`jshm check --fix` rebuilds it"
+            )
+        return replace(self, description=self.parts[part - 1])
+
     def spans(self) -> list[tuple[int, int]]:
         """Return where each buffer starts and ends."""
         found, end = [], self.offset + self.pickled
@@ -139,29 +161,38 @@ def describe_object(
     checksum: int,
     buffers: Sequence[int],
     references: Sequence[str],
-    description: Description,
+    *descriptions: Description,
 ) -> ObjectLayout:
-    """Return the layout of an object; for the parameters see `ObjectLayout`.
+    """Return the layout of an object, or of several; for the parameters see `ObjectLayout`.
 
     Raises
     ------
     NotShareableError
         It has too many buffers.
     """
-    content = {
+    content: dict[str, Any] = {
         "pickle": [pickled, checksum],
         "buffers": buffers,
         "references": references,
-        "what": {name: getattr(description, name) for name in _DESCRIBED},
+        "what": _said(descriptions[0]),
     }
+    parts = descriptions if len(descriptions) > 1 else ()
+    if parts:
+        content["parts"] = [_said(part) for part in parts]
     body = encode(content).encode(errors="replace")
     if len(body) > _HEADER_LIMIT:
         raise NotShareableError(
             f"{len(buffers):,} buffers are too many for one object: share fewer, larger arrays"
         )
-    version = 1 if max(buffers, default=0) < LARGE else OBJECT_FORMAT
+    version = OBJECT_FORMAT if parts else 2 if max(buffers, default=0) >= LARGE else 1
     header = _PRELUDE.pack(OBJECT_MAGIC, version, len(body), zlib.crc32(body)) + body
-    return ObjectLayout(header, pickled, checksum, tuple(buffers), tuple(references), description)
+    return ObjectLayout(
+        header, pickled, checksum, tuple(buffers), tuple(references), descriptions[0], parts
+    )
+
+
+def _said(description: Description) -> dict[str, Any]:
+    return {name: getattr(description, name) for name in _DESCRIBED}
 
 
 def read_object_layout(fd: int) -> ObjectLayout:
@@ -221,16 +252,22 @@ def _parse(header: bytes) -> ObjectLayout:
         raise ValueError("a size that is none")
     if not all(isinstance(r, str) and ID.fullmatch(r) for r in references):
         raise ValueError("a reference to what is no segment")
-    what = content["what"]
+    description = _parse_description(content["what"])
+    parts = tuple(map(_parse_description, content.get("parts", ())))
+    if (len(parts) > 1) != (_PRELUDE.unpack_from(header)[1] == OBJECT_FORMAT):
+        raise ValueError(f"{len(parts)} values in a segment of another format")
+    return ObjectLayout(header, pickled, checksum, buffers, references, description, parts)
+
+
+def _parse_description(what: dict[str, Any]) -> Description:
     encode(what).encode()  # half a surrogate pair is no text
     preview = what.get("preview")
-    description = Description(
+    return Description(
         **{name: str(what.get(name, "")) for name in ("summary", "doc", "place", "python")},
         modules={str(name): str(version) for name, version in what["modules"].items()},
         columns=[str(name) for name in what["columns"]],
         preview=preview if isinstance(preview, dict) else {},
     )
-    return ObjectLayout(header, pickled, checksum, buffers, references, description)
 
 
 # What is attached again and again is parsed once.

@@ -50,6 +50,7 @@ CREATE TABLE versions(
     keep INTEGER NOT NULL,
     note TEXT NOT NULL,
     once TEXT NOT NULL,        -- JSON: what %%shm_once must know; else empty
+    part INTEGER NOT NULL DEFAULT 0, -- which value of the segment, from 1; 0: it is one value
     PRIMARY KEY(name, version)
 ) WITHOUT ROWID;
 CREATE INDEX versions_segment ON versions(segment);
@@ -65,12 +66,13 @@ _ADDED = {
     "behind": "CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID",
     "offers": offer_rows.SCHEMA,
 }
+_COLUMNS = "SELECT name FROM pragma_table_info('versions')"
 
 
 # By the order of names, in which SQLite so reads them: sorted afterwards it took half as long again.
 _IN_ORDER = f"{JOINED.replace(' JOIN ', ' CROSS JOIN ')} ORDER BY 1, 2"
 
-_BEGINNING = f"""SELECT n.name, {SEGMENT} FROM names n JOIN versions v ON v.name = n.name
+_BEGINNING = f"""SELECT n.name, v.part, {SEGMENT} FROM names n JOIN versions v ON v.name = n.name
                   JOIN segments s ON s.id = v.segment WHERE n.name >= ? AND n.name < ?
                   AND v.version = n.current ORDER BY 1 LIMIT ?"""  # noqa: S608
 # Comes after every character that a name can have.
@@ -96,6 +98,10 @@ class Lost:
     current: list[Entry]
     segments: dict[str, SegmentRow]
     needs: dict[str, list[str]]
+
+
+def _has_parts(columns: list[Row]) -> bool:
+    return ("part",) in map(tuple, columns)
 
 
 class Registry:
@@ -169,7 +175,7 @@ class Registry:
                 "another directory"
             )
         there = {row[0] for row in database.read("SELECT name FROM sqlite_master")}
-        if not there.issuperset(_ADDED):
+        if not there.issuperset(_ADDED) or not _has_parts(database.read(_COLUMNS)):
             with database.transact() as tx:
                 self._add(tx)
                 # If an older jshm has made it again, what only we know is not in it.
@@ -178,6 +184,8 @@ class Registry:
     def _add(self, tx: Transaction) -> None:
         for statement in _ADDED.values():
             tx.execute(statement)
+        if not _has_parts(tx.execute(_COLUMNS)):
+            tx.execute("ALTER TABLE versions ADD COLUMN part INTEGER NOT NULL DEFAULT 0")
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -240,12 +248,15 @@ class Registry:
             raise damaged("a name that is no text")
         return found
 
-    def beginning(self, prefix: str, most: int) -> list[tuple[str, SegmentRow]]:
-        """Return the first names, sorted, that can be attached and begin so, and what they are."""
+    def beginning(self, prefix: str, most: int) -> list[tuple[str, int, SegmentRow]]:
+        """Return the first names, sorted, that can be attached and begin so, and what they are.
+
+        That is a part of a segment, as in `Entry`.
+        """
         rows = self.database.read(_BEGINNING, (prefix, prefix + _LAST, most))
-        if not {str}.issuperset(type(row[0]) for row in rows):
+        if not {(str, int)}.issuperset((type(row[0]), type(row[1])) for row in rows):
             raise damaged("a name that is no text")
-        return [(row[0], SegmentRow.parse(row[1:])) for row in rows]
+        return [(row[0], row[1], SegmentRow.parse(row[2:])) for row in rows]
 
     def segment(self, segment: str) -> SegmentRow | None:
         """Return a segment's row."""

@@ -35,11 +35,14 @@ KINDS = frozenset({"array", "object"})
 SEGMENT = 's.id, s.kind, s.descr, s.shape, s."order", s.nbytes, s.overflow, s.writable, s.unlinked'
 _RETURNED = SEGMENT.replace("s.", "")  # SQLite's RETURNING knows no alias
 _ENTRY = (
-    "n.name, v.version, n.current, v.lease, v.created, v.keep, v.note, v.once, l.identity, "
+    "n.name, v.version, n.current, v.lease, v.created, v.keep, v.note, v.once, v.part, l.identity, "
     + SEGMENT
 )
 JOINED = f"""SELECT {_ENTRY} FROM names n JOIN versions v ON v.name = n.name
               JOIN segments s ON s.id = v.segment JOIN leases l ON l.id = v.lease"""  # noqa: S608
+# Between the summaries of the values of one segment; between a segment's id and a part.
+_BETWEEN = "\n"
+_PART = ":"
 # What the segments take in memory.
 IN_MEMORY = "SELECT coalesce(sum(nbytes), 0) FROM segments WHERE NOT overflow"
 # Whether a segment `s` is wanted.
@@ -84,6 +87,16 @@ def _shape_text(shape: tuple[int, ...]) -> str:
     return json.dumps(shape)
 
 
+def own_id(segment: str, part: int) -> str:
+    """Return what tells a value from all others: its segment's id, and its part of it if it is one."""
+    return f"{segment}{_PART}{part}" if part else segment
+
+
+def segment_in(own: str) -> str:
+    """Return the segment's id of what `own_id` returned."""
+    return own.partition(_PART)[0]
+
+
 class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thousand, and in C
     """A segment, as the registry knows it."""
 
@@ -104,6 +117,13 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
             raise too_new(f"segment {self.id}", self.kind)
         return _layout(self.descr, self.shape, self.order)
 
+    def summary(self, part: int) -> str:
+        """Return what the publisher said of an object, in a few words."""
+        parts = self.descr.split(_BETWEEN) if part else [self.descr.replace(_BETWEEN, ", ")]
+        if not 0 <= part <= len(parts):
+            raise damaged(f"a version that is value {part} of {len(parts)}")
+        return parts[part - 1]
+
     @classmethod
     def parse(cls, row: Row) -> SegmentRow:
         """Return what a row of `SEGMENT` says; CorruptRegistryError as for `Entry.parse`."""
@@ -117,7 +137,8 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
     ) -> SegmentRow:
         """Return the row of a segment."""
         if isinstance(layout, ObjectLayout):
-            what = layout.description.summary
+            said = layout.parts or (layout.description,)
+            what = _BETWEEN.join(part.summary.replace(_BETWEEN, " ") for part in said)
             return cls(segment, "object", what, "[]", "C", layout.nbytes, overflow, writable)
         return cls(
             segment, "array", layout.descr, _shape_text(layout.shape), layout.order, layout.nbytes,
@@ -128,13 +149,16 @@ class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thous
 _SEGMENT_TYPES = (str, str, str, str, str, int, int, int, int)
 # By the type of the name's current version. Compared, and not looked up: hashing takes longer.
 _CURRENT_TYPES, _RELEASED_TYPES = (
-    (str, int, current, str, float, int, str, str, str, *_SEGMENT_TYPES)
+    (str, int, current, str, float, int, str, str, int, str, *_SEGMENT_TYPES)
     for current in (int, type(None))
 )
 
 
 class Entry(NamedTuple):
-    """One version of a name."""
+    """One version of a name.
+
+    `part` says which value of its segment it is, from 1; 0 where the segment is one value.
+    """
 
     name: str
     version: int
@@ -144,8 +168,14 @@ class Entry(NamedTuple):
     keep: bool
     note: str
     once: str
+    part: int
     identity: str
     segment: SegmentRow
+
+    @property
+    def own(self) -> str:
+        """What tells this value from all others: its segment's id, and its part."""
+        return own_id(self.segment.id, self.part)
 
     @property
     def publisher(self) -> Identity:
@@ -167,7 +197,7 @@ class Entry(NamedTuple):
         kinds = tuple(map(type, row))
         if kinds not in (_CURRENT_TYPES, _RELEASED_TYPES) or not isfinite(row[4]):
             raise damaged(f"a version that says {row!r:.200}")
-        return cls._make((*row[:9], SegmentRow._make(row[9:])))
+        return cls._make((*row[:10], SegmentRow._make(row[10:])))
 
 
 @lru_cache(maxsize=64)
@@ -211,7 +241,7 @@ def newest(tx: Transaction, names: Sequence[str]) -> dict[str, tuple[int, Entry 
         # Version, identity and segment are missing where nothing is current (or rows were lost).
         row[1]: (
             _number(row[0]),
-            None if None in (row[2], row[9], row[10]) else Entry.parse(row[1:]),
+            None if None in (row[2], row[10], row[11]) else Entry.parse(row[1:]),
         )
         for row in tx.execute(_newest(len(names)), names)
     }
@@ -256,10 +286,10 @@ def count_from(tx: Transaction, name: str, last: int) -> None:
 def add_version(tx: Transaction, entry: Entry) -> None:
     """Add a version's row only."""
     tx.execute(
-        "INSERT INTO versions(name, version, segment, lease, created, keep, note, once) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO versions(name, version, segment, lease, created, keep, note, once, part) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (entry.name, entry.version, entry.segment.id, entry.lease, entry.created, entry.keep,
-         entry.note, entry.once),
+         entry.note, entry.once, entry.part),
     )  # fmt: skip
 
 
@@ -478,7 +508,7 @@ def check_kind(entry: Entry) -> None:
 
 def metadata(entry: Entry) -> dict[str, Any]:
     """Return what a segment's own record says of a version: enough to rebuild its rows."""
-    return {
+    said = {
         "jshm": FORMAT,
         "name": entry.name,
         "version": entry.version,
@@ -490,6 +520,7 @@ def metadata(entry: Entry) -> dict[str, Any]:
         "lease": entry.lease,
         "identity": _parsed(entry.identity),
     }
+    return {**said, "part": entry.part} if entry.part else said
 
 
 @lru_cache(maxsize=64)

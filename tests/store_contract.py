@@ -149,6 +149,36 @@ class StoreContract(ABC):
 
     # -- versions --------------------------------------------------------------------------------
 
+    def test_what_shares_state_shares_it_again(self, store: Store, new: NewChild) -> None:
+        """In one attach; and an array beside an object that holds it is one, in any mode."""
+        x, array = [1], np.arange(100.0)
+        done = store.publish({"a": x, "b": {"x": x}, "c": [3], "X": array, "d": [array]})
+        together = {p.info.name: p.info.details.together for p in done if p.info.details}
+        assert together == {"a": ("b",), "b": ("a",), "c": (), "d": ()}
+        other = new("eda.py")
+        other.run(
+            "def get(*names, mode='r'):\n"
+            "    return [one.value for one in store.attach(names, mode, trust=True)]"
+        )
+        assert other.run("(lambda b, c, a: [a is b['x'], a, c])(*get('b', 'c', 'a'))") == [
+            True,
+            [1],
+            [3],
+        ]
+        assert other.run("(lambda d, X: d[0] is X)(*get('d', 'X'))")
+        assert other.run(
+            "(lambda X, d: [X.fill(1), float(d[0].sum())])(*get('X', 'd', mode='c'))"
+        ) == [
+            None,
+            100,
+        ]
+        np.testing.assert_array_equal(self.read_raw(store, "X"), array)
+        store.release(["a", "X"])
+        assert other.run("[*get('b'), float(get('d')[0][0].sum())]") == [{"x": [1]}, 4950]
+        assert store.check() == []
+        store.release(["b", "c", "d"])
+        assert self.footprint(store) == 0
+
     def test_held_versions_stay_and_others_are_freed(self, store: Store, new: NewChild) -> None:
         size = 1 << 20
         other = new("eda.py")

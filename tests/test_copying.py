@@ -182,7 +182,8 @@ def test_nothing_of_the_heap_travels_between_the_fields(
     ]
     # Over memory that is new, over a version that was superseded, and within an object.
     for _ in range(3):
-        jshm.publish({"X": source, "O": {"x": source}})
+        jshm.publish("X", source)
+        jshm.publish("O", {"x": source})
         copies += [jshm.attach("X"), jshm.attach("O")["x"]]
     if jshm.store.objects.is_array(source):
         copies.append(jshm.SharedNumpyArray.create_copy(source).array)
@@ -197,7 +198,8 @@ def test_fields_that_a_view_leaves_out_stay_here(store: LocalStore) -> None:
     records["secret"] = b"password=hunter2"
     records["x"] = np.arange(5000)
     shown = records[["x", "z"]]
-    jshm.publish({"X": shown, "O": [shown]})
+    jshm.publish("X", shown)
+    jshm.publish("O", [shown])
     for name in "XO":
         with open(store.path(name), "rb") as file:
             assert b"hunter2" not in file.read()

@@ -251,7 +251,7 @@ for id, wanted in (("../../treasure", 1), ("../../other", 0)):
     con.execute("INSERT INTO segments SELECT ?, kind, descr, shape, \\"order\\", nbytes, overflow, writable, "
                 "?, unlinked FROM segments WHERE wanted LIMIT 1", (id, wanted))
 con.execute("INSERT INTO names VALUES ('T', 1, 1)")
-con.execute("INSERT INTO versions SELECT 'T', 1, '../../treasure', lease, created, keep, note, once "
+con.execute("INSERT INTO versions SELECT 'T', 1, '../../treasure', lease, created, keep, note, once, 0 "
             "FROM versions WHERE name = 'X'")
 con.commit(); con.close()
 """)

@@ -29,6 +29,7 @@ from jshm.object_layout import (
     parse_object,
     read_object_layout,
 )
+from jshm.rows import SegmentRow
 from jshm.store import default_store
 from jshm.store.local import LocalStore
 
@@ -541,3 +542,43 @@ def test_a_record_that_calls_an_object_writable(file: bytes, rebuilt: Any) -> No
         assert store.attach(["O"], mode)[0].value == {"a": 1}
     with pytest.raises(jshm.JshmError):
         store.attach(["O"], "r+")
+
+
+# -- several values --------------------------------------------------------------------------------
+
+PARTS = {**CONTENT, "parts": [WHAT, {**WHAT, "summary": "list of 3"}]}
+
+
+def test_several_values_have_a_description_each() -> None:
+    said = [Description("dict of 2"), Description("list\nof 3", place="In[1]")]
+    layout = parse_object(describe_object(10, 7, [100], (), *said).header.ljust(ROOM, b"\0"))
+    assert layout.parts == tuple(said)
+    assert [layout.part(i).description for i in (1, 2)] == said
+    for part in (-1, 0, 3):
+        with pytest.raises(jshm.CorruptSegmentError, match="damaged"):
+            layout.part(part)
+    row = SegmentRow.of("0" * 16, layout, overflow=False, writable=False)
+    assert [row.summary(part) for part in (1, 2)] == ["dict of 2", "list of 3"]
+    with pytest.raises(jshm.CorruptRegistryError):
+        row.summary(3)
+
+
+@pytest.mark.parametrize(
+    ("content", "version"),
+    [
+        (PARTS, 1),  # an older jshm would take the tuple for the value
+        (PARTS, 2),
+        (CONTENT, 3),
+        ({**CONTENT, "parts": []}, 3),
+        ({**CONTENT, "parts": [WHAT]}, 3),
+        ({**CONTENT, "parts": [WHAT, None]}, 3),
+        ({**CONTENT, "parts": [WHAT, {}]}, 3),
+        ({**CONTENT, "parts": 2}, 3),
+        ({**CONTENT, "parts": {"a": WHAT, "b": WHAT}}, 3),
+        ({**CONTENT, "parts": "ab"}, 3),
+        ({**CONTENT, "parts": None}, 3),
+    ],
+)
+def test_parts_that_jshm_did_not_write(content: Any, version: int) -> None:
+    with pytest.raises(jshm.CorruptSegmentError):
+        parse_object(crafted(content, version).ljust(ROOM, b"\0"))

@@ -1110,7 +1110,7 @@ UNKNOWN = "0123456789abcdef.jshm"
         (b"\x93JSH" + bytes(4) + b"\1\0\0\0" + b"a header" * 20, False),
         (b"\x93JSHMTBL" + b"a table" * 20, True),
         (b"ARROW1\0\0" + b"a table" * 20, True),
-        (b"\x93JSHMOBJ\3\0\0\0" + bytes(100), True),
+        (b"\x93JSHMOBJ\4\0\0\0" + bytes(100), True),
         (b"\x93JSHMOBJ\xff\xff\xff\xff" + bytes(12), True),
     ],
     ids=lambda value: repr(value)[:30],
@@ -1155,10 +1155,10 @@ def test_a_file_in_the_making_is_not_garbage(store: LocalStore) -> None:
 def test_an_object_of_a_newer_format_is_listed_and_left_alone(store: LocalStore) -> None:
     jshm.publish("X", {"a": np.arange(3)})
     path = store.path("X")
-    overwrite(path, 8, struct.pack("<I", 3))
+    overwrite(path, 8, struct.pack("<I", 4))
     whole = read(path, 0, 1 << 20)
     for operation in OPERATIONS.values():
-        with pytest.raises(jshm.FormatVersionError, match=r"format 3.*upgrade jshm"):
+        with pytest.raises(jshm.FormatVersionError, match=r"format 4.*upgrade jshm"):
             operation("X")
     assert [(i.name, i.summary) for i in jshm.segments()] == [("X", "dict of 1")]
     assert jshm.check() == []

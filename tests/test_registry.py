@@ -376,7 +376,7 @@ def newer(store: LocalStore) -> Iterator[Path]:
         )
         tx.execute("INSERT INTO names(name, last, current) VALUES ('sales', 1, 1)")
         tx.execute(
-            "INSERT INTO versions SELECT 'sales', 1, ?, lease, created, 1, 'a note', '' "
+            "INSERT INTO versions SELECT 'sales', 1, ?, lease, created, 1, 'a note', '', 0 "
             "FROM versions WHERE name = 'X'",
             (NEWER,),
         )

@@ -100,6 +100,7 @@ def details(info: SegmentInfo | None, shown: dict[str, Any]) -> dict[str, Any]:
         "copied": found.copied if found else 0,
         "columns": list(found.columns) if found else [],
         "references": found.references if found else {},
+        "together": list(found.together) if found else [],
     }
 
 

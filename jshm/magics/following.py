@@ -40,9 +40,9 @@ class Follower:
     trust : bool
         As for `Store.attach`.
     version, segment : int and str
-        That the variable is.
+        That the variable is; of a segment's part, what tells it from all others.
     seen : tuple of int and str
-        Version and segment of the newest that was bound, or could not be.
+        Version and segment (or part) of the newest that was bound, or could not be.
     said : str
         Why it stays what it is, as the user was told; empty if it does not.
     """
@@ -152,7 +152,7 @@ def _newest(store: LocalStore, names: list[str]) -> dict[str, Entry]:
 
 
 def _seen(entry: Entry) -> tuple[int, str]:
-    return entry.version, entry.segment.id
+    return entry.version, entry.own
 
 
 def _attach(store: LocalStore, new: dict[str, Follower]) -> dict[str, Attached | Exception]:

@@ -95,7 +95,9 @@ class ManagingMagics(ShmMagics):
         caller().refuse_value("shm_info", f'or write jshm.info("{args.names[0]}")')
         for name in expand(args.names, store.names(), "name that is shared"):
             info = store.info(name, version)
-            here = variables.find_arrays(caller().sees(), variables.in_segment({info.segment}))
+            here = variables.find_arrays(
+                caller().sees(), variables.in_segment({info.segment, info.own})
+            )
             followers = following.followers(store).get(name, [])
             mapped = store.presence.mappings.of(info.segment)
             memory = memory_rows(pages.of_mappings(mapped) if mapped else None, pages.of_process())

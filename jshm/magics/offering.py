@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import handouts
 from ..binding import bind_attached
+from ..errors import JshmError
 from ..store.names import variable_for
 from ..text import printable, size_text
 from . import following
 
 if TYPE_CHECKING:
     from ..identity import Identity
-    from ..store.base import Offer, SegmentInfo
+    from ..store.base import Attached, Offer, SegmentInfo
     from ..store.local import LocalStore
 
 Namespace = dict[str, Any]
@@ -30,10 +31,17 @@ def look(namespace: Namespace, store: LocalStore) -> list[str]:
     offers = store.offers.received()
     before = _shown.get(store, set())
     _shown[store] = {_key(offer) for offer in offers}
+    new = [offer for offer in offers if _key(offer) not in before]
+    lines = {
+        _key(offer): _obstacle(namespace, store, offer)
+        if is_accepted(offer.sender)
+        else offer_line(offer, store)
+        for offer in new
+    }
+    found = _attach(store, [offer for offer in new if not lines[_key(offer)]])
     return [
-        _accept(namespace, store, offer) if is_accepted(offer.sender) else offer_line(offer, store)
-        for offer in offers
-        if _key(offer) not in before
+        lines[_key(offer)] or _accept(namespace, store, offer, found[offer.info.name])
+        for offer in new
     ]
 
 
@@ -67,25 +75,56 @@ def offer_line(offer: Offer, store: LocalStore) -> str:
     )
 
 
-def _accept(namespace: Namespace, store: LocalStore, offer: Offer) -> str:
-    """Bind what is offered; where that cannot be, only say what is offered, and why."""
+def _obstacle(namespace: Namespace, store: LocalStore, offer: Offer) -> str:
+    """Return what to tell the user where an offer is not bound; '' if it can be."""
     name = offer.info.name
     try:
         variable = variable_for(name)
         if name in following.followers(store) and variable in following.followers(store)[name]:
             store.offers.answer([name])
             return f"{offer.sender.label} offers {name}, which {variable} follows"
-        if variable in namespace and not _is_ours(variable, namespace[variable]):
-            return f"{offer_line(offer, store)} --as … ({variable} is a variable of yours)"
-        if hasattr(builtins, variable):
-            return f"{offer_line(offer, store)} --as … ({variable} is a word of Python's own)"
-        attached = store.attach([name])[0]
+    except (JshmError, OSError) as error:
+        return _not_bound(offer, store, error)
+    if variable in namespace and not _is_ours(variable, namespace[variable]):
+        return f"{offer_line(offer, store)} --as … ({variable} is a variable of yours)"
+    if hasattr(builtins, variable):
+        return f"{offer_line(offer, store)} --as … ({variable} is a word of Python's own)"
+    return ""
+
+
+def _attach(store: LocalStore, offers: list[Offer]) -> dict[str, Attached | Exception]:
+    """Attach what is offered, in one step; of what cannot be attached return why."""
+    names = [offer.info.name for offer in offers]
+    try:
+        return dict(zip(names, store.attach(names), strict=True)) if names else {}
+    except Exception:  # noqa: BLE001 - an object's own code may raise anything
+        found: dict[str, Attached | Exception] = {}
+        for name in names:  # one of them: the others can be bound
+            try:
+                found[name] = store.attach([name])[0]
+            except Exception as error:  # noqa: BLE001
+                found[name] = error.with_traceback(None)  # which would keep what is in its frames
+        return found
+
+
+def _accept(
+    namespace: Namespace, store: LocalStore, offer: Offer, attached: Attached | Exception
+) -> str:
+    """Bind what is offered; where that cannot be, only say what is offered, and why."""
+    if isinstance(attached, Exception):
+        return _not_bound(offer, store, attached)
+    try:
+        variable = variable_for(offer.info.name)
         following.stop([variable])
         line = bind_attached(namespace, variable, attached, "r")
-        store.offers.answer([name])
-    except Exception as error:  # noqa: BLE001 - an object's own code may raise anything
-        return printable(f"{offer_line(offer, store)} (not bound: {error})")
+        store.offers.answer([offer.info.name])
+    except (JshmError, OSError) as error:
+        return _not_bound(offer, store, error)
     return printable(line)
+
+
+def _not_bound(offer: Offer, store: LocalStore, error: Exception) -> str:
+    return printable(f"{offer_line(offer, store)} (not bound: {error})")
 
 
 def _is_ours(variable: str, value: object) -> bool:

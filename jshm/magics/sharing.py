@@ -17,7 +17,7 @@ from ..handouts import was_handed_out
 from ..segment import Mode, check_mode
 from ..store import chosen_group, default_store
 from ..store.names import as_variable, check_version, is_glob
-from ..table import object_text
+from ..table import object_text, shared_states
 from ..text import size_text
 from . import arguments, expressions, following, once
 from .arguments import Parser, expand
@@ -57,6 +57,9 @@ class SharingMagics(ShmMagics):
             %shm_publish X y --as exp1/             several, all or none, as exp1/X and exp1/y
             %shm_publish X --as train/X --note "train split"
             %shm_publish 'feature_*'                every array or table whose name matches
+
+        Variables that share state (a model and its optimizer, two functions and their global variable)
+        share it again where they are attached in one line. Attached apart, each is whole, and alone.
 
         What is shared is a snapshot: later changes to X change nothing there. Publishing again makes
         the next version; who has attached an older one keeps it.
@@ -111,6 +114,9 @@ class SharingMagics(ShmMagics):
         )
         for published in done:
             print(_published_line(published))
+        option = _group_option()
+        for names, text in shared_states(published.info for published in done):
+            print(f"{text}: %shm_attach {' '.join(names)}{option}")
         warn_of_short_life(done[0].info)
         if args.move or args.writable:
             self._move(done, values, "r+" if args.writable else "r")
@@ -308,7 +314,7 @@ class SharingMagics(ShmMagics):
 
 
 def _published_line(published: Published) -> str:
-    info, group = published.info, chosen_group.get()
+    info = published.info
     how = {
         "copied": "",
         "sealed": " · sealed in place, nothing copied",
@@ -318,5 +324,10 @@ def _published_line(published: Published) -> str:
     parts = f" · {object_text(info.details)}" if info.details else ""
     return (
         f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
-        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{' --group ' + group if group else ''}"
+        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{_group_option()}"
     )
+
+
+def _group_option() -> str:
+    group = chosen_group.get()
+    return f" --group {group}" if group else ""

@@ -108,6 +108,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     refer: Callable[[np.ndarray[Any, Any]], Any] = staticmethod(lambda _: None)
     """How an array in a segment is written; None: by value. The store knows, and says it here."""
 
+    refers_to_any = False
+    """Whether `refer` is asked about every array, and not only about those in a segment."""
+
     def __init__(
         self,
         file: Any,

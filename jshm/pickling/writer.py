@@ -17,6 +17,8 @@ class Writer(Protocol):
     ----------
     name : str
         What messages call the object; '' where no name is known.
+    refers_to_any : bool
+        Whether `refer` is asked about every array, and not only about those in a segment.
     proto : int
     publishes : bool
         Whether what is written out-of-band becomes a segment.
@@ -33,6 +35,7 @@ class Writer(Protocol):
     """
 
     name: str
+    refers_to_any: bool
     proto: int
     publishes: bool
     needs: set[str]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..access import PRIVATE, of_group
 from ..forks import wait_for
+from ..rows import segment_in
 from .directory import default_root, group_root
 from .local import LocalStore
 from .references import resolve_in
@@ -74,7 +75,8 @@ def open_stores() -> list[LocalStore]:
 
 def store_of(segment: str) -> LocalStore:
     """Return the store in which a segment is mapped here, by default the default one."""
-    mapped = (s for s in open_stores() if s.presence.mappings.is_mapped(segment))
+    identity = segment_in(segment)  # of a part of it
+    mapped = (s for s in open_stores() if s.presence.mappings.is_mapped(identity))
     return next(mapped, None) or default_store()
 
 

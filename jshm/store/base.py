@@ -75,6 +75,8 @@ class ObjectDetails:
         Columns of a table that are copied, because they hold Python objects.
     references : dict of str to int
         What it refers to, by name and version, and its bytes.
+    together : tuple of str
+        Names that share state with it, and keep that when they are attached in one attach.
     """
 
     doc: str
@@ -85,6 +87,7 @@ class ObjectDetails:
     copied: int
     columns: tuple[str, ...]
     references: dict[str, int]
+    together: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -131,6 +134,8 @@ class SegmentInfo:
         What ``%%shm_once`` remembers of the cell; else empty.
     segment : str
         Id of the segment that the version is in. Versions may share one.
+    own : str
+        What tells the value from all others: `segment`, and which value of it where it has several.
     leftover : bool
         Its lifetime has run out: it goes with the next operation of anybody.
     keeps : int
@@ -160,6 +165,7 @@ class SegmentInfo:
     state: Literal["current", "old", "released"]
     once: str
     segment: str
+    own: str = ""
     owner: str = ""
     kernel_id: str = ""
     notebook: str = ""
@@ -235,10 +241,13 @@ class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
     value : ndarray or object
         A view that keeps the memory mapped; an object has such views in it.
     segments : tuple of str
-        Ids of the segment that it is in, and of those that it refers to.
+        What tells the value from all others, as in `SegmentInfo`; ids of the segment that it is in, if
+        that is another, and of those that it refers to.
     kind : {'array', 'object'}
     shares : bool
         Whether there is any memory in it that is shared.
+    apart : tuple of str
+        Names that share state with it, and were not attached with it.
     """
 
     name: str
@@ -251,6 +260,7 @@ class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
     segments: tuple[str, ...]
     kind: str
     shares: bool
+    apart: tuple[str, ...] = ()
 
     @property
     def publisher(self) -> str:
@@ -406,9 +416,11 @@ class Store(ABC):
     ) -> list[Published]:
         """Publish several values, all or none, each as the next version of its name.
 
-        An array is published as such, anything else as an object. The store keeps a snapshot of its
-        own; the caller's arrays stay the caller's, except that one that was allocated by `allocate` is
-        sealed without a copy (and made read-only), also where it is a part of an object.
+        An array is published as such, anything else as an object. Values that share state (a model and
+        its optimizer, two closures) are parts of one object: attached in one attach they share it again.
+        The store keeps a snapshot of its own; the caller's arrays stay the caller's, except that one that
+        was allocated by `allocate` is sealed without a copy (and made read-only), also where it is a part
+        of an object.
 
         Raises
         ------

@@ -158,9 +158,9 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
         ):
             yield f"segment {row.id} is whole, and not what its row says"
         for entry in found.entries:
-            said.setdefault((entry.name, entry.version), set()).add(row.id)
+            said.setdefault((entry.name, entry.version), set()).add(entry.own)
     for entry in rows.everything(tx):
-        if entry.segment.id not in said.get((entry.name, entry.version), {entry.segment.id}):
+        if entry.own not in said.get((entry.name, entry.version), {entry.own}):
             yield f"{entry.name} v{entry.version} is in another segment than its row says"
 
 
@@ -329,7 +329,8 @@ def _read_segment(identity: str, path: str, directory: Directory) -> _Found | No
         writable = isinstance(layout, ArrayLayout) and any(r.get("writable") for r in records)
         overflow = os.path.dirname(path) == directory.overflow
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
-        entries = [_entry(content, row) for content in records]
+        parts = len(layout.parts) if isinstance(layout, ObjectLayout) else 0
+        entries = [_entry(content, row, parts) for content in records]
     # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object;
     # RuntimeError is a newer format.
     except (
@@ -353,12 +354,15 @@ def _storable(text: object) -> str:
     return str(text)
 
 
-def _entry(content: dict[str, Any], row: SegmentRow) -> Entry:
+def _entry(content: dict[str, Any], row: SegmentRow, parts: int) -> Entry:
     if content["jshm"] > rows.FORMAT:
         raise ValueError("written by a newer jshm")
     version, created = int(content["version"]), float(content["created"])
     if not (0 < version < _MAX_VERSION and math.isfinite(created)):
         raise ValueError(f"version {version} of {created}")
+    part = int(content.get("part", 0))
+    if not min(parts, 1) <= part <= parts:
+        raise ValueError(f"value {part} of {parts}")
     identity = json.dumps(content["identity"], ensure_ascii=False, separators=(",", ":"))
     Identity.from_json(identity)
     if not _LEASE.fullmatch(content["lease"]):  # it is the name of a file
@@ -372,6 +376,7 @@ def _entry(content: dict[str, Any], row: SegmentRow) -> Entry:
         keep=bool(content["keep"]),
         note=_storable(content["note"]),
         once=_storable(content["once"]),
+        part=part,
         identity=_storable(identity),
         segment=row,
     )

@@ -60,7 +60,7 @@ def info_of(
         name=entry.name,
         version=entry.version,
         kind=row.kind,
-        summary=type_of(row),
+        summary=type_of(row, entry.part),
         dtype=layout.dtype if layout else None,
         shape=layout.shape if layout else (),
         order=layout.order if layout else "C",
@@ -77,6 +77,7 @@ def info_of(
         state="current" if entry.is_current else "released" if row.unlinked else "old",
         once=entry.once,
         segment=row.id,
+        own=entry.own,
         owner=publisher.owner,
         kernel_id=publisher.kernel_id,
         notebook=publisher.notebook,
@@ -87,8 +88,10 @@ def info_of(
     )
 
 
-def details_of(layout: ObjectLayout, registry: Registry) -> ObjectDetails:
-    """Return what people are told of an object."""
+def details_of(
+    layout: ObjectLayout, registry: Registry, together: Iterable[str] = ()
+) -> ObjectDetails:
+    """Return what people are told of an object, which shares state with the names `together`."""
     what = layout.description
     return ObjectDetails(
         what.doc,
@@ -103,7 +106,19 @@ def details_of(layout: ObjectLayout, registry: Registry) -> ObjectDetails:
             for row in map(registry.segment, layout.references)
             if row is not None
         },
+        tuple(sorted(together)),
     )
+
+
+def together(registry: Registry, entry: Entry) -> list[str]:
+    """Return the other names of which the same segment holds a value: they share state."""
+    if not entry.part:
+        return []
+    return [
+        one.name
+        for one in registry.of_segment(entry.segment.id)
+        if one.part and (one.name, one.part) != (entry.name, entry.part)
+    ]
 
 
 def _called(registry: Registry, row: SegmentRow) -> str:
@@ -112,10 +127,13 @@ def _called(registry: Registry, row: SegmentRow) -> str:
     return " = ".join(names) or f"{type_of(row)} without a name, {row.id}"
 
 
-def type_of(row: SegmentRow) -> str:
-    """Return what a segment is, as people read it; of what only a newer jshm knows, the kind."""
+def type_of(row: SegmentRow, part: int = 0) -> str:
+    """Return what a segment, or a part of it, is, as people read it.
+
+    Of what only a newer jshm knows, the kind.
+    """
     if row.kind == "object":
-        return row.descr
+        return row.summary(part)
     if row.kind not in rows.KINDS:
         return row.kind
     return type_text(row.layout.dtype, row.layout.shape)

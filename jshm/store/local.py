@@ -16,16 +16,16 @@ from ..errors import (
     CorruptSegmentError,
     JshmError,
     NoSpaceError,
-    ReadOnlyError,
     SegmentNotFoundError,
 )
 from ..identity import process_start
 from ..layout import describe, describe_array
 from ..lease import is_alive
 from ..lease import signature as lease_signature
+from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
-from . import checking, inspection, objects, recovery, releasing
+from . import attaching, checking, inspection, objects, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .directory import Directory
@@ -35,6 +35,7 @@ from .names import check_name
 from .offers import LocalOffers
 from .presence import Presence
 from .publishing import Publisher
+from .references import World
 from .room import capacity, free, quota
 from .source import check_array
 from .spares import spare_bytes
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from ..access import Access
     from ..layout import ArrayLayout, Order
-    from ..object_layout import ObjectLayout
     from ..rows import Entry, SegmentRow
     from ..segment import Mode
     from .base import Holder, ObjectDetails
@@ -122,17 +122,30 @@ class LocalStore(Store):
         *,
         trust: bool = False,
     ) -> list[Attached]:
-        segment.check_mode(mode)
         names = [check_name(name) for name in names]
+        versions = None if version is None else [version] * len(names)
+        return self._attach(names, mode, versions, trust=trust)
+
+    def attach_published(self, done: Sequence[Published], mode: Mode = "r") -> list[Attached]:
+        """Map the very versions that were published, as `attach` does."""
+        infos = [published.info for published in done]
+        return self._attach(
+            [info.name for info in infos], mode, [info.version for info in infos], trust=False
+        )
+
+    def _attach(
+        self, names: Sequence[str], mode: Mode, versions: Sequence[int] | None, *, trust: bool
+    ) -> list[Attached]:
+        segment.check_mode(mode)
         seen: list[Entry] = []
         while True:
-            entries = self._find(names, version)
+            entries, world = self._find(names, versions), World()
             # It was deleted: what is mapped here may not be what has the name now.
             if self.registry.lost is not None:
                 self.presence.refresh()
                 continue
             try:
-                opened = [self._open(entry, mode, trust=trust) for entry in entries]
+                opened = attaching.open_all(self, entries, mode, world, trust=trust)
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
@@ -145,42 +158,10 @@ class LocalStore(Store):
                 break
         self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
-        return [self._attached(entry, one) for entry, one in zip(entries, opened, strict=True)]
+        return attaching.attached(self, entries, opened, world)
 
-    def _open(
-        self, entry: Entry, mode: Mode, *, trust: bool
-    ) -> objects.Opened | np.ndarray[Any, Any]:
-        """Map what a version is."""
-        rows.check_kind(entry)
-        is_object = entry.segment.kind == "object"
-        if mode == "r+" and (is_object or not entry.segment.writable):
-            raise ReadOnlyError(
-                f"{entry.name} v{entry.version} is a read-only snapshot: attach it with mode 'c' for "
-                "a private writable copy"
-                + (
-                    "; only arrays can be shared writable"
-                    if is_object
-                    else ", or let its publisher share it with --writable (writable=True)"
-                )
-            )
-        if is_object:
-            return objects.open_object(self, entry.segment, entry.name, mode, trust=trust)
-        mapping = self._map(entry.segment, mode)
-        return _array(entry.segment.layout, mapping, segment.view(mapping))
-
-    def _attached(self, entry: Entry, opened: objects.Opened | np.ndarray[Any, Any]) -> Attached:
-        value: Any = opened
-        needs: tuple[str, ...] = ()
-        shares = True
-        if isinstance(opened, objects.Opened):
-            value, needs, shares = objects.unpickle(opened), tuple(opened.needs), opened.shares
-        return Attached(
-            entry.name, entry.version, entry.publisher, entry.created,
-            bool(entry.segment.writable), entry.once, value, (entry.segment.id, *needs),
-            entry.segment.kind, shares,
-        )  # fmt: skip
-
-    def _map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
+    def map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
+        """Map a segment."""
         if row.kind == "object":
             return objects.map_segment(self, row, mode)
         mappings = self.presence.mappings
@@ -198,23 +179,24 @@ class LocalStore(Store):
             raise SegmentNotFoundError(f"segment {identity} is gone: it was released")
         if segment.check_mode(mode) == "r+" and not row.writable:
             mode = "r"
-        mapping = self._map(row, mode)
+        mapping = self.map(row, mode)
         self.presence.tell_holds()
         return mapping
 
-    def _find(self, names: Sequence[str], version: int | None) -> list[Entry]:
-        if version is None:
+    def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
+        if wanted is None:
             entries = self.registry.current(names)
             if len(names) == len(entries) == 1:
                 return entries
             found = {entry.name: entry for entry in entries}
         else:
-            versions = [self.registry.version(name, version) for name in names]
+            versions = list(map(self.registry.version, names, wanted))
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
-        for name in names:
+        for i, name in enumerate(names):
             if name not in found:
                 if self.presence.refresh():  # it was deleted, and is back
-                    return self._find(names, version)
+                    return self._find(names, wanted)
+                version = None if wanted is None else wanted[i]
                 raise SegmentNotFoundError(inspection.missing(self.registry, name, version))
         return [found[name] for name in names]
 
@@ -293,7 +275,7 @@ class LocalStore(Store):
             raise
         self.presence.mappings.adopt(mapping)
         self.presence.tell_holds()
-        array = _array(layout, mapping, segment.owned(mapping))
+        array = attaching.view(layout, mapping, segment.owned(mapping))
         self.presence.born[row.id] = array
         return array
 
@@ -360,10 +342,10 @@ class LocalStore(Store):
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         while True:
-            entry = self._find([check_name(name)], version)[0]
+            entry = self._find_one(name, version)
             holders = inspection.holders(self.directory).get(entry.segment.id, ())
             try:
-                return self._info(entry, holders, self._details_of(entry.segment))
+                return self._info(entry, holders, self._details_of(entry))
             except SegmentNotFoundError:
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
@@ -375,13 +357,16 @@ class LocalStore(Store):
     def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
         """Return the first names that begin so, with dtype and shape: for completion."""
         return [
-            (name, inspection.type_of(row)) for name, row in self.registry.beginning(prefix, most)
+            (name, inspection.type_of(row, part))
+            for name, part, row in self.registry.beginning(prefix, most)
         ]
 
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
-        row = self._find([check_name(name)], version)[0].segment
-        return self.path_of(row)
+        return self.path_of(self._find_one(name, version).segment)
+
+    def _find_one(self, name: str, version: int | None) -> Entry:
+        return self._find([check_name(name)], None if version is None else [version])[0]
 
     @contextlib.contextmanager
     def look(
@@ -395,11 +380,12 @@ class LocalStore(Store):
         ------
         SegmentNotFoundError, CorruptSegmentError, FormatVersionError
         """
-        entry = self._find([check_name(name)], version)[0]
+        entry = self._find_one(name, version)
         rows.check_kind(entry)
         fd = segment.open_unheld(self.path_of(entry.segment), self.directory.access)
         try:
-            yield fd, drafts.layout_in(fd, entry.segment.kind)
+            layout = drafts.layout_in(fd, entry.segment.kind)
+            yield fd, layout.part(entry.part) if isinstance(layout, ObjectLayout) else layout
         finally:
             os.close(fd)
 
@@ -407,10 +393,12 @@ class LocalStore(Store):
         """Return the path of a segment's file."""
         return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
 
-    def _details_of(self, row: SegmentRow) -> ObjectDetails | None:
-        if row.kind != "object":
+    def _details_of(self, entry: Entry) -> ObjectDetails | None:
+        if entry.segment.kind != "object":
             return None
-        return inspection.details_of(objects.read_layout(self, row), self.registry)
+        layout = objects.read_layout(self, entry.segment).part(entry.part)
+        together = inspection.together(self.registry, entry)
+        return inspection.details_of(layout, self.registry, together)
 
     def _info(
         self,
@@ -457,15 +445,6 @@ class LocalStore(Store):
         """Be another process."""
         self._undo.after_fork_in_child()
         self.presence.after_fork_in_child()
-
-
-def _array(layout: ArrayLayout, mapping: segment.Mapping, memory: Any) -> np.ndarray[Any, Any]:
-    try:
-        return layout.view(memory)
-    except (TypeError, ValueError) as error:
-        raise CorruptSegmentError(
-            f"segment {mapping.segment} does not fit what the registry says of it: {error}"
-        ) from error
 
 
 _stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()

@@ -6,7 +6,7 @@ import os
 import pickle
 import zlib
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,17 +22,20 @@ from ..object_layout import (
     parse_object,
     read_object_layout,
 )
-from ..pickling import Pickler, arrays, classes, describe, modules, numeric
+from ..pickling import Pickler, arrays, classes, describe, modules, numeric, sharing
 from ..pickling.code import PYTHON
 from ..pickling.pickler import Output
 from ..pickling.preview import preview
-from .references import Referring, publishing, resolving
+from .references import Beside, Referring, publishing, resolving
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ..rows import SegmentRow
-    from ..segment import Mapping, Mode
+    from ..segment import Mapping as Mapped
+    from ..segment import Mode
     from .draft import Buffer
-    from .references import Segments
+    from .references import Segments, World
 
 # Objects without buffers, up to so many bytes, are read and not mapped: that is faster.
 _SMALL = 1 << 18
@@ -45,35 +48,120 @@ class Packed:
 
     Attributes
     ----------
-    layout : ObjectLayout
+    names : tuple of str
+        Several values that share state are one, a tuple, and each has its name.
+    descriptions : list of Description
+        Of each.
     pickle : list of bytes
     buffers : list of memoryview or ndarray
         Of the object's own memory: nothing is copied before it is written. An array that does not lie
         in memory as it is to be written is there itself.
     referring : Referring
         The segments that it needs.
+    pickler : Pickler
+        That has written it.
+    value : object
     """
 
-    layout: ObjectLayout
+    names: tuple[str, ...]
+    descriptions: list[Description]
     pickle: list[bytes]
     buffers: list[Buffer]
     referring: Referring
+    pickler: Pickler
+    value: object
 
     @property
     def nbytes(self) -> int:
         """Bytes to be written."""
-        return self.layout.nbytes
+        return sum(map(len, self.pickle)) + sum(buffer.nbytes for buffer in self.buffers)
+
+    def layout(self) -> ObjectLayout:
+        """Return what is written before it; the arrays that it refers to are written by now."""
+        checksum = 0
+        for chunk in self.pickle:
+            checksum = zlib.crc32(chunk, checksum)
+        return describe_object(
+            sum(map(len, self.pickle)),
+            checksum,
+            [buffer.nbytes for buffer in self.buffers],
+            self.referring.segments(),
+            *self.descriptions,
+        )
 
 
-def prepare(store: Segments, name: str, value: object) -> Packed | np.ndarray[Any, Any]:
-    """Return an array as it is, and anything else packed.
+@dataclass(slots=True)
+class Ready:
+    """What goes into one segment.
+
+    Attributes
+    ----------
+    names : tuple of str
+        One or more: of values that share state, each is a part; of an array, all are the array.
+    content : Packed or ndarray
+    """
+
+    names: tuple[str, ...]
+    content: Packed | np.ndarray[Any, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes to be written."""
+        return self.content.nbytes
+
+    def part(self, name: str) -> int:
+        """Return which value of the segment a name is; 0 where there is only one."""
+        one = len(self.names) == 1 or not isinstance(self.content, Packed)
+        return 0 if one else 1 + self.names.index(name)
+
+
+def prepare(store: Segments, values: Mapping[str, object]) -> list[Ready]:
+    """Return arrays as they are, and anything else packed: together what shares state.
+
+    Arrays come first: objects refer to those that are published with them.
 
     Raises
     ------
     NotShareableError
-        Something in it cannot be pickled; says what and where.
+        Something in an object cannot be pickled; says what and where.
     """
-    return value if is_array(value) else _pack(store, name, value)  # type: ignore[return-value]
+    arrays: dict[int, Ready] = {}
+    others: list[str] = []
+    for name, value in values.items():
+        if not is_array(value):
+            others.append(name)
+        elif id(value) in arrays:
+            arrays[id(value)].names += (name,)
+        else:
+            arrays[id(value)] = Ready((name,), value)  # type: ignore[arg-type]
+    ready = list(arrays.values())
+    if not others:
+        return ready
+    beside = Beside([one.content for one in ready])  # type: ignore[misc]
+    packed = [_pack(store, (name,), values[name], beside) for name in others]
+    if len(packed) > 1:
+        packed = _joined(store, packed, beside)
+    return [*ready, *(Ready(one.names, one) for one in packed)]
+
+
+def _joined(store: Segments, packed: list[Packed], beside: Beside) -> list[Packed]:
+    """Pack anew, as one, what shares state."""
+
+    def by_reference(array: np.ndarray[Any, Any]) -> bool:
+        return segment.find(array) is not None or beside.find(array) is not None
+
+    written = [sharing.Written(one.value, one.pickler, by_reference) for one in packed]
+    found = []
+    for group in sharing.together(written):
+        ones = [packed[i] for i in group]
+        if len(ones) > 1:
+            names = tuple(one.names[0] for one in ones)
+            descriptions = [one.descriptions[0] for one in ones]
+            values = tuple(one.value for one in ones)
+            found.append(_pack(store, names, values, beside, descriptions))
+        else:
+            found += ones
+    return found
 
 
 def is_array(value: object) -> bool:
@@ -90,16 +178,26 @@ def is_array(value: object) -> bool:
     return True
 
 
-def _pack(store: Segments, name: str, value: object) -> Packed:
-    """Pickle an object; its large parts stay where they are."""
+def _pack(
+    store: Segments,
+    names: tuple[str, ...],
+    value: object,
+    beside: Beside,
+    said: Sequence[Description] = (),
+) -> Packed:
+    """Pickle an object; its large parts stay where they are.
+
+    Of several values that were described already, `said` is how.
+    """
     output = Output()
     chunks = output.chunks
     buffers: list[Buffer] = []
     pickler = Pickler(output, _PROTOCOL, lambda buffer: buffers.append(arrays.bytes_of(buffer)))
-    pickler.name = name
     pickler.publishes = True
-    referring = Referring(store)
+    pickler.name = " and ".join(names)
+    referring = Referring(store, beside)
     pickler.refer = referring.refer
+    pickler.refers_to_any = bool(beside)
     _ = store.presence.identity  # a first lease tells `sources` what this notebook is called
 
     def dump() -> None:
@@ -107,26 +205,19 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
         pickler.dump(value)
 
     copy_context().run(dump)  # whatever happens, it does not stay set
-    checksum = 0
-    for chunk in chunks:
-        checksum = zlib.crc32(chunk, checksum)
-    description = Description(
-        describe.summary(value),
-        describe.documentation(value),
-        describe.place(value),
-        PYTHON,
-        modules.versions(pickler.needs) | numeric.version(pickler.needs),
-        describe.copied_columns(value),
-        preview(value),
-    )
-    layout = describe_object(
-        sum(map(len, chunks)),
-        checksum,
-        [buffer.nbytes for buffer in buffers],
-        sorted(referring.needs),
-        description,
-    )
-    return Packed(layout, chunks, buffers, referring)
+    needs = modules.versions(pickler.needs) | numeric.version(pickler.needs)
+    descriptions = [replace(one, modules=needs) for one in said] or [
+        Description(
+            describe.summary(value),
+            describe.documentation(value),
+            describe.place(value),
+            PYTHON,
+            needs,
+            describe.copied_columns(value),
+            preview(value),
+        )
+    ]
+    return Packed(names, descriptions, chunks, buffers, referring, pickler, value)
 
 
 @dataclass(slots=True)
@@ -148,7 +239,7 @@ class Opened:
     segment: str
     layout: ObjectLayout
     data: Any
-    needs: dict[str, Mapping]
+    needs: dict[str, Mapped]
 
     @property
     def shares(self) -> bool:
@@ -157,9 +248,9 @@ class Opened:
 
 
 def open_object(
-    store: Segments, row: SegmentRow, name: str, mode: Mode, *, trust: bool = False
+    store: Segments, row: SegmentRow, name: str, mode: Mode, world: World, *, trust: bool = False
 ) -> Opened:
-    """Map an object, and all that it refers to; nothing of it is run.
+    """Map an object, and all that it refers to that is not in `world` yet; nothing of it is run.
 
     Raises
     ------
@@ -183,21 +274,24 @@ def open_object(
         if layout is None or layout.buffers:
             if not status.st_size:
                 raise CorruptSegmentError(f"the segment of {name} is empty")
-            mapping = store.presence.mappings.get_whole(row.id, fd, mode)
+            mapping = world.mappings.get(row.id)
+            if mapping is None:
+                mapping = store.presence.mappings.get_whole(row.id, fd, mode)
+                world.mappings[row.id] = mapping
             data = segment.memory(mapping)
             layout = parse_object(data)
-    needs = {needed: store.attach_segment(needed, mode) for needed in layout.references}
+    needs = {needed: world.map(store, needed, mode) for needed in layout.references}
     return Opened(name, row.id, layout, data, needs)
 
 
-def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapping:
+def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapped:
     """Return a mapping of an object's segment, for what refers to an array in it."""
     with segment.shared(store.path_of(row), store.directory.access) as (fd, _):
         return store.presence.mappings.get_whole(row.id, fd, mode)
 
 
-def unpickle(opened: Opened) -> Any:
-    """Return the object. This runs code of who published it.
+def unpickle(opened: Opened, world: World) -> Any:
+    """Return the object, or the tuple of several. This runs code of who published it.
 
     Raises
     ------
@@ -215,13 +309,13 @@ def unpickle(opened: Opened) -> Any:
     modules.require(layout.description.modules, name)
 
     def load() -> Any:
-        resolving.set(opened.needs)
+        resolving.set((opened.needs, world))
         classes.making.set(set())
         buffers = segment.parts(data, layout.spans()) if layout.buffers else ()
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
 
     try:
-        return copy_context().run(load)  # whatever happens, nothing of it stays set
+        value = copy_context().run(load)  # whatever happens, nothing of it stays set
     except JshmError:
         raise
     except Exception as error:
@@ -232,6 +326,9 @@ def unpickle(opened: Opened) -> Any:
                 "mode='c' (--mode c)"
             )
         raise
+    if layout.parts and not (type(value) is tuple and len(value) == len(layout.parts)):
+        raise CorruptSegmentError(f"the segment of {name} does not hold the values that it says")
+    return value
 
 
 def _is_read_only(opened: Opened) -> bool:

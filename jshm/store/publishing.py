@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .. import interrupts, looking, progress, rows, segment
 from ..errors import InvalidNameError, JshmError, NoSpaceError, NotOwnerError, NotShareableError
 from ..layout import describe_array
+from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..rows import Entry
 from ..text import age_text, size_text
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..database import Transaction
-    from .base import ObjectDetails, SegmentInfo
+    from .base import SegmentInfo
     from .reaper import Doomed
 
 # What is known of a name that never was: its last version, and its newest.
@@ -66,7 +67,7 @@ class Publisher:
         if writable:
             _check_all_arrays(values)
         with self.room() as room:
-            ready = [objects.prepare(self._store, name, value) for name, value in values.items()]
+            ready = objects.prepare(self._store, values)
             nbytes = sum(one.nbytes for one in ready)
             large = nbytes >= segment.RECYCLED
             # What is small is one step: to defer signals once takes less time than to do so five times.
@@ -80,75 +81,86 @@ class Publisher:
                 sources: list[Source] = []
                 try:
                     for one in ready:
-                        sources.append(self._source(one, room, writable=writable))
+                        sources.append(self._source(one, sources, room, writable=writable))
                     with self._store.presence.transaction() as (tx, doomed):
                         room.confirm(tx)
                         entries = self._enter(
-                            tx, doomed, dict(zip(names, sources, strict=True)),
+                            tx, doomed, ready, sources,
                             replace=replace, keep=keep, note=note, once=once,
                         )  # fmt: skip
-                        for (name, value), source in zip(values.items(), sources, strict=True):
+                        for one, source in zip(ready, sources, strict=True):
                             seal = source.how == "sealed" and not writable
-                            tx.on_commit(
-                                partial(self._close, name, source, value if seal else None)
-                            )
+                            sealed: Any = one.content if seal else None
+                            tx.on_commit(partial(self._close, one.names[0], source, sealed))
                 except BaseException:
                     for source in sources:
                         source.discard()
                     raise
-        me = self._store.presence.identity
-        return [
-            Published(
-                inspection.info_of(entry, me, alive=True, details=self._details(one)), source.how
-            )
-            for entry, source, one in zip(entries, sources, ready, strict=True)
-        ]
+        done = {
+            name: self._published(one, source, entries[name])
+            for one, source in zip(ready, sources, strict=True)
+            for name in one.names
+        }
+        return [done[name] for name in names]
 
     def _enter(
         self,
         tx: Transaction,
         doomed: Doomed,
-        sources: Mapping[str, Source],
+        ready: Sequence[objects.Ready],
+        sources: Sequence[Source],
         *,
         replace: bool,
         keep: bool,
         note: str,
         once: str,
-    ) -> list[Entry]:
+    ) -> dict[str, Entry]:
         """Make what was written the newest version of its names."""
         lease, now = self._store.presence.lease(tx), time.time()
-        newest = rows.newest(tx, list(sources))
+        newest = rows.newest(tx, [name for one in ready for name in one.names])
         self._check_owners((old for _, old in newest.values() if old), replace=replace)
-        entries: list[Entry] = []
-        for name, source in sources.items():
-            last, old = newest.get(name, _NEVER)
-            # Kept once is kept until released: a notebook that runs again must not lose it.
-            kept = keep or (old is not None and bool(old.keep))
-            entry = Entry(
-                name, last + 1, last + 1, lease.id, now, kept, note, once, lease.text, source.row
-            )
-            self._register(tx, source, entry)
-            entries.append(entry)
+        entries: dict[str, Entry] = {}
+        for one, source in zip(ready, sources, strict=True):
+            made = []
+            for name in one.names:
+                last, old = newest.get(name, _NEVER)
+                # Kept once is kept until released: a notebook that runs again must not lose it.
+                kept = keep or (old is not None and bool(old.keep))
+                entry = Entry(
+                    name, last + 1, last + 1, lease.id, now, kept, note, once, one.part(name),
+                    lease.text, source.row,
+                )  # fmt: skip
+                made.append(entry)
+            self._register(tx, source, made)
+            entries.update((entry.name, entry) for entry in made)
         # Only now: one of them may refer to what another supersedes.
-        for entry in entries:
+        for entry in entries.values():
             self._supersede(tx, doomed, entry, newest.get(entry.name, _NEVER)[1])
         self._store.presence.collect(tx, doomed)
         return entries
 
-    def _details(self, value: objects.Packed | np.ndarray[Any, Any]) -> ObjectDetails | None:
-        if isinstance(value, objects.Packed):
-            return inspection.details_of(value.layout, self._store.registry)
-        return None
+    def _published(self, one: objects.Ready, source: Source, entry: Entry) -> Published:
+        details = None
+        if source.draft is not None and isinstance(source.draft.layout, ObjectLayout):
+            others = [name for name in one.names if name != entry.name]
+            layout = source.draft.layout.part(entry.part)
+            details = inspection.details_of(layout, self._store.registry, others)
+        me = self._store.presence.identity
+        return Published(inspection.info_of(entry, me, alive=True, details=details), source.how)
 
     def _source(
-        self, value: objects.Packed | np.ndarray[Any, Any], room: Room, *, writable: bool
+        self, one: objects.Ready, before: Sequence[Source], room: Room, *, writable: bool
     ) -> Source:
-        """Find out how a value gets into a segment, and write it there if it must be written."""
-        if isinstance(value, objects.Packed):
-            layout, pickled, buffers = value.layout, value.pickle, value.buffers
-            draft = drafts.write_object(room, layout, pickled, buffers)
-            return Source("copied", draft.row, draft.path, draft, value.referring)
-        return self._array_source(value, room, writable=writable)
+        """Find out how a value gets into a segment, and write it there if it must be written.
+
+        `before` are the sources of the arrays that an object may refer to, and of other objects.
+        """
+        content = one.content
+        if isinstance(content, objects.Packed):
+            content.referring.know([source.row.id for source in before])
+            draft = drafts.write_object(room, content.layout(), content.pickle, content.buffers)
+            return Source("copied", draft.row, draft.path, draft, content.referring)
+        return self._array_source(content, room, writable=writable)
 
     def _array_source(self, array: np.ndarray[Any, Any], room: Room, *, writable: bool) -> Source:
         source = source_of(
@@ -183,12 +195,13 @@ class Publisher:
             )
             raise NoSpaceError(f"{error}{could_go}") from None
 
-    def _register(self, tx: Transaction, source: Source, entry: Entry) -> None:
-        source.seal(tx, rows.metadata(entry))
-        rows.put_version(tx, entry)
-        if source.draft is None:
-            rows.judge(tx, [entry.segment.id])
-            rows.forget_versions_in(tx, entry)
+    def _register(self, tx: Transaction, source: Source, entries: Sequence[Entry]) -> None:
+        source.seal(tx, [rows.metadata(entry) for entry in entries])
+        for entry in entries:
+            rows.put_version(tx, entry)
+            if source.draft is None:
+                rows.judge(tx, [entry.segment.id])
+                rows.forget_versions_in(tx, entry)
 
     def _supersede(self, tx: Transaction, doomed: Doomed, entry: Entry, old: Entry | None) -> None:
         if old is None or old.segment.id == entry.segment.id:

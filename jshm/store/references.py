@@ -13,11 +13,12 @@ import numpy as np
 
 from .. import copying, rows, segment
 from ..array import Reference, reference_to
-from ..errors import NotShareableError, SegmentNotFoundError
+from ..errors import CorruptSegmentError, NotShareableError, SegmentNotFoundError
+from ..layout import describe_array
 from ..pickling import Pickler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..database import Transaction
     from ..registry import Registry
@@ -43,8 +44,99 @@ class Segments(Protocol):
         """Map a segment by its id; SegmentNotFoundError if it is gone."""
 
 
-# The segments that the object which is just being attached refers to, mapped.
-resolving: ContextVar[dict[str, Mapping] | None] = ContextVar("resolving", default=None)
+class World:
+    """What one attach has mapped: several values see the same memory, also where it is private.
+
+    Attributes
+    ----------
+    mappings : dict of str to Mapping
+        By segment.
+    arrays : dict of str to Array
+        By segment, the array that it is.
+    """
+
+    __slots__ = ("arrays", "mappings")
+
+    def __init__(self) -> None:
+        self.mappings: dict[str, Mapping] = {}
+        self.arrays: dict[str, Array] = {}
+
+    def map(self, store: Segments, identity: str, mode: Mode) -> Mapping:
+        """Return the mapping of a segment; SegmentNotFoundError if it is gone."""
+        mapping = self.mappings.get(identity)
+        if mapping is None:
+            mapping = self.mappings[identity] = store.attach_segment(identity, mode)
+        return mapping
+
+
+class Beside:
+    """The arrays that are published in one step with objects, which refer to them.
+
+    Their segments are not written yet while the objects are pickled.
+
+    Parameters
+    ----------
+    arrays : sequence of Array
+    """
+
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        self._all = arrays
+        self._coming = [
+            (i, array, describe_array(array), _address(array))
+            for i, array in enumerate(arrays)
+            if array.size and segment.find(array) is None
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def find(self, array: Array) -> tuple[int, int] | None:
+        """Return which of them an array is a view of, and where in its segment it begins."""
+        for i, other, layout, address in self._coming if array.size else ():
+            if array is other:
+                return i, layout.offset
+            if other.flags.forc and not array.dtype.hasobject:
+                low, high = _reach(array)
+                if address <= low and high <= address + other.nbytes:
+                    return i, layout.offset + _address(array) - address
+        return None
+
+    def is_one(self, array: Array) -> bool:
+        """Tell whether an array is one of them, and no other view of its memory."""
+        return any(array is one for one in self._all)
+
+
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _contiguous(array: Array) -> tuple[int, ...]:
+    """Return the strides that an array has in its segment."""
+    if array.flags.forc:
+        return array.strides
+    step, strides = array.itemsize, []
+    fortran = describe_array(array).order == "F"
+    for n in array.shape if fortran else array.shape[::-1]:
+        strides.append(step)
+        step *= n
+    return tuple(strides if fortran else strides[::-1])
+
+
+def _reach(array: Array) -> tuple[int, int]:
+    """Return where the bytes of an array begin and end; it has some."""
+    reaches = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
+    address = _address(array)
+    low = address + sum(reach for reach in reaches if reach < 0)
+    return low, address + sum(reach for reach in reaches if reach > 0) + array.itemsize
+
+
+# What the object which is just being attached refers to, mapped, and the world that it is attached in.
+resolving: ContextVar[tuple[dict[str, Mapping], World] | None] = ContextVar(
+    "resolving", default=None
+)
+# Before the index of a segment among those that an object refers to: its id was not known yet.
+_INDEX = "#"
 _default: Callable[[], Segments]
 
 
@@ -72,11 +164,8 @@ def shows_segment(array: Array) -> bool:
         return False
     if mapping.mode == "r+" or not array.size:
         return True
-    reaches = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
-    first = array.__array_interface__["data"][0] - mapping.address
-    low = first + sum(reach for reach in reaches if reach < 0)
-    high = first + sum(reach for reach in reaches if reach > 0) + array.itemsize
-    return segment.is_pristine(mapping, low, high)
+    low, high = _reach(array)
+    return segment.is_pristine(mapping, low - mapping.address, high - mapping.address)
 
 
 def load(
@@ -93,8 +182,43 @@ def load(
     SegmentNotFoundError
         Its segment is gone.
     """
-    mapping = (resolving.get() or {}).get(identity) or _default().attach_segment(identity, "r")
+    found = resolving.get()
+    mapping = None
+    if found is not None:
+        mapping = _needed(found[0], identity)
+    if mapping is None:
+        mapping = _default().attach_segment(identity, "r")
     return Reference(identity, mapping.mode, offset, dtype, shape, strides).view(mapping)
+
+
+def _needed(needs: dict[str, Mapping], identity: str) -> Mapping | None:
+    if identity[:1] != _INDEX:
+        return needs.get(identity)
+    try:
+        return list(needs.values())[int(identity[1:])]
+    except (IndexError, ValueError):
+        raise CorruptSegmentError(f"a reference to segment {identity} of {len(needs)}") from None
+
+
+def load_whole(
+    identity: str,
+    offset: int,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+) -> Array:
+    """Return the array that was published in one step with the object: if it is attached so, that one."""
+    found = resolving.get()
+    if found is None:
+        return load(identity, offset, dtype, shape, strides)
+    needs, world = found
+    mapping = _needed(needs, identity)
+    array = None if mapping is None else world.arrays.get(mapping.segment)
+    if array is None or (array.dtype, array.shape) != (dtype, shape):
+        array = load(identity, offset, dtype, shape, strides)
+        if mapping is not None:
+            world.arrays.setdefault(mapping.segment, array)
+    return array
 
 
 # The segments that the object which is just being published refers to.
@@ -116,20 +240,49 @@ class Referring:
         Segment id → one of the arrays in it, which keeps it mapped until the object is registered.
     """
 
-    def __init__(self, store: Segments) -> None:
+    def __init__(self, store: Segments, beside: Beside) -> None:
         self._store = store
         self._sealing: dict[str, Array] = {}
+        self._beside = beside
+        # Index among those → index among what this object refers to.
+        self._coming: dict[int, int] = {}
+        self._segments: Sequence[str] = ()
         self.needs: dict[str, Array] = {}
+
+    def know(self, segments: Sequence[str]) -> None:
+        """Say which segments the arrays beside it have been written to."""
+        self._segments = segments
+
+    def segments(self) -> list[str]:
+        """Return the segments that it refers to, in the order that its references count them."""
+        coming = [self._segments[i] for i in self._coming]
+        return [*coming, *sorted(self.needs.keys() - set(coming))]
 
     def refer(self, array: Array) -> Any:
         """Return how to write an array by reference; None if a copy is to be written."""
         mapping = segment.find(array)
-        if mapping is None or not self._is_fixed(array, mapping):
+        if mapping is None:
+            return self._refer_to_coming(array)
+        if not self._is_fixed(array, mapping):
             return None
         reduced = _reduced(array)
         if reduced is not None:
             self.needs[mapping.segment] = array
+            if self._beside.is_one(array):
+                return load_whole, reduced[1]
         return reduced
+
+    def _refer_to_coming(self, array: Array) -> Any:
+        """Return how to write an array that is being published too, and gets its segment later."""
+        found = self._beside.find(array)
+        if found is None:
+            return None
+        index, offset = found
+        position = self._coming.setdefault(index, len(self._coming))
+        is_one = self._beside.is_one(array)
+        strides = _contiguous(array) if is_one else array.strides
+        reference = f"{_INDEX}{position}", offset, array.dtype, array.shape, strides
+        return (load_whole if is_one else load), reference
 
     def need(self, array: Array) -> None:
         """Keep the segment of an array that writes itself as a reference (`SharedNumpyArray`)."""
@@ -170,7 +323,7 @@ class Referring:
             if row is not None:
                 access = self._store.directory.access
                 segment.change_mode(self._store.path_of(row), access, access.sealed)
-        if rows.put_references(tx, identity, self.needs):
+        if rows.put_references(tx, identity, self.segments()):
             raise SegmentNotFoundError(
                 "an array that it refers to was released in this very moment; publish again"
             )

@@ -12,6 +12,8 @@ from ..errors import NotShareableError, SegmentNotFoundError
 from ..layout import describe_array
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..database import Transaction
     from ..registry import Registry
     from ..rows import SegmentRow
@@ -43,17 +45,17 @@ class Source:
     draft: Draft | None = None
     referring: Referring | None = None
 
-    def seal(self, tx: Transaction, metadata: dict[str, Any]) -> None:
-        """Write the record, make the file immutable unless it is writable, and add its row.
+    def seal(self, tx: Transaction, metadata: Sequence[dict[str, Any]]) -> None:
+        """Write the records, make the file immutable unless it is writable, and add its row.
 
-        Runs inside the transaction that assigns the version, before the version's own row.
+        Runs inside the transaction that assigns the versions, before the versions' own rows.
         """
         if self.draft is not None:
             self.draft.offer()
             rows.put_segment(tx, self.row, wanted=True)
             if self.referring is not None:
                 self.referring.register(tx, self.row.id)
-            self.draft.finish(self.row, [metadata])
+            self.draft.finish(self.row, metadata)
             return
         if not rows.set_writable(tx, self.row.id, writable=self.row.writable):
             raise SegmentNotFoundError(

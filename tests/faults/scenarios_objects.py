@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import jshm
 
 from .scenarios import Scenario, becomes
-from .world import born, make, put_object
+from .world import BEFORE, born, make, put_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,48 @@ def replace_objects() -> Iterator[None]:
     jshm.publish(
         {"O": {"v": 2, "own": make("O", 2)}, "P": {"v": 2, "o": make("O", 2)[::2]}}, keep=True
     )
+
+
+def put_together(version: int) -> None:
+    """O and P are parts of one segment: they have an array in common."""
+    half = make("O", version)[::2]
+    jshm.publish(
+        {"O": {"v": version, "own": make("O", version), "o": half}, "P": {"v": version, "o": half}},
+        keep=True,
+    )
+
+
+def replace_together() -> Iterator[None]:
+    jshm.segments()
+    yield
+    put_together(2)
+
+
+def replace_together_again() -> Iterator[None]:
+    put_together(2)
+    yield
+    put_together(3)
+
+
+def replace_one_of_two() -> Iterator[None]:
+    """P's part goes on in the segment, whose record of O is written over."""
+    put_together(2)
+    yield
+    put_object("O", 3)
+
+
+def release_one_of_two() -> Iterator[None]:
+    put_together(2)
+    yield
+    jshm.release("P")
+
+
+def publish_array_and_object() -> Iterator[None]:
+    """P refers to the array that is published in the same step."""
+    jshm.segments()
+    yield
+    whole = make("X", 2)
+    jshm.publish({"P": {"v": 2, "whole": whole}, "X": whole}, keep=True)
 
 
 def release_objects() -> Iterator[None]:
@@ -96,10 +138,16 @@ def _whole_groups(names: Names) -> bool:
     return names.keys() - {"Z"} == {"L", "O", "P", "R", "X", "Y"} and names["O"] == names["P"]
 
 
+TOGETHER = {**BEFORE, "O": 2, "P": 2}
 OBJECTS = [
     Scenario(publish_object, becomes({"Z": 1}), 100),
     Scenario(replace_object, becomes({"O": 2}), 100),
     Scenario(replace_objects, becomes({"O": 2, "P": 2}), 105),
+    Scenario(replace_together, becomes({"O": 2, "P": 2}), 80),
+    Scenario(replace_together_again, becomes({"O": 3, "P": 3}, before=TOGETHER), 60),
+    Scenario(replace_one_of_two, becomes({"O": 3}, before=TOGETHER), 60),
+    Scenario(release_one_of_two, becomes({"P": None}, before=TOGETHER), 35),
+    Scenario(publish_array_and_object, becomes({"P": 2, "X": 2}), 80),
     Scenario(release_objects, becomes({"O": None, "P": None}), 80),
     Scenario(release_needed, becomes({"R": None}), 35),
     Scenario(release_needed_with_undo, becomes({"R": None}), 55),

@@ -71,6 +71,7 @@ def wrong_in(name: str, version: int, value: Any) -> list[str]:
         "b": make("B", 1),
         "o": make("O", value["v"])[::2],
         "old": make("O", value["v"] - 1),
+        "whole": make("X", value["v"]),
     }
     return [
         f"{name} v{version}[{key!r}] shows {array[:3]}"

@@ -207,6 +207,8 @@ class Objects:
             "large": [Canary(), np.arange(10_000.0), b"x" * 1000],
             "refers": [Canary(), needed[::-2], np.arange(50.0)],
         }
+        shared = [Canary(), np.arange(50.0)]
+        values |= {"one": [shared], "other": [np.arange(9.0), shared]}
         store.publish(values, keep=True)
         self._segments = [Segment(store, name) for name in values]
 
@@ -218,7 +220,8 @@ class Objects:
             return damage(random, one.whole, random.choice((0, 0, up(length))), stop)
         content = json.loads(one.whole[PRELUDE.size : length])
         body = as_json(random, change_structure(random, content))
-        version = random.choice((1, 1, 1, 1, 1, 1, 1, 0, 2, 2**32 - 1))
+        usual = PRELUDE.unpack_from(one.whole)[1]
+        version = random.choice((*[usual] * 7, 0, 1, 2, 3, 4, 2**32 - 1))
         header = checked(PRELUDE, b"\x93JSHMOBJ", version, body=body)
         return header.ljust(up(len(header)), b"\0") + one.whole[up(length) :]
 
@@ -260,7 +263,7 @@ class Objects:
             magic, version, length, checksum = PRELUDE.unpack_from(content)
             body = content[PRELUDE.size : PRELUDE.size + length]
             assert (magic, checksum) == (b"\x93JSHMOBJ", zlib.crc32(body))
-            assert version in (1, 2)
+            assert version in (1, 2, 3)
             pickled, expected = json.loads(body)["pickle"]
             start = up(PRELUDE.size + length)
             assert zlib.crc32(content[start : start + pickled]) == expected

@@ -132,7 +132,8 @@ export const details = object<IDetails>({
   shared: number,
   copied: number,
   columns: list(text),
-  references: record(number)
+  references: record(number),
+  together: list(text)
 });
 
 export const released = object<IReleased>({

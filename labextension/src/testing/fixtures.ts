@@ -192,6 +192,7 @@ export function details(of: IRow): IDetails {
     shared: isObject ? of.nbytes - 1000 : 0,
     copied: isObject ? 1000 : 0,
     columns: [],
-    references: isObject ? { 'X_train v3': 8e9 } : {}
+    references: isObject ? { 'X_train v3': 8e9 } : {},
+    together: []
   };
 }

@@ -69,6 +69,7 @@ function Facts({ details }: { details: IDetails }): React.JSX.Element | null {
     [trans.__('Python'), details.kind === 'object' ? details.python : ''],
     [trans.__('Needs'), modules.join(', ')],
     [trans.__('Refers to'), references.join(', ')],
+    [trans.__('Shares state with'), details.together.join(', ')],
     [trans.__('Bytes'), bytesOf(details, trans)],
     [trans.__('Columns copied'), details.columns.join(', ')],
     [trans.__('Keeps'), details.keeps ? sizeText(details.keeps) : '']

@@ -154,6 +154,8 @@ export interface IDetails extends IRow {
   columns: string[];
   /** What it refers to, by name and version, and its bytes. */
   references: Record<string, number>;
+  /** Names that share state with it, and keep that when they are attached together. */
+  together: string[];
 }
 
 /** Of a bounded sample, unless `exact`. */
