@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
 from . import copying
-from .errors import SegmentNotFoundError
+from .errors import SegmentNotFoundError, ShortLifeWarning
 from .handouts import hand_out
 from .namespace import (
     attach_published,
@@ -21,6 +22,7 @@ from .progress import Progress
 from .store import default_store, store_of
 from .store.handle import SharedNumpyArray
 from .store.names import check_version
+from .table import short_life
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 _MISSING: Any = object()
+# What is said once in a program, and was.
+_warned: set[type[Warning]] = set()
 
 
 @overload
@@ -86,6 +90,12 @@ def publish(
     SegmentInfo, or a list of them
         What was published. Holds no memory.
 
+    Warns
+    -----
+    ShortLifeWarning
+        Once in a program whose names end with it: a script, IPython in a terminal, a run of nbclient
+        or papermill, a kernel of VS Code. Not with `keep`, and not in workers.
+
     Raises
     ------
     NotOwnerError
@@ -108,7 +118,19 @@ def publish(
         for attached, old in zip(shared, values.values(), strict=True):
             rebind(user_namespace(), old, attached)
     infos = [published.info for published in done]
+    if infos and not keep:
+        _warn_of_short_life(infos[0])
     return infos if isinstance(name, Mapping) else infos[0]
+
+
+def _warn_of_short_life(info: SegmentInfo) -> None:
+    """Warn, once in a program, that what it publishes ends with it."""
+    if ShortLifeWarning in _warned:
+        return
+    life = short_life(info, default_store().presence.identity)
+    if life:
+        _warned.add(ShortLifeWarning)
+        warnings.warn(f"{life}; add keep=True to keep it longer", ShortLifeWarning, stacklevel=3)
 
 
 @overload

@@ -65,6 +65,8 @@ class Identity:
         ``'kernel'``, ``'ipython'`` or ``'python'``.
     uid : int
         The user; -1 in what an older jshm wrote, which knew only one.
+    root : int
+        Of a worker (`jshm.workers`): the pid of the kernel, script or terminal whose worker it is; else 0.
     python, jshm : str
         Versions.
     """
@@ -79,6 +81,7 @@ class Identity:
     script: str = ""
     program: str = "python"
     uid: int = -1
+    root: int = 0
     python: str = field(default_factory=platform.python_version)
     jshm: str = __version__
 
@@ -90,7 +93,9 @@ class Identity:
         """
         path = self.notebook or self.script
         name = (
-            path.rpartition("/")[2] if path else f"{self.program} {self.kernel_id[:8] or self.pid}"
+            path.rpartition("/")[2]
+            if path
+            else f"{self.program} {self.kernel_id[:8] or self.root or self.pid}"
         )
         return name if self.uid in (-1, os.geteuid()) else f"{name} ({user_name(self.uid)})"
 
@@ -105,13 +110,13 @@ class Identity:
             self.notebook
             or self.script
             or self.connection_file
-            or f"{self.pid}:{self.start}:{self.pid_ns}"
+            or f"{self.session.pid}:{self.session.start}:{self.pid_ns}"
         )
 
     @property
     def is_here(self) -> bool:
         """Whether it is this process, if it lives: in another container a pid is another's."""
-        return self.pid == os.getpid() and self.pid_ns == _pid_namespace()
+        return self.pid == os.getpid() and self.pid_ns == pid_namespace()
 
     def owns(self, other: Identity) -> bool:
         """Tell whether this is the same notebook, script or terminal as `other`, maybe restarted."""
@@ -124,6 +129,8 @@ class Identity:
         ):
             if mine and mine == theirs:
                 return True
+        if not (self.connection_file or other.connection_file):  # terminals, and their workers
+            return self.owner == other.owner
         return (self.pid, self.start, self.pid_ns) == (other.pid, other.start, other.pid_ns)
 
     def to_json(self) -> str:
@@ -161,7 +168,7 @@ class Identity:
 
 def _check_field(name: str, value: Any) -> None:
     """Raise ValueError unless a field of what was read is of its type: a number, or text."""
-    if name in ("pid", "uid"):
+    if name in ("pid", "uid", "root"):
         fits = type(value) is int and -(name == "uid") <= value < _MAX_ID
     else:
         fits = type(value) is str
@@ -192,7 +199,7 @@ def process_start(pid: int) -> str | None:
     if _PROC:
         if not _shows_us():
             return None
-        fields = _stat_fields(pid)
+        fields = stat_fields(pid)
         # State and start time are fields 3 and 22 of proc_pid_stat(5); the name may hold blanks.
         return None if fields is None or fields[0] == "Z" else f"{boot_id()}:{fields[19]}"
     import subprocess
@@ -203,7 +210,8 @@ def process_start(pid: int) -> str | None:
     return shown.stdout.strip() or None
 
 
-def _stat_fields(pid: int) -> list[str] | None:
+def stat_fields(pid: int) -> list[str] | None:
+    """Return the fields of proc_pid_stat(5) from the third on; None if no process is to be seen."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].decode().split()
@@ -222,7 +230,7 @@ def _shows_us() -> bool:
 
 def _shows_others() -> bool:
     """Tell whether ``/proc`` shows other users' processes: proc(5), mount option ``hidepid``."""
-    return _stat_fields(1) is not None
+    return stat_fields(1) is not None
 
 
 def _refuse_to_guess(error: OSError) -> None:
@@ -245,7 +253,8 @@ def boot_id() -> str:
         return ""
 
 
-def _pid_namespace() -> str:
+def pid_namespace() -> str:
+    """Return what names the pid namespace of this process, or '' where nothing tells."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -257,7 +266,7 @@ def is_running(pid: int, start: str, pid_ns: str) -> bool:
     boot = start.partition(":")[0]
     if boot and boot_id() and boot != boot_id():
         return False  # whatever ran before the machine was started again
-    if not start or pid_ns != _pid_namespace() or (_PROC and not _shows_us()):
+    if not start or pid_ns != pid_namespace() or (_PROC and not _shows_us()):
         return True
     return process_start(pid) == start
 
@@ -278,7 +287,7 @@ def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
         return False  # only a newer jshm can judge it
     if dead.uid not in (-1, os.geteuid()) and not _shows_others():
         return False
-    if ending == (session.pid, session.start) and dead.pid_ns == _pid_namespace():
+    if ending == (session.pid, session.start) and dead.pid_ns == pid_namespace():
         return True
     return not is_running(session.pid, session.start, dead.pid_ns)
 
@@ -289,7 +298,7 @@ def _is_ancestor(pid: int, process: int) -> bool:
         return pid == os.getppid()
     seen = process
     while seen > 1 and seen != pid:
-        fields = _stat_fields(seen)
+        fields = stat_fields(seen)
         if fields is None:
             return False
         seen = int(fields[1])
@@ -299,7 +308,7 @@ def _is_ancestor(pid: int, process: int) -> bool:
 def discover() -> Identity:
     """Find out who this process is. Imports nothing: what is not loaded is not running."""
     pid = os.getpid()
-    start, pid_ns = process_start(pid) or "", _pid_namespace()
+    start, pid_ns = process_start(pid) or "", pid_namespace()
     itself = Session("process", pid, start)
     connection_file = _connection_file()
     shell = _shell()
@@ -307,13 +316,13 @@ def discover() -> Identity:
         script = "" if shell else getattr(sys.modules.get("__main__"), "__file__", None) or ""
         return Identity(
             pid, start, pid_ns, itself,
-            script=_text(os.path.realpath(script)) if script else "",
+            script=path_text(os.path.realpath(script)) if script else "",
             program="ipython" if shell else "python",
             uid=os.geteuid(),
         )  # fmt: skip
     who = of_kernel(pid, connection_file, os.environ)
     notebook = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")
-    return replace(who, notebook=_text(notebook)) if notebook else who
+    return replace(who, notebook=path_text(notebook)) if notebook else who
 
 
 def of_kernel(pid: int, connection_file: str, environment: Mapping[str, str]) -> Identity:
@@ -323,17 +332,17 @@ def of_kernel(pid: int, connection_file: str, environment: Mapping[str, str]) ->
     kernel_id = stem.removeprefix("kernel-") if stem.startswith("kernel-") else ""
     parent = environment.get("JPY_PARENT_PID", "")
     return Identity(
-        pid, start, _pid_namespace(),
+        pid, start, pid_namespace(),
         _kernel_session(pid, kernel_id, parent) or Session("process", pid, start),
         connection_file=connection_file,
         kernel_id=kernel_id,
-        notebook=_text(environment.get("JPY_SESSION_NAME", "")),
+        notebook=path_text(environment.get("JPY_SESSION_NAME", "")),
         program="kernel",
         uid=os.geteuid(),
     )  # fmt: skip
 
 
-def _text(path: str) -> str:
+def path_text(path: str) -> str:
     """Return a path without what is no text: file names are bytes, and need not be UTF-8."""
     return path.encode(errors="replace").decode()
 
@@ -359,7 +368,7 @@ def _connection_file() -> str:
     if module is None or not module.IPKernelApp.initialized():
         return ""
     app = module.IPKernelApp.instance()
-    return _text(os.path.realpath(app.abs_connection_file))
+    return path_text(os.path.realpath(app.abs_connection_file))
 
 
 def _shell() -> Any:

@@ -18,6 +18,7 @@ from jshm.store import _store_in, default_store
 from jshm.store.listed import Listed
 
 from .mounts import CannotMountError, mounted
+from .processes import SHORT_LIFE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ PREFIX = f"jt{os.getpid()}-"
 NOWHERE = "/proc/a-test-without-the-store_dir-fixture"
 os.environ["JSHM_DIR"] = NOWHERE
 os.environ["JSHM_OVERFLOW_DIR"] = ""
+os.environ["PYTHONWARNINGS"] = SHORT_LIFE
 pytest.register_assert_rewrite("tests.exactness")
 # A shell gives its background jobs an ignored Ctrl-C; tests of it would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

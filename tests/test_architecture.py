@@ -30,7 +30,9 @@ LAYERS = [
     {
         "ballast",
         "holdings",
+        "programs",
         "identity",
+        "workers",
         "wal",
         "database",
         "dbfiles",

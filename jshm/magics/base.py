@@ -18,6 +18,7 @@ from .. import errors
 from .. import namespace as variables
 from ..errors import JshmError
 from ..store import chosen_group, default_store
+from ..table import short_life
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SHORT_LIVES = {
-    "run": "this run ends",
-    "kernel": "this kernel ends or is restarted",
-    "ipython": "this IPython ends",
-}
 # Errors of the user's own code, which must find them.
 _shown_whole: weakref.WeakSet[JshmError] = weakref.WeakSet()
 
@@ -83,11 +79,9 @@ def with_traceback(error: JshmError) -> None:
 
 def warn_of_short_life(published: SegmentInfo) -> None:
     """Say so where what was published here lives no longer than that."""
-    life: str = published.lifetime
-    if life == "process":
-        life = default_store().presence.identity.program
-    if life in _SHORT_LIVES:
-        print(f"lives until {_SHORT_LIVES[life]}; add --keep to keep it longer")
+    life = short_life(published, default_store().presence.identity)
+    if life:
+        print(f"{life}; add --keep to keep it longer")
 
 
 class ShmMagics(Magics):
