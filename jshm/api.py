@@ -22,7 +22,6 @@ from .progress import Progress
 from .store import default_store, store_of
 from .store.handle import SharedNumpyArray
 from .store.names import check_version
-from .table import short_life
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -127,7 +126,7 @@ def _warn_of_short_life(info: SegmentInfo) -> None:
     """Warn, once in a program, that what it publishes ends with it."""
     if ShortLifeWarning in _warned:
         return
-    life = short_life(info, default_store().presence.identity)
+    life = default_store().presence.identity.short_life(info.lifetime)
     if life:
         _warned.add(ShortLifeWarning)
         warnings.warn(f"{life}; add keep=True to keep it longer", ShortLifeWarning, stacklevel=3)

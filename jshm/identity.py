@@ -25,6 +25,15 @@ _MAX_ID = 1 << 32
 _UUID = 36
 
 
+# Whose names end soon, by session, and by program where that is the session → with what they end.
+_ENDS = {
+    "run": "this run ends",
+    "kernel": "this kernel ends or is restarted",
+    "ipython": "this IPython ends",
+    "python": "this program ends",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What a published name's life is tied to.
@@ -98,6 +107,17 @@ class Identity:
             else f"{self.program} {self.kernel_id[:8] or self.root or self.pid}"
         )
         return name if self.uid in (-1, os.geteuid()) else f"{name} ({user_name(self.uid)})"
+
+    def short_life(self, lifetime: str) -> str:
+        """Return how long what this process published lives, where that is short; else, and in workers, ''.
+
+        Parameters
+        ----------
+        lifetime : str
+            Of a `SegmentInfo`.
+        """
+        end = _ENDS.get(self.program if lifetime == "process" else lifetime)
+        return f"lives until {end}" if end and not self.root else ""
 
     def is_user_of(self, other: Identity) -> bool:
         """Tell whether both are the same user's."""

@@ -10,7 +10,6 @@ from .text import age_text, printable, size_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .identity import Identity
     from .store.base import ObjectDetails, SegmentInfo
 
 _COLUMNS = ("Name", "v", "Type", "Size", "From", "Used by", "Age", "")
@@ -22,13 +21,6 @@ _WRAPPED = "min-width:6em;max-width:24em;overflow-wrap:anywhere"
 _MUCH = 1 << 20
 _LITTLE = 1000
 _SHOWN = 5
-# Whose names end soon, by session, and by program where that is the session → with what they end.
-_ENDS = {
-    "run": "this run ends",
-    "kernel": "this kernel ends or is restarted",
-    "ipython": "this IPython ends",
-    "python": "this program ends",
-}
 _EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
 
 
@@ -45,12 +37,6 @@ def marks(info: SegmentInfo) -> str:
         (bool(info.note), info.note),
     ]
     return ", ".join(text for present, text in found if present)
-
-
-def short_life(info: SegmentInfo, me: Identity) -> str:
-    """Return how long what this process published lives, where that is short; else, and in workers, ''."""
-    end = _ENDS.get(me.program if info.lifetime == "process" else info.lifetime)
-    return f"lives until {end}" if end and not me.root else ""
 
 
 def object_text(details: ObjectDetails) -> str:

@@ -18,7 +18,6 @@ from .. import errors
 from .. import namespace as variables
 from ..errors import JshmError
 from ..store import chosen_group, default_store
-from ..table import short_life
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +78,7 @@ def with_traceback(error: JshmError) -> None:
 
 def warn_of_short_life(published: SegmentInfo) -> None:
     """Say so where what was published here lives no longer than that."""
-    life = short_life(published, default_store().presence.identity)
+    life = default_store().presence.identity.short_life(published.lifetime)
     if life:
         print(f"{life}; add --keep to keep it longer")
 

@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ..errors import JshmError
-from . import arrays, sources
+from . import arrays, sources, tables
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -180,6 +180,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
+        if kind.__name__ in tables.MANAGERS and kind.__module__ == tables.MODULE:
+            REDUCERS[kind] = tables.reduce_manager
+            return tables.reduce_manager(self, obj)
         if kind.__name__ in _IN_C and isinstance(obj.__module__, str):
             self.needs.add(obj.__module__)
         return NotImplemented

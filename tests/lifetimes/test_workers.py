@@ -197,7 +197,7 @@ def test_workers_of_a_kernel_are_their_notebook(
     notebook = open_notebook("a.ipynb", bare=bare, **modules)
     notebook.do("import tasks")
     assert notebook.value(f"tasks.process({method!r}, 'X')") == 0
-    assert notebook.value("tasks.rows()") == {"X": ("a.ipynb", True, "server")}
+    assert notebook.value("tasks.rows()") == {"X": ["a.ipynb", True, "server"]}
     notebook.do("%load_ext jshm\nimport numpy as np; X = np.zeros(3)\n%shm_publish X")
     assert notebook.value(f"tasks.process({method!r}, 'X', 2.0)") == 0
     notebook.kill()
