@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from jshm.store.local import LocalStore
 
-pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The inplace keyword", "ignore:Setting an item of incompatible dtype"
+)
 pd = pytest.importorskip("pandas")
 pa = pytest.importorskip("pyarrow")
 if int(pd.__version__.split(".")[0]) < 3:
