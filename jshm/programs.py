@@ -7,6 +7,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from .identity import stat_fields
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -73,13 +75,21 @@ def _is_connection_file(path: str) -> bool:
     return isinstance(content, dict) and {"shell_port", "iopub_port", "key"} <= content.keys()
 
 
-def mapped_elsewhere() -> set[str]:
-    """Return the names, without ending, of the files that this user's other processes have mapped."""
+def mapped_by_younger(start: str) -> set[str]:
+    """Return the names, without ending, of files that this user's younger processes have mapped.
+
+    Parameters
+    ----------
+    start : str
+        When a process was started (`identity.process_start`): all its descendants are younger.
+    """
     found: set[str] = set()
+    since = int(start.rpartition(":")[2] or 0) if os.path.isdir("/proc/self") else 0
     with contextlib.suppress(FileNotFoundError):  # no /proc
         for pid in filter(str.isdecimal, os.listdir("/proc")):
             with contextlib.suppress(OSError):  # it has ended, or is nobody's business
-                if int(pid) != os.getpid() and os.stat(f"/proc/{pid}").st_uid == os.geteuid():
+                fields = stat_fields(int(pid))
+                if fields is not None and int(fields[19]) >= since and int(pid) != os.getpid():
                     with open(f"/proc/{pid}/maps", "rb") as file:
                         found |= {_stem(line) for line in file if b"/" in line}
     return found

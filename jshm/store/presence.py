@@ -343,7 +343,7 @@ class Presence:
         """Free what only this process has mapped: it is about to end, and cannot unmap it before."""
         others = {hold[0] for _, held in living(self._directory.leases) for hold in held}
         if self.forked:  # a child that never used jshm says nothing of what it has inherited
-            others |= programs.mapped_elsewhere()
+            others |= programs.mapped_by_younger(lease.identity.start)
         with self.transaction() as (tx, doomed):
             for entry in reaper.leftovers(tx, self._directory, lease):
                 if entry.segment.id not in others:

@@ -239,6 +239,44 @@ worker.pid
         os.close(gone)
 
 
+def test_a_forked_child_that_never_used_jshm_holds_what_it_inherited(
+    outside: Outside, script: Callable[..., Child]
+) -> None:
+    """It says nothing of that itself; the program that forked it looks before it ends."""
+    with script() as fit:
+        child = fit.run("""
+import os
+tasks.publish("held"); tasks.publish("X"); tasks.publish("gone")
+import jshm
+held = jshm.attach("held")
+reading, writing = os.pipe()
+ready, told = os.pipe()
+pid = os.fork()
+if not pid:
+    os.close(0)
+    os.close(writing)
+    os.write(told, b"1")
+    os.read(reading, 1)
+    os._exit(0)
+later = jshm.attach("X")
+os.read(ready, 1)
+pid
+""")
+        end = os.open(f"/proc/{fit.pid}/fd/{fit.run('writing')}", os.O_WRONLY)
+        gone = os.pidfd_open(child)
+        fit.exit()
+    try:
+        assert outside.names() == {"held": [1, 1, 1]}
+        outside.use()
+        assert outside.names() == {"held": [1, 1, 1]}
+    finally:
+        os.close(end)
+    assert wait_for(gone)
+    os.close(gone)
+    outside.use()
+    assert outside.names() == {}
+
+
 def wait_for(process: int) -> bool:
     """Wait until a process has ended, by its descriptor."""
     import select
