@@ -27,6 +27,14 @@ def command(pid: int) -> list[bytes]:
         return []
 
 
+def executable(pid: int) -> str:
+    """Return the file that a process executes; '' of one that has ended, or is not to be seen."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
 def environment(pid: int) -> dict[str, str]:
     """Return the environment that a process was started with.
 

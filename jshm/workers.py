@@ -75,9 +75,8 @@ def _parent() -> tuple[int, int]:
     current, parent = module.current_process(), module.parent_process()
     if parent is not None:
         return parent.pid, len(current._identity)  # noqa: SLF001
-    if getattr(
-        current, "_inheriting", False
-    ):  # a worker in the making: its script's top level runs
+    # A worker in the making: the top level of its script runs.
+    if getattr(current, "_inheriting", False):
         return os.getppid(), 0
     return 0, 0
 
@@ -100,7 +99,10 @@ def _above(pid: int, *, forked: bool) -> int:
         return 0
     words, parent = programs.command(pid), int(fields[1])
     marked = any(mark in word for word in words for mark in _MARKS)
-    return parent if marked or (forked and words == programs.command(parent)) else 0
+    if not (marked or (forked and words == programs.command(parent))):
+        return 0
+    # An orphan's parent is init, or another program that adopts orphans.
+    return parent if programs.executable(parent) == programs.executable(pid) else 0
 
 
 def _from_outside(root: int, me: Identity) -> Identity:

@@ -51,6 +51,16 @@ def loky(method, *args):
     import joblib
     joblib.Parallel(2)(joblib.delayed(publish)(name, 1.0) for name in args)
 
+def outlive(method, fifo):
+    inner = multiprocessing.get_context(method).Process(target=late, args=(fifo,))
+    inner.start()
+    inner.join()
+
+def late(fifo):
+    with open(fifo) as told:
+        told.read()
+    publish("late")
+
 def rows():
     import jshm
     return {info.name: (info.publisher, info.mine, info.lifetime) for info in jshm.segments()}
@@ -237,6 +247,32 @@ worker.pid
     finally:
         os.close(end)
         os.close(gone)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_an_orphan_belong_to_it_and_not_to_who_adopted_it(
+    outside: Outside, script: Callable[..., Child], tmp_path: Path, method: str
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with script() as fit:
+        orphan = fit.run(f"""
+import multiprocessing
+made = multiprocessing.get_context({method!r}).Process(
+    target=tasks.outlive, args=({method!r}, {str(fifo)!r})
+)
+made.start()
+made.pid
+""")
+        gone = os.pidfd_open(orphan)
+        told = os.open(fifo, os.O_WRONLY)  # when the inner worker reads
+        fit.kill()
+    os.close(told)
+    assert wait_for(gone)
+    os.close(gone)
+    assert outside.names() == {"late": [1, 1, 1]}
+    outside.use()
+    assert outside.names() == {}
 
 
 def test_a_forked_child_that_never_used_jshm_holds_what_it_inherited(
