@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from . import copying
-from .errors import SegmentNotFoundError, SharedStateWarning
+from .errors import SegmentNotFoundError, SharedStateWarning, ShortLifeWarning
 from .handouts import hand_out
 from .namespace import (
     attach_published,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 _MISSING: Any = object()
+# What is said once in a program, and was.
+_warned: set[type[Warning]] = set()
 
 
 @overload
@@ -90,6 +92,12 @@ def publish(
     SegmentInfo, or a list of them
         What was published. Holds no memory.
 
+    Warns
+    -----
+    ShortLifeWarning
+        Once in a program whose names end with it: a script, IPython in a terminal, a run of nbclient
+        or papermill, a kernel of VS Code. Not with `keep`, and not in workers.
+
     Raises
     ------
     NotOwnerError
@@ -114,7 +122,19 @@ def publish(
     infos = [published.info for published in done]
     for names, text in shared_states(infos):
         warnings.warn(f"{text}: jshm.attach({names})", SharedStateWarning, stacklevel=2)
+    if infos and not keep:
+        _warn_of_short_life(infos[0])
     return infos if isinstance(name, Mapping) else infos[0]
+
+
+def _warn_of_short_life(info: SegmentInfo) -> None:
+    """Warn, once in a program, that what it publishes ends with it."""
+    if ShortLifeWarning in _warned:
+        return
+    life = default_store().presence.identity.short_life(info.lifetime)
+    if life:
+        _warned.add(ShortLifeWarning)
+        warnings.warn(f"{life}; add keep=True to keep it longer", ShortLifeWarning, stacklevel=3)
 
 
 @overload

@@ -122,6 +122,10 @@ class LowMemoryWarning(UserWarning):
     """What is about to be written leaves little of the machine's or the container's memory."""
 
 
+class ShortLifeWarning(UserWarning):
+    """What was published ends with this program, and not with a Jupyter server."""
+
+
 class DirectoryLostWarning(UserWarning):
     """Something deleted the shared-memory directory while it was in use."""
 

@@ -26,6 +26,15 @@ _MAX_ID = 1 << 32
 _UUID = 36
 
 
+# Whose names end soon, by session, and by program where that is the session → with what they end.
+_ENDS = {
+    "run": "this run ends",
+    "kernel": "this kernel ends or is restarted",
+    "ipython": "this IPython ends",
+    "python": "this program ends",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What a published name's life is tied to.
@@ -66,6 +75,8 @@ class Identity:
         ``'kernel'``, ``'ipython'`` or ``'python'``.
     uid : int
         The user; -1 in what an older jshm wrote, which knew only one.
+    root : int
+        Of a worker (`jshm.workers`): the pid of the kernel, script or terminal whose worker it is; else 0.
     python, jshm : str
         Versions.
     """
@@ -80,6 +91,7 @@ class Identity:
     script: str = ""
     program: str = "python"
     uid: int = -1
+    root: int = 0
     python: str = field(default_factory=platform.python_version)
     jshm: str = __version__
 
@@ -91,9 +103,22 @@ class Identity:
         """
         path = self.notebook or self.script
         name = (
-            path.rpartition("/")[2] if path else f"{self.program} {self.kernel_id[:8] or self.pid}"
+            path.rpartition("/")[2]
+            if path
+            else f"{self.program} {self.kernel_id[:8] or self.root or self.pid}"
         )
         return name if self.uid in (-1, os.geteuid()) else f"{name} ({user_name(self.uid)})"
+
+    def short_life(self, lifetime: str) -> str:
+        """Return how long what this process published lives, where that is short; else, and in workers, ''.
+
+        Parameters
+        ----------
+        lifetime : str
+            Of a `SegmentInfo`.
+        """
+        end = _ENDS.get(self.program if lifetime == "process" else lifetime)
+        return f"lives until {end}" if end and not self.root else ""
 
     def is_user_of(self, other: Identity) -> bool:
         """Tell whether both are the same user's."""
@@ -106,13 +131,13 @@ class Identity:
             self.notebook
             or self.script
             or self.connection_file
-            or f"{self.pid}:{self.start}:{self.pid_ns}"
+            or f"{self.session.pid}:{self.session.start}:{self.pid_ns}"
         )
 
     @property
     def is_here(self) -> bool:
         """Whether it is this process, if it lives: in another container a pid is another's."""
-        return self.pid == os.getpid() and self.pid_ns == _pid_namespace()
+        return self.pid == os.getpid() and self.pid_ns == pid_namespace()
 
     def owns(self, other: Identity) -> bool:
         """Tell whether this is the same notebook, script or terminal as `other`, maybe restarted."""
@@ -125,6 +150,8 @@ class Identity:
         ):
             if mine and mine == theirs:
                 return True
+        if not (self.connection_file or other.connection_file):  # terminals, and their workers
+            return self.owner == other.owner
         return (self.pid, self.start, self.pid_ns) == (other.pid, other.start, other.pid_ns)
 
     def to_json(self) -> str:
@@ -162,7 +189,7 @@ class Identity:
 
 def _check_field(name: str, value: Any) -> None:
     """Raise ValueError unless a field of what was read is of its type: a number, or text."""
-    if name in ("pid", "uid"):
+    if name in ("pid", "uid", "root"):
         fits = type(value) is int and -(name == "uid") <= value < _MAX_ID
     else:
         fits = type(value) is str
@@ -193,7 +220,7 @@ def process_start(pid: int) -> str | None:
     if _PROC:
         if not _shows_us():
             return None
-        fields = _stat_fields(pid)
+        fields = stat_fields(pid)
         # State and start time are fields 3 and 22 of proc_pid_stat(5); the name may hold blanks.
         return None if fields is None or fields[0] == "Z" else f"{boot_id()}:{fields[19]}"
     import subprocess
@@ -204,7 +231,8 @@ def process_start(pid: int) -> str | None:
     return shown.stdout.strip() or None
 
 
-def _stat_fields(pid: int) -> list[str] | None:
+def stat_fields(pid: int) -> list[str] | None:
+    """Return the fields of proc_pid_stat(5) from the third on; None if no process is to be seen."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].decode().split()
@@ -223,7 +251,7 @@ def _shows_us() -> bool:
 
 def _shows_others() -> bool:
     """Tell whether ``/proc`` shows other users' processes: proc(5), mount option ``hidepid``."""
-    return _stat_fields(1) is not None
+    return stat_fields(1) is not None
 
 
 def _refuse_to_guess(error: OSError) -> None:
@@ -246,7 +274,8 @@ def boot_id() -> str:
         return ""
 
 
-def _pid_namespace() -> str:
+def pid_namespace() -> str:
+    """Return what names the pid namespace of this process, or '' where nothing tells."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -258,7 +287,7 @@ def is_running(pid: int, start: str, pid_ns: str) -> bool:
     boot = start.partition(":")[0]
     if boot and boot_id() and boot != boot_id():
         return False  # whatever ran before the machine was started again
-    if not start or pid_ns != _pid_namespace() or (_PROC and not _shows_us()):
+    if not start or pid_ns != pid_namespace() or (_PROC and not _shows_us()):
         return True
     return process_start(pid) == start
 
@@ -279,7 +308,7 @@ def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
         return False  # only a newer jshm can judge it
     if dead.uid not in (-1, os.geteuid()) and not _shows_others():
         return False
-    if ending == (session.pid, session.start) and dead.pid_ns == _pid_namespace():
+    if ending == (session.pid, session.start) and dead.pid_ns == pid_namespace():
         return True
     return not is_running(session.pid, session.start, dead.pid_ns)
 
@@ -290,7 +319,7 @@ def _is_ancestor(pid: int, process: int) -> bool:
         return pid == os.getppid()
     seen = process
     while seen > 1 and seen != pid:
-        fields = _stat_fields(seen)
+        fields = stat_fields(seen)
         if fields is None:
             return False
         seen = int(fields[1])
@@ -300,7 +329,7 @@ def _is_ancestor(pid: int, process: int) -> bool:
 def discover() -> Identity:
     """Find out who this process is. Imports nothing: what is not loaded is not running."""
     pid = os.getpid()
-    start, pid_ns = process_start(pid) or "", _pid_namespace()
+    start, pid_ns = process_start(pid) or "", pid_namespace()
     itself = Session("process", pid, start)
     connection_file = _connection_file()
     shell = _shell()
@@ -308,13 +337,13 @@ def discover() -> Identity:
         script = "" if shell else getattr(sys.modules.get("__main__"), "__file__", None) or ""
         return Identity(
             pid, start, pid_ns, itself,
-            script=_text(os.path.realpath(script)) if script else "",
+            script=path_text(os.path.realpath(script)) if script else "",
             program="ipython" if shell else "python",
             uid=os.geteuid(),
         )  # fmt: skip
     who = of_kernel(pid, connection_file, os.environ)
     notebook = looking.text(getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__"))
-    return replace(who, notebook=_text(notebook)) if notebook else who
+    return replace(who, notebook=path_text(notebook)) if notebook else who
 
 
 def of_kernel(pid: int, connection_file: str, environment: Mapping[str, str]) -> Identity:
@@ -324,17 +353,17 @@ def of_kernel(pid: int, connection_file: str, environment: Mapping[str, str]) ->
     kernel_id = stem.removeprefix("kernel-") if stem.startswith("kernel-") else ""
     parent = environment.get("JPY_PARENT_PID", "")
     return Identity(
-        pid, start, _pid_namespace(),
+        pid, start, pid_namespace(),
         _kernel_session(pid, kernel_id, parent) or Session("process", pid, start),
         connection_file=connection_file,
         kernel_id=kernel_id,
-        notebook=_text(environment.get("JPY_SESSION_NAME", "")),
+        notebook=path_text(environment.get("JPY_SESSION_NAME", "")),
         program="kernel",
         uid=os.geteuid(),
     )  # fmt: skip
 
 
-def _text(path: str) -> str:
+def path_text(path: str) -> str:
     """Return a path without what is no text: file names are bytes, and need not be UTF-8."""
     return path.encode(errors="replace").decode()
 
@@ -360,7 +389,7 @@ def _connection_file() -> str:
     if module is None or not module.IPKernelApp.initialized():
         return ""
     app = module.IPKernelApp.instance()
-    return _text(os.path.realpath(app.abs_connection_file))
+    return path_text(os.path.realpath(app.abs_connection_file))
 
 
 def _shell() -> Any:

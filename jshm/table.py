@@ -208,7 +208,8 @@ def details(
     lifetime = {
         "kept": "until it is released (kept)",
         "server": "as long as its Jupyter server runs, or somebody holds it",
-        "run": "until the run that made it ends (nbclient, papermill), or while somebody holds it",
+        "run": "until the program ends that it belongs to (nbclient, papermill; the script of a worker), "
+        "or while somebody holds it",
         "process": "until its process ends, or while somebody holds it",
     }[info.lifetime]
     held = "; ".join(f"{h.label} (mode {h.mode!r}, pid {h.pid})" for h in info.holders)

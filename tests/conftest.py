@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 import jshm
+from jshm.api import _warned
 from jshm.store import _store_in, default_store
 from jshm.store.listed import Listed
 
 from .mounts import CannotMountError, mounted
+from .processes import SHORT_LIFE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +35,9 @@ PREFIX = f"jt{os.getpid()}-"
 NOWHERE = "/proc/a-test-without-the-store_dir-fixture"
 os.environ["JSHM_DIR"] = NOWHERE
 os.environ["JSHM_OVERFLOW_DIR"] = ""
+# What tests publish ends with them, and that need not be said: not here, nor in programs that they start.
+_warned.add(jshm.ShortLifeWarning)
+os.environ["PYTHONWARNINGS"] = SHORT_LIFE
 pytest.register_assert_rewrite("tests.exactness")
 # A shell gives its background jobs an ignored Ctrl-C; tests of it would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

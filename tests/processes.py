@@ -25,7 +25,8 @@ import ast, json, os, sys
 replies = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 names = {"__name__": "__child__"}
-for line in sys.stdin:
+lines = sys.stdin if __name__ == "__main__" else ()  # else it is loaded by a worker
+for line in lines:
     answer = {}
     try:
         tree = ast.parse(json.loads(line))
@@ -43,6 +44,10 @@ for line in sys.stdin:
     replies.flush()
 """
 TIMEOUT = 60.0
+# For ``-W``: programs that tests start end soon, and know it. All of them inherit the first; Python
+# drops an option that it has already, so where ``-W error`` comes after that, the second must differ.
+SHORT_LIFE = "ignore:lives until"
+SHORT_LIFE_TOO = "ignore:lives until this"
 
 
 class ChildError(Exception):

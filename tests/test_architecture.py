@@ -40,7 +40,9 @@ LAYERS = [
     {
         "ballast",
         "holdings",
+        "programs",
         "identity",
+        "workers",
         "wal",
         "database",
         "dbfiles",

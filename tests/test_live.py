@@ -17,7 +17,7 @@ import jshm
 from jshm import watching
 from jshm.store import default_store
 
-from .processes import Child, until
+from .processes import SHORT_LIFE_TOO, Child, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -378,7 +378,7 @@ asyncio.run(main())
 {end}
 """)
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(script)],
+        [sys.executable, "-X", "dev", "-W", "error", "-W", SHORT_LIFE_TOO, str(script)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.stderr == ""

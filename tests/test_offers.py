@@ -7,18 +7,20 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import jshm
-from jshm import identity, offer_rows
+from jshm import identity, offer_rows, programs
 from jshm.magics import kernels
+
+from .processes import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from jshm.store.local import LocalStore
 
@@ -37,6 +39,8 @@ def kernel(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     }
     wait = [sys.executable, "-c", "import sys; sys.stdin.read()", "-f", str(path)]
     with subprocess.Popen(wait, env=env, stdin=subprocess.PIPE) as process:
+        # For a moment after `exec` the kernel shows neither words nor environment.
+        until(lambda: Path(f"/proc/{process.pid}/environ").read_bytes())
         yield process
         process.kill()
 
@@ -174,7 +178,7 @@ def test_kernels_are_processes_and_not_files(store: LocalStore, kernel: Any) -> 
     ],
 )
 def test_which_word_is_the_connection_file(words: list[str], found: str) -> None:
-    assert kernels._connection_file([word.encode() for word in words]) == found
+    assert programs.named_connection_file([word.encode() for word in words]) == found
 
 
 def test_a_kernel_of_another_store_is_none_of_ours(

@@ -131,6 +131,7 @@ def test_beyond_the_quota_is_the_disk(
         train.run("""
 with warnings.catch_warnings(record=True) as found:
     warnings.simplefilter("always")
+    warnings.simplefilter("ignore", jshm.ShortLifeWarning)
     infos = jshm.publish(dict(x=data(3), y=data(3), z=data(3)))
 """)
         assert train.run("[p.overflow for p in infos]") == [False, True, True]

@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SHORT_LIVES = {
-    "run": "this run ends",
-    "kernel": "this kernel ends or is restarted",
-    "ipython": "this IPython ends",
-}
 # Errors of the user's own code, which must find them.
 _shown_whole: weakref.WeakSet[JshmError] = weakref.WeakSet()
 
@@ -83,11 +78,9 @@ def with_traceback(error: JshmError) -> None:
 
 def warn_of_short_life(published: SegmentInfo) -> None:
     """Say so where what was published here lives no longer than that."""
-    life: str = published.lifetime
-    if life == "process":
-        life = default_store().presence.identity.program
-    if life in _SHORT_LIVES:
-        print(f"lives until {_SHORT_LIVES[life]}; add --keep to keep it longer")
+    life = default_store().presence.identity.short_life(published.lifetime)
+    if life:
+        print(f"{life}; add --keep to keep it longer")
 
 
 class ShmMagics(Magics):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import handouts
 from ..errors import JshmError
@@ -16,7 +16,7 @@ from ..identity import discover
 from ..namespace import user_namespace
 from ..store import default_store, open_stores
 from ..text import printable
-from . import following, offering, resting
+from . import advice, following, offering, resting
 from .base import short_warnings
 
 if TYPE_CHECKING:
@@ -68,9 +68,11 @@ def _complain(store: LocalStore, error: Exception) -> None:
         print(printable(f"what is followed here stays as it is: {error}"))
 
 
-def after(_result: object = None) -> None:
-    """Tell others what the cell let go of."""
+def after(result: Any = None) -> None:
+    """Tell others what the cell let go of; say what to do if it met something read-only."""
     handouts.prune()
+    for line in advice.lines(getattr(result, "error_in_exec", None)):
+        print(line)
     for line in following.stop(handouts.forget_unbound(user_namespace())):
         print(line)
     for store in open_stores():

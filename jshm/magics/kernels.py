@@ -7,13 +7,13 @@ names a connection file: a file that a dead kernel has left is no kernel.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
+from .. import programs
 from ..identity import of_kernel
 from ..store.elsewhere import elsewhere
 from ..store.names import nearest
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from ..identity import Identity
     from ..store.base import Store
 
-# How ipykernel is told its connection file: in the next word, or behind an equals sign.
-_OPTIONS = (b"-f", b"--f", b"--IPKernelApp.connection_file")
-# Bytes of a connection file that is believed.
-_LONGEST = 1 << 16
 # A part of a kernel's id that stands for it is at least so long.
 _PART = 4
 _SHOWN = 10
@@ -64,13 +60,16 @@ def others(store: Store) -> list[Kernel]:
 
 
 def _running(store: Store) -> list[Kernel]:
-    known = {who.connection_file: who for who in store.offers.people() if who.connection_file}
+    people = (who for who in store.offers.people() if not who.root)  # not their workers
+    known = {who.connection_file: who for who in people if who.connection_file}
     found = [Kernel(who, loaded=True) for who in known.values()]
     for pid, connection_file in _processes():
         # With another store it would never see an offer.
         if connection_file not in known and not elsewhere(pid):
             with contextlib.suppress(OSError):  # it has ended
-                who = known[connection_file] = of_kernel(pid, connection_file, _environment(pid))
+                who = known[connection_file] = of_kernel(
+                    pid, connection_file, programs.environment(pid)
+                )
                 found.append(Kernel(who, loaded=False))
     return found
 
@@ -126,35 +125,6 @@ def _processes() -> Iterator[tuple[int, str]]:
         for pid in filter(str.isdecimal, os.listdir("/proc")):
             with contextlib.suppress(OSError):  # it has ended, or is nobody's business
                 if os.stat(f"/proc/{pid}").st_uid == os.geteuid():
-                    with open(f"/proc/{pid}/cmdline", "rb") as file:
-                        path = _connection_file(file.read().split(b"\0"))
+                    path = programs.connection_file(int(pid))
                     if path:
-                        real = os.path.join(os.readlink(f"/proc/{pid}/cwd"), path)
-                        if _is_connection_file(real):
-                            yield int(pid), os.path.realpath(real)
-
-
-def _connection_file(words: Sequence[bytes]) -> str:
-    """Return the connection file that a command line names; '' if none."""
-    for word, following in zip(words, [*words[1:], b""], strict=False):
-        option, equals, value = word.partition(b"=")
-        if option in _OPTIONS:
-            return os.fsdecode(value if equals else following)
-    return ""
-
-
-def _is_connection_file(path: str) -> bool:
-    if not os.path.isfile(path):
-        return False
-    try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read(_LONGEST))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and {"shell_port", "iopub_port", "key"} <= content.keys()
-
-
-def _environment(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/environ", "rb") as file:
-        pairs = (os.fsdecode(pair).partition("=") for pair in file.read().split(b"\0"))
-    return {name: value for name, _, value in pairs}
+                        yield int(pid), path

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import looking
 from ..errors import JshmError
-from . import arrays, classes, depth, numeric, slices, sources
+from . import arrays, classes, depth, numeric, slices, sources, tables
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -208,6 +208,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
+        if looking.name(kind) in tables.MANAGERS and looking.module(kind) == tables.MODULE:
+            REDUCERS[kind] = tables.reduce_manager
+            return tables.reduce_manager(self, obj)
         if looking.name(kind) in _IN_C and type(obj.__module__) is str:
             return numeric.reduce_named(self, obj.__module__, obj)
         reduce = LIBRARIES.get(looking.root(kind))

@@ -25,6 +25,7 @@ from ..lease import signature as lease_signature
 from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
+from ..workers import after_workers
 from . import attaching, checking, inspection, objects, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
@@ -456,6 +457,7 @@ def _after_fork_in_child() -> None:
 
 
 @atexit.register
+@after_workers
 def _close_all() -> None:
     for store in list(_stores):
         store.close()

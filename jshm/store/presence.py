@@ -10,12 +10,13 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .. import interrupts, rows
+from .. import interrupts, programs, rows
 from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
-from ..identity import Identity, discover, process_start
+from ..identity import Identity, process_start
 from ..lease import Lease, living
 from ..pickling import sources
 from ..segment import limit_error
+from ..workers import discover
 from . import locks, reaper
 from .draft import NO_SPACE
 from .mappings import Mappings
@@ -85,7 +86,7 @@ class Presence:
         try:
             return self._valid_lease().identity
         except (NoSpaceError, TooManyFilesError):  # looking, and releasing, need no lease
-            return discover()
+            return discover(self._known)
 
     def lease(self, tx: Transaction) -> Lease:
         """Return this process's lease, which has a row now."""
@@ -114,7 +115,7 @@ class Presence:
                         self._directory.make_again()
                     if self._lease is None or not self._lease.restore():
                         self._lease = Lease(
-                            self._directory.leases, discover(), self._directory.access
+                            self._directory.leases, discover(self._known), self._directory.access
                         )
                         # Tracebacks through functions that are shared name this notebook.
                         sources.here = self._lease.identity.label
@@ -128,6 +129,9 @@ class Presence:
                 self.mappings.tell_again()
             self._lease_checked = now
             return self._lease
+
+    def _known(self) -> Iterator[Identity]:
+        return (who for who, _ in living(self._directory.leases))
 
     def label_of(self, pid: int) -> str:
         """Return what people call a process; '' if no lease says."""
@@ -331,21 +335,21 @@ class Presence:
             lease.close()
             with contextlib.suppress(JshmError, FileNotFoundError):
                 os.stat(self._directory.registry)  # what was removed is not made again now
-                if not self.forked:  # else a child may have inherited what is mapped here
-                    self.making_room(lambda: self._leave(lease))
-                self.reap()
+                self.making_room(lambda: self._leave(lease))
+                self.reap((lease.identity.pid, lease.identity.start))
         self._registry.database.close()
 
     def _leave(self, lease: Lease) -> None:
         """Free what only this process has mapped: it is about to end, and cannot unmap it before."""
         others = {hold[0] for _, held in living(self._directory.leases) for hold in held}
+        if self.forked:  # a child that never used jshm says nothing of what it has inherited
+            others |= programs.mapped_by_younger(lease.identity.start)
         with self.transaction() as (tx, doomed):
-            if lease.identity.session.kind == "process":
-                for entry in rows.leftovers(tx, lease.id):
-                    if entry.segment.id not in others:
-                        rows.retire(tx, entry.name)
-                        if not rows.judge(tx, [entry.segment.id]):
-                            reaper.forget_name(tx, entry)
+            for entry in reaper.leftovers(tx, self._directory, lease):
+                if entry.segment.id not in others:
+                    rows.retire(tx, entry.name)
+                    if not rows.judge(tx, [entry.segment.id]):
+                        reaper.forget_name(tx, entry)
             seen = set(others)
             while going := [row for row in rows.unwanted(tx) if row.id not in seen]:
                 for row in going:  # what goes may be all that needed others

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from ..database import Transaction
+    from ..lease import Lease
     from ..registry import Registry
     from ..rows import Entry, SegmentRow
     from .directory import Directory
@@ -254,6 +255,20 @@ def bury_the_dead(
                     if not rows.judge(tx, [row.id]):
                         forget_name(tx, entry)
         rows.forget_lease(tx, lease)
+
+
+def leftovers(tx: Transaction, directory: Directory, lease: Lease) -> list[Entry]:
+    """Return what lives as long as a process that is about to end: its own, and its dead workers'."""
+    me = lease.identity
+    ended = [lease.id] if me.session.kind == "process" else []
+    for other, text in rows.all_leases(tx).items():
+        who = rows.identity_of(text)
+        theirs = (who.session.pid, who.session.start, who.pid_ns)
+        if theirs != (me.pid, me.start, me.pid_ns) or other == lease.id:
+            continue
+        if lease_state(directory.leases, other) != "alive":
+            ended.append(other)
+    return [entry for one in ended for entry in rows.leftovers(tx, one)]
 
 
 def bury_offers(

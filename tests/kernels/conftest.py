@@ -17,8 +17,12 @@ def open_notebook(store_dir: str) -> Iterator[Callable[..., Notebook]]:
     opened: list[Notebook] = []
     with tempfile.TemporaryDirectory(prefix="jt-") as directory:
 
-        def start(path: str, *, server: bool = True, bare: bool = False) -> Notebook:
-            notebook = Notebook(f"/home/someone/{path}", directory, store_dir, server=server)
+        def start(
+            path: str, *, server: bool = True, bare: bool = False, **variables: str
+        ) -> Notebook:
+            notebook = Notebook(
+                f"/home/someone/{path}", directory, store_dir, server=server, env=variables
+            )
             opened.append(notebook)
             if not bare:
                 notebook.do("%load_ext jshm\nimport numpy as np, jshm, os")

@@ -9,9 +9,12 @@ import signal
 import sys
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import KernelManager
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TIMEOUT = 120
 
@@ -40,7 +43,15 @@ class Notebook:
     notebook, so that it looks like one of a server's.
     """
 
-    def __init__(self, path: str, directory: str, store: str, *, server: bool = True) -> None:
+    def __init__(
+        self,
+        path: str,
+        directory: str,
+        store: str,
+        *,
+        server: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
         self.kernel_id = str(uuid.uuid4())
         stem = f"kernel-{self.kernel_id}" if server else f"tmp{self.kernel_id[:8]}"
@@ -51,7 +62,7 @@ class Notebook:
             ip=os.path.join(directory, self.kernel_id[:8]),
         )
         self.manager.kernel_spec.argv[0] = sys.executable
-        self.env = {**os.environ, "JSHM_DIR": store, "PYTHONWARNINGS": "default"}
+        self.env = {**os.environ, "JSHM_DIR": store, "PYTHONWARNINGS": "default", **(env or {})}
         if server:
             self.env["JPY_SESSION_NAME"] = path
         self.start()

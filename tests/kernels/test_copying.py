@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..processes import SHORT_LIFE_TOO
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -94,7 +96,7 @@ print("tqdm" in sys.modules, len(jshm.attach("x")))
 
 
 def test_a_bar_in_a_terminal_and_none_in_a_file(store_dir: str) -> None:
-    command = [sys.executable, "-W", "error", "-c", PROGRAM]
+    command = [sys.executable, "-W", "error", "-W", SHORT_LIFE_TOO, "-c", PROGRAM]
     quiet = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert (quiet.stdout, quiet.stderr) == ("False 2000000\n", "")
     terminal, stderr = pty.openpty()

@@ -862,7 +862,10 @@ def test_a_table_says_what_of_it_is_copied(pandas, a, b):
         [100_000, 3], "Rome", ["int64", "float64", "object"],
     ]  # fmt: skip
     assert b.value("[jshm.is_shared(df[c].to_numpy()) for c in df]") == [True, True, False]
-    assert b.fail("df.loc[0, 'x'] = 5").ename == "ValueError"
+    b.do("df.loc[0, 'x'] = 5; other = jshm.attach('df')")  # pandas copies what changes
+    assert b.value("[float(t.x[0]) for t in (df, other)]") == [5.0, 0.0]
+    assert b.value("[np.shares_memory(df[c], other[c]) for c in ['n', 'x']]") == [True, False]
+    b.do("del other")
     known = info(b, "df")
     assert f"pandas {pandas.__version__}" in known["Needs"].split(", ")
     assert known["Shared"].startswith("4 buffers (800.0 kB, 800.0 kB, ")
@@ -873,8 +876,8 @@ def test_a_table_says_what_of_it_is_copied(pandas, a, b):
     assert re.match(
         r"1  DataFrame \(100000, 3\) +1\.8 MB  train\.ipynb  this notebook", listed["df"]
     )
-    b.do("%shm_attach df --as mine --mode c\nmine.loc[0, 'x'] = 5")
-    assert b.value("(mine.x[0], df.x[0])") == [5.0, 0.0]
+    b.do("%shm_attach df --as mine --mode c\nmine.loc[0, 'x'] = 6")
+    assert b.value("(mine.x[0], df.x[0], jshm.attach('df').x[0])") == [6.0, 5.0, 0.0]
 
 
 def test_a_table_is_moved_attached_and_let_go(pandas, a, b):
@@ -905,3 +908,52 @@ def test_once_takes_a_table(pandas, a, b):
     assert "attached in" in b.do(cell)
     assert b.value("(pd.__name__, df.n.sum().item())") == ["pandas", 4_999_950_000]
     assert b.do("%shm_detach df") == "df detached · deleted df · 1.8 MB unmapped here\n"
+
+
+ADVICE = " --mode c (copy-on-write: your changes stay yours)"
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        ("X[0] = 1", "X is attached read-only: %shm_attach exp/X --as X"),
+        ("X += 1", "X is attached read-only: %shm_attach exp/X --as X"),
+        ("X.sort()", "X is attached read-only: %shm_attach exp/X --as X"),
+        ("memoryview(X)[0] = 1", "X is attached read-only: %shm_attach exp/X --as X"),
+        ("np.add(1, 1, out=X)", "X is attached read-only: %shm_attach exp/X --as X"),
+        ("f(X)", "X is attached read-only: %shm_attach exp/X --as X"),
+        ("g()", "X is attached read-only: %shm_attach exp/X --as X"),
+        ("y = 1\nX[0] = y", "X is attached read-only: %shm_attach exp/X --as X"),
+        ("model['w'][0] = 1", "model is attached read-only: %shm_attach model"),
+        ("view[0] = 1", "view is a part of exp/X, which is attached read-only: %shm_attach exp/X"),
+        (
+            "held['x'][0] = 1",
+            "held is a part of exp/X, which is attached read-only: %shm_attach exp/X",
+        ),
+        ("mine[0] = 1; mine.flags.writeable = False\nmine[0] = 2", ""),
+        ("own[0] = X.sum()", ""),
+        ("own[0] = 1", ""),
+        ("X.sum(); own[0] = 1", ""),
+        ("raise ValueError('read-only')", ""),
+        ("X[0, 0]", ""),
+        ("writable[0] = 1", ""),
+    ],
+)
+def test_a_cell_that_fails_on_read_only_memory_is_told_what_to_do(a, b, cell, advice):
+    a.do("X = np.arange(1e4); model = {'w': X * 2}")
+    a.do("%shm_publish X --as exp/\n%shm_publish model")
+    b.do("%shm_attach exp/X\n%shm_attach model\n%shm_attach exp/X --as mine --mode c")
+    b.do("view = X[:10]; held = {'x': X}; own = np.zeros(3); own.flags.writeable = False")
+    b.do("writable = np.zeros(3)\ndef f(a): a[0] = 1\ndef g(): X[0] = 1")
+    outcome = b(cell)
+    assert outcome.ok == (cell == "writable[0] = 1")
+    assert outcome.stdout == (f"{advice}{ADVICE}\n" if advice else "")
+    b.do("%shm_detach X")  # and what the traceback keeps
+
+
+def test_what_cannot_be_changed_is_let_go_all_the_same(a, b):
+    """The advice keeps nothing of the traceback that it looked at."""
+    a.do("X = np.arange(1e4)\n%shm_publish X")
+    b.do("%shm_attach X")
+    assert "--mode c" in b("X[0] = 1").stdout
+    assert "unmapped here" in b.do("%shm_detach X")

@@ -11,6 +11,8 @@ import pytest
 
 import jshm
 
+from ..processes import SHORT_LIFE_TOO
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -99,7 +101,7 @@ def test_a_program_ends_quietly(store: LocalStore, tmp_path: Path, end: str) -> 
     path = tmp_path / "program.py"
     path.write_text(BEGIN + ENDS[end])
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(path)],
+        [sys.executable, "-X", "dev", "-W", "error", "-W", SHORT_LIFE_TOO, str(path)],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
