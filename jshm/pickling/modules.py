@@ -18,6 +18,7 @@ import site
 import sys
 import sysconfig
 from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,8 @@ def is_by_value(name: object) -> bool:
 
 
 def _judge(name: str) -> bool:
+    if _is_compiled(sys.modules.get(name)):
+        return False  # there is no value of it that could travel
     for parent in _with_parents(name):
         if parent in _chosen:
             return _chosen[parent]
@@ -91,6 +94,34 @@ def _judge(name: str) -> bool:
     if not places:  # built-in, frozen, or made at run time, which only cloudpickle can judge
         return False
     return not all(_is_installed(name, place) for place in places)
+
+
+def _is_compiled(module: ModuleType | None) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and file.endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def extension_file(name: str) -> str:
+    """Return the file of a compiled module that is not installed; '' for any other module."""
+    module = sys.modules.get(name)
+    if not _is_compiled(module) or is_everywhere(name) or name in _chosen:
+        return ""
+    (place,) = _places(module)
+    return "" if _is_installed(name, place) else place
+
+
+def is_everywhere(name: str) -> bool:
+    """Tell whether a module is where jshm is, without looking for it."""
+    return name.partition(".")[0] in _EVERYWHERE
+
+
+def is_beside(spec: ModuleSpec) -> bool:
+    """Tell whether a module, imported or not, is in a place that other notebooks do not search."""
+    if is_everywhere(spec.name) or not _chosen.get(spec.name, True):
+        return False
+    places = [spec.origin] if spec.has_location and spec.origin else spec.submodule_search_locations
+    found = [os.path.realpath(place) for place in places or ()]
+    return bool(found) and not all(_is_installed(spec.name, place) for place in found)
 
 
 def _with_parents(name: str) -> list[str]:
@@ -107,10 +138,7 @@ def _places(module: ModuleType | None) -> list[str]:
 
 
 def _is_installed(name: str, place: str) -> bool:
-    if (
-        any(_is_below(place, root) for root in _installed())
-        or _import_root(name, place) in _paths()
-    ):
+    if any(_is_below(place, root) for root in _installed()) or import_root(name, place) in _paths():
         return True
     top = name.partition(".")[0]
     return any(top in tops and _is_below(place, root) for root, tops in _editable())
@@ -120,7 +148,7 @@ def _is_below(place: str, root: str) -> bool:
     return place.startswith(root + os.sep)
 
 
-def _import_root(name: str, place: str) -> str:
+def import_root(name: str, place: str) -> str:
     """Return the directory that a module was found in, by its name; '' if that cannot be told."""
     path = os.path.join(os.path.dirname(place), os.path.basename(place).partition(".")[0])
     path = path.removesuffix(os.sep + "__init__")

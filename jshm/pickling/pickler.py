@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ..errors import JshmError
-from . import arrays, sources
+from . import arrays, ctypes_, extensions, instances, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+# The first protocol that knows buffers.
+_OUT_OF_BAND = 5
 # Functions that reduce to their names, with which the reader imports their modules.
 _IN_C = frozenset({"builtin_function_or_method", "cython_function_or_method"})
 
@@ -33,6 +35,13 @@ class Output:
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
         self.write = self.chunks.append
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, _: Any) -> None:
+        """Forget it."""
 
 
 class _Buffers:
@@ -93,6 +102,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     name = ""
     """What messages call the object; by default what it calls itself."""
 
+    _is_trial = False
+
     refer: Callable[[np.ndarray[Any, Any]], Any] = staticmethod(lambda _: None)
     """How an array in a segment is written; None: by value. The store knows, and says it here."""
 
@@ -113,6 +124,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         # Namespace's id → what stands for it.
         self._namespaces: dict[int, Namespace] = {}
         self.whole: dict[int, types.ModuleType] = {}
+        self.judged: dict[int, bool] = {}
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython is not None else None
         if shell is not None:
@@ -139,6 +151,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             chunks.clear()
             self._namespaces.clear()
             self.whole.clear()
+            self.judged = {}
             if self._buffers is not None:
                 self._buffers.end()
             sources.forget_trees()
@@ -157,6 +170,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             except (JshmError, MemoryError):
                 raise
             except Exception as error:
+                if self._is_trial:
+                    raise
                 from . import refusals
 
                 raise refusals.explain(self, obj, error) from error
@@ -166,6 +181,20 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             self.memo, self.globals_ref = memo, known.copy()
             if self._buffers is not None:
                 self._buffers.begin_anew()
+
+    def can_write(self, obj: Any) -> bool:
+        """Tell whether an object can be written, by writing it for nobody."""
+        trial = type(self)(
+            _Nowhere(), self.proto, (lambda _: None) if self.proto >= _OUT_OF_BAND else None
+        )
+        trial.judged, trial._is_trial = self.judged, True
+        try:
+            trial.dump(obj)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a reducer raises
+            return False
+        return True
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -180,9 +209,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
+        if issubclass(kind, ctypes_.KINDS):
+            return ctypes_.reduce(self, obj)
         if kind.__name__ in _IN_C and isinstance(obj.__module__, str):
-            self.needs.add(obj.__module__)
-        return NotImplemented
+            return extensions.reduce(self, obj.__module__, obj.__qualname__)
+        return instances.reduce(self, obj, kind)
 
     def meet(self, module: types.ModuleType) -> None:
         """Begin anew unless this module's namespace is known to be one: it may be what is written."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
-from . import arrays, classes, generated, modules, typings
+from . import arrays, classes, extensions, foreign, generated, hints, imports, modules, typings
 from .code import class_globals, reduce_code
 from .namespaces import (
     EndOfPrefix,
@@ -41,8 +41,7 @@ _OF_THE_LOADER = frozenset({"__builtins__", "__loader__", "__spec__", "__cached_
 def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     module = function.__module__
     if not modules.is_by_value(module) and cp._should_pickle_by_reference(function):
-        pickler.needs.add(module)
-        return NotImplemented
+        return extensions.reduce(pickler, module, function.__qualname__)
     if pickler.whole and id(function.__globals__) in pickler.whole:
         _share_namespace(pickler, pickler.whole[id(function.__globals__)])
     if function.__code__.co_name == "_modified_open" and function.__name__ == "open":
@@ -52,6 +51,8 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     for word in class_globals(code):
         if word in function.__globals__:
             slots["__globals__"][word] = function.__globals__[word]
+    slots["_cloudpickle_submodules"] += imports.beside(function)  # loaded, and then forgotten
+    hints.complete(pickler, function, slots["__globals__"])
     if parameters := getattr(function, "__type_params__", ()):
         slots["__type_params__"] = parameters
     # The very cells, and not cells of the same content: others may share them.
@@ -67,9 +68,10 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
     reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
     if reduced is NotImplemented:
         if isinstance(module, str):
-            pickler.needs.add(module)
+            return extensions.reduce(pickler, module, cls.__qualname__)
     elif reduced[-1] is cp._class_setstate:
-        return classes.reduce(cls, reduced)
+        hints.resolve(pickler, cls, reduced[2][0])
+        return foreign.reduce(pickler, cls, reduced) or classes.reduce(cls, reduced)
     return reduced
 
 
@@ -94,8 +96,8 @@ def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
     # Another of its name may be imported here, if this one arrived by value.
     is_imported = sys.modules.get(name) is module and cp._should_pickle_by_reference(module)
     if is_imported and not modules.is_by_value(name):
-        pickler.needs.add(name)
-        return cp.subimport, (name,)
+        found = extensions.reduce(pickler, name)
+        return (cp.subimport, (name,)) if found is NotImplemented else found
     if isinstance(pickler.globals_ref.get(id(module.__dict__)), dict):
         pickler.meet_whole(module)  # after some of its functions
     state = {key: value for key, value in module.__dict__.items() if key not in _OF_THE_LOADER}

@@ -105,9 +105,10 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
             shown = f" {name!r}" if isinstance(name, str) and isinstance(culprit, io.IOBase) else ""
             return what + shown, f"cannot be shared ({why}); {way_out}"
     kind = type(culprit)
+    advice = getattr(why, "way_out", "") or "Leave it out, or say how to share it with __reduce__"
     return (
         f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
-        f"cannot be shared: {why}. Leave it out, or say how to share it with __reduce__",
+        f"cannot be shared: {why}. {advice[0].upper()}{advice[1:]}",
     )
 
 
