@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _HEAP, _IMMUTABLE = 1 << 9, 1 << 8
 _DTYPES = type(np.dtype)
 # What only compiled code puts in a class, except for slots and these names.
-_COMPILED = (types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType)
+_COMPILED = frozenset(
+    {types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType}
+)
 _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__"})
 # Where Python itself keeps types that have no name of their own.
 _KEPT_IN = ("types", "_collections_abc", "typing")
@@ -50,6 +52,8 @@ def reduce(pickler: Writer, cls: type, reduced: Any) -> Any:
         No reader could make it.
     """
     kind = type(cls)
+    if kind is type and not is_compiled(cls):
+        return None
     if ctypes_.is_type(cls):
         return ctypes_.reduce_type(cls, reduced)
     if structs.is_struct(cls):
@@ -69,12 +73,10 @@ def is_compiled(cls: type) -> bool:
     """Tell whether compiled code made a class, and no ``class`` statement."""
     if not cls.__flags__ & _HEAP or cls.__flags__ & _IMMUTABLE:
         return True
-    return any(
-        isinstance(value, _COMPILED)
-        and getattr(value, "__objclass__", None) is cls
-        and name not in _OF_EVERY_CLASS
-        for name, value in type.__dict__["__dict__"].__get__(cls).items()
-    )
+    for name, value in type.__dict__["__dict__"].__get__(cls).items():
+        if type(value) in _COMPILED and value.__objclass__ is cls and name not in _OF_EVERY_CLASS:
+            return True
+    return False
 
 
 def _reduce_compiled(pickler: Writer, cls: type) -> Any:

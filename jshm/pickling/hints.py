@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 _DEEPEST = 20
-_ANNOTATED = 4  # the flag of MAKE_FUNCTION and SET_FUNCTION_ATTRIBUTE
+_MAKERS, _ANNOTATED = ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"), 4
 # An annotation of other nodes would run code.
 _HARMLESS = (
     ast.Expression, ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.Constant,
@@ -145,16 +145,11 @@ def _scan(code: CodeType) -> Iterator[str]:
     if not inner:
         return
     last: Any = None
-    made: Any = None
     for instruction in dis.get_instructions(code):
-        value = instruction.argval
-        if instruction.opname == "LOAD_CONST" and isinstance(value, tuple):
-            last, made = value, last
-        elif instruction.opname in ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"):
-            for pairs in (last, made) if (instruction.arg or 0) & _ANNOTATED else ():
-                if _is_annotations(pairs):
-                    yield from pairs[1::2]
-            last = made = None if instruction.opname == "MAKE_FUNCTION" else last
+        if instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, tuple):
+            last = instruction.argval
+        elif instruction.opname in _MAKERS and (instruction.arg or 0) & _ANNOTATED:
+            yield from last[1::2] if _is_annotations(last) else ()
     for constant in inner:
         yield from _scan(constant)
 
@@ -174,9 +169,9 @@ def _is_annotations(pairs: Any) -> bool:
 
 def resolve(pickler: Writer, cls: type, attributes: dict[str, Any]) -> None:
     """Replace annotations that are text by what they stand for, where that is known and can travel."""
-    own = attributes.get("__annotations__")
-    module = sys.modules.get(cls.__module__)
     pickler.judged[id(cls)] = True
+    own = attributes.get("__annotations__")
+    module = sys.modules.get(cls.__module__) if own else None
     if isinstance(own, dict) and module is not None:
         attributes["__annotations__"] = {
             name: _resolved(pickler, value, vars(module)) for name, value in own.items()

@@ -35,11 +35,11 @@ class Beside:
 
 def beside(function: FunctionType) -> list[Beside]:
     """Return the modules beside the notebook that a function imports when it is called."""
+    imported = _imports(function.__code__)
+    if not imported:
+        return []
     package = str(function.__globals__.get("__package__") or "")
-    names = {
-        (package if level else name).partition(".")[0]
-        for name, level in _imports(function.__code__)
-    }
+    names = {(package if level else name).partition(".")[0] for name, level in imported}
     found = [_place(name) for name in sorted(names - {""})]
     return [Beside(*place) for place in found if place is not None]
 
@@ -65,8 +65,13 @@ def _scan(code: CodeType) -> Iterator[tuple[str, int]]:
 
 def _place(name: str) -> tuple[str, str, str] | None:
     """Return a top-level module's name, directory and file; None if others can import it."""
-    spec = getattr(sys.modules.get(name), "__spec__", None)
-    if name not in sys.modules and not modules.is_everywhere(name):
+    if modules.is_everywhere(name):
+        return None
+    if name in sys.modules:
+        if not modules.is_by_value(name) and not modules.extension_file(name):
+            return None
+        spec = getattr(sys.modules[name], "__spec__", None)
+    else:
         try:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError):

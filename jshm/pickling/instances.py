@@ -15,6 +15,8 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from . import ctypes_
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,26 +25,29 @@ if TYPE_CHECKING:
     Rule = Callable[[Writer, Any], Any]
 
 _OF_OBJECTS = (object.__reduce_ex__, object.__reduce__)
-# What is known of each class.
-_rules: weakref.WeakKeyDictionary[type, Rule | None] = weakref.WeakKeyDictionary()
+# By the class's id, for each instance asks.
+_rules: dict[int, Rule | None] = {}
 
 
 def reduce(pickler: Writer, obj: Any, kind: type) -> Any:
     """Reduce an instance; NotImplemented where `pickle` does it right."""
-    try:
-        rule = _rules[kind]
-    except KeyError:
-        rule = _rules[kind] = _rule_of(kind)
+    key = id(kind)
+    if key not in _rules:
+        _rules[key] = _rule_of(kind)
+        weakref.finalize(kind, _rules.pop, key, None).atexit = False
+    rule = _rules[key]
     return NotImplemented if rule is None else rule(pickler, obj)
 
 
 def _rule_of(kind: Any) -> Rule | None:
+    if issubclass(kind, ctypes_.KINDS):
+        return ctypes_.reduce
     rule = _NAMED.get(f"{kind.__module__}.{kind.__qualname__}")
     own = (kind.__reduce_ex__, kind.__reduce__)
     if rule is not None or kind in copyreg.dispatch_table or any(map(_is_python, own)):
         return rule
     if issubclass(kind, BaseException):
-        return _reduce_exception
+        return _reduce_exception if any(map(_is_python, (kind.__new__, kind.__init__))) else None
     if own != _OF_OBJECTS or (_is_made_bare(kind) and not _asks_itself(kind)):
         return None
     return _reduce_bare

@@ -103,8 +103,10 @@ def _is_compiled(module: ModuleType | None) -> bool:
 
 def extension_file(name: str) -> str:
     """Return the file of a compiled module that is not installed; '' for any other module."""
+    if is_everywhere(name) or name in _chosen:
+        return ""
     module = sys.modules.get(name)
-    if not _is_compiled(module) or is_everywhere(name) or name in _chosen:
+    if not _is_compiled(module):
         return ""
     (place,) = _places(module)
     return "" if _is_installed(name, place) else place

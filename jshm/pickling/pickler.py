@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ..errors import JshmError
-from . import arrays, ctypes_, extensions, instances, sources
+from . import arrays, extensions, instances, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -209,8 +209,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
-        if issubclass(kind, ctypes_.KINDS):
-            return ctypes_.reduce(self, obj)
         if kind.__name__ in _IN_C and isinstance(obj.__module__, str):
             return extensions.reduce(self, obj.__module__, obj.__qualname__)
         return instances.reduce(self, obj, kind)

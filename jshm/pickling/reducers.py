@@ -167,6 +167,12 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     return cached
 
 
+def _reduce_dispatching(_: Writer, method: functools.singledispatchmethod[Any]) -> Any:
+    # From Python 3.13 it has a cache, or lacks it.
+    own = {name: value for name, value in vars(method).items() if name != "_method_cache"}
+    return type(method), (method.func,), own
+
+
 def _reduce_ufunc(pickler: Writer, ufunc: np.ufunc) -> Any:
     # It knows its name alone; `pickle` looks for its module, and so does this.
     pickler.needs.add(pickle.whichmodule(ufunc, ufunc.__name__))  # type: ignore[attr-defined]
@@ -214,6 +220,7 @@ REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     **({typing.TypeAliasType: typings.reduce_alias} if hasattr(typing, "TypeAliasType") else {}),
     functools._lru_cache_wrapper: _reduce_cached,
     functools.cached_property: _reduce_cached_property,
+    functools.singledispatchmethod: _reduce_dispatching,
     np.ufunc: _reduce_ufunc,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
     weakref.WeakValueDictionary: _reduce_weak_keys,
