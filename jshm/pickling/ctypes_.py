@@ -67,7 +67,11 @@ def reduce(pickler: Writer, obj: Any) -> Any:
         return (getattr, (ctypes, found[0])) if found else NotImplemented
     if isinstance(obj, _FUNCTION):
         return _reduce_function(obj)
+    if isinstance(obj, _POINTER) and not obj:
+        return _of_value, (type(obj),), vars(obj) or None
     if isinstance(obj, _DATA) and not isinstance(obj, _POINTER):
+        if isinstance(obj, ctypes.c_void_p) and not obj:
+            return _of_value, (type(obj),), vars(obj) or None
         if isinstance(obj, ctypes.c_char_p | ctypes.c_wchar_p):
             return _of_value, (type(obj), obj.value), vars(obj) or None
         if isinstance(obj, ctypes.py_object):
@@ -121,13 +125,22 @@ def _name_of(library: Any) -> str | None:
         handle = 0
     else:
         _ctypes.dlclose(handle)
-    if handle != library._handle:
+    if handle != library._handle or (name is not None and _is_replaced(name)):
         raise UnwritableError(
             f"what is loaded is not what the name {library._name!r} stands for now (another file, "
             "another directory, or a library of a handle)",
             "load it by its full path with ctypes.CDLL, or load it where it is used",
         )
     return name  # type: ignore[no-any-return]
+
+
+def _is_replaced(name: str) -> bool:
+    """Tell whether a library's file was removed, or is another one, since it was loaded."""
+    try:
+        with open("/proc/self/maps") as maps:
+            return f"{os.path.realpath(name)} (deleted)" in maps.read()
+    except OSError:
+        return False
 
 
 def _load_library(kind: Any, name: str | None, flags: int) -> Any:
@@ -152,6 +165,9 @@ def _update(library: Any, attributes: dict[str, Any]) -> None:
 
 
 def _reduce_function(function: Any) -> Any:
+    for key in ("memmove", "memset"):
+        if function is getattr(ctypes, key):
+            return getattr, (ctypes, key)
     kept = function._objects
     library = kept.get("0") if isinstance(kept, dict) else None
     name = getattr(function, "__name__", None)
