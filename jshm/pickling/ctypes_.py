@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _ctypes
 import ctypes
+import functools
 import operator
 import os
 import weakref
@@ -272,7 +273,21 @@ def _reduce_declared(cls: Any, reduced: Any) -> Any:
     made = classes.reduce(cls, (make, arguments, (attributes, slots), *others))
     make, arguments, state, *_, fill = made
     fields = cls.__dict__.get("_fields_")
+    if fields is not None:
+        fields = [(field[0], *_lengths_of(field[1]), *field[2:]) for field in fields]
     return _make_declared, (make, arguments), (fill, state, fields), None, None, _complete
+
+
+def _lengths_of(cls: Any) -> tuple[Any, list[int]]:
+    """Return the type of an array's elements, and the array's lengths: none of what is no array.
+
+    An array of what has no fields yet would be empty for ever, so the reader makes it when it has some.
+    """
+    lengths: list[int] = []
+    while issubclass(cls, ctypes.Array) and cls is cls._type_ * cls._length_:
+        lengths.insert(0, cls._length_)
+        cls = cls._type_
+    return cls, lengths
 
 
 def _make_declared(make: Any, arguments: tuple[Any, ...]) -> Any:
@@ -289,13 +304,13 @@ def _complete(cls: Any, state: tuple[Any, Any, Any]) -> None:
     if fields is None or "_fields_" in cls.__dict__:
         _incomplete.pop(cls, None)
         return
-    for field in fields:
-        contained = field[1]
-        while issubclass(contained, ctypes.Array):
-            contained = contained._type_
+    for _, contained, *_ in fields:
         if contained is not cls and contained in _incomplete:
             _incomplete[contained].append((cls, state))
             return
-    cls._fields_ = fields
+    cls._fields_ = [
+        (name, functools.reduce(operator.mul, lengths, contained), *bits)
+        for name, contained, lengths, *bits in fields
+    ]
     for waiting, its_state in _incomplete.pop(cls, ()):
         _complete(waiting, its_state)
