@@ -85,7 +85,7 @@ class Table(dict):
     def __setattr__(self, name, value): self[name] = value
 class Stateful:
     def __getattr__(self, name): raise AttributeError(name)
-    def __setstate__(self, state): self.__dict__.update(state, set=True)
+    def __setstate__(self, state): self.__dict__.update(state)
 stateful = Stateful()
 stateful.x = 1
 """,
@@ -93,7 +93,7 @@ stateful.x = 1
         """\
 proxy, slotted, table, stateful = obj
 assert proxy._inner == [1] and proxy.count(1) == 1 and slotted._inner == [2] and table.a == 3
-assert stateful.x == 1 and stateful.set
+assert stateful.x == 1
 """,
     ),
     Case(
