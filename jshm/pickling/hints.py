@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _DEEPEST = 20
 _MAKERS, _ANNOTATED = ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"), 4
+_TYPING = frozenset({"typing", "typing_extensions", "types"})
 # An annotation of other nodes would run code.
 _HARMLESS = (
     ast.Expression, ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.Constant,
@@ -197,8 +198,16 @@ def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:
 def _leaf(chain: tuple[str, ...], space: dict[str, Any]) -> Any:
     found = space[chain[0]]
     for name in chain[1:]:
-        found = getattr(found, name)
-    return found
+        found = getattr(_only_types(found), name)
+    return _only_types(found)
+
+
+def _only_types(found: Any) -> Any:
+    """Return a type, a module, or what `typing` makes; raise TypeError for what may run code."""
+    kind = type(found)
+    if issubclass(kind, type | types.ModuleType) or kind.__module__ in _TYPING:
+        return found
+    raise TypeError(f"a {kind.__name__} is no type")
 
 
 # -- text ------------------------------------------------------------------------------------------

@@ -38,10 +38,17 @@ class Output:
 
 
 class _Nowhere:
-    """A file that keeps nothing."""
+    """A file that keeps nothing, and refuses more than a megabyte."""
 
-    def write(self, _: Any) -> None:
-        """Forget it."""
+    left = 1 << 20
+
+    def write(self, data: Any) -> None:
+        self.take(len(data))
+
+    def take(self, nbytes: int) -> None:
+        self.left -= nbytes
+        if self.left < 0:
+            raise OverflowError("it is too large")
 
 
 class _Buffers:
@@ -183,10 +190,14 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
                 self._buffers.begin_anew()
 
     def can_write(self, obj: Any) -> bool:
-        """Tell whether an object can be written, by writing it for nobody."""
-        trial = type(self)(
-            _Nowhere(), self.proto, (lambda _: None) if self.proto >= _OUT_OF_BAND else None
+        """Tell whether an object can be written, and is small, by writing it for nobody."""
+        nowhere = _Nowhere()
+        take = (
+            (lambda buffer: nowhere.take(buffer.raw().nbytes))
+            if self.proto >= _OUT_OF_BAND
+            else None
         )
+        trial = type(self)(nowhere, self.proto, take)
         trial.judged, trial._is_trial = self.judged, True
         try:
             trial.dump(obj)
