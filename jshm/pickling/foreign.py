@@ -80,7 +80,8 @@ def is_compiled(cls: type) -> bool:
 
 
 def _reduce_compiled(pickler: Writer, cls: type) -> Any:
-    for name in (cls.__module__, *_KEPT_IN):
+    place = getattr(cls, "__module__", None)
+    for name in (place, *_KEPT_IN):
         module = sys.modules.get(name) if isinstance(name, str) else None
         for key, value in list(vars(module).items()) if module is not None else ():
             if value is cls:
@@ -91,7 +92,7 @@ def _reduce_compiled(pickler: Writer, cls: type) -> Any:
                 pickler.needs.add(name)
                 return _type_of_kept, (name, key)
     raise UnwritableError(
-        f"compiled code made the class {cls.__module__}.{cls.__qualname__}, and keeps it under no name "
+        f"compiled code made the class {place}.{cls.__qualname__}, and keeps it under no name "
         "that another process could import",
         "take it from an instance where it is used, as type(x)",
     )

@@ -42,7 +42,7 @@ def reduce(pickler: Writer, obj: Any, kind: type) -> Any:
 def _rule_of(kind: Any) -> Rule | None:
     if issubclass(kind, ctypes_.KINDS):
         return ctypes_.reduce
-    rule = _NAMED.get(f"{kind.__module__}.{kind.__qualname__}")
+    rule = _NAMED.get(f"{getattr(kind, '__module__', None)}.{kind.__qualname__}")
     own = (kind.__reduce_ex__, kind.__reduce__)
     if rule is not None or kind in copyreg.dispatch_table or any(map(_is_python, own)):
         return rule

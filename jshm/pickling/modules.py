@@ -91,14 +91,20 @@ def _judge(name: str) -> bool:
         return False
     module = sys.modules.get(name)
     places = _places(module)
-    if not places:  # built-in, frozen, or made at run time, which only cloudpickle can judge
-        return False
+    if not places:
+        return _is_made_here(name)
     return not all(_is_installed(name, place) for place in places)
 
 
 def _is_compiled(module: ModuleType | None) -> bool:
     file = getattr(module, "__file__", None)
     return isinstance(file, str) and file.endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def _is_made_here(name: str) -> bool:
+    """Tell whether a module without a file was made at run time, and not by another module's import."""
+    found = [sys.modules.get(parent) for parent in _with_parents(name)]
+    return found[0] is not None and all(getattr(m, "__spec__", None) is None for m in found)
 
 
 def extension_file(name: str) -> str:
