@@ -82,8 +82,9 @@ def is_compiled(cls: type) -> bool:
 def _reduce_compiled(pickler: Writer, cls: type) -> Any:
     place = getattr(cls, "__module__", None)
     for name in (place, *_KEPT_IN):
-        module = sys.modules.get(name) if isinstance(name, str) else None
-        for key, value in list(vars(module).items()) if module is not None else ():
+        if not isinstance(name, str) or name not in sys.modules:
+            continue
+        for key, value in list(vars(sys.modules[name]).items()):
             if value is cls:
                 pickler.needs.add(name)
                 return _kept, (name, key)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
+from jshm import NotShareableError
+from jshm.pickling import dumps, foreign
 
 from .cases import THIS, Case
 from .fresh import Interpreter, failing, travel
@@ -268,3 +273,23 @@ def test_a_struct_that_arrived_goes_on(writer: Interpreter, reader: Interpreter)
     )
     reader.load(writer.dump("A"))
     assert reader.run("A = pickling.loads(pickling.dumps(obj)); A().x") == [1]
+
+
+# -- other metaclasses -----------------------------------------------------------------------------
+
+
+class Strict(type):
+    def __new__(cls, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> Any:
+        if "needed" not in space:
+            raise TypeError("needed is needed")
+        return super().__new__(cls, name, bases, space)
+
+
+def test_a_compiled_metaclass_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "is_compiled", lambda cls: cls is Strict)
+
+    class A(metaclass=Strict):
+        needed = 1
+
+    with pytest.raises(NotShareableError, match="cannot make the class again .needed is needed"):
+        dumps(A())
