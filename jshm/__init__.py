@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .errors import (
         CorruptRegistryError,
         CorruptSegmentError,
+        DefinitionWarning,
         DetachedError,
         DirectoryLostWarning,
         FormatVersionError,
@@ -78,7 +79,8 @@ _PUBLIC = {
         "api",
     ),
     **dict.fromkeys(
-        ("CorruptRegistryError", "CorruptSegmentError", "DetachedError", "DirectoryLostWarning",
+        ("CorruptRegistryError", "CorruptSegmentError", "DefinitionWarning",
+         "DetachedError", "DirectoryLostWarning",
          "FormatVersionError", "InvalidModeError", "InvalidNameError", "InvalidSettingError", "JshmError",
          "LockHeldError", "LockTimeoutError", "LowMemoryWarning",
          "MissingModuleError", "NoSpaceError", "NotOwnerError", "NotShareableError",
@@ -104,6 +106,7 @@ _PUBLIC = {
 __all__ = [
     "CorruptRegistryError",
     "CorruptSegmentError",
+    "DefinitionWarning",
     "DetachedError",
     "DirectoryLostWarning",
     "FormatVersionError",

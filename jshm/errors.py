@@ -7,6 +7,11 @@ jshm. Messages say what was wrong, what was found, and what to do.
 from __future__ import annotations
 
 import pickle
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 class JshmError(Exception):
@@ -115,3 +120,16 @@ class LowMemoryWarning(UserWarning):
 
 class DirectoryLostWarning(UserWarning):
     """Something deleted the shared-memory directory while it was in use."""
+
+
+class DefinitionWarning(UserWarning):
+    """A class, or a module, is defined differently here than where an object was published."""
+
+
+def outside() -> int:
+    """Return the stack level of whoever called jshm, for a warning that the caller gives."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    level = 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("jshm."):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,39 +1,71 @@
-"""Whose class it is that arrives.
+"""Which class it is that arrives: the reader's own, one that arrived before, or a new one.
 
-cloudpickle gives a class an id when it is first written. Where a class of that id is known already, no
-second one is made: so all objects of a class are, wherever they come from. But it also sets all
-attributes of the class again, to what they were when it was written. Here that is done once for what
-was written once; and a class is never set back in the process that defined it.
+A class travels by value, with its definition (`definitions`). In the reader's process the class of that
+module and name is used if it is defined the same; else the class that was made here of the same
+definition; else a new one is made, and filled with the attributes that travelled. A class is filled
+once: state that it got later (a counter, a patch) is never set back.
+
+cloudpickle gives each class an id when it is first written. It tells apart classes that no name leads
+to: those of functions, and those that `type` made.
 """
 
 from __future__ import annotations
 
 import enum
+import sys
 import typing
+import warnings
 import weakref
 from contextvars import ContextVar
-from types import MemberDescriptorType
-from typing import Any
+from types import MemberDescriptorType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
-from . import generated, typings
+from ..errors import DefinitionWarning, outside
+from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
+from .definitions import Definition, Part, module_of
+from .hooks import hooked, new_class, without_hooks
+from .survey import definition_of
 
-origin: ContextVar[str] = ContextVar("origin", default="")
-"""What is loaded at the moment (a segment's id); empty: something that nobody can tell again."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
+    from .writer import Writer
+
+_SHOWN = 6
+# The part of a definition that only one class has.
+_WHICH = "which it is"
+
+# Classes that were written here, and were not made here.
 _own: weakref.WeakSet[type] = weakref.WeakSet()
-# Class → what its attributes are from.
-_filled: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
+# Classes that were made here, and have none of their attributes yet, or not all.
+_unfilled: weakref.WeakSet[type] = weakref.WeakSet()
+# Module and qualified name → the definitions that were written or made here, and their classes.
+_known: dict[tuple[str, str], list[tuple[Definition, weakref.ref[type]]]] = {}
+_made: weakref.WeakSet[type] = weakref.WeakSet()
+making: ContextVar[set[type] | None] = ContextVar("making", default=None)
+"""The classes that were made for what is loaded at the moment; None where nobody keeps account."""
+
+# What the user was told: texts of the definition that arrived and of the one that is here.
+_told: set[tuple[str, str]] = set()
 
 
-def reduce(cls: type, reduced: Any) -> Any:
-    """Return cloudpickle's reduction of a class by value, with `fill` and with its slots."""
-    if cls not in _filled:
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def reduce(_: Writer, cls: type, reduced: Any) -> Any:
+    """Return cloudpickle's reduction of a class by value, with its definition and its slots."""
+    if cls not in _made:
         _own.add(cls)
-    make, arguments, (attributes, _), *_, _setter = reduced
-    if "__slots__" in cls.__dict__ and make is cp._make_skeleton_class and not _makes_slots(cls):
+    construct, arguments, (attributes, _), *_, _setter = reduced
+    identity = cp._get_or_create_tracker_id(cls)
+    if (
+        "__slots__" in cls.__dict__
+        and construct is cp._make_skeleton_class
+        and not _makes_slots(cls)
+    ):
         # Made again from `__slots__`: given to the class when it is made, for later is too late.
         members = [
             name
@@ -45,6 +77,16 @@ def reduce(cls: type, reduced: Any) -> Any:
         constructor, name, bases, keywords, *rest = arguments
         keywords = {**keywords, "__slots__": _slots_of(cls)}
         arguments = (constructor, name, bases, keywords, *rest)
+    module = module_of(cls)
+    if construct is cp._make_skeleton_class:
+        constructor, name, bases, keywords, *_ = arguments
+        if "__module__" in keywords:
+            keywords["__module__"] = module
+        construct, arguments = _new_class, (constructor, name, bases, keywords)
+    else:
+        construct, arguments = enumerations.reduce(cls, attributes)
+    if "__module__" in attributes:
+        attributes["__module__"] = module
     if generated.REPLACE is not None and attributes.get("__replace__") is generated.REPLACE:
         del attributes["__replace__"]
     typings.drop_protocol_hook(attributes)
@@ -53,42 +95,51 @@ def reduce(cls: type, reduced: Any) -> Any:
         mark_generated(code)
     about = {"tag": TAG, "generated": list(methods), "qualname": cls.__qualname__}
     if issubclass(cls, enum.Enum):
-        about["members"] = _members(cls)
-    return make, arguments, (attributes, about), None, None, fill
+        about["members"] = enumerations.members(cls)
+    definition = _defined(cls, identity)
+    origin = modules.origin_of(definition.module)
+    # Strings are copied: what else in a pickle is the very same object is up to chance.
+    where = (definition.to_json(), "".join(identity), tuple(origin) if origin else None)
+    return make, (*where, construct, arguments), (attributes, about), None, None, fill
+
+
+def _defined(cls: type, identity: str) -> Definition:
+    """Return a class's definition, and remember whose it is."""
+    try:
+        definition = definition_of(cls)
+        for known, reference in _known.get(definition.key, ()):
+            # As it arrived: then it says more of the source than what arrived does.
+            if reference() is cls and not known.differences(definition, apart_from=_WHICH):
+                return known
+        is_named = _has_its_name(cls, definition)
+    except Exception:  # noqa: BLE001 - a metaclass of the user's may raise anything
+        definition = Definition(module_of(cls), cls.__qualname__, TAG, False, {})
+        is_named = False
+    if not is_named:
+        # No name leads to it: another one that looks the same is another one.
+        definition = definition._replace(parts={**definition.parts, _WHICH: Part("v", identity)})
+    _remember(definition, cls)
+    return definition
+
+
+def _remember(definition: Definition, cls: type) -> None:
+    living = [entry for entry in _known.get(definition.key, ()) if entry[1]() is not None]
+    _known[definition.key] = [*living, (definition, weakref.ref(cls))]
+
+
+def _has_its_name(cls: type, definition: Definition) -> bool:
+    """Tell whether a class's name leads to it, or to one that is defined the same: its cell ran again."""
+    found = _named(sys.modules.get(definition.module), definition.qualname)
+    return found is cls or (
+        found is not None
+        and not definition_of(found, reaches=definition.reaches).differences(definition)
+    )
 
 
 def _is_slot(cls: type, name: str, member: MemberDescriptorType) -> bool:
     """Tell whether a descriptor is that of a slot of this class, under the slot's own name."""
     private = f"_{cls.__name__.lstrip('_')}{member.__name__}"
     return member.__objclass__ is cls and name in (member.__name__, private)
-
-
-def _members(cls: type[enum.Enum]) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Return each name of an enumeration, aliases too, its value, and that member's attributes."""
-    return [
-        (
-            name,
-            member.value,
-            {key: value for key, value in vars(member).items() if key[0] + key[-1] != "__"},
-        )
-        for name, member in cls.__members__.items()
-    ]
-
-
-def _complete_members(cls: Any, members: list[tuple[str, Any, dict[str, Any]]]) -> None:
-    """Give back what an enumeration is not made with: aliases, and what ``__init__`` set."""
-    named = dict(cls._member_map_)
-    for name, value, attributes in members:
-        member = named.get(name)
-        if member is None:
-            member = cls(value)
-            if all(member is not known for known in named.values()):
-                member._name_ = name  # several flags, with a name of their own
-            named[name] = member
-            type.__setattr__(cls, name, member)
-        member.__dict__.update(attributes)
-    cls._member_map_.clear()
-    cls._member_map_.update((name, named[name]) for name, _, _ in members)
 
 
 def _makes_slots(cls: type) -> bool:
@@ -104,10 +155,116 @@ def _slots_of(cls: type) -> Any:
     return tuple(n for n, value in vars(cls).items() if isinstance(value, MemberDescriptorType))
 
 
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def make(
+    text: str,
+    identity: str,
+    origin: tuple[str, str, str] | None,
+    construct: Callable[..., type],
+    arguments: tuple[Any, ...],
+) -> type:
+    """Return the class of a definition: the reader's own, one that was made before, or a new one.
+
+    Parameters
+    ----------
+    text : str
+        The definition, as JSON.
+    identity : str
+        cloudpickle's id of the class.
+    origin : tuple of str, or None
+        Of its module; see `modules.Origin`.
+    construct, arguments
+        What makes it.
+    """
+    with cp._DYNAMIC_CLASS_TRACKER_LOCK:
+        same = cp._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    if same is not None and same in _own:
+        return same  # type: ignore[no-any-return]
+    definition = Definition.from_json(text)
+    here = None if _WHICH in definition.parts else _own_class(definition, origin)
+    different: list[str] = []
+    if here is not None and here not in _made:
+        own = definition_of(here, reaches=definition.reaches)
+        different = own.differences(definition)
+        if not different:
+            return here
+    cls = next(_classes_of(definition), None)
+    if cls is None:
+        cls = construct(*arguments)
+        _unfilled.add(cls)
+        _made.add(cls)
+        if (now := making.get()) is not None:
+            now.add(cls)
+        _remember(definition, cls)
+        if same is None:
+            cp._lookup_class_or_track(identity, cls)
+    if different:
+        _tell(definition, text, own.to_json(), different)
+    return cls
+
+
+def _own_class(definition: Definition, origin: tuple[str, str, str] | None) -> type | None:
+    """Return the class that this process has under a definition's name, if it has one."""
+    module = sys.modules.get(definition.module)
+    if module is None and origin is not None:
+        module = modules.imported(modules.Origin(*origin))
+    return _named(module, definition.qualname)
+
+
+def _named(module: ModuleType | None, qualname: str) -> type | None:
+    """Return the class of a qualified name; no ``__getattr__`` is asked for it."""
+    found: Any = module
+    for name in qualname.split("."):
+        if issubclass(type(found), ModuleType):
+            found = vars(found).get(name)
+        elif issubclass(type(found), type):
+            found = type.__dict__["__dict__"].__get__(found).get(name)
+        else:
+            return None
+    return found if issubclass(type(found), type) else None
+
+
+def _classes_of(definition: Definition) -> Iterator[type]:
+    """Yield the living classes that were written or made here of the same definition."""
+    for known, reference in _known.get(definition.key, ()):
+        cls = reference()
+        if cls is not None and not known.differences(definition):
+            yield cls
+
+
+def _tell(definition: Definition, text: str, own: str, different: list[str]) -> None:
+    """Warn once that the reader's class of a name is defined differently."""
+    if (text, own) in _told:
+        return
+    _told.add((text, own))
+    shown = ", ".join(different[:_SHOWN]) + (", …" if len(different) > _SHOWN else "")
+    module = "" if definition.module == "__main__" else f"{definition.module}."
+    warnings.warn(
+        f"the class {module}{definition.qualname} that was shared differs from the one defined here, in: "
+        f"{shown}. The shared object keeps the class that it was published with, so isinstance and == "
+        f"with {definition.qualname} of here are False. Run the same definition in both, and publish "
+        "again",
+        DefinitionWarning,
+        stacklevel=outside(),
+    )
+
+
+def _new_class(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]) -> type:
+    """Make a class without its attributes.
+
+    What the hook of a base did to that base is there already, if the base arrives at the same time.
+    """
+    keywords = {sys.intern(key): value for key, value in keywords.items()}
+    if hooked(bases) in (making.get() or ()):
+        return without_hooks(metaclass, name, bases, keywords)
+    return new_class(metaclass, name, bases, keywords)
+
+
 def fill(cls: type, state: Any) -> None:
-    """Set the attributes of a class that was just made, or was known."""
-    source = origin.get()
-    if cls in _own or (source and _filled.get(cls) == source):
+    """Set the attributes of a class that was just made; of any other, nothing."""
+    if cls not in _unfilled:
         return
     attributes, about = state
     tag = about["tag"]
@@ -116,11 +273,11 @@ def fill(cls: type, state: Any) -> None:
     cp._class_setstate(cls, (attributes, {}))
     cls.__qualname__ = about["qualname"]
     if "members" in about:
-        _complete_members(cls, about["members"])
+        enumerations.complete(cls, about["members"])
     if about["generated"] and tag != TAG:
         generated.restore(cls, about["generated"])
     if generated.REPLACE is not None and "__dataclass_params__" in cls.__dict__:
         cls.__replace__ = generated.REPLACE  # type: ignore[attr-defined]
     if tag != TAG and typings.is_protocol(cls):
         typings.complete_protocol(cls)
-    _filled[cls] = source
+    _unfilled.discard(cls)

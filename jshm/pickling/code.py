@@ -10,6 +10,7 @@ import dis
 import importlib.util
 import marshal
 import sys
+import textwrap
 import weakref
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,6 +61,15 @@ def shipped_block(code: CodeType) -> Block | None:
         return None
     load, arguments = found.reduced
     return arguments[-1] if load is load_code and isinstance(arguments[-1], tuple) else None
+
+
+def source_of(code: CodeType) -> str:
+    """Return the statement that a code object is of; '' where its source is not known."""
+    load, arguments = _look(code).reduced
+    if load is not load_code or not isinstance(arguments[-1], tuple):
+        return ""
+    text: str = arguments[-1][2]
+    return textwrap.dedent(text) if text[:1] in " \t" else text
 
 
 def mark_generated(code: CodeType) -> None:

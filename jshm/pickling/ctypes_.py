@@ -214,11 +214,12 @@ def is_type(cls: type) -> bool:
     return issubclass(cls, _DATA)
 
 
-def reduce_type(cls: Any, reduced: Any) -> Any:
+def reduce_type(pickler: Writer, cls: Any, reduced: Any) -> Any:
     """Reduce a type of ctypes that cannot be imported.
 
     Parameters
     ----------
+    pickler : Writer
     cls : type
     reduced : tuple
         cloudpickle's reduction of it.
@@ -234,7 +235,7 @@ def reduce_type(cls: Any, reduced: Any) -> Any:
         return _make_prototype, (cls._restype_, cls._argtypes_, cls._flags_)
     elif (pointer := _array_pointer(cls)) is not None:
         return pointer
-    return _reduce_declared(cls, reduced)
+    return _reduce_declared(pickler, cls, reduced)
 
 
 def _make_prototype(restype: Any, argtypes: tuple[Any, ...], flags: int) -> Any:
@@ -260,7 +261,7 @@ def _array_pointer(cls: Any) -> Any:
     return (np.ctypeslib.ndpointer, arguments) if is_one else None
 
 
-def _reduce_declared(cls: Any, reduced: Any) -> Any:
+def _reduce_declared(pickler: Writer, cls: Any, reduced: Any) -> Any:
     """Reduce a type that somebody declared: its fields come after it, for they may refer to it."""
     make, (constructor, name, bases, keywords, *rest), (attributes, slots), *others = reduced
     declared = {n: value for n, value in attributes.items() if n in _DECLARED}
@@ -270,7 +271,7 @@ def _reduce_declared(cls: Any, reduced: Any) -> Any:
         if n not in _DECLARED | _ADDED and type(value) is not _FIELD
     }
     arguments = (constructor, name, bases, {**keywords, **declared}, *rest)
-    made = classes.reduce(cls, (make, arguments, (attributes, slots), *others))
+    made = classes.reduce(pickler, cls, (make, arguments, (attributes, slots), *others))
     make, arguments, state, *_, fill = made
     fields = cls.__dict__.get("_fields_")
     if fields is not None:

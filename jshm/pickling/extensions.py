@@ -24,11 +24,20 @@ def reduce(pickler: Writer, name: str, qualname: str = "") -> Any:
 
     NotImplemented if a plain import finds it: then the module is one that the reader needs.
     """
-    file = modules.extension_file(name)
+    file = file_of(name)
     if file:
         return find, (name, file, qualname)
     pickler.needs.add(name)
     return NotImplemented
+
+
+def file_of(name: str) -> str:
+    """Return the file of a compiled module that is not installed; '' for any other module."""
+    module = sys.modules.get(name)
+    if modules.is_everywhere(name) or module is None or not modules.is_compiled(module):
+        return ""
+    file = os.path.realpath(str(module.__file__))
+    return "" if modules.is_installed(name, file) else file
 
 
 def find(name: str, file: str, qualname: str) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import classes, ctypes_, structs
+from .libraries import is_struct
 from .writer import UnwritableError
 
 if TYPE_CHECKING:
@@ -55,11 +56,11 @@ def reduce(pickler: Writer, cls: type, reduced: Any) -> Any:
     if kind is type and not is_compiled(cls):
         return None
     if ctypes_.is_type(cls):
-        return ctypes_.reduce_type(cls, reduced)
-    if structs.is_struct(cls):
-        return structs.reduce(cls, reduced)
+        return ctypes_.reduce_type(pickler, cls, reduced)
+    if is_struct(cls):
+        return structs.reduce(pickler, cls, reduced)
     if is_typed_dict(cls):
-        return _reduce_typed_dict(cls, reduced)
+        return _reduce_typed_dict(pickler, cls, reduced)
     if issubclass(kind, _DTYPES):
         return _reduce_dtype(cls)
     if is_compiled(cls):
@@ -164,7 +165,7 @@ def is_typed_dict(cls: type) -> bool:
     return kind.__name__ == "_TypedDictMeta" and issubclass(cls, dict)
 
 
-def _reduce_typed_dict(cls: Any, reduced: Any) -> Any:
+def _reduce_typed_dict(pickler: Writer, cls: Any, reduced: Any) -> Any:
     """Reduce a typed dict: it is a dict to Python, and `typing` alone makes it from what it says.
 
     What it inherits it has copied, and the classes that it is of are not those that it was made of.
@@ -173,7 +174,7 @@ def _reduce_typed_dict(cls: Any, reduced: Any) -> Any:
     if "__orig_bases__" in cls.__dict__:
         keywords = {**keywords, "__orig_bases__": cls.__orig_bases__}
     arguments = (functools.partial(_make_typed_dict, kind), name, cls.__bases__, keywords, *rest)
-    return classes.reduce(cls, (make, arguments, state, *others))
+    return classes.reduce(pickler, cls, (make, arguments, state, *others))
 
 
 def _make_typed_dict(

@@ -12,6 +12,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotShareableError
+from .hooks import without_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +117,7 @@ def _twin_of_dataclass(cls: Any) -> type:
             kw_only=field.kw_only,
         )
     params = cls.__dataclass_params__
-    twin = type(cls)(cls.__name__, cls.__bases__, space)
+    twin = without_hooks(type(cls), cls.__name__, cls.__bases__, space)
     make: Callable[..., type] = dataclasses.dataclass
     return make(
         twin,

@@ -25,6 +25,7 @@ from cloudpickle import cloudpickle as cp
 
 from . import modules
 from .bycode import cached_by_code
+from .libraries import Resolved
 from .rebuild import no_warnings
 
 if TYPE_CHECKING:
@@ -172,11 +173,14 @@ def resolve(pickler: Writer, cls: type, attributes: dict[str, Any]) -> None:
     """Replace annotations that are text by what they stand for, where that is known and can travel."""
     pickler.judged[id(cls)] = True
     own = attributes.get("__annotations__")
+    if type(own) is Resolved:
+        return  # by who wrote it first
     module = sys.modules.get(cls.__module__) if own else None
     if isinstance(own, dict) and module is not None:
-        attributes["__annotations__"] = {
-            name: _resolved(pickler, value, vars(module)) for name, value in own.items()
-        }
+        found = {name: _resolved(pickler, value, vars(module)) for name, value in own.items()}
+        if any(found[name] is not value for name, value in own.items()):
+            attributes["__annotations__"] = Resolved(found)
+            attributes["__annotations__"].written = dict(own)
 
 
 def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:

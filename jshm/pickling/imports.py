@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from . import modules
+from . import extensions, modules
 from .bycode import cached_by_code
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _place(name: str) -> tuple[str, str, str] | None:
     if modules.is_everywhere(name):
         return None
     if name in sys.modules:
-        if not modules.is_by_value(name) and not modules.extension_file(name):
+        if not modules.is_by_value(name) and not extensions.file_of(name):
             return None
         spec = getattr(sys.modules[name], "__spec__", None)
     else:
@@ -76,12 +76,19 @@ def _place(name: str) -> tuple[str, str, str] | None:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError):
             return None
-    if not isinstance(spec, ModuleSpec) or not modules.is_beside(spec):
+    if not isinstance(spec, ModuleSpec) or not _is_beside(spec):
         return None
     file = spec.origin or ""
     within = [*(spec.submodule_search_locations or ())]
     root = os.path.dirname(within[0] if within else file)
     return name, os.path.abspath(root), os.path.abspath(file) if file else ""
+
+
+def _is_beside(spec: ModuleSpec) -> bool:
+    """Tell whether a module, imported or not, is in a place that other notebooks do not search."""
+    places = [spec.origin] if spec.has_location and spec.origin else spec.submodule_search_locations
+    found = [os.path.realpath(place) for place in places or ()]
+    return bool(found) and not all(modules.is_installed(spec.name, place) for place in found)
 
 
 # -- in the reader's process -----------------------------------------------------------------------

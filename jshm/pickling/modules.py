@@ -11,27 +11,34 @@ The user has the last word: `pickle_by_value`, `pickle_by_reference`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import importlib
 import importlib.util
 import json
 import os
 import site
 import sys
 import sysconfig
+import warnings
 from functools import lru_cache
-from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import MissingModuleError
+from ..errors import DefinitionWarning, MissingModuleError, outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 # What is everywhere that a pickle of jshm can be read.
-_EVERYWHERE = sys.stdlib_module_names | {"jshm", "numpy", "cloudpickle", "__main__", "__mp_main__"}
+_EVERYWHERE = sys.stdlib_module_names | {"jshm", "numpy", "cloudpickle", "__main__"}
+# What `multiprocessing` calls the script in its workers: by value, as in the script itself.
+_SCRIPT_OF_A_WORKER = "__mp_main__"
 # Module name → by value; holds for what is below it too.
 _chosen: dict[str, bool] = {}
 _judged: dict[str, bool] = {}
+# Modules of which the user was told that they differ.
+_told: set[str] = set()
 
 
 def pickle_by_value(module: ModuleType | str) -> None:
@@ -82,21 +89,24 @@ def is_by_value(name: object) -> bool:
 
 
 def _judge(name: str) -> bool:
-    if _is_compiled(sys.modules.get(name)):
+    if is_compiled(sys.modules.get(name)):
         return False  # there is no value of it that could travel
     for parent in _with_parents(name):
         if parent in _chosen:
             return _chosen[parent]
+    if name == _SCRIPT_OF_A_WORKER:
+        return True
     if name.partition(".")[0] in _EVERYWHERE:
         return False
     module = sys.modules.get(name)
     places = _places(module)
     if not places:
         return _is_made_here(name)
-    return not all(_is_installed(name, place) for place in places)
+    return not all(is_installed(name, place) for place in places)
 
 
-def _is_compiled(module: ModuleType | None) -> bool:
+def is_compiled(module: ModuleType | None) -> bool:
+    """Tell whether a module is in a file of compiled code."""
     file = getattr(module, "__file__", None)
     return isinstance(file, str) and file.endswith(tuple(EXTENSION_SUFFIXES))
 
@@ -107,29 +117,9 @@ def _is_made_here(name: str) -> bool:
     return found[0] is not None and all(getattr(m, "__spec__", None) is None for m in found)
 
 
-def extension_file(name: str) -> str:
-    """Return the file of a compiled module that is not installed; '' for any other module."""
-    if is_everywhere(name) or name in _chosen:
-        return ""
-    module = sys.modules.get(name)
-    if not _is_compiled(module):
-        return ""
-    (place,) = _places(module)
-    return "" if _is_installed(name, place) else place
-
-
 def is_everywhere(name: str) -> bool:
     """Tell whether a module is where jshm is, without looking for it."""
     return name.partition(".")[0] in _EVERYWHERE
-
-
-def is_beside(spec: ModuleSpec) -> bool:
-    """Tell whether a module, imported or not, is in a place that other notebooks do not search."""
-    if is_everywhere(spec.name) or not _chosen.get(spec.name, True):
-        return False
-    places = [spec.origin] if spec.has_location and spec.origin else spec.submodule_search_locations
-    found = [os.path.realpath(place) for place in places or ()]
-    return bool(found) and not all(_is_installed(spec.name, place) for place in found)
 
 
 def _with_parents(name: str) -> list[str]:
@@ -145,7 +135,8 @@ def _places(module: ModuleType | None) -> list[str]:
     return [os.path.realpath(place) for place in getattr(module, "__path__", ())]
 
 
-def _is_installed(name: str, place: str) -> bool:
+def is_installed(name: str, place: str) -> bool:
+    """Tell whether a module in a place is one that every interpreter of this environment imports."""
     if any(_is_below(place, root) for root in _installed()) or import_root(name, place) in _paths():
         return True
     top = name.partition(".")[0]
@@ -218,6 +209,117 @@ def _editable() -> list[tuple[str, frozenset[str]]]:
                 tops.append(distribution.metadata["Name"].replace("-", "_"))
                 found.append((root, frozenset(tops)))
     return found
+
+
+# -- modules beside the notebook, in the reader's process ------------------------------------------
+
+
+class Origin(NamedTuple):
+    """Where a module that travels by value was imported from.
+
+    Attributes
+    ----------
+    name : str
+    digest : str
+        Of its file's bytes.
+    root : str
+        The directory that it was found in by its name; '' if that cannot be told.
+    """
+
+    name: str
+    digest: str
+    root: str
+
+
+def origin_of(name: str) -> Origin | None:
+    """Return where a module was imported from; None for what is in no file of Python source."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or not file.endswith(".py") or name == "__main__":
+        return None
+    if any(parent in _chosen for parent in _with_parents(name)) or not is_by_value(name):
+        return None
+    digest = _digest_of(file)
+    return Origin(name, digest, import_root(name, os.path.realpath(file))) if digest else None
+
+
+def imported(origin: Origin, *, also_from_root: bool = False) -> ModuleType | None:
+    """Return the module of that name and source, imported here; None if there is none.
+
+    It is imported only if its file says the same as the file that was published. With
+    `also_from_root` also from the directory that the publisher found it in.
+    """
+    module = sys.modules.get(origin.name)
+    if module is None:
+        for path in (None, [origin.root] if also_from_root and origin.root else None):
+            if _digest_of(_find_file(origin.name, path)) == origin.digest:
+                return _import(origin.name, path)
+        return None
+    file = getattr(module, "__file__", None)
+    same = isinstance(file, str) and _digest_of(file) == origin.digest
+    return module if same else None
+
+
+def is_here(name: str) -> bool:
+    """Tell whether this Python can import some module of that name, without importing it."""
+    return name in sys.modules or bool(_find_file(name, None))
+
+
+def tell_difference(name: str) -> None:
+    """Warn once that a module of this name says something else here."""
+    if name not in _told:
+        _told.add(name)
+        warnings.warn(
+            f"the module {name} that was shared differs from the one that is imported here: what was "
+            "shared of it stays as it was published",
+            DefinitionWarning,
+            stacklevel=outside(),
+        )
+
+
+def _find_file(name: str, path: list[str] | None) -> str:
+    """Return the file that a module would be imported from; '' if none. Imports nothing."""
+    found = ""
+    for end in range(1, name.count(".") + 2):
+        spec = None
+        with contextlib.suppress(ImportError, ValueError, AttributeError):
+            spec = PathFinder.find_spec(".".join(name.split(".")[:end]), path)
+        if spec is None:
+            return ""
+        path = list(spec.submodule_search_locations or ())
+        found = spec.origin or ""
+    return found
+
+
+def _import(name: str, path: list[str] | None) -> ModuleType | None:
+    added = [place for place in path or () if place not in sys.path]
+    sys.path.extend(added)
+    try:
+        return importlib.import_module(name)
+    except Exception:  # noqa: BLE001 - whatever it raises, it cannot be imported here
+        return None
+    finally:
+        for place in added:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(place)
+
+
+def _digest_of(file: str) -> str:
+    """Return a digest of a file's bytes; '' if it cannot be read."""
+    try:
+        status = os.stat(file)
+    except (OSError, ValueError):
+        return ""
+    return _digest_at(file, status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+@lru_cache(maxsize=1024)
+def _digest_at(file: str, *_: int) -> str:
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.blake2s(opened.read(), digest_size=16).hexdigest()
+    except OSError:
+        return ""
 
 
 # -- what a reader needs ---------------------------------------------------------------------------

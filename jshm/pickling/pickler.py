@@ -15,7 +15,7 @@ import cloudpickle
 import numpy as np
 
 from ..errors import JshmError
-from . import arrays, extensions, instances, sources
+from . import arrays, classes, extensions, instances, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -102,6 +102,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     ----------
     needs : set of str
         Names of the modules from which the reader will import.
+    by_import : set of str
+        Names of modules beside the notebook that hold what no pickle can: the reader imports them.
     """
 
     memo: Any
@@ -128,6 +130,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         self._buffers = None if buffer_callback is None else _Buffers(buffer_callback)
         super().__init__(self._output, protocol, self._buffers)
         self.needs: set[str] = set()
+        self.by_import: set[str] = set()
         # Namespace's id → what stands for it.
         self._namespaces: dict[int, Namespace] = {}
         self.whole: dict[int, types.ModuleType] = {}
@@ -181,7 +184,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
                     raise
                 from . import refusals
 
-                raise refusals.explain(self, obj, error) from error
+                # Where a module beside the notebook has a lock, say, it is enough that others import it.
+                name = refusals.module_at_fault(self, obj, error)
+                if not name:
+                    raise refusals.explain(self, obj, error) from error
+                self.by_import.add(name)
+                module = sys.modules[name]
+                self._namespaces[id(module.__dict__)] = Namespace(module)
             else:
                 return
             self._output.chunks.clear()
@@ -270,4 +279,8 @@ def loads(data: Any, *, buffers: Iterable[Any] | None = None) -> Any:
     SegmentNotFoundError
         Shared memory that it refers to is gone.
     """
-    return pickle.loads(data, buffers=buffers)  # noqa: S301 - what it is for
+    token = classes.making.set(set())
+    try:
+        return pickle.loads(data, buffers=buffers)  # noqa: S301 - what it is for
+    finally:
+        classes.making.reset(token)

@@ -103,10 +103,10 @@ def _source_of_class(cls: type) -> str:
         return ""
     lines = linecache.getlines(codes[0].co_filename)
     methods = "".join(block[2] for block in blocks)
-    return _statement(lines, cls.__name__, blocks[0][1]) or f"class {cls.__name__}:\n{methods}"
+    return class_statement(lines, cls.__name__, blocks[0][1]) or f"class {cls.__name__}:\n{methods}"
 
 
-def _statement(lines: list[str], name: str, within: int) -> str:
+def class_statement(lines: list[str], name: str, within: int) -> str:
     """Return the lines of a class, of which one is known to be within, as their indentation says.
 
     To parse a file costs too much for something that is only looked at.

@@ -16,8 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
-from . import arrays, classes, extensions, foreign, generated, hints, imports, modules, typings
+from . import (
+    arrays,
+    beside,
+    classes,
+    extensions,
+    foreign,
+    generated,
+    hints,
+    imports,
+    modules,
+    typings,
+)
 from .code import class_globals, reduce_code
+from .definitions import module_of
 from .namespaces import (
     EndOfPrefix,
     Namespace,
@@ -46,8 +58,13 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
         _share_namespace(pickler, pickler.whole[id(function.__globals__)])
     if function.__code__.co_name == "_modified_open" and function.__name__ == "open":
         return last, (io.open,)  # what `open` is in a notebook
+    if reference := beside.refer(pickler, function, function.__qualname__):
+        return reference
     code, namespace, name, defaults, _ = pickler._function_getnewargs(function)
     state, slots = cp._function_getstate(function)
+    slots["__module__"] = module_of(function) or module
+    if isinstance(namespace, dict) and namespace.get("__name__") == "__mp_main__":
+        namespace["__name__"] = "__main__"
     for word in class_globals(code):
         if word in function.__globals__:
             slots["__globals__"][word] = function.__globals__[word]
@@ -58,20 +75,23 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     # The very cells, and not cells of the same content: others may share them.
     slots["__closure__"] = None
     arguments = (code, namespace, name, defaults, function.__closure__)
-    return cp._make_function, arguments, (state, slots), None, None, cp._function_setstate
+    reduced = cp._make_function, arguments, (state, slots), None, None, cp._function_setstate
+    return beside.reduce(function, function.__qualname__, reduced)
 
 
 def reduce_class(pickler: Writer, cls: type) -> Any:
     """Reduce a class, by value or by reference."""
     module = getattr(cls, "__module__", None)
     by_value = modules.is_by_value(module)
+    if by_value and (reference := beside.refer(pickler, cls, cls.__qualname__)):
+        return reference
     reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
     if reduced is NotImplemented:
         if isinstance(module, str):
             return extensions.reduce(pickler, module, cls.__qualname__)
     elif reduced[-1] is cp._class_setstate:
         hints.resolve(pickler, cls, reduced[2][0])
-        return foreign.reduce(pickler, cls, reduced) or classes.reduce(cls, reduced)
+        return foreign.reduce(pickler, cls, reduced) or classes.reduce(pickler, cls, reduced)
     return reduced
 
 
@@ -98,10 +118,12 @@ def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
     if is_imported and not modules.is_by_value(name):
         found = extensions.reduce(pickler, name)
         return (cp.subimport, (name,)) if found is NotImplemented else found
+    if reference := beside.refer(pickler, module, ""):
+        return reference
     if isinstance(pickler.globals_ref.get(id(module.__dict__)), dict):
         pickler.meet_whole(module)  # after some of its functions
     state = {key: value for key, value in module.__dict__.items() if key not in _OF_THE_LOADER}
-    return last, (_share_namespace(pickler, module),), state, None, None, _fill_module
+    return last, (_share_namespace(pickler, module),), state, None, None, beside.fill_module
 
 
 def _share_namespace(pickler: Writer, module: types.ModuleType) -> _Bare:
@@ -124,17 +146,14 @@ class _Bare:
 def _reduce_bare(_: Writer, bare: _Bare) -> Any:
     module = bare.module
     named = {n: getattr(module, n) for n in ("__package__", "__file__") if hasattr(module, n)}
-    return _make_module, (module.__name__, named)
+    origin = modules.origin_of(module.__name__)
+    return beside.find_module, (origin and tuple(origin), _make_module, module.__name__, named)
 
 
 def _make_module(name: str, named: dict[str, Any]) -> types.ModuleType:
     module = types.ModuleType(name)
     vars(module).update(named, __builtins__=builtins)
     return module
-
-
-def _fill_module(module: types.ModuleType, state: dict[str, Any]) -> None:
-    vars(module).update(state)
 
 
 def _reduce_cached(pickler: Writer, function: Any) -> Any:
@@ -144,8 +163,11 @@ def _reduce_cached(pickler: Writer, function: Any) -> Any:
         return NotImplemented
     parameters = function.cache_parameters()
     arguments = (function.__wrapped__, parameters["maxsize"], parameters["typed"])
+    if reference := beside.refer(pickler, function, function.__qualname__):
+        return reference
     own = {k: v for k, v in vars(function).items() if k not in ("__wrapped__", "cache_parameters")}
-    return _make_cached, arguments, own or None, None, None, _update
+    reduced = _make_cached, arguments, own or None, None, None, _update
+    return beside.reduce(function, function.__qualname__, reduced)
 
 
 def _make_cached(function: Any, maxsize: int | None, typed: bool) -> Any:

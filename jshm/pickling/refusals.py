@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import socket
+import sys
 import threading
 import types
 import weakref
@@ -19,6 +20,7 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from ..errors import NotShareableError
+from . import modules
 from .namespaces import NamespaceMet
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 _LIMIT = 500_000
 _SHOWN = 60
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
+_DEFINED = (type, types.FunctionType, types.ModuleType)
 _RUNNING = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 
 _WAYS: list[tuple[Callable[[Any], bool], str, str]] = [
@@ -73,6 +76,37 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
     return _typed(error, text)
 
 
+def module_at_fault(pickler: Writer, obj: Any, error: Exception) -> str:
+    """Return the module beside the notebook that holds what cannot be written; '' if it is not one's.
+
+    An object that does not refer to it by itself can be written without: by importing its module.
+    """
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+        return ""
+    try:
+        found = _search(pickler, obj)
+    except Exception:  # noqa: BLE001 - as below
+        return ""
+    step = found and found[0]
+    while step:
+        name = _module_of(step.obj)
+        if name and name not in pickler.by_import and modules.origin_of(name) is not None:
+            return name
+        step = step.outer
+    return ""
+
+
+def _module_of(obj: Any) -> str:
+    """Return the name of the module that defines an object, or that it is, or whose namespace it is."""
+    if type(obj) is dict:
+        name = obj.get("__name__")
+        module = sys.modules.get(name) if type(name) is str else None
+        return module.__name__ if module is not None and vars(module) is obj else ""
+    if not isinstance(obj, _DEFINED):
+        return ""
+    return str(getattr(obj, "__module__", None) or getattr(obj, "__name__", ""))
+
+
 def _typed(error: Exception, text: str) -> NotShareableError:
     """Return an error that says `text`, and is of the type of `error` too where that lets it."""
     kind = type(error)
@@ -93,7 +127,7 @@ def _explained(pickler: Writer, obj: Any, error: Exception) -> str:
         found = None
     if found is None:
         return f"{pickler.name or _name(obj)} cannot be shared: {error}"
-    path, what, way_out = found
+    path, what, way_out = _unroll(*found)
     return f"{' → '.join([*path, what])}: {way_out}"
 
 
@@ -112,10 +146,11 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
     )
 
 
-def _search(pickler: Writer, root: Any) -> tuple[list[str], str, str] | None:
-    """Return the path to the first object that cannot be reduced, what it is, and a way out."""
+def _search(pickler: Writer, root: Any) -> tuple[_Step, Exception] | None:
+    """Return the way to the first object that cannot be reduced, and what its reduction raised."""
     make: Any = type(pickler)
     probe: Writer = make(io.BytesIO(), pickler.proto)
+    probe.by_import = pickler.by_import
     seen: set[int] = set()
     # Kept until the end: else another object would get a dead one's id.
     kept: list[_Step] = []
@@ -131,14 +166,17 @@ def _search(pickler: Writer, root: Any) -> tuple[list[str], str, str] | None:
         except NamespaceMet:  # written by reference
             continue
         except Exception as error:  # noqa: BLE001 - whatever a reducer raises, it is the culprit
-            # No error leaves here: its traceback would keep all this, and what was refused.
-            return _unroll(step, error)
+            # Without its traceback, which would keep all this, and what was refused.
+            return step, error.with_traceback(None)
         stack.extend(_Step(step, label, part) for label, part in reversed(parts))
     return None
 
 
 def _unroll(step: _Step, error: Exception) -> tuple[list[str], str, str]:
-    """Return labels up to the culprit; the lock of a thread says less than the thread."""
+    """Return labels up to the culprit, what it is, and a way out.
+
+    The lock of a thread says less than the thread.
+    """
     steps = [step]
     while steps[0].outer is not None:
         steps.insert(0, steps[0].outer)
@@ -173,7 +211,7 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         reduced = obj.__reduce_ex__(probe.proto) if known is None else known(obj)
     if isinstance(reduced, str):
         return ()
-    if isinstance(obj, types.FunctionType):
+    if isinstance(obj, types.FunctionType) and len(reduced) > 2:  # noqa: PLR2004 - not by name
         return _function_parts(obj, reduced)
     return _reduced_parts(obj, reduced)
 

@@ -6,22 +6,15 @@ import functools
 import importlib
 import inspect
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
 from . import classes, modules
+from .libraries import struct_options
 
-_OPTIONS = (
-    "frozen", "eq", "order", "array_like", "gc", "repr_omit_defaults", "omit_defaults",
-    "forbid_unknown_fields", "weakref", "dict", "cache_hash", "tag", "tag_field",
-)  # fmt: skip
-
-
-def is_struct(cls: type) -> bool:
-    """Tell whether a class is a `msgspec.Struct`."""
-    msgspec: Any = sys.modules.get("msgspec")
-    return msgspec is not None and issubclass(type(cls), type(msgspec.Struct))
+if TYPE_CHECKING:
+    from .writer import Writer
 
 
 class Later:
@@ -41,11 +34,12 @@ class Later:
         return Later, ()
 
 
-def reduce(cls: Any, reduced: Any) -> Any:
+def reduce(pickler: Writer, cls: Any, reduced: Any) -> Any:
     """Reduce a struct that cannot be imported.
 
     Parameters
     ----------
+    pickler : Writer
     cls : type
     reduced : tuple
         cloudpickle's reduction of it.
@@ -53,7 +47,7 @@ def reduce(cls: Any, reduced: Any) -> Any:
     make, (_, name, bases, keywords, *rest), state, *others = reduced
     fields, later = _fields_of(cls)
     # Only the names: what they mean may refer to the struct, and is set afterwards.
-    options = {n: getattr(cls.__struct_config__, n) for n in _OPTIONS if _has(cls, n)}
+    options = struct_options(cls)
     if options.get("tag") == cls.__name__:
         options["tag"] = True  # as structs that inherit are tagged, too
     names = [field[0] for field in fields]
@@ -61,13 +55,9 @@ def reduce(cls: Any, reduced: Any) -> Any:
     options["kw_only"] = any(kinds[n] is inspect.Parameter.KEYWORD_ONLY for n in names)
     constructor = functools.partial(_make, fields, options)
     arguments = (constructor, name, bases, keywords, *rest)
-    made = classes.reduce(cls, (make, arguments, state, *others))
+    made = classes.reduce(pickler, cls, (make, arguments, state, *others))
     make, arguments, state, *_, fill = made
     return make, arguments, (fill, state, later), None, None, _fill
-
-
-def _has(cls: Any, option: str) -> bool:
-    return hasattr(cls.__struct_config__, option)
 
 
 def _fields_of(cls: Any) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[Later, Any]]]:

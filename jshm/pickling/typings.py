@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 import typing
 from types import FunctionType
 from typing import Any
 
 from cloudpickle import cloudpickle as cp
 
-from . import modules
+from . import beside, modules
 
 
 def reduce_typevar(_: object, typevar: typing.TypeVar) -> Any:
     """Reduce a type variable by value, if it is of a module that is; else as cloudpickle does."""
-    if modules.is_by_value(typevar.__module__):
-        return cp._make_typevar, cp._decompose_typevar(typevar)
-    return NotImplemented
+    module = typevar.__module__
+    if module not in ("__main__", "__mp_main__") and not modules.is_by_value(module):
+        return NotImplemented
+    reduced = (
+        make_typevar,
+        ("__main__" if module == "__mp_main__" else module, *cp._decompose_typevar(typevar)),
+    )
+    return beside.reduce(typevar, typevar.__name__, reduced)
+
+
+def make_typevar(module: str, name: str, *arguments: Any) -> Any:
+    """Return the reader's own type variable of that name, if it is alike, or else a new one."""
+    own = getattr(sys.modules.get(module), "__dict__", {}).get(name)
+    if type(own) is typing.TypeVar and cp._decompose_typevar(own)[1:-1] == arguments[:-1]:
+        return own
+    return cp._make_typevar(name, *arguments)
 
 
 def is_found(obj: Any) -> bool:

@@ -20,6 +20,8 @@ class Writer(Protocol):
     proto : int
     needs : set of str
         Names of the modules from which the reader will import.
+    by_import : set of str
+        Names of modules beside the notebook that hold what no pickle can: the reader imports them.
     memo : mapping
         Object id → index and object, as the C pickler has it.
     whole : dict
@@ -33,6 +35,7 @@ class Writer(Protocol):
     name: str
     proto: int
     needs: set[str]
+    by_import: set[str]
     memo: Any
     globals_ref: dict[int, Any]
     dispatch_table: Any

@@ -9,12 +9,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from .. import copying, interrupts, segment
-from ..errors import LowMemoryWarning, NoSpaceError, OverflowWarning, RegistryError
+from ..errors import LowMemoryWarning, NoSpaceError, OverflowWarning, RegistryError, outside
 from ..layout import ArrayLayout, read_layout
 from ..object_layout import ObjectLayout, read_object_layout
 from ..records import ALIGNMENT, record
@@ -23,7 +22,6 @@ from ..text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
 
     import numpy as np
     import numpy.typing as npt
@@ -284,15 +282,6 @@ def _warn_of_overflow(room: Room, layout: Layout, limit: Limit) -> None:
         OverflowWarning,
         stacklevel=outside(),
     )
-
-
-def outside() -> int:
-    """Return the stack level of whoever called jshm."""
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001
-    level = 2
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("jshm."):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def rewrite_records(

@@ -213,7 +213,7 @@ def unpickle(opened: Opened) -> Any:
 
     def load() -> Any:
         resolving.set(opened.needs)
-        classes.origin.set(opened.segment)
+        classes.making.set(set())
         buffers = [data[start:end] for start, end in layout.spans()]
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
 

@@ -15,7 +15,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from .. import rows, segment
-from ..errors import CorruptSegmentError, DirectoryLostWarning, JshmError
+from ..errors import CorruptSegmentError, DirectoryLostWarning, JshmError, outside
 from ..object_layout import parse_object
 from . import checking, reaper
 from . import draft as drafts
@@ -197,7 +197,7 @@ class Recovery:
         if gone:
             parts.append(f"Gone, unless another notebook has it attached: {_shown(gone)}")
         parts += [f"Could not be brought back: {reason}" for reason in self.refused]
-        warnings.warn(". ".join(parts), DirectoryLostWarning, stacklevel=drafts.outside())
+        warnings.warn(". ".join(parts), DirectoryLostWarning, stacklevel=outside())
 
 
 def _is_missed(tx: Transaction, entry: Entry) -> bool:

@@ -61,8 +61,6 @@ def params(cases: list[Case], writer: Version = THIS, reader: Version = THIS) ->
     return found
 
 
-CLOUDPICKLE = "cloudpickle does it like that: "
-
 FUNCTIONS = [
     Case("lambda", "f = lambda x, y=2: x + y\n", "f", "assert obj(1) == 3"),
     Case(
@@ -813,11 +811,116 @@ class A(bytes, enum.Enum):
 x, A = obj
 assert x is A.X is A(1) and bytes(x) == b"\\1" and (x.value, x.label) == (1, "x") and A(2).label == "y"
 """,
-        broken=Broken(
-            CLOUDPICKLE
-            + "members are made of their values without __new__: it is written, and cannot "
-            "be loaded, ValueError '1 is not a valid A'"
-        ),
+    ),
+    Case(
+        "Enum of dates",
+        """\
+import datetime, enum
+class Day(datetime.date, enum.Enum):
+    FIRST = 2020, 1, 1
+    LAST = 2021, 2, 3
+""",
+        "Day",
+        """\
+import datetime
+assert obj.FIRST.year == 2020 and obj(datetime.date(2021, 2, 3)) is obj.LAST
+assert isinstance(obj.LAST, datetime.date) and obj.LAST.value == datetime.date(2021, 2, 3)
+""",
+    ),
+    Case(
+        "Enum of functions",
+        """\
+import enum, functools
+class Op(enum.Enum):
+    ADD = enum.member(lambda a, b: a + b)
+    TWICE = functools.partial(lambda n, x: n * x, 2)
+    KIND = enum.member(int)
+    @enum.member
+    def SUB(a, b): return a - b
+    def __call__(self, *values): return self.value(*values)
+    @property
+    def low(self): return self.name.lower()
+""",
+        "Op",
+        """\
+assert obj.ADD(1, 2) == 3 and obj.SUB(3, 1) == 2 and obj.KIND.value is int and obj.ADD.low == "add"
+assert [member.name for member in obj] in (["ADD", "KIND", "SUB"], ["ADD", "TWICE", "KIND", "SUB"])
+""",
+    ),
+    Case(
+        "Enum with __init__, __new__ of a base, numbers, texts",
+        """\
+import enum
+class Planet(enum.Enum):
+    EARTH = (5.9, 6.3)
+    def __init__(self, mass, radius): self.mass, self.radius = mass, radius
+class Counted(enum.Enum):
+    def __new__(cls, *values):
+        self = object.__new__(cls)
+        self._value_ = len(cls.__members__) + 1
+        return self
+    def __init__(self, label): self.label = label
+    X = "a"
+    Y = "b"
+class Number(enum.IntEnum):
+    def __new__(cls, value, label=""):
+        self = int.__new__(cls, value)
+        self._value_, self.label = value, label
+        return self
+    P = 1, "p"
+    Q = 2
+class Text(str, enum.Enum):
+    def __new__(cls, value, doc):
+        self = str.__new__(cls, value)
+        self._value_, self.doc = value, doc
+        return self
+    A = "a", "first"
+    ALIAS = "a", "second"
+class Ten(enum.Enum):
+    def __new__(cls, value):
+        self = object.__new__(cls)
+        self._value_ = value * 10
+        return self
+class OfTen(Ten):
+    A = 1
+    B = 2
+    @classmethod
+    def _missing_(cls, value): return cls.A
+""",
+        "[Planet, Counted, Number, Text, OfTen]",
+        """\
+Planet, Counted, Number, Text, OfTen = obj
+assert Planet.EARTH.mass == 5.9 and Planet((5.9, 6.3)) is Planet.EARTH
+assert Counted.X.value == 1 and Counted(2) is Counted.Y and Counted.Y.label == "b"
+assert Number.P == 1 and Number.P.label == "p" and Number(2) is Number.Q and Number.Q + 1 == 3
+assert Text.A.doc == "first" and Text.ALIAS is Text.A and Text("a") is Text.A and Text.A == "a"
+assert OfTen.A.value == 10 and OfTen(20) is OfTen.B and OfTen("?") is OfTen.A
+""",
+    ),
+    Case(
+        "Enum of named tuples and of dataclasses",
+        """\
+import dataclasses, enum, typing
+class Point(typing.NamedTuple):
+    x: int
+    y: int
+class Corner(Point, enum.Enum):
+    ZERO = 0, 0
+    ONE = 1, 1
+@dataclasses.dataclass
+class Unit:
+    sign: str
+    factor: int = 1
+class Units(Unit, enum.Enum):
+    METRE = "m"
+    FOOT = "ft", 3
+""",
+        "[Corner, Units]",
+        """\
+Corner, Units = obj
+assert Corner.ONE.x == 1 and Corner((0, 0)) is Corner.ZERO and isinstance(Corner.ONE, tuple)
+assert Units.FOOT.factor == 3 and Units.METRE.sign == "m"
+""",
     ),
     Case(
         "dataclass",
@@ -1112,14 +1215,66 @@ class B(A): pass
 """,
         "[A, B]",
         "assert obj[0].known == ['B']",
-        broken=Broken(CLOUDPICKLE + "it runs again when the class is made anew"),
     ),
     Case(
         "__init_subclass__ wants an option",
         "class A:\n    def __init_subclass__(cls, tag): cls.tag = tag\nclass B(A, tag='t'): pass\n",
         "B",
         "assert obj.tag == 't'",
-        broken=Broken(CLOUDPICKLE + "it is written, and cannot be loaded"),
+    ),
+    Case(
+        "hooks of bases and metaclasses that want more than there is",
+        """\
+import abc, dataclasses, typing
+class Base:
+    def __init_subclass__(cls, *, tag, **options):
+        super().__init_subclass__(**options)
+        cls.tag = tag
+class A(Base, tag=1):
+    def f(self): return self.tag, __class__
+class Abstract(abc.ABC):
+    def __init_subclass__(cls, *, tag): cls.tag = tag
+    @abc.abstractmethod
+    def g(self): ...
+class Between(Abstract, tag=2): pass
+class B(Between, tag=3):
+    def g(self): return super().g
+class OfDict(dict):
+    def __init_subclass__(cls, *, tag): cls.tag = tag
+class C(OfDict, tag=4): pass
+class OfError(Exception):
+    def __init_subclass__(cls, *, tag): cls.tag = tag
+class D(OfError, tag=5): pass
+class Named:
+    def __init_subclass__(cls): cls.upper = cls.name.upper()
+class E(Named):
+    name = "e"
+class Meta(type):
+    def __new__(meta, name, bases, body, *, tag):
+        cls = super().__new__(meta, name, bases, body)
+        cls.tag = tag
+        return cls
+    def __init__(cls, name, bases, body, *, tag): super().__init__(name, bases, body)
+class F(metaclass=Meta, tag=6): pass
+T = typing.TypeVar("T")
+class G(Base, typing.Generic[T], tag=7): pass
+class H(G[int], tag=8):
+    __slots__ = ("x",)
+@dataclasses.dataclass
+class I(Base, tag=9):
+    n: int = 1
+""",
+        "[A, B, C, D, E, F, H, I]",
+        """\
+A, B, C, D, E, F, H, I = obj
+assert A().f() == (1, A) and [kind.__name__ for kind in A.__mro__] == ["A", "Base", "object"]
+assert B.tag == 3 and callable(B().g()) and isinstance(B(), B.__mro__[2]) and len(B.__mro__) == 5
+assert C(a=1) == {"a": 1} and C.__mro__[2] is dict and C.tag == 4
+assert D("x").args == ("x",) and isinstance(D(), Exception) and D.tag == 5
+assert E.upper == "E" and F.tag == 6 and type(F).__name__ == "Meta" and F.__bases__ == (object,)
+assert H.tag == 8 and H.__base__.__name__ == "G" and H.__orig_bases__[0].__args__ == (int,)
+assert I(3) == I(3) and I.tag == 9
+""",
     ),
     Case(
         "cached_property",

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from jshm import pickling
+from jshm.pickling import classes, modules
 
 replies = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
@@ -46,6 +47,9 @@ def reset() -> None:
     """Forget all that was defined and loaded."""
     vars(main).clear()
     vars(main).update(blank)
+    classes._known.clear()
+    classes._told.clear()
+    modules._told.clear()
     names.clear()
     names.update(__name__="checks", main=main, np=np, pickle=pickle, pickling=pickling, sys=sys)
 

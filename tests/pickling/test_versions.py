@@ -15,6 +15,7 @@ import pytest
 from .cases import CLASSES, FUNCTIONS, Case, Version, params
 from .fresh import Interpreter, failing, travel
 from .interpreters import GIVEN, found, pairs
+from .test_definitions import CELL, INSTANCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,6 +152,18 @@ def test_another_version_reads_it(
 ) -> None:
     writer, reader = map(notebook_of, pair)
     travel(writer, reader, case.source, case.expression, case.check)
+
+
+@pytest.mark.parametrize("pair", pairs(), ids=lambda p: "→".join(map(_name, p)))
+def test_the_same_cell_is_the_same_class_in_another_version(
+    notebook_of: Callable[[Version], Interpreter], pair: tuple[Version, Version]
+) -> None:
+    writer, reader = map(notebook_of, pair)
+    writer.cell(CELL)
+    reader.cell("import warnings\nwarnings.simplefilter('error')\n" + CELL)
+    for expression, check in INSTANCES.items():
+        reader.load(writer.dump(expression))
+        assert reader.run(check), expression
 
 
 @pytest.mark.parametrize("pair", pairs(), ids=lambda p: "→".join(map(_name, p)))

@@ -1,0 +1,223 @@
+"""Fingerprints of code, of the text of constants, and of the statements that they are from."""
+
+from __future__ import annotations
+
+import ast
+import dis
+import functools
+import hashlib
+import inspect
+import linecache
+import sys
+import types
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudpickle import cloudpickle as cp
+
+from .code import class_globals, source_of
+from .preview import class_statement
+from .rebuild import no_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import CodeType
+
+# inspect.CO_HAS_DOCSTRING, since Python 3.13: the first constant is a docstring.
+_HAS_DOCSTRING = 0x4000000
+# How many descriptors may be around a function.
+_DEEPEST = 8
+PARTIAL = (functools.partial, functools.partialmethod)
+_AROUND_A_FUNCTION = (*PARTIAL, functools.cached_property)
+
+
+def digest(*texts: str) -> str:
+    """Return 16 hexadecimal digits that these texts have in common with no others."""
+    found = hashlib.blake2s(digest_size=8)
+    for text in texts:
+        data = text.encode(errors="surrogatepass")
+        found.update(b"%d:" % len(data))
+        found.update(data)
+    return found.hexdigest()
+
+
+def function_of(value: Any) -> types.FunctionType | None:
+    """Return the function within a method, a property, a cached or a partial function."""
+    for _ in range(_DEEPEST):
+        kind = type(value)
+        if kind is types.FunctionType:
+            return value  # type: ignore[no-any-return]
+        if kind is classmethod or kind is staticmethod or kind is types.MethodType:
+            value = value.__func__
+        elif issubclass(kind, property):
+            value = value.fget
+        elif kind in _AROUND_A_FUNCTION:
+            value = value.func
+        elif kind is functools._lru_cache_wrapper:
+            value = value.__wrapped__
+        else:
+            return None
+    return None
+
+
+# -- code ------------------------------------------------------------------------------------------
+
+
+class Known(NamedTuple):
+    """What was found out about a code object.
+
+    Attributes
+    ----------
+    code : weakref
+    digest : str
+        Of what it does.
+    source : str
+        Digest of the statement that it is of; '' where that is not known.
+    names : tuple of str
+        Of the globals that it, and what is within it, looks up.
+    assigned, stored : frozenset of str
+        Names of the globals and of the attributes that it assigns to.
+    """
+
+    code: weakref.ref[CodeType]
+    digest: str
+    source: str
+    names: tuple[str, ...]
+    assigned: frozenset[str]
+    stored: frozenset[str]
+
+
+# By id: to hash a code object takes longer than the rest.
+_known: dict[int, Known] = {}
+
+
+def look(code: CodeType) -> Known:
+    """Return what is known of a code object; it is found out once."""
+    key = id(code)
+    found = _known.get(key)
+    if found is None or found.code() is not code:
+        alive = weakref.ref(code, functools.partial(_forget, _known, key))
+        text = source_of(code)
+        names = {**cp._extract_code_globals(code), **dict.fromkeys(class_globals(code))}
+        found = Known(
+            alive, digest(_code_text(code)), digest(text.strip()) if text else "", tuple(names),
+            *_assignments(code),
+        )  # fmt: skip
+        _known[key] = found
+    return found
+
+
+def _forget(known: dict[int, Known], key: int, _: object) -> None:
+    known.pop(key, None)
+
+
+def _code_text(code: CodeType) -> str:
+    """Return what a code object does: all of it but docstrings, names of files, lines and columns."""
+    constants = [_constant_text(constant) for constant in code.co_consts]
+    if _has_docstring(code):
+        constants[0] = "docstring"
+    return repr(
+        (
+            code.co_name, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount,
+            code.co_flags, code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars,
+            code.co_code, code.co_exceptiontable, constants,
+        )
+    )  # fmt: skip
+
+
+def _has_docstring(code: CodeType) -> bool:
+    """Tell whether a function's first constant is its docstring, or None for want of one."""
+    if sys.version_info >= (3, 13):
+        return bool(code.co_flags & _HAS_DOCSTRING)
+    is_function = code.co_flags & inspect.CO_NEWLOCALS and code.co_flags & inspect.CO_OPTIMIZED
+    if not is_function or code.co_name[:1] == "<" or not code.co_consts:
+        return False
+    return code.co_consts[0] is None or type(code.co_consts[0]) is str
+
+
+def _constant_text(value: Any) -> str:
+    if isinstance(value, types.CodeType):
+        return _code_text(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_constant_text, value))})"
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(sorted(map(_constant_text, value)))}}}"
+    return f"{type(value).__name__} {value!r}"
+
+
+def _assignments(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the globals and of the attributes that code assigns to."""
+    names: set[str] = set()
+    attributes: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            names.add(instruction.argval)
+        elif instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
+            attributes.add(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            inner = _assignments(constant)
+            names |= inner[0]
+            attributes |= inner[1]
+    return frozenset(names), frozenset(attributes)
+
+
+def stored_by(values: Iterable[Any]) -> set[str]:
+    """Return the names of the attributes that methods assign to."""
+    functions = [f for value in values if (f := function_of(value)) is not None]
+    return {name for function in functions for name in look(function.__code__).stored}
+
+
+# -- source ----------------------------------------------------------------------------------------
+
+
+def expressions(cls: type) -> dict[str, str]:
+    """Return the fingerprints of the expressions in a class's body; empty where it is not known.
+
+    Of its assignments, by name; and of its methods' defaults that are mutable, as ``method(argument)``.
+    """
+    text = _statement(cls)
+    return _expressions_in(text, cls.__name__) if text else {}
+
+
+def _statement(cls: type) -> str:
+    prefix = f"{cls.__qualname__}."
+    for value in vars(cls).values():
+        function = function_of(value)
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_qualname.startswith(prefix) and source_of(code):
+            lines = linecache.getlines(code.co_filename)
+            return class_statement(lines, cls.__name__, code.co_firstlineno)
+    return ""
+
+
+@functools.lru_cache(maxsize=256)
+def _expressions_in(text: str, name: str) -> dict[str, str]:
+    try:
+        with no_warnings():
+            (statement,) = (n for n in ast.parse(text).body if isinstance(n, ast.ClassDef))
+    except (SyntaxError, ValueError):
+        return {}
+    if statement.name != name:
+        return {}
+    found: dict[str, str] = {}
+    for node in statement.body:
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            found.update(dict.fromkeys(names, digest(ast.unparse(node.value))))
+        elif isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name):
+            found[node.target.id] = digest(ast.unparse(node.value))
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.update(_defaults(node))
+    return found
+
+
+def _defaults(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, str]]:
+    arguments = node.args
+    positional = [*arguments.posonlyargs, *arguments.args][-len(arguments.defaults) or None :]
+    for argument, default in (
+        *zip(positional, arguments.defaults, strict=False),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ):
+        if default is not None and not isinstance(default, ast.Constant):
+            yield f"{node.name}({argument.arg})", digest(ast.unparse(default))
