@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,11 @@ def struct_options(cls: Any) -> dict[str, Any]:
 
 
 def struct_parts(cls: Any) -> dict[str, Any]:
-    """Return what a struct was declared with; nothing of any other class."""
+    """Return what a struct, or a structure of ctypes, was declared with; nothing of other classes."""
+    if issubclass(cls, ctypes.Structure | ctypes.Union):
+        # Types by name: the module of an array's type is the one that happened to make it first.
+        own = cls.__dict__.get("_fields_", ())
+        return {"its fields": tuple((name, kind.__name__, *bits) for name, kind, *bits in own)}
     if not is_struct(cls):
         return {}
     encoded = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)

@@ -219,7 +219,7 @@ class _Survey:
             if function_of(value) is not None:
                 self.parts[prefix + name] = self._part(value)
                 continue
-            constant = self._text(value, deep=name in ("__slots__", "_fields_"))
+            constant = self._text(value, deep=name == "__slots__")
             if constant is not None and not source and not name.startswith("__"):
                 if stored is None:
                     stored = stored_by(space.values())

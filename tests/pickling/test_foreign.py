@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -293,3 +294,86 @@ def test_a_compiled_metaclass_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(NotShareableError, match=r"cannot make the class again \(needed is needed"):
         dumps(A())
+
+
+# -- whose class it is -----------------------------------------------------------------------------
+
+STRUCTURE = """\
+import ctypes
+class P(ctypes.Structure):
+    _fields_ = [("x", ctypes.c_int), ("y", ctypes.c_int * 2)]
+obj = P(1)
+"""
+STRUCT = """\
+import msgspec
+class P(msgspec.Struct):
+    x: int
+    y: list = []
+    z: int = msgspec.field(default=3)
+obj = P(1)
+"""
+TEXT = """\
+from __future__ import annotations
+import dataclasses
+class Q: pass
+@dataclasses.dataclass
+class P:
+    x: int
+    q: Q = None
+obj = P(1)
+"""
+DICT = """\
+from typing import TypedDict
+class A(TypedDict):
+    x: int
+class P(A):
+    y: "A"
+obj = P
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        (STRUCTURE, "", ""),
+        (STRUCTURE, '("x", ctypes.c_int)', '("x", ctypes.c_double)'),
+        (STRUCTURE, "    _fields_", "    _pack_ = 1\n    _fields_"),
+        (STRUCT, "", ""),
+        (STRUCT, "default=3", "default=4"),
+        (STRUCT, "Struct)", "Struct, frozen=True)"),
+        (TEXT, "", ""),
+        (TEXT, "q: Q", "q: P"),
+        (DICT, "", ""),
+        (DICT, "x: int", "x: str"),
+    ],
+)
+def test_the_reader_s_own_class_is_used_if_it_is_defined_the_same(
+    writer: Interpreter, reader: Interpreter, source: str, old: str, new: str
+) -> None:
+    """Also where the object comes from a process that does not define the class."""
+    if source is STRUCT:
+        pytest.importorskip("msgspec")
+    writer.cell(source)
+    pickled = writer.dump("obj")
+    own = source.replace(old, new) if old else source
+    with Interpreter(sys.executable, "-W", "ignore") as relay:
+        relay.load(pickled)
+        relay.run("main.obj = obj")
+        again = relay.dump("obj")
+    for arrived in (pickled, again):
+        reader.reset()
+        reader.run("import warnings; warnings.simplefilter('ignore')")
+        reader.cell(own)
+        reader.load(arrived)
+        assert reader.run("main.P in (obj, type(obj))") is (source == own)
+
+
+def test_a_structure_whose_base_has_a_hook(writer: Interpreter, reader: Interpreter) -> None:
+    source = """\
+import ctypes
+class Base(ctypes.Structure):
+    def __init_subclass__(cls, *, unit): cls.unit = unit
+class P(Base, unit="m"):
+    _fields_ = [("x", ctypes.c_int)]
+"""
+    travel(writer, reader, source, "P(3)", "assert obj.x == 3 and obj.unit == 'm'")
