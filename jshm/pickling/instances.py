@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Writer, Any], Any]
 
+_GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
 _OF_OBJECTS = (object.__reduce_ex__, object.__reduce__)
 # By the class's id, for each instance asks.
 _rules: dict[int, Rule | None] = {}
@@ -48,9 +49,9 @@ def _rule_of(kind: Any) -> Rule | None:
         return rule
     if issubclass(kind, BaseException):
         return _reduce_exception if any(map(_is_python, (kind.__new__, kind.__init__))) else None
-    if own != _OF_OBJECTS or (_is_made_bare(kind) and not _asks_itself(kind)):
-        return None
-    return _reduce_bare
+    if own != _OF_OBJECTS:
+        return _reduce_called if any(map(_is_python, (kind.__new__, kind.__init__))) else None
+    return None if _is_made_bare(kind) and not _asks_itself(kind) else _reduce_bare
 
 
 def _is_python(method: Any) -> bool:
@@ -79,6 +80,25 @@ def _reduce_exception(_: Writer, error: BaseException) -> Any:
     return _make_exception, (kind, made_of, error.args), *reduced[2:]
 
 
+def _reduce_called(pickler: Writer, obj: Any) -> Any:
+    """Reduce what `pickle` makes by calling its class, as a date, a set or a `defaultdict`.
+
+    Its arguments are those of the compiled class that it inherits from.
+    """
+    reduced = obj.__reduce_ex__(pickler.proto)
+    kind = type(obj)
+    if isinstance(reduced, str) or reduced[0] is not kind:
+        return reduced
+    _, arguments, state, *items = (*reduced, None, None, None)[:5]
+    return _make_called, (kind, *arguments), state or getattr(obj, "__dict__", None) or None, *items
+
+
+def _make_called(kind: Any, *arguments: Any) -> Any:
+    made = _inherited(kind, "__new__")(kind, *arguments)
+    _inherited(kind, "__init__")(made, *arguments)
+    return made
+
+
 def _make_exception(kind: Any, made_of: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
     """Return an exception, made by what its class inherits from Python itself."""
     made = _inherited(kind, "__new__")(kind, *made_of)
@@ -89,10 +109,20 @@ def _make_exception(kind: Any, made_of: tuple[Any, ...], arguments: tuple[Any, .
 
 def _is_made_bare(kind: Any) -> bool:
     """Tell whether a class's ``__new__`` takes what `pickle` calls it with."""
-    asked = getattr(kind, "__getnewargs_ex__", None) or getattr(kind, "__getnewargs__", None)
-    if _is_python(asked):
-        return True
-    return _takes(kind.__new__, kind, *([None] if asked is not None else []))
+    giver = _giver(kind)
+    if giver is None:
+        return _takes(kind.__new__, kind)
+    # Arguments are meant for the class that gives them, and not for one that inherits from it.
+    return "__new__" not in [name for base in _before(kind, giver) for name in vars(base)]
+
+
+def _giver(kind: type) -> type | None:
+    """Return the class in whose ``__getnewargs__`` a class's arguments are."""
+    return next((base for base in kind.__mro__ if _GIVERS & set(vars(base))), None)
+
+
+def _before(kind: type, base: type) -> tuple[type, ...]:
+    return kind.__mro__[: kind.__mro__.index(base)]
 
 
 def _asks_itself(kind: Any) -> bool:
@@ -122,11 +152,14 @@ def _set_state(obj: Any, state: Any) -> None:
 
 
 def _make_bare(kind: Any, *arguments: Any) -> Any:
-    """Return an object as what its class inherits from Python itself makes it; its state follows."""
-    return _inherited(kind, "__new__")(kind, *arguments)
+    """Return an object as what its class inherits makes it; its state follows."""
+    giver: Any = _giver(kind)
+    make = _inherited(kind, "__new__") if giver is None else giver.__new__
+    return make(kind, *arguments)
 
 
 def _inherited(kind: type, name: str) -> Any:
+    """Return a method that a class inherits from compiled code."""
     found = (base.__dict__[name] for base in kind.__mro__ if name in base.__dict__)
     return next(m for m in found if not isinstance(m, types.FunctionType | staticmethod))
 

@@ -71,6 +71,48 @@ assert asked.x == 5 and type(pair).__name__ == "Pair"
 """,
     ),
     Case(
+        "values whose class is made of something else",
+        """\
+import collections, datetime, decimal
+from typing import NamedTuple
+class Lists(collections.defaultdict):
+    def __init__(self, *a): super().__init__(list, *a)
+class Base(NamedTuple):
+    a: int
+    b: int
+class Parsed(Base):
+    def __new__(cls, text): return super().__new__(cls, *map(int, text.split(",")))
+class Double(float):
+    def __new__(cls, value): return super().__new__(cls, value * 2)
+class Day(datetime.date):
+    def __new__(cls, text):
+        made = super().__new__(cls, *map(int, text.split("-")))
+        made.text = text
+        return made
+class Money(decimal.Decimal):
+    def __new__(cls, value, unit):
+        made = super().__new__(cls, value)
+        made.unit = unit
+        return made
+class Many(frozenset):
+    def __new__(cls, *values): return super().__new__(cls, values)
+class Single:
+    _one = None
+    def __new__(cls):
+        cls._one = cls._one or super().__new__(cls)
+        return cls._one
+lists = Lists()
+lists["a"].append(1)
+""",
+        "[lists, Parsed('1,2'), Double(2.0), Day('2020-01-02'), Money('1.5', 'm'), Many(1, 2), Single()]",
+        """\
+lists, parsed, double, day, money, many, single = obj
+assert lists["a"] == [1] and lists["b"] == [] and parsed == (1, 2) and parsed.b == 2 and double == 4.0
+assert day.year == 2020 and day.text == "2020-01-02" and str(money) == "1.5" and money.unit == "m"
+assert many == {1, 2} and type(single)() is single
+""",
+    ),
+    Case(
         "objects whose __getattr__ needs their state",
         """\
 class Proxy:
