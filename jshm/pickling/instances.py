@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Rule = Callable[[Writer, Any], Any]
 
+_REDUCERS = {"__reduce__", "__reduce_ex__"}
 _GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
 _OF_OBJECTS = (object.__reduce_ex__, object.__reduce__)
 # By the class's id, for each instance asks.
@@ -50,7 +51,8 @@ def _rule_of(kind: Any) -> Rule | None:
     if issubclass(kind, BaseException):
         return _reduce_exception if any(map(_is_python, (kind.__new__, kind.__init__))) else None
     if own != _OF_OBJECTS:
-        return _reduce_called if any(map(_is_python, (kind.__new__, kind.__init__))) else None
+        is_own = any(map(_is_python, (kind.__new__, kind.__init__)))
+        return _reduce_called if is_own and _is_reduced_by_python(kind) else None
     return None if _is_made_bare(kind) and not _asks_itself(kind) else _reduce_bare
 
 
@@ -93,9 +95,17 @@ def _reduce_called(pickler: Writer, obj: Any) -> Any:
     return _make_called, (kind, *arguments), state or getattr(obj, "__dict__", None) or None, *items
 
 
+def _is_reduced_by_python(kind: type) -> bool:
+    """Tell whether a class is reduced as a compiled class of Python itself, and of no other library."""
+    giver = next(base for base in kind.__mro__ if _REDUCERS & set(vars(base)))
+    return str(getattr(giver, "__module__", "")).partition(".")[0] in sys.stdlib_module_names
+
+
 def _make_called(kind: Any, *arguments: Any) -> Any:
     made = _inherited(kind, "__new__")(kind, *arguments)
-    _inherited(kind, "__init__")(made, *arguments)
+    initialize = _inherited(kind, "__init__")
+    if initialize is not object.__init__:
+        initialize(made, *arguments)
     return made
 
 
