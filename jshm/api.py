@@ -333,13 +333,21 @@ def copy_and_detach(what: Any) -> Any:
     """
     from .array import is_shared
 
-    if isinstance(what, SharedNumpyArray):
+    if type(what) is SharedNumpyArray:
         copy = _private_copy(what.array)
         what.detach()
         return copy
-    if isinstance(what, Mapping):
+    if _is_mapping(what):
         return {key: copy_and_detach(value) for key, value in what.items()}
     return _private_copy(what) if is_shared(what) else what
+
+
+def _is_mapping(value: object) -> bool:
+    """Tell whether a value is a mapping by its type: it may say that it is something else."""
+    try:
+        return issubclass(type(value), Mapping)
+    except Exception:  # noqa: BLE001 - an ABC asks the class, which may raise
+        return False
 
 
 def _private_copy(array: Array) -> Array:

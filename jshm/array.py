@@ -92,4 +92,4 @@ def reference_to(array: np.ndarray[Any, Any]) -> Reference | None:
 
 def is_shared(array: object) -> bool:
     """Tell whether an array, or the array that it is a view of, is in shared memory."""
-    return isinstance(array, np.ndarray) and segment.find(array) is not None
+    return issubclass(type(array), np.ndarray) and segment.find(array) is not None  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import looking
 from .handouts import bind, was_handed_out
 from .store.base import type_name
 from .text import age_text
@@ -29,17 +30,25 @@ def bind_attached(namespace: dict[str, Any], variable: str, attached: Attached, 
     """Let a variable be what was attached; return what to tell the user."""
     replaced = _describe_replaced(namespace.get(variable))
     bind(namespace, variable, attached.value, attached.segments)
-    shown = variable if variable == attached.name else f"{variable} ← {attached.name}"
-    arrow = "" if shown != variable else " ←"
+    return attached_line(variable, attached, mode) + replaced
+
+
+def attached_line(variable: str, attached: Attached, mode: Mode) -> str:
+    """Return what to tell the user of what was attached, and is called `variable` now, if anything."""
+    shown = f"{variable} ← {attached.name}" if variable else attached.name
+    arrow = ""
+    if variable == attached.name:
+        shown, arrow = variable, " ←"
     age = age_text(attached.created)
     how = (_MODES if attached.kind == "array" else _OBJECT_MODES)[mode]
     how = f" · {how}" if attached.shares else ""
-    return f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age}{how}{replaced}"
+    return f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age}{how}"
 
 
 def _describe_replaced(value: Any) -> str:
     if value is None or was_handed_out(value):
         return ""
-    if isinstance(value, np.ndarray):
-        return f" · replaced your {type_name(value.dtype)} {value.shape}"
-    return f" · replaced your {type(value).__name__}"
+    if issubclass(type(value), np.ndarray):
+        dtype, shape = np.ndarray.dtype.__get__(value), np.ndarray.shape.__get__(value)
+        return f" · replaced your {type_name(dtype)} {shape}"
+    return f" · replaced your {looking.name(type(value))}"

@@ -12,13 +12,14 @@ import weakref
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
+from . import looking
+
 T = TypeVar("T")
 
 # Two equal ones may be the same object, whoever made them.
 _SHARED_BY_ALL = (
     int, float, complex, str, bytes, tuple, frozenset, type(None), ModuleType, logging.Logger,
 )  # fmt: skip
-_IMPORTED = (FunctionType, BuiltinFunctionType, type)
 # References to a value that is in `_strong`, and nowhere else, while `prune` looks at it.
 _OURS = 3
 
@@ -55,7 +56,7 @@ _bound: dict[str, _Bound] = {}
 
 def hand_out(value: T, segments: tuple[str, ...] = ()) -> T:
     """Remember that jshm gave this value to the user, from these segments; return it."""
-    if isinstance(value, _SHARED_BY_ALL) or _is_imported(value):
+    if issubclass(type(value), _SHARED_BY_ALL) or _is_imported(value):
         return value
     try:
         _weak[id(value)] = value
@@ -76,12 +77,20 @@ def bind(
     _bound[variable] = _Bound(id(value), was_handed_out(value), segments)
 
 
-def _is_imported(value: object) -> bool:
+def _is_imported(value: Any) -> bool:
     """Tell whether a value is a function or a class that everybody here gets by importing it."""
-    if not isinstance(value, _IMPORTED):
+    kind = type(value)
+    if issubclass(kind, type):
+        place = looking.module(value)
+    elif kind is FunctionType or kind is BuiltinFunctionType:
+        place = looking.text(value.__module__)
+    else:
         return False
-    module = sys.modules.get(getattr(value, "__module__", None) or "")
-    return getattr(module, value.__name__, None) is value
+    module = sys.modules.get(place)
+    if module is None or not issubclass(type(module), ModuleType):
+        return False
+    # Not `getattr`: a module may import others for it.
+    return (looking.attributes(module) or {}).get(looking.own_name(value)) is value
 
 
 def was_handed_out(value: object) -> bool:

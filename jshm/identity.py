@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from . import looking
 from ._version import __version__
 from .segment import limit_error
 
@@ -312,7 +313,7 @@ def discover() -> Identity:
             uid=os.geteuid(),
         )  # fmt: skip
     who = of_kernel(pid, connection_file, os.environ)
-    notebook = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")
+    notebook = looking.text(getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__"))
     return replace(who, notebook=_text(notebook)) if notebook else who
 
 

@@ -12,14 +12,14 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from . import handouts, segment
+from . import handouts, looking, segment
 from .errors import SegmentNotFoundError
 from .handouts import hand_out, was_handed_out
+from .parts import parts_of
 from .store.names import as_variable
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ Test = Callable[[object], bool]
 
 _DEPTH = 4
 _LIMIT = 20_000
-# Items of an array of objects that are looked into.
-_MANY = 1000
 # Python's own (`__name__`) and IPython's: results (`_`, `_5`), inputs (`_i`, `_i5`), `_oh` …
 _HISTORY = re.compile(r"__.*__\Z|_{1,3}\Z|_\d+\Z|_i{1,3}\Z|_i\d+\Z|_[dio]h\Z|_exit_code\Z")
 _RESULT = re.compile(r"_{1,3}\Z|_\d+\Z")
+_CONTEXT = BaseException.__dict__["__context__"].__get__
+_TRACEBACK = BaseException.__dict__["__traceback__"].__set__
 _UNKNOWN = "something outside the notebook's variables (a library's cache, a running thread)"
 
 
@@ -99,12 +99,12 @@ def rebind(namespace: Namespace, old: object, new: Attached) -> list[str]:
     return names
 
 
-def user_variables(namespace: Namespace) -> Iterator[tuple[str, Any]]:
+def user_variables(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the variables that the user made: not IPython's own, and not its history."""
     running = shell()
     hidden = running.user_ns_hidden if running is not None else {}
     for name, value in list(namespace.items()):
-        if name in ("In", "Out") or _HISTORY.match(name):
+        if type(name) is not str or name in ("In", "Out") or _HISTORY.match(name):
             continue
         if name in hidden and hidden[name] is value:
             continue
@@ -153,10 +153,9 @@ def detach_segments(
 
 def _has_changes(value: object, mappings: Mappings) -> bool:
     """Tell whether an array, or an array of an object, was changed privately."""
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        found = [segment.find(value)]
-    else:  # what is in there may be hidden; the object's mappings are not
-        found = [*mappings.private(handouts.segments_of(value))]
+    # What is in an object may be hidden; the object's mappings are not.
+    within = handouts.segments_of(value)
+    found = [segment.find(value)] if _is_array(value) else [*mappings.private(within)]
     return any(m is not None and m.mode == "c" and not segment.is_pristine(m) for m in found)
 
 
@@ -168,18 +167,19 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
     SegmentNotFoundError
         None.
     """
-    value = namespace.get(as_variable(what)) if isinstance(what, str) else what
-    if isinstance(value, np.ndarray):
+    name = looking.text(what)
+    value: Any = namespace.get(as_variable(name)) if name else what
+    if issubclass(type(value), np.ndarray):
         mapping = segment.find(value)
         if mapping is not None:
             return {mapping.segment}
     if own := handouts.segments_of(value)[:1]:
         return set(own)
-    if isinstance(what, str) and (own := handouts.segments_bound(as_variable(what), value)[:1]):
-        return set(own)
-    if not isinstance(what, str):
+    if not issubclass(type(what), str):
         raise SegmentNotFoundError("it is not in shared memory")
-    what = unicodedata.normalize("NFC", what)
+    if own := handouts.segments_bound(as_variable(name), value)[:1]:
+        return set(own)
+    what = unicodedata.normalize("NFC", name)
     bound = _attached_from(namespace)
     found = {
         entry.segment.id
@@ -218,11 +218,15 @@ def forget_history(namespace: Namespace, test: Test) -> list[str]:
     """Drop what IPython keeps of displayed results; return the entries' names."""
     gone = []
     out = namespace.get("_oh")
-    if isinstance(out, dict):
+    if type(out) is dict:
         for number in [number for number, value in out.items() if test(value)]:
             del out[number]
-            gone.append(f"Out[{number}]")
-    results = [name for name in namespace if _RESULT.match(name) and test(namespace[name])]
+            gone.append(f"Out[{looking.key(number)}]")
+    results = [
+        name
+        for name in list(namespace)
+        if type(name) is str and _RESULT.match(name) and test(namespace[name])
+    ]
     for name in results:
         if name.strip("_"):
             del namespace[name]
@@ -251,8 +255,8 @@ def _forget_exceptions() -> None:
     result = getattr(running, "last_execution_result", None)
     error = getattr(result, "error_in_exec", None)
     while error is not None:
-        error.__traceback__ = None
-        error = error.__context__
+        _TRACEBACK(error, None)
+        error = _CONTEXT(error)
     for handler in ("InteractiveTB", "SyntaxTB"):
         for name in ("tb", "etype", "evalue", "value"):
             if getattr(getattr(running, handler, None), name, None) is not None:
@@ -266,12 +270,18 @@ def in_segment(segments: set[str]) -> Test:
     """Return a test for arrays in one of these segments, and for objects attached from one."""
 
     def test(value: object) -> bool:
-        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        if _is_array(value):
             mapping = segment.find(value)
             return mapping is not None and mapping.segment in segments
         return not segments.isdisjoint(handouts.segments_of(value)[:1])
 
     return test
+
+
+def _is_array(value: object) -> TypeGuard[Array]:
+    """Tell whether a value is an array that may be in a segment: one without Python objects."""
+    kind = type(value)
+    return issubclass(kind, np.ndarray) and not np.ndarray.dtype.__get__(value).hasobject
 
 
 def same_owner(array: Array) -> Test:
@@ -280,22 +290,29 @@ def same_owner(array: Array) -> Test:
     It keeps neither alive.
     """
     owner = id(owner_of(array))
-    return lambda other: isinstance(other, np.ndarray) and id(owner_of(other)) == owner
+
+    def test(other: Any) -> bool:
+        return issubclass(type(other), np.ndarray) and id(owner_of(other)) == owner
+
+    return test
 
 
 def owner_of(array: Array) -> Array:
     """Return the array at the end of the chain of bases."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+    while True:
+        base: Any = np.ndarray.base.__get__(array)
+        if not issubclass(type(base), np.ndarray):
+            return array
+        array = base
 
 
-def find_arrays(namespace: Namespace, test: Test) -> list[str]:
+def find_arrays(namespace: Mapping[str, Any], test: Test) -> list[str]:
     """Return how one reaches what passes `test`: ``Y``, ``d['x']``, ``Out[3]``."""
-    out = namespace.get("_oh") or {}
+    out = namespace.get("_oh")
+    results = list(out.items()) if type(out) is dict else []
     roots = [
         *user_variables(namespace),
-        *((f"Out[{key}]", value) for key, value in out.items()),
+        *((f"Out[{looking.key(key)}]", value) for key, value in results),
     ]
     # What is in private attributes is shown as what has them: `df`, not `df._mgr.blocks[0]`.
     return list(dict.fromkeys(path.partition("._")[0] for path in _search(roots, test)))
@@ -315,53 +332,6 @@ def _search(roots: Iterable[tuple[str, object]], test: Test) -> list[str]:
             found.append(path)
         elif id(value) not in seen and depth:
             seen.add(id(value))
-            inner = [(path + part, inner, depth - 1) for part, inner in _parts(value)]
+            inner = [(path + part, inner, depth - 1) for part, inner in parts_of(value)]
             stack.extend(reversed(inner))
     return found
-
-
-def _parts(value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, (str, bytes, int, float, ModuleType, type)):
-        return
-    if isinstance(value, np.ndarray):
-        if value.dtype == object and value.size <= _MANY:
-            yield from ((f"[{i}]", inner) for i, inner in enumerate(value.ravel().tolist()))
-        return
-    if type(value).__module__.partition(".")[0] == "pandas":  # its parts are hidden in C
-        yield from _parts_of_table(value)
-        return
-    if isinstance(value, Mapping):
-        if type(value) is dict:
-            yield from ((f"[{key!r}]", inner) for key, inner in list(value.items()))
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"[{i}]", inner) for i, inner in enumerate(value))
-    elif isinstance(value, (set, frozenset)):
-        return
-    elif isinstance(value, FunctionType):
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            try:
-                yield f" (closure {name!r})", cell.cell_contents
-            except ValueError:  # an empty cell
-                continue
-        yield from ((f" (default {i})", x) for i, x in enumerate(value.__defaults__ or ()))
-        space = value.__globals__
-        if space is not sys.modules["__main__"].__dict__:  # one that was attached has its own
-            yield from (
-                (f" (global {name!r})", space[name])
-                for name in value.__code__.co_names
-                if name in space
-            )
-    else:
-        attributes = getattr(value, "__dict__", None)
-        if type(attributes) is dict:
-            yield from ((f".{name}", inner) for name, inner in list(attributes.items()))
-        for name in getattr(type(value), "__slots__", ()):
-            if isinstance(name, str) and hasattr(type(value), name):
-                yield f".{name}", getattr(value, name, None)
-
-
-def _parts_of_table(table: Any) -> Iterator[tuple[str, object]]:
-    if hasattr(table, "items") and hasattr(table, "columns"):
-        yield from ((f"[{name!r}]", column.to_numpy(copy=False)) for name, column in table.items())
-    elif hasattr(table, "to_numpy"):
-        yield "", np.asarray(table)

@@ -58,6 +58,9 @@ LOCK_TIMEOUT = 5.0
 RECYCLED = 256 << 10
 # One pwrite of this size, so that Ctrl-C is noticed in between.
 _WRITE_CHUNK = 64 << 20
+_FLAGS = np.ndarray.__dict__["flags"].__get__
+_BASE = np.ndarray.__dict__["base"].__get__
+_INTERFACE = np.ndarray.__dict__["__array_interface__"].__get__
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 _UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
@@ -475,15 +478,16 @@ def find(array: np.ndarray[Any, Any]) -> Mapping | None:
     (``torch.from_numpy(X).numpy()``) by its address.
     """
     base: object = array
-    while isinstance(base, np.ndarray):
-        if base.flags.owndata:
+    # NumPy's own attributes: a subclass may have others.
+    while issubclass(type(base), np.ndarray):
+        if _FLAGS(base).owndata:
             return None
-        base = base.base
-    if isinstance(base, memoryview):
+        base = _BASE(base)
+    if type(base) is memoryview:
         base = base.obj
-    if isinstance(base, Mapping):
+    if type(base) is Mapping:
         return base
-    address = array.__array_interface__["data"][0]
+    address = _INTERFACE(array)["data"][0]
     for reference in _live.valuerefs():
         mapping = reference()
         if mapping is not None and 0 <= address - mapping.address < len(mapping):

@@ -10,6 +10,7 @@ from .text import age_text, printable, size_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from .pages import Pages
     from .store.base import ObjectDetails, SegmentInfo
 
 _COLUMNS = ("Name", "v", "Type", "Size", "From", "Used by", "Age", "")
@@ -20,6 +21,8 @@ _WRAPPED = "min-width:6em;max-width:24em;overflow-wrap:anywhere"
 # Bytes of an object that are worth saying that everybody who attaches it has a copy of them.
 _MUCH = 1 << 20
 _LITTLE = 1000
+# Shared bytes in this process from which on it is worth saying that they are not its own.
+_NOTICED = 1_000_000_000
 _SHOWN = 5
 _EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
 
@@ -62,6 +65,37 @@ def users(info: SegmentInfo) -> str:
     here = ["this notebook" if h.here else h.label for h in info.holders]
     names = sorted(dict.fromkeys(here), key=lambda name: (name != "this notebook", name))
     return ", ".join(names) or "–"
+
+
+def resident_text(pages: Pages | None) -> str:
+    """Return what this process's RSS consists of, where much of it is shared; else ''."""
+    if pages is None or pages.shared < _NOTICED:
+        return ""
+    whole = size_text(pages.shared + pages.own)
+    return (
+        f"RSS of this process: {whole} = {size_text(pages.own)} of its own + {size_text(pages.shared)} "
+        "shared, which every process counts that reads them"
+    )
+
+
+def memory_rows(here: Pages | None, process: Pages | None) -> list[tuple[str, str]]:
+    """Return what ``%shm_info`` says of memory in this process.
+
+    Parameters
+    ----------
+    here : Pages or None
+        Of the version's mappings; None if it is not mapped here, or cannot be told.
+    process : Pages or None
+    """
+    rows = []
+    if here is not None:
+        own = f"{size_text(here.own)} private: pages that were changed here"
+        shared = f"{size_text(here.shared)} of shared pages, not copied"
+        rows.append(("Memory here", f"{shared} · {own if here.own else 'nothing private'}"))
+    if here is not None and process is not None:
+        text = f"{size_text(process.own)} of its own + {size_text(process.shared)} shared"
+        rows.append(("RSS here", f"{text}, which every process counts that reads them"))
+    return rows
 
 
 def total_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
@@ -136,7 +170,11 @@ def as_html(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[
 
 
 def details(
-    info: SegmentInfo, path: str, here: Sequence[str], followers: Sequence[str] = ()
+    info: SegmentInfo,
+    path: str,
+    here: Sequence[str],
+    followers: Sequence[str] = (),
+    memory: Sequence[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
     """Return what ``%shm_info`` and ``jshm info`` say of one version, line by line.
 
@@ -149,6 +187,8 @@ def details(
         What holds it in this process.
     followers : sequence of str
         Variables here that are always the newest version.
+    memory : sequence of (str, str)
+        See `memory_rows`.
     """
     lifetime = {
         "kept": "until it is released (kept)",
@@ -168,6 +208,7 @@ def details(
         ("Lives", lifetime),
         ("Used by", held or "nobody (not in use)"),
         ("Held here by", ", ".join(here)),
+        *memory,
         ("Followed by", ", ".join(followers)),
         ("File", path),
     ]

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import sys
+import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm import handouts
+from jshm import handouts, namespace
 from jshm.handouts import hand_out, prune, segments_of, was_handed_out
 
 from .processes import Child, ChildError
+from .touching import BASES, CANNOT_BE_SHARED, RAISING, Key, recording, touched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -325,7 +327,7 @@ from IPython.core.history import HistoryManager
 HistoryManager.enabled = False
 shell = InteractiveShell.instance()
 import jshm
-from jshm import handouts
+from jshm import handouts, namespace
 from jshm.store import default_store
 
 def cell(code):
@@ -518,3 +520,120 @@ def test_what_got_the_id_of_what_is_gone_is_not_it() -> None:
     handouts.bind(space, "n", 5, ("bb",))
     assert handouts.segments_bound("n", 5) == ("bb",)
     assert handouts.forget_unbound({}) == ["n"]
+
+
+# -- beside other variables -------------------------------------------------------------------------
+
+
+def detach_beside(main: dict[str, Any], bystander: Any) -> None:
+    """Let go of an array that a list keeps, while there is another variable."""
+    jshm.publish("X", np.arange(10.0))
+    main["X"] = jshm.attach("X")
+    main["keeper"] = [main["X"][2:]]
+    main["bystander"], main["bystanders"] = bystander, {"x": [bystander]}
+    touched.clear()
+    assert jshm.detach("X") == ["keeper[0]"]
+    assert touched == []
+    assert "X" not in main
+    assert main["bystander"] is bystander
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
+def test_detach_touches_no_other_variable(main: dict[str, Any], base: Any) -> None:
+    detach_beside(main, recording(base))
+
+
+@pytest.mark.parametrize("name", [*RAISING, *CANNOT_BE_SHARED])
+def test_detach_beside_what_raises(main: dict[str, Any], name: str) -> None:
+    detach_beside(main, {**RAISING, **CANNOT_BE_SHARED}[name])
+
+
+def test_detach_beside_variables_that_are_not_named_by_text(main: dict[str, Any]) -> None:
+    main[5] = main[("a", 1)] = np.arange(3.0)  # type: ignore[index]
+    detach_beside(main, None)
+    del main[5], main["a", 1]  # type: ignore[arg-type]
+
+
+def test_detach_beside_tables_that_are_broken(main: dict[str, Any]) -> None:
+    pd: Any = pytest.importorskip("pandas")
+    detach_beside(main, object.__new__(pd.DataFrame))
+    detach_beside(main, pd.DataFrame({"a": [1]}).groupby("a"))
+
+
+def test_what_is_found_in_others_variables(main: dict[str, Any]) -> None:
+    class AttrDict(dict[Any, Any]):
+        __getattr__ = dict.__getitem__
+
+    class Base:
+        __slots__ = ("a",)
+
+    class Derived(Base):
+        __slots__ = ()
+        __getattr__ = AttrDict.__getattr__
+
+    class Sub(np.ndarray[Any, Any]):
+        base = flags = dtype = property(lambda _: 1 / 0)  # type: ignore[assignment]
+
+    jshm.publish("X", np.arange(10.0))
+    X = main["X"] = jshm.attach("X")
+    main["config"] = AttrDict(x=X[1:])
+    main["slotted"] = Derived()
+    main["slotted"].a = X[2:]
+    main["array"] = np.ndarray.view(X, Sub)
+    main["mapping"] = {(1, "a"): X[3:], Key(): X[4:]}
+    del X
+    found = set(jshm.detach("X"))
+    assert found == {"array", "config['x']", "slotted.a", "mapping[(1, 'a')]", "mapping[<Key>]"}
+
+
+def test_subclasses_of_tables_are_found(main: dict[str, Any]) -> None:
+    pd: Any = pytest.importorskip("pandas")
+
+    class Frame(pd.DataFrame):  # type: ignore[misc]
+        columns = dtypes = items = property(lambda _: 1 / 0)
+
+    jshm.publish("X", np.arange(10.0))
+    main["X"] = jshm.attach("X")
+    frame = main["df"] = object.__new__(Frame)
+    plain = pd.DataFrame({"a": main["X"]}, copy=False)
+    object.__setattr__(frame, "_mgr", plain._mgr)
+    main["plain"] = plain
+    assert set(jshm.detach("X")) == {"df", "plain['a']"}
+
+
+def test_an_exception_that_does_not_let_its_traceback_be_set(main: dict[str, Any]) -> None:
+    class StubbornError(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise RuntimeError(name)
+
+        __context__ = property(lambda _: 1 / 0)  # type: ignore[assignment]
+
+    error = StubbornError()
+    shell = types.SimpleNamespace(
+        user_ns=main,
+        user_ns_hidden={},
+        last_execution_result=types.SimpleNamespace(error_in_exec=error, result=None),
+    )
+    try:
+        raise error
+    except StubbornError:
+        pass
+    assert error.__traceback__ is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(namespace, "shell", lambda: shell)
+        namespace._forget_exceptions()
+    assert error.__traceback__ is None
+
+
+@pytest.mark.parametrize("name", ["lazy", "proxy", "endless", "slotted", "attributes are items"])
+def test_detach_of_what_is_not_shared(main: dict[str, Any], name: str) -> None:
+    with pytest.raises(jshm.SegmentNotFoundError, match="not in shared memory"):
+        jshm.detach(RAISING[name])
+
+
+def test_copies_of_a_mapping_leave_other_values(main: dict[str, Any]) -> None:
+    values = {**RAISING, **CANNOT_BE_SHARED}
+    found = jshm.copy_and_detach(values)
+    for name, value in values.items():
+        if not issubclass(type(value), dict):
+            assert found[name] is value, name

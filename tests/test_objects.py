@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import importlib.util
 import json
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+import types
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from jshm.store import default_store
 from jshm.store.local import LocalStore
 
 from .processes import Child, in_store, reading
+from .touching import BASES, RAISING, recording, touched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -676,6 +679,81 @@ def test_what_is_told_of_an_object(store: LocalStore, reader: Child) -> None:
     (listed,) = jshm.segments()
     assert (listed.summary, listed.details) == (info.summary, None)
     reader.run("jshm.release('train')")
+
+
+class Odd(np.ndarray[Any, Any]):
+    """An array whose attributes are not what they are called."""
+
+    dtype = shape = base = flags = view = property(lambda _: 1 / 0)  # type: ignore[assignment]
+
+
+# -- what is not touched ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RAISING)
+def test_what_can_be_pickled_can_be_published(store: LocalStore, name: str) -> None:
+    value = RAISING[name]
+    try:
+        jshm.loads(jshm.dumps(value))
+    except jshm.NotShareableError:
+        with pytest.raises(jshm.NotShareableError, match="X → tests"):
+            jshm.publish("X", value)
+        assert name == "slotted"  # what `pickle` asks of it raises
+    else:
+        published = jshm.publish("X", value)
+        assert published == jshm.info("X")
+        assert type(jshm.attach("X")) is type(value)
+        assert jshm.segments()[0].summary == published.summary
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
+def test_a_publish_asks_no_more_than_a_dump(store: LocalStore, base: Any) -> None:
+    value = recording(base)
+    jshm.dumps(value)  # what is found out about its class once
+    touched.clear()
+    jshm.dumps(value)
+    dumped = touched.copy()
+    touched.clear()
+    jshm.publish("X", value)
+    assert touched == dumped
+    touched.clear()
+    assert jshm.info("X").summary == ("Recording (2,)" if base is np.ndarray else "Recording")
+    assert jshm.segments()[0].name == "X"
+    assert touched == []
+
+
+def test_an_array_with_its_own_ways(store: LocalStore) -> None:
+    array = np.ndarray.view(np.arange(4.0), Odd)
+    jshm.publish("X", array)
+    found = jshm.attach("X")
+    assert type(found) is Odd
+    assert np.ndarray.tolist(found) == [0, 1, 2, 3]
+
+
+def test_groups_of_tables(store: LocalStore) -> None:
+    pd: Any = pytest.importorskip("pandas")
+    table = pd.DataFrame({"a": [1, 2, 1], "b": [1.0, 2.0, 3.0], "c": ["x", "y", "z"]})
+    for groups in (table.groupby("a"), table.groupby("a").b, table.groupby("a").c):
+        info = jshm.publish("groups", groups)
+        assert info.summary == type(groups).__name__
+        assert jshm.attach("groups").max().equals(groups.max())
+    for window in (table.b.rolling(2), table.b.expanding(), table.b.ewm(1)):
+        jshm.publish("window", window)
+        assert jshm.attach("window").mean().equals(window.mean())
+
+
+def test_a_method_of_a_partial(store: LocalStore) -> None:
+    method = types.MethodType(functools.partial(max, 5), 7)
+    info = jshm.publish("method", method)
+    assert info.summary == "function partial(…)"
+    assert jshm.attach("method")() == 7
+    cycle = functools.partial(print)
+    cycle.__setstate__((print, (cycle,), {}, {}))
+    assert jshm.publish("cycle", cycle).summary == "partial of print"
+    loop = functools.partial(print)
+    loop.__setstate__((loop, (), {}, {}))
+    with pytest.raises(jshm.NotShareableError, match="loop is nested too deeply"):
+        jshm.publish("loop", loop)
 
 
 def test_holders_of_an_object(store: LocalStore, reader: Child) -> None:

@@ -12,10 +12,13 @@ from IPython.core.error import UsageError
 
 from ..errors import InvalidNameError
 from ..store import chosen_group
-from ..store.names import as_variable, is_glob, is_variable, nearest
+from ..store.names import as_variable, check_name, is_glob, is_variable, nearest
+from . import expressions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    from .calling import Caller
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,6 +27,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, magic: str, names: str = "") -> None:
         super().__init__(prog=f"%{magic}", add_help=False, allow_abbrev=False)
         self.magic = magic
+        self.line = ""
         self.add_argument("--group")
         if names:
             self.add_argument("names", nargs="*", metavar=names)
@@ -37,9 +41,12 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, line: str) -> argparse.Namespace:
         """Parse the line behind the magic's name; ``--group`` counts until the magic has ended."""
+        self.line = strip_comment(line)
         try:
-            words = shlex.split(strip_comment(line))
+            words = shlex.split(self.line)
         except ValueError as error:
+            if text := expressions.whole(self.line):  # d["it's"]
+                raise UsageError(expressions.advice(self.prog, text, ())) from None
             self.error(f"{str(error).lower()} in: {line.strip()}")
         args = self.parse_intermixed_args(words)
         if args.group is not None:
@@ -66,6 +73,36 @@ def positive(text: str) -> float:
     if not seconds >= 0:
         raise ValueError(text)
     return seconds
+
+
+def check_words(
+    parser: Parser, words: Iterable[str], known: Iterable[str], namespace: Container[str]
+) -> None:
+    """Raise a UsageError for an expression where a variable belongs.
+
+    ``x[ab]`` stays a pattern if it matches something and cannot be evaluated.
+    """
+    known = list(known)
+    for word in words:
+        if is_variable(as_variable(word)):
+            continue
+        text = expressions.around(parser.line, word)
+        if not text or (
+            _may_be_meant(word, known) and not expressions.has_a_meaning(text, namespace)
+        ):
+            continue
+        raise UsageError(expressions.advice(parser.prog, text, namespace))
+
+
+def _may_be_meant(word: str, known: list[str]) -> bool:
+    """Tell whether a word can be a pattern that matches, or a name."""
+    if is_glob(word):
+        return bool(fnmatch.filter(known, word))
+    try:
+        check_name(word)
+    except InvalidNameError:
+        return False
+    return True
 
 
 def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
@@ -103,8 +140,11 @@ def destinations(variables: Sequence[str], chosen: str | None) -> list[str]:
     return [chosen]
 
 
-def lookup(namespace: dict[str, Any], variable: str, known: Iterable[str]) -> Any:
+def lookup(
+    namespace: Mapping[str, Any], variable: str, known: Iterable[str], caller: Caller
+) -> Any:
     """Return a variable's value, or raise a UsageError that names the nearest one."""
+    caller.check_readable(variable)
     if variable in namespace:
         return namespace[variable]
     if not is_variable(variable):

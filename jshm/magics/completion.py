@@ -152,7 +152,7 @@ def _variables(*, shared: bool = False) -> list[tuple[str, str]]:
     return [
         (name, summary(value))
         for name, value in variables.user_variables(variables.user_namespace())
-        if (was_handed_out(value) if shared else not isinstance(value, ModuleType))
+        if (was_handed_out(value) if shared else not issubclass(type(value), ModuleType))
     ]
 
 

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from IPython.core.error import UsageError
 from IPython.core.magic import line_magic, magics_class
 from IPython.display import display
 
 from .. import namespace as variables
+from .. import pages
 from ..api import release_found
+from ..array import is_shared
 from ..handouts import was_handed_out
 from ..store import default_store, store_of
-from ..store.names import check_version, is_glob
-from ..table import as_html, as_text, details, details_html, details_text
+from ..store.names import as_variable, check_version, is_glob
+from ..table import (
+    as_html,
+    as_text,
+    details,
+    details_html,
+    details_text,
+    memory_rows,
+    resident_text,
+)
 from ..text import size_text
 from . import following
 from .arguments import Parser, expand
 from .base import ShmMagics, one_line, show
+from .calling import caller
 
 if TYPE_CHECKING:
     from ..store.base import Released, SegmentInfo
@@ -44,6 +56,7 @@ class ManagingMagics(ShmMagics):
             %shm_list --group lab   what the members of a Unix group share
         """
         args = Parser("shm_list", "NAME").parse(line)
+        caller().refuse_value("shm_list", "or write jshm.segments()")
         store = default_store()
         infos = store.segments()
         if args.names:
@@ -55,7 +68,12 @@ class ManagingMagics(ShmMagics):
             infos = [info for info in infos if info.name in wanted]
         spares = default_store().space().spares
         followed = following.followers(store)
-        show(as_text(infos, spares, followed), as_html(infos, spares, followed))
+        # To look costs microseconds.
+        resident = resident_text(pages.of_process())
+        show(
+            "\n".join(filter(None, [as_text(infos, spares, followed), resident])),
+            as_html(infos, spares, followed) + (f"<p>{resident}</p>" if resident else ""),
+        )
 
     @line_magic
     @one_line
@@ -74,11 +92,15 @@ class ManagingMagics(ShmMagics):
             parser.error("which name? %shm_list shows what is there")
         version = None if args.version is None else check_version(args.version)
         store = default_store()
+        caller().refuse_value("shm_info", f'or write jshm.info("{args.names[0]}")')
         for name in expand(args.names, store.names(), "name that is shared"):
             info = store.info(name, version)
-            here = variables.find_arrays(self._variables, variables.in_segment({info.segment}))
+            here = variables.find_arrays(caller().sees(), variables.in_segment({info.segment}))
             followers = following.followers(store).get(name, [])
-            rows = details(info, store.path(name, version), here, followers)
+            mapped = store.presence.mappings.of(info.segment)
+            memory = memory_rows(pages.of_mappings(mapped) if mapped else None, pages.of_process())
+            del mapped
+            rows = details(info, store.path(name, version), here, followers, memory)
             show(details_text(rows), details_html(rows))
 
     @line_magic
@@ -97,6 +119,7 @@ class ManagingMagics(ShmMagics):
         args = parser.parse(line)
         if args.group:
             parser.error(f"it shows your own names only; a group's: %shm_list --group {args.group}")
+        caller().refuse_value("shm_browser", "or write jshm.SegmentBrowser()")
         from .. import SegmentBrowser  # anywidget takes a moment to import
 
         display(SegmentBrowser(filter=" ".join(args.names)))  # type: ignore[no-untyped-call]
@@ -121,6 +144,8 @@ class ManagingMagics(ShmMagics):
         if not args.names:
             parser.error("which variable or name? For example: %shm_detach X")
         store = default_store()
+        caller().refuse_value("shm_detach", "and assign to the variable afterwards")
+        self._require_no_local(args.names)
         bound = [
             name
             for name, value in variables.user_variables(self._variables)
@@ -144,6 +169,18 @@ class ManagingMagics(ShmMagics):
             else:
                 size = f" · {size_text(done.nbytes)} unmapped here" if done.nbytes else ""
                 print(f"{word} detached{gone}{size}")
+
+    def _require_no_local(self, words: list[str]) -> None:
+        """Raise a UsageError if a word is of a function's shared array: only its code can delete it."""
+        here = caller()
+        for variable in map(as_variable, words):
+            value = (here.local or {}).get(variable)
+            if was_handed_out(value) or is_shared(value):
+                where = here.function or "a comprehension"
+                raise UsageError(
+                    f"{variable} is a variable of {where}, and a magic cannot delete it: write "
+                    f"del {variable}; nothing was detached"
+                )
 
     @line_magic
     @one_line
@@ -170,6 +207,7 @@ class ManagingMagics(ShmMagics):
         args = parser.parse(line)
         if bool(args.names) == args.unused:
             parser.error("name what to release, or say --unused")
+        caller().refuse_value("shm_release", "or write jshm.release(…)")
         if args.unused:
             reach = [info for info in _current() if info.mine or args.all]
             self._release_unused(reach, confirmed=args.yes, everybody=args.all)

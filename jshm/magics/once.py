@@ -17,13 +17,18 @@ from ..errors import JshmError, SegmentNotFoundError
 from ..handouts import bind
 from ..store import default_store, group
 from ..text import duration_text, size_text
+from . import definitions
 from .base import warn_of_short_life, with_traceback
+from .calling import caller
 
 if TYPE_CHECKING:
     from ..segment import Mode
-    from ..store.base import Attached
+    from ..store.base import Attached, SegmentInfo
     from ..store.local import LocalStore
     from ..store.locks import Lock
+
+# Keys of the cells that this notebook has run: what they define is there.
+_ran: set[str] = set()
 
 
 def run(
@@ -47,24 +52,16 @@ def run(
     """
     store = default_store()
     key = cell_key(shell, cell)
+    note = "".join(f" · {text}" for text in caller().elsewhere())
     with _turn(store, key):
-        began = time.perf_counter()
-        found = [] if rerun else _find(store, list(names.values()), key, mode)
-        if found:
-            spent = time.perf_counter() - began
-            _bind(shell, names, found)
-            memory = json.loads(found[0].once)
-            clock = time.strftime("%H:%M", time.localtime(memory["at"]))
-            print(
-                f"{', '.join(names.values())} attached in {duration_text(spent)}; the cell took "
-                f"{duration_text(memory['seconds'])} at {clock} in {found[0].publisher}"
-            )
+        if not rerun and _attach(shell, store, names, cell, key, mode=mode, note=note):
             return
         # Before the cell, which may take minutes.
         store.require_owner(list(names.values()), replace=replace)
         began = time.perf_counter()
         with group(None):  # the cell is the user's, and not a part of this line
             _execute(shell, cell)
+        _ran.add(key)
         spent = time.perf_counter() - began
         values = {name: _result(shell, variable) for variable, name in names.items()}
         once = json.dumps({"key": key, "seconds": spent, "at": time.time()})
@@ -74,7 +71,7 @@ def run(
         size = size_text(sum(published.info.nbytes for published in done))
         print(
             f"{', '.join(names.values())} published · {size} · the cell took {duration_text(spent)}; "
-            "the next run attaches them"
+            f"the next run attaches them{note}"
         )
         warn_of_short_life(done[0].info)
 
@@ -87,17 +84,57 @@ def cell_key(shell: Any, cell: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()
 
 
-def _find(store: LocalStore, names: list[str], key: str, mode: Mode) -> list[Attached]:
-    """Return the attached names if all were published from the cell of that key."""
+def _attach(
+    shell: Any,
+    store: LocalStore,
+    names: dict[str, str],
+    cell: str,
+    key: str,
+    *,
+    mode: Mode,
+    note: str,
+) -> bool:
+    """Attach the names if all were published from the cell of that key; return whether it was so."""
     try:
-        infos = [store.info(name) for name in names]
-        if all(info.once and json.loads(info.once)["key"] == key for info in infos):
-            found = store.attach(names, mode)
-            if all(a.once and json.loads(a.once)["key"] == key for a in found):
-                return found
+        if not all(_is_of(store.info(name), key) for name in names.values()):
+            return False
+        # Before what is attached: an instance is then of the class that the cell defines.
+        defined = _define(shell, cell, names, key)
+        began = time.perf_counter()
+        found = store.attach(list(names.values()), mode)
     except SegmentNotFoundError:
-        pass
-    return []
+        return False
+    if not all(_is_of(attached, key) for attached in found):
+        return False
+    spent = time.perf_counter() - began
+    _bind(shell, names, found)
+    memory = json.loads(found[0].once)
+    clock = time.strftime("%H:%M", time.localtime(memory["at"]))
+    print(
+        f"{', '.join(names.values())} attached in {duration_text(spent)}; the cell took "
+        f"{duration_text(memory['seconds'])} at {clock} in {found[0].publisher}{note}"
+    )
+    if defined:
+        print(defined)
+    return True
+
+
+def _is_of(published: SegmentInfo | Attached, key: str) -> bool:
+    """Tell whether a version was published from the cell of that key."""
+    return bool(published.once) and json.loads(published.once)["key"] == key
+
+
+def _define(shell: Any, cell: str, names: dict[str, str], key: str) -> str:
+    """Bind what else the cell defines and needs no run; return what to tell the user."""
+    source = shell.transform_cell(cell)
+    filename = shell.compile.cache(source, shell.execution_count, raw_code=cell)
+    there = frozenset(shell.user_ns)
+    found = definitions.bind(shell, source, frozenset(names), filename)
+    if key in _ran:
+        found = found._replace(
+            bound=[], missing=[n for n in found.missing if n.isidentifier() and n not in there]
+        )
+    return found.line()
 
 
 def _bind(shell: Any, names: dict[str, str], found: list[Attached]) -> None:

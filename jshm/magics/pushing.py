@@ -11,12 +11,14 @@ from IPython.core.magic import line_magic, magics_class
 from .. import handouts, segment
 from ..segment import check_mode
 from ..store import chosen_group, default_store, open_stores
-from ..store.names import as_variable, nearest
+from ..store.names import as_variable, is_glob, nearest
 from ..text import printable
 from . import arguments, kernels, offering
 from .arguments import Parser, expand
 from .base import one_line, warn_of_short_life
+from .calling import Caller, caller
 from .sharing import SharingMagics
+from .targets import targets_of
 
 if TYPE_CHECKING:
     import argparse
@@ -66,12 +68,17 @@ class PushingMagics(SharingMagics):
             parser.error("what? For example: %shm_push X --to analysis.ipynb")
         if not args.to:
             parser.error(f"to whom? For example: %shm_push {args.names[0]} --to analysis.ipynb")
+        here = caller()
+        here.refuse_value("shm_push", "the other notebook accepts what is offered")
         store = default_store()
         recipient = kernels.find(args.to, store)
         mine = [i.name for i in store.segments() if i.mine and i.state == "current"]
-        words = expand(args.names, {*self._data(), *mine}, "variable or name of this notebook")
+        known = {*self._data(here), *mine}
+        written = [word for word in args.names if word not in mine]
+        arguments.check_words(parser, written, known, here.sees())
+        words = expand(args.names, known, "variable or name of this notebook")
         names = arguments.destinations(words, args.name)
-        values = self._to_publish(store, dict(zip(names, words, strict=True)), args.name)
+        values = self._to_publish(store, dict(zip(names, words, strict=True)), args.name, here)
         published = store.publish(values, replace=args.replace) if values else []
         values.clear()
         group = chosen_group.get()
@@ -89,25 +96,27 @@ class PushingMagics(SharingMagics):
             warn_of_short_life(done.info)
 
     def _to_publish(
-        self, store: LocalStore, words: dict[str, str], chosen: str | None
+        self, store: LocalStore, words: dict[str, str], chosen: str | None, here: Caller
     ) -> dict[str, Any]:
         """Return by name the variables that are not yet what is shared under it."""
         found = {}
+        seen = here.sees()
         for name, word in words.items():
             variable = as_variable(word)
-            if variable in self._variables:
-                value = self._variables[variable]
+            here.check_readable(variable)
+            if variable in seen:
+                value = seen[variable]
                 if not _is_shared_as(store, name, value):
                     found[name] = value
             elif chosen is not None:
-                arguments.lookup(self._variables, variable, self._data())  # raises
+                arguments.lookup(seen, variable, self._data(here), here)  # raises
             else:
                 store.info(name)  # raises, and says which is near
         return found
 
     @line_magic
     @one_line
-    def shm_accept(self, line: str) -> None:
+    def shm_accept(self, line: str) -> Any:
         """Bind what another notebook offers to this one.
 
         ::
@@ -138,11 +147,13 @@ class PushingMagics(SharingMagics):
         for option in ("--decline", "--follow", "--trust"):
             parser.flag(option)
         args = parser.parse(line)
+        if not args.names or args.decline:
+            caller().refuse_value("shm_accept", "or name what to accept")
         if args.auto is not None:
             if args.names or args.decline:
                 parser.error("--auto is about offers to come: it takes a notebook and no names")
             self._accept_at_once(args.auto)
-            return
+            return None
         store = default_store()
         offers = {offer.info.name: offer for offer in store.offers.received()}
         if args.names:
@@ -151,15 +162,16 @@ class PushingMagics(SharingMagics):
             if args.decline:
                 store.offers.answer(names)
                 print(f"declined: {', '.join(names)}")
-                return
-            self._accept(store, names, args)
-        elif args.decline:
+                return None
+            return self._accept(store, names, args)
+        if args.decline:
             parser.error("which offer? %shm_accept lists them")
         elif not store.presence.identity.connection_file:
             print("only kernels of notebooks are offered anything; here: %shm_attach NAME")
         else:
             lines = [offering.offer_line(offer, store) for offer in offers.values()]
             print("\n".join(lines) or "nothing is offered to this notebook")
+        return None
 
     def _offered(self, words: list[str], known: dict[str, SegmentInfo]) -> list[str]:
         names = expand(words, known, "name that is offered")
@@ -170,11 +182,13 @@ class PushingMagics(SharingMagics):
                 raise UsageError(f"{name} is not offered to this notebook; {hint}")
         return names
 
-    def _accept(self, store: LocalStore, names: list[str], args: argparse.Namespace) -> None:
-        targets = self._targets(names, args.variable)
+    def _accept(self, store: LocalStore, names: list[str], args: argparse.Namespace) -> Any:
+        several = len(args.names) > 1 or any(map(is_glob, args.names))
+        targets = targets_of(names, args.variable, caller(), several=several)
         mode = check_mode(args.mode)
-        self._bind(store, names, targets, mode, trust=args.trust, follow=args.follow)
+        value = self._bind(store, names, targets, mode, trust=args.trust, follow=args.follow)
         store.offers.answer(names)
+        return value
 
     def _accept_at_once(self, notebook: str) -> None:
         if notebook == "off":

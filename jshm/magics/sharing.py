@@ -9,18 +9,21 @@ import numpy as np
 from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class
 
+from .. import looking
 from .. import namespace as variables
 from ..binding import bind_attached
 from ..errors import SegmentExistsError
 from ..handouts import was_handed_out
 from ..segment import Mode, check_mode
 from ..store import chosen_group, default_store
-from ..store.names import as_variable, check_version, is_glob, variable_for
+from ..store.names import as_variable, check_version, is_glob
 from ..table import object_text
 from ..text import size_text
-from . import arguments, following, once
+from . import arguments, expressions, following, once
 from .arguments import Parser, expand
 from .base import ShmMagics, one_line, warn_of_short_life
+from .calling import Caller, caller
+from .targets import Targets, targets_of
 
 if TYPE_CHECKING:
     from ..store.base import Published
@@ -31,10 +34,15 @@ if TYPE_CHECKING:
 class SharingMagics(ShmMagics):
     """Publish and attach."""
 
-    def _data(self) -> list[str]:
+    def _data(self, here: Caller) -> list[str]:
         """Return the variables that a glob may mean: arrays and tables, and none of ``_…``."""
-        found = variables.user_variables(self._variables)
-        return [n for n, value in found if hasattr(type(value), "shape") and n[0] != "_"]
+        hidden = here.hidden or {}
+        found = [(n, v) for n, v in variables.user_variables(here.sees()) if n not in hidden]
+        return [
+            name
+            for name, value in found
+            if name[0] != "_" and looking.lookup(type(value), "shape") is not None
+        ]
 
     # -- publish -----------------------------------------------------------------------------------
 
@@ -52,6 +60,9 @@ class SharingMagics(ShmMagics):
 
         What is shared is a snapshot: later changes to X change nothing there. Publishing again makes
         the next version; who has attached an older one keeps it.
+
+        In a function it takes the function's variables as well. It takes variables only: instead of
+        df['x'] publish Y after Y = df['x'].
 
         Options::
 
@@ -71,15 +82,26 @@ class SharingMagics(ShmMagics):
         args = parser.parse(line)
         if not args.names:
             parser.error("which variable? For example: %shm_publish X")
+        here = caller()
+        seen = here.sees()
+        here.refuse_value(
+            "shm_publish",
+            f"and attach the shared copy: {args.names[0]} = %shm_attach {args.names[0]}",
+        )
         # In one cell the same variable may be typed in several ways; Python knows one.
         typed = [as_variable(word) for word in args.names]
-        words = expand(typed, self._data(), "variable that is an array or a table")
+        data = self._data(here)
+        arguments.check_words(parser, args.names, data, seen)
+        words = expand(typed, data, "variable that is an array or a table")
         names = arguments.destinations(words, args.name)
-        known = [name for name, _ in variables.user_variables(self._variables)]
+        known = [name for name, _ in variables.user_variables(seen)]
         values = {
-            name: arguments.lookup(self._variables, word, known)
+            name: arguments.lookup(seen, word, known, here)
             for name, word in zip(names, words, strict=True)
         }
+        if args.move or args.writable:
+            here.require_notebook(words, "--writable" if args.writable else "--move")
+        del seen, here  # a function's variables are in there
         done = default_store().publish(
             values,
             replace=args.replace,
@@ -102,7 +124,7 @@ class SharingMagics(ShmMagics):
             moved = variables.rebind(space, old, attached)
             verb = "are" if len(moved) > 1 else "is"
             what = f"{', '.join(moved) or name} {verb} the shared copy now"
-            if not isinstance(old, np.ndarray):
+            if not issubclass(type(old), np.ndarray):
                 print(what)
                 continue
             size = size_text(old.nbytes)
@@ -124,7 +146,7 @@ class SharingMagics(ShmMagics):
 
     @line_magic
     @one_line
-    def shm_attach(self, line: str) -> None:
+    def shm_attach(self, line: str) -> Any:
         """Bind what another notebook shared: the same physical memory, nothing copied.
 
         ::
@@ -135,6 +157,7 @@ class SharingMagics(ShmMagics):
             %shm_attach 'exp1/*'              all that match, each by its last component
             %shm_attach X --wait 60           not there yet? wait up to 60 seconds
             %shm_attach X --follow            before each cell, X becomes the newest version
+            Z = %shm_attach X                 bind only Z; in a function, a variable of the function
 
         Options::
 
@@ -165,53 +188,61 @@ class SharingMagics(ShmMagics):
         if args.follow and args.version is not None:
             parser.error("--follow means the newest version: leave --version out, or --follow")
         version = None if args.version is None else check_version(args.version)
-        names = expand(args.names, store.names(), "name that is shared")
-        targets = self._targets(names, args.variable)
+        there = store.names()
+        for word in args.names:
+            part = expressions.place(parser.line, word) if word not in there else ""
+            if part and (whole := expressions.root(part)) in there:
+                raise UsageError(
+                    f"%shm_attach takes names: attach {whole}, of which nothing is copied, and use {part}"
+                )
+        names = expand(args.names, there, "name that is shared")
+        here = caller()
+        if args.variable and (place := expressions.place(parser.line, args.variable)):
+            raise UsageError(
+                f"--as takes a variable's name: write {place} = %shm_attach {' '.join(args.names)}"
+            )
+        several = len(args.names) > 1 or any(map(is_glob, args.names))
+        targets = targets_of(names, args.variable, here, several=several)
         globbed = {
             name for name in names if any(map(is_glob, args.names)) and name not in args.names
         }
-        self._protect(names, targets, globbed)
+        if not targets.assigned:
+            self._protect(names, targets.bound, globbed)
         if args.wait is not None:
             store.wait(names, args.wait)
-        self._bind(store, names, targets, mode, version, trust=args.trust, follow=args.follow)
+        return self._bind(
+            store, names, targets, mode, version, trust=args.trust, follow=args.follow
+        )
 
     def _bind(
         self,
         store: LocalStore,
         names: list[str],
-        targets: list[str],
+        targets: Targets,
         mode: Mode,
         version: int | None = None,
         *,
         trust: bool,
         follow: bool,
-    ) -> None:
-        """Attach names, let variables be what they are, and say so."""
+    ) -> Any:
+        """Attach names, let variables be what they are, say so; return the magic's value."""
         if follow and mode == "c":
             raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
+        if follow and not targets.bound:
+            raise UsageError(
+                f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
+                f"{names[0]} --follow"
+            )
         done = store.attach(names, mode, version, trust=trust)
-        for attached, variable in zip(done, targets, strict=True):
+        if not targets.bound:
+            print("\n".join(targets.lines(done, mode)))
+        for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
             stopped = following.stop([variable])
             line = bind_attached(self._variables, variable, attached, mode)
             if follow:
                 following.follow(variable, attached, store, mode, trust=trust)
-            print(line, *(["followed"] if follow else stopped), sep=" · ")
-
-    def _targets(self, names: list[str], chosen: str | None) -> list[str]:
-        if chosen is None:
-            targets = [variable_for(name) for name in names]
-        elif len(names) > 1:
-            raise UsageError(f"--as {chosen} is one variable for {len(names)} names; attach one")
-        else:
-            targets = [arguments.check_variable(chosen, "--as ")]
-        for i, target in enumerate(targets):
-            if target in targets[:i]:
-                first = names[targets.index(target)]
-                raise UsageError(
-                    f"{first} and {names[i]} would both be the variable {target}: attach them one "
-                    "by one, with --as"
-                )
-        return targets
+            print(line, *(["followed"] if follow else stopped), *targets.note, sep=" · ")
+        return targets.value(done)
 
     def _protect(self, names: list[str], targets: list[str], globbed: set[str]) -> None:
         """Let a glob overwrite only what jshm bound itself."""
@@ -241,7 +272,8 @@ class SharingMagics(ShmMagics):
         the shared, read-only copies. Two notebooks that run it at the same time run it once.
 
         Only the cell's text counts: if data that it reads have changed, say --rerun. Only X and y come
-        back: what else the cell defines (functions, imports) belongs into another cell.
+        back. Where the cell is not run, its imports, functions, classes and constants are bound if that
+        runs no other code; what else it would set is named.
 
         Options::
 
@@ -261,6 +293,7 @@ class SharingMagics(ShmMagics):
         args = parser.parse(line)
         if not args.names:
             parser.error("which variables does the cell make? For example: %%shm_once X y")
+        arguments.check_words(parser, args.names, (), ())
         words = list(dict.fromkeys(arguments.check_variable(word) for word in args.names))
         names = arguments.destinations(words, args.name)
         once.run(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import segment
+from .. import looking, segment
 
 if TYPE_CHECKING:
     from .writer import Writer
@@ -77,12 +77,13 @@ def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any)
 def reduce_subclass(pickler: Writer, array: Array) -> Any:
     """Reduce an array of a subclass, unless the subclass has its own ways."""
     kind = type(array)
+    plain = np.ndarray.view(array, np.ndarray)  # a subclass may have its own `view`, and `dtype`
     if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
-        return _load_plain, (array.view(np.ndarray),)
-    if pickler.proto < _BUFFERS or array.dtype.hasobject or not _is_plain(kind):
+        return _load_plain, (plain,)
+    if pickler.proto < _BUFFERS or plain.dtype.hasobject or not _is_plain(kind):
         return NotImplemented
-    state = array.__dict__ if hasattr(array, "__dict__") else None
-    return _load_subclass, (kind, array.view(np.ndarray)), state or None, None, None, _update
+    state = looking.attributes(array)
+    return _load_subclass, (kind, plain), state or None, None, None, _update
 
 
 def _is_plain(kind: type[Array]) -> bool:

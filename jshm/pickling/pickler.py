@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import numpy as np
 
+from .. import looking
 from ..errors import JshmError
-from . import arrays, classes, extensions, instances, sources
+from . import arrays, classes, depth, extensions, instances, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -139,6 +140,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         shell = ipython.get_ipython() if ipython is not None else None
         if shell is not None:
             REDUCERS[type(shell)] = reduce_shell
+        numba = sys.modules.get("numba.core.serialize")
+        if numba is not None:
+            # Else Numba pickles its functions apart, with captured arrays and without source.
+            REDUCERS[numba._CustomPickled] = lambda _, pickled: pickled._reduce()
 
     def dump(self, obj: Any) -> None:
         """Write an object.
@@ -149,6 +154,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             Something in it cannot be written; says what, and where it is.
         """
         chunks, memo, known = self._output.chunks, self.memo.copy(), self.globals_ref.copy()
+        limit = depth.begin()
         try:
             self._dump(obj, memo, known)
             for chunk in chunks:
@@ -158,6 +164,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             self.memo, self.globals_ref = memo, known
             raise
         finally:
+            depth.end(limit)
             chunks.clear()
             self._namespaces.clear()
             self.whole.clear()
@@ -229,7 +236,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
-        if kind.__name__ in _IN_C and isinstance(obj.__module__, str):
+        if looking.name(kind) in _IN_C and type(obj.__module__) is str:
             return extensions.reduce(self, obj.__module__, obj.__qualname__)
         return instances.reduce(self, obj, kind)
 

@@ -6,7 +6,6 @@ No code of the user's is called for it: of a type that is not known here, only t
 from __future__ import annotations
 
 import collections
-import datetime as dt
 import functools
 import itertools
 import linecache
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import looking
+from ..looking import SCALARS, is_short, short, written
 from . import describe
 from .code import shipped_block
 
@@ -31,20 +32,8 @@ _ENTRIES, _NESTED, _LINES = 20, 6, 40
 _ROWS, _COLUMNS = 5, 12
 _WORD, _CELL = 60, 30
 _LISTED = 6
-_INTEGER_BITS = 128
+_PARTIALS = 10
 
-_SCALARS = frozenset({bool, int, float, complex, type(None), type(...)})
-_TIMES = frozenset({dt.date, dt.time, dt.datetime, dt.timedelta})
-_PANDAS_SCALARS = frozenset({"Timestamp", "Timedelta", "Period", "NaTType", "NAType"})
-# Whose time zones are not the user's own code.
-_ZONES = frozenset({"datetime", "zoneinfo", "pytz", "dateutil", "pandas"})
-# Whose `shape` is no property of the user's.
-_SHAPED = frozenset(
-    {"numpy", "pandas", "scipy", "polars", "pyarrow", "torch", "jaxlib", "tensorflow", "xarray"}
-)
-_SUMMARIZED = frozenset(
-    {dict, list, tuple, set, frozenset, bytearray, types.ModuleType, types.FunctionType, type}
-)
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 
 
@@ -60,7 +49,9 @@ def preview(obj: Any) -> dict[str, Any]:
 
 
 def _preview(obj: Any) -> dict[str, Any]:
-    while type(obj) is functools.partial:
+    for _ in range(_PARTIALS):  # one may contain itself
+        if type(obj) is not functools.partial:
+            break
         obj = obj.func
     if type(obj) is types.MethodType:
         obj = obj.__func__
@@ -80,7 +71,7 @@ def _preview(obj: Any) -> dict[str, Any]:
     if entries is None:
         entries = _attributes(obj)
     if entries is None:
-        word = _known(obj)
+        word = written(obj)
         return {"text": word, "truncated": word.endswith("…")} if word else {}
     return _lines(obj, entries)
 
@@ -101,9 +92,9 @@ def _source_of_class(cls: type) -> str:
     blocks = [block for code in codes if (block := shipped_block(code))]
     if not blocks:
         return ""
-    lines = linecache.getlines(codes[0].co_filename)
+    lines, name = linecache.getlines(codes[0].co_filename), looking.name(cls)
     methods = "".join(block[2] for block in blocks)
-    return class_statement(lines, cls.__name__, blocks[0][1]) or f"class {cls.__name__}:\n{methods}"
+    return class_statement(lines, name, blocks[0][1]) or f"class {name}:\n{methods}"
 
 
 def class_statement(lines: list[str], name: str, within: int) -> str:
@@ -157,16 +148,21 @@ def _table(table: Any, pandas: Any) -> dict[str, Any]:
 def _is_plain(dtype: Any) -> bool:
     """Tell whether a column's values are made by pandas or NumPy, and take no time to make."""
     kind = type(dtype)
-    nested = kind.__name__ == "ArrowDtype" and dtype.kind == "O"
-    return _root(kind) in ("numpy", "pandas") and not nested
+    if looking.root(kind) not in ("numpy", "pandas"):
+        return False
+    return looking.name(kind) != "ArrowDtype" or dtype.kind != "O"
 
 
 def _cell(value: Any) -> str:
-    if type(value) is str:
-        return _short(value, _CELL)
     if type(value) is tuple:  # of an index with several levels
-        return _short(", ".join(map(_cell, value[:_LISTED])), _CELL)
-    return _short(_known(value) or f"<{type(value).__name__}>", _CELL)
+        return short(", ".join(map(_word, value[:_LISTED])), _CELL)
+    return _word(value)
+
+
+def _word(value: Any) -> str:
+    if type(value) is str:
+        return short(value, _CELL)
+    return short(written(value) or f"<{looking.name(type(value))}>", _CELL)
 
 
 # -- text ------------------------------------------------------------------------------------------
@@ -179,7 +175,7 @@ def _lines(obj: Any, entries: Iterable[tuple[str, Any]] | None) -> dict[str, Any
     for label, value in itertools.islice(entries or (), _ENTRIES):
         shown += 1
         lines.append(_line(label, value))
-        if type(value) not in _SCALARS and not _is_short(value):
+        if type(value) not in SCALARS and not is_short(value):
             inner = itertools.islice(_entries(value) or (), _NESTED)
             lines += [f"    {_line(*entry)}" for entry in inner]
         if len(lines) >= _LINES:
@@ -189,7 +185,7 @@ def _lines(obj: Any, entries: Iterable[tuple[str, Any]] | None) -> dict[str, Any
 
 
 def _line(label: str, value: Any) -> str:
-    text = _known(value) or _type(value)
+    text = written(value) or short(describe.summary(value), _WORD)
     return f"{label}: {text}" if label else text
 
 
@@ -207,7 +203,7 @@ def _entries(obj: Any) -> Iterator[tuple[str, Any]] | None:
     """Return what a container has, with its keys; None if it is none."""
     kind = type(obj)
     if issubclass(kind, dict):
-        return ((_known(key) or _type(key), value) for key, value in dict.items(obj))
+        return ((looking.key(key), value) for key, value in dict.items(obj))
     for base in _SEQUENCES:
         if issubclass(kind, base):
             return (("", value) for value in base.__iter__(obj))
@@ -218,71 +214,14 @@ def _entries(obj: Any) -> Iterator[tuple[str, Any]] | None:
 
 def _attributes(obj: Any) -> Iterator[tuple[str, Any]] | None:
     """Return what an object's own ``__dict__`` has; properties and ``__getattr__`` are not asked."""
-    for kind in type(obj).__mro__:
-        descriptor = type.__dict__["__dict__"].__get__(kind).get("__dict__")
-        if descriptor is not None:
-            # A class and a module have one of their own; else it is what Python makes.
-            plain = type(descriptor) in (types.GetSetDescriptorType, types.MemberDescriptorType)
-            found = descriptor.__get__(obj) if plain else None
-            if type(found) is not dict and type(found) is not types.MappingProxyType:
-                return None
-            return (
-                (_short(name, _WORD), value)
-                for name, value in list(found.items())
-                if type(name) is str and name[:2] != "__"
-            )
-    return None
-
-
-def _is_short(value: Any) -> bool:
-    """Tell whether a list or a tuple is written as a whole, on one line."""
-    kind = type(value)
-    if (kind is not list and kind is not tuple) or len(value) > _LISTED:
-        return False
-    return all(type(item) in _SCALARS for item in value)
-
-
-def _known(value: Any) -> str:
-    """Return a value as it is written, if it is of a type whose text is known to be harmless."""
-    kind = type(value)
-    if kind is str or kind is bytes:
-        return _short(repr(value) if len(value) < _WORD else f"{value[:_WORD]!r}…", _WORD)
-    if kind is int and value.bit_length() > _INTEGER_BITS:
-        return f"int of {value.bit_length():,} bits"
-    if kind in _SCALARS:
-        return repr(value)
-    if kind is np.ndarray:
-        return ""
-    if _is_short(value):
-        return _short(f"{value}", _WORD)
-    if kind in _TIMES:
-        zone = getattr(value, "tzinfo", None)
-        return str(value) if zone is None or _root(type(zone)) in _ZONES else ""
-    root = _root(kind)
-    if root == "numpy" and issubclass(kind, np.number | np.bool_ | np.datetime64):
-        return str(value)
-    if root == "pandas" and kind.__name__ in _PANDAS_SCALARS:
-        return str(value)
-    return ""
-
-
-def _type(value: Any) -> str:
-    """Return what a value is, in a few words."""
-    kind = type(value)
-    if kind in _SUMMARIZED or _root(kind) in _SHAPED:
-        return _short(describe.summary(value), _WORD)
-    return _short(kind.__name__, _WORD)
-
-
-def _root(kind: type) -> str:
-    module = kind.__module__
-    return module.partition(".")[0] if type(module) is str else ""
-
-
-def _short(text: str, most: int) -> str:
-    text = text if len(text) <= most else f"{text[: most - 1]}…"
-    # Half a surrogate pair is no text.
-    return text if text.isascii() else text.encode(errors="replace").decode()
+    found = looking.attributes(obj)
+    if found is None:
+        return None
+    return (
+        (short(name, _WORD), value)
+        for name, value in list(found.items())
+        if type(name) is str and name[:2] != "__"
+    )
 
 
 def _bounded(text: str, most: int) -> tuple[str, bool]:

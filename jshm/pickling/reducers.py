@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
+from .. import looking
 from . import (
     arrays,
     beside,
@@ -111,6 +112,10 @@ def _fill_cell(cell: types.CellType, state: tuple[Any]) -> None:
 def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
     """Reduce a module: to its name, or to what it contains."""
     name = module.__name__
+    if type(name) is not str:
+        raise pickle.PicklingError(
+            "the __name__ of a module must be text, to be imported or made again"
+        )
     if module is builtins:  # the first object in the namespace of a __main__
         pickler.meet(sys.modules["__main__"])
     # Another of its name may be imported here, if this one arrived by value.
@@ -145,7 +150,8 @@ class _Bare:
 
 def _reduce_bare(_: Writer, bare: _Bare) -> Any:
     module = bare.module
-    named = {n: getattr(module, n) for n in ("__package__", "__file__") if hasattr(module, n)}
+    known = looking.attributes(module) or {}  # of a lazy one no more
+    named = {name: known[name] for name in ("__package__", "__file__") if name in known}
     origin = modules.origin_of(module.__name__)
     return beside.find_module, (origin and tuple(origin), _make_module, module.__name__, named)
 
@@ -211,8 +217,10 @@ def reduce_shell(_: Writer, __: Any) -> Any:
 
 
 def _reduce_method(_: Writer, method: types.MethodType) -> Any:
-    # What a cell's `get_ipython` is; where there is no shell, the function says so.
-    if method.__name__ == "get_ipython" and REDUCERS.get(type(method.__self__)) is reduce_shell:
+    # What a cell's `get_ipython` is; where there is no shell, the function says so. A method may be of
+    # anything that can be called, and have no name.
+    name = looking.own_name(method.__func__)
+    if name == "get_ipython" and REDUCERS.get(type(method.__self__)) is reduce_shell:
         return last, (sys.modules["IPython"].get_ipython,)
     return NotImplemented
 

@@ -6,6 +6,7 @@ something refuses to be reduced.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import socket
 import sys
@@ -19,9 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
+from .. import looking
 from ..errors import NotShareableError
+from ..looking import Types
 from . import modules
 from .namespaces import NamespaceMet
+from .writer import UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,24 +37,53 @@ if TYPE_CHECKING:
 
 # Objects that are looked at; the search is for people, who wait.
 _LIMIT = 500_000
-_SHOWN = 60
+# Where the dump went too deep: mostly no object is to blame.
+_LIMIT_OF_DEEP = 20_000
+# Labels that are shown of each end of a long path.
+_ENDS = 8
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
-_DEFINED = (type, types.FunctionType, types.ModuleType)
 _RUNNING = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 
-_WAYS: list[tuple[Callable[[Any], bool], str, str]] = [
-    (lambda o: isinstance(o, io.IOBase), "open file", "open it where it is used, by its name"),
-    (lambda o: isinstance(o, _LOCKS), "lock", "make it where it is used"),
-    (lambda o: isinstance(o, socket.socket), "socket", "connect where it is used"),
-    (lambda o: isinstance(o, _RUNNING), "running generator",
+# `io.IOBase` is an ABC, which asks the class; this is the base that it has in C.
+_FILE = io.IOBase.__mro__[1]
+_IN_MEMORY = (io.BytesIO, io.StringIO)
+_CAUSE = BaseException.__dict__["__cause__"].__get__
+_CONNECTIONS = frozenset({"Connection", "Engine", "Cursor", "Session"})
+_ATOMS = Types(bool, int, float, complex, str, bytes, bytearray, type(None))
+_IN_C = frozenset({"io", "_io"})
+
+# Of its type, and not of the object: that may say that it is something else, or raise.
+_WAYS: list[tuple[Callable[[type], bool], str, str]] = [
+    (lambda kind: issubclass(kind, _FILE) and not issubclass(kind, _IN_MEMORY),
+     "open file", "open it where it is used, by its name"),
+    (lambda kind: issubclass(kind, _LOCKS), "lock", "make it where it is used"),
+    (lambda kind: issubclass(kind, socket.socket), "socket", "connect where it is used"),
+    (lambda kind: issubclass(kind, _RUNNING), "running generator",
      "share a list of what it yields, or the function that makes it"),
-    (lambda o: type(o).__name__ in ("Connection", "Engine", "Cursor", "Session"),
+    (lambda kind: looking.name(kind) in _CONNECTIONS,
      "live database connection", "connect where it is used"),
-    (lambda o: isinstance(o, threading.Thread), "thread", "start it where it is used"),
-    (lambda o: isinstance(o, weakref.ref), "weak reference", "share the object itself"),
-    (lambda o: isinstance(o, types.FrameType | types.TracebackType), "stack frame",
+    (lambda kind: issubclass(kind, threading.Thread), "thread", "start it where it is used"),
+    (lambda kind: issubclass(kind, weakref.ref), "weak reference", "share the object itself"),
+    (lambda kind: issubclass(kind, (types.FrameType, types.TracebackType)), "stack frame",
      "share the text of the traceback"),
 ]  # fmt: skip
+
+
+class _Found(NamedTuple):
+    """An object that cannot be written: the way to it, what it is, and what to do about it.
+
+    Attributes
+    ----------
+    path : list of str
+    what, way_out : str
+    recursion : bool
+        Whether its own code calls itself too often.
+    """
+
+    path: list[str]
+    what: str
+    way_out: str
+    recursion: bool
 
 
 class _Step(NamedTuple):
@@ -66,13 +99,20 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
 
     It is also of the type of `error`, for those who expect that.
     """
-    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+    name = pickler.name or _name(obj)
+    too_deep = _is_of_recursion(error)
+    culprit = _search(pickler, obj, _LIMIT_OF_DEEP if too_deep else _LIMIT)
+    found = culprit and _unroll(*culprit)
+    if found is not None and (found.recursion or not too_deep):
+        text = f"{' → '.join([*_shortened(found.path), found.what])}: {found.way_out}"
+    elif too_deep:
         text = (
-            f"{pickler.name or _name(obj)} is nested too deeply (deep recursion): share a flatter form "
-            "of it, or raise sys.setrecursionlimit"
+            f"{name} is nested too deeply (deep recursion): share a flatter form of it, for example a "
+            "list of its parts that refer to each other by their index. A higher recursion limit does "
+            "not help: it lets the stack overflow, which ends the process"
         )
     else:
-        text = _explained(pickler, obj, error)
+        text = f"{name} cannot be shared: {_said(error)}"
     return _typed(error, text)
 
 
@@ -81,13 +121,8 @@ def module_at_fault(pickler: Writer, obj: Any, error: Exception) -> str:
 
     An object that does not refer to it by itself can be written without: by importing its module.
     """
-    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
-        return ""
-    try:
-        found = _search(pickler, obj)
-    except Exception:  # noqa: BLE001 - as below
-        return ""
-    step = found and found[0]
+    culprit = None if _is_of_recursion(error) else _search(pickler, obj, _LIMIT)
+    step = culprit and culprit[0]
     while step:
         name = _module_of(step.obj)
         if name and name not in pickler.by_import and modules.origin_of(name) is not None:
@@ -98,56 +133,77 @@ def module_at_fault(pickler: Writer, obj: Any, error: Exception) -> str:
 
 def _module_of(obj: Any) -> str:
     """Return the name of the module that defines an object, or that it is, or whose namespace it is."""
-    if type(obj) is dict:
-        name = obj.get("__name__")
-        module = sys.modules.get(name) if type(name) is str else None
-        return module.__name__ if module is not None and vars(module) is obj else ""
-    if not isinstance(obj, _DEFINED):
-        return ""
-    return str(getattr(obj, "__module__", None) or getattr(obj, "__name__", ""))
+    kind = type(obj)
+    if kind is dict:
+        name = looking.text(obj.get("__name__"))
+        module = sys.modules.get(name)
+        return name if module is not None and looking.attributes(module) is obj else ""
+    if issubclass(kind, type):
+        return looking.module(obj)
+    if kind is types.FunctionType:
+        return looking.text(obj.__module__)
+    return looking.own_name(obj) if issubclass(kind, types.ModuleType) else ""
+
+
+def _is_of_recursion(error: BaseException) -> bool:
+    return any(issubclass(type(one), RecursionError) for one in (error, _CAUSE(error)))
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says; its class may be the user's, and raise."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001
+        return looking.name(type(error))
+
+
+def _shortened(path: list[str]) -> list[str]:
+    """Return a path without its middle, if it is too long to be read."""
+    return path if len(path) <= 2 * _ENDS else [*path[:_ENDS], "…", *path[-_ENDS:]]
 
 
 def _typed(error: Exception, text: str) -> NotShareableError:
     """Return an error that says `text`, and is of the type of `error` too where that lets it."""
     kind = type(error)
-    if not issubclass(NotShareableError, kind):
-        try:
-            made: NotShareableError = type("NotShareableError", (NotShareableError, kind), {})(text)
-        except Exception:  # noqa: BLE001 - it wants other arguments, or has another layout
-            return NotShareableError(text)
-        if str(made) == text:
-            return made
-    return NotShareableError(text)
-
-
-def _explained(pickler: Writer, obj: Any, error: Exception) -> str:
     try:
-        found = _search(pickler, obj)
-    except Exception:  # noqa: BLE001 - it runs code of the user's; the first error is the one that counts
-        found = None
-    if found is None:
-        return f"{pickler.name or _name(obj)} cannot be shared: {error}"
-    path, what, way_out = _unroll(*found)
-    return f"{' → '.join([*path, what])}: {way_out}"
+        if not issubclass(NotShareableError, kind):
+            made: NotShareableError = type("NotShareableError", (NotShareableError, kind), {})(text)
+            if str(made) == text:
+                return made
+    except Exception:  # noqa: BLE001, S110 - it wants other arguments, or has another layout
+        pass
+    return NotShareableError(text)
 
 
 def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
     """Return what an object is, in words, and what to do about it."""
-    for is_one, what, way_out in _WAYS:
-        if is_one(culprit):
-            name = getattr(culprit, "name", None)
-            shown = f" {name!r}" if isinstance(name, str) and isinstance(culprit, io.IOBase) else ""
-            return what + shown, f"cannot be shared ({why}); {way_out}"
     kind = type(culprit)
-    advice = getattr(why, "way_out", "") or "Leave it out, or say how to share it with __reduce__"
+    for is_one, what, way_out in _WAYS:
+        if is_one(kind):
+            # That of a file; a subclass of the user's is not asked.
+            name = getattr(culprit, "name", None) if looking.module(kind) in _IN_C else None
+            shown = f" {name!r}" if type(name) is str else ""
+            return what + shown, f"cannot be shared ({_said(why)}); {way_out}"
+    usual = "leave it out, or say how to share it with __reduce__"
+    advice = (type(why) is UnwritableError and why.way_out) or usual
     return (
-        f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
-        f"cannot be shared: {why}. {advice[0].upper()}{advice[1:]}",
+        looking.full_name(kind),
+        f"cannot be shared: {_said(why)}. {advice[0].upper()}{advice[1:]}",
     )
 
 
-def _search(pickler: Writer, root: Any) -> tuple[_Step, Exception] | None:
-    """Return the way to the first object that cannot be reduced, and what its reduction raised."""
+def _search(pickler: Writer, root: Any, limit: int) -> tuple[_Step, Exception] | None:
+    """Return the way to the first object that cannot be reduced, and what its reduction raised.
+
+    None if there is none, or if the search fails: it runs the user's code.
+    """
+    try:
+        return _found(pickler, root, limit)
+    except Exception:  # noqa: BLE001 - the first error is the one that counts
+        return None
+
+
+def _found(pickler: Writer, root: Any, limit: int) -> tuple[_Step, Exception] | None:
     make: Any = type(pickler)
     probe: Writer = make(io.BytesIO(), pickler.proto)
     probe.by_import = pickler.by_import
@@ -155,7 +211,7 @@ def _search(pickler: Writer, root: Any) -> tuple[_Step, Exception] | None:
     # Kept until the end: else another object would get a dead one's id.
     kept: list[_Step] = []
     stack = [_Step(None, pickler.name or _name(root), root)]
-    while stack and len(seen) < _LIMIT:
+    while stack and len(seen) < limit:
         step = stack.pop()
         if id(step.obj) in seen:
             continue
@@ -172,55 +228,62 @@ def _search(pickler: Writer, root: Any) -> tuple[_Step, Exception] | None:
     return None
 
 
-def _unroll(step: _Step, error: Exception) -> tuple[list[str], str, str]:
-    """Return labels up to the culprit, what it is, and a way out.
-
-    The lock of a thread says less than the thread.
-    """
-    steps = [step]
-    while steps[0].outer is not None:
-        steps.insert(0, steps[0].outer)
-    known = [i for i, s in enumerate(steps) if any(is_one(s.obj) for is_one, _, _ in _WAYS)]
+def _unroll(step: _Step, error: Exception) -> _Found:
+    """Return labels up to the culprit; the lock of a thread says less than the thread."""
+    steps = []
+    outer: _Step | None = step
+    while outer is not None:
+        steps.append(outer)
+        outer = outer.outer
+    steps.reverse()
+    known = [i for i, s in enumerate(steps) if any(is_one(type(s.obj)) for is_one, _, _ in _WAYS)]
     steps = steps[: known[0] + 1] if known else steps
-    return [s.label for s in steps if s.label], *_describe(steps[-1].obj, error)
+    path = [s.label for s in steps if s.label]
+    return _Found(path, *_describe(steps[-1].obj, error), _is_of_recursion(error))
 
 
 def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
     """Return what the Pickler writes for an object; raises what it would raise."""
     kind = type(obj)
-    if kind in (bool, int, float, complex, str, bytes, bytearray, type(None)):
+    if kind in _ATOMS:
         return ()
     if kind is dict:
         keys = (("key", key) for key in obj)
-        return chain(((f"[{_short(key)}]", value) for key, value in obj.items()), keys)
-    if kind in (list, tuple):
+        return chain(((f"[{looking.key(key)}]", value) for key, value in obj.items()), keys)
+    if kind is list or kind is tuple:
         return ((f"[{i}]", value) for i, value in enumerate(obj))
-    if kind in (set, frozenset):
+    if kind is set or kind is frozenset:
         return (("element", value) for value in obj)
-    if kind in (memoryview, PickleBuffer):
+    if kind is memoryview or kind is PickleBuffer:
         return ()
     if issubclass(kind, np.ndarray):
         return _array_parts(obj)
-    if kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
-        return ((f"[{_short(name)}]", obj[name].to_numpy()) for name in obj.columns)
+    if looking.root(kind) == "pandas" and looking.name(kind) == "DataFrame":
+        return ((f"[{looking.key(name)}]", column.to_numpy()) for name, column in obj.items())
     reduced = probe.reducer_override(obj)
     if reduced is NotImplemented:
-        if isinstance(obj, type | types.FunctionType):
+        if issubclass(kind, type) or kind is types.FunctionType:
             return _check_global(obj)
         known = probe.dispatch_table.get(kind)
         reduced = obj.__reduce_ex__(probe.proto) if known is None else known(obj)
-    if isinstance(reduced, str):
+    if issubclass(type(reduced), str):
         return ()
-    if isinstance(obj, types.FunctionType) and len(reduced) > 2:  # noqa: PLR2004 - not by name
+    if kind is types.FunctionType and len(reduced) > 2:  # noqa: PLR2004 - not by name
         return _function_parts(obj, reduced)
+    if reduced[0] is copyreg.__newobj__ and reduced[1][0] is not obj.__class__:  # type: ignore[attr-defined]
+        raise PicklingError(
+            f"pickle would make a {looking.name(reduced[1][0])} of it, but it says that it is a "
+            f"{looking.name(obj.__class__)}"
+        )
     return _reduced_parts(obj, reduced)
 
 
 def _array_parts(array: np.ndarray[Any, Any]) -> Iterator[Part]:
-    for name, value in getattr(array, "__dict__", {}).items():
+    for name, value in (looking.attributes(array) or {}).items():
         yield f".{name}", value
-    if array.dtype.hasobject:
-        values = array.ravel().tolist()
+    plain = np.ndarray.view(array, np.ndarray)
+    if plain.dtype.hasobject:
+        values = plain.ravel().tolist()
         yield from ((f"[{i}]", value) for i, value in enumerate(values))
 
 
@@ -255,30 +318,28 @@ def _function_parts(function: types.FunctionType, reduced: Any) -> Iterator[Part
 def _reduced_parts(obj: Any, reduced: tuple[Any, ...]) -> Iterator[Part]:
     """Yield the parts of a reduction, named as people reach them."""
     function, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
-    if isinstance(obj, types.MethodType):
+    if type(obj) is types.MethodType:
         yield from ((".__self__", obj.__self__), (".__func__", obj.__func__))
         return
-    for part in state if isinstance(state, tuple) else (state,):
-        if isinstance(part, dict):
-            yield from ((f".{key}", value) for key, value in part.items())
+    for part in state if type(state) is tuple else (state,):
+        if type(part) is dict:
+            labels = ((looking.text(key) or looking.key(key), value) for key, value in part.items())
+            yield from ((f".{label}", value) for label, value in labels)
         else:
             yield "", part
     # What is evident needs no label: the class of an instance, the contents of a cell.
     yield "", function
     yield from (("", argument) for argument in arguments or ())
-    yield from ((f"[{i}]", value) for i, value in enumerate(items or ()))
-    for key, value in pairs or ():
-        yield f"[{_short(key)}]", value
-
-
-def _short(key: object) -> str:
-    text = repr(key)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    yield from ((f"[{i}]", value) for i, value in enumerate(() if items is None else items))
+    for key, value in () if pairs is None else pairs:
+        yield f"[{looking.key(key)}]", value
 
 
 def _name(obj: Any) -> str:
     """Return what to call an object of which no name is known."""
-    # Not isinstance, which asks the object itself.
-    if issubclass(type(obj), (type, types.FunctionType, types.MethodType)):
-        return str(obj.__qualname__).rpartition("<locals>.")[2]
-    return f"the {type(obj).__name__}"
+    function: Any = obj.__func__ if type(obj) is types.MethodType else obj
+    if issubclass(type(function), type):
+        named = looking.qualname(function)
+    else:
+        named = looking.text(function.__qualname__) if type(function) is types.FunctionType else ""
+    return named.rpartition("<locals>.")[2] or f"the {looking.name(type(obj))}"

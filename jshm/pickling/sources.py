@@ -14,6 +14,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from . import texts
 from .rebuild import Block, no_warnings, parse, walk
 
 if TYPE_CHECKING:
@@ -30,21 +31,22 @@ _codes: dict[str, list[CodeType]] = {}
 _GOES_ON = frozenset(",([{\\+-*/%=&|^<>.:@~")
 _BODIES = ("body", "handlers", "orelse", "finalbody", "cases")
 _registered: dict[str, Block] = {}
+# So begin the names of all blocks: under other names that are no files, Numba caches nothing.
+_PREFIX = "<ipython-"
 
 
 def block_of(code: CodeType) -> Block | None:
     """Return the block that a code object is defined in, or None where its source is not known."""
     filename = code.co_filename
-    if filename not in linecache.cache:
-        if filename in _registered:  # somebody cleared all
-            register(_registered[filename])
-        elif filename.startswith("<"):
-            return None
-    elif filename == "<string>":  # `python -c`, and whatever was made of text
-        return None
+    if filename in _registered and filename not in linecache.cache:  # somebody cleared all
+        register(_registered[filename])
     elif is_file(filename):
         linecache.checkcache(filename)
-    lines = linecache.getlines(filename)
+    if _has_no_lines(filename):
+        found = texts.find(code)
+        lines = found.lines if found else []
+    else:
+        lines = linecache.getlines(filename)
     if not lines:
         return None
     first = code.co_firstlineno
@@ -53,10 +55,17 @@ def block_of(code: CodeType) -> Block | None:
         first, last = _smallest(_parse(filename, lines), lines, first)
     if not first:
         return None
-    label = place(code) + (f" of {here}" if here and _cell(filename) else "")
+    label = place(code)
+    if here and filename not in _registered and label.startswith("In["):
+        label += f" of {here}"
     text = "".join(lines[first - 1 : last])
     digest = hashlib.blake2s(f"{first}:{text}".encode(errors="replace"), digest_size=4)
-    return f"<{label} {digest.hexdigest()}>", first, text
+    return f"{_PREFIX}{label} {digest.hexdigest()}>", first, text
+
+
+def _has_no_lines(filename: str) -> bool:
+    """Tell whether a name stands for text that Python did not keep, or for any text at all."""
+    return filename == "<string>" or (filename[:1] == "<" and filename not in linecache.cache)
 
 
 def is_current(code: CodeType) -> bool:
@@ -82,6 +91,7 @@ def forget_trees() -> None:
     """Free what is only kept while an object is written."""
     _trees.clear()
     _codes.clear()
+    texts.forget()
 
 
 def without_source(filename: str) -> str:
@@ -114,8 +124,10 @@ def place(code: CodeType) -> str:
     """Return where a code object was defined, as people say it: ``In[3]``, ``utils.py``."""
     filename = code.co_filename
     if filename in _registered:
-        return filename[1:].rpartition(" ")[0]
-    return _cell(filename) or os.path.basename(filename.strip("<>"))
+        return filename.removeprefix(_PREFIX).removeprefix("<").rpartition(" ")[0]
+    found = texts.find(code) if _has_no_lines(filename) else None
+    cell = found.cell if found else _cell(filename)
+    return cell or os.path.basename(filename.strip("<>"))
 
 
 def _cell(filename: str) -> str:

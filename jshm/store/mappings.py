@@ -131,6 +131,14 @@ class Mappings:
             refs = [ref for identity in identities for ref in self._live.get((identity, "c"), ())]
         return [mapping for ref in refs if (mapping := ref()) is not None]
 
+    def of(self, identity: str) -> list[Mapping]:
+        """Return the living mappings of a segment, in every mode."""
+        with self._lock:
+            refs = [
+                ref for mode in ("r", "r+", "c") for ref in self._live.get((identity, mode), ())
+            ]
+        return [mapping for ref in refs if (mapping := ref()) is not None]
+
     def find(self, identity: str) -> Mapping | None:
         """Return a mapping of a segment whose bytes are the segment's, if there is one here."""
         found = (self._find((identity, mode)) for mode in ("r+", "r", "c"))

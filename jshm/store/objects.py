@@ -77,12 +77,12 @@ def prepare(store: Segments, name: str, value: object) -> Packed | np.ndarray[An
 def is_array(value: object) -> bool:
     """Tell whether a value is of kind ``array``: a plain one, of a dtype that ``.npy`` keeps exactly."""
     # np.memmap is an ndarray whose subclass only says where the bytes came from.
-    if type(value) not in (np.ndarray, np.memmap):
+    if type(value) is not np.ndarray and type(value) is not np.memmap:
         return False
-    if is_plain(value.dtype):  # type: ignore[attr-defined]
+    if is_plain(value.dtype):
         return True
     try:
-        describe_array(value)  # type: ignore[arg-type]
+        describe_array(value)
     except NotShareableError:
         return False
     return True

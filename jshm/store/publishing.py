@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import interrupts, progress, rows, segment
+from .. import interrupts, looking, progress, rows, segment
 from ..errors import InvalidNameError, JshmError, NoSpaceError, NotOwnerError, NotShareableError
 from ..layout import describe_array
 from ..progress import Progress
@@ -244,7 +244,7 @@ def _check_all_arrays(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if not objects.is_array(value):
             raise NotShareableError(
-                f"{name} is a {type(value).__name__}: only plain arrays can be shared writable (LIVE); "
+                f"{name} is a {looking.name(type(value))}: only plain arrays can be shared writable (LIVE); "
                 "publish it without --writable (writable=True)"
             )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import rows, segment
+from .. import looking, rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..layout import describe_array
 
@@ -127,8 +127,8 @@ def _covers(array: np.ndarray[Any, Any], mapping: segment.Mapping, row: SegmentR
 def check_array(array: object) -> None:
     """Raise NotShareableError, with a way out, unless `array` is a plain NumPy array."""
     # np.memmap is an ndarray whose subclass only says where the bytes came from.
-    if type(array) not in (np.ndarray, np.memmap):
+    if type(array) is not np.ndarray and type(array) is not np.memmap:
         raise NotShareableError(
-            f"a {type(array).__name__} is not a plain NumPy array: np.asarray(X) makes one; to share "
+            f"a {looking.name(type(array))} is not a plain NumPy array: np.asarray(X) makes one; to share "
             "it as it is, publish it under a name"
         )

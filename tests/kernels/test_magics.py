@@ -28,7 +28,7 @@ def test_words_quotes_and_options(a):
         ("%shm_publish X --as 'oops", "no closing quotation"),
         ("%shm_publish", "which variable?"),
         ("%shm_publish Z", "no variable 'Z' here"),
-        ("%shm_publish X.T", "assign it to one first"),
+        ("%shm_publish X.T", "takes variables: write Y = X.T first, then %shm_publish Y"),
         ("%shm_publish X name --as both", "a prefix ends with a slash: --as both/"),
         ("%shm_publish X --as ../up", "'../up' is not a valid name"),
         ("%shm_publish lock", "lock → lock: cannot be shared"),

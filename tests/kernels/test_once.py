@@ -148,3 +148,120 @@ def test_rerun_runs_in_any_case(a):
     assert "published" in a.do(cell.replace("fit\n", "fit --rerun\n", 1))
     assert a.value("fit.tolist()") == [2.0] * 3
     assert a.value("jshm.info('fit').version") == 2
+
+
+BESIDES = '''%%shm_once model
+from __future__ import annotations
+import json, os.path as osp
+from dataclasses import dataclass
+try:
+    import fast_json as parser
+except ImportError as error:
+    parser = json
+n = 5
+SEED, SHAPE = -1, 2
+RATE = -0.5
+SIZE = (3, "x")
+total = 0
+total += 1
+twice = 1
+twice = 2
+reset = 1
+def resets(): global reset; reset = 2
+rows_ = []
+def helper(x, y: Unknown = 3):
+    """Doc."""
+    return json.dumps(x + y)
+def of_stale(x=n): return x
+def decorate(f):
+    told.append(f); return f
+@decorate
+def decorated(): pass
+@dataclass
+class Config:
+    a: int = 1
+    @property
+    def twice(self): return self.a * 2
+class Derived(Config): pass
+class Loud:
+    told.append("class")
+class Hooked(Hook): pass
+def counted(): return 1
+counted = counted()
+for i in range(3): temporary = i
+del temporary
+with open(os.devnull) as file: rows = [w for w in (1,) if (last := w)]
+def sets(): global setting; setting = 1
+sets()
+%precision 3
+taken = 1
+def taken(): pass
+model = {"w": helper(1)}
+'''
+HOOK = """
+told = []
+class Hook:
+    def __init_subclass__(cls): told.append(cls)
+"""
+
+
+def test_what_else_the_cell_defines_is_bound_or_named(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do(HOOK)
+    a.do(BESIDES)
+    b.do(HOOK + "n = 77")
+    said = b.do(BESIDES).splitlines()
+    assert "model attached in" in said[0]
+    bound, missing = said[1].removesuffix(" (--rerun runs the whole cell)").split(" · not run: ")
+    assert bound == (
+        "also defined: json, osp, dataclass, RATE, SIZE, resets, helper, decorate, Config, Derived, sets"
+    )
+    assert set(missing.split(", ")) == {
+        "parser", "n", "of_stale", "decorated", "Loud", "Hooked", "counted", "i", "file", "rows", "last",
+        "taken", "setting", "SEED", "SHAPE", "total", "twice", "reset", "rows_", "%precision",
+    }  # fmt: skip
+    assert b.value("(told, n, helper(1), Config(2).twice, osp.sep)") == [[], 77, "4", 4, "/"]
+    names = "of_stale parser decorated Loud Hooked counted temporary file rows last setting taken i"
+    assert b.value(f"[name for name in '{names}'.split() if name in globals()]") == []
+    assert b.value("(Derived.__mro__[1] is Config, Config.__module__)") == [True, "__main__"]
+    assert b.do("import inspect; print(inspect.getsource(helper))").startswith(
+        "def helper(x, y: Unkn"
+    )
+
+
+def test_nothing_is_said_where_the_cell_has_run(a):
+    a.do(HOOK)
+    a.do(BESIDES)
+    assert len(a.do(BESIDES).splitlines()) == 1
+
+
+def test_a_value_of_the_user_s_is_not_replaced_by_a_definition(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    cell = "%%shm_once m\nimport json\nfrom math import pi\ndef helper(): return 1\nm = 1"
+    a.do(cell)
+    b.do("json = 'mine'; helper = [3]; pi = 3")
+    assert b.do(cell).splitlines()[1].startswith("not run: json, pi, helper (--rerun")
+    assert b.value("(json, helper, pi)") == ["mine", [3], 3]
+    b.do("RATE = 7.5")
+    with_rate = cell.replace("m = 1", "RATE = 0.5\nm = 1")
+    assert "published" in a.do(with_rate)
+    assert "RATE" in b.do(with_rate)
+    assert b.value("RATE") == 7.5
+    assert "RATE" not in b.do("RATE = 0.5")
+    assert "RATE" not in b.do(with_rate)
+    assert "published" in a.do(cell)
+    # What was a definition is one again, as if the cell had run.
+    b.do("def helper(): return 2\nimport math; pi = math.pi; json = math")
+    assert b.do(cell).splitlines()[1] == "also defined: json, helper"
+    assert b.value("(helper(), json.__name__)") == [1, "json"]
+
+
+def test_a_definition_that_fails_does_not_fail_the_attach(open_notebook, a):
+    b = open_notebook("b.ipynb")
+    a.do("import sys, types; sys.modules['only_here'] = types.ModuleType('only_here'); Base = dict")
+    cell = "%%shm_once m\nimport only_here, os.path\nclass A(Base): pass\nfrom math import *\nm = 1"
+    a.do(cell)
+    assert b.do(cell).splitlines()[1] == (
+        "not run: only_here, A, from math import * (--rerun runs the whole cell)"
+    )
+    assert b.value("m") == 1

@@ -22,6 +22,7 @@ import pytest
 from jshm import JshmError, NotShareableError, SegmentNotFoundError
 from jshm.pickling import Pickler, dumps, loads
 
+from ..touching import CANNOT_BE_SHARED, RAISING, Key, Mapping
 from .fresh import failing, travel
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def test_in_objects() -> None:
         "list → [1] → weak reference": [1, weakref.ref(Holder)],
         "list → [0] → stack frame": [sys._getframe()],
         "ValueError → lock": ValueError(LOCK),
-        "dict → ['" + "x" * 59 + "…] → lock": {"x" * 200: LOCK},
+        "dict → ['" + "x" * 58 + "…] → lock": {"x" * 200: LOCK},
     }
     for path, obj in found.items():
         assert refused(obj).startswith(f"the {path}: cannot be shared"), path
@@ -273,7 +274,8 @@ def test_recursion() -> None:
     text = refused(deep)
     assert text.startswith("the list is nested too deeply")
     assert "recursion" in text
-    assert "sys.setrecursionlimit" in text
+    assert "sys.setrecursionlimit" not in text  # it would let the stack overflow
+    assert "refer to each other by their index" in text
     chain: Any = None
     for _ in range(100_000):
         chain = Holder(next=chain)
@@ -281,6 +283,195 @@ def test_recursion() -> None:
     while chain is not None:  # freed one by one
         chain = chain.next
     assert loads(dumps([1])) == [1]
+
+
+DEEP = """\
+import sys, threading
+from jshm import JshmError, dumps, loads
+class Node:
+    def __init__(self, next): self.next = next
+def nest(kind, depth):
+    made = None
+    for _ in range(depth):
+        made = {"list": lambda x: [x], "dict": lambda x: {"x": x}, "tuple": lambda x: (x,),
+                "object": Node, "closure": lambda x: lambda: x}[kind](made)
+    return made
+def refused(kind):
+    try: dumps(nest(kind, 100_000))
+    except JshmError as error: assert "nested too deeply" in str(error), error
+    else: raise AssertionError(kind)
+def run(*kinds):
+    for kind in kinds: refused(kind)
+"""
+
+
+def in_a_new_process(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DEEP + program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "lives\n"), done.stderr[-2000:]
+
+
+def test_a_raised_recursion_limit_does_not_end_the_process() -> None:
+    in_a_new_process("""\
+sys.setrecursionlimit(10**6)
+run("list", "dict", "tuple", "object", "closure")
+assert sys.getrecursionlimit() == 10**6
+assert loads(dumps(nest("list", 400))) is not None
+print("lives")
+""")
+
+
+@pytest.mark.skipif(
+    (3, 12) <= sys.version_info < (3, 14), reason="C code has a limit that nobody can lower"
+)
+@pytest.mark.parametrize("size", [128 << 10, 256 << 10, 1 << 20, 16 << 20])
+def test_a_thread_with_a_small_stack(size: int) -> None:
+    in_a_new_process(f"""\
+sys.setrecursionlimit(10**6)
+threading.stack_size({size})
+ended = []
+thread = threading.Thread(target=lambda: (run("list", "object"), ended.append(sys.getrecursionlimit())))
+thread.start()
+thread.join()
+assert ended == [10**6]
+print("lives")
+""")
+
+
+def test_threads_that_are_refused_at_once() -> None:
+    in_a_new_process("""\
+sys.setrecursionlimit(10**6)
+deep, ended = nest("list", 100_000), []
+def run():
+    for _ in range(3):
+        try: dumps(deep)
+        except JshmError: ended.append(1)
+threads = [threading.Thread(target=run) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert len(ended) == 12 and sys.getrecursionlimit() == 10**6
+print("lives")
+""")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the limit does not count calls in C")
+def test_a_limit_stays_low_until_the_last_thread_is_done() -> None:
+    from jshm.pickling import depth
+
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**6)
+    try:
+        first, seen = depth.begin(), []
+        assert sys.getrecursionlimit() == first < 10**6
+        begun, done = threading.Event(), threading.Event()
+
+        def write() -> None:
+            limit = depth.begin()
+            begun.set()
+            done.wait()
+            depth.end(limit)
+            seen.append(limit)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        begun.wait()
+        depth.end(first)
+        assert sys.getrecursionlimit() < 10**6
+        done.set()
+        thread.join()
+        assert seen[0] > 0
+        assert sys.getrecursionlimit() == 10**6
+    finally:
+        sys.setrecursionlimit(usual)
+
+
+def test_what_is_deep_and_can_be_written_can_be_loaded_everywhere() -> None:
+    in_a_new_process("""\
+sys.setrecursionlimit(10**6)
+low, high = 100, 100_000
+while high - low > 100:
+    middle = (low + high) // 2
+    try: data, low = dumps(nest("object", middle)), middle
+    except JshmError: high = middle
+depth = []
+def load():
+    made, count = loads(data), 0
+    while made is not None: made, count = made.next, count + 1
+    depth.append(count)
+threading.stack_size(128 << 10)
+thread = threading.Thread(target=load)
+thread.start()
+thread.join()
+assert depth == [low] and low >= 400, (depth, low)
+print("lives")
+""")
+
+
+def test_a_limit_that_the_object_sets_itself_stays() -> None:
+    in_a_new_process("""\
+class Sets:
+    def __reduce__(self): sys.setrecursionlimit(5000); return str, ()
+sys.setrecursionlimit(10**6)
+dumps(Sets())
+assert sys.getrecursionlimit() == 5000
+print("lives")
+""")
+
+
+def test_an_object_that_calls_itself_for_ever_is_named() -> None:
+    class Endless:
+        def __reduce__(self) -> Any:
+            return self.__reduce__()
+
+    text = refused({"a": [Endless()]})
+    assert text.startswith("the dict → ['a'] → [0] → ")
+    assert "Endless: cannot be shared: maximum recursion depth exceeded" in text
+
+
+def test_a_long_path_is_shown_by_its_ends() -> None:
+    deep: Any = LOCK
+    for i in range(100):
+        deep = {i: deep}
+    text = refused(deep)
+    assert text.startswith("the dict → [99] → [98] → ")
+    assert " → … → [7] → " in text
+    assert "→ [0] → lock: cannot be shared" in text
+    assert "[50]" not in text
+
+
+# -- what says that it is something else ------------------------------------------------------------
+
+
+def test_a_mock_of_something_else_is_named() -> None:
+    from unittest import mock
+
+    text = refused({"a": [mock.MagicMock(spec=dict)]})
+    assert text.startswith("the dict → ['a'] → [0] → unittest.mock.MagicMock: cannot be shared")
+    assert "it says that it is a dict" in text
+    assert "→ lock" not in refused([mock.MagicMock(spec=LOCK)])
+
+
+def test_what_raises_when_it_is_looked_at() -> None:
+    class RaisingError(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    text = refused({Key(): [RAISING["lazy"], Mapping(a=LOCK)]})
+    assert text.startswith("the dict → [<Key>] → [1] → ['a'] → lock: cannot be shared")
+    assert "Reduces: cannot be shared: RaisingError" in refused([Reduces(RaisingError())])
+    # An unhashable class is unknown to `pickle`; it is named all the same.
+    assert refused([CANNOT_BE_SHARED["unhashable"]]).startswith("the list → [0] → ")
+
+
+def test_modules_without_a_name_are_named() -> None:
+    import types
+
+    nameless, odd = types.ModuleType("m"), types.ModuleType("m")
+    del nameless.__name__
+    odd.__name__ = 5  # type: ignore[assignment]
+    assert refused([nameless]).startswith("the list → [0] → module: cannot be shared")
+    assert "must be text" in refused([odd])
 
 
 # -- whom not to blame -----------------------------------------------------------------------------

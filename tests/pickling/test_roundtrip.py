@@ -120,6 +120,105 @@ assert obj[26] == types.SimpleNamespace(x=1) and obj[27:] == [
 """,
     ),
     Case(
+        "methods of whatever can be called",
+        """\
+import functools, operator, types
+def f(a, b, c=0): return a, b, c
+class Call:
+    def __init__(self, x): self.x = x
+    def __call__(self, *rest): return self.x, rest
+    def method(self, y): return self.x, y
+self = Call(1)
+""",
+        """[
+types.MethodType(functools.partial(f, 1), 2), types.MethodType(Call(3), self),
+types.MethodType(self.method, 4), types.MethodType(len, [1, 2]), types.MethodType(int, "5"),
+types.MethodType(operator.itemgetter(1), [6, 7]), types.MethodType(self, self), self.method, self,
+]""",
+        """\
+partial, call, method, length, number, item, twice, own, me = obj
+assert partial() == (1, 2, 0) and partial(5) == (1, 2, 5) and partial.__self__ == 2
+assert call("x") == (3, (me, "x")) and call.__self__ is me
+assert method() == (1, 4) and length() == 2 and number() == 5 and item() == 7
+assert twice.__self__ is twice.__func__ is own.__self__ is me and own(2) == (1, 2)
+""",
+    ),
+    Case(
+        "partials that contain themselves",
+        """\
+import functools
+def f(*args, **kwargs): return args, kwargs
+class Sub(functools.partial): pass
+p = functools.partial(f); p.__setstate__((f, (p, 1), {}, {"tag": [p]}))
+q = functools.partial(f); q.__setstate__((f, (), {"me": q}, {}))
+s = Sub(f, 1, x=2); s.me = s
+n = functools.partial(functools.partial(f, 1), 2)
+""",
+        "[p, q, s, n]",
+        """\
+p, q, s, n = obj
+assert p.args == (p, 1) and p.tag == [p] and q.keywords == {"me": q} and s.me is s
+assert type(s).__name__ == "Sub" and s(3) == ((1, 3), {"x": 2}) and n() == ((1, 2), {})
+""",
+    ),
+    Case(
+        "files that are memory",
+        """\
+import io
+class Bytes(io.BytesIO):
+    def __init__(self, data, tag): super().__init__(data); self.tag = tag
+class Text(io.StringIO): pass
+def at(file, position): file.seek(position); return file
+text = io.StringIO(); text.write("abc")
+""",
+        """[
+at(io.BytesIO(b"12345"), 3), {"text": text}, at(Bytes(b"xyz", [1]), 1), at(Text("words"), 2),
+io.StringIO("a\\r\\nb", newline=""),
+]""",
+        """\
+binary, nested, sub, words, lines = obj
+assert binary.getvalue() == b"12345" and binary.tell() == 3
+assert nested["text"].getvalue() == "abc" and nested["text"].tell() == 3
+assert type(sub).__name__ == "Bytes" and sub.tag == [1] and sub.tell() == 1 and sub.read() == b"yz"
+sub.seek(1)
+assert type(words).__name__ == "Text" and words.getvalue() == "words" and words.tell() == 2
+assert lines.getvalue() == "a\\r\\nb" and lines.tell() == 0
+""",
+    ),
+    Case(
+        "views of dicts",
+        """\
+import collections
+class Sub(dict): pass
+d, o = {"a": 1, "b": [2]}, collections.OrderedDict(x=1, y=2)
+""",
+        """[
+d.keys(), d.values(), d.items(), o.keys(), o.values(), o.items(), Sub(a=1).items(), iter(o.items()),
+]""",
+        """\
+assert type(obj[0]) is type({}.keys()) and list(obj[0]) == ["a", "b"]
+assert type(obj[1]) is type({}.values()) and list(obj[1]) == [1, [2]]
+assert type(obj[2]) is type({}.items()) and list(obj[2]) == [("a", 1), ("b", [2])]
+assert [list(view) for view in obj[3:6]] == [["x", "y"], [1, 2], [("x", 1), ("y", 2)]]
+assert list(obj[6]) == [("a", 1)]
+""",
+    ),
+    Case(
+        "methods of builtin types",
+        "class A(list): pass\na = A([1])\n",
+        """[
+a.append, a, str.upper, "a".upper, int.__add__, (5).__add__, dict.fromkeys, {}.fromkeys,
+object.__new__, object.__init__, a.__len__, type.__call__,
+]""",
+        """\
+append, a, upper, up, add, add5, keys, keys2, new, init, length, call = obj
+assert append.__self__ is a and length() == len(a) == 1
+assert upper is str.upper and up() == "A" and add is int.__add__ and add5(1) == 6
+assert keys("a") == keys2("a") == {"a": None} and new is object.__new__
+assert init is object.__init__ and call is type.__call__
+""",
+    ),
+    Case(
         "weak sets, whose elements are alive",
         "import weakref\nclass A: pass\na = A()\ns = weakref.WeakSet([a])\n",
         "[a, s]",

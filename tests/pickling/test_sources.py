@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import ast
+import base64
 import inspect
 import json
 import linecache
 import os
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jshm.pickling import dumps, loads, sources
+from jshm.pickling import dumps, loads, sources, texts
 
-from .fresh import ROOT, failing
+from .cases import THIS, Version
+from .fresh import ROOT, Interpreter, Pickled, failing
+from .interpreters import VERSIONS, found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from .fresh import Interpreter
 
     Beside = Callable[[str, str], None]
 
@@ -113,7 +117,7 @@ def test_getsource_of_a_file(writer: Interpreter, reader: Interpreter, beside: B
         assert (expression, reader.run(code)) == (expression, text)
         filename = reader.run("inspect.unwrap(getattr(obj, '__func__', obj)).__code__.co_filename")
         if expression != "decorated":  # the wrapper's is that of functools.wraps's caller
-            assert filename.startswith("<cell_in_a_file.py ")
+            assert filename.startswith("<ipython-cell_in_a_file.py ")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_a_function_of_a_file_that_calls_modules(
     beside(f"{name}.py", text)
     writer.cell(f"from {name} import f\n")
     reader.load(writer.dump("f"))
-    assert reader.run("obj.__code__.co_filename").startswith(f"<{name}.py ")
+    assert reader.run("obj.__code__.co_filename").startswith(f"<ipython-{name}.py ")
     assert reader.run("import inspect; inspect.getsource(obj)") == (
         text[text.find("def ") :] if "def " in text else text
     )
@@ -384,10 +388,10 @@ def test_in_ipython(tmp_path: Path) -> None:
     assert found["place"] == ["In[2]", "In[2]"]
     for name in ("train", "square"):
         filename, *places = found[f"{name} "]
-        assert filename.startswith("<In[2] ")
+        assert filename.startswith("<ipython-In[2] ")
         assert places == ["In[2]", "In[2]"]
         filename, *places = found[f"{name} demo.ipynb"]
-        assert filename.startswith("<In[2] of demo.ipynb ")
+        assert filename.startswith("<ipython-In[2] of demo.ipynb ")
         assert places == ["In[2] of demo.ipynb"] * 2
     assert found["shell"] == [True] * 4
     assert found["source"] == "def after_magic(): return 5\n"
@@ -403,3 +407,166 @@ def test_python_c_is_not_the_source_of_strings() -> None:
     subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
     )
+
+
+# -- what Python keeps no source of ----------------------------------------------------------------
+
+_TIMED = [
+    "import sys; sys.path[:0] = []",
+    "%%time\n# first\ndef f(x):\n    # why\n    return x + 1\n\ndef twin(x):\n    return x\n1 + 1",
+    "%%time\ndef f(x):\n    # another\n    return x + 2",
+    "%time h = lambda x: x + 10",
+    "%%prun -q\ndef p(x):\n    return x - 1",
+    "%%capture\n%time t = lambda x: x * 3",
+    "%%time\n%%capture\ndef nested(x):\n    return -x",
+    "%%time\n!true\nclass K:\n    def m(self):\n        return 4",
+    'exec("def e(x):\\n    return 5 * x\\n")',
+    "%%time\n@(lambda g: g)\ndef d(x, y=lambda: 1):\n    return x",
+    # Text that resembles it, and is not what it was compiled from.
+    "made = 'def gone(x):\\n    return 2\\n'\nexec(compile(made.replace('2', '1'), '<q>', 'exec'))",
+    "twins = [f, twin]\n%time twin2 = lambda x: x  # one\n%time twin3 = lambda x: [x]  # two",
+]
+_TEXTS = {
+    "f": "def f(x):\n    # another\n    return x + 2",
+    "twin": "def twin(x):\n    return x\n",
+    "h": "h = lambda x: x + 10",
+    "p": "def p(x):\n    return x - 1\n",
+    "t": "t = lambda x: x * 3",
+    "nested": "def nested(x):\n    return -x",
+    "K.m": "    def m(self):\n        return 4",
+    "e": "def e(x):\n    return 5 * x\n",
+    "d": "@(lambda g: g)\ndef d(x, y=lambda: 1):\n    return x",
+    "twin2": "twin2 = lambda x: x  # one",
+    "twin3": "twin3 = lambda x: [x]  # two",
+}
+_SHELL = """\
+import base64, json, os, sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.history_manager.enabled = False
+for cell in json.loads(sys.argv[1]):
+    shell.run_cell(cell, store_history=True).raise_error()
+from jshm.pickling import describe, dumps, sources
+sources.here = "demo.ipynb"
+def written(name):
+    return base64.b64encode(dumps(eval(name, shell.user_ns))).decode()
+found = {name: written(name) for name in json.loads(sys.argv[2])}
+json.dump([found, describe.place(shell.user_ns["h"]), describe.place(shell.user_ns["gone"])], sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What a notebook with such cells writes, and where it says that functions were defined."""
+    directory = tmp_path_factory.mktemp("timed")
+    names = [*(name.removesuffix(".m") for name in _TEXTS), "gone"]
+    done = subprocess.run(
+        [sys.executable, "-c", _SHELL, json.dumps(_TIMED), json.dumps(names)],
+        env={**os.environ, "IPYTHONDIR": str(directory), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[Any] = json.loads(done.stderr.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("name", _TEXTS)
+def test_getsource_of_a_timed_cell(timed: list[Any], reader: Interpreter, name: str) -> None:
+    reader.load(Pickled(timed[0][name.removesuffix(".m")], []))
+    obj = f"obj{name.removeprefix(name.removesuffix('.m'))}"
+    text = reader.run(f"import inspect; inspect.getsource({obj})")
+    assert text.rstrip("\n") == _TEXTS[name].rstrip("\n")
+    filename = reader.run(f"{obj}.__code__.co_filename")
+    assert re.match(r"<ipython-In\[\d+\] of demo.ipynb [0-9a-f]{8}>$", filename)
+
+
+def test_where_a_timed_cell_is(timed: list[Any]) -> None:
+    assert timed[1] == "In[4]"
+    assert timed[2] == "q"
+
+
+def test_text_that_compiles_to_something_else_is_never_shown(
+    timed: list[Any], reader: Interpreter
+) -> None:
+    reader.load(Pickled(timed[0]["gone"], []))
+    assert reader.run("obj(3)") == 1
+    message = failing(reader.run, "import inspect; inspect.getsource(obj)").message
+    assert "could not get source code" in message or "source code not available" in message
+
+
+@pytest.mark.parametrize("version", [v for v in VERSIONS if v != THIS])
+def test_another_version_reads_a_timed_cell(timed: list[Any], version: Version) -> None:
+    if version not in found():
+        pytest.skip(f"no Python {version[0]}.{version[1]} with what jshm needs")
+    with Interpreter(found()[version]) as other:
+        for name, value in {"f": 5, "h": 13, "nested": -3, "twin2": 3}.items():
+            other.load(Pickled(timed[0][name], []))
+            assert other.run("obj(3)") == value, name
+
+
+def test_looking_for_texts_is_limited_to_cells_that_may_have_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Functions without source are many: each dataclass has some."""
+
+    class Shell:
+        class history_manager:  # noqa: N801
+            input_hist_parsed = ("", *["def f(): pass\n" * 50] * 1000, "exec(text)")
+
+    parsed = []
+    monkeypatch.setattr(texts.ast, "parse", lambda text: parsed.append(text) or ast.Module([], []))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=Shell))
+    names: dict[str, Any] = {}
+    exec(compile("def f(): pass", "<nowhere>", "exec"), names)
+    assert sources.block_of(names["f"].__code__) is None
+    sources.forget_trees()
+    assert parsed == []
+
+
+def test_python_c_has_source() -> None:
+    program = (
+        "import base64\nfrom jshm.pickling import dumps\n"
+        "def f(x):\n    return x + 1  # said so\n"
+        "print(base64.b64encode(dumps(f)).decode())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-Bc", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    obj = loads(base64.b64decode(done.stdout))
+    assert inspect.getsource(obj) == "def f(x):\n    return x + 1  # said so\n"
+
+
+def test_numba_caches_what_arrived(
+    writer: Interpreter, reader: Interpreter, tmp_path: Path
+) -> None:
+    pytest.importorskip("numba")
+    writer.cell(
+        "import numba\ndef f(x):\n    return x + 1\n@numba.njit\ndef jitted(x):\n    return x\n"
+    )
+    reader.run(f"import os; os.environ['IPYTHONDIR'] = {str(tmp_path)!r}")
+    reader.load(writer.dump("f"))
+    check = "import numba; g = numba.njit(cache=True)(obj); [g(1), dict(g.stats.cache_{}) != {{}}]"
+    assert reader.run(check.format("misses")) == [2, True]
+    assert reader.run(check.format("hits")) == [2, True]
+    reader.load(writer.dump("jitted"))
+    assert reader.run(
+        "import inspect; obj.enable_caching(); [obj(1), inspect.getsource(obj.py_func)]"
+    ) == [
+        1,
+        "@numba.njit\ndef jitted(x):\n    return x\n",
+    ]
+
+
+def test_arrays_of_a_function_that_numba_compiled_go_out_of_band(writer: Interpreter) -> None:
+    pytest.importorskip("numba")
+    writer.cell(
+        "import numba, numpy as np\nW = np.arange(100_000.0)\n@numba.njit\ndef total(): return W.sum()\n"
+    )
+    pickled = writer.dump("total")
+    assert [len(buffer) for buffer in pickled.buffers] == [800_000]
+    assert len(pickled.data) < 10_000

@@ -5,7 +5,7 @@ import { AttachAs } from './AttachAs';
 import { useSurroundings } from './context';
 import { PreviewPane } from './PreviewPane';
 import { ageText, sizeText } from './text';
-import type { IDetails, IRow, Preview } from './types';
+import type { IDetails, IRow, ITranslate, Preview } from './types';
 import { Who } from './Who';
 import { modeText, usesOf, type IUse } from './words';
 
@@ -47,7 +47,17 @@ function Uses({ row, details }: { row: IRow; details: IDetails | null }): React.
   );
 }
 
-/** What is known of an object: where it comes from and what it needs. */
+/** What of it is shared, and what is copied. Tools that show RSS make an attach look like a copy. */
+function bytesOf(details: IDetails, trans: ITranslate): string {
+  const shared = details.kind === 'array' ? details.nbytes : details.shared;
+  const once = shared
+    ? trans.__('%1 shared: one copy, which the RSS of each holder counts', sizeText(shared))
+    : '';
+  const copied = details.copied ? trans.__('%1 copied by each', sizeText(details.copied)) : '';
+  return [once, copied].filter(Boolean).join(' · ');
+}
+
+/** What is known of it: where it comes from, what it needs, and what it costs. */
 function Facts({ details }: { details: IDetails }): React.JSX.Element | null {
   const { trans } = useSurroundings();
   const modules = Object.entries(details.modules).map(([name, version]) => `${name} ${version}`);
@@ -59,16 +69,7 @@ function Facts({ details }: { details: IDetails }): React.JSX.Element | null {
     [trans.__('Python'), details.kind === 'object' ? details.python : ''],
     [trans.__('Needs'), modules.join(', ')],
     [trans.__('Refers to'), references.join(', ')],
-    [
-      trans.__('Bytes'),
-      details.shared || details.copied
-        ? trans.__(
-            '%1 shared · %2 copied by each',
-            sizeText(details.shared),
-            sizeText(details.copied)
-          )
-        : ''
-    ],
+    [trans.__('Bytes'), bytesOf(details, trans)],
     [trans.__('Columns copied'), details.columns.join(', ')],
     [trans.__('Keeps'), details.keeps ? sizeText(details.keeps) : '']
   ];

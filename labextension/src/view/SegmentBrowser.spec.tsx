@@ -185,6 +185,9 @@ describe('an opened row', () => {
     expect(screen.getByRole('img', { name: /Heatmap of 64 × 128 cells/ })).toBeTruthy();
     expect(screen.getByText('(sample)')).toBeTruthy();
     expect(screen.getByText('train split, standardised')).toBeTruthy();
+    expect(
+      screen.getByText('8.0 GB shared: one copy, which the RSS of each holder counts')
+    ).toBeTruthy();
     const uses = within(screen.getByRole('list', { name: 'Used by' }));
     expect(uses.getAllByRole('listitem').map(item => item.textContent)).toEqual([
       'eda.ipynb v3',
@@ -206,6 +209,7 @@ describe('an opened row', () => {
     expect(screen.getByRole('region', { name: 'Source' }).textContent).toContain('def preprocess');
     expect(screen.getByText('In[3]')).toBeTruthy();
     expect(screen.getByText('numpy 2.4.6, pandas 3.0.1')).toBeTruthy();
+    expect(screen.getByText(/^Copied|copied by each$/)).toBeTruthy();
     expect(screen.getByText('X_train v3 (8.0 GB)')).toBeTruthy();
   });
 

@@ -1,0 +1,199 @@
+"""How to look at an object of the user's without running any code of the user's.
+
+`getattr`, `hasattr`, `isinstance`, `vars`, `len`, `==` and `repr` ask the object, or the metaclass of
+its class: a property, ``__getattr__`` or ``__class__`` may raise, load data or open a connection. The
+functions here ask `type`, and read what Python itself keeps, through Python's own descriptors. Besides
+them, ``issubclass(type(value), kind)`` is safe where `kind` is a plain class, and no ABC.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import types
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_WORD = 60
+_LISTED = 6
+_INTEGER_BITS = 128
+
+_NAME = type.__dict__["__name__"].__get__
+_QUALNAME = type.__dict__["__qualname__"].__get__
+_MODULE = type.__dict__["__module__"].__get__
+_MRO = type.__dict__["__mro__"].__get__
+_NAMESPACE = type.__dict__["__dict__"].__get__
+
+
+class Types:
+    """A set of types that compares by identity: a metaclass may have its own ``__eq__`` and ``__hash__``."""
+
+    def __init__(self, *kinds: type) -> None:
+        self._kinds = {id(kind): kind for kind in kinds}
+
+    def __contains__(self, kind: type) -> bool:
+        return id(kind) in self._kinds
+
+
+SCALARS = Types(bool, int, float, complex, type(None), type(...))
+_TIMES = Types(dt.date, dt.time, dt.datetime, dt.timedelta)
+_PANDAS_SCALARS = frozenset({"Timestamp", "Timedelta", "Period", "NaTType", "NAType"})
+# Packages whose time zones do not run the user's code.
+_ZONES = frozenset({"datetime", "zoneinfo", "pytz", "dateutil", "pandas"})
+_NAMED = Types(types.FunctionType, types.BuiltinFunctionType, np.ufunc)
+_PLAIN = Types(types.GetSetDescriptorType, types.MemberDescriptorType)
+
+
+# -- types -----------------------------------------------------------------------------------------
+
+
+def name(kind: type) -> str:
+    """Return a class's name."""
+    return text(_NAME(kind))
+
+
+def qualname(kind: type) -> str:
+    """Return a class's qualified name."""
+    return text(_QUALNAME(kind))
+
+
+def module(kind: type) -> str:
+    """Return the name of a class's module; '' if its ``__module__`` is not text."""
+    try:
+        return text(_MODULE(kind))
+    except AttributeError:
+        return ""
+
+
+def root(kind: type) -> str:
+    """Return the package that a class is from: ``pandas``; '' if that is not known."""
+    return module(kind).partition(".")[0]
+
+
+def full_name(kind: type) -> str:
+    """Return a class's name with its module, if that is known and is not `builtins`."""
+    return f"{module(kind)}.{qualname(kind)}".removeprefix("builtins.").removeprefix(".")
+
+
+def mro(kind: type) -> tuple[type, ...]:
+    """Return a class and its bases, in the order in which attributes are looked up."""
+    found: tuple[type, ...] = _MRO(kind)
+    return found
+
+
+def namespace(kind: type) -> Mapping[str, Any]:
+    """Return what is written in a class, without its bases."""
+    found: Mapping[str, Any] = _NAMESPACE(kind)
+    return found
+
+
+def lookup(kind: type, attribute: str) -> Any:
+    """Return what a class or its bases have under a name, unbound; None if they have nothing."""
+    for base in mro(kind):
+        if attribute in namespace(base):
+            return namespace(base)[attribute]
+    return None
+
+
+# -- objects ---------------------------------------------------------------------------------------
+
+
+def text(value: object) -> str:
+    """Return a text as a plain `str`; '' for anything else."""
+    if type(value) is str:
+        return value
+    return str.__str__(value) if issubclass(type(value), str) else ""
+
+
+def own_name(obj: Any) -> str:
+    """Return the name that a function, a class or a module was given; '' for anything else."""
+    kind = type(obj)
+    if issubclass(kind, type):
+        return name(obj)
+    if issubclass(kind, types.ModuleType):
+        return text((attributes(obj) or {}).get("__name__"))
+    return text(obj.__name__) if kind in _NAMED else ""
+
+
+def attributes(obj: object) -> Mapping[str, Any] | None:
+    """Return an object's own ``__dict__``; None if it has none, or one that its class makes up."""
+    for base in mro(type(obj)):
+        descriptor = namespace(base).get("__dict__")
+        if descriptor is not None:
+            found = descriptor.__get__(obj) if type(descriptor) in _PLAIN else None
+            plain = type(found) is dict or type(found) is types.MappingProxyType
+            return found if plain else None
+    return None
+
+
+def slots(obj: object) -> Iterator[tuple[str, Any]]:
+    """Yield what is in an object's slots, under the names that their descriptors have."""
+    for base in mro(type(obj)):
+        if "__slots__" in namespace(base):
+            for label, descriptor in list(namespace(base).items()):
+                if type(descriptor) is types.MemberDescriptorType:
+                    try:
+                        value = descriptor.__get__(obj)
+                    except AttributeError:  # it is not set
+                        continue
+                    yield label, value
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def key(value: Any) -> str:
+    """Return a key as it is written within brackets; of what may have its own `repr`, the type."""
+    if type(value) is not tuple or len(value) > _LISTED:
+        return _item(value)
+    # Of a tuple in a tuple only the type: it may be nested without limit.
+    inner = ", ".join(map(_item, value))
+    return short(f"({inner}{',' if len(value) == 1 else ''})", _WORD)
+
+
+def _item(value: Any) -> str:
+    kind = type(value)
+    if issubclass(kind, enum.Enum):
+        return short(f"{name(kind)}.{text((attributes(value) or {}).get('_name_'))}", _WORD)
+    return written(value) or f"<{short(name(kind), _WORD)}>"
+
+
+def is_short(value: Any) -> bool:
+    """Tell whether a list or a tuple is written as a whole, on one line."""
+    kind = type(value)
+    if (kind is not list and kind is not tuple) or len(value) > _LISTED:
+        return False
+    return all(type(item) in SCALARS for item in value)
+
+
+def written(value: Any) -> str:
+    """Return a value as it is written, if it is of a type whose text is known to be harmless."""
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return short(repr(value) if len(value) < _WORD else f"{value[:_WORD]!r}…", _WORD)
+    if kind is int and value.bit_length() > _INTEGER_BITS:
+        return f"int of {value.bit_length():,} bits"
+    if kind in SCALARS:
+        return repr(value)
+    if is_short(value):
+        return short(f"{value}", _WORD)
+    if kind in _TIMES:
+        zone = getattr(value, "tzinfo", None)
+        return str(value) if zone is None or root(type(zone)) in _ZONES else ""
+    package = root(kind)
+    if package == "numpy" and issubclass(kind, np.number | np.bool_ | np.datetime64):
+        return str(value)
+    if package == "pandas" and name(kind) in _PANDAS_SCALARS:
+        return str(value)
+    return ""
+
+
+def short(words: str, most: int) -> str:
+    """Return a text of at most so many characters, which can be encoded."""
+    words = words if len(words) <= most else f"{words[: most - 1]}…"
+    # Half of a surrogate pair cannot be encoded.
+    return words if words.isascii() else words.encode(errors="replace").decode()
