@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import classes, ctypes_, structs
-from .libraries import is_struct
+from .libraries import is_compiled_by_numba, is_struct
 from .writer import UnwritableError
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ def reduce(pickler: Writer, cls: type, reduced: Any) -> Any:
         return ctypes_.reduce_type(pickler, cls, reduced)
     if is_struct(cls):
         return structs.reduce(pickler, cls, reduced)
+    if is_compiled_by_numba(cls):
+        raise UnwritableError(
+            "Numba compiled it for this process", "decorate the class where it is used"
+        )
     if is_typed_dict(cls):
         return _reduce_typed_dict(pickler, cls, reduced)
     if issubclass(kind, _DTYPES):

@@ -62,3 +62,9 @@ def struct_parts(cls: Any) -> dict[str, Any]:
         "its fields": tuple(encoded),
         "its defaults": cls.__struct_defaults__,
     }
+
+
+def is_compiled_by_numba(cls: type) -> bool:
+    """Tell whether a class is one that Numba does not pickle: a jitclass."""
+    numba: Any = sys.modules.get("numba.core.serialize")
+    return numba is not None and type(cls) in numba.NumbaPickler.disabled_types

@@ -296,6 +296,15 @@ def test_a_compiled_metaclass_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> 
         dumps(A())
 
 
+def test_a_class_that_numba_compiled_is_refused(writer: Interpreter) -> None:
+    pytest.importorskip("numba")
+    writer.cell(
+        "import numba\nfrom numba.experimental import jitclass\n@jitclass([('x', numba.int64)])\n"
+        "class A:\n    def __init__(self): self.x = 3\n"
+    )
+    assert "decorate the class where it is used" in failing(writer.dump, "[A]").message.lower()
+
+
 # -- whose class it is -----------------------------------------------------------------------------
 
 STRUCTURE = """\
