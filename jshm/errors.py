@@ -50,8 +50,8 @@ class NotOwnerError(JshmError, PermissionError):
     """The name belongs to another notebook."""
 
 
-class ReadOnlyError(JshmError, PermissionError):
-    """Mode ``'r+'`` was asked of a version that was published as a snapshot."""
+class ReadOnlyError(JshmError, PermissionError, ValueError):
+    """Mode ``'r+'`` was asked of a version that was published as a snapshot, or that is written to."""
 
 
 class NotShareableError(JshmError, TypeError, pickle.PicklingError):

@@ -80,8 +80,8 @@ class ArrayLayout:
         """Where the records start."""
         return aligned(self.end)
 
-    def view(self, root: npt.NDArray[np.uint8]) -> np.ndarray[Any, Any]:
-        """Return the array inside `root`, the bytes of the whole segment."""
+    def view(self, root: Any) -> np.ndarray[Any, Any]:
+        """Return the array inside `root`, a buffer of the bytes of the whole segment."""
         return np.ndarray(self.shape, self.dtype, root, self.offset, order=self.order)
 
     def verify(self, fd: int, size: int) -> None:
@@ -142,15 +142,16 @@ def implied(descr: str, shape: tuple[int, ...], order: Order) -> ArrayLayout:
 
 def describe_array(array: np.ndarray[Any, Any]) -> ArrayLayout:
     """Return the layout in which an array is stored: C, or F where its elements lie more like that."""
-    return describe(array.shape, array.dtype, "F" if _is_fortran(array) else "C")
+    return describe(array.shape, array.dtype, order_of(array))
 
 
-def _is_fortran(array: np.ndarray[Any, Any]) -> bool:
+def order_of(array: np.ndarray[Any, Any]) -> Order:
+    """Return the order in which an array is stored."""
     if array.flags.forc:
-        return not array.flags.c_contiguous
+        return "C" if array.flags.c_contiguous else "F"
     # Of the transpose of some columns a copy in F order is fast, and what numpy.copy makes.
     steps = [abs(step) for step, n in zip(array.strides, array.shape, strict=True) if n > 1]
-    return 0 not in steps and len(steps) > 1 and steps == sorted(steps)
+    return "F" if 0 not in steps and len(steps) > 1 and steps == sorted(steps) else "C"
 
 
 def is_plain(dtype: np.dtype[Any]) -> bool:

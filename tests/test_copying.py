@@ -37,6 +37,25 @@ def elements(array: Array) -> Array:
     return array.view((np.void, array.itemsize)) if array.itemsize else array
 
 
+def without_padding(array: Array) -> Array:
+    """The elements, as bytes, with zeros between the fields."""
+    if not array.nbytes:
+        return elements(array)
+    items = np.array([list(item.tobytes()) for item in elements(array).flat], np.uint8)
+    items[:, sorted(set(range(array.itemsize)) - set(_of_fields(array.dtype)))] = 0
+    return items.view((np.void, array.itemsize)).reshape(array.shape)
+
+
+def _of_fields(dtype: np.dtype[Any], start: int = 0) -> Iterator[int]:
+    if dtype.subdtype is not None:
+        for i in range(math.prod(dtype.shape)):
+            yield from _of_fields(dtype.base, start + i * dtype.base.itemsize)
+    elif dtype.names is None:
+        yield from range(start, start + dtype.itemsize)
+    for name in dtype.names or ():
+        yield from _of_fields(dtype[name], start + dtype.fields[name][1])  # type: ignore[index]
+
+
 def random_array(shape: tuple[int, ...], dtype: Any) -> Array:
     """Any bit pattern: NaNs with payloads, booleans that are neither 0 nor 1."""
     dtype = np.dtype(dtype)
@@ -68,7 +87,8 @@ def sources(draw: st.DrawFn) -> Array:
 def test_every_layout_arrives_exactly(
     source: Array, order: Any, piece: int, buffer: int, few: int
 ) -> None:
-    wanted = elements(source).tobytes(order)
+    wanted = without_padding(source).tobytes(order)
+    assert copying.packed(source, order).tobytes() == wanted
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile(dir="/dev/shm") as file:
         for name, value in {
             "_PIECE": piece, "_CONTIGUOUS_PIECE": piece, "_BUFFER": buffer, "_TILE": (3, 2),
@@ -115,6 +135,96 @@ def test_what_takes_several_tiles_and_pieces_arrives_exactly(
         assert np.array_equal(filled.view(np.uint8).reshape(-1), written)
 
 
+PADDED = np.dtype(
+    {"names": ["x", "y"], "formats": ["<i4", "u1"], "offsets": [8, 3], "itemsize": 20}
+)
+STRUCTURES = {
+    "padded": PADDED,
+    "aligned": np.dtype([("x", "u1"), ("y", "f8")], align=True),
+    "nested": np.dtype([("a", "u1"), ("b", PADDED, (3,))]),
+    "overlapping": np.dtype(
+        {"names": ["a", "b"], "formats": ["<i4", "<i2"], "offsets": [4, 6], "itemsize": 16}
+    ),
+    "titles": np.dtype({"names": ["a"], "formats": ["u1"], "titles": ["t"], "itemsize": 7}),
+    "no fields": np.dtype({"names": [], "formats": [], "itemsize": 8}),
+    "large": np.dtype({"names": ["a"], "formats": ["u1"], "offsets": [5000], "itemsize": 9000}),
+}
+VIEWS: dict[str, Any] = {
+    "contiguous": lambda a: a,
+    "every second": lambda a: a[::2],
+    "reversed": lambda a: a[::-1],
+    "transposed": lambda a: a.reshape(10, -1).T,
+    "neither": lambda a: a.reshape(10, 10, -1).transpose(1, 0, 2),
+    "repeated": lambda a: np.broadcast_to(a[:1], (100,)),
+    "0-d": lambda a: a[3].reshape(()) if isinstance(a[3], np.ndarray) else a[3:4].reshape(()),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("n", [100, 10_000])
+def test_nothing_of_the_heap_travels_between_the_fields(
+    store: LocalStore, structure: str, view: str, n: int
+) -> None:
+    dtype = STRUCTURES[structure]
+    source = VIEWS[view](
+        np.ndarray(
+            (min(n, 4_000_000 // dtype.itemsize // 100 * 100),),
+            dtype,
+            bytearray(b"\x53" * n * dtype.itemsize),
+        )
+    )
+    wanted = without_padding(source)
+    buffers: list[Any] = []
+    copies = [
+        jshm.loads(jshm.dumps(source, buffer_callback=buffers.append), buffers=buffers),
+        jshm.loads(jshm.dumps(source)),
+    ]
+    # Over memory that is new, over a version that was superseded, and within an object.
+    for _ in range(3):
+        jshm.publish({"X": source, "O": {"x": source}})
+        copies += [jshm.attach("X"), jshm.attach("O")["x"]]
+    if jshm.store.objects.is_array(source):
+        copies.append(jshm.SharedNumpyArray.create_copy(source).array)
+    for copy in copies:
+        assert copy.dtype == dtype
+        assert elements(copy).tobytes() == wanted.tobytes()
+
+
+def test_fields_that_a_view_leaves_out_stay_here(store: LocalStore) -> None:
+    """NumPy's view of some fields has the bytes of the others in it."""
+    records = np.zeros(5000, [("x", "f8"), ("secret", "S16"), ("z", "i4")])
+    records["secret"] = b"password=hunter2"
+    records["x"] = np.arange(5000)
+    shown = records[["x", "z"]]
+    jshm.publish({"X": shown, "O": [shown]})
+    for name in "XO":
+        with open(store.path(name), "rb") as file:
+            assert b"hunter2" not in file.read()
+    assert (jshm.attach("X")["x"] == records["x"]).all()
+    assert (jshm.attach("O")[0] == shown).all()
+    assert b"hunter2" not in jshm.dumps(shown)
+
+
+def test_allocated_over_an_older_version_it_holds_nothing_between_the_fields(
+    store: LocalStore,
+) -> None:
+    dtype = np.dtype({"names": ["x"], "formats": ["u1"], "offsets": [0], "itemsize": 64})
+    for _ in range(3):
+        jshm.publish("X", np.full(10_000 * 64, 0x53, np.uint8))
+    array = jshm.empty(10_000, dtype)
+    array["x"] = 1
+    assert elements(array).tobytes() == (b"\1" + bytes(63)) * 10_000
+    # Nor what was copied there.
+    elements(array)[...] = np.void(b"\1" + b"S" * 63)
+    jshm.publish("Y", array)
+    assert elements(jshm.attach("Y")).tobytes() == (b"\1" + bytes(63)) * 10_000
+    array = jshm.empty((2, 3), dtype, "F")
+    elements(array)[...] = np.void(b"\1" + b"S" * 63)
+    jshm.publish("o", [array])
+    assert elements(jshm.attach("o")[0]).tobytes() == (b"\1" + bytes(63)) * 6
+
+
 def test_tiles_are_for_what_the_cache_does_not_keep() -> None:
     for array, axis in (
         (np.zeros((2048, 2048)).T, 0),
@@ -158,11 +268,15 @@ def test_nothing_is_copied_as_a_whole(store: LocalStore, source: Array, limit: i
     jshm.publish("warm", 1)
     tracemalloc.start()
     try:
-        jshm.publish("X", source)
-        assert tracemalloc.get_traced_memory()[1] < limit + (1 << 19)
+        for name, value in {"X": source, "O": {"x": source}}.items():
+            tracemalloc.reset_peak()
+            jshm.publish(name, value)
+            assert tracemalloc.get_traced_memory()[1] < limit + (1 << 19)
     finally:
         tracemalloc.stop()
-    assert np.array_equal(jshm.attach("X"), source)
+    for found in (jshm.attach("X"), jshm.attach("O")["x"]):
+        assert np.array_equal(found, source)
+        assert found.flags.forc
 
 
 def test_what_lies_like_f_comes_back_in_f(store: LocalStore) -> None:

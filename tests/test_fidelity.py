@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jshm
+from jshm import segment
 
 from .exactness import assert_same_dtype, leaves
 
@@ -330,6 +331,58 @@ def test_changes_past_the_read_only_flag_stay_here_and_are_copied(
     assert_same(np.load(store.path("X")), original)
     assert republish(store, attached) == "copied"
     assert_same(np.load(store.path("X")), original)
+
+
+@pytest.mark.parametrize("pagemap", [True, False])
+def test_changes_past_the_read_only_flag_are_not_attached_again(
+    store: LocalStore, pagemap: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not pagemap:  # then nobody can tell
+        monkeypatch.setattr(segment, "is_pristine", lambda *_: False)
+    original = np.arange(100_000.0)
+    jshm.publish("X", original)
+    first, second = jshm.attach("X"), jshm.attach("X")
+    assert np.shares_memory(first, second) == pagemap
+    ctypes.c_double.from_address(first.ctypes.data + 8 * 5000).value = -1.0
+    third, fourth = jshm.attach("X"), jshm.attach(["X"])[0]
+    assert_same(third, original)
+    assert first[5000] == -1.0
+    assert np.shares_memory(third, fourth) == pagemap
+    assert store.presence.mappings.is_mapped(store.info("X").segment)
+    del first, second, third, fourth
+    assert not store.presence.mappings.is_mapped(store.info("X").segment)
+
+
+@pytest.mark.parametrize("how", ["published", "in an object", "needed by a handle"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        jshm.empty,
+        jshm.zeros,
+        lambda n: jshm.full(n, 1.0),
+        lambda n: jshm.SharedNumpyArray.create_copy(np.zeros(n)).array,
+    ],
+    ids=["empty", "zeros", "full", "copy"],
+)
+def test_what_is_sealed_cannot_be_made_writable_again(
+    store: LocalStore, make: Any, how: str
+) -> None:
+    born = make(1000)
+    born[:] = np.arange(1000)
+    frozen = born[::2]
+    frozen.flags.writeable = False
+    if how == "needed by a handle":
+        jshm.publish("o", [jshm.SharedNumpyArray(store, born)])
+    else:
+        jshm.publish("X", born if how == "published" else {"x": born})
+    for view in (born, frozen, born[:], born.reshape(10, -1), born[5:], born.view("i8"), born.T):
+        assert not view.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            view.flags.writeable = True
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            view.setflags(write=True)
+    assert memoryview(born).readonly
+    assert born.tolist() == list(range(1000))
 
 
 # Each begins at the first element and has the shape of the whole.

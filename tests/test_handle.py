@@ -16,6 +16,7 @@ from jshm.errors import DetachedError, NotShareableError, SegmentNotFoundError
 from .processes import Child
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from jshm.store.local import LocalStore
@@ -139,6 +140,113 @@ def test_what_was_changed_privately_is_copied_and_not_referred_to(store: LocalSt
 def test_what_a_reference_would_not_bring_back_is_refused(store: LocalStore, make: Any) -> None:
     with pytest.raises(NotShareableError):
         SharedNumpyArray.as_shared(make(jshm.zeros((2, 2))))
+
+
+# -- as an array -----------------------------------------------------------------------------------
+
+
+def test_numpy_takes_it_as_its_array(store: LocalStore) -> None:
+    values = np.arange(6.0).reshape(2, 3)
+    handle = SharedNumpyArray.create_copy(values)
+    array = handle.array
+    assert np.asarray(handle) is array
+    assert np.asanyarray(handle) is array
+    assert np.asarray(handle, dtype="f8") is array
+    for copy in (np.array(handle), np.asarray(handle, "f4"), handle.__array__(copy=True)):
+        assert not np.shares_memory(copy, array)
+        assert copy.tolist() == values.tolist()
+    with pytest.raises(ValueError, match="without a copy"):
+        handle.__array__(np.dtype("f4"), copy=False)
+    assert (np.sum(handle), np.mean(handle), np.max(handle)) == (15, 2.5, 5)
+    assert np.sum(handle, axis=0).tolist() == [3, 5, 7]
+    assert np.add.reduce(handle).tolist() == [3, 5, 7]
+    assert np.concatenate([handle, values]).shape == (4, 3)
+    assert np.reshape(handle, 6).tolist() == list(range(6))
+    assert (handle.ndim, handle.size, handle.nbytes, len(handle)) == (2, 6, 48, 2)
+    assert "float64 (2, 3)" in repr(handle)
+
+
+def test_it_is_indexed_and_iterated_as_its_array(store: LocalStore) -> None:
+    handle = SharedNumpyArray.create_copy(np.arange(6.0).reshape(2, 3))
+    assert handle[1, 2] == 5
+    assert type(handle[1, 2]) is np.float64
+    assert np.shares_memory(handle[1:], handle.array)
+    assert handle[handle > 3].tolist() == [4, 5]
+    assert [row.tolist() for row in handle] == [[0, 1, 2], [3, 4, 5]]
+    assert 5 in handle
+    assert 6 not in handle
+    handle[0] = handle[1]
+    handle[1, 0] = 9
+    assert handle.array.tolist() == [[3, 4, 5], [9, 4, 5]]
+    numbers = SharedNumpyArray.create_copy(np.array([2, 0]))
+    assert np.arange(5)[numbers].tolist() == [2, 0]
+    assert np.arange(5.0)[np.asarray(numbers)].tolist() == [2, 0]
+    one = SharedNumpyArray.create_copy(np.array(3))
+    assert (float(one), int(one), complex(one), bool(one), "abcd"[one]) == (3, 3, 3, True, "d")
+    with pytest.raises(TypeError, match="unsized"):
+        len(one)
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(handle)
+
+
+def test_it_is_calculated_with_as_its_array(store: LocalStore) -> None:
+    values = np.arange(3.0)
+    handle = SharedNumpyArray.create_copy(values)
+    for found, wanted in (
+        (handle + 1, values + 1),
+        (1 - handle, 1 - values),
+        (values * handle, values * values),
+        (handle @ handle, values @ values),
+        (-handle, -values),
+        (handle == values, [True] * 3),
+        (values == handle, [True] * 3),
+        (handle != 1, [True, False, True]),
+        (handle >= values, [True] * 3),
+        (np.sqrt(handle), np.sqrt(values)),
+        (np.add(handle, handle, out=np.zeros(3)), values * 2),
+    ):
+        assert not isinstance(found, SharedNumpyArray)
+        assert np.array_equal(found, wanted)
+    same = handle
+    handle += 1
+    assert handle is same
+    assert np.multiply(values, 2, out=handle) is handle
+    assert handle.array.tolist() == [0, 2, 4]
+    records = SharedNumpyArray.create_copy(np.array([(1, 2.0)], "i4,f8"))
+    assert (records == records.array).tolist() == [True]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(handle)
+
+
+def test_what_is_read_only_is_not_assigned_to(store: LocalStore) -> None:
+    jshm.publish("X", np.zeros(3))
+    jshm.publish("Y", np.zeros(3), writable=True)
+    for mode in ("c", "r+"):
+        handle = SharedNumpyArray.as_shared(jshm.attach("Y", mode))  # type: ignore[call-overload]
+        handle[0] = 5
+        assert handle[0] == 5
+    handle = SharedNumpyArray.as_shared(jshm.attach("X"))
+    for error in (jshm.ReadOnlyError, ValueError):
+        with pytest.raises(error, match=r"read-only \(mode 'r'.*'c'"):
+            handle[0] = 5
+    with pytest.raises(ValueError, match="read-only"):
+        handle += 1
+    assert handle.array.tolist() == [0, 0, 0]
+
+
+def test_nothing_can_be_done_with_a_detached_one(store: LocalStore) -> None:
+    handle = SharedNumpyArray.create_new(3)
+    handle.detach()
+    uses: list[Callable[[], object]] = [
+        lambda: np.asarray(handle), lambda: np.sum(handle), lambda: handle[0], lambda: len(handle),
+        lambda: list(handle), lambda: handle == 1, lambda: handle != 1, lambda: handle + 1,
+        lambda: 1 + handle, lambda: 0 in handle, lambda: float(handle), lambda: bool(handle),
+        lambda: handle.__setitem__(0, 1), lambda: np.zeros(3) + handle, lambda: handle.size,
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(DetachedError):
+            use()
+    assert repr(handle) == "<SharedNumpyArray float64 (3,), detached>"
 
 
 # -- let go ----------------------------------------------------------------------------------------

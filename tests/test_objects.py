@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 
 import jshm
+from jshm.object_layout import parse_object
 from jshm.store import default_store
 from jshm.store.local import LocalStore
 
@@ -367,6 +368,52 @@ def test_many_buffers(store: LocalStore, reader: Child) -> None:
     assert reader.run("mapped()") == [os.path.basename(store.path("X"))]
     reader.run("del last; gc.collect()")
     assert reader.run("mapped()") == []
+
+
+class ZeroCopyByteArray(bytearray):
+    """The recipe of Python's documentation of out-of-band buffers."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self)._reconstruct, (pickle.PickleBuffer(self),), None
+
+    @classmethod
+    def _reconstruct(cls, obj: Any) -> Any:
+        with memoryview(obj) as view:
+            obj = view.obj
+            return obj if type(obj) is cls else cls(obj)
+
+
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_who_asks_for_the_exporter_of_a_buffer_gets_that_buffer(
+    store: LocalStore, mode: Any
+) -> None:
+    sent = [ZeroCopyByteArray(b"a"), ZeroCopyByteArray(b"bc" * 1000), ZeroCopyByteArray(b"")]
+    jshm.publish("o", [*sent, np.arange(3.0), pickle.PickleBuffer(b"raw")])
+    *found, array, raw = jshm.attach("o", mode)
+    assert found == sent
+    assert array.tolist() == [0, 1, 2]
+    assert array.flags.writeable == (mode == "c")
+    assert jshm.is_shared(array)
+    assert (bytes(raw), raw.readonly) == (b"raw", True)
+
+
+def test_a_small_array_that_is_repeated_takes_no_memory_before_it_is_refused(
+    store: LocalStore,
+) -> None:
+    """Eight bytes that look like eight petabytes."""
+    with pytest.raises(jshm.NoSpaceError, match="needs"):
+        jshm.publish("o", {"x": np.broadcast_to(np.float64(1), (10**9, 10**6))})
+    assert store.names() == []
+
+
+def test_nothing_of_an_older_version_is_between_buffers(store: LocalStore) -> None:
+    for _ in range(3):
+        jshm.publish("X", np.full(4_000_000, 0x53, np.uint8))
+    for n in range(3):
+        jshm.publish("o", [np.zeros(2_000_001, np.uint8), n, np.zeros(1_990_003, np.uint8)])
+    with open(store.path("o"), "rb") as file:
+        content = file.read()
+    assert b"SS" not in content[: parse_object(content).end]
 
 
 def test_identity_and_cycles(store: LocalStore, reader: Child) -> None:
@@ -1003,6 +1050,55 @@ def test_a_package_that_is_missing(store: LocalStore, tmp_path: Path) -> None:
         assert jshm.attach("m").w.sum() == 9
         assert jshm.info("m").details.modules == {}
         train.run("jshm.release(['m', 'late'])")
+
+
+class WritesIntoIt:
+    """Puts its array right when it is made anew."""
+
+    def __init__(self) -> None:
+        self.a = np.zeros(3)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.a[0] = 1
+
+
+def test_an_object_that_needs_writable_memory_says_so(store: LocalStore) -> None:
+    jshm.publish("o", WritesIntoIt())
+    with pytest.raises(ValueError, match="read-only") as caught:
+        jshm.attach("o")
+    assert any("mode='c' (--mode c)" in note for note in caught.value.__notes__)
+    assert jshm.attach("o", "c").a[0] == 1
+    jshm.publish("X", np.zeros(3))
+    sent = WritesIntoIt()
+    sent.a = jshm.attach("X")
+    jshm.publish("refers", sent)
+    with pytest.raises(ValueError, match="read-only") as caught:
+        jshm.attach("refers")
+    assert any("--mode c" in note for note in caught.value.__notes__)
+
+
+class NeedsAnotherNumPy:
+    def __reduce__(self) -> Any:
+        return _fail, (np.linalg.norm,)
+
+
+def _fail(_: object) -> None:
+    raise AttributeError("no such thing")
+
+
+def test_an_error_says_which_numpy_it_was_written_with(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jshm.publish("o", NeedsAnotherNumPy())
+    assert jshm.info("o").details.modules["numpy"] == np.__version__
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "__version__", "1.26.4")
+        jshm.pickling.modules.version.cache_clear()
+        with pytest.raises(AttributeError, match="no such thing") as caught:
+            jshm.attach("o")
+    jshm.pickling.modules.version.cache_clear()
+    assert "(here 1.26.4)" in caught.value.__notes__[0]
 
 
 def test_an_instance_of_a_class_that_goes_by_value(store: LocalStore, tmp_path: Path) -> None:

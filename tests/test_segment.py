@@ -401,7 +401,12 @@ def test_finding_goes_on_while_other_threads_map(filled: str) -> None:
 @pytest.mark.skipif(not os.access("/proc/self/pagemap", os.R_OK), reason="no pagemap")
 @pytest.mark.parametrize("mode", ["r", "c"])
 @pytest.mark.parametrize("offset", [None, 0, PAGE - 1, PAGE, 2 * PAGE + 5, 3 * PAGE - 1])
-def test_a_write_to_any_page_is_noticed(filled: str, mode: Any, offset: int | None) -> None:
+@pytest.mark.parametrize("how", ["searched", "listed"])
+def test_a_write_to_any_page_is_noticed(
+    filled: str, mode: Any, offset: int | None, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "listed":  # as before Linux 6.7
+        monkeypatch.setattr(segment, "_SCAN", 0)
     mapping = mapped(filled, mode)
     assert segment.is_pristine(mapping)
     bytes(mapping)
@@ -419,6 +424,36 @@ def test_without_pagemap_nothing_is_pristine(filled: str, monkeypatch: Any) -> N
 
     monkeypatch.setattr("builtins.open", refuse)
     assert not segment.is_pristine(mapped(filled, "r"))
+
+
+@pytest.mark.skipif(not os.access("/proc/self/pagemap", os.R_OK), reason="no pagemap")
+@pytest.mark.parametrize("how", ["searched", "listed"])
+def test_a_part_of_it_is_asked_for(filled: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how == "listed":
+        monkeypatch.setattr(segment, "_SCAN", 0)
+    mapping = mapped(filled, "r")
+    poke(mapping, PAGE, 9)
+    assert segment.is_pristine(mapping, 0, PAGE)
+    assert segment.is_pristine(mapping, 2 * PAGE)
+    assert not segment.is_pristine(mapping, PAGE - 1, PAGE + 1)
+    assert not segment.is_pristine(mapping, 2 * PAGE - 1)
+
+
+def test_what_is_owned_can_be_sealed_for_good(filled: str) -> None:
+    array = np.ndarray((10,), np.uint8, segment.owned(mapped(filled, "r+")), 5)
+    before = array[2:]
+    frozen = array[:2]
+    frozen.flags.writeable = False
+    assert segment.find(array) is segment.find(before) is not None
+    array[0] = 7
+    segment.seal(array)
+    again: Any = np.asarray(array.base)
+    for view in (array, frozen, array[1:], array.reshape(2, 5), array.view("i1"), again):
+        assert not view.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            view.flags.writeable = True
+    assert memoryview(array).readonly
+    assert before.flags.writeable  # known to nobody
 
 
 def test_what_all_may_write_is_never_pristine(filled: str) -> None:

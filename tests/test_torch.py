@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -42,3 +42,49 @@ def test_what_was_attached_read_only_stays_everybody_s(store: LocalStore) -> Non
         torch.from_numpy(mine)[5] = 7
     assert np.load(store.path("X"))[5] == 0
     del mine
+
+
+def _cost(value: Any) -> int:
+    buffers: list[Any] = []
+    data = jshm.dumps(value, buffer_callback=buffers.append)
+    return len(data) + sum(memoryview(buffer).nbytes for buffer in buffers)
+
+
+def test_a_view_takes_its_own_bytes() -> None:
+    whole = torch.arange(100_000, dtype=torch.float32)
+    table = whole.reshape(100, 1000)
+    for view in (
+        whole[:3], whole[5:8], whole[::50_000], table[:, 3], table[2:4].T, table[:2, ::2],
+        whole[:0], whole[7], whole[:6].view(torch.int32), torch.view_as_complex(table[:3, :2])[1:].conj(),
+    ):  # fmt: skip
+        found = jshm.loads(jshm.dumps(view))
+        assert torch.equal(found, view)
+        assert (found.dtype, found.shape) == (view.dtype, view.shape)
+        assert _cost(view) < view.numel() * view.element_size() + 2000
+    for repeated in (whole[:1].expand(1000), whole[:3].expand(10**15, 3)):
+        found = jshm.loads(jshm.dumps(repeated))
+        assert (found.shape, found.stride()) == (repeated.shape, repeated.stride())
+        assert torch.equal(found[:7], repeated[:7])
+        assert _cost(repeated) < 2000
+    assert jshm.loads(jshm.dumps(table[2:4].T)).stride() == (1, 1000)
+
+
+def test_a_view_keeps_what_it_is_besides() -> None:
+    whole = torch.arange(100_000, dtype=torch.float32)
+    view = whole[:3].clone().requires_grad_()
+    parameter = torch.nn.Parameter(whole[:3])
+    tagged = whole[4:6]
+    tagged.unit = "m"
+    found = jshm.loads(jshm.dumps([view, parameter, parameter, tagged, whole[:3].requires_grad_()]))
+    assert found[0].requires_grad
+    assert type(found[1]) is torch.nn.Parameter
+    assert found[1] is found[2]  # tied
+    assert found[1].requires_grad
+    assert found[3].unit == "m"
+    assert found[4].requires_grad
+    assert _cost(parameter) < 2000
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    again = jshm.loads(jshm.dumps(model))
+    assert again[1].weight is again[0].weight
+    assert torch.equal(again[0].bias, model[0].bias)

@@ -97,7 +97,8 @@ def _value(data: bytes, dtype: np.dtype[Any]) -> str:
     with np.printoptions(threshold=6, edgeitems=2, linewidth=1 << 20):
         try:
             return " ".join(str(value[()]).split())
-        except ValueError:  # a text with what is no character; a time that no calendar has
+        # A text with what is no character, of which NumPy says the latter; a time that no calendar has.
+        except (ValueError, SystemError):
             return f"<{_name(dtype)}>"
 
 

@@ -218,8 +218,10 @@ def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
     shared = store.attach([name])[0].value
     if shared.dtype != value.dtype or shared.shape != value.shape:
         return False
-    if mapping is not None and mapping.segment == identity and mapping.mode != "c":
-        return _place(value) == _place(shared) or bool(found[0].segment.writable)
+    # What was written past its read-only flag is not at the place that is attached now.
+    is_view = mapping is not None and mapping.segment == identity and mapping.mode != "c"
+    if is_view and (_place(value) == _place(shared) or found[0].segment.writable):
+        return True
     return _same_bytes(value, shared)
 
 

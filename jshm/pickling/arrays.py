@@ -2,7 +2,8 @@
 
 NumPy's own protocol-5 reduction serves contiguous arrays of plain dtypes. It copies all others into
 the pickle: strided ones, datetimes and other dtypes that have no buffer protocol, masked arrays and
-other subclasses. These are reduced here.
+other subclasses. And what it writes names functions that are private to one NumPy. So all arrays are
+reduced here.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import looking, segment
+from .. import copying, segment
+from ..layout import order_of
 
 if TYPE_CHECKING:
+    from ..layout import Order
     from .writer import Writer
 
 Array = np.ndarray[Any, Any]
 
-# Their buffers have a format that `memoryview` knows, so NumPy reduces them out-of-band itself.
-_EXPORTED = frozenset("biufc")
 # Formats of one item that `memoryview.cast` knows.
 _NATIVE = frozenset("bBhHiIlLqQnNfd?c")
 _BUFFERS = 5
 """The first protocol that knows out-of-band buffers."""
-_OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__")
+# `__getnewargs__` is none of them: no reducer of an array asks for it.
+_OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+_NUMPY_S_OWN = ("numpy._core.multiarray", "numpy.core.multiarray", "numpy.ma.core")
 
 
 def reduce_array(pickler: Writer, array: Array) -> Any:
@@ -34,13 +37,35 @@ def reduce_array(pickler: Writer, array: Array) -> Any:
         reference = pickler.refer(array)
         if reference is not None:
             return reference
-    dtype = array.dtype
-    if pickler.proto < _BUFFERS or dtype.hasobject:
-        return NotImplemented
-    flags = array.flags
-    if flags.forc and flags.writeable and dtype.kind in _EXPORTED and dtype.isbuiltin == 1:
-        return NotImplemented
-    return _load, _bytes_of(array)
+    if pickler.proto < _BUFFERS or array.dtype.hasobject:
+        return _reduce_items(pickler, array)
+    order = order_of(array)
+    return _load, (_bytes_of(pickler, array, order), array.dtype, array.shape, order)
+
+
+def _reduce_items(pickler: Writer, array: Array) -> Any:
+    """Reduce an array to what NumPy's own reducer says of it, without its constructor."""
+    if copying.mask_of(array.dtype) is not None and not array.dtype.hasobject:
+        array = _cleared(array)
+    frozen = not (array.flags.writeable or pickler.publishes)
+    state = (array.__reduce__()[2], frozen)
+    return _load_empty, (np.ndarray, (0,), "b"), state, None, None, _fill
+
+
+def _cleared(array: Array) -> Array:
+    """Return a copy of an array with zeros between its fields, and of the same flag."""
+    order = order_of(array)
+    copy = np.ndarray(array.shape, array.dtype, copying.packed(array, order), order=order)
+    copy.flags.writeable = array.flags.writeable
+    return copy
+
+
+def _fill(array: Array, state: tuple[Any, bool]) -> None:
+    """Fill an array, which its own items may refer to."""
+    items, frozen = state
+    array.__setstate__(items)
+    if frozen:
+        array.flags.writeable = False
 
 
 class _Writable:
@@ -58,12 +83,36 @@ class _Writable:
         }  # fmt: skip
 
 
-def _bytes_of(array: Array) -> tuple[Any, ...]:
-    """Return an array's bytes as an out-of-band buffer, dtype, shape and order."""
-    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    contiguous = array if array.flags.forc else np.ascontiguousarray(array)
-    data: Any = np.asarray(_Writable(contiguous)) if array.nbytes else np.empty(0, np.uint8)
-    return PickleBuffer(data), array.dtype, array.shape, "F" if fortran else "C"
+class _Scattered(np.ndarray[Any, Any]):
+    """An empty buffer that stands for those of an array which does not lie in memory as it is written.
+
+    A pickler takes nothing but a `PickleBuffer` out-of-band, and a copy of it all would take memory.
+    """
+
+    source: Array
+
+
+def bytes_of(buffer: PickleBuffer) -> memoryview | Array:
+    """Return the memory of a buffer; or an array, to be written in C order, that it stands for."""
+    memory = buffer.raw()
+    return memory.obj.source if isinstance(memory.obj, _Scattered) else memory
+
+
+def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
+    """Return an array's bytes in this order, as an out-of-band buffer."""
+    array = array.T if order == "F" else array
+    data: Any = np.empty(0, np.uint8)
+    lies_so = array.flags.c_contiguous and copying.mask_of(array.dtype) is None
+    if array.nbytes and lies_so:
+        writable = array.flags.writeable or not pickler.publishes
+        data = array.reshape(-1).view(np.uint8) if writable else np.asarray(_Writable(array))
+    elif array.nbytes and not pickler.publishes:
+        data = copying.packed(array, "C")
+        data.flags.writeable = array.flags.writeable
+    elif array.nbytes:
+        data = data.view(_Scattered)
+        data.source = array
+    return PickleBuffer(data)
 
 
 def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> Array:
@@ -75,21 +124,65 @@ def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any)
 
 
 def reduce_subclass(pickler: Writer, array: Array) -> Any:
-    """Reduce an array of a subclass, unless the subclass has its own ways."""
+    """Reduce an array of a subclass; one that has its own ways, in these."""
     kind = type(array)
     plain = np.ndarray.view(array, np.ndarray)  # a subclass may have its own `view`, and `dtype`
     if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
         return _load_plain, (plain,)
     if pickler.proto < _BUFFERS or plain.dtype.hasobject or not _is_plain(kind):
-        return NotImplemented
-    state = looking.attributes(array)
-    return _load_subclass, (kind, plain), state or None, None, None, _update
+        if kind in pickler.dispatch_table:
+            return NotImplemented
+        return _renamed(array.__reduce_ex__(pickler.proto))
+    return _load_subclass, (kind, plain), _state(array), None, None, _update
 
 
 def _is_plain(kind: type[Array]) -> bool:
     """Tell whether a subclass is the bytes and attributes that anybody sees, and no more."""
     base = np.ma.MaskedArray if issubclass(kind, np.ma.MaskedArray) else np.ndarray
     return all(getattr(kind, name, None) is getattr(base, name, None) for name in _OVERRIDES)
+
+
+def _state(array: Array) -> Any:
+    """Return the attributes of an array: a dict, or a dict and what is in slots; None if there are none."""
+    slots = [
+        name
+        for kind in type(array).__mro__
+        for name in _names(vars(kind).get("__slots__", ()))
+        if name not in ("__dict__", "__weakref__")
+    ]
+    known = getattr(array, "__dict__", None)
+    there = {name: getattr(array, name) for name in slots if hasattr(array, name)}
+    return (known, there) if there else known or None
+
+
+def _names(slots: Any) -> tuple[str, ...]:
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _renamed(reduced: Any) -> Any:
+    """Let what a reducer of NumPy's says name no function that only some versions of NumPy have."""
+    if (
+        not isinstance(reduced, tuple)
+        or getattr(reduced[0], "__module__", None) not in _NUMPY_S_OWN
+    ):
+        return reduced
+    if reduced[0].__name__ == "_reconstruct":
+        return _load_empty, reduced[1], *reduced[2:]
+    if reduced[0].__name__ == "_mareconstruct":
+        return _load_empty_masked, reduced[1], *reduced[2:]
+    return reduced
+
+
+def _load_empty(kind: type[Array], shape: tuple[int, ...], dtype: Any) -> Array:
+    return np.ndarray.__new__(kind, shape, dtype)
+
+
+def _load_empty_masked(
+    kind: type[Array], base: type[Array], shape: tuple[int, ...], dtype: Any
+) -> Array:
+    mask = np.ndarray.__new__(np.ndarray, shape, np.ma.make_mask_descr(np.dtype(dtype)))
+    made: Any = kind
+    return made.__new__(kind, np.ndarray.__new__(base, shape, dtype), mask=mask, dtype=dtype)  # type: ignore[no-any-return]
 
 
 def _load_plain(array: Array) -> Array:
@@ -100,8 +193,12 @@ def _load_subclass(kind: type[Array], array: Array) -> Array:
     return array.view(kind)
 
 
-def _update(array: Array, state: dict[str, Any]) -> None:
-    array.__dict__.update(state)
+def _update(array: Array, state: dict[str, Any] | tuple[dict[str, Any] | None, Any]) -> None:
+    known, slots = state if isinstance(state, tuple) else (state, {})
+    if known:
+        array.__dict__.update(known)
+    for name, value in slots.items():
+        setattr(array, name, value)
 
 
 def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:

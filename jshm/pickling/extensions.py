@@ -13,13 +13,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingModuleError
-from . import modules
+from . import modules, numeric
 
 if TYPE_CHECKING:
     from .writer import Writer
 
 
-def reduce(pickler: Writer, name: str, qualname: str = "") -> Any:
+def reduce(pickler: Writer, name: str, qualname: str = "", obj: Any = None) -> Any:
     """Reduce what is imported from a module by name; the module itself, if no `qualname` is given.
 
     NotImplemented if a plain import finds it: then the module is one that the reader needs.
@@ -27,6 +27,8 @@ def reduce(pickler: Writer, name: str, qualname: str = "") -> Any:
     file = file_of(name)
     if file:
         return find, (name, file, qualname)
+    if obj is not None:
+        return numeric.reduce_named(pickler, name, obj)
     pickler.needs.add(name)
     return NotImplemented
 

@@ -328,14 +328,15 @@ def _digest_at(file: str, *_: int) -> str:
 def versions(names: Iterable[str]) -> dict[str, str]:
     """Return the versions of the packages that these modules are of; '' for one that has none."""
     tops = {name.partition(".")[0] for name in names} - _EVERYWHERE
-    return {top: _version(top) for top in sorted(tops)}
+    return {top: version(top) for top in sorted(tops)}
 
 
 @lru_cache(maxsize=1024)
-def _version(top: str) -> str:
-    version = getattr(sys.modules.get(top), "__version__", None)
-    if isinstance(version, str):
-        return version
+def version(top: str) -> str:
+    """Return the version of a package that is here; '' if it has none."""
+    found = getattr(sys.modules.get(top), "__version__", None)
+    if isinstance(found, str):
+        return found
     from importlib import metadata
 
     with contextlib.suppress(metadata.PackageNotFoundError, ValueError):

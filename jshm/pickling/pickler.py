@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import looking
 from ..errors import JshmError
-from . import arrays, classes, depth, extensions, instances, sources
+from . import arrays, classes, depth, extensions, instances, numeric, slices, sources
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 _OUT_OF_BAND = 5
 # Functions that reduce to their names, with which the reader imports their modules.
 _IN_C = frozenset({"builtin_function_or_method", "cython_function_or_method"})
+# For instances of all classes of these packages.
+LIBRARIES: dict[str, Callable[[Any, Any], Any]] = {
+    "numpy": numeric.reduce_other,
+    "pyarrow": slices.reduce_arrow,
+    "torch": slices.reduce_tensor,
+}
 
 
 class Output:
@@ -113,6 +119,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     """What messages call the object; by default what it calls itself."""
 
     _is_trial = False
+
+    publishes = False
+    """Whether its `buffer_callback` writes a segment, and knows `arrays.bytes_of`."""
 
     refer: Callable[[np.ndarray[Any, Any]], Any] = staticmethod(lambda _: None)
     """How an array in a segment is written; None: by value. The store knows, and says it here."""
@@ -237,8 +246,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
         if looking.name(kind) in _IN_C and type(obj.__module__) is str:
-            return extensions.reduce(self, obj.__module__, obj.__qualname__)
-        return instances.reduce(self, obj, kind)
+            return extensions.reduce(self, obj.__module__, obj.__qualname__, obj)
+        reduce = LIBRARIES.get(looking.root(kind))
+        return instances.reduce(self, obj, kind) if reduce is None else reduce(self, obj)
 
     def meet(self, module: types.ModuleType) -> None:
         """Begin anew unless this module's namespace is known to be one: it may be what is written."""

@@ -27,6 +27,7 @@ from . import (
     hints,
     imports,
     modules,
+    numeric,
     typings,
 )
 from .code import class_globals, reduce_code
@@ -54,7 +55,7 @@ _OF_THE_LOADER = frozenset({"__builtins__", "__loader__", "__spec__", "__cached_
 def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     module = function.__module__
     if not modules.is_by_value(module) and cp._should_pickle_by_reference(function):
-        return extensions.reduce(pickler, module, function.__qualname__)
+        return extensions.reduce(pickler, module, function.__qualname__, function)
     if pickler.whole and id(function.__globals__) in pickler.whole:
         _share_namespace(pickler, pickler.whole[id(function.__globals__)])
     if function.__code__.co_name == "_modified_open" and function.__name__ == "open":
@@ -89,7 +90,7 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
     reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
     if reduced is NotImplemented:
         if isinstance(module, str):
-            return extensions.reduce(pickler, module, cls.__qualname__)
+            return extensions.reduce(pickler, module, cls.__qualname__, cls)
     elif reduced[-1] is cp._class_setstate:
         hints.resolve(pickler, cls, reduced[2][0])
         return foreign.reduce(pickler, cls, reduced) or classes.reduce(pickler, cls, reduced)
@@ -201,12 +202,6 @@ def _reduce_dispatching(_: Writer, method: functools.singledispatchmethod[Any]) 
     return type(method), (method.func,), own
 
 
-def _reduce_ufunc(pickler: Writer, ufunc: np.ufunc) -> Any:
-    # It knows its name alone; `pickle` looks for its module, and so does this.
-    pickler.needs.add(pickle.whichmodule(ufunc, ufunc.__name__))  # type: ignore[attr-defined]
-    return NotImplemented
-
-
 def _reduce_weak_keys(_: Writer, mapping: Any) -> Any:
     return type(mapping), (dict(mapping),)
 
@@ -251,7 +246,7 @@ REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     functools._lru_cache_wrapper: _reduce_cached,
     functools.cached_property: _reduce_cached_property,
     functools.singledispatchmethod: _reduce_dispatching,
-    np.ufunc: _reduce_ufunc,
+    **numeric.REDUCERS,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
     weakref.WeakValueDictionary: _reduce_weak_keys,
     ModuleSpec: reduce_spec,

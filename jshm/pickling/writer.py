@@ -18,6 +18,8 @@ class Writer(Protocol):
     name : str
         What messages call the object; '' where no name is known.
     proto : int
+    publishes : bool
+        Whether what is written out-of-band becomes a segment.
     needs : set of str
         Names of the modules from which the reader will import.
     by_import : set of str
@@ -34,6 +36,7 @@ class Writer(Protocol):
 
     name: str
     proto: int
+    publishes: bool
     needs: set[str]
     by_import: set[str]
     memo: Any

@@ -12,6 +12,8 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import copying, interrupts, segment
 from ..errors import LowMemoryWarning, NoSpaceError, OverflowWarning, RegistryError, outside
 from ..layout import ArrayLayout, read_layout
@@ -23,7 +25,6 @@ from ..text import size_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from ..access import Access
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .spares import Spare
 
 Layout = ArrayLayout | ObjectLayout
+# Of an object: bytes as they are, or an array that is written in C order, however it lies in memory.
+Buffer = memoryview | np.ndarray[Any, Any]
 # Buffers of fewer bytes are written together.
 _SMALL = 1 << 16
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -139,7 +142,7 @@ def write_array(room: Room, array: np.ndarray[Any, Any], layout: ArrayLayout) ->
         if draft.spare is not None:
             copying.fill(layout.view(segment.view(draft.map())), array)
         elif layout.nbytes < _SMALL:
-            segment.write(draft.fd, layout.offset, [array.tobytes(layout.order)])
+            segment.write(draft.fd, layout.offset, [copying.packed(array, layout.order)])
         else:
             copying.write(draft.fd, layout.offset, array, layout.order)
 
@@ -150,24 +153,39 @@ def write_object(
     room: Room,
     layout: ObjectLayout,
     pickled: Sequence[bytes],
-    buffers: Sequence[memoryview],
+    buffers: Sequence[Buffer],
 ) -> Draft:
     """Return a draft that holds a pickled object; only its first bytes, the magic, are missing."""
 
     def fill(draft: Draft) -> None:
-        copying.write_bytes(draft.fd, layout.offset, pickled)
+        end = copying.write_bytes(draft.fd, layout.offset, pickled)
         for start, chunk in _gathered(layout, buffers):
             if draft.spare is None:
-                copying.write_bytes(draft.fd, start, [chunk])
+                end = _write(draft.fd, start, chunk)
             else:
-                copying.fill_bytes(segment.view(draft.map()), start, [chunk])
+                content = segment.view(draft.map())
+                content[end:start] = 0  # what an older version had there
+                end = _fill(content, start, chunk)
 
     return _make(room, layout, fill)
 
 
+def _write(fd: int, start: int, chunk: Buffer | bytearray) -> int:
+    if isinstance(chunk, np.ndarray):
+        return copying.write(fd, start, chunk, "C")
+    return copying.write_bytes(fd, start, [chunk])
+
+
+def _fill(content: npt.NDArray[np.uint8], start: int, chunk: Buffer | bytearray) -> int:
+    if isinstance(chunk, np.ndarray):
+        copying.fill(np.ndarray(chunk.shape, chunk.dtype, content, start), chunk)
+        return start + chunk.nbytes
+    return copying.fill_bytes(content, start, [chunk])
+
+
 def _gathered(
-    layout: ObjectLayout, buffers: Sequence[memoryview]
-) -> Iterator[tuple[int, bytearray | memoryview]]:
+    layout: ObjectLayout, buffers: Sequence[Buffer]
+) -> Iterator[tuple[int, bytearray | Buffer]]:
     """Yield what is to be written where; small buffers together, for one call of the system."""
     start, small = 0, bytearray()
     for (first, _), buffer in zip(layout.spans(), buffers, strict=True):
@@ -180,7 +198,7 @@ def _gathered(
         if not small:
             start = first
         small += bytes(first - start - len(small))
-        small += buffer
+        small += copying.packed(buffer, "C").data if isinstance(buffer, np.ndarray) else buffer
     if small:
         yield start, small
 
@@ -193,7 +211,7 @@ def reserve(room: Room, layout: ArrayLayout, *, zero: bool) -> Draft:
             segment.reserve(draft.fd, layout.records)
             return
         content = segment.view(draft.map())
-        if zero:
+        if zero or copying.mask_of(layout.dtype) is not None:  # nobody writes between the fields
             content[layout.offset : layout.end] = 0
         # What an older version said of itself.
         segment.write(draft.fd, layout.records, [bytes(ALIGNMENT)])

@@ -6,16 +6,19 @@ import operator
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .. import segment
 from ..array import Reference, reference_to
-from ..errors import DetachedError, NotShareableError, SegmentNotFoundError
+from ..errors import DetachedError, NotShareableError, ReadOnlyError, SegmentNotFoundError
 from ..layout import describe
 from . import default_store, store_of
-from .references import publishing
+from .references import publishing, shows_segment
 from .source import check_array
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from ..layout import Order
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
     from .local import LocalStore
 
 
-class SharedNumpyArray:
+class SharedNumpyArray(NDArrayOperatorsMixin):
     """A handle on an array that lives in a segment, or on a view of one.
+
+    NumPy's functions, operators, indexing, `len` and iteration take it as the array, whose memory they
+    share. What they return is no handle, but an ordinary array or number.
 
     Make one with `create_new`, `create_copy` or `as_shared`. The handle keeps the memory mapped until
     `detach`, `release`, or until it goes itself; memory that was never published belongs to those who
@@ -146,6 +152,14 @@ class SharedNumpyArray:
         return self._reference.mode
 
     @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    @property
     def nbytes(self) -> int:
         return self.array.nbytes
 
@@ -167,6 +181,73 @@ class SharedNumpyArray:
         if row is None or row.unlinked:
             return self._store.presence.mappings.is_mapped(self._reference.segment)
         return segment.is_held(self._store.path_of(row))
+
+    # -- as an array -----------------------------------------------------------------------------
+    # There is no `__array_interface__`: an array that it makes would keep the handle, and not the
+    # memory, which goes when the handle is detached.
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> np.ndarray[Any, Any]:
+        array = self.array
+        if dtype is None or array.dtype == dtype:
+            return array.copy() if copy else array
+        if copy is False:
+            raise ValueError(f"cannot show an array of {array.dtype} as {dtype} without a copy")
+        return array.astype(dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **named: Any) -> Any:
+        out = named.get("out", ())
+        if out:
+            named["out"] = tuple(map(_array_of, out))
+        found = getattr(ufunc, method)(*map(_array_of, inputs), **named)
+        # `handle += 1` leaves a handle.
+        return out[0] if len(out) == 1 and isinstance(out[0], SharedNumpyArray) else found
+
+    # These, as an array has them, also know structures.
+    def __eq__(self, other: object) -> Any:
+        return self.array == _array_of(other)
+
+    def __ne__(self, other: object) -> Any:
+        return self.array != _array_of(other)
+
+    __hash__ = None  # type: ignore[assignment] # as an array has none
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.array)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.array
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.array[_array_of(index)]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        array = self.array
+        if not array.flags.writeable:
+            raise ReadOnlyError(
+                f"the array is read-only (mode {self.mode!r}, or published by now): attach it with mode "
+                "'c' for a private writable copy, or write into handle.array.copy()"
+            )
+        array[_array_of(index)] = _array_of(value)
+
+    def __bool__(self) -> bool:
+        return bool(self.array)
+
+    def __int__(self) -> int:
+        return int(self.array)
+
+    def __float__(self) -> float:
+        return float(self.array)
+
+    def __complex__(self) -> complex:
+        return complex(self.array)
+
+    def __index__(self) -> int:
+        return operator.index(self.array)  # type: ignore[arg-type, unused-ignore]
 
     # -- let go ----------------------------------------------------------------------------------
 
@@ -198,10 +279,9 @@ class SharedNumpyArray:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._array is None:
             raise DetachedError("a detached handle cannot be pickled: it refers to nothing")
-        mapping = segment.find(self._array)
-        if mapping is not None and mapping.mode == "c" and not segment.is_pristine(mapping):
+        if not shows_segment(self._array):
             raise NotShareableError(
-                "the array was changed privately (mode 'c'), so its segment does not hold what it "
+                f"the array was changed privately (mode {self.mode!r}), so its segment does not hold what it "
                 "shows: pickle SharedNumpyArray.as_shared(handle.array), a copy"
             )
         object_ = publishing.get()
@@ -209,6 +289,10 @@ class SharedNumpyArray:
             object_.need(self._array)
         self._store.presence.referred.add(self._reference.segment)
         return _load, (self._store.directory.root, self._reference)
+
+
+def _array_of(value: Any) -> Any:
+    return value.array if isinstance(value, SharedNumpyArray) else value
 
 
 def _load(root: str, reference: Reference) -> SharedNumpyArray:

@@ -165,7 +165,8 @@ class LocalStore(Store):
             )
         if is_object:
             return objects.open_object(self, entry.segment, entry.name, mode, trust=trust)
-        return _array(entry.segment.layout, self._map(entry.segment, mode))
+        mapping = self._map(entry.segment, mode)
+        return _array(entry.segment.layout, mapping, segment.view(mapping))
 
     def _attached(self, entry: Entry, opened: objects.Opened | np.ndarray[Any, Any]) -> Attached:
         value: Any = opened
@@ -292,7 +293,7 @@ class LocalStore(Store):
             raise
         self.presence.mappings.adopt(mapping)
         self.presence.tell_holds()
-        array = _array(layout, mapping)
+        array = _array(layout, mapping, segment.owned(mapping))
         self.presence.born[row.id] = array
         return array
 
@@ -458,9 +459,9 @@ class LocalStore(Store):
         self.presence.after_fork_in_child()
 
 
-def _array(layout: ArrayLayout, mapping: segment.Mapping) -> np.ndarray[Any, Any]:
+def _array(layout: ArrayLayout, mapping: segment.Mapping, memory: Any) -> np.ndarray[Any, Any]:
     try:
-        return layout.view(segment.view(mapping))
+        return layout.view(memory)
     except (TypeError, ValueError) as error:
         raise CorruptSegmentError(
             f"segment {mapping.segment} does not fit what the registry says of it: {error}"

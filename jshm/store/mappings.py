@@ -45,9 +45,13 @@ class Mappings:
         self._gone: deque[_Watched] = deque()
 
     def get(self, identity: str, mode: Mode) -> Mapping | None:
-        """Return the mapping of a segment that is shared here, if there is one in this mode."""
+        """Return the mapping of a segment that is shared here, if there is one in this mode.
+
+        None that code in C wrote into, past the read-only flag: it does not show any more what the
+        segment holds.
+        """
         with self._lock:
-            return None if mode == "c" else self._find((identity, mode))
+            return None if mode == "c" else self._find_true((identity, mode))
 
     def open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         """Map a segment, checked against `layout`."""
@@ -98,6 +102,14 @@ class Mappings:
                 return mapping
         return None
 
+    def _find_true(self, key: Key) -> Mapping | None:
+        """Return a mapping whose bytes are the segment's."""
+        for ref in self._live.get(key, ()):
+            mapping = ref()
+            if mapping is not None and (mapping.mode == "r+" or segment.is_pristine(mapping)):
+                return mapping
+        return None
+
     def settle(self) -> list[tuple[Key, bool]]:
         """Return what changed since the last call: keys, and whether they are mapped now."""
         keys: dict[Key, None] = {}
@@ -141,15 +153,8 @@ class Mappings:
 
     def find(self, identity: str) -> Mapping | None:
         """Return a mapping of a segment whose bytes are the segment's, if there is one here."""
-        found = (self._find((identity, mode)) for mode in ("r+", "r", "c"))
-        return next(
-            (
-                one
-                for one in found
-                if one is not None and (one.mode == "r+" or segment.is_pristine(one))
-            ),
-            None,
-        )
+        found = (self._find_true((identity, mode)) for mode in ("r+", "r", "c"))
+        return next(filter(None, found), None)
 
     def forget(self, identity: str) -> None:
         """Let who maps a segment next get a new mapping of it."""

@@ -22,7 +22,7 @@ from ..object_layout import (
     parse_object,
     read_object_layout,
 )
-from ..pickling import Pickler, classes, describe, modules
+from ..pickling import Pickler, arrays, classes, describe, modules, numeric
 from ..pickling.code import PYTHON
 from ..pickling.pickler import Output
 from ..pickling.preview import preview
@@ -31,6 +31,7 @@ from .references import Referring, publishing, resolving
 if TYPE_CHECKING:
     from ..rows import SegmentRow
     from ..segment import Mapping, Mode
+    from .draft import Buffer
     from .references import Segments
 
 # Objects without buffers, up to so many bytes, are read and not mapped: that is faster.
@@ -46,15 +47,16 @@ class Packed:
     ----------
     layout : ObjectLayout
     pickle : list of bytes
-    buffers : list of memoryview
-        Of the object's own memory: nothing is copied before it is written.
+    buffers : list of memoryview or ndarray
+        Of the object's own memory: nothing is copied before it is written. An array that does not lie
+        in memory as it is to be written is there itself.
     referring : Referring
         The segments that it needs.
     """
 
     layout: ObjectLayout
     pickle: list[bytes]
-    buffers: list[memoryview]
+    buffers: list[Buffer]
     referring: Referring
 
     @property
@@ -92,9 +94,10 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
     """Pickle an object; its large parts stay where they are."""
     output = Output()
     chunks = output.chunks
-    buffers: list[memoryview] = []
-    pickler = Pickler(output, _PROTOCOL, lambda buffer: buffers.append(buffer.raw()))
+    buffers: list[Buffer] = []
+    pickler = Pickler(output, _PROTOCOL, lambda buffer: buffers.append(arrays.bytes_of(buffer)))
     pickler.name = name
+    pickler.publishes = True
     referring = Referring(store)
     pickler.refer = referring.refer
     _ = store.presence.identity  # a first lease tells `sources` what this notebook is called
@@ -112,7 +115,7 @@ def _pack(store: Segments, name: str, value: object) -> Packed:
         describe.documentation(value),
         describe.place(value),
         PYTHON,
-        modules.versions(pickler.needs),
+        modules.versions(pickler.needs) | numeric.version(pickler.needs),
         describe.copied_columns(value),
         preview(value),
     )
@@ -214,7 +217,7 @@ def unpickle(opened: Opened) -> Any:
     def load() -> Any:
         resolving.set(opened.needs)
         classes.making.set(set())
-        buffers = [data[start:end] for start, end in layout.spans()]
+        buffers = segment.parts(data, layout.spans()) if layout.buffers else ()
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
 
     try:
@@ -223,16 +226,27 @@ def unpickle(opened: Opened) -> Any:
         raise
     except Exception as error:
         error.add_note(f"{name} was being attached{_differences(layout.description)}")
+        if isinstance(error, ValueError) and "read-only" in str(error) and _is_read_only(opened):
+            error.add_note(
+                "Its arrays are read-only here, and it writes into them while it is made: attach it with "
+                "mode='c' (--mode c)"
+            )
         raise
+
+
+def _is_read_only(opened: Opened) -> bool:
+    whole = [opened.data] if opened.layout.buffers else []
+    return any(memoryview(data).readonly for data in whole) or any(
+        mapping.mode == "r" for mapping in opened.needs.values()
+    )
 
 
 def _differences(written: Description) -> str:
     """Return how what an object was written with differs from what is here."""
-    here = modules.versions(written.modules)
     others = [
-        f"{top} {version} (here {here[top]})"
+        f"{top} {version} (here {here})"
         for top, version in written.modules.items()
-        if version != here[top]
+        if version != (here := modules.version(top))
     ]
     if written.python != PYTHON:
         others.append(f"Python {written.python} (here {PYTHON})")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .. import rows, segment
+from .. import copying, rows, segment
 from ..array import Reference, reference_to
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..pickling import Pickler
@@ -66,17 +66,11 @@ def _reduced(array: Array) -> Any:
 
 
 def shows_segment(array: Array) -> bool:
-    """Tell whether an array shows what its segment holds: no page of it was changed privately.
-
-    One that is read-only, of a mapping that is, is taken at its word. To ask the kernel about each of
-    its pages takes milliseconds per 100 MB.
-    """
+    """Tell whether an array shows what its segment holds: no page of it was changed privately."""
     mapping = segment.find(array)
     if mapping is None:
         return False
     if mapping.mode == "r+" or not array.size:
-        return True
-    if mapping.mode == "r" and not array.flags.writeable:
         return True
     reaches = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
     first = array.__array_interface__["data"][0] - mapping.address
@@ -164,6 +158,7 @@ class Referring:
         presence = store.presence
         if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
             return False
+        copying.clear(array)
         self._sealing[row.id] = array
         return True
 
@@ -183,7 +178,7 @@ class Referring:
     def seal(self) -> None:
         """Make the arrays that were made here read-only, once the object is registered."""
         for array in self._sealing.values():
-            array.flags.writeable = False
+            segment.seal(array)
 
 
 Pickler.refer = staticmethod(refer)  # type: ignore[method-assign, assignment, unused-ignore]

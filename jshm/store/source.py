@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import looking, rows, segment
+from .. import copying, looking, rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..layout import describe_array
 
@@ -66,7 +66,7 @@ class Source:
         if self.draft is not None:
             self.draft.close()
         if sealed is not None:
-            sealed.flags.writeable = False
+            segment.seal(sealed)
         if self.referring is not None:
             self.referring.seal()
 
@@ -101,6 +101,7 @@ def source_of(
         if not registry.of_segment(row.id):
             if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
                 return None
+            copying.clear(array)
             return Source("sealed", rows.with_writable(row, writable=writable), path)
         # Sealed, and this array with it: only views made earlier could still write.
         same = not array.flags.writeable and not row.writable

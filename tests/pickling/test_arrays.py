@@ -127,8 +127,7 @@ def test_plain_arrays(name: str) -> None:
     assert outside == array.nbytes
     assert inside < 450
     assert found.flags.f_contiguous or not array.flags.f_contiguous
-    # As the buffer is: a flag of the array that was sent is no right of whoever attaches.
-    assert found.flags.writeable
+    assert found.flags.writeable == array.flags.writeable or array.nbytes == 0
     frozen = send(array, kind=bytes)[0]
     assert_same(array, frozen)
     assert not frozen.flags.writeable or array.nbytes == 0
@@ -171,6 +170,38 @@ def test_one_array_is_one() -> None:
     assert found[0] is found[1]["a"]
     assert found[2] is found[3]
     assert outside == 48
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("name", ["C order", "Fortran order", "datetime64", "fields", "strided"])
+def test_the_read_only_flag_survives_within_the_pickle(name: str, protocol: int) -> None:
+    array = PLAIN[name].view()
+    for writable in (True, False):
+        array.flags.writeable = writable
+        found = loads(dumps(array, protocol))
+        assert_same(array, found)
+        assert found.flags.writeable == writable
+
+
+def test_what_numpy_unpickled_from_bytes_can_be_sent_on() -> None:
+    """Its flag says that it is writable, although the bytes behind it are not."""
+    array = pickle.loads(pickle.dumps(np.arange(3.0), 4))
+    found = loads(dumps(array))
+    assert_same(array, found)
+    found[0] = 5
+
+
+def test_what_may_not_be_written_cannot_be_through_a_buffer(tmp_path: Path) -> None:
+    """Written through, a read-only map is a crash, and a constant changes."""
+    np.save(tmp_path / "a.npy", np.zeros(10))
+    constant = b"constant"
+    for array in (np.load(tmp_path / "a.npy", mmap_mode="r"), np.frombuffer(constant, "u1")):
+        buffers: list[pickle.PickleBuffer] = []
+        data = dumps(array, buffer_callback=buffers.append)
+        assert [memoryview(buffer).readonly for buffer in buffers] == [True]
+        found = loads(data, buffers=buffers)
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            found.flags.writeable = True
 
 
 # -- Python objects in them ------------------------------------------------------------------------
@@ -460,5 +491,6 @@ def test_any_array(array: Array, kind: Callable[[bytes], Any]) -> None:
     assert_same(array, found[0])
     assert found[1] == "after"
     assert outside == array.nbytes
-    assert array.nbytes == 0 or found[0].flags.writeable == (kind is bytearray)
+    writable = array.flags.writeable and kind is bytearray
+    assert array.nbytes == 0 or found[0].flags.writeable == writable
     assert_same(array, loads(dumps(array)))

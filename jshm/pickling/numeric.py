@@ -1,0 +1,163 @@
+"""What NumPy's own reducers name by paths that another NumPy does not know: by public ones.
+
+`numpy._core` of NumPy 2 is `numpy.core` in 1.26, and modules with an underscore may move with any release.
+So scalars, generators and such are written with functions of this module, and classes and functions by the
+path that users import them by.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import copying
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from .writer import Writer
+
+# Where users find what NumPy defines elsewhere, in 1.26 and 2; the first counts.
+_PUBLIC = (
+    "numpy.exceptions", "numpy", "numpy.ma", "numpy.random", "numpy.linalg", "numpy.fft",
+    "numpy.polynomial", "numpy.dtypes", "numpy.testing",
+)  # fmt: skip
+# Objects that there are once.
+_ONCE = ("s_", "index_exp", "mgrid", "ogrid", "r_", "c_")
+
+
+def reduce_named(pickler: Writer, module: str, obj: Any) -> Any:
+    """Reduce a class or a function to its name; of NumPy, to one that all versions know."""
+    top = module.partition(".")[0]
+    if top == "jshm":  # it is wherever a pickle of jshm is read
+        return NotImplemented
+    place = _place(module, obj) if top == "numpy" else None
+    pickler.needs.add(module if place is None else place[0])
+    return NotImplemented if place is None else (load_named, place)
+
+
+def _place(module: str, obj: Any) -> tuple[str, str] | None:
+    """Return the public module and the path of what NumPy defines; None: those that it says itself."""
+    if obj is np.bool_:  # in 2 it calls itself `bool`, which is no name in 1.26
+        return "numpy", "bool_"
+    path = getattr(obj, "__qualname__", obj.__name__)
+    for public in _PUBLIC:
+        if public in sys.modules and _at(sys.modules[public], path) is obj:
+            return None if public == module else (public, path)
+    # `numpy.rec` and `numpy.char` are attributes in 1.26, and no modules.
+    path = f"{module.partition('.')[2]}.{path}"
+    return ("numpy", path) if "._" not in f".{path}" and _at(np, path) is obj else None
+
+
+def _at(obj: Any, path: str) -> Any:
+    for name in path.split("."):
+        obj = vars(obj).get(name) if hasattr(obj, "__dict__") else None
+    return obj
+
+
+def load_named(module: str, path: str) -> Any:
+    """Return what a module has under a dotted path."""
+    return operator.attrgetter(path)(importlib.import_module(module))
+
+
+def version(needs: Collection[str]) -> dict[str, str]:
+    """Return NumPy's version if a pickle names anything below `numpy`, which others may not have."""
+    return {"numpy": np.__version__} if any(n.startswith("numpy.") for n in needs) else {}
+
+
+def _reduce_ufunc(pickler: Writer, ufunc: np.ufunc) -> Any:
+    # It knows its name alone; `pickle` looks for its module, and so does this.
+    name = ufunc.__name__
+    if vars(np).get(name) is ufunc:
+        return load_named, ("numpy", name)
+    return reduce_named(pickler, pickle.whichmodule(ufunc, name), ufunc)  # type: ignore[attr-defined]
+
+
+def _reduce_scalar(_: Writer, scalar: np.generic) -> Any:
+    if isinstance(scalar, (str, bytes)):
+        return type(scalar), (scalar[:],)
+    array = np.asarray(scalar)
+    if array.dtype.hasobject:
+        return _load_item, (array,)
+    return load_scalar, (array.dtype, copying.packed(array, "C").tobytes())
+
+
+def load_scalar(dtype: np.dtype[Any], content: bytes) -> Any:
+    """Return a number, a date or a record of these bytes."""
+    return np.ndarray((), dtype, bytearray(content))[()]
+
+
+def _load_item(array: np.ndarray[Any, Any]) -> Any:
+    return array[()]
+
+
+def _reduce_info(_: Writer, info: Any) -> Any:
+    return type(info), (np.dtype(info.dtype),)
+
+
+def reduce_other(pickler: Writer, obj: Any) -> Any:
+    """Reduce an instance of any other class of NumPy's."""
+    kind = type(obj)
+    if kind is type(np.sum):  # which NumPy lets other libraries take over
+        return reduce_named(pickler, obj.__module__, obj)
+    for name in _ONCE:
+        if obj is vars(np)[name]:
+            return load_named, ("numpy", name)
+    if kind is getattr(getattr(np, "dtypes", None), "StringDType", None):
+        return _load_string_dtype, (
+            obj.coerce,
+            *([obj.na_object] if hasattr(obj, "na_object") else []),
+        )
+    random = sys.modules.get("numpy.random")
+    if random is None or vars(random).get(kind.__name__) is not kind:
+        return NotImplemented
+    pickler.needs.add("numpy.random")
+    if kind is random.Generator:
+        return _load_generator, (obj.bit_generator,)
+    if kind is random.RandomState:
+        return _load_random_state, (obj._bit_generator, obj.get_state(legacy=False))
+    if kind is random.SeedSequence:
+        return _load_seed_sequence, (obj.state,)
+    if issubclass(kind, random.BitGenerator):
+        seed = getattr(obj, "seed_seq", None)
+        return _load_bit_generator, (kind.__name__, seed, obj.state)
+    return NotImplemented
+
+
+def _load_string_dtype(coerce: bool, *missing: Any) -> Any:
+    named = {"na_object": missing[0]} if missing else {}
+    return np.dtypes.StringDType(coerce=coerce, **named)
+
+
+def _load_generator(bits: Any) -> Any:
+    return np.random.Generator(bits)
+
+
+def _load_random_state(bits: Any, state: Any) -> Any:
+    found = np.random.RandomState(bits)
+    found.set_state(state)
+    return found
+
+
+def _load_seed_sequence(state: dict[str, Any]) -> Any:
+    return np.random.SeedSequence(**state)
+
+
+def _load_bit_generator(name: str, seed: Any, state: Any) -> Any:
+    # From a seed that was the user's own it cannot be told how it was made: the state is what counts.
+    found = getattr(np.random, name)(0 if seed is None else seed)
+    found.state = state
+    return found
+
+
+REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
+    **dict.fromkeys([*set(np.sctypeDict.values()), np.record], _reduce_scalar),
+    np.ufunc: _reduce_ufunc,
+    np.finfo: _reduce_info,
+    np.iinfo: _reduce_info,
+}

@@ -1,0 +1,111 @@
+"""Slices of what other libraries pickle with all that the slice was taken from.
+
+An Arrow array is pickled with whole buffers, and a tensor with its whole storage, however little of it
+they show. What is pickled here in their place holds just that.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .writer import Writer
+
+# So many bytes too many, and a quarter of what is shown, are not worth a copy.
+_LITTLE, _PART = 1 << 10, 4
+
+
+def _drags(whole: int, own: int) -> bool:
+    return whole - own > max(_LITTLE, own // _PART)
+
+
+# -- Arrow -----------------------------------------------------------------------------------------
+
+
+def reduce_arrow(_: Writer, obj: Any) -> Any:
+    """Reduce an Arrow array, which tables and chunked arrays consist of, without what it does not show."""
+    arrow = sys.modules["pyarrow"]
+    if not isinstance(obj, arrow.Array):
+        return NotImplemented
+    try:
+        if not _drags(obj.get_total_buffer_size(), obj.nbytes):
+            return NotImplemented
+        kind = obj.type
+        if arrow.types.is_primitive(kind) or arrow.types.is_decimal(kind):
+            cut = _cut_items(arrow, obj)
+        elif type(obj).__name__ in _OFFSETS:
+            cut = _cut_texts(arrow, obj)
+        else:
+            cut = arrow.concat_arrays([obj])  # a copy: of lists, structures and the like
+    except arrow.ArrowException:  # it is not in memory, or of a type that is not known there
+        return NotImplemented
+    return cut.__reduce__()
+
+
+_OFFSETS = {
+    "StringArray": np.int32, "BinaryArray": np.int32,
+    "LargeStringArray": np.int64, "LargeBinaryArray": np.int64,
+}  # fmt: skip
+
+
+def _bounds(array: Any) -> tuple[int, int, Any]:
+    """Return the items to keep, from a whole byte of the bitmap on, and that part of the bitmap."""
+    first, last = array.offset // 8 * 8, array.offset + len(array)
+    valid = array.buffers()[0]
+    if valid is not None:
+        valid = valid.slice(first // 8, (last + 7) // 8 - first // 8)
+    return first, last, valid
+
+
+def _cut_items(arrow: Any, array: Any) -> Any:
+    """Return the same array over parts of its buffers; nothing is copied."""
+    first, last, valid = _bounds(array)
+    bits = array.type.bit_width
+    start, end = first * bits // 8, (last * bits + 7) // 8
+    data = array.buffers()[1].slice(start, end - start)
+    offset = array.offset - first
+    return arrow.Array.from_buffers(array.type, len(array), [valid, data], offset=offset)
+
+
+def _cut_texts(arrow: Any, array: Any) -> Any:
+    """Return the same array over parts of its buffers; only the offsets are copied."""
+    first, last, valid = _bounds(array)
+    _, offsets, data = array.buffers()
+    positions = np.frombuffer(offsets, _OFFSETS[type(array).__name__])[first : last + 1]
+    start, end = int(positions[0]), int(positions[-1])
+    if data is not None:
+        data = data.slice(start, end - start)
+    buffers = [valid, arrow.py_buffer(positions - positions[0]), data]
+    return arrow.Array.from_buffers(array.type, len(array), buffers, offset=array.offset - first)
+
+
+# -- torch -----------------------------------------------------------------------------------------
+
+
+def reduce_tensor(pickler: Writer, obj: Any) -> Any:
+    """Reduce a tensor without the rest of its storage.
+
+    Tensors that share a storage do not share it any more when they were pickled, with or without this.
+    """
+    torch = sys.modules["torch"]
+    if type(obj) is not torch.Tensor or obj.layout is not torch.strided:
+        return NotImplemented
+    if obj.device.type == "meta" or obj.is_quantized or obj._backward_hooks:
+        return NotImplemented
+    reaches = ((n - 1) * step for n, step in zip(obj.shape, obj.stride(), strict=True))
+    span = 1 + sum(reaches) if obj.numel() else 0  # repeated, it is less than there are items
+    as_it_lies = span <= obj.numel() and not (obj.is_conj() or obj.is_neg())
+    own = (span if as_it_lies else obj.numel()) * obj.element_size()
+    if not _drags(obj.untyped_storage().nbytes(), own):
+        return NotImplemented
+    cut = obj.detach()
+    if as_it_lies:
+        cut = cut.as_strided((span,), (1,)).clone().as_strided(obj.shape, obj.stride(), 0)
+    else:
+        cut = cut.clone()
+    cut.requires_grad_(obj.requires_grad)
+    vars(cut).update(vars(obj))
+    return cut.__reduce_ex__(pickler.proto)
