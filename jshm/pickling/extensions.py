@@ -23,6 +23,15 @@ def reduce(pickler: Writer, name: str, qualname: str = "", obj: Any = None) -> A
     """Reduce what is imported from a module by name; the module itself, if no `qualname` is given.
 
     NotImplemented if a plain import finds it: then the module is one that the reader needs.
+
+    Parameters
+    ----------
+    pickler : Writer
+    name : str
+        Of the module.
+    qualname : str
+    obj : object, optional
+        What has that name in the module.
     """
     file = file_of(name)
     if file:
