@@ -494,6 +494,42 @@ def test_a_memoryview_that_comes_back_or_is_refused(store: LocalStore, what: str
     assert (back.format, back.shape, back.tobytes()) == (view.format, view.shape, view.tobytes())
 
 
+# Each with what is true of it where it is attached; those without are refused.
+COMPILED = {
+    "c.CDLL('libm.so.6')": "o.cos",
+    "c.c_double * 3": "o is c.c_double * 3",
+    "(c.c_double * 3)(1, 2, 3)": "list(o) == [1, 2, 3]",
+    "c.CFUNCTYPE(c.c_int)": "o is c.CFUNCTYPE(c.c_int)",
+    "type(np.dtype('f8'))": "o is type(np.dtype('f8'))",
+    "type(type(np.dtype('f8')))": "o is type(type(np.dtype('f8')))",
+    "type({}.keys())": "o is type({}.keys())",
+    "c.pointer(c.c_int(1))": "",
+    "c.CFUNCTYPE(c.c_int)(lambda: 1)": "",
+    "type(functools.cmp_to_key(len))": "",
+}
+
+
+@pytest.mark.parametrize("expression", COMPILED)
+def test_what_is_published_can_be_attached(
+    store: LocalStore, reader: Child, expression: str
+) -> None:
+    import ctypes
+    import functools
+
+    names = {"__name__": __name__, "c": ctypes, "np": np, "functools": functools}
+    value = eval(expression, names)
+    if COMPILED[expression]:
+        jshm.publish("X", value)
+        reader.run("import ctypes as c\nimport numpy as np\no = jshm.attach('X')")
+        assert reader.run(f"bool({COMPILED[expression]})")
+        return
+    before = files(store)
+    with pytest.raises(jshm.NotShareableError, match=r"^X → .*cannot be shared: "):
+        jshm.publish("X", value)
+    assert store.names() == []
+    assert files(store) == before
+
+
 def test_a_name_that_is_no_text(store: LocalStore) -> None:
     def function() -> None: ...
 

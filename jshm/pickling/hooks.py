@@ -74,4 +74,4 @@ def _new(metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any
 
 
 # The modules of metaclasses that a class cannot do without.
-_OF_PYTHON = ("builtins", "abc", "typing", "enum")
+_OF_PYTHON = ("builtins", "abc", "typing", "enum", "_ctypes")

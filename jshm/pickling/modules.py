@@ -21,7 +21,7 @@ import sys
 import sysconfig
 import warnings
 from functools import lru_cache
-from importlib.machinery import PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -89,6 +89,8 @@ def is_by_value(name: object) -> bool:
 
 
 def _judge(name: str) -> bool:
+    if is_compiled(sys.modules.get(name)):
+        return False  # there is no value of it that could travel
     for parent in _with_parents(name):
         if parent in _chosen:
             return _chosen[parent]
@@ -98,9 +100,26 @@ def _judge(name: str) -> bool:
         return False
     module = sys.modules.get(name)
     places = _places(module)
-    if not places:  # built-in, frozen, or made at run time, which only cloudpickle can judge
-        return False
-    return not all(_is_installed(name, place) for place in places)
+    if not places:
+        return _is_made_here(name)
+    return not all(is_installed(name, place) for place in places)
+
+
+def is_compiled(module: ModuleType | None) -> bool:
+    """Tell whether a module is in a file of compiled code."""
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and file.endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def _is_made_here(name: str) -> bool:
+    """Tell whether a module without a file was made at run time, and not by another module's import."""
+    found = [sys.modules.get(parent) for parent in _with_parents(name)]
+    return found[0] is not None and all(getattr(m, "__spec__", None) is None for m in found)
+
+
+def is_everywhere(name: str) -> bool:
+    """Tell whether a module is where jshm is, without looking for it."""
+    return name.partition(".")[0] in _EVERYWHERE
 
 
 def _with_parents(name: str) -> list[str]:
@@ -116,11 +135,9 @@ def _places(module: ModuleType | None) -> list[str]:
     return [os.path.realpath(place) for place in getattr(module, "__path__", ())]
 
 
-def _is_installed(name: str, place: str) -> bool:
-    if (
-        any(_is_below(place, root) for root in _installed())
-        or _import_root(name, place) in _paths()
-    ):
+def is_installed(name: str, place: str) -> bool:
+    """Tell whether a module in a place is one that every interpreter of this environment imports."""
+    if any(_is_below(place, root) for root in _installed()) or import_root(name, place) in _paths():
         return True
     top = name.partition(".")[0]
     return any(top in tops and _is_below(place, root) for root, tops in _editable())
@@ -130,7 +147,7 @@ def _is_below(place: str, root: str) -> bool:
     return place.startswith(root + os.sep)
 
 
-def _import_root(name: str, place: str) -> str:
+def import_root(name: str, place: str) -> str:
     """Return the directory that a module was found in, by its name; '' if that cannot be told."""
     path = os.path.join(os.path.dirname(place), os.path.basename(place).partition(".")[0])
     path = path.removesuffix(os.sep + "__init__")
@@ -223,7 +240,7 @@ def origin_of(name: str) -> Origin | None:
     if any(parent in _chosen for parent in _with_parents(name)) or not is_by_value(name):
         return None
     digest = _digest_of(file)
-    return Origin(name, digest, _import_root(name, os.path.realpath(file))) if digest else None
+    return Origin(name, digest, import_root(name, os.path.realpath(file))) if digest else None
 
 
 def imported(origin: Origin, *, also_from_root: bool = False) -> ModuleType | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import looking
 from ..errors import JshmError
-from . import arrays, classes, depth, numeric, slices, sources, tables
+from . import arrays, classes, depth, extensions, instances, numeric, slices, sources, tables
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+# The first protocol that knows buffers.
+_OUT_OF_BAND = 5
 # Functions that reduce to their names, with which the reader imports their modules.
 _IN_C = frozenset({"builtin_function_or_method", "cython_function_or_method"})
 # For instances of all classes of these packages.
@@ -40,6 +42,20 @@ class Output:
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
         self.write = self.chunks.append
+
+
+class _Nowhere:
+    """A file that keeps nothing, and refuses more than a megabyte."""
+
+    left = 1 << 20
+
+    def write(self, data: Any) -> None:
+        self.take(len(data))
+
+    def take(self, nbytes: int) -> None:
+        self.left -= nbytes
+        if self.left < 0:
+            raise OverflowError("it is too large")
 
 
 class _Buffers:
@@ -102,6 +118,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
     name = ""
     """What messages call the object; by default what it calls itself."""
 
+    _is_trial = False
+
     publishes = False
     """Whether its `buffer_callback` writes a segment, and knows `arrays.bytes_of`."""
 
@@ -129,6 +147,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         # Namespace's id → what stands for it.
         self._namespaces: dict[int, Namespace] = {}
         self.whole: dict[int, types.ModuleType] = {}
+        self.judged: dict[int, bool] = {}
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython is not None else None
         if shell is not None:
@@ -161,6 +180,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             chunks.clear()
             self._namespaces.clear()
             self.whole.clear()
+            self.judged = {}
             if self._buffers is not None:
                 self._buffers.end()
             sources.forget_trees()
@@ -179,6 +199,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             except (JshmError, MemoryError):
                 raise
             except Exception as error:
+                if self._is_trial:
+                    raise
                 from . import refusals
 
                 # Where a module beside the notebook has a lock, say, it is enough that others import it.
@@ -194,6 +216,24 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             self.memo, self.globals_ref = memo, known.copy()
             if self._buffers is not None:
                 self._buffers.begin_anew()
+
+    def can_write(self, obj: Any) -> bool:
+        """Tell whether an object can be written, and is small, by writing it for nobody."""
+        nowhere = _Nowhere()
+        take = (
+            (lambda buffer: nowhere.take(buffer.raw().nbytes))
+            if self.proto >= _OUT_OF_BAND
+            else None
+        )
+        trial = type(self)(nowhere, self.proto, take)
+        trial.judged, trial._is_trial = self.judged, True
+        try:
+            trial.dump(obj)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a reducer raises
+            return False
+        return True
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -212,9 +252,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             REDUCERS[kind] = tables.reduce_manager
             return tables.reduce_manager(self, obj)
         if looking.name(kind) in _IN_C and type(obj.__module__) is str:
-            return numeric.reduce_named(self, obj.__module__, obj)
+            return extensions.reduce(self, obj.__module__, obj.__qualname__, obj)
         reduce = LIBRARIES.get(looking.root(kind))
-        return NotImplemented if reduce is None else reduce(self, obj)
+        return instances.reduce(self, obj, kind) if reduce is None else reduce(self, obj)
 
     def meet(self, module: types.ModuleType) -> None:
         """Begin anew unless this module's namespace is known to be one: it may be what is written."""

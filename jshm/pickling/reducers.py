@@ -17,7 +17,19 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from .. import looking
-from . import arrays, beside, classes, generated, modules, numeric, typings
+from . import (
+    arrays,
+    beside,
+    classes,
+    extensions,
+    foreign,
+    generated,
+    hints,
+    imports,
+    modules,
+    numeric,
+    typings,
+)
 from .code import class_globals, reduce_code
 from .definitions import module_of
 from .namespaces import (
@@ -43,7 +55,7 @@ _OF_THE_LOADER = frozenset({"__builtins__", "__loader__", "__spec__", "__cached_
 def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     module = function.__module__
     if not modules.is_by_value(module) and cp._should_pickle_by_reference(function):
-        return numeric.reduce_named(pickler, module, function)
+        return extensions.reduce(pickler, module, function.__qualname__, function)
     if pickler.whole and id(function.__globals__) in pickler.whole:
         _share_namespace(pickler, pickler.whole[id(function.__globals__)])
     if function.__code__.co_name == "_modified_open" and function.__name__ == "open":
@@ -58,6 +70,8 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     for word in class_globals(code):
         if word in function.__globals__:
             slots["__globals__"][word] = function.__globals__[word]
+    slots["_cloudpickle_submodules"] += imports.beside(function)  # loaded, and then forgotten
+    hints.complete(pickler, function, slots["__globals__"])
     if parameters := getattr(function, "__type_params__", ()):
         slots["__type_params__"] = parameters
     # The very cells, and not cells of the same content: others may share them.
@@ -76,9 +90,10 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
     reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
     if reduced is NotImplemented:
         if isinstance(module, str):
-            return numeric.reduce_named(pickler, module, cls)
+            return extensions.reduce(pickler, module, cls.__qualname__, cls)
     elif reduced[-1] is cp._class_setstate:
-        return classes.reduce(pickler, cls, reduced)
+        hints.resolve(pickler, cls, reduced[2][0])
+        return foreign.reduce(pickler, cls, reduced) or classes.reduce(pickler, cls, reduced)
     return reduced
 
 
@@ -107,8 +122,8 @@ def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
     # Another of its name may be imported here, if this one arrived by value.
     is_imported = sys.modules.get(name) is module and cp._should_pickle_by_reference(module)
     if is_imported and not modules.is_by_value(name):
-        pickler.needs.add(name)
-        return cp.subimport, (name,)
+        found = extensions.reduce(pickler, name)
+        return (cp.subimport, (name,)) if found is NotImplemented else found
     if reference := beside.refer(pickler, module, ""):
         return reference
     if isinstance(pickler.globals_ref.get(id(module.__dict__)), dict):
@@ -181,6 +196,12 @@ def _make_cached_property(function: Any, name: str | None) -> Any:
     return cached
 
 
+def _reduce_dispatching(_: Writer, method: functools.singledispatchmethod[Any]) -> Any:
+    # From Python 3.13 it has a cache, or lacks it.
+    own = {name: value for name, value in vars(method).items() if name != "_method_cache"}
+    return type(method), (method.func,), own
+
+
 def _reduce_weak_keys(_: Writer, mapping: Any) -> Any:
     return type(mapping), (dict(mapping),)
 
@@ -224,6 +245,7 @@ REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
     **({typing.TypeAliasType: typings.reduce_alias} if hasattr(typing, "TypeAliasType") else {}),
     functools._lru_cache_wrapper: _reduce_cached,
     functools.cached_property: _reduce_cached_property,
+    functools.singledispatchmethod: _reduce_dispatching,
     **numeric.REDUCERS,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
     weakref.WeakValueDictionary: _reduce_weak_keys,

@@ -25,6 +25,7 @@ from ..errors import NotShareableError
 from ..looking import Types
 from . import modules
 from .namespaces import NamespaceMet
+from .writer import UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -183,9 +184,11 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
             name = getattr(culprit, "name", None) if looking.module(kind) in _IN_C else None
             shown = f" {name!r}" if type(name) is str else ""
             return what + shown, f"cannot be shared ({_said(why)}); {way_out}"
+    usual = "leave it out, or say how to share it with __reduce__"
+    advice = (type(why) is UnwritableError and why.way_out) or usual
     return (
         looking.full_name(kind),
-        f"cannot be shared: {_said(why)}. Leave it out, or say how to share it with __reduce__",
+        f"cannot be shared: {_said(why)}. {advice[0].upper()}{advice[1:]}",
     )
 
 

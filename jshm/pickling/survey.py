@@ -16,6 +16,7 @@ from . import generated, modules
 from .code import TAG
 from .definitions import CODE, SOURCE, VALUE, Definition, Part, module_of
 from .fingerprints import PARTIAL, digest, expressions, function_of, look, stored_by
+from .libraries import own_annotations, struct_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -205,6 +206,8 @@ class _Survey:
         for attribute in space.get("__attrs_attrs__", ()):
             texts = [self._word(getattr(attribute, word, None), deep=True) for word in _OF_ATTRS]
             self.parts[f"{prefix}field {attribute.name}"] = Part(VALUE, digest(*texts))
+        for name, value in struct_parts(cls).items():
+            self.parts[prefix + name] = Part(VALUE, digest(self._word(value, deep=True)))
         if issubclass(cls, tuple) and "_fields" in space:
             self._named_tuple(prefix, space)
             skipped |= {*space["_fields"], "_field_defaults", "_fields_defaults"}
@@ -227,7 +230,7 @@ class _Survey:
         for name, source in sources.items():
             if name not in space:
                 self.parts[prefix + name] = Part(SOURCE, "", source)
-        for name, text in self._annotations(_own_annotations(space)).items():
+        for name, text in self._annotations(own_annotations(space)).items():
             self.parts[f"{prefix}annotation {name}"] = Part(VALUE, digest(text))
         self._bases(cls, prefix, space)
 
@@ -250,7 +253,7 @@ class _Survey:
         params = cls.__dict__.get("__dataclass_params__")
         options = [f"{name}={getattr(params, name, None)}" for name in _OPTIONS]
         self.parts[f"{prefix}its dataclass options"] = Part(VALUE, digest(*options))
-        own = _own_annotations(vars(cls))
+        own = own_annotations(vars(cls))
         for name, field in cls.__dataclass_fields__.items():
             if own and name not in own:
                 continue  # inherited
@@ -353,12 +356,6 @@ def _annotated(function: types.FunctionType) -> dict[str, Any] | None:
         return function.__annotations__
     except Exception:  # noqa: BLE001 - Python 3.14 evaluates them now, and names may be missing
         return None
-
-
-def _own_annotations(space: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the annotations of a class that are not inherited."""
-    found = space.get("__annotations__") or space.get("__annotations_cache__")
-    return found if isinstance(found, dict) else {}
 
 
 def _constant(value: Any) -> str | None:

@@ -98,11 +98,12 @@ def is_protocol(cls: type) -> bool:
 
 
 def drop_protocol_hook(attributes: dict[str, Any]) -> None:
-    """Leave out the hook that `typing` gives to a protocol: the reader's own does."""
-    hook = attributes.get("__subclasshook__")
-    hook = getattr(hook, "__func__", hook)
-    if isinstance(hook, FunctionType) and hook.__module__ == "typing":
-        del attributes["__subclasshook__"]
+    """Leave out the hooks that `typing` gives to a protocol or a named tuple: the reader's own does."""
+    for name in ("__subclasshook__", "__class_getitem__"):
+        hook = attributes.get(name)
+        hook = getattr(hook, "__func__", hook)
+        if isinstance(hook, FunctionType) and hook.__module__ in ("typing", "typing_extensions"):
+            del attributes[name]
 
 
 def without_members(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the reducers see of the Pickler that calls them."""
+"""What the reducers see of the Pickler that calls them, and how they refuse."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Writer(Protocol):
         Object id → index and object, as the C pickler has it.
     whole : dict
         Id of a module's namespace → the module, if it is written by value.
+    judged : dict
+        Object id → whether it can be written, of what only annotations name.
     globals_ref : dict
         cloudpickle's: id of a namespace → what stands for it.
     """
@@ -43,10 +45,14 @@ class Writer(Protocol):
     memo: Any
     globals_ref: dict[int, Any]
     dispatch_table: Any
+    judged: dict[int, bool]
     whole: dict[int, types.ModuleType]
 
     def refer(self, array: np.ndarray[Any, Any], /) -> Any:
         """Return how an array in a segment is written; None: by value."""
+
+    def can_write(self, obj: Any, /) -> bool:
+        """Tell whether an object can be written, by writing it for nobody."""
 
     def meet(self, module: types.ModuleType) -> None:
         """Begin anew unless this module's namespace is known to be one."""
@@ -58,3 +64,17 @@ class Writer(Protocol):
         """Return how an object is written; NotImplemented: as `pickle` does."""
 
     def _function_getnewargs(self, func: types.FunctionType) -> tuple[Any, ...]: ...
+
+
+class UnwritableError(TypeError):
+    """An object cannot be written: why, and what to do instead.
+
+    Attributes
+    ----------
+    way_out : str
+        '' where there is no better advice than the usual one.
+    """
+
+    def __init__(self, why: str, way_out: str = "") -> None:
+        super().__init__(why)
+        self.way_out = way_out

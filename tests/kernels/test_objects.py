@@ -233,6 +233,29 @@ def test_a_function_comes_with_what_it_uses_and_refers_to_shared_arrays(a, b):
     assert "this notebook, train.ipynb" in listed["X"], "who uses train does not hold its array"
 
 
+def test_a_library_and_its_structures(a, b):
+    a.do(
+        """
+import ctypes
+libm = ctypes.CDLL("libm.so.6")
+libm.hypot.argtypes = [ctypes.c_double] * 2
+libm.hypot.restype = ctypes.c_double
+class Point(ctypes.Structure):
+    _fields_ = [("x", ctypes.c_double), ("y", ctypes.c_double)]
+def length(point: "Point") -> "float": return libm.hypot(point.x, point.y)
+point = Point(3, 4)
+pointer = ctypes.pointer(point)
+%shm_publish length point
+"""
+    )
+    b.do("%shm_attach length point")
+    assert b.value("length(point)") == 5.0
+    assert b.value("__import__('typing').get_type_hints(length)['point'] is type(point)") is True
+    with pytest.raises(AssertionError, match=r"pointer → .*LP_Point: cannot be shared"):
+        a.do("%shm_publish pointer")
+    assert "pointer" not in rows(a)
+
+
 def test_the_source_is_shown_as_if_it_were_here(a, b):
     cell = next_cell(a)
     a.do(

@@ -405,3 +405,21 @@ def test_require_knows_what_was_blocked(monkeypatch: pytest.MonkeyPatch) -> None
 def test_versions() -> None:
     found = modules.versions({"pytest.x", "pytest", "json", "numpy.linalg", "no_such_package.sub"})
     assert found == {"no_such_package": "", "pytest": pytest.__version__}
+
+
+def test_a_module_that_was_made_at_run_time_and_can_be_imported_here(
+    writer: Interpreter, reader: Interpreter
+) -> None:
+    """It is in no file, so nobody could import it: also not if it is among `sys.modules`."""
+    writer.cell(
+        """\
+import sys, types
+made = sys.modules["made"] = types.ModuleType("made")
+exec("n = 3\\ndef f(): return n\\nclass A: x = 4", vars(made))
+"""
+    )
+    try:
+        reader.load(writer.dump("[made.f, made.A(), made]"))
+    finally:
+        writer.run("del sys.modules['made']")
+    assert reader.run("obj[0](), obj[1].x, obj[2].n, 'made' in sys.modules") == [3, 4, 3, False]

@@ -1,0 +1,36 @@
+"""What was found out about code objects, kept as long as they live."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
+    T = TypeVar("T")
+
+
+def cached_by_code(find: Callable[[CodeType], T]) -> Callable[[CodeType], T]:
+    """Return a function that remembers its value for each code object.
+
+    By the object and not by what equals it: to hash a code object costs more than to look at it.
+    """
+    known: dict[int, tuple[weakref.ref[CodeType], T]] = {}
+
+    @functools.wraps(find)
+    def found(code: CodeType) -> T:
+        key = id(code)
+        entry = known.get(key)
+        if entry is None or entry[0]() is not code:
+            forget = functools.partial(_forget, known, key)
+            entry = known[key] = (weakref.ref(code, forget), find(code))
+        return entry[1]
+
+    return found
+
+
+def _forget(known: dict[int, Any], key: int, _: object) -> None:
+    known.pop(key, None)

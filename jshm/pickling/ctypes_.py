@@ -1,0 +1,317 @@
+"""ctypes: libraries by their names, types as they were declared, data by value, addresses not at all.
+
+A library is loaded again where it arrives, with the types that its functions were given here. Types
+are made again by ctypes itself, which keeps one of each kind: so ``c_double * 3`` is the reader's own.
+"""
+
+from __future__ import annotations
+
+import _ctypes
+import ctypes
+import functools
+import operator
+import os
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import NotShareableError
+from . import classes
+from .writer import UnwritableError
+
+if TYPE_CHECKING:
+    from .writer import Writer
+
+_DATA: type = ctypes._SimpleCData.__base__  # type: ignore[assignment]
+_POINTER, _FUNCTION = _ctypes._Pointer, _ctypes.CFuncPtr
+KINDS = (_DATA, ctypes.CDLL, ctypes.LibraryLoader, type(ctypes.byref(ctypes.c_int())))
+"""Whose instances `reduce` is asked about."""
+
+# What a type must have when it is made; all else may be set later.
+_DECLARED = frozenset(
+    {
+        "_type_", "_length_", "_flags_", "_restype_", "_argtypes_",
+        "_pack_", "_align_", "_layout_", "_anonymous_", "_swappedbytes_",
+    }
+)  # fmt: skip
+# What ctypes adds to a type by itself.
+_ADDED = frozenset({"_fields_", "__ctype_be__", "__ctype_le__", "__pointer_type__"})
+_OF_A_LIBRARY = frozenset({"_name", "_handle", "_FuncPtr"})
+
+
+class _Sample(ctypes.Structure):
+    _fields_ = (("x", ctypes.c_int),)
+
+
+_FIELD = type(_Sample.x)
+
+# Made, and not yet told their fields → what is told its own when that has happened.
+_incomplete: weakref.WeakKeyDictionary[type, list[tuple[Any, Any]]] = weakref.WeakKeyDictionary()
+
+
+# -- data ------------------------------------------------------------------------------------------
+
+
+def reduce(pickler: Writer, obj: Any) -> Any:
+    """Reduce data, a library, or a function of one.
+
+    Raises
+    ------
+    UnwritableError
+        It is an address of this process, or contains one.
+    """
+    if isinstance(obj, ctypes.CDLL):
+        return _reduce_library(obj)
+    if isinstance(obj, ctypes.LibraryLoader):
+        found = [name for name in ("cdll", "pydll") if getattr(ctypes, name) is obj]
+        return (getattr, (ctypes, found[0])) if found else NotImplemented
+    if isinstance(obj, _FUNCTION):
+        return _reduce_function(obj)
+    if isinstance(obj, _POINTER) and not obj:
+        return _of_value, (type(obj),), vars(obj) or None
+    if isinstance(obj, _DATA) and not isinstance(obj, _POINTER):
+        if isinstance(obj, ctypes.c_void_p) and not obj:
+            return _of_value, (type(obj),), vars(obj) or None
+        if isinstance(obj, ctypes.c_char_p | ctypes.c_wchar_p):
+            return _of_value, (type(obj), obj.value), vars(obj) or None
+        if isinstance(obj, ctypes.py_object):
+            return _of_value, (type(obj), *_content_of(obj)), vars(obj) or None
+        try:
+            return obj.__reduce_ex__(pickler.proto)
+        except ValueError:  # ctypes: objects that contain pointers
+            pass
+    raise UnwritableError(
+        "it contains an address, which means nothing in another process",
+        "share what is at the address (for a pointer p, p.contents), and make the pointer where it is used",
+    )
+
+
+def _content_of(obj: Any) -> tuple[Any, ...]:
+    try:
+        return (obj.value,)
+    except ValueError:  # NULL
+        return ()
+
+
+def _of_value(kind: Any, *value: Any) -> Any:
+    return kind(*value)
+
+
+# -- libraries -------------------------------------------------------------------------------------
+
+
+def _reduce_library(library: Any) -> Any:
+    if library is ctypes.pythonapi:
+        return getattr, (ctypes, "pythonapi")
+    own = {name: value for name, value in vars(library).items() if name not in _OF_A_LIBRARY}
+    arguments = (type(library), _name_of(library), library._FuncPtr._flags_)
+    return _load_library, arguments, own or None, None, None, _update
+
+
+def _name_of(library: Any) -> str | None:
+    """Return the name that a library can be loaded by, in any directory.
+
+    Raises
+    ------
+    UnwritableError
+        What that name loads now is something else.
+    """
+    name = library._name
+    if name is not None and os.sep in name:
+        name = os.path.abspath(name)
+    try:
+        handle = _ctypes.dlopen(name, os.RTLD_NOW | os.RTLD_NOLOAD)
+    except OSError:
+        handle = 0
+    else:
+        _ctypes.dlclose(handle)
+    if handle != library._handle or (name is not None and _is_replaced(name)):
+        raise UnwritableError(
+            f"what is loaded is not what the name {library._name!r} stands for now (another file, "
+            "another directory, or a library of a handle)",
+            "load it by its full path with ctypes.CDLL, or load it where it is used",
+        )
+    return name  # type: ignore[no-any-return]
+
+
+def _is_replaced(name: str) -> bool:
+    """Tell whether a library's file was removed, or is another one, since it was loaded."""
+    try:
+        with open("/proc/self/maps") as maps:
+            return f"{os.path.realpath(name)} (deleted)" in maps.read()
+    except OSError:
+        return False
+
+
+def _load_library(kind: Any, name: str | None, flags: int) -> Any:
+    library = kind.__new__(kind)
+    try:
+        ctypes.CDLL.__init__(
+            library,
+            name,
+            use_errno=bool(flags & _ctypes.FUNCFLAG_USE_ERRNO),
+            use_last_error=bool(flags & _ctypes.FUNCFLAG_USE_LASTERROR),
+        )
+    except OSError as error:
+        raise NotShareableError(
+            f"it uses the library {name}, which cannot be loaded here: {error}. Put the library in "
+            "that place, or where the loader finds it (LD_LIBRARY_PATH)"
+        ) from error
+    return library
+
+
+def _update(library: Any, attributes: dict[str, Any]) -> None:
+    vars(library).update(attributes)
+
+
+def _reduce_function(function: Any) -> Any:
+    for key in ("memmove", "memset"):
+        if function is getattr(ctypes, key):
+            return getattr, (ctypes, key)
+    kept = function._objects
+    library = kept.get("0") if isinstance(kept, dict) else None
+    name = getattr(function, "__name__", None)
+    if (
+        not isinstance(library, ctypes.CDLL)
+        or type(function) is not library._FuncPtr
+        or not isinstance(name, str)
+    ):
+        raise UnwritableError(
+            "it is the address of a function in this process",
+            "make it where it is used: share the Python function and the type, or the library and use "
+            "its function by name (lib.f, with argtypes and restype)",
+        )
+    declared = {key: value for key, value in vars(function).items() if key != "__name__"}
+    if function.restype is not type(function)._restype_:
+        declared["restype"] = function.restype
+    if function.argtypes is not None:
+        declared["argtypes"] = function.argtypes
+    if function.errcheck is not None:
+        declared["errcheck"] = function.errcheck
+    # Never the one that all code of the reader's process calls.
+    is_its_own = vars(library).get(name) is function and library is not ctypes.pythonapi
+    return _find_function, (library, name, is_its_own), declared or None, None, None, _declare
+
+
+def _find_function(library: Any, name: str, is_its_own: bool) -> Any:
+    try:
+        return getattr(library, name) if is_its_own else library[name]
+    except AttributeError as error:
+        raise NotShareableError(f"the library {library._name} has no {name} here") from error
+
+
+def _declare(function: Any, declared: dict[str, Any]) -> None:
+    for name, value in declared.items():
+        setattr(function, name, value)
+
+
+# -- types -----------------------------------------------------------------------------------------
+
+
+def is_type(cls: type) -> bool:
+    """Tell whether a class is a type of ctypes."""
+    return issubclass(cls, _DATA)
+
+
+def reduce_type(pickler: Writer, cls: Any, reduced: Any) -> Any:
+    """Reduce a type of ctypes that cannot be imported.
+
+    Parameters
+    ----------
+    pickler : Writer
+    cls : type
+    reduced : tuple
+        cloudpickle's reduction of it.
+    """
+    own = cls.__dict__
+    if issubclass(cls, ctypes.Array) and own.get("_type_") is not None:
+        if cls is own["_type_"] * own.get("_length_", 0):
+            return operator.mul, (cls._type_, cls._length_)
+    elif issubclass(cls, _POINTER) and own.get("_type_") is not None:
+        if cls is ctypes.POINTER(cls._type_):
+            return ctypes.POINTER, (cls._type_,)
+    elif cls.__name__ == "CFunctionType" and cls.__bases__ == (_FUNCTION,):
+        return _make_prototype, (cls._restype_, cls._argtypes_, cls._flags_)
+    elif (pointer := _array_pointer(cls)) is not None:
+        return pointer
+    return _reduce_declared(pickler, cls, reduced)
+
+
+def _make_prototype(restype: Any, argtypes: tuple[Any, ...], flags: int) -> Any:
+    if flags & _ctypes.FUNCFLAG_PYTHONAPI:
+        return ctypes.PYFUNCTYPE(restype, *argtypes)
+    return ctypes.CFUNCTYPE(
+        restype,
+        *argtypes,
+        use_errno=bool(flags & _ctypes.FUNCFLAG_USE_ERRNO),
+        use_last_error=bool(flags & _ctypes.FUNCFLAG_USE_LASTERROR),
+    )
+
+
+def _array_pointer(cls: Any) -> Any:
+    """Reduce what `numpy.ctypeslib.ndpointer` returns; None for anything else."""
+    if not {"_dtype_", "_shape_", "_ndim_", "_flags_"} <= set(cls.__dict__):
+        return None
+    arguments = (cls._dtype_, cls._ndim_, cls._shape_, cls._flags_)
+    try:
+        is_one = np.ctypeslib.ndpointer(*arguments) is cls
+    except (TypeError, ValueError, KeyError):
+        return None
+    return (np.ctypeslib.ndpointer, arguments) if is_one else None
+
+
+def _reduce_declared(pickler: Writer, cls: Any, reduced: Any) -> Any:
+    """Reduce a type that somebody declared: its fields come after it, for they may refer to it."""
+    make, (constructor, name, bases, keywords, *rest), (attributes, slots), *others = reduced
+    declared = {n: value for n, value in attributes.items() if n in _DECLARED}
+    attributes = {
+        n: value
+        for n, value in attributes.items()
+        if n not in _DECLARED | _ADDED and type(value) is not _FIELD
+    }
+    arguments = (constructor, name, bases, {**keywords, **declared}, *rest)
+    made = classes.reduce(pickler, cls, (make, arguments, (attributes, slots), *others))
+    make, arguments, state, *_, fill = made
+    fields = cls.__dict__.get("_fields_")
+    if fields is not None:
+        fields = [(field[0], *_lengths_of(field[1]), *field[2:]) for field in fields]
+    return _make_declared, (make, arguments), (fill, state, fields), None, None, _complete
+
+
+def _lengths_of(cls: Any) -> tuple[Any, list[int]]:
+    """Return the type of an array's elements, and the array's lengths: none of what is no array.
+
+    An array of what has no fields yet would be empty for ever, so the reader makes it when it has some.
+    """
+    lengths: list[int] = []
+    while issubclass(cls, ctypes.Array) and cls is cls._type_ * cls._length_:
+        lengths.insert(0, cls._length_)
+        cls = cls._type_
+    return cls, lengths
+
+
+def _make_declared(make: Any, arguments: tuple[Any, ...]) -> Any:
+    cls = make(*arguments)
+    if "_fields_" not in cls.__dict__:
+        _incomplete.setdefault(cls, [])
+    return cls
+
+
+def _complete(cls: Any, state: tuple[Any, Any, Any]) -> None:
+    """Fill a type, and give it its fields as soon as the types that it contains have theirs."""
+    fill, attributes, fields = state
+    fill(cls, attributes)
+    if fields is None or "_fields_" in cls.__dict__:
+        _incomplete.pop(cls, None)
+        return
+    for _, contained, *_ in fields:
+        if contained is not cls and contained in _incomplete:
+            _incomplete[contained].append((cls, state))
+            return
+    cls._fields_ = [
+        (name, functools.reduce(operator.mul, lengths, contained), *bits)
+        for name, contained, lengths, *bits in fields
+    ]
+    for waiting, its_state in _incomplete.pop(cls, ()):
+        _complete(waiting, its_state)

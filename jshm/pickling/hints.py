@@ -1,0 +1,264 @@
+"""What annotations name as text, and no code does.
+
+`typing.get_type_hints` looks such names up among a function's globals, so they travel with the function.
+For a class it looks in the module of the class's name, which is another one where it arrives: so what
+the text stands for travels instead of the text.
+
+An annotation is not worth a refusal. What cannot be written stays text; what the reader cannot import
+is left out there.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dis
+import importlib
+import sys
+import types
+import typing
+from functools import lru_cache
+from types import CodeType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudpickle import cloudpickle as cp
+
+from . import modules
+from .bycode import cached_by_code
+from .libraries import Resolved
+from .rebuild import no_warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .writer import Writer
+
+_DEEPEST = 20
+_MAKERS, _ANNOTATED = ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"), 4
+_TYPING = frozenset({"typing", "typing_extensions", "types"})
+# An annotation of other nodes would run code.
+_HARMLESS = (
+    ast.Expression, ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.Constant,
+    ast.BinOp, ast.BitOr, ast.Load, ast.Starred, ast.UnaryOp, ast.USub,
+)  # fmt: skip
+
+
+class _Text(NamedTuple):
+    """An annotation's text, parsed.
+
+    Attributes
+    ----------
+    chains : tuple of tuple of str
+        The names, each with the attributes that follow it: ``np.ndarray`` is ``("np", "ndarray")``.
+    code : code
+        Of the expression; None if it might do something else than to name types.
+    """
+
+    chains: tuple[tuple[str, ...], ...]
+    code: CodeType | None
+
+
+# -- functions -------------------------------------------------------------------------------------
+
+
+def complete(pickler: Writer, function: types.FunctionType, space: dict[str, Any]) -> None:
+    """Add to a function's globals what annotations name as text, in it or in what it defines."""
+    found = [text for value in function.__annotations__.values() for text in _texts(value)]
+    found += _texts_within(function.__code__)
+    for text in found:
+        for name, *_ in _parse(text).chains:
+            if name in space or name not in function.__globals__:
+                continue
+            value = function.__globals__[name]
+            if _is_found(value):
+                space[name] = IfThere(value)
+            elif not isinstance(value, types.ModuleType) and _travels(pickler, value):
+                space[name] = value
+
+
+class IfThere:
+    """Stands for a module, or for something of one, that the reader is not required to have."""
+
+    def __init__(self, value: Any) -> None:
+        is_module = isinstance(value, types.ModuleType)
+        self.names = (value.__name__,) if is_module else (value.__module__, value.__qualname__)
+
+    def __reduce__(self) -> Any:
+        return _if_there, self.names
+
+
+def _if_there(module: str, qualname: str = "") -> Any:
+    try:
+        found: Any = importlib.import_module(module)
+        for name in filter(None, qualname.split(".")):
+            found = getattr(found, name)
+    except Exception:  # noqa: BLE001 - whatever it raises, it is not there
+        return None
+    return found
+
+
+def _is_found(value: Any) -> bool:
+    """Tell whether something is written as a name to import."""
+    if isinstance(value, types.ModuleType):
+        name: Any = value.__name__
+        is_one = sys.modules.get(name) is value
+    elif isinstance(value, type | types.FunctionType):
+        name = value.__module__
+        is_one = True
+    else:
+        return False
+    return is_one and not modules.is_by_value(name) and cp._should_pickle_by_reference(value)
+
+
+def _travels(pickler: Writer, value: Any) -> bool:
+    """Tell whether something can be written, by writing it for nobody."""
+    known = pickler.judged.get(id(value))
+    if known is None:
+        pickler.judged[id(value)] = True  # if it is met again within itself
+        known = pickler.judged[id(value)] = pickler.can_write(value)
+    return known
+
+
+def _texts(annotation: Any, depth: int = 0) -> Iterator[str]:
+    """Yield all that is text in an annotation: ``'X'``, and in ``list['X'] | None``."""
+    if isinstance(annotation, str):
+        yield annotation
+    elif isinstance(annotation, typing.ForwardRef):
+        yield annotation.__forward_arg__
+    elif depth < _DEEPEST and typing.get_origin(annotation) is not typing.Literal:
+        inner = getattr(annotation, "__args__", None) if _is_alias(annotation) else None
+        for part in inner if isinstance(inner, tuple) else ():
+            yield from _texts(part, depth + 1)
+
+
+def _is_alias(annotation: Any) -> bool:
+    kind = type(annotation)
+    return kind in (types.GenericAlias, types.UnionType) or kind.__module__ == "typing"
+
+
+@cached_by_code
+def _texts_within(code: CodeType) -> tuple[str, ...]:
+    """Return the annotations that are text, of the functions that code defines."""
+    return tuple(dict.fromkeys(_scan(code)))
+
+
+def _scan(code: CodeType) -> Iterator[str]:
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    if not inner:
+        return
+    last: Any = None
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, tuple):
+            last = instruction.argval
+        elif instruction.opname in _MAKERS and (instruction.arg or 0) & _ANNOTATED:
+            yield from last[1::2] if _is_annotations(last) else ()
+    for constant in inner:
+        yield from _scan(constant)
+
+
+def _is_annotations(pairs: Any) -> bool:
+    """Tell whether a constant is ``(name, text, name, text …)``."""
+    return (
+        isinstance(pairs, tuple)
+        and len(pairs) % 2 == 0
+        and all(isinstance(text, str) for text in pairs)
+        and all(name.isidentifier() for name in pairs[::2])
+    )
+
+
+# -- classes ---------------------------------------------------------------------------------------
+
+
+def resolve(pickler: Writer, cls: type, attributes: dict[str, Any]) -> None:
+    """Replace annotations that are text by what they stand for, where that is known and can travel."""
+    pickler.judged[id(cls)] = True
+    own = attributes.get("__annotations__")
+    if type(own) is Resolved:
+        return  # by who wrote it first
+    module = sys.modules.get(cls.__module__) if own else None
+    if isinstance(own, dict) and module is not None:
+        found = {name: _resolved(pickler, value, vars(module)) for name, value in own.items()}
+        if any(found[name] is not value for name, value in own.items()):
+            attributes["__annotations__"] = Resolved(found)
+            attributes["__annotations__"].written = dict(own)
+
+
+def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:
+    text = value.__forward_arg__ if isinstance(value, typing.ForwardRef) else value
+    if not isinstance(text, str):
+        return value
+    chains, code = _parse(text)
+    if code is None or all(chain[0] not in space for chain in chains):
+        return value  # nothing of it is the module's
+    try:
+        leaves = [_leaf(chain, space) for chain in chains if chain[0] in space]
+        if not all(_is_found(leaf) or _travels(pickler, leaf) for leaf in leaves):
+            return value
+        return eval(code, {name: space[name] for name, *_ in chains if name in space})  # noqa: S307
+    except Exception:  # noqa: BLE001 - it is no type, or not yet
+        return value
+
+
+def _leaf(chain: tuple[str, ...], space: dict[str, Any]) -> Any:
+    found = space[chain[0]]
+    for name in chain[1:]:
+        found = getattr(_only_types(found), name)
+    return _only_types(found)
+
+
+def _only_types(found: Any) -> Any:
+    """Return a type, a module, or what `typing` makes; raise TypeError for what may run code."""
+    kind = type(found)
+    if issubclass(kind, type | types.ModuleType) or kind.__module__ in _TYPING:
+        return found
+    raise TypeError(f"a {kind.__name__} is no type")
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> _Text:
+    try:
+        with no_warnings():
+            tree = _Unquoted().visit(ast.parse(text.strip(), mode="eval"))
+            is_harmless = all(isinstance(node, _HARMLESS) for node in ast.walk(tree))
+            code = compile(tree, "<annotation>", "eval") if is_harmless else None
+    except (SyntaxError, ValueError, RecursionError, TypeError):
+        return _Text((), None)
+    return _Text(tuple(dict.fromkeys(_chains(tree))), code)
+
+
+class _Unquoted(ast.NodeTransformer):
+    """Puts an expression in place of each text that is an annotation within an annotation."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if isinstance(node.value, str):
+            inner: ast.expr = ast.parse(node.value.strip(), mode="eval").body
+            return self.visit(ast.copy_location(inner, node))  # type: ignore[no-any-return]
+        return node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
+        name = node.value.attr if isinstance(node.value, ast.Attribute) else ""
+        name = node.value.id if isinstance(node.value, ast.Name) else name
+        if name == "Literal":
+            return node
+        if name == "Annotated" and isinstance(node.slice, ast.Tuple):
+            node.slice.elts[:1] = [self.visit(node.slice.elts[0])]
+            return node
+        self.generic_visit(node)
+        return node
+
+
+def _chains(tree: ast.AST) -> Iterator[tuple[str, ...]]:
+    names: list[str] = []
+    node = tree
+    while isinstance(node, ast.Attribute):
+        names.insert(0, node.attr)
+        node = node.value
+    if isinstance(node, ast.Name):
+        if names or not hasattr(builtins, node.id):
+            yield (node.id, *names)
+        return
+    for child in ast.iter_child_nodes(tree):
+        yield from _chains(child)

@@ -1,0 +1,215 @@
+"""Instances that `pickle` writes although nobody can load them, and some that it could write.
+
+`pickle` makes an exception again from its ``args``, by an ``__init__`` that may want others; it makes an
+object without arguments, by a ``__new__`` that may want some; and it asks the empty object for
+``__setstate__``, by a ``__getattr__`` that may need its state. Here such an object is made as Python
+itself makes it, and then gets its state.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import inspect
+import sys
+import types
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from . import ctypes_
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .writer import Writer
+
+    Rule = Callable[[Writer, Any], Any]
+
+_REDUCERS = {"__reduce__", "__reduce_ex__"}
+_GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
+_OF_OBJECTS = (object.__reduce_ex__, object.__reduce__)
+# By the class's id, for each instance asks.
+_rules: dict[int, Rule | None] = {}
+
+
+def reduce(pickler: Writer, obj: Any, kind: type) -> Any:
+    """Reduce an instance; NotImplemented where `pickle` does it right."""
+    key = id(kind)
+    if key not in _rules:
+        _rules[key] = _rule_of(kind)
+        weakref.finalize(kind, _rules.pop, key, None).atexit = False
+    rule = _rules[key]
+    return NotImplemented if rule is None else rule(pickler, obj)
+
+
+def _rule_of(kind: Any) -> Rule | None:
+    if issubclass(kind, ctypes_.KINDS):
+        return ctypes_.reduce
+    rule = _NAMED.get(f"{getattr(kind, '__module__', None)}.{kind.__qualname__}")
+    own = (kind.__reduce_ex__, kind.__reduce__)
+    if rule is not None or kind in copyreg.dispatch_table or any(map(_is_python, own)):
+        return rule
+    if issubclass(kind, BaseException):
+        return _reduce_exception if any(map(_is_python, (kind.__new__, kind.__init__))) else None
+    if own != _OF_OBJECTS:
+        is_own = any(map(_is_python, (kind.__new__, kind.__init__)))
+        return _reduce_called if is_own and _is_reduced_by_python(kind) else None
+    return None if _is_made_bare(kind) and not _asks_itself(kind) else _reduce_bare
+
+
+def _is_python(method: Any) -> bool:
+    return isinstance(method, types.FunctionType | types.MethodType)
+
+
+def _takes(method: Any, *arguments: Any) -> bool:
+    """Tell whether a method can be called with these arguments; of compiled ones that is not known."""
+    if not _is_python(method):
+        return True
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _reduce_exception(_: Writer, error: BaseException) -> Any:
+    reduced = error.__reduce__()
+    kind = type(error)
+    if isinstance(reduced, str) or reduced[0] is not kind:
+        return NotImplemented
+    made_of = reduced[1]
+    if _takes(kind.__new__, kind, *made_of) and _takes(kind.__init__, error, *made_of):
+        return NotImplemented
+    return _make_exception, (kind, made_of, error.args), *reduced[2:]
+
+
+def _reduce_called(pickler: Writer, obj: Any) -> Any:
+    """Reduce what `pickle` makes by calling its class, as a date, a set or a `defaultdict`.
+
+    Its arguments are those of the compiled class that it inherits from.
+    """
+    reduced = obj.__reduce_ex__(pickler.proto)
+    kind = type(obj)
+    if isinstance(reduced, str) or reduced[0] is not kind:
+        return reduced
+    _, arguments, state, *items = (*reduced, None, None, None)[:5]
+    return _make_called, (kind, *arguments), state or getattr(obj, "__dict__", None) or None, *items
+
+
+def _is_reduced_by_python(kind: type) -> bool:
+    """Tell whether a class is reduced as a compiled class of Python itself, and of no other library."""
+    giver = next(base for base in kind.__mro__ if _REDUCERS & set(vars(base)))
+    return str(getattr(giver, "__module__", "")).partition(".")[0] in sys.stdlib_module_names
+
+
+def _make_called(kind: Any, *arguments: Any) -> Any:
+    made = _inherited(kind, "__new__")(kind, *arguments)
+    initialize = _inherited(kind, "__init__")
+    if initialize is not object.__init__:
+        initialize(made, *arguments)
+    return made
+
+
+def _make_exception(kind: Any, made_of: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
+    """Return an exception, made by what its class inherits from Python itself."""
+    made = _inherited(kind, "__new__")(kind, *made_of)
+    _inherited(kind, "__init__")(made, *made_of)
+    made.args = arguments
+    return made
+
+
+def _is_made_bare(kind: Any) -> bool:
+    """Tell whether a class's ``__new__`` takes what `pickle` calls it with."""
+    giver = _giver(kind)
+    if giver is None:
+        return _takes(kind.__new__, kind)
+    # Arguments are meant for the class that gives them, and not for one that inherits from it.
+    return "__new__" not in [name for base in _before(kind, giver) for name in vars(base)]
+
+
+def _giver(kind: type) -> type | None:
+    """Return the class in whose ``__getnewargs__`` a class's arguments are."""
+    return next((base for base in kind.__mro__ if _GIVERS & set(vars(base))), None)
+
+
+def _before(kind: type, base: type) -> tuple[type, ...]:
+    return kind.__mro__[: kind.__mro__.index(base)]
+
+
+def _asks_itself(kind: Any) -> bool:
+    """Tell whether to ask an object for ``__setstate__`` may run code that needs its state."""
+    return _is_python(getattr(kind, "__getattr__", None)) and not hasattr(kind, "__setstate__")
+
+
+def _reduce_bare(pickler: Writer, obj: Any) -> Any:
+    reduced = obj.__reduce_ex__(pickler.proto)
+    function, arguments, state, *items = (*reduced, None, None, None)[:5]
+    if function is not copyreg.__newobj__:  # type: ignore[attr-defined]
+        return reduced
+    kind = type(obj)
+    make = function if _is_made_bare(kind) else _make_bare
+    if _asks_itself(kind):
+        return make, arguments, state, *items, _set_state
+    return make, arguments, state, *items
+
+
+def _set_state(obj: Any, state: Any) -> None:
+    """Do what `pickle` does with the state of an object that has no ``__setstate__``."""
+    attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)  # noqa: PLR2004
+    if attributes:
+        object.__getattribute__(obj, "__dict__").update(attributes)
+    for name, value in (slots or {}).items():
+        setattr(obj, name, value)
+
+
+def _make_bare(kind: Any, *arguments: Any) -> Any:
+    """Return an object as what its class inherits makes it; its state follows."""
+    giver: Any = _giver(kind)
+    make = _inherited(kind, "__new__") if giver is None else giver.__new__
+    return make(kind, *arguments)
+
+
+def _inherited(kind: type, name: str) -> Any:
+    """Return a method that a class inherits from compiled code."""
+    found = (base.__dict__[name] for base in kind.__mro__ if name in base.__dict__)
+    return next(m for m in found if not isinstance(m, types.FunctionType | staticmethod))
+
+
+# -- by name ---------------------------------------------------------------------------------------
+
+
+def _reduce_format(_: Writer, compiled: Any) -> Any:
+    return type(compiled), (compiled.format,)
+
+
+def _of_the_interpreter(name: str) -> Rule:
+    """Return how to write what tells about an interpreter: the reader has its own."""
+    return lambda _, obj: (getattr, (sys, name)) if obj is getattr(sys, name) else NotImplemented
+
+
+def _with_attributes(*names: str) -> Rule:
+    """Return how to write an object that is made by its attributes, given by name."""
+
+    def reduce_attributes(_: Writer, obj: Any) -> Any:
+        return make_with, (type(obj), {n: getattr(obj, n) for n in names if hasattr(obj, n)})
+
+    return reduce_attributes
+
+
+def make_with(kind: Any, attributes: dict[str, Any]) -> Any:
+    """Return an object that is made by its attributes."""
+    return kind(**{name: value for name, value in attributes.items() if value is not None})
+
+
+_CODING = ("enc_hook", "decimal_format", "uuid_format", "order")
+_DECODING = ("type", "strict", "dec_hook", "float_hook", "ext_hook")
+_NAMED: dict[str, Rule] = {
+    "_struct.Struct": _reduce_format,
+    "sys.flags": _of_the_interpreter("flags"),
+    "sys.version_info": _of_the_interpreter("version_info"),
+    "msgspec.Meta": _with_attributes(
+        "gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz", "title",
+        "description", "examples", "extra_json_schema", "extra",
+    ),
+    **{f"msgspec.{form}.Encoder": _with_attributes(*_CODING) for form in ("json", "msgpack")},
+    **{f"msgspec.{form}.Decoder": _with_attributes(*_DECODING) for form in ("json", "msgpack")},
+}  # fmt: skip
