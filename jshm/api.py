@@ -21,8 +21,8 @@ from .namespace import (
 from .progress import Progress
 from .store import default_store, store_of
 from .store.handle import SharedNumpyArray
+from .store.inspection import shared_states
 from .store.names import check_version
-from .table import shared_states
 
 if TYPE_CHECKING:
     import numpy.typing as npt

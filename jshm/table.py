@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .text import age_text, printable, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from .pages import Pages
     from .store.base import ObjectDetails, SegmentInfo
@@ -50,21 +50,6 @@ def object_text(details: ObjectDetails) -> str:
         found.append(f"{size_text(details.copied)} copied{_columns(details)}")
     refers = _references(details)
     return " · ".join(filter(None, [", ".join(found), f"refers to {refers}" if refers else ""]))
-
-
-def shared_states(infos: Iterable[SegmentInfo]) -> list[tuple[list[str], str]]:
-    """Return the names that share state, group by group, and a sentence that says so."""
-    groups: dict[str, list[str]] = {}
-    for info in infos:
-        if info.details and info.details.together:
-            groups.setdefault(info.segment, []).append(info.name)
-    return [
-        (
-            names,
-            f"{', '.join(names[:-1])} and {names[-1]} share state: attach them together to keep that",
-        )
-        for names in groups.values()
-    ]
 
 
 def _columns(details: ObjectDetails) -> str:

@@ -16,8 +16,9 @@ from ..errors import SegmentExistsError
 from ..handouts import was_handed_out
 from ..segment import Mode, check_mode
 from ..store import chosen_group, default_store
+from ..store.inspection import shared_states
 from ..store.names import as_variable, check_version, is_glob
-from ..table import object_text, shared_states
+from ..table import object_text
 from ..text import size_text
 from . import arguments, expressions, following, once
 from .arguments import Parser, expand
