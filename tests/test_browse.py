@@ -161,7 +161,10 @@ def model(infos: list[SegmentInfo], query: Query) -> list[SegmentInfo]:
         if all(word.casefold() in shown.casefold() for word in query.filter.split()):
             found.append(newest)
     key: Callable[[SegmentInfo], Any] = {
-        "name": lambda i: (natural(i.name), i.name),  # the reverse of names that differ in case, too
+        "name": lambda i: (
+            natural(i.name),
+            i.name,
+        ),  # the reverse of names that differ in case, too
         "size": lambda i: i.nbytes,
         "age": lambda i: -i.created,
         "type": lambda i: (i.kind, i.summary.casefold()),

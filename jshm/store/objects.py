@@ -226,8 +226,8 @@ class Opened:
 
     Attributes
     ----------
-    name, segment : str
-        What messages call it, and where it is.
+    name : str
+        What messages call it.
     layout : ObjectLayout
     data : bytes or memoryview
         The whole segment.
@@ -236,7 +236,6 @@ class Opened:
     """
 
     name: str
-    segment: str
     layout: ObjectLayout
     data: Any
     needs: dict[str, Mapped]
@@ -281,7 +280,7 @@ def open_object(
             data = segment.memory(mapping)
             layout = parse_object(data)
     needs = {needed: world.map(store, needed, mode) for needed in layout.references}
-    return Opened(name, row.id, layout, data, needs)
+    return Opened(name, layout, data, needs)
 
 
 def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapped:

@@ -7,35 +7,12 @@ there. The check is run on both sides, with `obj`: what was written, or what arr
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 Version = tuple[int, int]
 THIS: Version = sys.version_info[:2]
-
-
-def always(_: Version, __: Version) -> bool:
-    return True
-
-
-def between_versions(writer: Version, reader: Version) -> bool:
-    return writer != reader
-
-
-def broken(why: str, when: bool = True) -> pytest.MarkDecorator:
-    """Return the mark of a test of what does not work today."""
-    return pytest.mark.xfail(when, strict=True, reason=why)
-
-
-class Broken(NamedTuple):
-    """Why a case fails today, and for which versions of who writes and who reads."""
-
-    why: str
-    when: Callable[[Version, Version], bool] = always
 
 
 class Case(NamedTuple):
@@ -44,17 +21,14 @@ class Case(NamedTuple):
     expression: str
     check: str
     since: Version = (3, 11)
-    broken: Broken | None = None
 
 
 def params(cases: list[Case], writer: Version = THIS, reader: Version = THIS) -> list[Any]:
-    """Return parameters for pytest, with a mark on each case that is broken for these versions."""
+    """Return parameters for pytest, with a mark on each case whose syntax a version does not know."""
     found = []
     for case in cases:
         if min(writer, reader) < case.since:
             marks = [pytest.mark.skip(reason=f"its syntax is of Python {case.since}")]
-        elif case.broken is not None and case.broken.when(writer, reader):
-            marks = [broken(case.broken.why)]
         else:
             marks = []
         found.append(pytest.param(case, id=case.name, marks=marks))
