@@ -3,7 +3,8 @@
 A class travels by value, with its definition (`definitions`). In the reader's process the class of that
 module and name is used if it is defined the same; else the class that was made here of the same
 definition; else a new one is made, and filled with the attributes that travelled. A class is filled
-once: state that it got later (a counter, a patch) is never set back.
+once: state that it got later (a counter, a patch) is never set back. What its publisher added to the
+very same class since is added here, too.
 
 cloudpickle gives each class an id when it is first written. It tells apart classes that no name leads
 to: those of functions, and those that `type` made.
@@ -25,7 +26,7 @@ from cloudpickle import cloudpickle as cp
 from ..errors import DefinitionWarning, outside
 from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
-from .definitions import Definition, Part, module_of
+from .definitions import DOCSTRING, Definition, Part, module_of
 from .hooks import hooked, new_class, without_hooks
 from .survey import definition_of
 
@@ -42,6 +43,8 @@ _WHICH = "which it is"
 _own: weakref.WeakSet[type] = weakref.WeakSet()
 # Classes that were made here, and have none of their attributes yet, or not all.
 _unfilled: weakref.WeakSet[type] = weakref.WeakSet()
+# Classes that were made here → the parts that their publisher added since.
+_added: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
 # Module and qualified name → the definitions that were written or made here, and their classes.
 _known: dict[tuple[str, str], list[tuple[Definition, weakref.ref[type]]]] = {}
 _made: weakref.WeakSet[type] = weakref.WeakSet()
@@ -109,7 +112,7 @@ def _defined(cls: type, identity: str) -> Definition:
         definition = definition_of(cls)
         for known, reference in _known.get(definition.key, ()):
             # As it arrived: then it says more of the source than what arrived does.
-            if reference() is cls and not known.differences(definition, apart_from=_WHICH):
+            if reference() is cls and not known.differences(definition, apart_from={_WHICH}):
                 return known
         is_named = _has_its_name(cls, definition)
     except Exception:  # noqa: BLE001 - a metaclass of the user's may raise anything
@@ -130,10 +133,7 @@ def _remember(definition: Definition, cls: type) -> None:
 def _has_its_name(cls: type, definition: Definition) -> bool:
     """Tell whether a class's name leads to it, or to one that is defined the same: its cell ran again."""
     found = _named(sys.modules.get(definition.module), definition.qualname)
-    return found is cls or (
-        found is not None
-        and not definition_of(found, reaches=definition.reaches).differences(definition)
-    )
+    return found is cls or (found is not None and not _apart(found, definition)[1])
 
 
 def _is_slot(cls: type, name: str, member: MemberDescriptorType) -> bool:
@@ -186,11 +186,12 @@ def make(
     here = None if _WHICH in definition.parts else _own_class(definition, origin)
     different: list[str] = []
     if here is not None and here not in _made:
-        own = definition_of(here, reaches=definition.reaches)
-        different = own.differences(definition)
+        own, different = _apart(here, definition)
         if not different:
             return here
     cls = next(_classes_of(definition), None)
+    if cls is None and same is not None and _grows(same, definition):
+        cls = same
     if cls is None:
         cls = construct(*arguments)
         _unfilled.add(cls)
@@ -234,6 +235,29 @@ def _classes_of(definition: Definition) -> Iterator[type]:
             yield cls
 
 
+def _apart(cls: type, definition: Definition) -> tuple[Definition, list[str]]:
+    """Return the definition of a class of this process, and in what another one differs from it."""
+    own = definition_of(cls, reaches=definition.reaches)
+    return own, own.differences(definition, apart_from={DOCSTRING})
+
+
+def _grows(cls: type, definition: Definition) -> bool:
+    """Tell whether a class that was made here is the publisher's very class, but for parts added since."""
+    entries = _known.get(definition.key, [])
+    index = next((i for i, (_, reference) in enumerate(entries) if reference() is cls), None)
+    if index is None or cls not in _made:
+        return False
+    known = entries[index][0]
+    added = definition.parts.keys() - known.parts.keys()
+    if known.differences(definition, apart_from=definition.parts.keys() ^ known.parts.keys()):
+        return False
+    if added:
+        whole = known._replace(parts={**known.parts, **definition.parts})
+        entries[index] = whole, weakref.ref(cls)
+        _added[cls] = {*_added.get(cls, ()), *added}
+    return True
+
+
 def _tell(definition: Definition, text: str, own: str, different: list[str]) -> None:
     """Warn once that the reader's class of a name is defined differently."""
     if (text, own) in _told:
@@ -263,10 +287,12 @@ def _new_class(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict
 
 
 def fill(cls: type, state: Any) -> None:
-    """Set the attributes of a class that was just made; of any other, nothing."""
-    if cls not in _unfilled:
-        return
+    """Set the attributes of a class that was just made; of any other, those that were added."""
     attributes, about = state
+    if cls not in _unfilled:
+        added = _added.pop(cls, ())
+        cp._class_setstate(cls, ({n: v for n, v in attributes.items() if n in added}, {}))
+        return
     tag = about["tag"]
     if tag != TAG and typings.is_protocol(cls):
         attributes = typings.without_members(attributes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+import inspect
 import re
 import sys
 import types
@@ -14,7 +15,7 @@ import numpy as np
 
 from . import generated, modules
 from .code import TAG
-from .definitions import CODE, SOURCE, VALUE, Definition, Part, module_of
+from .definitions import CODE, DOCSTRING, SOURCE, VALUE, Definition, Part, module_of
 from .fingerprints import PARTIAL, digest, expressions, function_of, look, stored_by
 from .libraries import own_annotations, struct_parts
 
@@ -86,6 +87,7 @@ def definition_of(obj: Any, *, reaches: bool | None = None) -> Definition:
     survey = _Survey(obj, module, reaches)
     if isinstance(obj, type):
         survey.add_class(obj, "")
+        survey.add_docstring(obj)
     else:
         survey.add_function("its code", getattr(obj, "__wrapped__", obj))
     survey.follow()
@@ -233,6 +235,12 @@ class _Survey:
         for name, text in self._annotations(own_annotations(space)).items():
             self.parts[f"{prefix}annotation {name}"] = Part(VALUE, digest(text))
         self._bases(cls, prefix, space)
+
+    def add_docstring(self, cls: type) -> None:
+        text = type.__dict__["__dict__"].__get__(cls).get("__doc__")
+        if isinstance(text, str):
+            # Cleaned: Python takes the indentation out since version 3.13.
+            self.parts[DOCSTRING] = Part(VALUE, digest(inspect.cleandoc(text)))
 
     def _bases(self, cls: type, prefix: str, space: Mapping[str, Any]) -> None:
         bases = [self._annotation(base) for base in space.get("__orig_bases__", ())]

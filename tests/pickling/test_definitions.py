@@ -224,6 +224,41 @@ def test_a_patch_of_the_publisher_travels(writer: Interpreter, reader: Interpret
     assert writer.run("type(obj) is main.Model and obj.run() == 'patched'")
 
 
+def test_what_the_publisher_adds_to_a_class_is_added(
+    writer: Interpreter, reader: Interpreter
+) -> None:
+    """In either order: what its class has besides changes nothing of an older instance."""
+    writer.cell(CELL)
+    first = writer.dump("Model(1)")
+    writer.cell("def more(self): return [self.w, self.run.__name__]\nModel.more = more\n")
+    second = writer.dump("Model(2)")
+    with Interpreter() as another:
+        for here, *pickles in (reader, first, second), (another, second, first):
+            here.cell("found = []\n")
+            for pickled in pickles:
+                here.load(pickled)
+                here.run("main.found.append(obj); type(obj).calls += 1")
+            assert here.run("type(main.found[0]) is type(main.found[1])")
+            assert here.run("sorted(m.more()[0] for m in main.found)") == [1, 2]
+            assert here.run("type(obj).calls") == 2  # state is not set back
+
+
+def test_a_class_with_another_docstring(writer: Interpreter, reader: Interpreter) -> None:
+    """Where the reader has none of its name, a class that is run anew differs also by its docstring."""
+    writer.cell("class A:\n    'one'\n")
+    first = writer.dump("A()")
+    writer.cell("class A:\n    'two'\n")
+    second = writer.dump("A()")
+    reader.load(first)
+    reader.run("main.first = obj")
+    reader.load(second)
+    assert reader.run("type(obj).__doc__, type(main.first).__doc__") == ["two", "one"]
+    reader.cell("class A:\n    'three'\n")
+    for pickled in (first, second):
+        reader.load(pickled)
+        assert reader.run("type(obj) is main.A")
+
+
 def test_an_old_instance_of_a_cell_that_ran_again(writer: Interpreter, reader: Interpreter) -> None:
     writer.cell(CELL + "old = Model(1)\n")
     writer.cell(CELL)
