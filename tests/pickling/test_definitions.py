@@ -171,6 +171,41 @@ def test_another_definition_is_another_class_and_a_warning_says_in_what(
     assert part in said[0].partition("in: ")[2].partition(". ")[0].split(", ")
 
 
+def test_methods_in_text_that_is_executed(writer: Interpreter, reader: Interpreter) -> None:
+    """The text of ``python -c`` is called as that from which dataclasses generate methods."""
+    text = (
+        "import dataclasses\n@dataclasses.dataclass\nclass Cfg:\n    x: int = 1\n"
+        "    def __repr__(self): return 'one'\n    more = lambda self: 1\n"
+    )
+    writer.cell(f"exec({text!r})\n")
+    for here, is_same in (text, True), (text.replace("'one'", "'two'"), False):
+        reader.reset()
+        reader.cell(f"import warnings\nwarnings.simplefilter('ignore')\nexec({here!r})\n")
+        reader.load(writer.dump("Cfg()"))
+        assert reader.run("type(obj) is main.Cfg") is is_same
+        assert reader.run("repr(obj), obj.more()") == ["one", 1]
+
+
+def test_members_are_their_names(writer: Interpreter, reader: Interpreter) -> None:
+    """The value of a member may be a function or an object, which arrives as another one."""
+    cell = (
+        "import enum, functools, operator\nclass Op(enum.Enum):\n    ADD = enum.member(lambda a, b: a + b)\n"
+        "    SUB = functools.partial(operator.sub)\n    NOTHING = object()\n"
+        "class Flag(enum.Flag):\n    R = 1\n    W = 2\n    RW = R | W\n"
+    )
+    writer.cell(cell)
+    for here in (cell, ""):
+        reader.reset()
+        reader.cell(here)
+        reader.load(writer.dump("[*Op, Flag.R, Flag.RW, Flag(0)]"))
+        assert reader.run("obj[0].value(1, 2), [m.name for m in obj[:3]]") == [
+            3, ["ADD", "SUB", "NOTHING"],
+        ]  # fmt: skip
+        reader.run("kind, flag = type(obj[0]), type(obj[3])")
+        assert reader.run("obj[:3] == list(kind) and obj[3:] == [flag.R, flag.RW, flag(0)]")
+        assert reader.run("kind is main.Op") if here else True
+
+
 def test_what_differs_is_told_by_parts() -> None:
     class A:
         def f(self) -> int:
@@ -448,6 +483,33 @@ def test_a_module_that_says_something_else_here(
         assert other.run("obj(1), main.utils.plain(1)") == [2, 3]
     reader.load(pickled)
     assert reader.run("obj is sys.modules['utils'].plain")
+
+
+def test_a_module_that_ends_the_process_when_it_is_imported(
+    together: tuple[Interpreter, Interpreter, Path],
+) -> None:
+    """A script with classes, say, that wants arguments: it goes by value then."""
+    writer, reader, directory = together
+    (directory / "train.py").write_text("import sys\nif 'wrong' in sys.argv: sys.exit(2)\n" + UTILS)
+    writer.cell("import train\n")
+    pickled = writer.dump("train.Cfg()")
+    reader.run("sys.argv.append('wrong')")
+    reader.load(pickled)
+    assert reader.run("obj.mode.name") == "FAST"
+
+
+def test_a_module_that_is_called_like_one_of_the_standard_library(
+    together: tuple[Interpreter, Interpreter, Path],
+) -> None:
+    writer, reader, directory = together
+    (directory / "statistics.py").write_text(UTILS)
+    writer.cell("import sys, warnings\nsys.modules.pop('statistics', None)\nimport statistics\n")
+    with Interpreter() as other:
+        for here in (reader, other):
+            here.cell("import statistics, warnings\nwarnings.simplefilter('ignore')\n")
+            here.load(writer.dump("[statistics.Cfg(), statistics.plain]"))
+            assert here.run("obj[0].mode.name, obj[1](1)") == ["FAST", 2]
+        assert reader.run("type(obj[0]) is main.statistics.Cfg")
 
 
 def test_what_was_patched_in_a_module_travels(
