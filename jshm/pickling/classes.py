@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import threading
 import typing
 import warnings
 import weakref
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle as cp
 
 from ..errors import DefinitionWarning, outside
+from ..forks import wait_for
 from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
 from .definitions import DOCSTRING, Definition, Part, module_of
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from .writer import Writer
 
+_lock = threading.RLock()
+wait_for(_lock)
 _SHOWN = 6
 # The part of a definition that only one class has.
 _WHICH = "which it is"
@@ -126,8 +130,9 @@ def _defined(cls: type, identity: str) -> Definition:
 
 
 def _remember(definition: Definition, cls: type) -> None:
-    living = [entry for entry in _known.get(definition.key, ()) if entry[1]() is not None]
-    _known[definition.key] = [*living, (definition, weakref.ref(cls))]
+    with _lock:
+        living = [entry for entry in _known.get(definition.key, ()) if entry[1]() is not None]
+        _known[definition.key] = [*living, (definition, weakref.ref(cls))]
 
 
 def _has_its_name(cls: type, definition: Definition) -> bool:
@@ -189,18 +194,20 @@ def make(
         own, different = _apart(here, definition)
         if not different:
             return here
-    cls = next(_classes_of(definition), None)
-    if cls is None and same is not None and _grows(same, definition):
-        cls = same
+    cls = _class_of(definition, same)
     if cls is None:
-        cls = construct(*arguments)
-        _unfilled.add(cls)
-        _made.add(cls)
-        if (now := making.get()) is not None:
+        made = construct(*arguments)  # runs code of the user's: not with the lock
+        with _lock:
+            cls = _class_of(definition, same)  # made by another thread meanwhile
+            if cls is None:
+                cls = made
+                _unfilled.add(cls)
+                _made.add(cls)
+                _remember(definition, cls)
+                if same is None:
+                    cp._lookup_class_or_track(identity, cls)
+        if cls is made and (now := making.get()) is not None:
             now.add(cls)
-        _remember(definition, cls)
-        if same is None:
-            cp._lookup_class_or_track(identity, cls)
     if different:
         _tell(definition, text, own.to_json(), different)
     return cls
@@ -225,6 +232,15 @@ def _named(module: ModuleType | None, qualname: str) -> type | None:
         else:
             return None
     return found if issubclass(type(found), type) else None
+
+
+def _class_of(definition: Definition, same: Any) -> type | None:
+    """Return the class that was made here of a definition, or of the publisher's very class."""
+    with _lock:
+        found = next(_classes_of(definition), None)
+        if found is None and same is not None and _grows(same, definition):
+            found = same
+    return found
 
 
 def _classes_of(definition: Definition) -> Iterator[type]:

@@ -162,5 +162,7 @@ def complete(cls: Any, found: list[Member]) -> None:
             named[name] = member
             type.__setattr__(cls, name, member)
         member.__dict__.update(attributes)
-    cls._member_map_.clear()
-    cls._member_map_.update((name, named[name]) for name, _, _ in found)
+    ordered = {name: named[name] for name, _, _ in found}
+    if [*cls._member_map_] != [*ordered]:  # else another thread may be using it
+        cls._member_map_.clear()
+        cls._member_map_.update(ordered)

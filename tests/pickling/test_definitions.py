@@ -259,6 +259,23 @@ def test_a_patch_of_the_publisher_travels(writer: Interpreter, reader: Interpret
     assert writer.run("type(obj) is main.Model and obj.run() == 'patched'")
 
 
+def test_two_threads_make_one_class(writer: Interpreter, reader: Interpreter) -> None:
+    writer.cell(
+        "import sys\nclass Meta(type):\n    def __new__(kind, *of):\n"
+        "        getattr(sys, 'meet', lambda: 0)()\n        return type.__new__(kind, *of)\n"
+        "class A(metaclass=Meta):\n    def f(self): return 1\n"
+    )
+    pickled = writer.dump("A()")
+    reader.run("import threading; sys.meet = threading.Barrier(2, timeout=30).wait")
+    reader.run(f"import base64; data = base64.b64decode({pickled.sent[0]!r}); found = []")
+    reader.run(
+        "threads = [threading.Thread(target=lambda: found.append(pickling.loads(data)))"
+        " for _ in range(2)]\nfor t in threads: t.start()\nfor t in threads: t.join()\ndel sys.meet"
+    )
+    assert reader.run("len(found), found[0].f()") == [2, 1]
+    assert reader.run("type(found[0]) is type(found[1])")
+
+
 def test_what_the_publisher_adds_to_a_class_is_added(
     writer: Interpreter, reader: Interpreter
 ) -> None:
