@@ -192,13 +192,20 @@ def make(
     different: list[str] = []
     if here is not None and here not in _made:
         own, different = _apart(here, definition)
+        if any(cls is here for cls in _classes_of(definition)):
+            # Found before. Its attributes may be patched since, with code that names something else.
+            common = own.parts.keys() & definition.parts.keys()
+            different = [n for n in different if n in common and not n.isidentifier()]
+        elif not different:
+            _remember(definition, here)
         if not different:
             return here
-    cls = _class_of(definition, same)
+    other = here if different else None
+    cls = _class_of(definition, same, other)
     if cls is None:
         made = construct(*arguments)  # runs code of the user's: not with the lock
         with _lock:
-            cls = _class_of(definition, same)  # made by another thread meanwhile
+            cls = _class_of(definition, same, other)  # made by another thread meanwhile
             if cls is None:
                 cls = made
                 _unfilled.add(cls)
@@ -234,10 +241,13 @@ def _named(module: ModuleType | None, qualname: str) -> type | None:
     return found if issubclass(type(found), type) else None
 
 
-def _class_of(definition: Definition, same: Any) -> type | None:
-    """Return the class that was made here of a definition, or of the publisher's very class."""
+def _class_of(definition: Definition, same: Any, other: type | None) -> type | None:
+    """Return the class that was made here of a definition, or of the publisher's very class.
+
+    It is never `other`, which differs by now.
+    """
     with _lock:
-        found = next(_classes_of(definition), None)
+        found = next((cls for cls in _classes_of(definition) if cls is not other), None)
         if found is None and same is not None and _grows(same, definition):
             found = same
     return found

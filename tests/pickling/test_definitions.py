@@ -246,6 +246,22 @@ def test_the_class_is_ones_own_once_its_cell_has_run(
     assert reader.run("type(obj) is main.Model")
 
 
+def test_what_the_reader_patches_stays(writer: Interpreter, reader: Interpreter) -> None:
+    """Once its own class was found to be the same, that is the class, also patched."""
+    writer.cell(CELL)
+    reader.cell("import warnings\nwarnings.simplefilter('error')\n" + CELL)
+    pickled = writer.dump("[Model(1), Cfg()]")
+    reader.load(pickled)
+    reader.run("main.Model.inner = lambda self: 'patched'; main.Model.n = 4; main.Cfg.more = 1")
+    reader.load(pickled)
+    assert reader.run("type(obj[0]) is main.Model, type(obj[1]) is main.Cfg") == [True, True]
+    assert reader.run("obj[0].inner(), obj[0].n") == ["patched", 4]
+    for changed in "EPS = 2\n", CELL.replace("n = 3", "n = 5"):  # what it uses; a new class
+        reader.cell(changed)
+        with pytest.raises(Exception, match="class Model that was shared differs"):
+            reader.load(pickled)
+
+
 def test_a_patch_of_the_publisher_travels(writer: Interpreter, reader: Interpreter) -> None:
     writer.cell(CELL)
     first = writer.dump("Model(1)")
