@@ -200,12 +200,11 @@ def make(
             _remember(definition, here)
         if not different:
             return here
-    other = here if different else None
-    cls = _class_of(definition, same, other)
+    cls = _class_of(definition, same)
     if cls is None:
         made = construct(*arguments)  # runs code of the user's: not with the lock
         with _lock:
-            cls = _class_of(definition, same, other)  # made by another thread meanwhile
+            cls = _class_of(definition, same)  # made by another thread meanwhile
             if cls is None:
                 cls = made
                 _unfilled.add(cls)
@@ -241,13 +240,11 @@ def _named(module: ModuleType | None, qualname: str) -> type | None:
     return found if issubclass(type(found), type) else None
 
 
-def _class_of(definition: Definition, same: Any, other: type | None) -> type | None:
-    """Return the class that was made here of a definition, or of the publisher's very class.
-
-    It is never `other`, which differs by now.
-    """
+def _class_of(definition: Definition, same: Any) -> type | None:
+    """Return the class that was made here of a definition, or of the publisher's very class."""
     with _lock:
-        found = next((cls for cls in _classes_of(definition) if cls is not other), None)
+        # Classes of the reader's own may have changed since they were found to be the same.
+        found = next((cls for cls in _classes_of(definition) if cls in _made), None)
         if found is None and same is not None and _grows(same, definition):
             found = same
     return found

@@ -260,6 +260,8 @@ def test_what_the_reader_patches_stays(writer: Interpreter, reader: Interpreter)
         reader.cell(changed)
         with pytest.raises(Exception, match="class Model that was shared differs"):
             reader.load(pickled)
+        reader.load(pickled)
+        assert reader.run("obj[0].inner(), obj[0].n") != ["patched", 4]
 
 
 def test_a_patch_of_the_publisher_travels(writer: Interpreter, reader: Interpreter) -> None:
