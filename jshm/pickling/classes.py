@@ -30,6 +30,7 @@ from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
 from .definitions import DOCSTRING, Definition, Part, module_of
 from .hooks import hooked, new_class, without_hooks
+from .libraries import CACHES
 from .survey import definition_of
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def reduce(_: Writer, cls: type, reduced: Any) -> Any:
     if generated.REPLACE is not None and attributes.get("__replace__") is generated.REPLACE:
         del attributes["__replace__"]
     typings.drop_protocol_hook(attributes)
+    for name in CACHES & attributes.keys():
+        del attributes[name]
     methods = generated.methods(cls)
     for code in methods.values():
         mark_generated(code)

@@ -17,7 +17,7 @@ from . import generated, modules
 from .code import TAG
 from .definitions import CODE, DOCSTRING, SOURCE, VALUE, Definition, Part, module_of
 from .fingerprints import PARTIAL, digest, expressions, function_of, look, stored_by
-from .libraries import own_annotations, struct_parts
+from .libraries import CACHES, own_annotations, struct_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,7 +199,7 @@ class _Survey:
         self._seen.add(id(cls))
         space = type.__dict__["__dict__"].__get__(cls)
         sources = expressions(cls)
-        skipped = {*_DERIVED, *generated.methods(cls)}
+        skipped = {*_DERIVED, *CACHES, *generated.methods(cls)}
         if issubclass(type(cls), enum.EnumMeta):
             skipped |= _OF_ENUMERATIONS | set(cls._member_map_)  # type: ignore[attr-defined]
             self._members(cls, prefix)
