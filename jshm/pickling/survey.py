@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 import types
+import typing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ _DERIVED = frozenset(
         "__parameters__", "__orig_bases__", "__match_args__", "__dataclass_fields__",
         "__dataclass_params__", "__replace__", "__protocol_attrs__", "__subclasshook__",
         "__non_callable_proto_members__", "__callable_proto_members_only__",
+        "__mutable_keys__", "__readonly_keys__",
         "_is_protocol", "_is_runtime_protocol", "_abc_impl", "__type_params__",
         "_fields", "_field_defaults",
     }
@@ -243,7 +245,9 @@ class _Survey:
             self.parts[DOCSTRING] = Part(VALUE, digest(inspect.cleandoc(text)))
 
     def _bases(self, cls: type, prefix: str, space: Mapping[str, Any]) -> None:
-        bases = [self._annotation(base) for base in space.get("__orig_bases__", ())]
+        written = space.get("__orig_bases__", ())
+        # Those of a typed dict are kept since Python 3.12; it has all that it inherits itself.
+        bases = [] if typing.is_typeddict(cls) else [self._annotation(base) for base in written]
         names = [_named(base) for base in cls.__bases__]
         texts = [_named(type(cls)), *names, *bases]
         self.parts[f"{prefix}its bases"] = Part(VALUE, digest(*texts))
@@ -354,8 +358,11 @@ class _Survey:
 
 def _is_python_s(name: str, value: Any) -> bool:
     """Tell whether a method is made anew in each process, or replaced as Python likes."""
-    if name == "__init__" and (value is object.__init__ or module_of(value) == "typing"):
+    function = function_of(value) or value
+    if name == "__init__" and (value is object.__init__ or module_of(function) == "typing"):
         return True  # of what implements a protocol, until and after the first instance is made
+    if name == "__class_getitem__" and module_of(function) == "typing":
+        return True  # of a generic named tuple
     return type(value) is types.FunctionType and value.__code__.co_filename.startswith(_BY_ATTRS)
 
 

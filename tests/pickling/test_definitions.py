@@ -9,8 +9,9 @@ import pytest
 from jshm.pickling.definitions import CODE, VALUE, Definition, Part
 from jshm.pickling.survey import definition_of
 
-from .cases import CLASSES, Case, params
+from .cases import CLASSES, THIS, Case, params
 from .fresh import FreshError, Interpreter
+from .interpreters import found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,6 +205,38 @@ def test_members_are_their_names(writer: Interpreter, reader: Interpreter) -> No
         reader.run("kind, flag = type(obj[0]), type(obj[3])")
         assert reader.run("obj[:3] == list(kind) and obj[3:] == [flag.R, flag.RW, flag(0)]")
         assert reader.run("kind is main.Op") if here else True
+
+
+TYPES = """\
+from typing import Generic, NamedTuple, Protocol, Required, TypedDict, TypeVar, runtime_checkable
+T = TypeVar("T")
+class Pair(NamedTuple, Generic[T]):
+    a: T
+class Some(TypedDict, total=False):
+    a: int
+class All(Some):
+    b: Required[str]
+@runtime_checkable
+class Runs(Protocol):
+    def run(self) -> int: ...
+class Box(Generic[T]):
+    def __class_getitem__(cls, of): return of
+"""
+
+
+@pytest.mark.parametrize("version", [(3, 12), (3, 13)], ids=lambda v: ".".join(map(str, v)))
+def test_what_versions_of_typing_add_does_not_count(
+    writer: Interpreter, version: tuple[int, int]
+) -> None:
+    if version == THIS or version not in found():
+        pytest.skip("no such Python")
+    with Interpreter(found()[version]) as other:
+        for one, another in ((writer, other), (other, writer)):
+            for here in one, another:
+                here.reset()
+                here.cell(TYPES)
+            another.load(one.dump("[Pair, Some, All, Runs, Box]"))
+            assert another.run("obj == [main.Pair, main.Some, main.All, main.Runs, main.Box]")
 
 
 def test_what_differs_is_told_by_parts() -> None:
