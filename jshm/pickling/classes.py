@@ -3,7 +3,8 @@
 A class travels by value, with its definition (`definitions`). In the reader's process the class of that
 module and name is used if it is defined the same; else the class that was made here of the same
 definition; else a new one is made, and filled with the attributes that travelled. A class is filled
-once: state that it got later (a counter, a patch) is never set back.
+once: state that it got later (a counter, a patch) is never set back. What its publisher added to the
+very same class since is added here, too.
 
 cloudpickle gives each class an id when it is first written. It tells apart classes that no name leads
 to: those of functions, and those that `type` made.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import threading
 import typing
 import warnings
 import weakref
@@ -23,10 +25,12 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle as cp
 
 from ..errors import DefinitionWarning, outside
+from ..forks import wait_for
 from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
-from .definitions import Definition, Part, module_of
+from .definitions import DOCSTRING, Definition, Part, module_of
 from .hooks import hooked, new_class, without_hooks
+from .libraries import CACHES
 from .survey import definition_of
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 
     from .writer import Writer
 
+_lock = threading.RLock()
+wait_for(_lock)
 _SHOWN = 6
 # The part of a definition that only one class has.
 _WHICH = "which it is"
@@ -42,6 +48,8 @@ _WHICH = "which it is"
 _own: weakref.WeakSet[type] = weakref.WeakSet()
 # Classes that were made here, and have none of their attributes yet, or not all.
 _unfilled: weakref.WeakSet[type] = weakref.WeakSet()
+# Classes that were made here → the parts that their publisher added since.
+_added: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
 # Module and qualified name → the definitions that were written or made here, and their classes.
 _known: dict[tuple[str, str], list[tuple[Definition, weakref.ref[type]]]] = {}
 _made: weakref.WeakSet[type] = weakref.WeakSet()
@@ -90,6 +98,8 @@ def reduce(_: Writer, cls: type, reduced: Any) -> Any:
     if generated.REPLACE is not None and attributes.get("__replace__") is generated.REPLACE:
         del attributes["__replace__"]
     typings.drop_protocol_hook(attributes)
+    for name in CACHES & attributes.keys():
+        del attributes[name]
     methods = generated.methods(cls)
     for code in methods.values():
         mark_generated(code)
@@ -109,7 +119,7 @@ def _defined(cls: type, identity: str) -> Definition:
         definition = definition_of(cls)
         for known, reference in _known.get(definition.key, ()):
             # As it arrived: then it says more of the source than what arrived does.
-            if reference() is cls and not known.differences(definition, apart_from=_WHICH):
+            if reference() is cls and not known.differences(definition, apart_from={_WHICH}):
                 return known
         is_named = _has_its_name(cls, definition)
     except Exception:  # noqa: BLE001 - a metaclass of the user's may raise anything
@@ -123,17 +133,15 @@ def _defined(cls: type, identity: str) -> Definition:
 
 
 def _remember(definition: Definition, cls: type) -> None:
-    living = [entry for entry in _known.get(definition.key, ()) if entry[1]() is not None]
-    _known[definition.key] = [*living, (definition, weakref.ref(cls))]
+    with _lock:
+        living = [entry for entry in _known.get(definition.key, ()) if entry[1]() is not None]
+        _known[definition.key] = [*living, (definition, weakref.ref(cls))]
 
 
 def _has_its_name(cls: type, definition: Definition) -> bool:
     """Tell whether a class's name leads to it, or to one that is defined the same: its cell ran again."""
     found = _named(sys.modules.get(definition.module), definition.qualname)
-    return found is cls or (
-        found is not None
-        and not definition_of(found, reaches=definition.reaches).differences(definition)
-    )
+    return found is cls or (found is not None and not _apart(found, definition)[1])
 
 
 def _is_slot(cls: type, name: str, member: MemberDescriptorType) -> bool:
@@ -186,20 +194,29 @@ def make(
     here = None if _WHICH in definition.parts else _own_class(definition, origin)
     different: list[str] = []
     if here is not None and here not in _made:
-        own = definition_of(here, reaches=definition.reaches)
-        different = own.differences(definition)
+        own, different = _apart(here, definition)
+        if any(cls is here for cls in _classes_of(definition)):
+            # Found before. Its attributes may be patched since, with code that names something else.
+            common = own.parts.keys() & definition.parts.keys()
+            different = [n for n in different if n in common and not n.isidentifier()]
+        elif not different:
+            _remember(definition, here)
         if not different:
             return here
-    cls = next(_classes_of(definition), None)
+    cls = _class_of(definition, same)
     if cls is None:
-        cls = construct(*arguments)
-        _unfilled.add(cls)
-        _made.add(cls)
-        if (now := making.get()) is not None:
+        made = construct(*arguments)  # runs code of the user's: not with the lock
+        with _lock:
+            cls = _class_of(definition, same)  # made by another thread meanwhile
+            if cls is None:
+                cls = made
+                _unfilled.add(cls)
+                _made.add(cls)
+                _remember(definition, cls)
+                if same is None:
+                    cp._lookup_class_or_track(identity, cls)
+        if cls is made and (now := making.get()) is not None:
             now.add(cls)
-        _remember(definition, cls)
-        if same is None:
-            cp._lookup_class_or_track(identity, cls)
     if different:
         _tell(definition, text, own.to_json(), different)
     return cls
@@ -226,12 +243,45 @@ def _named(module: ModuleType | None, qualname: str) -> type | None:
     return found if issubclass(type(found), type) else None
 
 
+def _class_of(definition: Definition, same: Any) -> type | None:
+    """Return the class that was made here of a definition, or of the publisher's very class."""
+    with _lock:
+        # Classes of the reader's own may have changed since they were found to be the same.
+        found = next((cls for cls in _classes_of(definition) if cls in _made), None)
+        if found is None and same is not None and _grows(same, definition):
+            found = same
+    return found
+
+
 def _classes_of(definition: Definition) -> Iterator[type]:
     """Yield the living classes that were written or made here of the same definition."""
     for known, reference in _known.get(definition.key, ()):
         cls = reference()
         if cls is not None and not known.differences(definition):
             yield cls
+
+
+def _apart(cls: type, definition: Definition) -> tuple[Definition, list[str]]:
+    """Return the definition of a class of this process, and in what another one differs from it."""
+    own = definition_of(cls, reaches=definition.reaches)
+    return own, own.differences(definition, apart_from={DOCSTRING})
+
+
+def _grows(cls: type, definition: Definition) -> bool:
+    """Tell whether a class that was made here is the publisher's very class, but for parts added since."""
+    entries = _known.get(definition.key, [])
+    index = next((i for i, (_, reference) in enumerate(entries) if reference() is cls), None)
+    if index is None or cls not in _made:
+        return False
+    known = entries[index][0]
+    added = definition.parts.keys() - known.parts.keys()
+    if known.differences(definition, apart_from=definition.parts.keys() ^ known.parts.keys()):
+        return False
+    if added:
+        whole = known._replace(parts={**known.parts, **definition.parts})
+        entries[index] = whole, weakref.ref(cls)
+        _added[cls] = {*_added.get(cls, ()), *added}
+    return True
 
 
 def _tell(definition: Definition, text: str, own: str, different: list[str]) -> None:
@@ -263,10 +313,12 @@ def _new_class(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict
 
 
 def fill(cls: type, state: Any) -> None:
-    """Set the attributes of a class that was just made; of any other, nothing."""
-    if cls not in _unfilled:
-        return
+    """Set the attributes of a class that was just made; of any other, those that were added."""
     attributes, about = state
+    if cls not in _unfilled:
+        added = _added.pop(cls, ())
+        cp._class_setstate(cls, ({n: v for n, v in attributes.items() if n in added}, {}))
+        return
     tag = about["tag"]
     if tag != TAG and typings.is_protocol(cls):
         attributes = typings.without_members(attributes)

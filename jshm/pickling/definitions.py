@@ -16,9 +16,11 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 CODE, VALUE, SOURCE = "c", "v", "s"
+DOCSTRING = "its docstring"
+"""The name of a part that tells apart only classes that the reader did not define."""
 
 
 class Part(NamedTuple):
@@ -74,12 +76,12 @@ class Definition(NamedTuple):
     def key(self) -> tuple[str, str]:
         return self.module, self.qualname
 
-    def differences(self, other: Definition, *, apart_from: str = "") -> list[str]:
+    def differences(self, other: Definition, *, apart_from: Collection[str] = ()) -> list[str]:
         """Return the names of the parts that differ; empty if both are the same definition."""
         same_python = self.tag == other.tag
         return [
             name
-            for name in sorted({*self.parts, *other.parts} - {apart_from})
+            for name in sorted({*self.parts, *other.parts}.difference(apart_from))
             if name not in self.parts
             or name not in other.parts
             or self.parts[name].differs(other.parts[name], same_python=same_python)

@@ -79,6 +79,15 @@ def _content(cls: Any, member: Any) -> tuple[Any, ...]:
     )
 
 
+def reduce_member(_: object, member: Any) -> Any:
+    """Reduce a member to its name: its value may be equal to nothing that arrives, as a function is."""
+    name = member.__dict__.get("_name_")
+    if name not in type(member)._member_names_:
+        return NotImplemented  # several flags: what is made first does not have them
+    # Strings are copied: what else in a pickle is the very same object is up to chance.
+    return getattr, (type(member), "".join(name))
+
+
 def members(cls: type[enum.Enum]) -> list[Member]:
     """Return each name of an enumeration, aliases too, its value, and that member's attributes."""
     return [
@@ -153,5 +162,7 @@ def complete(cls: Any, found: list[Member]) -> None:
             named[name] = member
             type.__setattr__(cls, name, member)
         member.__dict__.update(attributes)
-    cls._member_map_.clear()
-    cls._member_map_.update((name, named[name]) for name, _, _ in found)
+    ordered = {name: named[name] for name, _, _ in found}
+    if [*cls._member_map_] != [*ordered]:  # else another thread may be using it
+        cls._member_map_.clear()
+        cls._member_map_.update(ordered)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NotShareableError
 from .hooks import without_hooks
+from .rebuild import LAMBDA
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TEXT = "<string>"
+# The function in which dataclasses defines all methods that it generates.
+_BY_DATACLASSES = "__create_fn__."
 
 
 def methods(cls: type) -> dict[str, CodeType]:
@@ -26,8 +29,16 @@ def methods(cls: type) -> dict[str, CodeType]:
         return {}
     codes = {name: _code(value) for name, value in vars(cls).items()}
     return {
-        name: code for name, code in codes.items() if code is not None and code.co_filename == _TEXT
+        name: code for name, code in codes.items() if code is not None and _is_generated(name, code)
     }
+
+
+def _is_generated(name: str, code: CodeType) -> bool:
+    """Tell whether code is of a generated method; what `exec` and ``python -c`` run is text, too."""
+    return code.co_filename == _TEXT and (
+        code.co_qualname.startswith(_BY_DATACLASSES)
+        or (name == "__new__" and code.co_name == LAMBDA)
+    )
 
 
 def _is_dataclass(cls: type) -> bool:

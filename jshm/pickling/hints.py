@@ -13,7 +13,9 @@ from __future__ import annotations
 import ast
 import builtins
 import dis
+import functools
 import importlib
+import operator
 import sys
 import types
 import typing
@@ -186,7 +188,7 @@ def resolve(pickler: Writer, cls: type, attributes: dict[str, Any]) -> None:
 def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:
     text = value.__forward_arg__ if isinstance(value, typing.ForwardRef) else value
     if not isinstance(text, str):
-        return value
+        return _with_resolved(pickler, value, space) if _is_alias(value) else value
     chains, code = _parse(text)
     if code is None or all(chain[0] not in space for chain in chains):
         return value  # nothing of it is the module's
@@ -197,6 +199,25 @@ def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:
         return eval(code, {name: space[name] for name, *_ in chains if name in space})  # noqa: S307
     except Exception:  # noqa: BLE001 - it is no type, or not yet
         return value
+
+
+def _with_resolved(pickler: Writer, alias: Any, space: dict[str, Any]) -> Any:
+    """Return ``list[X]`` for ``list['X']``; the alias itself where nothing in it is resolved."""
+    parts = getattr(alias, "__args__", None)
+    if not isinstance(parts, tuple) or typing.get_origin(alias) is typing.Literal:
+        return alias
+    found = tuple(_resolved(pickler, part, space) for part in parts)
+    if all(new is old for new, old in zip(found, parts, strict=True)):
+        return alias
+    try:
+        if isinstance(alias, types.UnionType):
+            return functools.reduce(operator.or_, found)
+        if type(alias) is types.GenericAlias:
+            origin: Any = alias.__origin__
+            return types.GenericAlias(origin, found)
+        return alias.copy_with(found)
+    except Exception:  # noqa: BLE001 - one of a library's, that is made in another way
+        return alias
 
 
 def _leaf(chain: tuple[str, ...], space: dict[str, Any]) -> Any:

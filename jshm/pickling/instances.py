@@ -9,13 +9,14 @@ itself makes it, and then gets its state.
 from __future__ import annotations
 
 import copyreg
+import enum
 import inspect
 import sys
 import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import ctypes_
+from . import ctypes_, enumerations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,8 @@ def reduce(pickler: Writer, obj: Any, kind: type) -> Any:
 def _rule_of(kind: Any) -> Rule | None:
     if issubclass(kind, ctypes_.KINDS):
         return ctypes_.reduce
+    if issubclass(kind, enum.Enum) and kind.__reduce_ex__ is enum.Enum.__reduce_ex__:
+        return enumerations.reduce_member
     rule = _NAMED.get(f"{getattr(kind, '__module__', None)}.{kind.__qualname__}")
     own = (kind.__reduce_ex__, kind.__reduce__)
     if rule is not None or kind in copyreg.dispatch_table or any(map(_is_python, own)):

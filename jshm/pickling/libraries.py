@@ -15,6 +15,10 @@ STRUCT_OPTIONS = (
 )  # fmt: skip
 
 
+CACHES = frozenset({"__msgspec_cache__"})
+"""What libraries keep in classes of other makers, and find out again."""
+
+
 class Resolved(dict[str, Any]):
     """Annotations of a class that arrived.
 

@@ -96,13 +96,20 @@ def _judge(name: str) -> bool:
             return _chosen[parent]
     if name == _SCRIPT_OF_A_WORKER:
         return True
-    if name.partition(".")[0] in _EVERYWHERE:
+    top = name.partition(".")[0]
+    if top in _EVERYWHERE and not _hides_another(top):
         return False
     module = sys.modules.get(name)
     places = _places(module)
     if not places:
         return _is_made_here(name)
     return not all(is_installed(name, place) for place in places)
+
+
+def _hides_another(top: str) -> bool:
+    """Tell whether a module has the name of one of the standard library, and is another one."""
+    places = _places(sys.modules.get(top)) if top in sys.stdlib_module_names else []
+    return not all(is_installed(top, place) for place in places)
 
 
 def is_compiled(module: ModuleType | None) -> bool:
@@ -296,7 +303,7 @@ def _import(name: str, path: list[str] | None) -> ModuleType | None:
     sys.path.extend(added)
     try:
         return importlib.import_module(name)
-    except Exception:  # noqa: BLE001 - whatever it raises, it cannot be imported here
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, it cannot be imported here
         return None
     finally:
         for place in added:

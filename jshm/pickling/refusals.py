@@ -185,10 +185,11 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
             shown = f" {name!r}" if type(name) is str else ""
             return what + shown, f"cannot be shared ({_said(why)}); {way_out}"
     usual = "leave it out, or say how to share it with __reduce__"
+    said = "its own code calls itself (deep recursion)" if _is_of_recursion(why) else _said(why)
     advice = (type(why) is UnwritableError and why.way_out) or usual
     return (
         looking.full_name(kind),
-        f"cannot be shared: {_said(why)}. {advice[0].upper()}{advice[1:]}",
+        f"cannot be shared: {said}. {advice[0].upper()}{advice[1:]}",
     )
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+import inspect
 import re
 import sys
 import types
+import typing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import generated, modules
 from .code import TAG
-from .definitions import CODE, SOURCE, VALUE, Definition, Part, module_of
+from .definitions import CODE, DOCSTRING, SOURCE, VALUE, Definition, Part, module_of
 from .fingerprints import PARTIAL, digest, expressions, function_of, look, stored_by
-from .libraries import own_annotations, struct_parts
+from .libraries import CACHES, own_annotations, struct_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +39,7 @@ _DERIVED = frozenset(
         "__parameters__", "__orig_bases__", "__match_args__", "__dataclass_fields__",
         "__dataclass_params__", "__replace__", "__protocol_attrs__", "__subclasshook__",
         "__non_callable_proto_members__", "__callable_proto_members_only__",
+        "__mutable_keys__", "__readonly_keys__",
         "_is_protocol", "_is_runtime_protocol", "_abc_impl", "__type_params__",
         "_fields", "_field_defaults",
     }
@@ -86,6 +89,7 @@ def definition_of(obj: Any, *, reaches: bool | None = None) -> Definition:
     survey = _Survey(obj, module, reaches)
     if isinstance(obj, type):
         survey.add_class(obj, "")
+        survey.add_docstring(obj)
     else:
         survey.add_function("its code", getattr(obj, "__wrapped__", obj))
     survey.follow()
@@ -197,7 +201,7 @@ class _Survey:
         self._seen.add(id(cls))
         space = type.__dict__["__dict__"].__get__(cls)
         sources = expressions(cls)
-        skipped = {*_DERIVED, *generated.methods(cls)}
+        skipped = {*_DERIVED, *CACHES, *generated.methods(cls)}
         if issubclass(type(cls), enum.EnumMeta):
             skipped |= _OF_ENUMERATIONS | set(cls._member_map_)  # type: ignore[attr-defined]
             self._members(cls, prefix)
@@ -234,8 +238,16 @@ class _Survey:
             self.parts[f"{prefix}annotation {name}"] = Part(VALUE, digest(text))
         self._bases(cls, prefix, space)
 
+    def add_docstring(self, cls: type) -> None:
+        text = type.__dict__["__dict__"].__get__(cls).get("__doc__")
+        if isinstance(text, str):
+            # Cleaned: Python takes the indentation out since version 3.13.
+            self.parts[DOCSTRING] = Part(VALUE, digest(inspect.cleandoc(text)))
+
     def _bases(self, cls: type, prefix: str, space: Mapping[str, Any]) -> None:
-        bases = [self._annotation(base) for base in space.get("__orig_bases__", ())]
+        written = space.get("__orig_bases__", ())
+        # Those of a typed dict are kept since Python 3.12; it has all that it inherits itself.
+        bases = [] if typing.is_typeddict(cls) else [self._annotation(base) for base in written]
         names = [_named(base) for base in cls.__bases__]
         texts = [_named(type(cls)), *names, *bases]
         self.parts[f"{prefix}its bases"] = Part(VALUE, digest(*texts))
@@ -346,8 +358,11 @@ class _Survey:
 
 def _is_python_s(name: str, value: Any) -> bool:
     """Tell whether a method is made anew in each process, or replaced as Python likes."""
-    if name == "__init__" and (value is object.__init__ or module_of(value) == "typing"):
+    function = function_of(value) or value
+    if name == "__init__" and (value is object.__init__ or module_of(function) == "typing"):
         return True  # of what implements a protocol, until and after the first instance is made
+    if name == "__class_getitem__" and module_of(function) == "typing":
+        return True  # of a generic named tuple
     return type(value) is types.FunctionType and value.__code__.co_filename.startswith(_BY_ATTRS)
 
 

@@ -9,8 +9,9 @@ import pytest
 from jshm.pickling.definitions import CODE, VALUE, Definition, Part
 from jshm.pickling.survey import definition_of
 
-from .cases import CLASSES, Case, params
+from .cases import CLASSES, THIS, Case, params
 from .fresh import FreshError, Interpreter
+from .interpreters import found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,6 +172,73 @@ def test_another_definition_is_another_class_and_a_warning_says_in_what(
     assert part in said[0].partition("in: ")[2].partition(". ")[0].split(", ")
 
 
+def test_methods_in_text_that_is_executed(writer: Interpreter, reader: Interpreter) -> None:
+    """The text of ``python -c`` is called as that from which dataclasses generate methods."""
+    text = (
+        "import dataclasses\n@dataclasses.dataclass\nclass Cfg:\n    x: int = 1\n"
+        "    def __repr__(self): return 'one'\n    more = lambda self: 1\n"
+    )
+    writer.cell(f"exec({text!r})\n")
+    for here, is_same in (text, True), (text.replace("'one'", "'two'"), False):
+        reader.reset()
+        reader.cell(f"import warnings\nwarnings.simplefilter('ignore')\nexec({here!r})\n")
+        reader.load(writer.dump("Cfg()"))
+        assert reader.run("type(obj) is main.Cfg") is is_same
+        assert reader.run("repr(obj), obj.more()") == ["one", 1]
+
+
+def test_members_are_their_names(writer: Interpreter, reader: Interpreter) -> None:
+    """The value of a member may be a function or an object, which arrives as another one."""
+    cell = (
+        "import enum, functools, operator\nclass Op(enum.Enum):\n    ADD = enum.member(lambda a, b: a + b)\n"
+        "    SUB = functools.partial(operator.sub)\n    NOTHING = object()\n"
+        "class Flag(enum.Flag):\n    R = 1\n    W = 2\n    RW = R | W\n"
+    )
+    writer.cell(cell)
+    for here in (cell, ""):
+        reader.reset()
+        reader.cell(here)
+        reader.load(writer.dump("[*Op, Flag.R, Flag.RW, Flag(0)]"))
+        assert reader.run("obj[0].value(1, 2), [m.name for m in obj[:3]]") == [
+            3, ["ADD", "SUB", "NOTHING"],
+        ]  # fmt: skip
+        reader.run("kind, flag = type(obj[0]), type(obj[3])")
+        assert reader.run("obj[:3] == list(kind) and obj[3:] == [flag.R, flag.RW, flag(0)]")
+        assert reader.run("kind is main.Op") if here else True
+
+
+TYPES = """\
+from typing import Generic, NamedTuple, Protocol, Required, TypedDict, TypeVar, runtime_checkable
+T = TypeVar("T")
+class Pair(NamedTuple, Generic[T]):
+    a: T
+class Some(TypedDict, total=False):
+    a: int
+class All(Some):
+    b: Required[str]
+@runtime_checkable
+class Runs(Protocol):
+    def run(self) -> int: ...
+class Box(Generic[T]):
+    def __class_getitem__(cls, of): return of
+"""
+
+
+@pytest.mark.parametrize("version", [(3, 12), (3, 13)], ids=lambda v: ".".join(map(str, v)))
+def test_what_versions_of_typing_add_does_not_count(
+    writer: Interpreter, version: tuple[int, int]
+) -> None:
+    if version == THIS or version not in found():
+        pytest.skip("no such Python")
+    with Interpreter(found()[version]) as other:
+        for one, another in ((writer, other), (other, writer)):
+            for here in one, another:
+                here.reset()
+                here.cell(TYPES)
+            another.load(one.dump("[Pair, Some, All, Runs, Box]"))
+            assert another.run("obj == [main.Pair, main.Some, main.All, main.Runs, main.Box]")
+
+
 def test_what_differs_is_told_by_parts() -> None:
     class A:
         def f(self) -> int:
@@ -211,6 +279,24 @@ def test_the_class_is_ones_own_once_its_cell_has_run(
     assert reader.run("type(obj) is main.Model")
 
 
+def test_what_the_reader_patches_stays(writer: Interpreter, reader: Interpreter) -> None:
+    """Once its own class was found to be the same, that is the class, also patched."""
+    writer.cell(CELL)
+    reader.cell("import warnings\nwarnings.simplefilter('error')\n" + CELL)
+    pickled = writer.dump("[Model(1), Cfg()]")
+    reader.load(pickled)
+    reader.run("main.Model.inner = lambda self: 'patched'; main.Model.n = 4; main.Cfg.more = 1")
+    reader.load(pickled)
+    assert reader.run("type(obj[0]) is main.Model, type(obj[1]) is main.Cfg") == [True, True]
+    assert reader.run("obj[0].inner(), obj[0].n") == ["patched", 4]
+    for changed in "EPS = 2\n", CELL.replace("n = 3", "n = 5"):  # what it uses; a new class
+        reader.cell(changed)
+        with pytest.raises(Exception, match="class Model that was shared differs"):
+            reader.load(pickled)
+        reader.load(pickled)
+        assert reader.run("obj[0].inner(), obj[0].n") != ["patched", 4]
+
+
 def test_a_patch_of_the_publisher_travels(writer: Interpreter, reader: Interpreter) -> None:
     writer.cell(CELL)
     first = writer.dump("Model(1)")
@@ -222,6 +308,58 @@ def test_a_patch_of_the_publisher_travels(writer: Interpreter, reader: Interpret
     assert reader.run("obj.run(), type(main.first).run is type(obj).run") == ["patched", False]
     writer.load(first)
     assert writer.run("type(obj) is main.Model and obj.run() == 'patched'")
+
+
+def test_two_threads_make_one_class(writer: Interpreter, reader: Interpreter) -> None:
+    writer.cell(
+        "import sys\nclass Meta(type):\n    def __new__(kind, *of):\n"
+        "        getattr(sys, 'meet', lambda: 0)()\n        return type.__new__(kind, *of)\n"
+        "class A(metaclass=Meta):\n    def f(self): return 1\n"
+    )
+    pickled = writer.dump("A()")
+    reader.run("import threading; sys.meet = threading.Barrier(2, timeout=30).wait")
+    reader.run(f"import base64; data = base64.b64decode({pickled.sent[0]!r}); found = []")
+    reader.run(
+        "threads = [threading.Thread(target=lambda: found.append(pickling.loads(data)))"
+        " for _ in range(2)]\nfor t in threads: t.start()\nfor t in threads: t.join()\ndel sys.meet"
+    )
+    assert reader.run("len(found), found[0].f()") == [2, 1]
+    assert reader.run("type(found[0]) is type(found[1])")
+
+
+def test_what_the_publisher_adds_to_a_class_is_added(
+    writer: Interpreter, reader: Interpreter
+) -> None:
+    """In either order: what its class has besides changes nothing of an older instance."""
+    writer.cell(CELL)
+    first = writer.dump("Model(1)")
+    writer.cell("def more(self): return [self.w, self.run.__name__]\nModel.more = more\n")
+    second = writer.dump("Model(2)")
+    with Interpreter() as another:
+        for here, *pickles in (reader, first, second), (another, second, first):
+            here.cell("found = []\n")
+            for pickled in pickles:
+                here.load(pickled)
+                here.run("main.found.append(obj); type(obj).calls += 1")
+            assert here.run("type(main.found[0]) is type(main.found[1])")
+            assert here.run("sorted(m.more()[0] for m in main.found)") == [1, 2]
+            assert here.run("type(obj).calls") == 2  # state is not set back
+
+
+def test_a_class_with_another_docstring(writer: Interpreter, reader: Interpreter) -> None:
+    """Where the reader has none of its name, a class that is run anew differs also by its docstring."""
+    writer.cell("class A:\n    'one'\n")
+    first = writer.dump("A()")
+    writer.cell("class A:\n    'two'\n")
+    second = writer.dump("A()")
+    reader.load(first)
+    reader.run("main.first = obj")
+    reader.load(second)
+    assert reader.run("type(obj).__doc__, type(main.first).__doc__") == ["two", "one"]
+    reader.cell("class A:\n    'three'\n")
+    for pickled in (first, second):
+        reader.load(pickled)
+        assert reader.run("type(obj) is main.A")
 
 
 def test_an_old_instance_of_a_cell_that_ran_again(writer: Interpreter, reader: Interpreter) -> None:
@@ -413,6 +551,33 @@ def test_a_module_that_says_something_else_here(
         assert other.run("obj(1), main.utils.plain(1)") == [2, 3]
     reader.load(pickled)
     assert reader.run("obj is sys.modules['utils'].plain")
+
+
+def test_a_module_that_ends_the_process_when_it_is_imported(
+    together: tuple[Interpreter, Interpreter, Path],
+) -> None:
+    """A script with classes, say, that wants arguments: it goes by value then."""
+    writer, reader, directory = together
+    (directory / "train.py").write_text("import sys\nif 'wrong' in sys.argv: sys.exit(2)\n" + UTILS)
+    writer.cell("import train\n")
+    pickled = writer.dump("train.Cfg()")
+    reader.run("sys.argv.append('wrong')")
+    reader.load(pickled)
+    assert reader.run("obj.mode.name") == "FAST"
+
+
+def test_a_module_that_is_called_like_one_of_the_standard_library(
+    together: tuple[Interpreter, Interpreter, Path],
+) -> None:
+    writer, reader, directory = together
+    (directory / "statistics.py").write_text(UTILS)
+    writer.cell("import sys, warnings\nsys.modules.pop('statistics', None)\nimport statistics\n")
+    with Interpreter() as other:
+        for here in (reader, other):
+            here.cell("import statistics, warnings\nwarnings.simplefilter('ignore')\n")
+            here.load(writer.dump("[statistics.Cfg(), statistics.plain]"))
+            assert here.run("obj[0].mode.name, obj[1](1)") == ["FAST", 2]
+        assert reader.run("type(obj[0]) is main.statistics.Cfg")
 
 
 def test_what_was_patched_in_a_module_travels(

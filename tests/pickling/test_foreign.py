@@ -252,6 +252,26 @@ except msgspec.ValidationError: pass
 else: raise AssertionError
 """,
     ),
+    Case(
+        "what msgspec keeps in the classes that it decoded",
+        """\
+import dataclasses, enum
+class Mode(enum.Enum): FAST = "a"
+@dataclasses.dataclass
+class Data:
+    mode: Mode = Mode.FAST
+    many: list["Data"] = dataclasses.field(default_factory=list)
+data = msgspec.json.decode(b'{"many":[{}]}', type=Data)
+kept = ["__msgspec_cache__" in vars(kind) for kind in (Mode, Data)]
+""",
+        "[Mode, data, kept]",
+        """\
+import msgspec
+Mode, data, kept = obj
+assert data.mode is Mode.FAST and kept == [True, True]
+assert msgspec.json.decode(b'{"many":[{}]}', type=type(data)) == data
+""",
+    ),
 ]
 
 

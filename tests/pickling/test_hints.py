@@ -96,6 +96,37 @@ assert "Mine" in f.__globals__ and "lock" not in f.__globals__
 """,
     ),
     Case(
+        "text within an annotation",
+        """\
+import dataclasses, typing
+T = typing.TypeVar("T")
+class Box(typing.Generic[T]): pass
+class Mine: pass
+@dataclasses.dataclass
+class Data:
+    many: list["Data"]
+    next: typing.Optional["Data"]
+    found: dict[str, "tuple[Mine, ...]"] | None
+    call: typing.Callable[["Data"], "Mine"]
+    noted: typing.Annotated["Mine", "Mine"]
+    kind: typing.Literal["Mine"]
+    box: Box["Mine"]
+    missing: list["Missing"]
+""",
+        "[Data, Mine, Box]",
+        """\
+import typing
+Data, Mine, Box = obj
+found = Data.__annotations__
+assert found.pop("missing").__args__ == ("Missing",)
+assert found == {
+    "many": list[Data], "next": typing.Optional[Data],
+    "found": dict[str, tuple[Mine, ...]] | None, "call": typing.Callable[[Data], Mine],
+    "noted": typing.Annotated[Mine, "Mine"], "kind": typing.Literal["Mine"], "box": Box[Mine],
+} or isinstance(found["many"].__args__[0], str)  # where it is written
+""",
+    ),
+    Case(
         "dataclasses, named tuples and typed dicts",
         FUTURE
         + """\

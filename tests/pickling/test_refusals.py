@@ -426,7 +426,7 @@ def test_an_object_that_calls_itself_for_ever_is_named() -> None:
 
     text = refused({"a": [Endless()]})
     assert text.startswith("the dict → ['a'] → [0] → ")
-    assert "Endless: cannot be shared: maximum recursion depth exceeded" in text
+    assert "Endless: cannot be shared: its own code calls itself (deep recursion)" in text
 
 
 def test_a_long_path_is_shown_by_its_ends() -> None:
