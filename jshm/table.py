@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
 
 from .text import age_text, printable, size_text
@@ -65,6 +64,12 @@ def shared_states(infos: Iterable[SegmentInfo]) -> list[tuple[list[str], str]]:
         )
         for names in groups.values()
     ]
+
+
+def _escaped(text: str) -> str:
+    import html  # publish in a program needs this module, and no HTML
+
+    return html.escape(text)
 
 
 def _columns(details: ObjectDetails) -> str:
@@ -168,19 +173,19 @@ def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[
 def as_html(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[str] = ()) -> str:
     """Return the list as an HTML table, and sums; for the parameters see `as_text`."""
     if not infos:
-        return f"<p>{html.escape(_EMPTY)}</p>"
+        return f"<p>{_escaped(_EMPTY)}</p>"
 
     def row(tag: str, cells: Sequence[str]) -> str:
         shown = (
             f'<{tag} style="text-align:{"right" if name in _RIGHT else "left"};'
-            f'{"white-space:nowrap" if name in _SHORT else _WRAPPED}">{html.escape(cell)}</{tag}>'
+            f'{"white-space:nowrap" if name in _SHORT else _WRAPPED}">{_escaped(cell)}</{tag}>'
             for name, cell in zip(_COLUMNS, cells, strict=True)
         )
         return f"<tr>{''.join(shown)}</tr>"
 
     body = "".join(row("td", _cells(info, followed)) for info in infos)
     head = row("th", _COLUMNS)
-    total = html.escape(total_text(infos, spares))
+    total = _escaped(total_text(infos, spares))
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{total}</p>"
 
 
@@ -261,8 +266,8 @@ def details_text(rows: Sequence[tuple[str, str]]) -> str:
 def details_html(rows: Sequence[tuple[str, str]]) -> str:
     """Return details as an HTML table."""
     body = "".join(
-        f'<tr><th style="text-align:left">{html.escape(label)}</th>'
-        f'<td style="text-align:left">{html.escape(text)}</td></tr>'
+        f'<tr><th style="text-align:left">{_escaped(label)}</th>'
+        f'<td style="text-align:left">{_escaped(text)}</td></tr>'
         for label, text in rows
     )
     return f"<table><tbody>{body}</tbody></table>"
