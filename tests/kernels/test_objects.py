@@ -975,6 +975,16 @@ def test_a_cell_that_fails_on_read_only_memory_is_told_what_to_do(a, b, cell, ad
     b.do("%shm_detach X")  # and what the traceback keeps
 
 
+def test_what_was_attached_before_is_not_the_user_s(a, b):
+    a.do(
+        "from collections import namedtuple\nPair = namedtuple('Pair', 'a b')\npair = Pair(1, 'text')"
+    )
+    a.do("%shm_publish pair")
+    assert "replaced" not in b.do("%shm_attach pair\n%shm_attach pair\n%shm_attach 'pai*'")
+    assert "would overwrite" in b.fail("pair = (1, 2)\n%shm_attach 'pai*'").evalue
+    assert "replaced your tuple" in b.do("%shm_attach pair")
+
+
 def test_what_cannot_be_changed_is_let_go_all_the_same(a, b):
     """The advice keeps nothing of the traceback that it looked at."""
     a.do("X = np.arange(1e4)\n%shm_publish X")
