@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import looking
-from .handouts import bind, was_handed_out
+from .handouts import bind, is_from_jshm
 from .store.base import type_name
 from .text import age_text
 
@@ -28,7 +28,8 @@ _OBJECT_MODES: dict[Mode, str] = {
 
 def bind_attached(namespace: dict[str, Any], variable: str, attached: Attached, mode: Mode) -> str:
     """Let a variable be what was attached; return what to tell the user."""
-    replaced = _describe_replaced(namespace.get(variable))
+    before = namespace.get(variable)
+    replaced = "" if is_from_jshm(variable, before) else _describe_replaced(before)
     bind(namespace, variable, attached.value, attached.segments)
     return attached_line(variable, attached, mode) + replaced
 
@@ -48,7 +49,7 @@ def attached_line(variable: str, attached: Attached, mode: Mode) -> str:
 
 
 def _describe_replaced(value: Any) -> str:
-    if value is None or was_handed_out(value):
+    if value is None:
         return ""
     if issubclass(type(value), np.ndarray):
         dtype, shape = np.ndarray.dtype.__get__(value), np.ndarray.shape.__get__(value)

@@ -111,6 +111,11 @@ def segments_bound(variable: str, value: object) -> tuple[str, ...]:
     return bound.segments if bound is not None and bound.is_still(value) else ()
 
 
+def is_from_jshm(variable: str, value: object) -> bool:
+    """Tell whether what a variable has is what jshm gave or bound to it, and not the user's work."""
+    return was_handed_out(value) or bool(segments_bound(variable, value))
+
+
 def forget_unbound(namespace: dict[str, Any]) -> list[str]:
     """Forget what is not bound any more; return the variables."""
     gone = [

@@ -20,6 +20,7 @@ from . import handouts, looking, segment
 from .errors import SegmentNotFoundError
 from .handouts import hand_out, was_handed_out
 from .parts import parts_of
+from .rows import segment_in
 from .store.names import as_variable
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def detach_segments(
     mappings = store.presence.mappings
     concerns = in_segment(segments)
     gone: list[str] = []
-    watched = set(segments)
+    # Of values that were published in one step each has an id of its own in one segment.
+    watched = segments.union(map(segment_in, segments))
     for name, value in list(user_variables(namespace)):
         bound = handouts.segments_bound(name, value) if name in named else ()
         if not concerns(value) and segments.isdisjoint(bound[:1]):

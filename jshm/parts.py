@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _LEAVES = (str, bytes, int, float, ModuleType, type, set, frozenset)
 # Items of an array of objects that are looked into.
 _MANY = 1000
+# How deep the arrays of a column or an index are: index, categorical, its type, categories, array.
+_NESTED = 6
+
+Array = np.ndarray[Any, Any]
 
 
 def parts_of(value: Any) -> Iterator[tuple[str, object]]:
@@ -71,8 +75,36 @@ def _parts_of_table(table: Any) -> Iterator[tuple[str, object]]:
     bases = {looking.name(base) for base in looking.mro(type(table))}
     if "DataFrame" in bases:
         for name, column in table.items():
-            yield f"[{looking.key(name)}]", column.to_numpy(copy=False)
-    elif not bases.isdisjoint(("Series", "Index", "ExtensionArray")):
-        yield "", np.asarray(table)
+            yield from ((f"[{looking.key(name)}]", array) for array in _arrays_of(column.array))
+        for part in ("index", "columns"):
+            yield from ((f".{part}", array) for array in _arrays_of(getattr(table, part)))
+    elif "Series" in bases:
+        yield from (("", array) for array in _arrays_of(table.array))
+        yield from ((".index", array) for array in _arrays_of(table.index))
+    elif not bases.isdisjoint(("Index", "ExtensionArray")):
+        yield from (("", array) for array in _arrays_of(table))
     elif any(base.endswith("BlockManager") for base in bases):  # of a subclass of the user's
         yield from (("", array) for array in table.arrays)
+    else:  # a group-by, a rolling window
+        yield from (
+            (f".{name}", inner) for name, inner in (looking.attributes(table) or {}).items()
+        )
+
+
+def _arrays_of(values: Any, depth: int = _NESTED) -> Iterator[Array]:
+    """Yield the arrays of NumPy that the values of a column or an index are in, without a copy."""
+    package = looking.root(type(values))
+    if issubclass(type(values), np.ndarray):
+        yield values
+    elif package == "pyarrow":
+        for chunk in getattr(values, "chunks", (values,)):
+            for buffer in filter(None, chunk.buffers()):
+                yield np.frombuffer(buffer, np.uint8)
+    elif depth:
+        inner = [getattr(values, "_ndarray", None)] if package == "pandas" else []
+        inner += (looking.attributes(values) or {}).values()
+        if issubclass(type(values), list):  # levels and codes of an index of several
+            inner += list.__iter__(values)
+        for part in inner:
+            if looking.root(type(part)) in ("numpy", "pandas", "pyarrow"):
+                yield from _arrays_of(part, depth - 1)

@@ -277,6 +277,54 @@ def test_a_column_that_keeps_a_data_frames_memory_is_told(main: dict[str, Any]) 
     assert jshm.detach("df") == ["mine"]
 
 
+@pytest.mark.parametrize(
+    ("made", "culprit"),
+    [
+        ("table.index", "mine"),
+        ("table.set_index('text').index", "mine"),
+        ("table[['many']] * 2", "mine.index"),
+        ("table['text']", "mine"),
+        ("table['kind'].cat.categories", "mine"),
+        ("table['many'].array", "mine"),
+        ("{'k': [table['text'].array]}", "mine['k'][0]"),
+        ("table.groupby('kind', observed=True)", "mine.obj"),
+    ],
+)
+def test_what_keeps_a_table_s_memory_is_told(main: dict[str, Any], made: str, culprit: str) -> None:
+    pd: Any = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    texts = [f"text {i}" for i in range(5000)]
+    table = pd.DataFrame({"many": pd.array(range(5000), dtype="Int64"), "text": texts})
+    table["kind"] = pd.Categorical([float(i) for i in range(5000)])
+    table["text"] = table["text"].astype("string[pyarrow]")
+    table.index = pd.date_range("2026", periods=5000)
+    jshm.publish("table", table)
+    main["table"] = jshm.attach("table")
+    main["mine"] = eval(made, main)
+    assert culprit in jshm.detach("table")
+    del main["mine"]
+    assert mapped() == 0
+
+
+def test_a_table_made_of_an_attached_one_does_not_keep_its_memory(main: dict[str, Any]) -> None:
+    pd: Any = pytest.importorskip("pandas")
+    jshm.publish("table", pd.DataFrame({"some": np.zeros(1000), "other": np.ones(1000)}))
+    main["table"] = jshm.attach("table")
+    main["mine"] = main["table"] * 2
+    assert jshm.detach("table") == []
+    assert list(main["mine"].columns) == ["some", "other"]
+
+
+def test_what_keeps_the_memory_of_one_of_several_is_told(main: dict[str, Any]) -> None:
+    shared = np.zeros(1000)
+    with pytest.warns(jshm.SharedStateWarning):
+        jshm.publish({"one": Thing(shared), "two": Thing([shared])})
+    main["one"], main["two"] = jshm.attach(["one", "two"])
+    main["mine"] = main["one"].a
+    del main["one"]
+    assert jshm.detach("one") == ["two.a[0]", "mine"]
+
+
 def test_a_dict_in_a_program_is_the_users(main: dict[str, Any]) -> None:
     """Nobody knows whether it is still what was attached; what keeps the memory is told."""
     jshm.publish("cfg", {"a": np.zeros(1000)})

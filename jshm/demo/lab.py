@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -108,8 +109,10 @@ def _address(directory: str, server: subprocess.Popen[bytes]) -> str:
     path = os.path.join(directory, "runtime", f"jpserver-{server.pid}.json")
     late = time.monotonic() + _START
     while time.monotonic() < late and server.poll() is None:
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError), open(path) as file:
+        with contextlib.suppress(OSError, json.JSONDecodeError), open(path) as file:
             found = json.load(file)  # it may be half written
+            # Jupyter Server writes the file a moment before it listens.
+            socket.create_connection((found["hostname"], found["port"]), _START).close()
             return f"{found['url']}lab/workspaces/{workspace.NAME}?token={found['token']}"
         time.sleep(0.1)
     with open(os.path.join(directory, _LOG), encoding="utf-8", errors="replace") as log:

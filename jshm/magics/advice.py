@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import handouts, segment
+from .. import handouts, looking, segment
 from .. import namespace as variables
 from ..store import default_store
 
@@ -49,8 +50,19 @@ def _is_own(value: object) -> bool:
     )
 
 
+def _copies_itself(value: object) -> bool:
+    """Tell whether a value is a table that pandas copies on write; its read-only views are pandas' own."""
+    if not any(looking.root(base) == "pandas" for base in looking.mro(type(value))):
+        return False
+    pandas = sys.modules["pandas"]
+    return pandas.__version__ >= "3" or pandas.get_option("mode.copy_on_write") is True
+
+
 def _line(variable: str, value: object) -> str:
     found: list[Mapping] = []
+
+    if _copies_itself(value):
+        return ""
 
     def test(part: object) -> bool:
         if not isinstance(part, np.ndarray) or part.flags.writeable:

@@ -41,7 +41,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, line: str) -> argparse.Namespace:
         """Parse the line behind the magic's name; ``--group`` counts until the magic has ended."""
-        self.line = strip_comment(line)
+        # A semicolon at the end is IPython's for "show nothing".
+        self.line = strip_comment(line).rstrip().rstrip(";")
         try:
             words = shlex.split(self.line)
         except ValueError as error:

@@ -17,7 +17,7 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 
 from .. import namespace as variables
 from ..errors import JshmError
-from ..handouts import was_handed_out
+from ..handouts import is_from_jshm
 from ..pickling.describe import summary
 from ..store import default_store, group
 from . import kernels
@@ -152,7 +152,7 @@ def _variables(*, shared: bool = False) -> list[tuple[str, str]]:
     return [
         (name, summary(value))
         for name, value in variables.user_variables(variables.user_namespace())
-        if (was_handed_out(value) if shared else not issubclass(type(value), ModuleType))
+        if (is_from_jshm(name, value) if shared else not issubclass(type(value), ModuleType))
     ]
 
 

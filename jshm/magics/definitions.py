@@ -42,6 +42,7 @@ _PARTS = (
 _MAGICS = ("run_line_magic", "run_cell_magic")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
 # A name that is one of these is replaced by a definition, as the cell would do it.
 _DEFINED = (ModuleType, FunctionType, BuiltinFunctionType, type, type(functools.cache(len)))
 # So many names are listed.
@@ -100,8 +101,8 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
             for name in _assigned(ast.unparse(statement), ast.Module([statement], []))
             if name != _defines(statement)
         ]
-        constants = [_defines(s) for s in statements if isinstance(s, ast.Assign)]
-        definitions = [_defines(s) for s in statements if not isinstance(s, ast.Assign)]
+        constants = [_defines(s) for s in statements if isinstance(s, _ASSIGNMENTS)]
+        definitions = [_defines(s) for s in statements if not isinstance(s, _ASSIGNMENTS)]
         others += [name for name in constants if name in definitions or constants.count(name) > 1]
         unset = results.union(others)
     except (SyntaxError, ValueError, RecursionError):
@@ -135,7 +136,7 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
 
 
 def _is_same(before: object, made: object, statement: ast.stmt) -> bool:
-    if isinstance(statement, ast.Assign):
+    if isinstance(statement, _ASSIGNMENTS):
         return type(before) is type(made) and before == made
     return before is made
 
@@ -159,21 +160,26 @@ def _futures(tree: ast.Module) -> list[ast.ImportFrom]:
 
 
 def _defines(statement: ast.stmt) -> str:
-    """Return the first name that an import, a definition or ``N = 5`` binds; '' for anything else."""
+    """Return the first name that an import, a definition or ``N = 5`` binds; '' for anything else.
+
+    ``f = lambda x: x + 1`` is a definition, too.
+    """
     if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
         return statement.name
     if isinstance(statement, _IMPORTS) and statement.names[0].name != "*":
         alias = statement.names[0]
         is_future = isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
         return "" if is_future else alias.asname or alias.name.partition(".")[0]
-    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-        target = statement.targets[0]
-        if isinstance(target, ast.Name) and _is_constant(statement.value):
+    if isinstance(statement, _ASSIGNMENTS):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        target, *others = targets
+        plain = isinstance(statement.value, ast.Lambda) or _is_constant(statement.value)
+        if isinstance(target, ast.Name) and plain and not others:
             return target.id
     return ""
 
 
-def _is_constant(node: ast.expr) -> bool:
+def _is_constant(node: ast.expr | None) -> bool:
     """Tell whether an expression is a number, a text or the like: nothing that changes afterwards."""
     if isinstance(node, ast.UnaryOp):
         node = node.operand
@@ -234,7 +240,7 @@ def _is_harmless(statement: ast.stmt, namespace: dict[str, Any]) -> bool:
         _is_wrapper(decorator, namespace) for decorator in statement.decorator_list
     ):
         return False
-    if isinstance(statement, _FUNCTIONS):
+    if isinstance(statement, (*_FUNCTIONS, *_ASSIGNMENTS)):
         return all(map(_is_plain, _evaluated(statement)))
     if isinstance(statement, ast.ClassDef):
         return (
@@ -242,15 +248,18 @@ def _is_harmless(statement: ast.stmt, namespace: dict[str, Any]) -> bool:
             and all(_is_base(base, namespace) for base in statement.bases)
             and all(_is_part_of_class(inner, namespace) for inner in statement.body)
         )
-    return isinstance(statement, (*_IMPORTS, ast.Assign))
+    return isinstance(statement, _IMPORTS)
 
 
-def _evaluated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
-    """Return the expressions that Python evaluates to make a function, but for its decorators."""
-    arguments = function.args
+def _evaluated(node: Any) -> list[ast.expr]:
+    """Return what Python evaluates for a function, but for its decorators, or for an assignment."""
+    if isinstance(node, _ASSIGNMENTS):
+        value = _evaluated(node.value) if isinstance(node.value, ast.Lambda) else [node.value]
+        return [*value, *([node.annotation] if isinstance(node, ast.AnnAssign) else [])]
+    arguments = node.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [a for a in (arguments.vararg, arguments.kwarg) if a is not None]
-    annotations = [*(argument.annotation for argument in every), function.returns]
+    annotations = [*(argument.annotation for argument in every), getattr(node, "returns", None)]
     found = [*arguments.defaults, *arguments.kw_defaults, *annotations]
     return [node for node in found if node is not None]
 
@@ -260,6 +269,8 @@ def _names_used(statement: ast.stmt) -> set[str]:
     parts: list[ast.AST]
     if isinstance(statement, _FUNCTIONS):
         parts = [*_evaluated(statement), *statement.decorator_list]
+    elif isinstance(statement, _ASSIGNMENTS) and _defines(statement):
+        parts = [*_evaluated(statement)]
     elif isinstance(statement, ast.ClassDef):
         parts = [*statement.bases, *statement.keywords, *statement.decorator_list]
         inner = set().union(*map(_names_used, statement.body))

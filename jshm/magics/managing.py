@@ -12,7 +12,7 @@ from .. import namespace as variables
 from .. import pages
 from ..api import release_found
 from ..array import is_shared
-from ..handouts import was_handed_out
+from ..handouts import is_from_jshm, was_handed_out
 from ..store import default_store, store_of
 from ..store.names import as_variable, check_version, is_glob
 from ..table import (
@@ -151,7 +151,7 @@ class ManagingMagics(ShmMagics):
         bound = [
             name
             for name, value in variables.user_variables(self._variables)
-            if was_handed_out(value)
+            if is_from_jshm(name, value)
         ]
         there = variables.attached_names(self._variables, store)
         words = expand(args.names, {*bound, *there}, "variable or name attached here")

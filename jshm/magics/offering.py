@@ -85,7 +85,7 @@ def _obstacle(namespace: Namespace, store: LocalStore, offer: Offer) -> str:
             return f"{offer.sender.label} offers {name}, which {variable} follows"
     except (JshmError, OSError) as error:
         return _not_bound(offer, store, error)
-    if variable in namespace and not _is_ours(variable, namespace[variable]):
+    if variable in namespace and not handouts.is_from_jshm(variable, namespace[variable]):
         return f"{offer_line(offer, store)} --as … ({variable} is a variable of yours)"
     if hasattr(builtins, variable):
         return f"{offer_line(offer, store)} --as … ({variable} is a word of Python's own)"
@@ -125,11 +125,6 @@ def _accept(
 
 def _not_bound(offer: Offer, store: LocalStore, error: Exception) -> str:
     return printable(f"{offer_line(offer, store)} (not bound: {error})")
-
-
-def _is_ours(variable: str, value: object) -> bool:
-    """Tell whether a variable is what jshm bound to it, and may so be bound to something else."""
-    return handouts.was_handed_out(value) or bool(handouts.segments_bound(variable, value))
 
 
 def _key(offer: Offer) -> tuple[str, float]:

@@ -13,7 +13,7 @@ from .. import looking
 from .. import namespace as variables
 from ..binding import bind_attached
 from ..errors import SegmentExistsError
-from ..handouts import was_handed_out
+from ..handouts import is_from_jshm
 from ..segment import Mode, check_mode
 from ..store import chosen_group, default_store
 from ..store.inspection import shared_states
@@ -255,7 +255,7 @@ class SharingMagics(ShmMagics):
         """Let a glob overwrite only what jshm bound itself."""
         for name, target in zip(names, targets, strict=True):
             value = self._variables.get(target)
-            if name in globbed and value is not None and not was_handed_out(value):
+            if name in globbed and value is not None and not is_from_jshm(target, value):
                 raise SegmentExistsError(
                     f"{name} would overwrite your variable {target}: name it explicitly "
                     f"(%shm_attach {name}), give it another name (--as), or `del {target}` first; "

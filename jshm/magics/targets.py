@@ -105,9 +105,10 @@ def _of_assignment(
     if several and assigned.unpacked is None:
         shown = [f"{name}[{i}]" for name in shown for i in range(len(names))]
     elif several and assigned.unpacked != len(names):
+        count = f"{len(names)} names" if len(names) > 1 else "one name"
         raise UsageError(
-            f"{len(names)} names ({', '.join(names)}) cannot be assigned to {assigned.unpacked} "
-            "variables; nothing was attached"
+            f"{count} ({', '.join(names)}) cannot be assigned to {assigned.unpacked} variables; "
+            "nothing was attached"
         )
     elif several or assigned.unpacked is None:
         if here.binds:

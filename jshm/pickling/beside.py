@@ -169,7 +169,10 @@ def load(origin: tuple[str, str, str], qualname: str) -> Any:
     name, _, root = origin
     module = modules.imported(Origin(*origin), also_from_root=True)
     if module is None and modules.is_here(name):
-        modules.tell_difference(name)
+        modules.tell_difference(
+            name,
+            "what was shared uses the one of here, because the other holds what cannot be shared",
+        )
         __import__(name)
         module = sys.modules[name]
     if module is None:

@@ -38,7 +38,7 @@ _SCRIPT_OF_A_WORKER = "__mp_main__"
 _chosen: dict[str, bool] = {}
 _judged: dict[str, bool] = {}
 # Modules of which the user was told that they differ.
-_told: set[str] = set()
+_told: set[tuple[str, str]] = set()
 
 
 def pickle_by_value(module: ModuleType | str) -> None:
@@ -254,13 +254,15 @@ def imported(origin: Origin, *, also_from_root: bool = False) -> ModuleType | No
     """Return the module of that name and source, imported here; None if there is none.
 
     It is imported only if its file says the same as the file that was published. With
-    `also_from_root` also from the directory that the publisher found it in.
+    `also_from_root` also from the directory that the publisher found it in, if the name leads to no
+    other module here.
     """
     module = sys.modules.get(origin.name)
     if module is None:
-        for path in (None, [origin.root] if also_from_root and origin.root else None):
-            if _digest_of(_find_file(origin.name, path)) == origin.digest:
-                return _import(origin.name, path)
+        found = _find_file(origin.name, None)
+        path = [origin.root] if also_from_root and origin.root and not found else None
+        if _digest_of(_find_file(origin.name, path) if path else found) == origin.digest:
+            return _import(origin.name, path)
         return None
     file = getattr(module, "__file__", None)
     same = isinstance(file, str) and _digest_of(file) == origin.digest
@@ -272,13 +274,12 @@ def is_here(name: str) -> bool:
     return name in sys.modules or bool(_find_file(name, None))
 
 
-def tell_difference(name: str) -> None:
-    """Warn once that a module of this name says something else here."""
-    if name not in _told:
-        _told.add(name)
+def tell_difference(name: str, so: str = "what was shared of it stays as it was published") -> None:
+    """Warn once that a module of this name says something else here, and what comes of it."""
+    if (name, so) not in _told:
+        _told.add((name, so))
         warnings.warn(
-            f"the module {name} that was shared differs from the one that is imported here: what was "
-            "shared of it stays as it was published",
+            f"the module {name} that was shared differs from the one that is imported here: {so}",
             DefinitionWarning,
             stacklevel=outside(),
         )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import looking
+
 if TYPE_CHECKING:
     from .writer import Writer
 
@@ -23,6 +25,19 @@ def _drags(whole: int, own: int) -> bool:
 
 
 # -- Arrow -----------------------------------------------------------------------------------------
+
+# A page of memory: to copy it is not dearer than to refer to it.
+_PAGE = 4096
+
+
+def is_little(memory: Any) -> bool:
+    """Tell whether a buffer is better copied: it is small, and Arrow's, which writes into none.
+
+    pandas hands the names of a table's columns on to all tables that are made of it. If they were
+    shared, each of those would keep the memory of the whole table.
+    """
+    kind = type(memory.obj) if isinstance(memory, memoryview) else object
+    return looking.root(kind) == "pyarrow" and memory.nbytes <= _PAGE
 
 
 def reduce_arrow(_: Writer, obj: Any) -> Any:

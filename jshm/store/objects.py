@@ -22,7 +22,7 @@ from ..object_layout import (
     parse_object,
     read_object_layout,
 )
-from ..pickling import Pickler, arrays, classes, describe, modules, numeric, sharing
+from ..pickling import Pickler, arrays, classes, describe, modules, numeric, sharing, slices
 from ..pickling.code import PYTHON
 from ..pickling.pickler import Output
 from ..pickling.preview import preview
@@ -30,6 +30,7 @@ from .references import Beside, Referring, publishing, resolving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pickle import PickleBuffer
 
     from ..rows import SegmentRow
     from ..segment import Mapping as Mapped
@@ -192,7 +193,16 @@ def _pack(
     output = Output()
     chunks = output.chunks
     buffers: list[Buffer] = []
-    pickler = Pickler(output, _PROTOCOL, lambda buffer: buffers.append(arrays.bytes_of(buffer)))
+
+    def take(buffer: PickleBuffer) -> bool:
+        """Keep a buffer for the segment; return True for one that belongs into the pickle."""
+        memory = arrays.bytes_of(buffer)
+        inside = slices.is_little(memory)
+        if not inside:
+            buffers.append(memory)
+        return inside
+
+    pickler = Pickler(output, _PROTOCOL, take)
     pickler.publishes = True
     pickler.name = " and ".join(names)
     referring = Referring(store, beside)

@@ -141,6 +141,9 @@ def test_assignments_that_say_too_much(b):
     assert "leave one of them out" in b.fail("Z = %shm_attach X --as W").evalue
     slip = b.fail("A, B, C = %shm_attach X y")
     assert slip.evalue == ("2 names (X, y) cannot be assigned to 3 variables; nothing was attached")
+    assert b.fail("A, B = %shm_attach X X").evalue.startswith(
+        "one name (X) cannot be assigned to 2"
+    )
     b.do("X = np.ones(3)")
     for line, told in (
         ("X = %shm_publish X", "attach the shared copy: X = %shm_attach X"),

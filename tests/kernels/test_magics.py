@@ -20,6 +20,7 @@ def test_words_quotes_and_options(a):
     a.do("X = np.arange(4); i = 3; name = 'seven'; import threading; lock = threading.Lock()")
     assert a.do('%shm_publish X --as "exp {i}"'.replace(" {", "{")).startswith("exp3 v1 ")
     assert a.do("%shm_publish X --as $name/X   # a comment").startswith("seven/X v1 ")
+    assert a.do("%shm_publish X --as $name/X;").startswith("seven/X v2 ")
     a.do('%shm_publish X --as noted --note "it\'s # 1"')
     assert a.value("jshm.info('noted').note") == "it's # 1"
     assert a.do("%shm_publish X --as naïve/été/数据").startswith("naïve/été/数据 v1 ")

@@ -173,6 +173,8 @@ def helper(x, y: Unknown = 3):
     """Doc."""
     return json.dumps(x + y)
 def of_stale(x=n): return x
+LIMIT: int = 9
+half = lambda x, by=2: helper(x / by)
 def decorate(f):
     told.append(f); return f
 @decorate
@@ -214,13 +216,15 @@ def test_what_else_the_cell_defines_is_bound_or_named(open_notebook, a):
     assert "model attached in" in said[0]
     bound, missing = said[1].removesuffix(" (--rerun runs the whole cell)").split(" · not run: ")
     assert bound == (
-        "also defined: json, osp, dataclass, RATE, SIZE, resets, helper, decorate, Config, Derived, sets"
+        "also defined: json, osp, dataclass, RATE, SIZE, resets, helper, LIMIT, half, decorate, Config, "
+        "Derived, sets"
     )
     assert set(missing.split(", ")) == {
         "parser", "n", "of_stale", "decorated", "Loud", "Hooked", "counted", "i", "file", "rows", "last",
         "taken", "setting", "SEED", "SHAPE", "total", "twice", "reset", "rows_", "%precision",
     }  # fmt: skip
     assert b.value("(told, n, helper(1), Config(2).twice, osp.sep)") == [[], 77, "4", 4, "/"]
+    assert b.value("(LIMIT, half(2))") == [9, "4.0"]
     names = "of_stale parser decorated Loud Hooked counted temporary file rows last setting taken i"
     assert b.value(f"[name for name in '{names}'.split() if name in globals()]") == []
     assert b.value("(Derived.__mro__[1] is Config, Config.__module__)") == [True, "__main__"]

@@ -614,6 +614,23 @@ def test_a_lock_in_a_module_that_the_reader_finds_only_by_its_path(
     assert "MissingModuleError" in raised.value.kinds  # type: ignore[attr-defined]
 
 
+def test_a_module_with_a_lock_that_says_something_else_here(
+    together: tuple[Interpreter, Interpreter, Path],
+) -> None:
+    """It is the reader's own, and the warning says so."""
+    writer, _, directory = together
+    writer.cell("import utils\n")
+    pickled = writer.dump("lambda: utils.plain(1)")
+    (directory / "elsewhere").mkdir()
+    (directory / "elsewhere" / "utils.py").write_text(UTILS.replace("x + 1", "x + 2"))
+    with Interpreter(cwd=directory / "elsewhere") as other:
+        other.cell("import warnings\nwarnings.simplefilter('error')\n")
+        with pytest.raises(Exception, match="what was shared uses the one of here"):
+            other.load(pickled)
+        other.load(pickled)  # it is said once
+        assert other.run("obj(), sys.modules['utils'].plain(1)") == [3, 3]
+
+
 def test_what_a_notebook_itself_locks_is_refused(writer: Interpreter) -> None:
     writer.cell(
         "import threading\nlock = threading.Lock()\n"
