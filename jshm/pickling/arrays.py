@@ -120,7 +120,7 @@ def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any)
         return np.ndarray(shape, dtype, order=order)
     # Over an array of the buffer: of the buffer itself NumPy would take the memory behind it for the
     # base, which may be writable.
-    return np.ndarray(shape, dtype, np.frombuffer(buffer, np.uint8), order=order)
+    return np.ndarray(shape, dtype, np.frombuffer(buffer, np.uint8), 0, None, order)
 
 
 def reduce_subclass(pickler: Writer, array: Array) -> Any:
