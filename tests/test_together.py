@@ -295,6 +295,31 @@ def test_values_are_no_state(kind: str) -> None:
     assert not are_together({"x": x}, [x])
 
 
+class Odd(np.ndarray[Any, Any]):
+    """An array that has its own attributes under the names of NumPy's."""
+
+    flags = dtype = size = property(lambda _: 1 / 0)  # type: ignore[assignment]
+
+
+class Asked(type):
+    """A metaclass whose classes must not be asked for what comparing could ask for."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        if name in ("__eq__", "__setattr__", "iloc"):
+            raise ZeroDivisionError(name)
+        return type.__getattribute__(cls, name)
+
+
+class OfAsked(metaclass=Asked): ...
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("make", [lambda: np.zeros(3).view(Odd), OfAsked])
+def test_what_is_compared_is_not_asked(make: Callable[[], Any]) -> None:
+    x, row = make(), np.zeros(3)
+    assert publish(a=x, b=[x], c=row, d={"row": row}) == {"a": ["b"], "b": ["a"], "c": [], "d": []}
+
+
 def test_functions(program: dict[str, Any]) -> None:
     named = program.__getitem__
     pairs = [("inc", "get"), ("look", "put"), ("up", "now")]

@@ -102,6 +102,7 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
     """Return an array's bytes in this order, as an out-of-band buffer."""
     array = array.T if order == "F" else array
     data: Any = np.empty(0, np.uint8)
+    data.flags.writeable = array.flags.writeable or pickler.publishes
     lies_so = array.flags.c_contiguous and copying.mask_of(array.dtype) is None
     if array.nbytes and lies_so:
         writable = array.flags.writeable or not pickler.publishes
@@ -116,11 +117,14 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
 
 
 def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> Array:
-    if not memoryview(buffer).nbytes:
-        return np.ndarray(shape, dtype, order=order)
+    memory = memoryview(buffer)
+    if not memory.nbytes:
+        empty: Array = np.ndarray(shape, dtype, order=order)
+        empty.flags.writeable = not memory.readonly
+        return empty
     # Over an array of the buffer: of the buffer itself NumPy would take the memory behind it for the
     # base, which may be writable.
-    return np.ndarray(shape, dtype, np.frombuffer(buffer, np.uint8), order=order)
+    return np.ndarray(shape, dtype, np.frombuffer(buffer, np.uint8), 0, None, order)
 
 
 def reduce_subclass(pickler: Writer, array: Array) -> Any:

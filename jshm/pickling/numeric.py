@@ -7,6 +7,7 @@ path that users import them by.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import operator
 import pickle
@@ -18,6 +19,7 @@ import numpy as np
 from .. import copying
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Callable, Collection
 
     from .writer import Writer
@@ -27,6 +29,9 @@ _PUBLIC = (
     "numpy.exceptions", "numpy", "numpy.ma", "numpy.random", "numpy.linalg", "numpy.fft",
     "numpy.polynomial", "numpy.dtypes", "numpy.testing",
 )  # fmt: skip
+# Where the flags of a dtype are in what NumPy reduces it to.
+_FLAGS = 7
+_SIGNED = np.dtype([("a", "u1"), ("b", "u2")], align=True).flags < 0
 # Objects that there are once.
 _ONCE = ("s_", "index_exp", "mgrid", "ogrid", "r_", "c_")
 
@@ -50,8 +55,12 @@ def _place(module: str, obj: Any) -> tuple[str, str] | None:
         if public in sys.modules and _at(sys.modules[public], path) is obj:
             return None if public == module else (public, path)
     # `numpy.rec` and `numpy.char` are attributes in 1.26, and no modules.
-    path = f"{module.partition('.')[2]}.{path}"
-    return ("numpy", path) if "._" not in f".{path}" and _at(np, path) is obj else None
+    # What 2 has in `numpy.strings`, 1.26 has in `numpy.char`, as 2 has too.
+    for within in ("char", module.partition(".")[2]):
+        found = f"{within}.{path}"
+        if "._" not in f".{found}" and _at(np, found) is obj:
+            return "numpy", found
+    return None
 
 
 def _at(obj: Any, path: str) -> Any:
@@ -63,6 +72,35 @@ def _at(obj: Any, path: str) -> Any:
 def load_named(module: str, path: str) -> Any:
     """Return what a module has under a dotted path."""
     return operator.attrgetter(path)(importlib.import_module(module))
+
+
+class Part:
+    """A module within NumPy that a function may need: imported by who loads it, if it is there.
+
+    Parameters
+    ----------
+    name : str
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> Any:
+        return _load_part, (self.name,)
+
+
+def part_or_module(module: types.ModuleType) -> Part | types.ModuleType:
+    """Return what to write of a module that a function may need.
+
+    cloudpickle takes any module whose name occurs in the function: of `np.linalg.norm`, in NumPy 1.26, also
+    `numpy.linalg.linalg`, which 2 does not have.
+    """
+    return Part(module.__name__) if module.__name__.startswith("numpy.") else module
+
+
+def _load_part(name: str) -> None:
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module(name)
 
 
 def version(needs: Collection[str]) -> dict[str, str]:
@@ -105,6 +143,8 @@ def reduce_other(pickler: Writer, obj: Any) -> Any:
     kind = type(obj)
     if kind is type(np.sum):  # which NumPy lets other libraries take over
         return reduce_named(pickler, obj.__module__, obj)
+    if issubclass(kind, np.dtype) and obj.isalignedstruct:
+        return _reduce_aligned(obj)
     for name in _ONCE:
         if obj is vars(np)[name]:
             return load_named, ("numpy", name)
@@ -127,6 +167,25 @@ def reduce_other(pickler: Writer, obj: Any) -> Any:
         seed = getattr(obj, "seed_seq", None)
         return _load_bit_generator, (kind.__name__, seed, obj.state)
     return NotImplemented
+
+
+def _reduce_aligned(dtype: np.dtype[Any]) -> Any:
+    """Reduce an aligned structure as NumPy does, with flags that 1.26 and 2 both read.
+
+    They are one byte, with a sign in 1.26 and without one in 2, and the flag for alignment is its first bit.
+    """
+    reduced: Any = dtype.__reduce__()
+    _, arguments, state = reduced
+    *before, flags = state[: _FLAGS + 1]
+    return _load_aligned, (arguments, (*before, flags % 256, *state[_FLAGS + 1 :]))
+
+
+def _load_aligned(arguments: Any, state: Any) -> np.dtype[Any]:
+    dtype: Any = np.dtype(*arguments)
+    if _SIGNED:
+        state = (*state[:_FLAGS], state[_FLAGS] - 256, *state[_FLAGS + 1 :])
+    dtype.__setstate__(state)
+    return dtype  # type: ignore[no-any-return]
 
 
 def _load_string_dtype(coerce: bool, *missing: Any) -> Any:

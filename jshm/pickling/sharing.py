@@ -5,11 +5,12 @@ what their values share, if they are compared while all of them live: until then
 
 Not compared are values that nobody can tell apart when they are equal (texts, dates, paths), what the
 reader imports, and classes: they are the same everywhere (`classes`).
+
+Of the user's own code only what pickles an object is run (`looking`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import copyreg
 import datetime as dt
 import dis
@@ -26,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
+from .. import looking
+from ..looking import Types
 from . import modules
 from .pickler import Output, Pickler
 from .reducers import REDUCERS
@@ -40,10 +43,11 @@ _ATOMS = (
     property, staticmethod, classmethod, np.dtype, np.generic, enum.Enum, logging.Logger,
     pickle.PickleBuffer, functools.partial, dt.tzinfo,
 )  # fmt: skip
+_KEYWORDS = functools.partial.__dict__["keywords"].__get__
 # Most of what is in a memo.
-_PLAIN = frozenset({str, bytes, tuple})
-_BUILTIN = (list, dict, set, bytearray)
-_REDUCED = (types.CellType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+_PLAIN = Types(str, bytes, tuple)
+_BUILTIN = Types(list, dict, set, bytearray)
+_REDUCED = Types(types.CellType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 # Whose objects nobody changes; of pandas, all but tables and columns.
 _UNCHANGED = frozenset({"pyarrow", "pandas", "typing"})
 # What an object of these classes is made of belongs to it alone, and nobody changes it.
@@ -161,7 +165,7 @@ class _Comparison:
             return False
         belonging = self._belongings(found)
         likely = [x for x in likely if id(x) not in belonging]
-        if any(isinstance(x, np.ndarray) for x in likely):
+        if any(issubclass(type(x), np.ndarray) for x in likely):
             columns = _columns(one) | _columns(other)
             likely = [x for x in likely if id(x) not in columns]
         return bool(likely)
@@ -214,7 +218,7 @@ class _Comparison:
 
 def _is_made(value: object) -> bool:
     """Tell whether it matters that two names are one and the same object."""
-    if isinstance(value, types.FunctionType):
+    if type(value) is types.FunctionType:
         return not _is_imported(value)
     return _is_state(value, lambda _: False)
 
@@ -230,42 +234,50 @@ def _is_state(found: Any, by_reference: Callable[[Any], bool]) -> bool:
     kind = type(found)
     if kind in _BUILTIN:
         return kind is not dict or not _is_namespace(found)
-    if isinstance(found, np.ndarray):
-        return bool(found.flags.writeable) and not by_reference(found)
+    if issubclass(kind, np.ndarray):
+        # Of a subclass the plain array: it may have attributes of its own under these names.
+        plain = np.ndarray.view(found, np.ndarray)
+        return bool(plain.flags.writeable) and not by_reference(plain)
     if kind is types.FunctionType:
         return bool(vars(found)) and not _is_imported(found)
     if kind is memoryview:
         return not found.readonly
-    if isinstance(found, _ATOMS):
+    if issubclass(kind, _ATOMS):
         return False
     if kind in REDUCERS:
         return kind in _REDUCED
     if kind in cp.Pickler._dispatch_table:
         return kind is weakref.WeakSet
-    if _package(kind) in _UNCHANGED or _is_whole(found):
-        return hasattr(kind, "iloc")  # a table, or a column
+    if looking.root(kind) in _UNCHANGED or _is_whole(found):
+        return looking.lookup(kind, "iloc") is not None  # a table, or a column
     return kind is object or not _is_value(found)
 
 
 def _is_value(found: Any) -> bool:
     """Tell whether an object is as good as any that is equal to it."""
-    kind: Any = type(found)
-    if kind.__eq__ is object.__eq__ or kind.__hash__ in (None, object.__hash__):
+    kind = type(found)
+    hashed = looking.lookup(kind, "__hash__")
+    if not _has_own(kind, "__eq__") or hashed is None or not _has_own(kind, "__hash__"):
         # Equal to nothing else: but a name, by which it is found again, can stand for it.
-        return _is_overridden(kind) and isinstance(_reduce(found), str)
+        return _is_overridden(kind) and issubclass(type(_reduce(found)), str)
     if not _is_overridden(kind):
-        return kind.__setattr__ is not object.__setattr__  # a frozen dataclass, a UUID
+        return _has_own(kind, "__setattr__")  # a frozen dataclass, a UUID
     reduced = _reduce(found)
-    return isinstance(reduced, str) or (
+    return issubclass(type(reduced), str) or (
         all(rest is None for rest in reduced[2:]) and _is_constant(reduced[1])
     )
 
 
-def _is_overridden(kind: Any) -> bool:
-    return bool(
+def _has_own(kind: type, method: str) -> bool:
+    """Tell whether a class, or a base of it, has a method of its own in place of that of `object`."""
+    return looking.lookup(kind, method) is not looking.namespace(object)[method]
+
+
+def _is_overridden(kind: type) -> bool:
+    return (
         kind in copyreg.dispatch_table
-        or kind.__reduce__ is not object.__reduce__
-        or kind.__reduce_ex__ is not object.__reduce_ex__
+        or _has_own(kind, "__reduce__")
+        or _has_own(kind, "__reduce_ex__")
     )
 
 
@@ -275,50 +287,49 @@ def _reduce(found: Any) -> Any:
 
 
 def _is_constant(value: Any) -> bool:
-    if isinstance(value, (tuple, frozenset)):
-        return all(map(_is_constant, value))
-    return isinstance(value, _ATOMS)
+    for kind in (tuple, frozenset):
+        if issubclass(type(value), kind):
+            return all(map(_is_constant, kind.__iter__(value)))
+    return issubclass(type(value), _ATOMS)
 
 
 def _is_namespace(found: dict[Any, Any]) -> bool:
     """Tell whether a dict is a module's, which goes by reference."""
-    name = found.get("__name__")
-    module = sys.modules.get(name) if isinstance(name, str) else None
-    return module is not None and getattr(module, "__dict__", None) is found
+    module = sys.modules.get(looking.text(found.get("__name__")))
+    return module is not None and looking.attributes(module) is found
 
 
 def _is_whole(found: Any) -> bool:
     """Tell whether what an object is made of belongs to it, and nobody changes it."""
-    if isinstance(found, type):
-        return modules.is_by_value(found.__module__) or not cp._should_pickle_by_reference(found)
     kind = type(found)
-    return not _bases(kind).isdisjoint(_WHOLE.get(_package(kind), ()))
-
-
-def _package(kind: type) -> str:
-    name: object = kind.__module__
-    return name.partition(".")[0] if isinstance(name, str) else ""
+    if issubclass(kind, type):
+        return modules.is_by_value(looking.module(found)) or not cp._should_pickle_by_reference(
+            found
+        )
+    return not _bases(kind).isdisjoint(_WHOLE.get(looking.root(kind), ()))
 
 
 def _bases(kind: type) -> set[str]:
-    return {base.__name__ for base in kind.__mro__}
+    return set(map(looking.name, looking.mro(kind)))
 
 
 def _attributes(found: Iterable[Any]) -> set[int]:
     """Return what comes with functions, classes and modules that two values have in common."""
     hidden: set[int] = set()
     for one in found:
-        if type(one) is types.FunctionType:
+        kind = type(one)
+        if kind is types.FunctionType:
             hidden.update((id(one.__kwdefaults__), id(one.__annotations__)))
-        elif isinstance(one, functools.partial):
-            hidden.update((id(one.keywords), id(vars(one))))
-        elif isinstance(one, types.ModuleType):
-            hidden.update(id(v) for name, v in vars(one).items() if name.startswith("__"))
-        elif isinstance(one, type):
-            hidden.update(id(value) for base in one.__mro__ for value in vars(base).values())
-        elif type(one) not in _BUILTIN:
-            with contextlib.suppress(AttributeError):  # an object's own dict changes with it
-                hidden.add(id(object.__getattribute__(one, "__dict__")))
+        elif issubclass(kind, types.ModuleType):
+            known = (looking.attributes(one) or {}).items()
+            hidden.update(id(v) for name, v in known if looking.text(name).startswith("__"))
+        elif issubclass(kind, type):
+            for base in looking.mro(one):
+                hidden.update(map(id, looking.namespace(base).values()))
+        elif kind not in _BUILTIN:
+            hidden.add(id(looking.attributes(one)))  # an object's own dict changes with it
+            if issubclass(kind, functools.partial):
+                hidden.add(id(_KEYWORDS(one)))
     return hidden
 
 
@@ -327,7 +338,7 @@ def _columns(written: Written) -> set[int]:
     return {
         id(getattr(found, part, None))
         for _, found in written.memo.values()
-        if _package(type(found)) == "pandas"
+        if looking.root(type(found)) == "pandas"
         for base in _bases(type(found))
         for part in _COLUMNS.get(base, ())
     }

@@ -46,15 +46,20 @@ def reduce_arrow(_: Writer, obj: Any) -> Any:
     if not isinstance(obj, arrow.Array):
         return NotImplemented
     try:
-        if not _drags(obj.get_total_buffer_size(), obj.nbytes):
-            return NotImplemented
         kind = obj.type
+        has_views = type(obj).__name__ in _VIEWS
+        own = _bytes_of_views(obj) if has_views else obj.nbytes
+        if not _drags(obj.get_total_buffer_size(), own):
+            return NotImplemented
         if arrow.types.is_primitive(kind) or arrow.types.is_decimal(kind):
             cut = _cut_items(arrow, obj)
         elif type(obj).__name__ in _OFFSETS:
             cut = _cut_texts(arrow, obj)
         else:
             cut = arrow.concat_arrays([obj])  # a copy: of lists, structures and the like
+            if has_views:  # the copy has views, and of the texts all that there were
+                flat = arrow.large_string() if kind == arrow.string_view() else arrow.large_binary()
+                cut = cut.cast(flat).cast(kind)
     except arrow.ArrowException:  # it is not in memory, or of a type that is not known there
         return NotImplemented
     return cut.__reduce__()
@@ -64,6 +69,16 @@ _OFFSETS = {
     "StringArray": np.int32, "BinaryArray": np.int32,
     "LargeStringArray": np.int64, "LargeBinaryArray": np.int64,
 }  # fmt: skip
+_VIEWS = ("StringViewArray", "BinaryViewArray")
+# Bytes of a view: its length, and the text itself if it is short; else where that is.
+_VIEW, _SHORT = 16, 12
+
+
+def _bytes_of_views(array: Any) -> int:
+    """Return how many bytes the views of an array show; Arrow counts all that there are."""
+    lengths = np.frombuffer(array.buffers()[1], np.int32)[:: _VIEW // 4]
+    shown = lengths[array.offset : array.offset + len(array)]
+    return _VIEW * len(array) + int(shown[shown > _SHORT].sum(dtype=np.int64))
 
 
 def _bounds(array: Any) -> tuple[int, int, Any]:

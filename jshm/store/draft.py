@@ -142,7 +142,10 @@ def write_array(room: Room, array: np.ndarray[Any, Any], layout: ArrayLayout) ->
         if draft.spare is not None:
             copying.fill(layout.view(segment.view(draft.map())), array)
         elif layout.nbytes < _SMALL:
-            segment.write(draft.fd, layout.offset, [copying.packed(array, layout.order)])
+            if copying.mask_of(array.dtype) is None:  # nothing to clear: this is faster
+                segment.write(draft.fd, layout.offset, [array.tobytes(layout.order)])
+            else:
+                segment.write(draft.fd, layout.offset, [copying.packed(array, layout.order)])
         else:
             copying.write(draft.fd, layout.offset, array, layout.order)
 

@@ -173,7 +173,9 @@ def test_one_array_is_one() -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-@pytest.mark.parametrize("name", ["C order", "Fortran order", "datetime64", "fields", "strided"])
+@pytest.mark.parametrize(
+    "name", ["C order", "Fortran order", "datetime64", "fields", "strided", "empty"]
+)
 def test_the_read_only_flag_survives_within_the_pickle(name: str, protocol: int) -> None:
     array = PLAIN[name].view()
     for writable in (True, False):
