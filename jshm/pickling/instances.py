@@ -16,7 +16,11 @@ import types
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from cloudpickle import cloudpickle as cp
+
+from .. import looking
 from . import ctypes_, enumerations
+from .writer import UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +53,10 @@ def _rule_of(kind: Any) -> Rule | None:
         return enumerations.reduce_member
     rule = _NAMED.get(f"{getattr(kind, '__module__', None)}.{kind.__qualname__}")
     own = (kind.__reduce_ex__, kind.__reduce__)
-    if rule is not None or kind in copyreg.dispatch_table or any(map(_is_python, own)):
+    if rule is not None or kind in cp.Pickler.dispatch_table:
         return rule
+    if any(map(_is_python, own)):
+        return _reduce_checked
     if issubclass(kind, BaseException):
         return _reduce_exception if any(map(_is_python, (kind.__new__, kind.__init__))) else None
     if own != _OF_OBJECTS:
@@ -83,6 +89,33 @@ def _reduce_exception(_: Writer, error: BaseException) -> Any:
     if _takes(kind.__new__, kind, *made_of) and _takes(kind.__init__, error, *made_of):
         return NotImplemented
     return _make_exception, (kind, made_of, error.args), *reduced[2:]
+
+
+def _reduce_checked(pickler: Writer, obj: Any) -> Any:
+    """Reduce an object as its class says, unless the class cannot be called so."""
+    reduced = obj.__reduce_ex__(pickler.proto)
+    if type(reduced) is not tuple or len(reduced) < 2:  # noqa: PLR2004 - what `pickle` says of it
+        return reduced
+    kind, arguments, *_ = reduced
+    if type(kind) is type and type(arguments) is tuple and not _fits(kind, len(arguments)):
+        raise UnwritableError(
+            f"__reduce__ gives {len(arguments)} arguments for {looking.qualname(kind)}, which its "
+            "__init__ or __new__ does not take: nobody could load it",
+            "Define __reduce__ in the class, so that it gives what __init__ wants",
+        )
+    return reduced
+
+
+def _fits(kind: Any, count: int) -> bool:
+    """Tell whether a class takes so many arguments."""
+    known = _fitting.setdefault(kind, {})
+    if count not in known:
+        given = (None,) * (count + 1)
+        known[count] = _takes(kind.__new__, *given) and _takes(kind.__init__, *given)
+    return known[count]
+
+
+_fitting: weakref.WeakKeyDictionary[type, dict[int, bool]] = weakref.WeakKeyDictionary()
 
 
 def _reduce_called(pickler: Writer, obj: Any) -> Any:

@@ -70,9 +70,9 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     for word in class_globals(code):
         if word in function.__globals__:
             slots["__globals__"][word] = function.__globals__[word]
-    submodules = [*slots["_cloudpickle_submodules"], *imports.beside(function)]
+    submodules = map(numeric.part_or_module, slots["_cloudpickle_submodules"])
     # Loaded, and then forgotten.
-    slots["_cloudpickle_submodules"] = list(map(numeric.part_or_module, submodules))
+    slots["_cloudpickle_submodules"] = [*submodules, *imports.beside(function)]
     hints.complete(pickler, function, slots["__globals__"])
     if parameters := getattr(function, "__type_params__", ()):
         slots["__type_params__"] = parameters

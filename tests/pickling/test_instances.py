@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .cases import Case
-from .fresh import Interpreter, failing, travel
+from .fresh import FreshError, Interpreter, failing, travel
 
 CASES = [
     Case(
@@ -241,3 +241,17 @@ def test_what_cannot_be_made_is_refused(writer: Interpreter) -> None:
     writer.cell("import contextvars\nv = contextvars.ContextVar('v')\ndef f(): return v.get()\n")
     message = failing(writer.dump, "f").message
     assert message.startswith("f → global 'v' → _contextvars.ContextVar: cannot be shared")
+
+
+def test_what_its_class_cannot_be_called_with_is_refused(writer: Interpreter) -> None:
+    """`pickle` would write it, and raise a TypeError where it is loaded."""
+    writer.cell(
+        "import collections\n"
+        "class A(collections.Counter):\n    def __init__(self, a, b): super().__init__(a)\n"
+        "class B(collections.Counter):\n    def __init__(self, a=(), b=1): super().__init__(a)\n"
+        "class C:\n    def __init__(self, x): self.x = x\n    def __reduce__(self): return C, ()\n"
+    )
+    for expression in ("A('aab', 1)", "[C(1)]"):
+        with pytest.raises(FreshError, match="which its __init__ or __new__ does not take"):
+            writer.dump(expression)
+    writer.dump("B('aab')")
