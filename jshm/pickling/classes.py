@@ -28,7 +28,7 @@ from ..errors import DefinitionWarning, outside
 from ..forks import wait_for
 from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
-from .definitions import DOCSTRING, Definition, Part, module_of
+from .definitions import CONSTANT, DOCSTRING, Definition, Part, module_of
 from .hooks import hooked, new_class, without_hooks
 from .libraries import CACHES
 from .survey import definition_of
@@ -201,7 +201,10 @@ def make(
             different = [n for n in different if n in common and not n.isidentifier()]
         elif not different:
             _remember(definition, here)
-        if not different:
+        values = [n for n in different if n.partition(" ")[0] == CONSTANT and n in own.parts]
+        if values == different and definition.parts.keys() >= set(values):
+            if values and _is_new(text, own):
+                _tell_values(definition, values)
             return here
     cls = _class_of(definition, same)
     if cls is None:
@@ -217,8 +220,8 @@ def make(
                     cp._lookup_class_or_track(identity, cls)
         if cls is made and (now := making.get()) is not None:
             now.add(cls)
-    if different:
-        _tell(definition, text, own.to_json(), different)
+    if different and _is_new(text, own):
+        _tell(definition, different)
     return cls
 
 
@@ -284,18 +287,38 @@ def _grows(cls: type, definition: Definition) -> bool:
     return True
 
 
-def _tell(definition: Definition, text: str, own: str, different: list[str]) -> None:
-    """Warn once that the reader's class of a name is defined differently."""
-    if (text, own) in _told:
-        return
-    _told.add((text, own))
-    shown = ", ".join(different[:_SHOWN]) + (", …" if len(different) > _SHOWN else "")
-    module = "" if definition.module == "__main__" else f"{definition.module}."
+def _is_new(text: str, own: Definition) -> bool:
+    """Tell whether the user was not told yet how these definitions differ."""
+    pair = (text, own.to_json())
+    if pair in _told:
+        return False
+    _told.add(pair)
+    return True
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def _tell_values(definition: Definition, values: list[str]) -> None:
+    """Warn that the reader's class, which is the same, finds other values under global names."""
+    names = _listed([value.partition(" ")[2] for value in values])
     warnings.warn(
-        f"the class {module}{definition.qualname} that was shared differs from the one defined here, in: "
-        f"{shown}. The shared object keeps the class that it was published with, so isinstance and == "
-        f"with {definition.qualname} of here are False. Run the same definition in both, and publish "
-        "again",
+        f"the methods of {definition.qualname} use values of here that differ from those where it was "
+        f"shared: {names}",
+        DefinitionWarning,
+        stacklevel=outside(),
+    )
+
+
+def _tell(definition: Definition, different: list[str]) -> None:
+    """Warn that the reader's class of a name is defined differently."""
+    module = "" if definition.module == "__main__" else f"{definition.module}."
+    name = definition.qualname
+    warnings.warn(
+        f"the class {module}{name} that was shared differs from the one defined here, in: "
+        f"{_listed(different)}. The shared object keeps the class that it was published with, so isinstance "
+        f"and == with {name} of here are False. Run the same definition in both, and publish again",
         DefinitionWarning,
         stacklevel=outside(),
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 CODE, VALUE, SOURCE = "c", "v", "s"
+# With a name: the part that is the value of a global constant, which code of the class names.
+CONSTANT = "constant"
 DOCSTRING = "its docstring"
 """The name of a part that tells apart only classes that the reader did not define."""
 

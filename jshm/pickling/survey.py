@@ -16,7 +16,7 @@ import numpy as np
 
 from . import generated, modules
 from .code import TAG
-from .definitions import CODE, DOCSTRING, SOURCE, VALUE, Definition, Part, module_of
+from .definitions import CODE, CONSTANT, DOCSTRING, SOURCE, VALUE, Definition, Part, module_of
 from .fingerprints import PARTIAL, digest, expressions, function_of, look, stored_by
 from .libraries import CACHES, own_annotations, struct_parts
 
@@ -121,7 +121,7 @@ class _Survey:
                 self.add_function(name, obj)
         for name, fingerprint in self._constants.items():
             if name not in self._assigned:
-                self.parts[f"global {name}"] = Part(VALUE, fingerprint)
+                self.parts[f"{CONSTANT} {name}"] = Part(VALUE, fingerprint)
 
     # -- functions ---------------------------------------------------------------------------------
 
