@@ -117,6 +117,8 @@ def _defined(cls: type, identity: str) -> Definition:
     """Return a class's definition, and remember whose it is."""
     try:
         definition = definition_of(cls)
+        if _is_only_in_main(cls, definition):
+            definition = definition._replace(module="__main__")
         for known, reference in _known.get(definition.key, ()):
             # As it arrived: then it says more of the source than what arrived does.
             if reference() is cls and not known.differences(definition, apart_from={_WHICH}):
@@ -136,6 +138,17 @@ def _remember(definition: Definition, cls: type) -> None:
     with _lock:
         living = [entry for entry in _known.get(definition.key, ()) if entry[1]() is not None]
         _known[definition.key] = [*living, (definition, weakref.ref(cls))]
+
+
+def _is_only_in_main(cls: type, definition: Definition) -> bool:
+    """Tell whether a class of the notebook says that it is of a module of Python's.
+
+    Before Python 3.12 `dataclasses.make_dataclass` makes it so.
+    """
+    name, module = definition.qualname, sys.modules.get(definition.module)
+    if module is None or modules.is_by_value(definition.module):
+        return False
+    return _named(module, name) is not cls and _named(sys.modules["__main__"], name) is cls
 
 
 def _has_its_name(cls: type, definition: Definition) -> bool:
