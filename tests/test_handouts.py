@@ -322,7 +322,7 @@ def test_what_keeps_the_memory_of_one_of_several_is_told(main: dict[str, Any]) -
     main["one"], main["two"] = jshm.attach(["one", "two"])
     main["mine"] = main["one"].a
     del main["one"]
-    assert jshm.detach("one") == ["two.a[0]", "mine"]
+    assert jshm.detach("one") == ["mine", "two.a[0]"]
 
 
 def test_a_dict_in_a_program_is_the_users(main: dict[str, Any]) -> None:
