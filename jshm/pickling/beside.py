@@ -17,7 +17,7 @@ from cloudpickle import cloudpickle as cp
 
 from ..errors import MissingModuleError
 from . import modules
-from .definitions import Definition
+from .definitions import Definition, module_of
 from .modules import Origin
 from .survey import definition_of
 
@@ -44,7 +44,7 @@ def reduce(obj: Any, qualname: str, reduced: Any) -> Any:
     reduced : tuple
         How it is made anew.
     """
-    name = "__main__" if obj.__module__ == "__mp_main__" else obj.__module__
+    name = module_of(obj)
     is_cached = type(obj) is functools._lru_cache_wrapper
     origin = Origin(name, "", "") if name == "__main__" and is_cached else modules.origin_of(name)
     # Methods are their classes' matter.

@@ -10,11 +10,11 @@ import inspect
 import linecache
 import sys
 import types
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudpickle import cloudpickle as cp
 
+from .bycode import cached_by_code
 from .code import class_globals, source_of
 from .preview import class_statement
 from .rebuild import no_warnings
@@ -68,7 +68,6 @@ class Known(NamedTuple):
 
     Attributes
     ----------
-    code : weakref
     digest : str
         Of what it does.
     source : str
@@ -79,7 +78,6 @@ class Known(NamedTuple):
         Names of the globals and of the attributes that it assigns to.
     """
 
-    code: weakref.ref[CodeType]
     digest: str
     source: str
     names: tuple[str, ...]
@@ -87,28 +85,15 @@ class Known(NamedTuple):
     stored: frozenset[str]
 
 
-# By id: to hash a code object takes longer than the rest.
-_known: dict[int, Known] = {}
-
-
+@cached_by_code
 def look(code: CodeType) -> Known:
     """Return what is known of a code object; it is found out once."""
-    key = id(code)
-    found = _known.get(key)
-    if found is None or found.code() is not code:
-        alive = weakref.ref(code, functools.partial(_forget, _known, key))
-        text = source_of(code)
-        names = {**cp._extract_code_globals(code), **dict.fromkeys(class_globals(code))}
-        found = Known(
-            alive, digest(_code_text(code)), digest(text.strip()) if text else "", tuple(names),
-            *_assignments(code),
-        )  # fmt: skip
-        _known[key] = found
-    return found
-
-
-def _forget(known: dict[int, Known], key: int, _: object) -> None:
-    known.pop(key, None)
+    text = source_of(code)
+    names = {**cp._extract_code_globals(code), **dict.fromkeys(class_globals(code))}
+    return Known(
+        digest(_code_text(code)), digest(text.strip()) if text else "", tuple(names),
+        *_assignments(code),
+    )  # fmt: skip
 
 
 def _code_text(code: CodeType) -> str:

@@ -10,17 +10,15 @@ from typing import Any
 from cloudpickle import cloudpickle as cp
 
 from . import beside, modules
+from .definitions import module_of
 
 
 def reduce_typevar(_: object, typevar: typing.TypeVar) -> Any:
     """Reduce a type variable by value, if it is of a module that is; else as cloudpickle does."""
-    module = typevar.__module__
-    if module not in ("__main__", "__mp_main__") and not modules.is_by_value(module):
+    module = module_of(typevar)
+    if module != "__main__" and not modules.is_by_value(module):
         return NotImplemented
-    reduced = (
-        make_typevar,
-        ("__main__" if module == "__mp_main__" else module, *cp._decompose_typevar(typevar)),
-    )
+    reduced = make_typevar, (module, *cp._decompose_typevar(typevar))
     return beside.reduce(typevar, typevar.__name__, reduced)
 
 
