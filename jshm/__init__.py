@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from .array import is_shared
     from .errors import (
+        AmbiguousNameError,
         CorruptRegistryError,
         CorruptSegmentError,
         DefinitionWarning,
@@ -81,7 +82,7 @@ _PUBLIC = {
         "api",
     ),
     **dict.fromkeys(
-        ("CorruptRegistryError", "CorruptSegmentError", "DefinitionWarning",
+        ("AmbiguousNameError", "CorruptRegistryError", "CorruptSegmentError", "DefinitionWarning",
          "DetachedError", "DirectoryLostWarning",
          "FormatVersionError", "InvalidModeError", "InvalidNameError", "InvalidSettingError", "JshmError",
          "LockHeldError", "LockTimeoutError", "LowMemoryWarning",
@@ -107,6 +108,7 @@ _PUBLIC = {
 }  # fmt: skip
 
 __all__ = [
+    "AmbiguousNameError",
     "CorruptRegistryError",
     "CorruptSegmentError",
     "DefinitionWarning",

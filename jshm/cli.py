@@ -124,7 +124,7 @@ def _path(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    written, found = find(args.names, default_store().names())
+    written, found = find(args.names, default_store().own_names())
     for released in release_found(written, found, force=args.force):
         held = f", held by {', '.join(released.held_by)}" if released.held_by else ""
         print(f"{released.name} released: {size_text(released.freed)} freed{held}")

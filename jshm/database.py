@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-    from .access import Access
-
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
@@ -115,8 +113,6 @@ class Database:
     moved : callable
         Called when the file was removed or replaced under this process, with a function that reads
         what it still has of the old one: from a statement to its rows.
-    access : Access
-        Who may use it.
     """
 
     def __init__(
@@ -127,14 +123,12 @@ class Database:
         place: Callable[[], object] = lambda: None,
         *,
         moved: Callable[[Callable[[str], list[Row]]], None] = lambda _: None,
-        access: Access = PRIVATE,
     ) -> None:
         self.path = path
         self.timeout = timeout
         self._setup = setup
         self._place = place
         self._moved = moved
-        self._access = access
         self._log = Log(path)
         self._ballast = Ballast(path + ".ballast")
         self._local = threading.local()
@@ -230,7 +224,7 @@ class Database:
                 "journal_size_limit=1048576",
                 "temp_store=MEMORY",
                 f"wal_autocheckpoint={_LOG_PAGES}",
-                "trusted_schema=OFF",  # members of a group may write it
+                "trusted_schema=OFF",
                 "user_version",  # the first that reads: now log and index are there
             ):
                 self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
@@ -251,11 +245,7 @@ class Database:
             if identify(self.path) is None:
                 remove(self.path, *BESIDE)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                fd = os.open(self.path, flags, PRIVATE.common)
-                try:
-                    self._access.settle(fd, self._access.common)
-                finally:
-                    os.close(fd)
+                os.close(os.open(self.path, flags, PRIVATE.own))
 
     def refresh(self) -> None:
         """Make sure that the file is there, and its directory: who removed it removed all."""

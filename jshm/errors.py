@@ -30,6 +30,10 @@ class SegmentNotFoundError(JshmError, LookupError):
     """No such name, version or segment (any more)."""
 
 
+class AmbiguousNameError(SegmentNotFoundError):
+    """Several members of a group share something under that name."""
+
+
 class WaitTimeoutError(SegmentNotFoundError, TimeoutError):
     """A name did not come within the time that the caller was ready to wait."""
 

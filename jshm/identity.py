@@ -292,6 +292,13 @@ def is_running(pid: int, start: str, pid_ns: str) -> bool:
     return process_start(pid) == start
 
 
+def seems_to_run(who: Identity) -> bool:
+    """Tell whether a process of another user runs; one that cannot be judged from here counts as running."""
+    if who.uid != os.geteuid() and not _shows_others():
+        return True
+    return is_running(who.pid, who.start, who.pid_ns)
+
+
 def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
     """Tell whether the session of a process that has ended, has ended too.
 

@@ -65,7 +65,7 @@ class Lease:
         self._directory = directory
         self._path = os.path.join(directory, self.id)
         temporary = os.path.join(directory, _TEMPORARY + self.id + _HOLDS)
-        self.holdings = Holdings(self._path + _HOLDS, temporary, access)
+        self.holdings = Holdings(self._path + _HOLDS, temporary, access, self.text)
         self._fd = self._create()
         _leases.add(self)
 

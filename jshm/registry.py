@@ -61,6 +61,27 @@ CREATE TABLE refs(
 ) WITHOUT ROWID;
 CREATE INDEX refs_needs ON refs(needs);
 """
+# What a member's registry has besides: the names that changed since the group was last told (see
+# `store.announcing`), found by the database itself, so that no change can be forgotten.
+_CHANGED = (
+    "INSERT INTO changed SELECT {name} WHERE NOT EXISTS (SELECT 1 FROM changed WHERE name = {name})"
+)
+_OF_GROUP = [
+    "CREATE TABLE announced(id TEXT NOT NULL)",
+    "INSERT INTO announced VALUES (lower(hex(randomblob(8))))",
+    "CREATE TABLE changed(name TEXT PRIMARY KEY) WITHOUT ROWID",
+    *(
+        f"CREATE TRIGGER {table}_{event} AFTER {event} ON {table} "
+        f"BEGIN {_CHANGED.format(name=f'{row}.name')}; END"
+        for table, event, row in (
+            ("versions", "INSERT", "NEW"), ("versions", "UPDATE", "NEW"), ("versions", "DELETE", "OLD"),
+            ("names", "INSERT", "NEW"), ("names", "UPDATE", "NEW"), ("names", "DELETE", "OLD"),
+        )
+    ),
+    """CREATE TRIGGER segments_UPDATE AFTER UPDATE OF writable, unlinked ON segments BEGIN
+        INSERT INTO changed SELECT DISTINCT name FROM versions
+        WHERE segment = NEW.id AND name NOT IN (SELECT name FROM changed); END""",
+]  # fmt: skip
 # Later additions, which a registry that an older jshm made lacks.
 _ADDED = {
     "behind": "CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -119,7 +140,7 @@ class Registry:
     place : callable
         Makes the directory again if it is gone.
     access : Access
-        Who may use it.
+        Of a group's: changes are remembered for its members.
 
     Attributes
     ----------
@@ -137,11 +158,10 @@ class Registry:
         access: Access = PRIVATE,
     ) -> None:
         self._rebuild = rebuild
+        self._access = access
         self.lost: Lost | None = None
         self._read: tuple[object, dict[tuple[str, ...], list[Entry]]] = (None, {})
-        self.database = Database(
-            path, self._prepare, timeout, place, moved=self._remember, access=access
-        )
+        self.database = Database(path, self._prepare, timeout, place, moved=self._remember)
 
     def _remember(self, read: Callable[[str], list[Row]]) -> None:
         """Keep what a registry said that was removed under us, until somebody makes use of it."""
@@ -165,6 +185,8 @@ class Registry:
                     for statement in _SCHEMA.split(";\n"):
                         tx.execute(statement)
                     self._add(tx)
+                    for statement in _OF_GROUP if self._access.group else ():
+                        tx.execute(statement)
                     self._rebuild(tx)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
         found = database.read("PRAGMA user_version")[0][0]
@@ -248,6 +270,10 @@ class Registry:
             raise damaged("a name that is no text")
         return found
 
+    def own_names(self) -> list[str]:
+        """Return all names that can be attached: all are this user's."""
+        return self.names()
+
     def beginning(self, prefix: str, most: int) -> list[tuple[str, int, SegmentRow]]:
         """Return the first names, sorted, that can be attached and begin so, and what they are.
 
@@ -304,6 +330,10 @@ class Registry:
         # None of them is wanted, and of those there are few.
         found = self.database.read("SELECT id FROM segments WHERE NOT wanted AND unlinked")
         return frozenset(row[0] for row in found)
+
+    def has_changes(self) -> bool:
+        """Tell whether the other members of the group are still to be told of something."""
+        return bool(self.database.read("SELECT 1 FROM changed LIMIT 1"))
 
     def is_behind(self) -> bool:
         """Tell whether a segment says of itself what is no longer so."""

@@ -470,6 +470,21 @@ def catch_up(tx: Transaction, segment: str) -> None:
     tx.execute("DELETE FROM behind WHERE segment = ?", (segment,))
 
 
+def announced(tx: Transaction) -> str:
+    """Return what the list is called that a group's other members read."""
+    return str(tx.execute("SELECT id FROM announced")[0][0])
+
+
+def changed(tx: Transaction) -> list[str]:
+    """Return the names that the group's other members are still to be told of."""
+    return [row[0] for row in tx.execute("SELECT name FROM changed")]
+
+
+def forget_changed(tx: Transaction) -> None:
+    """Note that they were told."""
+    tx.execute("DELETE FROM changed")
+
+
 def all_leases(tx: Transaction) -> dict[str, str]:
     """Return the identity, as JSON, of every lease."""
     found = tx.execute("SELECT id, identity FROM leases")

@@ -180,10 +180,13 @@ _locked: set[int] = set()
 _opening = threading.RLock()
 
 
-def open_locked(path: str, flags: int) -> int:
-    """Open a file to lock it; `close` it, and no fork will keep its lock."""
+def open_locked(path: str, flags: int, place: int | None = None) -> int:
+    """Open a file to lock it; `close` it, and no fork will keep its lock.
+
+    The path may be relative to an open directory, `place`.
+    """
     with _opening:
-        fd = os.open(path, flags | os.O_CLOEXEC, PRIVATE.own)
+        fd = os.open(path, flags | os.O_CLOEXEC, PRIVATE.own, dir_fd=place)
         _locked.add(fd)
     return fd
 

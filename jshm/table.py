@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .pages import Pages
     from .store.base import ObjectDetails, SegmentInfo
 
-_COLUMNS = ("Name", "v", "Type", "Size", "From", "Used by", "Age", "")
+_COLUMNS = ("Name", "Owner", "v", "Type", "Size", "From", "Used by", "Age", "")
 _RIGHT = {"v", "Size"}
 _SHORT = {"v", "Size", "Age"}
 # A long name or note becomes several lines, and not a column that pushes others away.
@@ -111,9 +111,11 @@ def total_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
 
 
 def _cells(info: SegmentInfo, followed: Collection[str]) -> tuple[str, ...]:
-    here = "followed here" if info.name in followed and info.state == "current" else ""
+    names = {info.name, f"{info.user}:{info.name}"}
+    here = "followed here" if names & set(followed) and info.state == "current" else ""
     cells = (
         info.name,
+        info.user,
         str(info.version),
         info.summary,
         size_text(info.nbytes),
@@ -123,6 +125,15 @@ def _cells(info: SegmentInfo, followed: Collection[str]) -> tuple[str, ...]:
         ", ".join(filter(None, [here, marks(info)])),
     )
     return tuple(map(printable, cells))
+
+
+def _rows(infos: Sequence[SegmentInfo], followed: Collection[str]) -> list[tuple[str, ...]]:
+    """Return the heads of the columns, and the cells; owners only where there are several users."""
+    rows = [_COLUMNS, *(_cells(info, followed) for info in infos)]
+    if any(info.user for info in infos):
+        return rows
+    owner = _COLUMNS.index("Owner")
+    return [(*row[:owner], *row[owner + 1 :]) for row in rows]
 
 
 def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[str] = ()) -> str:
@@ -138,12 +149,12 @@ def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[
     """
     if not infos:
         return _EMPTY
-    rows = [_COLUMNS, *(_cells(info, followed) for info in infos)]
+    rows = _rows(infos, followed)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
             cell.rjust(width) if name in _RIGHT else cell.ljust(width)
-            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
+            for name, cell, width in zip(rows[0], row, widths, strict=True)
         ).rstrip()
         for row in rows
     ]
@@ -155,16 +166,18 @@ def as_html(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[
     if not infos:
         return f"<p>{html.escape(_EMPTY)}</p>"
 
+    rows = _rows(infos, followed)
+
     def row(tag: str, cells: Sequence[str]) -> str:
         shown = (
             f'<{tag} style="text-align:{"right" if name in _RIGHT else "left"};'
             f'{"white-space:nowrap" if name in _SHORT else _WRAPPED}">{html.escape(cell)}</{tag}>'
-            for name, cell in zip(_COLUMNS, cells, strict=True)
+            for name, cell in zip(rows[0], cells, strict=True)
         )
         return f"<tr>{''.join(shown)}</tr>"
 
-    body = "".join(row("td", _cells(info, followed)) for info in infos)
-    head = row("th", _COLUMNS)
+    body = "".join(row("td", cells) for cells in rows[1:])
+    head = row("th", rows[0])
     total = html.escape(total_text(infos, spares))
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{total}</p>"
 
@@ -203,6 +216,7 @@ def details(
         ("Type", info.summary + (f", order {info.order}" if info.kind == "array" else "")),
         *_object_rows(info.details),
         ("Size", f"{size_text(info.nbytes)} ({info.nbytes} bytes)"),
+        ("Owner", info.user),
         ("From", f"{info.publisher}{'' if info.publisher_alive else ' (stopped)'}"),
         ("Age", age_text(info.created)),
         ("Marks", marks(info)),

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from IPython.core.error import UsageError
 
 from ..errors import InvalidNameError
-from ..store import chosen_group
-from ..store.names import as_variable, check_name, is_glob, is_variable, nearest
+from ..store import chosen_group, default_store
+from ..store.names import as_variable, is_glob, is_variable, nearest
 from . import expressions
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _may_be_meant(word: str, known: list[str]) -> bool:
     if is_glob(word):
         return bool(fnmatch.filter(known, word))
     try:
-        check_name(word)
+        default_store().checked(word)
     except InvalidNameError:
         return False
     return True

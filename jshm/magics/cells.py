@@ -39,7 +39,7 @@ def before(_info: object = None) -> None:
     """Bring this notebook up to date, and say what is new."""
     for store in open_stores():
         try:
-            state = store.registry.data_version()
+            state = store.catalogue.data_version()
             if state != _seen.get(store):
                 _look(store)
                 _seen[store] = state

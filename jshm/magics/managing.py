@@ -98,7 +98,7 @@ class ManagingMagics(ShmMagics):
             here = variables.find_arrays(
                 caller().sees(), variables.in_segment({info.segment, info.own})
             )
-            followers = following.followers(store).get(name, [])
+            followers = following.followers(store).get(store.exact(name), [])
             mapped = store.presence.mappings.of(info.segment)
             memory = memory_rows(pages.of_mappings(mapped) if mapped else None, pages.of_process())
             del mapped
@@ -211,12 +211,12 @@ class ManagingMagics(ShmMagics):
             parser.error("name what to release, or say --unused")
         caller().refuse_value("shm_release", "or write jshm.release(…)")
         if args.unused:
-            reach = [info for info in _current() if info.mine or args.all]
+            reach = [info for info in _current() if info.releasable and (info.mine or args.all)]
             self._release_unused(reach, confirmed=args.yes, everybody=args.all)
             return
         known = _current()
         foreign = {info.name for info in known if not info.mine}
-        globbed = {info.name for info in known if info.mine or args.all}
+        globbed = {info.name for info in known if info.releasable and (info.mine or args.all)}
         what = "name that is shared" if args.all else "name of this notebook (--all for all)"
         names = expand(args.names, globbed, what)
         written = expand([word for word in args.names if not is_glob(word)], (), what)

@@ -206,7 +206,7 @@ class PushingMagics(SharingMagics):
 
 def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
     """Tell whether a value is what is shared under a name now."""
-    found = store.registry.current([name])
+    found = store.catalogue.current([name])
     if not found:
         return False
     identity = found[0].segment.id

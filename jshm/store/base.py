@@ -140,6 +140,10 @@ class SegmentInfo:
         Its lifetime has run out: it goes with the next operation of anybody.
     keeps : int
         Bytes of memory that has no name (any more) and is there because this refers to it.
+    user : str
+        Login of the member whose it is, in the store of a group; else empty.
+    releasable : bool
+        Whether this user may release it.
     holders : tuple of Holder
     details : ObjectDetails or None
         Of an object; lists leave them out.
@@ -171,6 +175,8 @@ class SegmentInfo:
     notebook: str = ""
     leftover: bool = False
     keeps: int = 0
+    user: str = ""
+    releasable: bool = True
     holders: tuple[Holder, ...] = ()
     details: ObjectDetails | None = None
 

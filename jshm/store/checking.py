@@ -91,10 +91,11 @@ def _put_aside(registry: Registry, directory: Directory) -> None:
     aside = f"{directory.registry}.damaged-"
     registry.database.close()
     dbfiles.remove(directory.registry, *dbfiles.BESIDE)
-    for name in os.listdir(directory.root):
-        if os.path.join(directory.root, name).startswith(aside):
+    place = os.path.dirname(aside)
+    for name in os.listdir(place):
+        if os.path.join(place, name).startswith(aside):
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(directory.root, name))
+                os.unlink(os.path.join(place, name))
     os.rename(directory.registry, f"{aside}{time.time_ns()}")
 
 

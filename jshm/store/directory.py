@@ -32,6 +32,8 @@ OTHER = ".jshm"
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 IN_MEMORY = {"tmpfs", "ramfs"}
 _PLACES = ("segments", "leases", "locks")
+# Where the registry is of what is shared with a group: its user's alone.
+_HIDDEN = "private"
 _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs",
     "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
@@ -42,14 +44,19 @@ _NETWORK = {
 _normal = lru_cache(maxsize=8)(os.path.normpath)
 
 
-def group_root(group: str) -> str:
-    """Return the directory that the members of a Unix group share.
-
-    ``/dev/shm/jshm-group-<name>``, or in ``JSHM_GROUP_DIR``; it is nobody's private directory.
-    """
+def group_place() -> str:
+    """Return the directory that groups' directories are in: ``JSHM_GROUP_DIR``, or ``/dev/shm``."""
     chosen = os.environ.get("JSHM_GROUP_DIR")
-    place = os.path.abspath(chosen) if chosen else _shared_memory()
-    return os.path.join(place, f"jshm-group-{group}")
+    return os.path.abspath(chosen) if chosen else _shared_memory()
+
+
+def group_root(place: str, group: str, user: int) -> str:
+    """Return the directory of what one member shares with a Unix group.
+
+    Beside those of the other members, and not in one that a member owns: its owner could rename what
+    is in it. In ``/dev/shm``, which is sticky, nobody else can.
+    """
+    return os.path.join(place, f"jshm-group-{group}-{user}")
 
 
 def default_root(chosen: str | None = None) -> str:
@@ -115,6 +122,22 @@ def filesystem(path: str) -> str:
     return kind
 
 
+def file_name(segment: str, kind: str) -> str:
+    """Return what a segment's file is called.
+
+    Raises
+    ------
+    CorruptRegistryError
+        It is no segment's id: the path could be anybody's.
+    """
+    if not ID.fullmatch(segment):
+        raise CorruptRegistryError(
+            f"the registry is damaged: a segment is called {segment!r:.80}. The data is not: "
+            "`jshm check --fix` rebuilds the registry from the segments"
+        )
+    return f"{segment}{ARRAY if kind == 'array' else OTHER}"
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """The places of one store. Made by `open`.
@@ -139,7 +162,7 @@ class Directory:
     def open(cls, root: str, access: Access = PRIVATE) -> Directory:
         """Make or check the directory and what is in it."""
         if access.group:
-            make_for_group(root, _PLACES, access)
+            make_for_group(root, _PLACES, _HIDDEN, access)
         else:
             make_private(root, parents=True)
         kind = filesystem(root)
@@ -163,10 +186,15 @@ class Directory:
         for place in (self.root, self.segments, self.leases, self.locks):
             if place == self.root or os.path.lexists(place):
                 check(place, self.access)
+        hidden = os.path.dirname(self.registry)
+        if hidden != self.root and os.path.lexists(hidden):
+            check(hidden)
 
     @property
     def registry(self) -> str:
-        return f"{self.root}/registry.db"
+        # Others may read a group's directories; to lock one is as much as to read it.
+        hidden = f"/{_HIDDEN}" if self.access.group else ""
+        return f"{self.root}{hidden}/registry.db"
 
     @property
     def segments(self) -> str:
@@ -188,13 +216,7 @@ class Directory:
         CorruptRegistryError
             It is no segment's id: the path could be anybody's.
         """
-        if not ID.fullmatch(segment):
-            raise CorruptRegistryError(
-                f"the registry is damaged: a segment is called {segment!r:.80}. The data is not: "
-                "`jshm check --fix` rebuilds the registry from the segments"
-            )
-        ending = ARRAY if kind == "array" else OTHER
-        return f"{self.overflow if overflow else self.segments}/{segment}{ending}"
+        return f"{self.overflow if overflow else self.segments}/{file_name(segment, kind)}"
 
     def files(self) -> dict[str, str]:
         """Return segment id → path of every file that jshm may have made where segments are.

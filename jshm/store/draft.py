@@ -357,4 +357,4 @@ def write_records(
                 "longer need"
             ) from None
         raise
-    os.fchmod(fd, access.common if row.writable else access.sealed)
+    os.fchmod(fd, access.live if row.writable else access.sealed)

@@ -19,7 +19,7 @@ import struct
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import blockers, interrupts, segment
 from ..errors import LockHeldError, LockTimeoutError, NoSpaceError, UnsafeDirectoryError
@@ -146,9 +146,9 @@ class Lock:
         began = time.monotonic()
         told = False
         while True:
-            fd = _open(self._directory, self._path)
+            fd = self._open()
             try:
-                while not _try(fd, shared=self._shared):
+                while not self._is_won(fd):
                     waited = time.monotonic() - began
                     if self._timeout is not None and waited >= max(self._timeout, _GLANCE):
                         raise self._timed_out(fd)
@@ -165,6 +165,14 @@ class Lock:
                 segment.close(fd)
                 raise
             segment.close(fd)
+
+    def _open(self) -> int:
+        """Return a descriptor of the file; `segment.close` it."""
+        return _open(self._directory, self._path)
+
+    def _is_won(self, fd: int) -> bool:
+        """Take the lock if it is free and the turn is ours; else stay the next, if we are."""
+        return _try(fd, shared=self._shared)
 
     def _pause(self, waited: float) -> float:
         least, most = _PAUSES
@@ -188,6 +196,34 @@ class Lock:
         if pids or not here:
             parts.append(blockers.described(pids))
         return ", ".join(parts)
+
+
+class LockOfOther(Lock):
+    """A lock of another member's LIVE data, in that member's directory: opened to be read.
+
+    It knows no turns: to take one is to write. Where the file is gone, the data are LIVE no more.
+    """
+
+    def __init__(
+        self, opens: Callable[[], int], path: str, directory: Directory, *of: Any, **how: Any
+    ) -> None:
+        super().__init__(directory, *of, **how)
+        self._opens = opens
+        self._path = path
+
+    def _open(self) -> int:
+        return self._opens()
+
+    def _is_won(self, fd: int) -> bool:
+        return _take(fd, shared=self._shared)
+
+
+def _take(fd: int, *, shared: bool) -> bool:
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _try(fd: int, *, shared: bool) -> bool:
@@ -239,7 +275,7 @@ def _make(path: str, access: Access) -> int:
     making = f"{path}.{os.urandom(8).hex()}"
     fd = segment.open_locked(making, _FLAGS | os.O_CREAT | os.O_EXCL)
     try:
-        access.settle(fd, access.common)
+        access.settle(fd, access.own)
         os.link(making, path)
     except BaseException:
         segment.close(fd)
@@ -247,6 +283,24 @@ def _make(path: str, access: Access) -> int:
     finally:
         segment.unlink(making)
     return fd
+
+
+def show(directory: Directory, name: str, *, shown: bool) -> None:
+    """Let a group's members take the lock of a name, in a file that is there; or let them no more.
+
+    Raises
+    ------
+    OSError, NoSpaceError
+    """
+    path, mode = os.path.join(directory.locks, file_of(name)), directory.access.shown
+    if not shown and not os.path.lexists(path):
+        return
+    with interrupts.deferred():
+        fd = _open(directory, path)
+        try:
+            os.fchmod(fd, mode if shown else directory.access.own)
+        finally:
+            segment.close(fd)
 
 
 def _is_at(path: str, fd: int, place: int | None = None) -> bool:
@@ -278,8 +332,8 @@ def sweep(directory: str) -> None:
 def _sweep(directory: str, name: str, place: int) -> None:
     fd = segment.open_locked(os.path.join(directory, name), _FLAGS)
     try:
-        # In the very directory that was listed, whatever has its name by now.
-        if _try(fd, shared=False) and _is_at(name, fd, place):
+        # In the very directory that was listed, whatever has its name by now. What others may lock stays.
+        if not os.fstat(fd).st_mode & 0o077 and _try(fd, shared=False) and _is_at(name, fd, place):
             os.unlink(name, dir_fd=place)
     finally:
         segment.close(fd)

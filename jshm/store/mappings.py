@@ -59,12 +59,17 @@ class Mappings:
         # the segment and waits for ours.
         return self._adopt_first(self._open(identity, path, mode, layout))
 
-    def get_whole(self, identity: str, fd: int, mode: Mode) -> Mapping:
-        """Return a mapping of all of a segment's file, which is open; the caller keeps `fd`."""
+    def get_whole(self, identity: str, fd: int, mode: Mode, length: int | None = None) -> Mapping:
+        """Return a mapping of all of a segment's file, which is open, or of its first bytes.
+
+        The caller keeps `fd`.
+        """
         mapping = self.get(identity, mode)
         if mapping is not None:
             return mapping
-        return self._adopt_first(segment.map_file(fd, os.fstat(fd).st_size, mode, identity))
+        return self._adopt_first(
+            segment.map_file(fd, length or os.fstat(fd).st_size, mode, identity)
+        )
 
     def _open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         # As `segment.shared` does it, which takes longer.

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import interrupts, programs, rows
 from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
 from ..identity import Identity, process_start
-from ..lease import Lease, living
+from ..lease import Lease, living, said_by
 from ..pickling import sources
 from ..segment import limit_error
 from ..workers import discover
 from . import locks, reaper
+from .announcing import Announcer
 from .draft import NO_SPACE
+from .inspection import holders_in
 from .mappings import Mappings
 from .memory import is_short
 from .spares import Spares, listed
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..database import Transaction
+    from ..holdings import Said
     from ..registry import Registry
+    from .base import Holder
     from .directory import Directory
+    from .members import Members
 
 T = TypeVar("T")
 
@@ -51,15 +56,24 @@ class Presence:
     recover : callable
         Brings back what is still mapped here of a registry that was deleted; tells whether there was
         anything.
+    members : Members, optional
+        The other members of the group, if it is a group's store.
     """
 
     def __init__(
-        self, directory: Directory, registry: Registry, recover: Callable[[], bool]
+        self,
+        directory: Directory,
+        registry: Registry,
+        recover: Callable[[], bool],
+        members: Members | None = None,
     ) -> None:
         self._directory = directory
         self._registry = registry
         self._recover = recover
         self.mappings = Mappings(directory.access)
+        # Tells the other members of a group what is shared.
+        self._announcer = Announcer(directory, registry) if directory.access.group else None
+        self._members = members
         # Segment id → the array that `allocate` returned, which alone may be sealed.
         self.born: weakref.WeakValueDictionary[str, np.ndarray[Any, Any]]
         self.born = weakref.WeakValueDictionary()
@@ -135,10 +149,19 @@ class Presence:
 
     def label_of(self, pid: int) -> str:
         """Return what people call a process; '' if no lease says."""
-        for identity, _ in living(self._directory.leases):
+        for identity, _ in self.said():
             if identity.pid == pid and identity.start == process_start(pid):
                 return identity.label
         return ""
+
+    def said(self) -> list[tuple[Identity, Said]]:
+        """Return who lives, and what each says; also other members of the group."""
+        others = self._members.said() if self._members is not None else []
+        return [*said_by(self._directory.leases), *others]
+
+    def holders(self) -> dict[str, tuple[Holder, ...]]:
+        """Return segment id → the living processes that hold it."""
+        return holders_in(self.said())
 
     # -- transactions ----------------------------------------------------------------------------
 
@@ -158,6 +181,7 @@ class Presence:
                 doomed.give_up()
             if tx.falls_behind:
                 self._catch_up()
+            self.tell_members()
 
     def _catch_up(self) -> None:
         # Where there is no room or no time now, or its process is killed, the next reaping does it.
@@ -270,7 +294,14 @@ class Presence:
     def refresh(self) -> bool:
         """Make sure that the registry is there; tell whether something was brought back."""
         self._registry.database.refresh()
-        return self._recover()
+        found = self._recover()
+        self.tell_members()
+        return found
+
+    def tell_members(self, *, anew: bool = False) -> None:
+        """Tell the other members of the group what is shared, if it is a group's store."""
+        if self._announcer is not None:
+            self._announcer.tell(anew=anew)
 
     def housekeep(self, *, flush: bool = True) -> None:
         """Flush, and reap: on the first use, then at most once a second.

@@ -39,27 +39,28 @@ def make_private(path: str, *, parents: bool = False) -> None:
     check(path)
 
 
-def make_for_group(root: str, names: Sequence[str], access: Access) -> None:
-    """Make a directory, and those in it, for a group; or check what is there.
+def make_for_group(root: str, names: Sequence[str], hidden: str, access: Access) -> None:
+    """Make a directory that a group reads, and those in it; or check what is there.
 
-    Under another name first: nobody ever sees it before it belongs to the group.
+    Under another name first: nobody ever sees it before it belongs to the group. `hidden` in it is
+    its user's alone.
 
     Raises
     ------
     UnsafeDirectoryError
     """
-    inside = [os.path.join(root, name) for name in names]
+    _check_place(os.path.dirname(root))
     if not os.path.lexists(root):
         making = f"{root}.{os.urandom(8).hex()}"
         places = [making, *(os.path.join(making, name) for name in names)]
         try:
             for place in places:
-                os.mkdir(place, PRIVATE.directory)
-                os.chown(place, -1, access.gid)
-                os.chmod(place, access.directory)
+                _make_readable(place, access)
+            places.append(os.path.join(making, hidden))
+            os.mkdir(places[-1], PRIVATE.directory)
             os.rename(making, root)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another member was faster
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
                 raise UnsafeDirectoryError(
                     f"cannot make the directory {root}: {error.strerror}. Set JSHM_GROUP_DIR to a "
                     "directory in memory (a tmpfs) in which all members may make one"
@@ -68,8 +69,38 @@ def make_for_group(root: str, names: Sequence[str], access: Access) -> None:
             for place in reversed(places):
                 with contextlib.suppress(OSError):
                     os.rmdir(place)
-    for place in (root, *inside):
-        check(place, access)
+    check(root, access)
+    for name in (*names, hidden):  # one of them may have been removed
+        place = os.path.join(root, name)
+        if not os.path.lexists(place):
+            with contextlib.suppress(FileExistsError):
+                if name == hidden:
+                    os.mkdir(place, PRIVATE.directory)
+                else:
+                    _make_readable(place, access)
+        check(place, PRIVATE if name == hidden else access)
+
+
+def _make_readable(place: str, access: Access) -> None:
+    os.mkdir(place, PRIVATE.directory)
+    os.chown(place, -1, access.gid)
+    os.chmod(place, access.directory)
+
+
+def _check_place(place: str) -> None:
+    """Raise UnsafeDirectoryError if others could rename the directories that are in a place."""
+    try:
+        mode = os.stat(place).st_mode
+    except OSError as error:
+        raise UnsafeDirectoryError(
+            f"{place}, where the group's directories are to be, cannot be used: {error.strerror}. Set "
+            "JSHM_GROUP_DIR to a directory in memory (a tmpfs) in which all members may make one"
+        ) from None
+    if mode & 0o022 and not mode & stat.S_ISVTX:
+        raise UnsafeDirectoryError(
+            f"{place} has mode {stat.S_IMODE(mode):o}: whoever may write there could put a directory of "
+            f"their own in the place of yours: refused. `chmod +t {place}`"
+        )
 
 
 def check(path: str, access: Access = PRIVATE) -> None:
@@ -82,10 +113,9 @@ def check(path: str, access: Access = PRIVATE) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise UnsafeDirectoryError(f"{path} is not a directory; remove it, or set {setting}")
     if not access.accepts(status):
-        # Only a member, or root, can give a directory to a group.
         raise UnsafeDirectoryError(
-            f"{path} belongs to user {status.st_uid} and group {status.st_gid}, and not to the group "
-            f"{access.group}: refused. Let who made it, or root, remove it"
+            f"{path} belongs to user {status.st_uid} and group {status.st_gid}, and not to you and the "
+            f"group {access.group}: refused. Let who made it, or root, remove it"
             if access.group
             else f"{path} belongs to user {status.st_uid}, not to you (user {os.geteuid()}): refused. "
             "Set JSHM_DIR to a directory of your own"
@@ -94,7 +124,8 @@ def check(path: str, access: Access = PRIVATE) -> None:
     if access.group and mode != access.directory:
         raise UnsafeDirectoryError(
             f"{path} has mode {mode:o}, and not {access.directory:o}, which lets the group's members "
-            f"in and nobody else: refused. `chmod {access.directory:o} {path}` if you trust what is in it"
+            "read, and only you write: refused. "
+            f"`chmod {access.directory:o} {path}` if you trust what is in it"
         )
     if not access.group and mode & 0o077:
         raise UnsafeDirectoryError(
