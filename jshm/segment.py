@@ -57,6 +57,8 @@ _MODES = get_args(Mode)
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # How long an attach waits for a prober, which holds the lock for microseconds.
 LOCK_TIMEOUT = 5.0
+# How long where other users may have it, for whatever reason.
+_GLANCE = 0.05
 # Shorter files are never written again under another id (`store.spares`).
 RECYCLED = 256 << 10
 # One pwrite of this size, so that Ctrl-C is noticed in between.
@@ -262,6 +264,27 @@ def reserve(fd: int, size: int) -> None:
     write(fd, 0, (zeros[: size - i * len(zeros)] for i in left))
 
 
+def hold(fd: int, *, shown: bool) -> None:
+    """Take the lock that says of a segment that it is held.
+
+    Parameters
+    ----------
+    fd : int
+    shown : bool
+        Whether members of a group may read the file: they may lock it, too, for as long as they like. Then
+        the segment counts as held by them, and nothing is lost by not saying that it is held here.
+
+    Raises
+    ------
+    RegistryTimeout
+    """
+    try:
+        lock(fd, fcntl.LOCK_SH, _GLANCE if shown else None)
+    except RegistryTimeout:
+        if not shown:
+            raise
+
+
 def open_shared(
     path: str, access: Access = PRIVATE, *, writable: bool
 ) -> tuple[int, os.stat_result]:
@@ -282,7 +305,7 @@ def open_shared(
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
-        lock(fd, fcntl.LOCK_SH)
+        hold(fd, shown=bool(access.group))
         status = _check_file(fd, path, access)
     except BaseException:
         close(fd)

@@ -9,7 +9,6 @@ removed, or locked in a way that keeps its owner waiting.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import pwd
 import re
@@ -251,9 +250,7 @@ class Member:
                 self._open(name, place, writable=writable) as (fd, status),
             ):
                 if held:
-                    # A hold is for its owner to know. Whoever locks the file against us keeps nobody.
-                    with contextlib.suppress(BlockingIOError):
-                        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    segment.hold(fd, shown=True)
                 yield fd, status
         except FileNotFoundError:
             raise SegmentNotFoundError(f"segment {name} of {self.login} is gone") from None
