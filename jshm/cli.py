@@ -96,7 +96,11 @@ def _list(args: argparse.Namespace) -> int:
     everything = infos = default_store().segments()
     if args.pattern:
         pattern = unicodedata.normalize("NFC", args.pattern)
-        infos = [info for info in infos if fnmatch.fnmatchcase(info.name, pattern)]
+        infos = [
+            info
+            for info in infos
+            if any(fnmatch.fnmatchcase(n, pattern) for n in (info.name, f"{info.user}:{info.name}"))
+        ]
     if args.json:
         print(json.dumps([_plain(info) for info in infos], indent=2))
     elif infos:

@@ -117,7 +117,9 @@ def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
     known = sorted(known)
     found: dict[str, None] = {}
     for word in (unicodedata.normalize("NFC", word) for word in words):
-        matches = fnmatch.filter(known, word) if is_glob(word) else [word]
+        # A pattern that says whose names it means (``ada:*``) matches them as they are called with that.
+        among = default_store().exact_names() if ":" in word else known
+        matches = fnmatch.filter(among, word) if is_glob(word) else [word]
         if not matches:
             raise UsageError(f"{word!r} matches no {what}")
         found.update(dict.fromkeys(matches))

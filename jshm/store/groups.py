@@ -91,7 +91,7 @@ class GroupStore(LocalStore):
         if found:
             owner = self._owner(found[0].segment)
             raise NotOwnerError(
-                f"{name} is {owner}'s, and only {owner} can release it. Let go here: %shm_detach {name}"
+                f"{name} is {owner}'s, and only {owner} can release it. Let go here: %shm_detach {name}."
             )
         return own
 
@@ -103,6 +103,9 @@ class GroupStore(LocalStore):
 
     def exact(self, name: str) -> str:
         return self.catalogue.exact(name)
+
+    def exact_names(self) -> list[str]:
+        return self.catalogue.exact_names()
 
     def segments(self) -> list[SegmentInfo]:
         me, several = self.catalogue.me, self.catalogue.several()

@@ -389,6 +389,10 @@ class LocalStore(Store):
         """Return a name in the form that never means another user's."""
         return name
 
+    def exact_names(self) -> list[str]:
+        """Return all names in that form, where it is another than the short one."""
+        return []
+
     def is_held(self, row: SegmentRow) -> bool:
         """Tell whether any process has a segment mapped."""
         return segment.is_held(self.path_of(row))

@@ -212,6 +212,16 @@ class Union:
         """Return all names that can be attached, sorted, as they are called here."""
         return sorted({entry.name for entry in self.everything() if entry.is_current})
 
+    def exact_names(self) -> list[str]:
+        """Return all names that can be attached, each with the member whose it is."""
+        found = {f"{self.me}{BETWEEN}{name}" for name in self._registry.names()}
+        self._members.state()
+        for member in self._members.all():
+            for name, entries in member.entries.items():
+                if any(entry.is_current for entry in entries):
+                    found.add(f"{member.login}{BETWEEN}{name}")
+        return sorted(found)
+
     def own_names(self) -> list[str]:
         """Return this user's names that can be attached, sorted, as they are called here."""
         return sorted({entry.name for entry in self.mine() if entry.is_current})
