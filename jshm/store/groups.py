@@ -143,8 +143,7 @@ class GroupStore(LocalStore):
 
     def _own(self, info: SegmentInfo) -> SegmentInfo:
         """Return what is known of a version of this user's, called as it is called here."""
-        me = self.catalogue.me
-        return replace(info, name=called(info.name, me, self.catalogue.several()), user=me)
+        return replace(info, name=self.catalogue.mine_called(info.name), user=self.catalogue.me)
 
     def state(self) -> object:
         return super().state(), self._members.state(), self._members.said_state()

@@ -67,6 +67,13 @@ class Union:
         """The login of this user."""
         return user_name(os.geteuid())
 
+    def mine_called(self, name: str) -> str:
+        """Return how a name of this user's is called here."""
+        self._members.state()
+        others = (m.entries.get(name, ()) for m in self._members.all())
+        alone = not any(entry.is_current for entry in chain.from_iterable(others))
+        return name if alone else f"{self.me}{BETWEEN}{name}"
+
     def exact(self, name: str) -> str:
         """Return a name with the member whose it is now: it means no other later."""
         member, own = self.whose(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,7 +41,7 @@ def start(lab: People, place: str, tmp_path: Path) -> Iterator[Callable[..., Chi
     tmp_path.chmod(0o755)
     started: list[Child] = []
 
-    def start(user: User, script: str = "train.py", group: str | None = None, **how: int) -> Child:
+    def start(user: User, script: str = "train.py", group: str | None = None, **how: Any) -> Child:
         env = {"JSHM_GROUP": lab.group if group is None else group}
         env["JSHM_DIR"] = os.path.join(place, f"own-{user.name}")
         child = user.child(tmp_path, script, env, **how)
