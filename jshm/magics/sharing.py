@@ -175,7 +175,7 @@ class SharingMagics(ShmMagics):
             --version N     an older version, while somebody holds it
             --wait SECONDS  wait for a name that is not there yet
             --group NAME    what the members of a Unix group share
-            --trust         also the objects (functions, models) of a group: this runs their code
+            --trust         also objects (functions, models) of others in a group: this runs their code
             --follow        rebind to the newest version before each cell, whoever published it. Who
                             assigns to the variable, deletes it, or attaches it without --follow, has
                             stopped following

@@ -448,7 +448,7 @@ class Store(ABC):
     ) -> list[Attached]:
         """Map the newest (or the given) versions, in one consistent view of all names.
 
-        With `trust`, also objects in the store of a group: attaching one runs code of its members.
+        With `trust`, also objects of other members of a group: attaching one runs code of theirs.
 
         Raises
         ------

@@ -15,6 +15,7 @@ import re
 import stat
 import time
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import holdings, interrupts, segment
@@ -33,7 +34,7 @@ from .directory import file_name
 from .names import check_name, check_note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ..access import Access
     from ..holdings import Said
@@ -57,11 +58,16 @@ _MODES = frozenset({"r", "r+", "c"})
 
 
 class _Read(NamedTuple):
-    """How far a list was read: which file, to what byte."""
+    """What was read of a list: which file, up to which byte, and what it says.
 
-    device: int = 0
-    inode: int = 0
+    Never changed, only replaced: threads, and handlers of signals, read at any time.
+    """
+
+    signature: object = None
+    file: tuple[int, int] = (0, 0)
     size: int = 0
+    entries: Mapping[str, list[Entry]] = MappingProxyType({})
+    problem: str = ""
 
 
 class Member:
@@ -75,40 +81,37 @@ class Member:
         Of what the member shares with the group.
     gid : int
         Of the group.
-
-    Attributes
-    ----------
-    problem : str
-        Why nothing of the member's can be used; empty if it can.
-    entries : dict of str to list of Entry
-        What is shared, by name; of each the oldest version first.
     """
 
     def __init__(self, uid: int, login: str, path: str, gid: int) -> None:
         self.uid = uid
         self.login = login
         self.path = path
-        self.problem = ""
-        self.entries: dict[str, list[Entry]] = {}
         self._gid = gid
         self._read = _Read()
-        self._list_id: object = None
-        self._signature: object = None
+
+    @property
+    def problem(self) -> str:
+        """Why nothing of the member's can be used; empty if it can."""
+        return self._read.problem
+
+    @property
+    def entries(self) -> Mapping[str, list[Entry]]:
+        """What is shared, by name, as of the last `look`; of each the oldest version first."""
+        return self._read.entries
 
     # -- what is shared --------------------------------------------------------------------------
 
     def look(self) -> object:
         """Read what is new; return a value that changes when anything has."""
-        signature = self._look_at_list()
-        if signature != self._signature:
+        signature, known = self._look_at_list(), self._read
+        if signature != known.signature:
             try:
-                self._take(self._read_list())
-                self.problem = ""
+                self._read = self._read_list(known)._replace(signature=signature)
             except FileNotFoundError:  # removed, or not made yet
-                self._forget("")
+                self._read = _Read(signature)
             except (JshmError, OSError) as error:
-                self._forget(str(error))
-            self._signature = signature
+                self._read = _Read(signature, problem=str(error))
         return signature
 
     def _look_at_list(self) -> object:
@@ -122,46 +125,37 @@ class Member:
             there.st_ino, there.st_size, there.st_uid, there.st_mode,
         )  # fmt: skip
 
-    def _forget(self, problem: str) -> None:
-        self.problem = problem
-        self.entries, self._read, self._list_id = {}, _Read(), None
-
-    def _read_list(self) -> bytes:
-        """Return what was added to the list since it was last read."""
+    def _read_list(self, known: _Read) -> _Read:
+        """Return what the list says, of which some is known already."""
         with self._open_directory() as place, self._open(announcing.FILE, place) as (fd, status):
             if status.st_size > _LONGEST_LIST:
                 raise CorruptRegistryError(
                     f"the list of what {self.login} shares has {status.st_size:,} bytes, and more than "
                     f"{_LONGEST_LIST:,} are not read"
                 )
-            known = (status.st_dev, status.st_ino) == self._read[:2]
-            if not known or status.st_size < self._read.size:
-                self._forget("")
-                begin = os.pread(fd, announcing.HEAD, 0)
-                if announcing.parse_head(begin) is None:
+            file = status.st_dev, status.st_ino
+            if known.file != file or status.st_size < known.size:
+                if announcing.parse_head(os.pread(fd, announcing.HEAD, 0)) is None:
                     raise self._not_ours("its first line")
-                self._read = _Read(status.st_dev, status.st_ino, announcing.HEAD)
-            return os.pread(fd, status.st_size - self._read.size, self._read.size)
+                known = _Read(file=file, size=announcing.HEAD)
+            data = os.pread(fd, status.st_size - known.size, known.size)
+        return self._with(known, data)
 
-    def _take(self, data: bytes) -> None:
-        """Take in what whole commits say; the rest is being written.
-
-        Ctrl-C may end it: it is taken in again then, which changes nothing.
-        """
+    def _with(self, known: _Read, data: bytes) -> _Read:
+        """Return what is known with what whole commits say; the rest of the data is being written."""
         whole = data.rfind(b"\n" + announcing.END) + 1
         if not whole and not data.startswith(announcing.END):
-            return
-        found: dict[str, list[Entry]] = {}
+            return known
+        entries = dict(known.entries)
         for line in data[:whole].split(b"\n"):
             if line not in (b"", b"."):
-                name, entries = self._parse(line)
-                found[name] = entries
-        for name, entries in found.items():
-            if entries:
-                self.entries[name] = entries
-            else:
-                self.entries.pop(name, None)
-        self._read = self._read._replace(size=self._read.size + whole + len(announcing.END))
+                name, found = self._parse(line)
+                if found:
+                    entries[name] = found
+                else:
+                    entries.pop(name, None)
+        size = known.size + whole + len(announcing.END)
+        return known._replace(size=size, entries=entries, problem="")
 
     def _parse(self, line: bytes) -> tuple[str, list[Entry]]:
         try:
