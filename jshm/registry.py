@@ -60,13 +60,8 @@ CREATE TABLE refs(
     segment TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY(segment, needs)
 ) WITHOUT ROWID;
 CREATE INDEX refs_needs ON refs(needs);
+CREATE TABLE behind(segment TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-# Later additions, which a registry that an older jshm made lacks.
-_ADDED = {
-    "behind": "CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID",
-    "offers": offer_rows.SCHEMA,
-}
-_COLUMNS = "SELECT name FROM pragma_table_info('versions')"
 
 
 # By the order of names, in which SQLite so reads them: sorted afterwards it took half as long again.
@@ -98,10 +93,6 @@ class Lost:
     current: list[Entry]
     segments: dict[str, SegmentRow]
     needs: dict[str, list[str]]
-
-
-def _has_parts(columns: list[Row]) -> bool:
-    return ("part",) in map(tuple, columns)
 
 
 class Registry:
@@ -162,9 +153,8 @@ class Registry:
         if not database.read("PRAGMA user_version")[0][0]:
             with database.transact() as tx:
                 if not tx.execute("PRAGMA user_version")[0][0]:
-                    for statement in _SCHEMA.split(";\n"):
+                    for statement in (*_SCHEMA.split(";\n"), offer_rows.SCHEMA):
                         tx.execute(statement)
-                    self._add(tx)
                     self._rebuild(tx)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
         found = database.read("PRAGMA user_version")[0][0]
@@ -174,18 +164,6 @@ class Registry:
                 f"one knows format {FORMAT}: upgrade jshm in this environment, or set JSHM_DIR to "
                 "another directory"
             )
-        there = {row[0] for row in database.read("SELECT name FROM sqlite_master")}
-        if not there.issuperset(_ADDED) or not _has_parts(database.read(_COLUMNS)):
-            with database.transact() as tx:
-                self._add(tx)
-                # If an older jshm has made it again, what only we know is not in it.
-                self._rebuild(tx)
-
-    def _add(self, tx: Transaction) -> None:
-        for statement in _ADDED.values():
-            tx.execute(statement)
-        if not _has_parts(tx.execute(_COLUMNS)):
-            tx.execute("ALTER TABLE versions ADD COLUMN part INTEGER NOT NULL DEFAULT 0")
 
     # -- reads -----------------------------------------------------------------------------------
 

@@ -280,10 +280,7 @@ class _Found:
 
 
 def rebuild(tx: Transaction, directory: Directory) -> None:
-    """Add to a registry what segments say of themselves; what is not readable is left out.
-
-    It is new, or an older jshm has made it again, which left out what it did not know.
-    """
+    """Add to a registry what segments say of themselves; what is not readable is left out."""
     known = {row.id for row in rows.all_segments(tx)}
     read = {
         identity: found
