@@ -10,12 +10,20 @@ import pickle
 import sys
 from typing import TYPE_CHECKING
 
+from .text import printable, shortened
+
 if TYPE_CHECKING:
     from types import FrameType
+
+# Characters of a message: it may quote what was read.
+_LONGEST = 20_000
 
 
 class JshmError(Exception):
     """Base of all jshm errors."""
+
+    def __str__(self) -> str:
+        return printable(shortened(super().__str__(), _LONGEST))
 
 
 class InvalidNameError(JshmError, ValueError):
@@ -110,27 +118,34 @@ class DetachedError(JshmError, ValueError):
     """A handle was used after `detach` or `release`."""
 
 
-class OverflowWarning(UserWarning):
+class JshmWarning(UserWarning):
+    """Base of all jshm warnings."""
+
+    def __str__(self) -> str:
+        return printable(shortened(super().__str__(), _LONGEST))
+
+
+class OverflowWarning(JshmWarning):
     """A segment went to disk because the shared-memory directory is too small."""
 
 
-class SharedStateWarning(UserWarning):
+class SharedStateWarning(JshmWarning):
     """Values that were published in one step share state, and keep that if they are attached in one."""
 
 
-class LowMemoryWarning(UserWarning):
+class LowMemoryWarning(JshmWarning):
     """What is about to be written leaves little of the machine's or the container's memory."""
 
 
-class ShortLifeWarning(UserWarning):
+class ShortLifeWarning(JshmWarning):
     """What was published ends with this program, and not with a Jupyter server."""
 
 
-class DirectoryLostWarning(UserWarning):
+class DirectoryLostWarning(JshmWarning):
     """Something deleted the shared-memory directory while it was in use."""
 
 
-class DefinitionWarning(UserWarning):
+class DefinitionWarning(JshmWarning):
     """A class, or a module, is defined differently here than where an object was published."""
 
 

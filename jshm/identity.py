@@ -170,10 +170,10 @@ class Identity:
         try:
             content: Any = json.loads(text)
         except RecursionError as error:
-            raise ValueError(f"not an identity: {text[:80]}") from error
+            raise ValueError(f"not an identity: {text!r:.80}") from error
         session = content.get("session", {}) if isinstance(content, dict) else None
         if not isinstance(session, dict):
-            raise ValueError(f"not an identity: {text[:80]}")  # noqa: TRY004 - of data, not of calls
+            raise ValueError(f"not an identity: {text!r:.80}")  # noqa: TRY004 - of data, not of calls
         known = {k: v for k, v in content.items() if k in Identity.__slots__ and k != "session"}
         who = Identity(
             **{"pid": 0, "start": "", "pid_ns": "", **known},

@@ -100,8 +100,8 @@ def dtype_of(descr: str) -> np.dtype[Any]:
     """Return the dtype that a `descr` literal stands for; CorruptSegmentError if for none."""
     try:
         dtype = np.lib.format.descr_to_dtype(ast.literal_eval(descr))
-    except Exception as error:
-        raise CorruptSegmentError(f"{descr[:80]!r} is not the description of a dtype") from error
+    except Exception:  # noqa: BLE001 - a SyntaxError would show what was read
+        raise CorruptSegmentError(f"{descr[:80]!r} is not the description of a dtype") from None
     if dtype.hasobject:  # pointers, which whoever wrote them chose
         raise CorruptSegmentError(
             f"{descr[:80]!r} is not the description of a dtype that a segment holds: Python objects"
@@ -241,8 +241,8 @@ def read_layout(fd: int) -> ArrayLayout:
         order: Order = "F" if fields["fortran_order"] else "C"
         shape = as_shape(fields["shape"])
         layout = describe(shape, dtype_of(repr(fields["descr"])), order)
-    except Exception as error:
-        raise CorruptSegmentError(f"unreadable .npy header: {error}") from error
+    except Exception as error:  # noqa: BLE001 - as above
+        raise CorruptSegmentError(f"unreadable .npy header: {error}") from None
     if layout.header != raw:
         raise CorruptSegmentError("an .npy header that jshm did not write")
     if layout.end > os.fstat(fd).st_size:

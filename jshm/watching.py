@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .forks import wait_for
 from .store.waiting import INTERVAL, Seen
+from .text import say
 
 if TYPE_CHECKING:
     import asyncio
@@ -120,9 +121,9 @@ class Watch:
         self._shown.add(kind)
         with contextlib.suppress(OSError, ValueError, AttributeError):  # no stderr, or a closed one
             traceback.print_exception(error)
-            print(  # noqa: T201 - a notebook has no other place for it
+            say(
                 f"jshm.watch({self.name!r}) goes on. The same error is not shown again",
-                file=sys.stderr,
+                stream=sys.stderr,
             )
 
     def _start_task(self, newest: Newest) -> asyncio.Task[None]:

@@ -16,7 +16,7 @@ from .. import namespace as variables
 from ..errors import JshmError, SegmentNotFoundError
 from ..handouts import bind
 from ..store import default_store, group
-from ..text import duration_text, size_text
+from ..text import duration_text, say, size_text
 from . import definitions
 from .base import warn_of_short_life, with_traceback
 from .calling import caller
@@ -69,7 +69,7 @@ def run(
         del values
         _bind(shell, names, variables.attach_published(store, done, mode))
         size = size_text(sum(published.info.nbytes for published in done))
-        print(
+        say(
             f"{', '.join(names.values())} published · {size} · the cell took {duration_text(spent)}; "
             f"the next run attaches them{note}"
         )
@@ -110,12 +110,12 @@ def _attach(
     _bind(shell, names, found)
     memory = json.loads(found[0].once)
     clock = time.strftime("%H:%M", time.localtime(memory["at"]))
-    print(
+    say(
         f"{', '.join(names.values())} attached in {duration_text(spent)}; the cell took "
         f"{duration_text(memory['seconds'])} at {clock} in {found[0].publisher}{note}"
     )
     if defined:
-        print(defined)
+        say(defined)
     return True
 
 
@@ -184,5 +184,5 @@ def _turn(store: LocalStore, key: str) -> Lock:
     return store.lock_of(
         f"once-{key[:32]}",
         "this cell",
-        waits=lambda who: print(f"waiting for {who}, which runs this very cell"),
+        waits=lambda who: say(f"waiting for {who}, which runs this very cell"),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..text import age_text, size_text
+from ..text import age_text, encodable, printable, shortened, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 How = Literal["copied", "sealed", "alias"]
 # Seconds for which what was published is never taken for unused.
 _RECENT = 600.0
+# Characters of a `repr`.
+_REPR = 1000
 Lifetime = Literal["kept", "server", "run", "process"]
 
 
@@ -176,7 +178,8 @@ class SegmentInfo:
 
     def __repr__(self) -> str:
         size = size_text(self.nbytes)
-        return f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
+        said = f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
+        return encodable(printable(shortened(said, _REPR)))
 
     @property
     def in_use(self) -> bool:
