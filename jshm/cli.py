@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fnmatch
 import json
@@ -11,17 +10,20 @@ import re
 import sys
 import unicodedata
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .api import release_found
 from .browse.find import find
+from .browse.words import CommandParser
 from .errors import JshmError
 from .store import default_store, group
 from .table import as_text, details, details_text
-from .text import encodable, printable, say, size_text
+from .text import say, size_text
 
 if TYPE_CHECKING:
+    import argparse
+
     from .store.base import SegmentInfo
 
 _EPILOG = (
@@ -56,15 +58,8 @@ def for_shell(message: str) -> str:
     return re.sub(r"%shm_\w+ [\w./-]+", r"in a notebook: \g<0>", message)
 
 
-class _Parser(argparse.ArgumentParser):
-    """What says what is wrong with the words of a command, which may be anything."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(encodable(printable(message), sys.stderr))
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = CommandParser(
         prog="jshm", description="One copy of your data for every notebook.", epilog=_EPILOG
     )
     parser.add_argument("--version", action="version", version=f"jshm {__version__}")

@@ -10,20 +10,17 @@ import pickle
 import sys
 from typing import TYPE_CHECKING
 
-from .text import printable, shortened
+from .text import shown
 
 if TYPE_CHECKING:
     from types import FrameType
-
-# Characters of a message: it may quote what was read.
-_LONGEST = 20_000
 
 
 class JshmError(Exception):
     """Base of all jshm errors."""
 
     def __str__(self) -> str:
-        return printable(shortened(super().__str__(), _LONGEST))
+        return shown(super().__str__())
 
 
 class InvalidNameError(JshmError, ValueError):
@@ -122,7 +119,7 @@ class JshmWarning(UserWarning):
     """Base of all jshm warnings."""
 
     def __str__(self) -> str:
-        return printable(shortened(super().__str__(), _LONGEST))
+        return shown(super().__str__())
 
 
 class OverflowWarning(JshmWarning):

@@ -8,6 +8,8 @@ import time
 from typing import Any
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+# Characters of a message.
+_LONGEST = 20_000
 # The handler that codecs know.
 _REPLACE = "jshm.replace"
 # What stands for the characters of our own that a terminal may not have.
@@ -79,6 +81,14 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error(_REPLACE, _replace)
+
+
+def shown(text: str) -> str:
+    """Return text that may quote anything as messages and `repr` show it: one line, not endless.
+
+    Whoever prints that need not know of `say`: it is what stdout can encode.
+    """
+    return encodable(printable(shortened(text, _LONGEST)))
 
 
 def say(*lines: str, stream: Any = None) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .forks import wait_for
 from .store.waiting import INTERVAL, Seen
-from .text import say
+from .text import say, shown
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,7 +66,7 @@ class Watch:
         _add(self)
 
     def __repr__(self) -> str:
-        return f"<watch of {self.name}{', stopped' if self._is_over() else ''}>"
+        return shown(f"<watch of {self.name}{', stopped' if self._is_over() else ''}>")
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 
+from ..browse.words import CommandParser
 from ..errors import JshmError
 from ..store import default_store
 from ..store.memory import available_memory
@@ -39,7 +40,7 @@ def main(words: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="jshm demo",
         description="Open JupyterLab with two notebooks that share a picture, and the panel beside "
         "them. Ctrl-C ends it, and leaves nothing behind.",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..text import age_text, encodable, printable, shortened, size_text
+from ..text import age_text, shown, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 How = Literal["copied", "sealed", "alias"]
 # Seconds for which what was published is never taken for unused.
 _RECENT = 600.0
-# Characters of a `repr`.
-_REPR = 1000
 Lifetime = Literal["kept", "server", "run", "process"]
 
 
@@ -178,8 +176,9 @@ class SegmentInfo:
 
     def __repr__(self) -> str:
         size = size_text(self.nbytes)
-        said = f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
-        return encodable(printable(shortened(said, _REPR)))
+        return shown(
+            f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
+        )
 
     @property
     def in_use(self) -> bool:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Self
 
 from .. import blockers, interrupts, segment
 from ..errors import LockHeldError, LockTimeoutError, NoSpaceError, UnsafeDirectoryError
+from ..text import shown
 from .draft import NO_SPACE
 from .safety import check
 
@@ -110,7 +111,7 @@ class Lock:
         self._held: list[_Held] = []
 
     def __repr__(self) -> str:
-        return f"<lock of {self._name}{', shared' if self._shared else ''}>"
+        return shown(f"<lock of {self._name}{', shared' if self._shared else ''}>")
 
     def __enter__(self) -> Self:
         held = None
