@@ -90,7 +90,7 @@ def _put_aside(registry: Registry, directory: Directory) -> None:
     """Rename a damaged registry; only the newest is kept, they take memory."""
     aside = f"{directory.registry}.damaged-"
     registry.database.close()
-    dbfiles.remove(directory.registry, *dbfiles.BESIDE)
+    dbfiles.remove(directory.registry, *dbfiles.BESIDE, dbfiles.JOURNAL)
     for name in os.listdir(directory.root):
         if os.path.join(directory.root, name).startswith(aside):
             with contextlib.suppress(OSError):
@@ -166,10 +166,14 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
 
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
     lost: list[str] = []
+    if refused := directory.overflow_problem():
+        yield Problem(refused, fixed=False)
     with registry.database.transact() as tx:
         files = directory.files()
         known = {row.id: row for row in rows.all_segments(tx)}
         for row in known.values():
+            if row.overflow and refused:
+                continue  # what cannot be looked into is not gone
             problem = _examine(row, directory, files)
             if problem:
                 if fix:
