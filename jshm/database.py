@@ -15,6 +15,7 @@ Why not plain `sqlite3`:
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -28,9 +29,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import blockers, interrupts
 from .access import PRIVATE
-from .ballast import Ballast
+from .ballast import Ballast, how_to_make_room
 from .dbfiles import BESIDE, Files, Watched, identify, is_torn, remove
-from .errors import CorruptRegistryError, JshmError, NoSpaceError, RegistryError, RegistryTimeout
+from .errors import (
+    CorruptRegistryError,
+    JshmError,
+    NoSpaceError,
+    RegistryError,
+    RegistryTimeout,
+    UnsafeDirectoryError,
+)
 from .forks import wait_for
 from .segment import lock
 from .wal import Log
@@ -126,6 +134,7 @@ class Database:
     ) -> None:
         self.path = path
         self.timeout = timeout
+        self._user = os.geteuid()
         self._setup = setup
         self._place = place
         self._moved = moved
@@ -144,6 +153,12 @@ class Database:
 
     def _connection(self, *, sure: bool = False) -> _Connection:
         """Return this thread's connection to the file that has the path *now*."""
+        if os.geteuid() != self._user:  # what is open would still be read and written
+            raise UnsafeDirectoryError(
+                f"{os.path.dirname(self.path)} was opened by user {self._user}, and this process is "
+                f"user {os.geteuid()} now (setuid): refused. What is attached stays attached; use jshm "
+                "before, or only after the change"
+            )
         con: _Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
             now = time.monotonic()
@@ -245,7 +260,16 @@ class Database:
             if identify(self.path) is None:
                 remove(self.path, *BESIDE)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                os.close(os.open(self.path, flags, PRIVATE.own))
+                try:
+                    os.close(os.open(self.path, flags, PRIVATE.own))
+                except OSError as error:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    root = os.path.dirname(self.path)
+                    raise NoSpaceError(
+                        f"no room left for the registry in {root} ({error.strerror}): "
+                        f"{how_to_make_room(root)}"
+                    ) from None
 
     def refresh(self) -> None:
         """Make sure that the file is there, and its directory: who removed it removed all."""
@@ -350,9 +374,9 @@ class Database:
                 "`jshm check --fix` rebuilds the registry from the segments"
             )
         if code in _FULL:
+            root = os.path.dirname(self.path)
             return NoSpaceError(
-                f"no room left for the registry in {os.path.dirname(self.path)} ({error}): release "
-                "names you no longer need (%shm_list shows what each costs)"
+                f"no room left for the registry in {root} ({error}): {how_to_make_room(root)}"
             )
         if code == sqlite3.SQLITE_READONLY:
             con = getattr(self._local, "connection", None)

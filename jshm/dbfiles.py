@@ -11,6 +11,8 @@ from .errors import CorruptRegistryError
 
 # What SQLite keeps beside the file: its log, and the log's index.
 BESIDE = ("-wal", "-shm")
+# In WAL mode there is none, but SQLite would open one that it finds, and wait for ever if it is a FIFO.
+JOURNAL = "-journal"
 # Device; inodes of the file, its log and the log's index; whether there is anything in it.
 Files = tuple[int, ...]
 # Where every process finds what it has open.
@@ -86,18 +88,15 @@ def identify(path: str) -> Files | None:
     Raises
     ------
     CorruptRegistryError
-        It is no file: a link, a directory.
+        One of them is no file: a link, a directory, a socket.
     """
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(status.st_mode):
-        raise CorruptRegistryError(
-            f"the registry {path} is no file. The data are not lost: `jshm check --fix` rebuilds the "
-            "registry from the segments"
-        )
+    _require_file(path, status)
     log, index = BESIDE
+    _inode(path + JOURNAL)
     return (
         status.st_dev, status.st_ino, _inode(path + log), _inode(path + index),
         bool(status.st_size),
@@ -106,9 +105,19 @@ def identify(path: str) -> Files | None:
 
 def _inode(path: str) -> int:
     try:
-        return os.lstat(path).st_ino
+        status = os.lstat(path)
     except OSError:
         return 0
+    _require_file(path, status)
+    return status.st_ino
+
+
+def _require_file(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise CorruptRegistryError(
+            f"the registry {path} is no file. No data was lost: `jshm check --fix` rebuilds the "
+            "registry from the segments"
+        )
 
 
 def is_torn(path: str, known: Files) -> bool:
@@ -118,7 +127,10 @@ def is_torn(path: str, known: Files) -> bool:
 
 
 def remove(path: str, *endings: str) -> None:
-    """Remove the files with these endings, if they are there."""
+    """Remove the files with these endings, if they are there; what is in a directory is kept aside."""
     for ending in endings:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path + ending)
+            try:
+                os.unlink(path + ending)
+            except IsADirectoryError:
+                os.rename(path + ending, f"{path}{ending}.{time.time_ns()}")

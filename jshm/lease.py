@@ -166,8 +166,8 @@ def _probe(path: str) -> State:
     except FileNotFoundError:
         return "missing"
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link: jshm makes none
-            return "dead"
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link, a socket, a device
+            return "dead"  # jshm makes none
         raise _explain(error, path) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -246,7 +246,7 @@ def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
     for name in _names(directory):
         if "." not in name:
             try:
-                log = os.stat(os.path.join(directory, name + _HOLDS))
+                log = os.lstat(os.path.join(directory, name + _HOLDS))
                 size = (log.st_ino, log.st_size)
             except FileNotFoundError:
                 size = (0, 0)

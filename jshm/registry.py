@@ -60,6 +60,7 @@ CREATE TABLE refs(
     segment TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY(segment, needs)
 ) WITHOUT ROWID;
 CREATE INDEX refs_needs ON refs(needs);
+CREATE TABLE behind(segment TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 # What a member's registry has besides: the names that changed since the group was last told (see
 # `store.announcing`), found by the database itself, so that no change can be forgotten.
@@ -82,12 +83,6 @@ _OF_GROUP = [
         INSERT INTO changed SELECT DISTINCT name FROM versions
         WHERE segment = NEW.id AND name NOT IN (SELECT name FROM changed); END""",
 ]  # fmt: skip
-# Later additions, which a registry that an older jshm made lacks.
-_ADDED = {
-    "behind": "CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID",
-    "offers": offer_rows.SCHEMA,
-}
-_COLUMNS = "SELECT name FROM pragma_table_info('versions')"
 
 
 # By the order of names, in which SQLite so reads them: sorted afterwards it took half as long again.
@@ -119,10 +114,6 @@ class Lost:
     current: list[Entry]
     segments: dict[str, SegmentRow]
     needs: dict[str, list[str]]
-
-
-def _has_parts(columns: list[Row]) -> bool:
-    return ("part",) in map(tuple, columns)
 
 
 class Registry:
@@ -182,9 +173,8 @@ class Registry:
         if not database.read("PRAGMA user_version")[0][0]:
             with database.transact() as tx:
                 if not tx.execute("PRAGMA user_version")[0][0]:
-                    for statement in _SCHEMA.split(";\n"):
+                    for statement in (*_SCHEMA.split(";\n"), offer_rows.SCHEMA):
                         tx.execute(statement)
-                    self._add(tx)
                     for statement in _OF_GROUP if self._access.group else ():
                         tx.execute(statement)
                     self._rebuild(tx)
@@ -196,18 +186,6 @@ class Registry:
                 f"one knows format {FORMAT}: upgrade jshm in this environment, or set JSHM_DIR to "
                 "another directory"
             )
-        there = {row[0] for row in database.read("SELECT name FROM sqlite_master")}
-        if not there.issuperset(_ADDED) or not _has_parts(database.read(_COLUMNS)):
-            with database.transact() as tx:
-                self._add(tx)
-                # If an older jshm has made it again, what only we know is not in it.
-                self._rebuild(tx)
-
-    def _add(self, tx: Transaction) -> None:
-        for statement in _ADDED.values():
-            tx.execute(statement)
-        if not _has_parts(tx.execute(_COLUMNS)):
-            tx.execute("ALTER TABLE versions ADD COLUMN part INTEGER NOT NULL DEFAULT 0")
 
     # -- reads -----------------------------------------------------------------------------------
 

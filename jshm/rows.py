@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from .database import Row, Transaction
 
-# Raised only by changes that an older jshm cannot live with; columns and tables are added freely.
+# Raised by changes that a jshm which does not know them cannot live with; columns and tables are added
+# freely.
 FORMAT = 1
 # The kinds of segment that this version can map; it lists others, and leaves them alone.
 KINDS = frozenset({"array", "object"})

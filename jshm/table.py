@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from .text import age_text, printable, size_text
+from .text import age_text, encodable, printable, shortened, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,6 +24,9 @@ _LITTLE = 1000
 # Shared bytes in this process from which on it is worth saying that they are not its own.
 _NOTICED = 1_000_000_000
 _SHOWN = 5
+# Characters of a cell in the list, and of a line of details.
+_CELL = 500
+_DETAIL = 20_000
 _EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
 
 
@@ -124,7 +127,7 @@ def _cells(info: SegmentInfo, followed: Collection[str]) -> tuple[str, ...]:
         age_text(info.created),
         ", ".join(filter(None, [here, marks(info)])),
     )
-    return tuple(map(printable, cells))
+    return tuple(shortened(printable(cell), _CELL) for cell in cells)
 
 
 def _rows(infos: Sequence[SegmentInfo], followed: Collection[str]) -> list[tuple[str, ...]]:
@@ -149,7 +152,7 @@ def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[
     """
     if not infos:
         return _EMPTY
-    rows = _rows(infos, followed)
+    rows = [tuple(map(encodable, row)) for row in _rows(infos, followed)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -227,7 +230,7 @@ def details(
         ("Followed by", ", ".join(followers)),
         ("File", path),
     ]
-    return [(label, printable(text)) for label, text in rows if text]
+    return [(label, shortened(printable(text), _DETAIL)) for label, text in rows if text]
 
 
 def _object_rows(details: ObjectDetails | None) -> list[tuple[str, str]]:

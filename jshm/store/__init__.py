@@ -72,7 +72,7 @@ def group(name: str | None) -> Iterator[None]:
 
 def open_stores() -> list[LocalStore]:
     """Return the stores that this process uses."""
-    return list(_made.values())
+    return [store for store in list(_made.values()) if store.is_usable]
 
 
 def store_of(segment: str) -> LocalStore:

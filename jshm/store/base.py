@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..text import age_text, size_text
+from ..text import age_text, shown, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -182,7 +182,9 @@ class SegmentInfo:
 
     def __repr__(self) -> str:
         size = size_text(self.nbytes)
-        return f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
+        return shown(
+            f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
+        )
 
     @property
     def in_use(self) -> bool:

@@ -90,7 +90,7 @@ def _put_aside(registry: Registry, directory: Directory) -> None:
     """Rename a damaged registry; only the newest is kept, they take memory."""
     aside = f"{directory.registry}.damaged-"
     registry.database.close()
-    dbfiles.remove(directory.registry, *dbfiles.BESIDE)
+    dbfiles.remove(directory.registry, *dbfiles.BESIDE, dbfiles.JOURNAL)
     place = os.path.dirname(aside)
     for name in os.listdir(place):
         if os.path.join(place, name).startswith(aside):
@@ -167,10 +167,14 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
 
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
     lost: list[str] = []
+    if refused := directory.overflow_problem():
+        yield Problem(refused, fixed=False)
     with registry.database.transact() as tx:
         files = directory.files()
         known = {row.id: row for row in rows.all_segments(tx)}
         for row in known.values():
+            if row.overflow and refused:
+                continue  # what cannot be looked into is not gone
             problem = _examine(row, directory, files)
             if problem:
                 if fix:
@@ -281,10 +285,7 @@ class _Found:
 
 
 def rebuild(tx: Transaction, directory: Directory) -> None:
-    """Add to a registry what segments say of themselves; what is not readable is left out.
-
-    It is new, or an older jshm has made it again, which left out what it did not know.
-    """
+    """Add to a registry what segments say of themselves; what is not readable is left out."""
     known = {row.id for row in rows.all_segments(tx)}
     read = {
         identity: found

@@ -31,6 +31,7 @@ OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 IN_MEMORY = {"tmpfs", "ramfs"}
+_OVERFLOW = "JSHM_OVERFLOW_DIR"
 _PLACES = ("segments", "leases", "locks")
 # Where the registry is of what is shared with a group: its user's alone.
 _HIDDEN = "private"
@@ -275,6 +276,19 @@ class Directory:
         """Tell whether the overflow directory is there, and safe to look into."""
         return _is_safe(self.overflow)
 
+    def overflow_problem(self) -> str:
+        """Return why the overflow directory, which is there, must not be used; '' if it may be."""
+        overflow = self.overflow
+        boots = os.path.dirname(overflow)
+        for place in filter(None, (os.path.dirname(boots), boots, overflow)):
+            if not os.path.lexists(place):
+                return ""
+            try:
+                check(place, setting=_OVERFLOW)
+            except UnsafeDirectoryError as error:
+                return str(error)
+        return ""
+
     def open_overflow(self) -> None:
         """Make the overflow directory, and remove those of earlier boots."""
         import shutil
@@ -282,7 +296,7 @@ class Directory:
         overflow = self.overflow
         boots = os.path.dirname(overflow)
         base = os.path.dirname(boots)
-        make_private(base, parents=True)
+        make_private(base, parents=True, setting=_OVERFLOW)
         try:
             names = os.listdir(base)
         except OSError as error:
@@ -290,8 +304,8 @@ class Directory:
         for name in names:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
                 shutil.rmtree(os.path.join(base, name), ignore_errors=True)
-        make_private(boots)
-        make_private(overflow)
+        make_private(boots, setting=_OVERFLOW)
+        make_private(overflow, setting=_OVERFLOW)
         self._record(overflow)
 
     def _record(self, overflow: str) -> None:
@@ -315,7 +329,7 @@ def _is_safe(overflow: str) -> bool:
 
 def _overflow_for(root: str) -> str:
     """Return this store's overflow directory; stores never share one, their reapers would fight."""
-    chosen = os.environ.get("JSHM_OVERFLOW_DIR")
+    chosen = os.environ.get(_OVERFLOW)
     if chosen == "":
         return ""
     base = os.path.join(os.path.abspath(chosen or "/var/tmp"), f"jshm-{os.geteuid()}")  # noqa: S108

@@ -12,6 +12,7 @@ from .. import segment
 from ..array import Reference, reference_to
 from ..errors import DetachedError, NotShareableError, ReadOnlyError, SegmentNotFoundError
 from ..layout import describe
+from ..text import shown
 from . import default_store, store_of
 from .references import publishing, shows_segment
 from .source import check_array
@@ -272,9 +273,9 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         if self._array is None:
-            return f"<SharedNumpyArray {self.dtype} {self.shape}, detached>"
+            return shown(f"<SharedNumpyArray {self.dtype} {self.shape}, detached>")
         name = f" {self.name} v{self.version}" if self.name else ""
-        return f"<SharedNumpyArray{name} {self.dtype} {self.shape}, mode {self.mode!r}>"
+        return shown(f"<SharedNumpyArray{name} {self.dtype} {self.shape}, mode {self.mode!r}>")
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._array is None:

@@ -17,6 +17,7 @@ from ..errors import (
     JshmError,
     NoSpaceError,
     SegmentNotFoundError,
+    UnsafeDirectoryError,
 )
 from ..identity import process_start
 from ..layout import describe, describe_array
@@ -84,6 +85,7 @@ class LocalStore(Store):
         access: Access = PRIVATE,
         members: Members | None = None,
     ) -> None:
+        self._user = os.geteuid()
         self.directory = Directory.open(root, access)
         self.registry = Registry(
             self.directory.registry,
@@ -161,6 +163,9 @@ class LocalStore(Store):
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
+                    refused = self.directory.overflow_problem()
+                    if refused and any(entry.segment.overflow for entry in entries):
+                        raise UnsafeDirectoryError(refused) from None
                     raise CorruptSegmentError(
                         f"the memory of {', '.join(names)} was deleted by something other than "
                         "jshm; `jshm check --fix` forgets what is gone"
@@ -449,6 +454,8 @@ class LocalStore(Store):
     # -- housekeeping ----------------------------------------------------------------------------
 
     def flush(self) -> None:
+        if not self.is_usable:
+            return
         self._undo.expire(time.monotonic())
         if self.registry.database.file is not None:  # else it was never used
             self.presence.refresh()
@@ -473,9 +480,17 @@ class LocalStore(Store):
 
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
+        if not self.is_usable:  # its files are not ours to remove: the user's next process does
+            self.registry.database.close()
+            return
         with contextlib.suppress(JshmError):
             self._undo.expire()
         self.presence.close()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether this process still is the user's who opened the store: it may have given that up."""
+        return self._user == os.geteuid()
 
     def after_fork_in_child(self) -> None:
         """Be another process."""
@@ -495,7 +510,9 @@ def _after_fork_in_child() -> None:
 @after_workers
 def _close_all() -> None:
     for store in list(_stores):
-        store.close()
+        # A program ends quietly, whatever has become of the directory.
+        with contextlib.suppress(JshmError, OSError):
+            store.close()
 
 
 def _after_fork_in_parent() -> None:

@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from .. import blockers, interrupts, segment
+from ..ballast import how_to_make_room
 from ..errors import LockHeldError, LockTimeoutError, NoSpaceError, UnsafeDirectoryError
+from ..text import shown
 from .draft import NO_SPACE
 from .safety import check
 
@@ -110,7 +112,7 @@ class Lock:
         self._held: list[_Held] = []
 
     def __repr__(self) -> str:
-        return f"<lock of {self._name}{', shared' if self._shared else ''}>"
+        return shown(f"<lock of {self._name}{', shared' if self._shared else ''}>")
 
     def __enter__(self) -> Self:
         held = None
@@ -343,8 +345,8 @@ def _explain(error: OSError, path: str) -> OSError | NoSpaceError:
     """Return the error, or one that says what to do."""
     if error.errno in NO_SPACE:
         return NoSpaceError(
-            f"no room left in {os.path.dirname(path)} ({error.strerror}): release names you no "
-            "longer need (%shm_list shows what each costs)"
+            f"no room left in {os.path.dirname(path)} ({error.strerror}): "
+            f"{how_to_make_room(os.path.dirname(os.path.dirname(path)))}"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENXIO):
         return UnsafeDirectoryError(

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import interrupts, programs, rows
+from ..ballast import how_to_make_room
 from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
 from ..identity import Identity, process_start
 from ..lease import Lease, living, said_by
@@ -136,8 +137,8 @@ class Presence:
                 except OSError as error:
                     if error.errno in NO_SPACE:
                         raise NoSpaceError(
-                            f"no room left in {self._directory.leases} ({error.strerror}): release "
-                            "names you no longer need (%shm_list shows what each costs)"
+                            f"no room left in {self._directory.leases} ({error.strerror}): "
+                            f"{how_to_make_room(self._directory.root)}"
                         ) from None
                     raise limit_error(error) from None
                 self.mappings.tell_again()
@@ -364,7 +365,7 @@ class Presence:
             lease, self._lease = self._lease, None
         if lease is not None and lease.pid == os.getpid():
             lease.close()
-            with contextlib.suppress(JshmError, FileNotFoundError):
+            with contextlib.suppress(JshmError, OSError):
                 os.stat(self._directory.registry)  # what was removed is not made again now
                 self.making_room(lambda: self._leave(lease))
                 self.reap((lease.identity.pid, lease.identity.start))

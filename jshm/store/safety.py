@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ..access import PRIVATE
-from ..errors import UnsafeDirectoryError
+from ..errors import NoSpaceError, UnsafeDirectoryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,13 +17,23 @@ if TYPE_CHECKING:
     from ..access import Access
 
 
-def make_private(path: str, *, parents: bool = False) -> None:
+def make_private(path: str, *, parents: bool = False, setting: str = "JSHM_DIR") -> None:
     """Make a directory that only this user can enter, or check one that is there.
+
+    Parameters
+    ----------
+    path : str
+    parents : bool
+        Whether to make those above it, too.
+    setting : str
+        The variable that says where else it could be.
 
     Raises
     ------
     UnsafeDirectoryError
         It is a symbolic link, another user's, or open to others.
+    NoSpaceError
+        It is not there, and there is no room for it.
     """
     try:
         if parents:
@@ -32,11 +42,16 @@ def make_private(path: str, *, parents: bool = False) -> None:
             with contextlib.suppress(FileExistsError):  # another process was faster
                 os.mkdir(path, PRIVATE.directory)
     except OSError as error:
+        cannot = f"cannot make the directory {path}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(
+                f"{cannot}. Free space there, or set {setting} to a directory that has room"
+            ) from None
+        where = "in memory (a tmpfs)" if setting == "JSHM_DIR" else "on disk"
         raise UnsafeDirectoryError(
-            f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
-            "yours in memory (a tmpfs)"
+            f"{cannot}. Set {setting} to a directory of yours {where}"
         ) from None
-    check(path)
+    check(path, setting=setting)
 
 
 def make_for_group(root: str, names: Sequence[str], hidden: str, access: Access) -> None:
@@ -103,22 +118,28 @@ def _check_place(place: str) -> None:
         )
 
 
-def check(path: str, access: Access = PRIVATE) -> None:
-    """Raise UnsafeDirectoryError unless a directory is there that only they can enter whose it is."""
-    setting = "JSHM_GROUP_DIR" if access.group else "JSHM_DIR"
+def check(path: str, access: Access = PRIVATE, *, setting: str = "JSHM_DIR") -> None:
+    """Raise UnsafeDirectoryError unless a directory is there that only they can enter whose it is.
+
+    `setting` is the variable that says where else it could be.
+    """
+    setting = "JSHM_GROUP_DIR" if access.group else setting
     try:
         status = os.lstat(path)
     except OSError as error:
         raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
     if not stat.S_ISDIR(status.st_mode):
-        raise UnsafeDirectoryError(f"{path} is not a directory; remove it, or set {setting}")
+        remove = "remove it, or " if status.st_uid == os.geteuid() else ""
+        raise UnsafeDirectoryError(
+            f"{path} is not a directory; {remove}set {setting} to a directory of your own"
+        )
     if not access.accepts(status):
         raise UnsafeDirectoryError(
             f"{path} belongs to user {status.st_uid} and group {status.st_gid}, and not to you and the "
             f"group {access.group}: refused. Let who made it, or root, remove it"
             if access.group
             else f"{path} belongs to user {status.st_uid}, not to you (user {os.geteuid()}): refused. "
-            "Set JSHM_DIR to a directory of your own"
+            f"Set {setting} to a directory of your own"
         )
     mode = stat.S_IMODE(status.st_mode)
     if access.group and mode != access.directory:
@@ -130,7 +151,8 @@ def check(path: str, access: Access = PRIVATE) -> None:
     if not access.group and mode & 0o077:
         raise UnsafeDirectoryError(
             f"{path} has mode {mode:o}, so others could reach your data: "
-            f"refused. `chmod 700 {path}` if you trust what is in it"
+            f"refused. `chmod 700 {path}` if you trust what is in it, or set {setting} to another "
+            "directory"
         )
 
 
