@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .. import interrupts
 from ..errors import (
     CorruptSegmentError,
-    JshmError,
+    InvalidNameError,
     NotOwnerError,
     ReadOnlyError,
     SegmentNotFoundError,
@@ -27,12 +28,13 @@ from .base import Problem, Published, Released, SegmentInfo
 from .local import REGISTRY_TIMEOUT, LocalStore
 from .locks import LockOfOther, file_of
 from .members import Member, Members
-from .union import Union, called, split
+from .union import BETWEEN, Union, called, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ..access import Access
+    from ..errors import JshmError
     from ..rows import Entry
     from ..segment import Mapping as Mapped
     from ..segment import Mode
@@ -66,7 +68,10 @@ class GroupStore(LocalStore):
     # -- own names -------------------------------------------------------------------------------
 
     def publish(self, values: Mapping[str, Any], **how: Any) -> list[Published]:
-        done = super().publish({self.catalogue.own(n): v for n, v in values.items()}, **how)
+        own = [self.catalogue.own(name) for name in values]
+        if len(set(own)) < len(own):
+            raise InvalidNameError(f"the same name twice: {', '.join(values)}")
+        done = super().publish(dict(zip(own, values.values(), strict=True)), **how)
         return [replace(one, info=self._own(one.info)) for one in done]
 
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
@@ -113,11 +118,10 @@ class GroupStore(LocalStore):
             replace(info, name=called(info.name, me, several), user=me)
             for info in super().segments()
         ]
-        holders = self.presence.holders()
-        for _, entries in self.catalogue.by_member():
-            for entry in entries:
-                with contextlib.suppress(JshmError):  # what makes no sense is not listed
-                    found.append(self._info(entry, holders.get(entry.segment.id, ())))
+        holders, lives = self.presence.holders(), lru_cache(seems_to_run)
+        for entry in self.catalogue.theirs():
+            alive = lives(entry.publisher)
+            found.append(self._theirs(entry, holders.get(entry.segment.id, ()), alive=alive))
         return sorted(found, key=lambda info: (info.name, info.version))
 
     def _info(
@@ -127,14 +131,19 @@ class GroupStore(LocalStore):
         details: ObjectDetails | None = None,
     ) -> SegmentInfo:
         if not Members.is_theirs(entry.segment.id):
-            return replace(super()._info(entry, holders, details), user=self.catalogue.me)
-        info = inspection.info_of(
-            entry,
-            self.presence.identity,
-            alive=seems_to_run(entry.publisher),
-            holders=holders,
-            details=details,
-        )
+            return self._own(super()._info(entry, holders, details))
+        return self._theirs(entry, holders, details, alive=seems_to_run(entry.publisher))
+
+    def _theirs(
+        self,
+        entry: Entry,
+        holders: tuple[Holder, ...],
+        details: ObjectDetails | None = None,
+        *,
+        alive: bool,
+    ) -> SegmentInfo:
+        me = self.presence.identity
+        info = inspection.info_of(entry, me, alive=alive, holders=holders, details=details)
         login = self._owner(entry.segment)
         # Whoever says to be the same notebook is it no more than another is.
         return replace(
@@ -143,7 +152,8 @@ class GroupStore(LocalStore):
 
     def _own(self, info: SegmentInfo) -> SegmentInfo:
         """Return what is known of a version of this user's, called as it is called here."""
-        return replace(info, name=self.catalogue.mine_called(info.name), user=self.catalogue.me)
+        name = info.name if BETWEEN in info.name else self.catalogue.mine_called(info.name)
+        return replace(info, name=name, user=self.catalogue.me)
 
     def state(self) -> object:
         return super().state(), self._members.state(), self._members.said_state()
@@ -198,6 +208,16 @@ class GroupStore(LocalStore):
         return not me.problem and told == {
             (e.name, e.version, e.is_current) for e in there if not e.segment.unlinked
         }
+
+    def deleted(self, entries: Sequence[Entry]) -> JshmError:
+        theirs = [entry for entry in entries if Members.is_theirs(entry.segment.id)]
+        if not theirs:
+            return super().deleted(entries)
+        owner = self._owner(theirs[0].segment)
+        return SegmentNotFoundError(
+            f"the memory of {theirs[0].name} is gone, and {owner} still lists it: `jshm --group {self.group} "
+            f"check --fix` of {owner} mends that"
+        )
 
     # -- segments of others ----------------------------------------------------------------------
 

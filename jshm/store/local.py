@@ -166,16 +166,20 @@ class LocalStore(Store):
                     refused = self.directory.overflow_problem()
                     if refused and any(entry.segment.overflow for entry in entries):
                         raise UnsafeDirectoryError(refused) from None
-                    raise CorruptSegmentError(
-                        f"the memory of {', '.join(names)} was deleted by something other than "
-                        "jshm; `jshm check --fix` forgets what is gone"
-                    ) from None
+                    raise self.deleted(entries) from None
                 seen = entries
             else:
                 break
         self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
+
+    def deleted(self, entries: Sequence[Entry]) -> JshmError:
+        """Return the error for versions that are listed, and whose files are gone."""
+        return CorruptSegmentError(
+            f"the memory of {', '.join(entry.name for entry in entries)} was deleted by something other "
+            "than jshm; `jshm check --fix` forgets what is gone"
+        )
 
     def map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
         """Map a segment."""

@@ -160,7 +160,8 @@ class Member:
     def _parse(self, line: bytes) -> tuple[str, list[Entry]]:
         try:
             name, said = announcing.entries_in(line, self.uid)
-            check_name(name)
+            if check_name(name) != name:
+                raise ValueError("a name in another form")
             entries = []
             for one in said:
                 entry = Entry.parse((*one[:9], self._signed(one[9]), *one[10:]))

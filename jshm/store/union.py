@@ -15,7 +15,7 @@ from ..identity import user_name
 from .names import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ..registry import Registry
     from ..rows import Entry, SegmentRow
@@ -193,14 +193,12 @@ class Union:
 
     def theirs(self) -> list[Entry]:
         """Return all versions of the others' names, as they are called here."""
-        return [entry for _, entries in self.by_member() for entry in entries]
-
-    def by_member(self) -> Iterator[tuple[Member, list[Entry]]]:
-        """Yield the other members, and all versions of what each shares, as they are called here."""
         several = self.several()
-        for member in self._members.all():
-            entries = chain.from_iterable(member.entries.values())
-            yield member, [_called(entry, member.login, several) for entry in entries]
+        return [
+            _called(entry, member.login, several)
+            for member in self._members.all()
+            for entry in chain.from_iterable(member.entries.values())
+        ]
 
     def several(self) -> frozenset[str]:
         """Return the names that several members have."""
