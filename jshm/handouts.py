@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
-import weakref
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from . import looking
+from .weak import WeakValues
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ _SHARED_BY_ALL = (
 # References to a value that is in `_strong`, and nowhere else, while `prune` looks at it.
 _OURS = 3
 
-_weak: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_weak: WeakValues[int, Any] = WeakValues()
 # Dicts, lists and the like know no weak references: they are kept until nobody else has them. Only
 # where somebody asks after each cell; else they would stay.
 _strong: dict[int, Any] = {}

@@ -15,6 +15,8 @@ import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
+from . import interrupts
+
 if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
@@ -82,7 +84,8 @@ _current: ContextVar[Progress | None] = ContextVar("jshm_progress", default=None
 
 
 def advance(nbytes: int) -> None:
-    """Say that so many bytes were copied, to whoever shows it."""
+    """Say that so many bytes were copied, to whoever shows it; here Ctrl-C ends the copy."""
+    interrupts.check()
     progress = _current.get()
     if progress is not None:
         progress.advance(nbytes)

@@ -31,6 +31,7 @@ LAYERS = [
         "interrupts",
         "blockers",
         "forks",
+        "weak",
         "progress",
     },
     {"segment"},

@@ -6,10 +6,9 @@ import atexit
 import contextlib
 import os
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import blockers, rows, segment
+from .. import blockers, interrupts, rows, segment
 from ..access import PRIVATE
 from ..errors import (
     CorruptRegistryError,
@@ -25,6 +24,7 @@ from ..lease import signature as lease_signature
 from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
+from ..weak import WeakSet
 from ..workers import after_workers
 from . import attaching, checking, inspection, objects, recovery, releasing
 from . import draft as drafts
@@ -91,7 +91,8 @@ class LocalStore(Store):
         _stores.add(self)
 
     def _recover(self) -> bool:
-        return recovery.recover(self.presence, self.registry, self.directory)
+        with interrupts.deferred():  # as for all that makes drafts
+            return recovery.recover(self.presence, self.registry, self.directory)
 
     # -- publish ---------------------------------------------------------------------------------
 
@@ -139,25 +140,26 @@ class LocalStore(Store):
     ) -> list[Attached]:
         segment.check_mode(mode)
         seen: list[Entry] = []
-        while True:
-            entries, world = self._find(names, versions), World()
-            # It was deleted: what is mapped here may not be what has the name now.
-            if self.registry.lost is not None:
-                self.presence.refresh()
-                continue
-            try:
-                opened = attaching.open_all(self, entries, mode, world, trust=trust)
-            except SegmentNotFoundError:
-                # Replaced between lookup and open: look again. Twice the same: the file is gone.
-                if entries == seen:
-                    raise CorruptSegmentError(
-                        f"the memory of {', '.join(names)} was deleted by something other than "
-                        "jshm; `jshm check --fix` forgets what is gone"
-                    ) from None
-                seen = entries
-            else:
-                break
-        self.presence.tell_holds()
+        with interrupts.deferred():  # once, and not for each segment
+            while True:
+                entries, world = self._find(names, versions), World()
+                # It was deleted: what is mapped here may not be what has the name now.
+                if self.registry.lost is not None:
+                    self.presence.refresh()
+                    continue
+                try:
+                    opened = attaching.open_all(self, entries, mode, world, trust=trust)
+                except SegmentNotFoundError:
+                    # Replaced between lookup and open: look again. Twice the same: the file is gone.
+                    if entries == seen:
+                        raise CorruptSegmentError(
+                            f"the memory of {', '.join(names)} was deleted by something other than "
+                            "jshm; `jshm check --fix` forgets what is gone"
+                        ) from None
+                    seen = entries
+                else:
+                    break
+            self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
 
@@ -248,7 +250,7 @@ class LocalStore(Store):
     ) -> np.ndarray[Any, Any]:
         self.presence.prepare()
         layout = describe(shape, dtype, order)
-        with self._publisher.room() as room:
+        with interrupts.deferred(), self._publisher.room() as room:
             return self._adopt(layout, drafts.reserve(room, layout, zero=zero), room)
 
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -256,7 +258,8 @@ class LocalStore(Store):
         check_array(array)
         self.presence.prepare()
         layout = describe_array(array)
-        with self._publisher.room() as room, Progress("copy", layout.nbytes):
+        shown = Progress("copy", layout.nbytes)
+        with interrupts.deferred(), self._publisher.room() as room, shown:
             return self._adopt(layout, drafts.write_array(room, array, layout), room)
 
     def _adopt(self, layout: ArrayLayout, draft: drafts.Draft, room: Room) -> np.ndarray[Any, Any]:
@@ -448,23 +451,23 @@ class LocalStore(Store):
         self.presence.after_fork_in_child()
 
 
-_stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()
+_stores: WeakSet[LocalStore] = WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for store in list(_stores):
+    for store in _stores:
         store.after_fork_in_child()
 
 
 @atexit.register
 @after_workers
 def _close_all() -> None:
-    for store in list(_stores):
+    for store in _stores:
         store.close()
 
 
 def _after_fork_in_parent() -> None:
-    for store in list(_stores):
+    for store in _stores:
         store.presence.after_fork_in_parent()
 
 
@@ -472,7 +475,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_
 
 
 def _label_of(pid: int) -> str:
-    labels = (store.presence.label_of(pid) for store in list(_stores))
+    labels = (store.presence.label_of(pid) for store in _stores)
     return next(filter(None, labels), "a process")
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +14,7 @@ from ..identity import Identity, process_start
 from ..lease import Lease, living
 from ..pickling import sources
 from ..segment import limit_error
+from ..weak import WeakValues
 from ..workers import discover
 from . import locks, reaper
 from .draft import NO_SPACE
@@ -61,11 +60,10 @@ class Presence:
         self._recover = recover
         self.mappings = Mappings(directory.access)
         # Segment id → the array that `allocate` returned, which alone may be sealed.
-        self.born: weakref.WeakValueDictionary[str, np.ndarray[Any, Any]]
-        self.born = weakref.WeakValueDictionary()
+        self.born: WeakValues[str, np.ndarray[Any, Any]] = WeakValues()
         self.spares = Spares(directory, lambda: self._valid_lease().holdings)
         self._lease: Lease | None = None
-        self._lease_lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.LEASE)
         self._lease_checked = 0.0
         # Segments that were let go here and are perhaps nobody's now.
         self._let_go: set[str] = set()
@@ -106,7 +104,7 @@ class Presence:
         fresh = now < self._lease_checked + _CHECK_INTERVAL
         if fresh and lease is not None and lease.pid == os.getpid():
             return lease
-        with self._lease_lock:
+        with self._guard:
             if self._lease is None or not self._lease.is_valid():
                 # The first use, a forked child, or somebody removed the file.
                 try:
@@ -177,7 +175,7 @@ class Presence:
         if not self.mappings.changed:
             return
         # What one thread settled first must be told first, and what is settled is told.
-        with self._lease_lock, interrupts.deferred():
+        with self._guard:
             changes = self.mappings.settle()
             self._let_go.update(identity for (identity, _), held in changes if not held)
             try:
@@ -329,7 +327,7 @@ class Presence:
     def close(self) -> None:
         """Give up the lease, and free what only this process kept."""
         self.spares.give_back()
-        with self._lease_lock:  # a daemon thread may go on publishing
+        with self._guard:  # a daemon thread may go on publishing
             lease, self._lease = self._lease, None
         if lease is not None and lease.pid == os.getpid():
             lease.close()
@@ -365,7 +363,7 @@ class Presence:
 
     def after_fork_in_child(self) -> None:
         """Be another process, with a lease of its own once it uses the store."""
-        self._lease_lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.LEASE)
         self._lease = None
         self._has_kin = True
         self.spares.after_fork_in_child()

@@ -20,7 +20,6 @@ import contextlib
 import fcntl
 import mmap
 import os
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -134,7 +133,7 @@ class Spares:
     def __init__(self, directory: Directory, holdings: Callable[[], Holdings]) -> None:
         self._directory = directory
         self._holdings = holdings
-        self._lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.SPARES)
         self._free: dict[str, Spare] = {}
         # Versions that were written into a spare, by segment: its mapping is kept for the next time.
         self._published: dict[str, Spare] = {}
@@ -150,7 +149,7 @@ class Spares:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that only this process keeps, or will."""
-        with self._lock:
+        with self._guard:
             free = sum(spare.nbytes for spare in self._free.values())
             return free + sum(one.nbytes for one in self._held.values())
 
@@ -160,7 +159,7 @@ class Spares:
         """Return a spare of at least so many bytes, locked with `LOCK_EX`, or None."""
         if not self._most():
             return None
-        with self._lock, interrupts.deferred():
+        with self._guard:
             fitting = [
                 spare
                 for spare in self._free.values()
@@ -182,7 +181,7 @@ class Spares:
 
     def keep(self, spare: Spare, name: str) -> None:
         """Remember a version that was published in a spare, with its mapping, for the next time."""
-        with self._lock, interrupts.deferred():
+        with self._guard:
             if len(self._published) >= _MOST:
                 self._published.pop(next(iter(self._published))).close()
             spare.name = name
@@ -204,7 +203,7 @@ class Spares:
         path : str
             Where it was. If it became no spare, nothing is there any more.
         """
-        with self._lock, interrupts.deferred():
+        with self._guard:
             spare = self._published.pop(_identity(path), None)
             self._forget_held(_identity(path))
             try:
@@ -245,7 +244,7 @@ class Spares:
 
     def expect(self, path: str, nbytes: int, name: str) -> None:
         """Let a superseded version become a spare when nobody holds it any more."""
-        with self._lock, interrupts.deferred():
+        with self._guard:
             if self._may_keep(nbytes):
                 with contextlib.suppress(OSError):
                     self._holdings().keep(_identity(path), nbytes, name)
@@ -254,13 +253,13 @@ class Spares:
 
     def let_go(self) -> dict[str, str]:
         """Return what was superseded, and nobody holds by now: segment id → name."""
-        with self._lock:
+        with self._guard:
             held = list(self._held.items())
         return {identity: one.name for identity, one in held if not segment.is_held(one.path)}
 
     def forget(self, identities: Collection[str]) -> None:
         """Expect no more that these become spares."""
-        with self._lock, interrupts.deferred():
+        with self._guard:
             for identity in identities:
                 self._forget_held(identity)
 
@@ -292,7 +291,7 @@ class Spares:
         """Let go of what was released, and of everything where memory is short. Cheap."""
         if not self:
             return
-        with self._lock, interrupts.deferred():
+        with self._guard:
             for spares in (self._free, self._published):
                 for spare in [one for one in spares.values() if not os.fstat(one.fd).st_nlink]:
                     del spares[spare.identity]
@@ -314,7 +313,7 @@ class Spares:
         def concerned(kept: Mapping[str, Spare] | Mapping[str, _Held]) -> list[str]:
             return [i for i, one in kept.items() if names is None or one.name in names]
 
-        with self._lock, interrupts.deferred():
+        with self._guard:
             for identity in concerned(self._free):
                 self._remove(self._free.pop(identity))
             for identity in concerned(self._published):
@@ -334,7 +333,7 @@ class Spares:
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent: a child's descriptors of them are closed already."""
-        self._lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.SPARES)
         self._free.clear()
         self._published.clear()
         self._held.clear()
