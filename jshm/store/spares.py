@@ -123,6 +123,9 @@ class _Held(NamedTuple):
 class Spares:
     """The spares of one process, and what is to become one.
 
+    The garbage collector may call finalizers anywhere, and these may use jshm: so no table is iterated
+    over, but a copy, and what is taken from one may be gone.
+
     Parameters
     ----------
     directory : Directory
@@ -150,8 +153,8 @@ class Spares:
     def nbytes(self) -> int:
         """Bytes of memory that only this process keeps, or will."""
         with self._guard:
-            free = sum(spare.nbytes for spare in self._free.values())
-            return free + sum(one.nbytes for one in self._held.values())
+            free = sum(spare.nbytes for spare in list(self._free.values()))
+            return free + sum(one.nbytes for one in list(self._held.values()))
 
     # -- take --------------------------------------------------------------------------------------
 
@@ -162,11 +165,12 @@ class Spares:
         with self._guard:
             fitting = [
                 spare
-                for spare in self._free.values()
+                for spare in list(self._free.values())
                 if nbytes <= spare.nbytes <= nbytes + nbytes // _SLACK
             ]
             for spare in sorted(fitting, key=lambda spare: (spare.nbytes, spare.mapping is None)):
-                del self._free[spare.identity]
+                if self._free.pop(spare.identity, None) is None:
+                    continue
                 try:
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if spare.is_whole() and segment.is_alone(spare.fd):
@@ -182,8 +186,9 @@ class Spares:
     def keep(self, spare: Spare, name: str) -> None:
         """Remember a version that was published in a spare, with its mapping, for the next time."""
         with self._guard:
-            if len(self._published) >= _MOST:
-                self._published.pop(next(iter(self._published))).close()
+            for identity in list(self._published)[: 1 - _MOST]:
+                if (oldest := self._published.pop(identity, None)) is not None:
+                    oldest.close()
             spare.name = name
             self._used = time.monotonic()
             self._published[spare.identity] = spare
@@ -254,7 +259,7 @@ class Spares:
     def let_go(self) -> dict[str, str]:
         """Return what was superseded, and nobody holds by now: segment id → name."""
         with self._guard:
-            held = list(self._held.items())
+            held = list(self._held.copy().items())
         return {identity: one.name for identity, one in held if not segment.is_held(one.path)}
 
     def forget(self, identities: Collection[str]) -> None:
@@ -268,8 +273,10 @@ class Spares:
         most = self._most()
         if not segment.RECYCLED <= nbytes <= most:
             return False
-        while self._free and (self.nbytes + nbytes > most or len(self._free) >= _MOST):
-            self._remove(self._free.pop(next(iter(self._free))))
+        for identity in list(self._free):
+            if self.nbytes + nbytes <= most and len(self._free) < _MOST:
+                break
+            self._drop(identity)
         return self.nbytes + nbytes <= most and len(self._held) < _MOST and not self._is_short()
 
     def _is_short(self) -> bool:
@@ -293,10 +300,12 @@ class Spares:
             return
         with self._guard:
             for spares in (self._free, self._published):
-                for spare in [one for one in spares.values() if not os.fstat(one.fd).st_nlink]:
-                    del spares[spare.identity]
-                    self._remove(spare)
-            self.forget([i for i, one in self._held.items() if not os.path.exists(one.path)])
+                for spare in list(spares.values()):
+                    gone = not os.fstat(spare.fd).st_nlink
+                    if gone and spares.pop(spare.identity, None) is not None:
+                        self._remove(spare)
+            held = self._held.copy()
+            self.forget([i for i, one in held.items() if not os.path.exists(one.path)])
             if self._is_short():
                 self.give_back()
 
@@ -314,11 +323,16 @@ class Spares:
             return [i for i, one in kept.items() if names is None or one.name in names]
 
         with self._guard:
-            for identity in concerned(self._free):
-                self._remove(self._free.pop(identity))
-            for identity in concerned(self._published):
-                self._published.pop(identity).close()
-            self.forget(concerned(self._held))
+            for identity in concerned(self._free.copy()):
+                self._drop(identity)
+            for identity in concerned(self._published.copy()):
+                if (spare := self._published.pop(identity, None)) is not None:
+                    spare.close()
+            self.forget(concerned(self._held.copy()))
+
+    def _drop(self, identity: str) -> None:
+        if (spare := self._free.pop(identity, None)) is not None:
+            self._remove(spare)
 
     def _remove(self, spare: Spare) -> None:
         segment.unlink(spare.path)
