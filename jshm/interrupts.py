@@ -20,14 +20,20 @@ import signal
 import threading
 from _thread import get_ident
 from enum import IntEnum
+from functools import wraps
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Self
+from types import CodeType
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from .errors import RegistryError
 from .weak import WeakSet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # Nobody can handle the first two. The others say that an instruction failed, which would be repeated.
 _OTHERS = {
@@ -103,7 +109,7 @@ class Block:
         # depth of 0. What was replaced before is not its business, so this is not in `_handlers` yet.
         taken: _Handlers = {}
         try:
-            for number in self._find():
+            for number in self.find():
                 handler = _getsignal(number)
                 if callable(handler) and handler is not _note:
                     taken[number] = handler  # first: `_install` calls handlers, too
@@ -115,10 +121,11 @@ class Block:
                 _forget_main()
                 return
             raise
-        # From here on no handler is called.
-        self._handlers, self._depth = taken, 1
+        # From here on no handler is called; but a finalizer may use blocks between any two lines.
+        self._depth = 1
+        self._handlers = taken
 
-    def _find(self) -> list[int]:
+    def find(self) -> list[int]:
         """Return the signals that have a handler in Python; SIG_IGN, SIG_DFL and C do no harm."""
         found = list(map(_getsignal, _SIGNALS))
         if found != self._seen:
@@ -129,7 +136,9 @@ class Block:
 
     def _give_back(self) -> None:
         """End a block: from here on handlers are called again, also for what was noted."""
-        handlers, self._handlers, self._depth = self._handlers, {}, 0
+        handlers = self._handlers
+        self._handlers = {}
+        self._depth = 0
         try:
             self._put_back(handlers)
         finally:
@@ -291,6 +300,32 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 def deferred() -> Block:
     """Return a context manager inside which signals are only noted."""
     return _block
+
+
+def whole(function: Callable[P, T]) -> Callable[P, T]:
+    """Return a function that is `deferred` as a whole: what it catches is never what a handler raised."""
+
+    @wraps(function)
+    def deferring(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _block:
+            return function(*args, **kwargs)
+
+    return deferring
+
+
+def has_raised(error: BaseException) -> bool:
+    """Tell whether a handler of a signal raised an error, for where code of the user's runs undeferred."""
+    codes = {_code_of(_getsignal(number)) for number in _block.find()} - {None}
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code not in codes:
+        trace = trace.tb_next
+    return trace is not None
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """Return the code of a function, a method, or an object that can be called; None of one in C."""
+    found = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
+    return found if isinstance(found, CodeType) else None
 
 
 def check() -> None:

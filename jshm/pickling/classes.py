@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
+from .. import interrupts
 from ..errors import DefinitionWarning, outside
 from ..forks import wait_for
 from ..weak import WeakKeys, WeakSet
@@ -114,6 +115,7 @@ def reduce(_: Writer, cls: type, reduced: Any) -> Any:
     return make, (*where, construct, arguments), (attributes, about), None, None, fill
 
 
+@interrupts.whole
 def _defined(cls: type, identity: str) -> Definition:
     """Return a class's definition, and remember whose it is."""
     try:

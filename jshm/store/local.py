@@ -90,9 +90,9 @@ class LocalStore(Store):
         self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
         _stores.add(self)
 
+    @interrupts.whole  # as all that makes drafts
     def _recover(self) -> bool:
-        with interrupts.deferred():  # as for all that makes drafts
-            return recovery.recover(self.presence, self.registry, self.directory)
+        return recovery.recover(self.presence, self.registry, self.directory)
 
     # -- publish ---------------------------------------------------------------------------------
 
@@ -110,6 +110,7 @@ class LocalStore(Store):
             values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
+    @interrupts.whole
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
         """Raise NotOwnerError now if publishing under these names would."""
         self._publisher.require_owner(names, replace=replace)
@@ -240,6 +241,7 @@ class LocalStore(Store):
 
     # -- allocate --------------------------------------------------------------------------------
 
+    @interrupts.whole
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -250,16 +252,16 @@ class LocalStore(Store):
     ) -> np.ndarray[Any, Any]:
         self.presence.prepare()
         layout = describe(shape, dtype, order)
-        with interrupts.deferred(), self._publisher.room() as room:
+        with self._publisher.room() as room:
             return self._adopt(layout, drafts.reserve(room, layout, zero=zero), room)
 
+    @interrupts.whole
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
         self.presence.prepare()
         layout = describe_array(array)
-        shown = Progress("copy", layout.nbytes)
-        with interrupts.deferred(), self._publisher.room() as room, shown:
+        with self._publisher.room() as room, Progress("copy", layout.nbytes):
             return self._adopt(layout, drafts.write_array(room, array, layout), room)
 
     def _adopt(self, layout: ArrayLayout, draft: drafts.Draft, room: Room) -> np.ndarray[Any, Any]:
@@ -285,6 +287,7 @@ class LocalStore(Store):
 
     # -- release ---------------------------------------------------------------------------------
 
+    @interrupts.whole
     def release(
         self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
     ) -> list[Released]:
@@ -318,6 +321,7 @@ class LocalStore(Store):
             for released in self._release(part, force=force, undo=undo)
         ]
 
+    @interrupts.whole
     def restore(self, names: Sequence[str]) -> list[str]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self._undo.restore(names)
@@ -328,6 +332,7 @@ class LocalStore(Store):
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
+    @interrupts.whole
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
@@ -335,6 +340,7 @@ class LocalStore(Store):
             self.registry.unnamed(), undo_limit(), quota(), spares,
         )  # fmt: skip
 
+    @interrupts.whole
     def segments(self) -> list[SegmentInfo]:
         self._undo.expire(time.monotonic())
         self.presence.housekeep()
@@ -343,6 +349,7 @@ class LocalStore(Store):
         )
         return listed.segments
 
+    @interrupts.whole
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         while True:
@@ -355,9 +362,11 @@ class LocalStore(Store):
                     raise
                 seen = entry
 
+    @interrupts.whole
     def names(self) -> list[str]:
         return self.registry.names()
 
+    @interrupts.whole
     def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
         """Return the first names that begin so, with dtype and shape: for completion."""
         return [
@@ -365,6 +374,7 @@ class LocalStore(Store):
             for name, part, row in self.registry.beginning(prefix, most)
         ]
 
+    @interrupts.whole
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
         return self.path_of(self._find_one(name, version).segment)
@@ -416,12 +426,14 @@ class LocalStore(Store):
 
     # -- housekeeping ----------------------------------------------------------------------------
 
+    @interrupts.whole
     def flush(self) -> None:
         self._undo.expire(time.monotonic())
         if self.registry.database.file is not None:  # else it was never used
             self.presence.refresh()
         self.presence.flush()
 
+    @interrupts.whole
     def gc(self) -> int:
         self._undo.expire()
         self.presence.tell_holds()
@@ -429,6 +441,7 @@ class LocalStore(Store):
         self.presence.reclaim()
         return spares - spare_bytes(self.directory) + self.presence.reap()
 
+    @interrupts.whole
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end."""
         self._undo.expire()
@@ -439,6 +452,7 @@ class LocalStore(Store):
             self.presence.flush()
         return checking.check(self.registry, self.directory, fix=fix)
 
+    @interrupts.whole
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         with contextlib.suppress(JshmError):

@@ -311,6 +311,7 @@ class Presence:
         short = bool(kept) and is_short()
         due = [identity for identity, one in kept.items() if one.idle or short]
         while True:
+            interrupts.check()
             files = reaper.unregistered(self._directory, self._registry, kept)
             with self.transaction(timeout) as (tx, doomed):
                 reaper.bury_the_dead(tx, self._directory, ending)
