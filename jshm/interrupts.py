@@ -57,9 +57,9 @@ class Block:
     """The blocks of the main thread; inner ones are part of the outermost."""
 
     def __init__(self) -> None:
-        self._depth = 0
+        self.depth = 0
         # How many of the blocks must not be left by a handler that uses jshm.
-        self._sealed = 0
+        self.sealed = 0
         # What the outermost block replaced.
         self._handlers: _Handlers = {}
         self._noted: dict[int, FrameType | None] = {}
@@ -74,21 +74,21 @@ class Block:
     def seal(self) -> None:
         """Let handlers wait from now on until `unseal`; inside a block that goes on until then."""
         if get_ident() == _main:
-            self._sealed += 1
-            self._depth += 1
+            self.sealed += 1
+            self.depth += 1
 
     def unseal(self) -> None:
         """End what `seal` began; inside another block, so that nothing is delivered here."""
         if get_ident() == _main:
-            self._depth -= 1
-            self._sealed -= 1
+            self.depth -= 1
+            self.sealed -= 1
 
     def __enter__(self) -> Self:
         if get_ident() == _main:
-            if self._depth:
-                self._depth += 1
+            if self.depth:
+                self.depth += 1
             else:
-                self._take()
+                self.take()
         return self
 
     def __exit__(
@@ -98,12 +98,12 @@ class Block:
         traceback: TracebackType | None = None,
     ) -> None:
         if get_ident() == _main:
-            if self._depth > 1:
-                self._depth -= 1
+            if self.depth > 1:
+                self.depth -= 1
             else:
-                self._give_back()
+                self.give_back()
 
-    def _take(self) -> None:
+    def take(self) -> None:
         """Replace all handlers, and begin a block."""
         # One that is not replaced yet may be called meanwhile, and use blocks: it finds, and leaves, a
         # depth of 0. What was replaced before is not its business, so this is not in `_handlers` yet.
@@ -122,7 +122,7 @@ class Block:
                 return
             raise
         # From here on no handler is called; but a finalizer may use blocks between any two lines.
-        self._depth = 1
+        self.depth = 1
         self._handlers = taken
 
     def find(self) -> list[int]:
@@ -134,11 +134,11 @@ class Block:
             self._seen = found
         return self._in_python
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
         """End a block: from here on handlers are called again, also for what was noted."""
         handlers = self._handlers
         self._handlers = {}
-        self._depth = 0
+        self.depth = 0
         try:
             self._put_back(handlers)
         finally:
@@ -163,33 +163,33 @@ class Block:
                 try:
                     if callable(handler):
                         handler(number, frame)
-                    else:  # a handler that was called once set SIG_DFL in the midst of `_take`
+                    else:  # a handler that was called once set SIG_DFL in the midst of `take`
                         _signal.raise_signal(number)
                 finally:
                     self._deliver(handlers)
 
     def check(self) -> None:
         """Call the handlers of what was noted, as if there were no block here."""
-        if not self._noted or not self._depth or get_ident() != _main:
+        if not self._noted or not self.depth or get_ident() != _main:
             return
-        if self._sealed:
+        if self.sealed:
             handler = self._handlers.get(_SIGINT)
             if handler is _interrupt and _SIGINT in self._noted:
                 handler(_SIGINT, self._noted.pop(_SIGINT))
             return
-        depth = self._depth
+        depth = self.depth
         try:
-            self._give_back()
+            self.give_back()
         finally:
             self._resume(depth)
 
     def _resume(self, depth: int) -> None:
         try:
-            self._take()
+            self.take()
         except BaseException:  # of a handler: whoever is inside the block is, all the same
             self._resume(depth)
             raise
-        self._depth = depth
+        self.depth = depth
 
     def after_fork_in_child(self) -> None:
         """Begin anew, unless the thread that forked is the one that gets the signals."""
@@ -234,26 +234,40 @@ class Guard:
         What a fork waits for.
     """
 
-    __slots__ = ("__weakref__", "lock", "order")
+    __slots__ = ("__weakref__", "_acquire", "_release", "lock", "order")
 
     def __init__(self, order: Order) -> None:
         self.lock = threading.RLock()
         self.order = order
+        self._acquire, self._release = self.lock.acquire, self.lock.release
         _guards.add(self)
 
+    # What `Block` has methods for is written out: guards are taken several times in an attach.
+
     def __enter__(self) -> Self:
-        block = _block.__enter__()
-        try:
-            while not (self.lock.acquire(blocking=False) or self.lock.acquire(timeout=_PATIENCE)):
-                owned = [guard for guard in _guards if _is_owned(guard.lock)]
-                if any(guard.order > self.order for guard in owned):
-                    raise RegistryError(NESTED)
-                block.check()
-        except BaseException:
-            block.__exit__()
-            raise
-        block.seal()
+        if get_ident() != _main:
+            if not self._acquire(False):
+                self._wait()
+            return self
+        if _block.depth:
+            _block.depth += 1
+        else:
+            _block.take()
+        if not self._acquire(False):
+            try:
+                self._wait()
+            except BaseException:
+                _block.__exit__()
+                raise
+        _block.sealed += 1
         return self
+
+    def _wait(self) -> None:
+        while not self._acquire(timeout=_PATIENCE):
+            owned = [guard for guard in _guards if _is_owned(guard.lock)]
+            if any(guard.order > self.order for guard in owned):
+                raise RegistryError(NESTED)
+            _block.check()
 
     def __exit__(
         self,
@@ -261,9 +275,13 @@ class Guard:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _block.unseal()
-        self.lock.release()
-        _block.__exit__()
+        self._release()
+        if get_ident() == _main:
+            _block.sealed -= 1
+            if _block.depth > 1:
+                _block.depth -= 1
+            else:
+                _block.give_back()
 
 
 _guards: WeakSet[Guard] = WeakSet()
