@@ -511,10 +511,11 @@ _databases: WeakSet[Database] = WeakSet()
 
 _forking: list[Database] = []
 # Two threads may fork at the same time; each must find the other's work done.
-_fork_lock = threading.Lock()
+_fork_lock = threading.RLock()
 
 
 def _before_fork() -> None:
+    interrupts.deferred().__enter__()  # a handler would open what is closed for the child
     _forking.extend(_databases)
     for database in _forking:
         database._before_fork()  # noqa: SLF001
@@ -523,11 +524,13 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop()._after_fork_in_parent()  # noqa: SLF001
+    interrupts.deferred().__exit__()
 
 
 def _after_fork_in_child() -> None:
     while _forking:
         _forking.pop()._after_fork_in_child()  # noqa: SLF001
+    interrupts.deferred().__exit__()
 
 
 os.register_at_fork(

@@ -192,7 +192,11 @@ class Block:
         self.depth = depth
 
     def after_fork_in_child(self) -> None:
-        """Begin anew, unless the thread that forked is the one that gets the signals."""
+        """Begin anew, unless the thread that forked is the one that gets the signals.
+
+        What was noted is the parent's, as Python's own pending signals are.
+        """
+        self._noted.clear()
         if get_ident() != _main:
             self._put_back(self._handlers)
             self.__init__()  # type: ignore[misc]

@@ -32,6 +32,7 @@ LAYERS = [
         "blockers",
         "forks",
         "weak",
+        "memory",
         "progress",
     },
     {"segment"},

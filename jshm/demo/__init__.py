@@ -7,8 +7,8 @@ import contextlib
 import sys
 
 from ..errors import JshmError
+from ..memory import available_memory
 from ..store import default_store
-from ..store.memory import available_memory
 from ..store.room import capacity
 from ..text import size_text
 

@@ -140,6 +140,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         self._file = file
         # A dump may have to begin anew, so it is written when it is complete.
         self._output = Output()
+        self.in_band = buffer_callback is None
         self._buffers = None if buffer_callback is None else _Buffers(buffer_callback)
         super().__init__(self._output, protocol, self._buffers)
         self.needs: set[str] = set()
@@ -251,9 +252,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
-        if looking.name(kind) in tables.MANAGERS and looking.module(kind) == tables.MODULE:
-            REDUCERS[kind] = tables.reduce_manager
-            return tables.reduce_manager(self, obj)
+        reduce = tables.REDUCERS.get(looking.name(kind))
+        if reduce is not None and looking.module(kind).startswith(tables.PACKAGE):
+            REDUCERS[kind] = reduce
+            return reduce(self, obj)
         if looking.name(kind) in _IN_C and type(obj.__module__) is str:
             return extensions.reduce(self, obj.__module__, obj.__qualname__, obj)
         reduce = LIBRARIES.get(looking.root(kind))

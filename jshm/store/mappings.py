@@ -6,21 +6,23 @@ later what is true by then.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import interrupts, segment
 from ..access import PRIVATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ..access import Access
     from ..layout import ArrayLayout
     from ..segment import Mapping, Mode
 
+T = TypeVar("T")
 Key = tuple[str, str]
 """Segment id and mode."""
 
@@ -31,6 +33,13 @@ class _Watched(weakref.ref[segment.Mapping]):
     __slots__ = ("key",)
 
     key: Key
+
+
+def _taken(queue: deque[T]) -> Iterator[T]:
+    """Yield what is in a queue, and take it out: a finalizer may empty it meanwhile."""
+    with contextlib.suppress(IndexError):
+        while True:
+            yield queue.popleft()
 
 
 class Mappings:
@@ -113,10 +122,10 @@ class Mappings:
         """Return what changed since the last call: keys, and whether they are mapped now."""
         keys: dict[Key, None] = {}
         with self._guard:  # nobody else takes any
-            while self._gone:
-                self._changed.append(self._gone.popleft().key)
-            while self._changed:
-                keys[self._changed.popleft()] = None
+            for watched in _taken(self._gone):
+                keys[watched.key] = None
+            for key in _taken(self._changed):
+                keys[key] = None
             state = [(key, self._find(key) is not None) for key in keys]
             for key, mapped in state:
                 if not mapped:

@@ -12,6 +12,7 @@ from .. import interrupts, programs, rows
 from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
 from ..identity import Identity, process_start
 from ..lease import Lease, living
+from ..memory import is_short
 from ..pickling import sources
 from ..segment import limit_error
 from ..weak import WeakValues
@@ -19,7 +20,6 @@ from ..workers import discover
 from . import locks, reaper
 from .draft import NO_SPACE
 from .mappings import Mappings
-from .memory import is_short
 from .spares import Spares, listed
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from .. import interrupts, segment
 from ..errors import JshmError
 from ..lease import said_by
+from ..memory import is_short
 from ..records import ALIGNMENT
-from .memory import is_short
 from .settings import size_setting
 
 if TYPE_CHECKING:
