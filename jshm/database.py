@@ -458,14 +458,13 @@ class Transaction:
         """Begin, or raise what SQLite says: whoever waits has no lock, and is inside no transaction."""
         while True:
             con = self._database._for_writing()  # noqa: SLF001 - as above
+            if con.is_busy:  # from a finalizer: handlers of signals wait
+                raise RegistryError(interrupts.NESTED)
             con.lock.acquire()
             try:
-                if con.is_busy:  # from a finalizer: handlers of signals wait
-                    raise RegistryError(interrupts.NESTED)
+                con.roll_back()  # what was torn off
                 raw = con.raw
                 if raw is not None:
-                    if raw.in_transaction:
-                        con.roll_back()  # torn off
                     con.transaction = weakref.ref(
                         self
                     )  # first, or what a finalizer begins would end it
@@ -473,8 +472,7 @@ class Transaction:
                     self._con, self._raw = con, raw
                     return
             except BaseException:
-                if con.transaction is not None and con.transaction() is self:
-                    con.transaction = None
+                con.transaction = None
                 con.lock.release()
                 raise
             con.lock.release()

@@ -196,6 +196,8 @@ class Presence:
 
     def flush(self) -> None:
         """Say what was let go, and free what nobody holds any more."""
+        if locks.left:
+            locks.release_left()
         self.tell_holds()
         if self._let_go:
             let_go = frozenset(self._let_go)
