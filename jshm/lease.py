@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import re
-import weakref
 from typing import TYPE_CHECKING, Literal
 
 from . import holdings, interrupts
@@ -21,6 +20,7 @@ from .errors import UnsafeDirectoryError
 from .holdings import Holdings, Said
 from .identity import Identity
 from .segment import close, limit_error, lock, open_locked
+from .weak import WeakSet
 
 if TYPE_CHECKING:
     from .access import Access
@@ -126,7 +126,7 @@ class Lease:
         self.holdings.close()
 
 
-_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+_leases: WeakSet[Lease] = WeakSet()
 
 
 def _abandon_inherited() -> None:

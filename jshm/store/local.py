@@ -6,10 +6,9 @@ import atexit
 import contextlib
 import os
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import blockers, rows, segment
+from .. import blockers, interrupts, rows, segment
 from ..access import PRIVATE
 from ..errors import (
     CorruptRegistryError,
@@ -26,6 +25,7 @@ from ..lease import signature as lease_signature
 from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
+from ..weak import WeakSet
 from ..workers import after_workers
 from . import attaching, checking, inspection, objects, recovery, releasing
 from . import draft as drafts
@@ -103,6 +103,7 @@ class LocalStore(Store):
         self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
         _stores.add(self)
 
+    @interrupts.whole  # as all that makes drafts
     def _recover(self) -> bool:
         return recovery.recover(self.presence, self.registry, self.directory)
 
@@ -122,6 +123,7 @@ class LocalStore(Store):
             values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
+    @interrupts.whole
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
         """Raise NotOwnerError now if publishing under these names would."""
         self._publisher.require_owner(names, replace=replace)
@@ -152,25 +154,26 @@ class LocalStore(Store):
     ) -> list[Attached]:
         segment.check_mode(mode)
         seen: list[Entry] = []
-        while True:
-            entries, world = self._find(names, versions), World()
-            # It was deleted: what is mapped here may not be what has the name now.
-            if self.registry.lost is not None:
-                self.presence.refresh()
-                continue
-            try:
-                opened = attaching.open_all(self, entries, mode, world, trust=trust)
-            except SegmentNotFoundError:
-                # Replaced between lookup and open: look again. Twice the same: the file is gone.
-                if entries == seen:
-                    refused = self.directory.overflow_problem()
-                    if refused and any(entry.segment.overflow for entry in entries):
-                        raise UnsafeDirectoryError(refused) from None
-                    raise self.deleted(entries) from None
-                seen = entries
-            else:
-                break
-        self.presence.tell_holds()
+        with interrupts.deferred():  # once, and not for each segment
+            while True:
+                entries, world = self._find(names, versions), World()
+                # It was deleted: what is mapped here may not be what has the name now.
+                if self.registry.lost is not None:
+                    self.presence.refresh()
+                    continue
+                try:
+                    opened = attaching.open_all(self, entries, mode, world, trust=trust)
+                except SegmentNotFoundError:
+                    # Replaced between lookup and open: look again. Twice the same: the file is gone.
+                    if entries == seen:
+                        refused = self.directory.overflow_problem()
+                        if refused and any(entry.segment.overflow for entry in entries):
+                            raise UnsafeDirectoryError(refused) from None
+                        raise self.deleted(entries) from None
+                    seen = entries
+                else:
+                    break
+            self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
 
@@ -258,6 +261,7 @@ class LocalStore(Store):
 
     # -- allocate --------------------------------------------------------------------------------
 
+    @interrupts.whole
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -271,6 +275,7 @@ class LocalStore(Store):
         with self._publisher.room() as room:
             return adopt(self, layout, drafts.reserve(room, layout, zero=zero), room)
 
+    @interrupts.whole
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
@@ -281,6 +286,7 @@ class LocalStore(Store):
 
     # -- release ---------------------------------------------------------------------------------
 
+    @interrupts.whole
     def release(
         self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
     ) -> list[Released]:
@@ -314,6 +320,7 @@ class LocalStore(Store):
             for released in self._release(part, force=force, undo=undo)
         ]
 
+    @interrupts.whole
     def restore(self, names: Sequence[str]) -> list[str]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self._undo.restore(names)
@@ -324,6 +331,7 @@ class LocalStore(Store):
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
+    @interrupts.whole
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
@@ -331,6 +339,7 @@ class LocalStore(Store):
             self.registry.unnamed(), undo_limit(), quota(), spares,
         )  # fmt: skip
 
+    @interrupts.whole
     def segments(self) -> list[SegmentInfo]:
         self._undo.expire(time.monotonic())
         self.presence.housekeep()
@@ -343,6 +352,7 @@ class LocalStore(Store):
         )
         return listed.segments
 
+    @interrupts.whole
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         while True:
@@ -355,6 +365,7 @@ class LocalStore(Store):
                     raise
                 seen = entry
 
+    @interrupts.whole
     def names(self) -> list[str]:
         return self.catalogue.names()
 
@@ -362,6 +373,7 @@ class LocalStore(Store):
         """Return the names that can be attached, and that this user may release."""
         return self.catalogue.own_names()
 
+    @interrupts.whole
     def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
         """Return the first names that begin so, with dtype and shape: for completion."""
         return [
@@ -369,6 +381,7 @@ class LocalStore(Store):
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
+    @interrupts.whole
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
         return self.path_of(self._find_one(name, version).segment)
@@ -457,6 +470,7 @@ class LocalStore(Store):
 
     # -- housekeeping ----------------------------------------------------------------------------
 
+    @interrupts.whole
     def flush(self) -> None:
         if not self.is_usable:
             return
@@ -465,6 +479,7 @@ class LocalStore(Store):
             self.presence.refresh()
         self.presence.flush()
 
+    @interrupts.whole
     def gc(self) -> int:
         self._undo.expire()
         self.presence.tell_holds()
@@ -472,6 +487,7 @@ class LocalStore(Store):
         self.presence.reclaim()
         return spares - spare_bytes(self.directory) + self.presence.reap()
 
+    @interrupts.whole
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end."""
         self._undo.expire()
@@ -482,6 +498,7 @@ class LocalStore(Store):
             self.presence.flush()
         return checking.check(self.registry, self.directory, fix=fix)
 
+    @interrupts.whole
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         if not self.is_usable:  # its files are not ours to remove: the user's next process does
@@ -502,25 +519,25 @@ class LocalStore(Store):
         self.presence.after_fork_in_child()
 
 
-_stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()
+_stores: WeakSet[LocalStore] = WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for store in list(_stores):
+    for store in _stores:
         store.after_fork_in_child()
 
 
 @atexit.register
 @after_workers
 def _close_all() -> None:
-    for store in list(_stores):
+    for store in _stores:
         # A program ends quietly, whatever has become of the directory.
         with contextlib.suppress(JshmError, OSError):
             store.close()
 
 
 def _after_fork_in_parent() -> None:
-    for store in list(_stores):
+    for store in _stores:
         store.presence.after_fork_in_parent()
 
 
@@ -528,7 +545,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_
 
 
 def _label_of(pid: int) -> str:
-    labels = (store.presence.label_of(pid) for store in list(_stores))
+    labels = (store.presence.label_of(pid) for store in _stores)
     return next(filter(None, labels), "a process")
 
 
