@@ -9,7 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from .identity import stat_fields
+from .identity import process_start, stat_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -118,7 +118,8 @@ def kernels_of(parent: int) -> list[int]:
     second, without exit handlers.
     """
     found = []
-    if os.path.isdir("/proc/self"):
+    # A /proc of another pid namespace shows other processes by these numbers.
+    if os.path.isdir("/proc/self") and process_start(parent) is not None:
         for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
             fields = stat_fields(pid)
             if (
@@ -139,7 +140,7 @@ def end_children(pids: Iterable[int], patience: float) -> None:
     Each gets SIGTERM, and SIGKILL if it still runs after `patience` seconds. Their exit status is left
     to the code that started them.
     """
-    left = list(pids)
+    left = list(filter(_runs, pids))  # no other process can have such a pid
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in left:
             with contextlib.suppress(ProcessLookupError):

@@ -75,7 +75,8 @@ def _end_session() -> None:
     the server's end. What they publish in that second, or are writing when they end, would stay. So the
     kernels end here, and then their names.
     """
-    programs.end_children(programs.kernels_of(os.getpid()), _PATIENCE)
+    with contextlib.suppress(JshmError, OSError):
+        programs.end_children(programs.kernels_of(os.getpid()), _PATIENCE)
     for name in ("", *_own_groups()):
         if os.path.isdir(group_root(name) if name else default_root()):
             with contextlib.suppress(JshmError, OSError), group(name):
