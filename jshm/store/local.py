@@ -27,7 +27,7 @@ from ..progress import Progress
 from ..registry import Registry
 from ..weak import WeakSet
 from ..workers import after_workers
-from . import attaching, checking, inspection, objects, recovery, releasing
+from . import attaching, checking, endings, inspection, objects, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .born import adopt
@@ -489,9 +489,17 @@ class LocalStore(Store):
 
     @interrupts.whole
     def end_session(self) -> None:
-        """Free what lives as long as this process, a Jupyter server, which is about to end."""
+        """Free what lives as long as this process, a Jupyter server, which is about to end.
+
+        Names go also where their publisher still lives, or another process of this session holds them:
+        its views stay valid, and the memory goes when the last of these processes ends.
+        """
         self._undo.expire()
-        self.presence.reap((os.getpid(), process_start(os.getpid()) or ""))
+        ending = (os.getpid(), process_start(os.getpid()) or "")
+        self.presence.making_room(
+            lambda: endings.retire_session(self.presence, self.directory, ending)
+        )
+        self.presence.reap(ending)
 
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
