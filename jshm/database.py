@@ -15,7 +15,6 @@ Why not plain `sqlite3`:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import re
@@ -25,21 +24,22 @@ import time
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote
 
 from . import blockers, interrupts
 from .access import PRIVATE
 from .ballast import Ballast
-from .dbfiles import BESIDE, Files, Watched, identify, is_torn, remove
+from .dbfiles import BESIDE, Files, Home, Watched, identify, opened
 from .errors import CorruptRegistryError, JshmError, NoSpaceError, RegistryError, RegistryTimeout
 from .forks import wait_for
-from .segment import lock
 from .wal import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from .access import Access
+    from .places import File, Spot
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -55,8 +55,11 @@ _DAMAGE = re.compile("^no such|^Could not decode|already exists$|unsupported fil
 # Pages of the log after which SQLite brings them into the database: fewer than it does by itself, so
 # that the log fits into the room that a publish leaves, and into the ballast.
 _LOG_PAGES = 100
-# Seconds for which a read trusts that the file still has its path; a write makes sure, or trusts, once,
-# that its operation just did.
+# A file may be removed while it is opened: so often, and with so many seconds in between, it is tried.
+_TRIES = 50
+_PAUSE = 2e-3
+# Seconds for which a read trusts that the file was not emptied; a write makes sure, or trusts, once, that
+# its operation just did.
 _CHECK_INTERVAL = 0.05
 _JUST_NOW = 0.002
 
@@ -112,6 +115,8 @@ class Database:
         Seconds to wait for other writers before RegistryTimeout.
     place : callable
         Called to make the directory again when the file is gone.
+    spot : Spot, optional
+        Tells which directory the path leads to now.
     moved : callable
         Called when the file was removed or replaced under this process, with a function that reads
         what it still has of the old one: from a statement to its rows.
@@ -126,17 +131,17 @@ class Database:
         timeout: float,
         place: Callable[[], object] = lambda: None,
         *,
+        spot: Spot | None = None,
         moved: Callable[[Callable[[str], list[Row]]], None] = lambda _: None,
         access: Access = PRIVATE,
     ) -> None:
         self.path = path
         self.timeout = timeout
         self._setup = setup
-        self._place = place
+        self._home = Home(path, spot, place, access, timeout)
         self._moved = moved
-        self._access = access
         self._log = Log(path)
-        self._ballast = Ballast(path + ".ballast")
+        self._ballast = Ballast(lambda: self._home.file(".ballast"))
         self._local = threading.local()
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._all_lock = threading.RLock()
@@ -152,12 +157,14 @@ class Database:
         """Return this thread's connection to the file that has the path *now*."""
         con: _Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
-            now = time.monotonic()
             # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
-            if now < con.checked + (0 if sure else _CHECK_INTERVAL) or con.is_busy:
+            if con.is_busy:
                 return con
-            if con.watched.have_their_names():
-                con.checked = now
+            now = time.monotonic()
+            sure = sure or now >= con.checked + _CHECK_INTERVAL
+            if con.watched.have_their_names(sure=sure):
+                if sure:
+                    con.checked = now
                 return con
             self._leave(con)
         return self._connect()
@@ -170,29 +177,10 @@ class Database:
                 return
             with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
                 self._moved(lambda sql: raw.execute(sql).fetchall())
-            if is_torn(self.path, con.watched.files):
-                self._remove_torn(con.watched.files)
-            con.close()
-
-    def _remove_torn(self, known: Files) -> None:
-        """Remove a database that was emptied, or whose log or index was removed: each would see another.
-
-        Before the connection is closed: SQLite brings its log into a file that still has its name, and
-        then deletes what is called like the log (sqlite3PagerClose, databaseIsUnmoved).
-        """
-        with self._alone():
-            if is_torn(self.path, known):
-                remove(self.path, "", *BESIDE)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let only one process at a time make or remove the database's files."""
-        guard = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            lock(guard, fcntl.LOCK_EX, self.timeout)
-            yield
-        finally:
-            os.close(guard)
+            try:
+                self._home.remove_torn(con.watched.files)
+            finally:
+                con.close()
 
     def _connect(self) -> _Connection:
         with self._all_lock:
@@ -212,50 +200,63 @@ class Database:
 
     def _open(self) -> _Connection:
         self.serial += 1
-        before = identify(self.path)
-        if before is None:
-            self._make()
-            before = identify(self.path)
-        try:
-            raw = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False
-            )
-        except _ERRORS as error:
-            raise self._explain(error) from error
-        try:
-            # Nothing here must survive a power cut: the segments do not either.
-            for pragma in (
-                "journal_mode=WAL",
-                "synchronous=OFF",
-                "journal_size_limit=1048576",
-                "temp_store=MEMORY",
-                f"wal_autocheckpoint={_LOG_PAGES}",
-                "trusted_schema=OFF",  # members of a group may write it
-                "user_version",  # the first that reads: now log and index are there
-            ):
-                self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
-            file = identify(self.path)
-            if file is None or before is None or file[:2] != before[:2]:
-                raise RegistryError(f"{self.path} was removed while it was opened: try again")
-        except BaseException:
-            raw.close()
-            raise
-        return _Connection(raw, Watched(self.path, file))
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                path, files = self._home.made()
+                con = self._open_file(path, files)
+                if con is not None:
+                    return con
+            interrupts.check()
+            time.sleep(_PAUSE)
+        raise RegistryError(
+            f"{self.path} is removed or replaced again and again while it is opened: something deletes "
+            "files in that directory. Try again"
+        )
 
-    def _make(self) -> None:
-        """Make the empty file, private from the start; -wal and -shm inherit the mode."""
-        self._place()
-        # Where only the file was removed, a log and its index are left that others still use: SQLite
-        # would take them for the new file's. One process at a time clears them away.
-        with self._alone():
-            if identify(self.path) is None:
-                remove(self.path, *BESIDE)
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                fd = os.open(self.path, flags, PRIVATE.common)
-                try:
-                    self._access.settle(fd, self._access.common)
-                finally:
-                    os.close(fd)
+    def _open_file(self, path: File, files: Files) -> _Connection | None:
+        """Open a file; None if that is not the one that SQLite has opened, or it was removed."""
+        known = sum(con.raw is not None and con.watched.files[:2] == files[:2] for con in self._all)
+        try:
+            # SQLite makes none: what is not there now was removed.
+            raw = sqlite3.connect(
+                f"file:{quote(os.fsencode(path))}?mode=rw", uri=True,
+                timeout=0, isolation_level=None, check_same_thread=False,
+            )  # fmt: skip
+        except _ERRORS as error:
+            if self._home.has(files):
+                raise self._explain(error) from error
+            return None
+        con = None
+        try:
+            # SQLite has looked the path up once more: what it has opened is compared before it is read.
+            found = opened(files[:2])
+            if found is None or len(found) > known:
+                self._begin(raw)
+                now = identify(path)
+                if now is not None and now[:2] == files[:2]:
+                    watched = Watched(self._home, path, now)
+                    if watched.are_open and watched.have_their_names():
+                        con = _Connection(raw, watched)
+        except JshmError:
+            if self._home.has(files):
+                raise
+        finally:
+            if con is None:
+                raw.close()
+        return con
+
+    def _begin(self, raw: sqlite3.Connection) -> None:
+        # Nothing here must survive a power cut: the segments do not either.
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=OFF",
+            "journal_size_limit=1048576",
+            "temp_store=MEMORY",
+            f"wal_autocheckpoint={_LOG_PAGES}",
+            "trusted_schema=OFF",  # members of a group may write it
+            "user_version",  # the first that reads: now log and index are there
+        ):
+            self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
 
     def refresh(self) -> None:
         """Make sure that the file is there, and its directory: who removed it removed all."""

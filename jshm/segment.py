@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from . import blockers, interrupts
+from . import blockers, interrupts, places
 from .access import PRIVATE
 from .errors import (
     CorruptSegmentError,
@@ -40,6 +40,7 @@ from .errors import (
     TooManyFilesError,
 )
 from .forks import wait_for
+from .places import identity_of, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,13 +49,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .access import Access
+    from .places import Identity, Place
 
 Mode = Literal["r", "r+", "c"]
 """``'r'``: private and read-only; ``'r+'``: shared and writable; ``'c'``: copy-on-write."""
 _MODES = get_args(Mode)
 
 # Non-blocking: a FIFO in a file's place must not hang us. It changes nothing for regular files.
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_OPEN = os.O_NONBLOCK
 # How long an attach waits for a prober, which holds the lock for microseconds.
 LOCK_TIMEOUT = 5.0
 # Shorter files are never written again under another id (`store.spares`).
@@ -88,12 +90,18 @@ class Mapping(mmap.mmap):
     segment : str
         The segment's id.
     mode : {'r', 'r+', 'c'}
+    file : (int, int)
+        Device and inode. No other file gets these while this one is mapped.
+    place : Place or None
+        The directory in which that file was last found under the segment's name.
     """
 
-    __slots__ = ("mode", "segment")
+    __slots__ = ("file", "mode", "place", "segment")
 
     segment: str
     mode: Mode
+    file: Identity
+    place: Place | None
 
     @property
     def address(self) -> int:
@@ -183,7 +191,7 @@ _opening = threading.RLock()
 def open_locked(path: str, flags: int) -> int:
     """Open a file to lock it; `close` it, and no fork will keep its lock."""
     with _opening:
-        fd = os.open(path, flags | os.O_CLOEXEC, PRIVATE.own)
+        fd = open_file(path, flags, PRIVATE.own)
         _locked.add(fd)
     return fd
 
@@ -306,7 +314,7 @@ def open_unheld(path: str, access: Access = PRIVATE) -> int:
     The caller owns the descriptor. Raises as `open_shared` does.
     """
     try:
-        fd = _when_it_may_be_opened(lambda: os.open(path, os.O_RDONLY | _OPEN))
+        fd = _when_it_may_be_opened(lambda: open_file(path, os.O_RDONLY | _OPEN))
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
@@ -340,18 +348,40 @@ def _not_opened(error: OSError, path: str) -> Exception:
     return limit_error(error)
 
 
-def change_mode(path: str, access: Access, mode: int) -> int:
-    """Change the mode of a segment's file, and not of what a link leads to; return what it was.
+def change_mode(path: str, access: Access, mode: int) -> None:
+    """Change the mode of a segment's file, and not of what a link leads to.
 
     Raises as `open_shared` does; PermissionError if it is another user's.
     """
     fd = open_unheld(path, access)
     try:
-        before = stat.S_IMODE(os.fstat(fd).st_mode)
         os.fchmod(fd, mode)
-        return before
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def opened_to_write(path: str, access: Access) -> Iterator[tuple[int, int]]:
+    """Open a segment's file that may be sealed; yield the descriptor, and the mode that it had.
+
+    Raises as `open_shared` does; PermissionError if it is another user's.
+    """
+    with interrupts.deferred():  # the descriptor must not be left with nobody to close it
+        fd = open_unheld(path, access)
+        try:
+            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            os.fchmod(fd, access.own)
+            writable = _when_it_may_be_opened(lambda: open_file(path, os.O_RDWR | _OPEN))
+            try:
+                if not os.path.samestat(os.fstat(fd), os.fstat(writable)):
+                    raise SegmentNotFoundError(
+                        f"segment file {os.path.basename(path)} was replaced"
+                    )
+                yield writable, mode
+            finally:
+                os.close(writable)
+        finally:
+            os.close(fd)
 
 
 def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
@@ -367,7 +397,7 @@ def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
 def _has_path(status: os.stat_result, path: str) -> bool:
     """Tell whether a file has its path still, and was not renamed, to become another segment."""
     try:
-        return os.lstat(path).st_ino == status.st_ino
+        return identity_of(places.status(path)) == identity_of(status)
     except FileNotFoundError:
         return False
 
@@ -437,15 +467,25 @@ def is_held(path: str) -> bool:
 def is_ours(path: str) -> bool:
     """Tell whether a segment's file belongs to this user: another's says what he wrote into it."""
     try:
-        return os.lstat(path).st_uid == os.geteuid()
+        return places.status(path).st_uid == os.geteuid()
     except FileNotFoundError:
         return False
 
 
-def unlink(path: str) -> None:
-    """Remove the file. Who has it mapped keeps the memory; it goes with the last mapping."""
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        os.unlink(path)
+def is_mapped_by(path: str, mapping: Mapping) -> bool:
+    """Tell whether a path leads to the file that a mapping is of."""
+    try:
+        return identity_of(places.status(path)) == mapping.file
+    except OSError:
+        return False
+
+
+def unlink(path: str, fd: int = -1) -> None:
+    """Remove the file; with `fd`, only if it is that open file.
+
+    Who has it mapped keeps the memory; it goes with the last mapping.
+    """
+    places.remove(path, fd)
 
 
 def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
@@ -463,6 +503,8 @@ def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
         raise limit_error(error) from None
     mapping.segment = segment
     mapping.mode = mode
+    mapping.file = identity_of(os.fstat(fd))
+    mapping.place = None
     _live[id(mapping)] = mapping
     return mapping
 

@@ -33,6 +33,7 @@ LAYERS = [
         "forks",
         "progress",
     },
+    {"places"},
     {"segment"},
     {"records", "layout", "object_layout", "copying", "pages"},
     {"array"},

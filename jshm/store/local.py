@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from ..access import Access
     from ..layout import ArrayLayout, Order
+    from ..places import File
     from ..rows import Entry, SegmentRow
     from ..segment import Mode
     from .base import Holder, ObjectDetails
@@ -81,6 +82,7 @@ class LocalStore(Store):
             lambda tx: checking.rebuild(tx, self.directory),
             timeout,
             self.directory.make_again,
+            spot=self.directory.spot,
             access=access,
         )
         self.presence = Presence(self.directory, self.registry, self._recover)
@@ -141,10 +143,6 @@ class LocalStore(Store):
         seen: list[Entry] = []
         while True:
             entries, world = self._find(names, versions), World()
-            # It was deleted: what is mapped here may not be what has the name now.
-            if self.registry.lost is not None:
-                self.presence.refresh()
-                continue
             try:
                 opened = attaching.open_all(self, entries, mode, world, trust=trust)
             except SegmentNotFoundError:
@@ -166,9 +164,10 @@ class LocalStore(Store):
         if row.kind == "object":
             return objects.map_segment(self, row, mode)
         mappings = self.presence.mappings
-        return mappings.get(row.id, mode) or mappings.open(
-            row.id, self.path_of(row), mode, row.layout
-        )
+        mapping = mappings.get(row.id, mode)
+        if mapping is not None and self.directory.leads_to(row, mapping):
+            return mapping
+        return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
     def attach_segment(self, identity: str, mode: Mode) -> segment.Mapping:
         """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
@@ -187,12 +186,16 @@ class LocalStore(Store):
     def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
         if wanted is None:
             entries = self.registry.current(names)
-            if len(names) == len(entries) == 1:
+            if len(names) == len(entries) == 1 and self.registry.lost is None:
                 return entries
             found = {entry.name: entry for entry in entries}
         else:
             versions = list(map(self.registry.version, names, wanted))
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
+        # It was deleted, or is another one: newer versions may be mapped here, and come back.
+        if self.registry.lost is not None:
+            self.presence.refresh()
+            return self._find(names, wanted)
         for i, name in enumerate(names):
             if name not in found:
                 if self.presence.refresh():  # it was deleted, and is back
@@ -328,7 +331,7 @@ class LocalStore(Store):
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
-            root, free(self.directory, self.registry, spares), capacity(root),
+            root, free(self.directory, self.registry, spares), capacity(self.directory.place),
             self.registry.unnamed(), undo_limit(), quota(), spares,
         )  # fmt: skip
 
@@ -390,7 +393,7 @@ class LocalStore(Store):
         finally:
             os.close(fd)
 
-    def path_of(self, row: SegmentRow) -> str:
+    def path_of(self, row: SegmentRow) -> File:
         """Return the path of a segment's file."""
         return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from .. import interrupts, segment
 from ..access import PRIVATE
+from ..places import identity_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..access import Access
     from ..layout import ArrayLayout
+    from ..places import Identity
     from ..segment import Mapping, Mode
 
 Key = tuple[str, str]
@@ -44,14 +46,15 @@ class Mappings:
         self._changed: deque[Key] = deque()
         self._gone: deque[_Watched] = deque()
 
-    def get(self, identity: str, mode: Mode) -> Mapping | None:
+    def get(self, identity: str, mode: Mode, file: Identity | None = None) -> Mapping | None:
         """Return the mapping of a segment that is shared here, if there is one in this mode.
 
         None that code in C wrote into, past the read-only flag: it does not show any more what the
-        segment holds.
+        segment holds. With `file`, only of that file: in another directory another one may have the
+        segment's name.
         """
         with self._lock:
-            return None if mode == "c" else self._find_true((identity, mode))
+            return None if mode == "c" else self._find_true((identity, mode), file)
 
     def open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         """Map a segment, checked against `layout`."""
@@ -61,10 +64,11 @@ class Mappings:
 
     def get_whole(self, identity: str, fd: int, mode: Mode) -> Mapping:
         """Return a mapping of all of a segment's file, which is open; the caller keeps `fd`."""
-        mapping = self.get(identity, mode)
+        status = os.fstat(fd)
+        mapping = self.get(identity, mode, identity_of(status))
         if mapping is not None:
             return mapping
-        return self._adopt_first(segment.map_file(fd, os.fstat(fd).st_size, mode, identity))
+        return self._adopt_first(segment.map_file(fd, status.st_size, mode, identity))
 
     def _open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         # As `segment.shared` does it, which takes longer.
@@ -78,7 +82,7 @@ class Mappings:
 
     def _adopt_first(self, opened: Mapping) -> Mapping:
         with self._lock:
-            mapping = self.get(opened.segment, opened.mode)
+            mapping = self.get(opened.segment, opened.mode, opened.file)
             if mapping is None:  # else another thread was faster
                 self.adopt(opened)
                 return opened
@@ -102,11 +106,13 @@ class Mappings:
                 return mapping
         return None
 
-    def _find_true(self, key: Key) -> Mapping | None:
+    def _find_true(self, key: Key, file: Identity | None = None) -> Mapping | None:
         """Return a mapping whose bytes are the segment's."""
         for ref in self._live.get(key, ()):
             mapping = ref()
-            if mapping is not None and (mapping.mode == "r+" or segment.is_pristine(mapping)):
+            if mapping is None or (file is not None and mapping.file != file):
+                continue
+            if mapping.mode == "r+" or segment.is_pristine(mapping):
                 return mapping
         return None
 

@@ -11,9 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import interrupts, programs, rows
-from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
+from ..errors import (
+    JshmError,
+    NoSpaceError,
+    RegistryTimeout,
+    TooManyFilesError,
+    UnsafeDirectoryError,
+)
 from ..identity import Identity, process_start
 from ..lease import Lease, living
+from ..places import inside, status
 from ..pickling import sources
 from ..segment import limit_error
 from ..workers import discover
@@ -37,6 +44,8 @@ T = TypeVar("T")
 _REAP_INTERVAL = 1.0
 # Seconds to wait for other writers with what can as well be done later, by anybody.
 _PATIENCE = 0.2
+# A directory that is made may be removed again at once (`rm -r`): so often it is tried.
+_TRIES = 20
 # Seconds for which the lease's file is taken to be there still.
 _CHECK_INTERVAL = 0.05
 
@@ -105,20 +114,19 @@ class Presence:
         lease, now = self._lease, time.monotonic()
         fresh = now < self._lease_checked + _CHECK_INTERVAL
         if fresh and lease is not None and lease.pid == os.getpid():
-            return lease
+            # As of the last look at the directory, which every use of the registry is.
+            if lease.directory is self._directory.leases:
+                return lease
         with self._lease_lock:
+            if self._lease is not None:
+                self._lease.directory = self._directory.leases
             if self._lease is None or not self._lease.is_valid():
-                # The first use, a forked child, or somebody removed the file.
+                # The first use, a forked child, or somebody removed or moved the file.
                 try:
                     self._told = None
-                    if not os.path.isdir(self._directory.leases):
-                        self._directory.make_again()
-                    if self._lease is None or not self._lease.restore():
-                        self._lease = Lease(
-                            self._directory.leases, discover(self._known), self._directory.access
-                        )
-                        # Tracebacks through functions that are shared name this notebook.
-                        sources.here = self._lease.identity.label
+                    self._lease = self._make_lease()
+                    # Tracebacks through functions that are shared name this notebook.
+                    sources.here = self._lease.identity.label
                 except OSError as error:
                     if error.errno in NO_SPACE:
                         raise NoSpaceError(
@@ -129,6 +137,22 @@ class Presence:
                 self.mappings.tell_again()
             self._lease_checked = now
             return self._lease
+
+    def _make_lease(self) -> Lease:
+        """Return a lease that others can see: this process's, made again, or a new one."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                leases = self._directory.leases
+                if self._lease is not None:
+                    self._lease.directory = leases
+                    if self._lease.restore():
+                        return self._lease
+                return Lease(leases, discover(self._known), self._directory.access)
+            self._directory.make_again()
+        raise UnsafeDirectoryError(
+            f"{self._directory.leases} is removed again and again. Something deletes files in that "
+            "directory: try again"
+        )
 
     def _known(self) -> Iterator[Identity]:
         return (who for who, _ in living(self._directory.leases))
@@ -334,7 +358,9 @@ class Presence:
         if lease is not None and lease.pid == os.getpid():
             lease.close()
             with contextlib.suppress(JshmError, FileNotFoundError):
-                os.stat(self._directory.registry)  # what was removed is not made again now
+                self._directory.spot.look()
+                # What was removed is not made again now.
+                status(inside(self._directory.place, os.path.basename(self._directory.registry)))
                 self.making_room(lambda: self._leave(lease))
                 self.reap((lease.identity.pid, lease.identity.start))
         self._registry.database.close()

@@ -23,6 +23,7 @@ from .room import Room
 
 if TYPE_CHECKING:
     from ..database import Transaction
+    from ..places import File
     from ..registry import Lost, Registry
     from ..rows import Entry, SegmentRow
     from .directory import Directory
@@ -112,7 +113,7 @@ class Recovery:
                 self.awaited = True
                 return False
 
-    def _await(self, path: str) -> None:
+    def _await(self, path: File) -> None:
         """Wait for whoever makes a file: he has it locked until it is registered, or given up."""
         fd = segment.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:

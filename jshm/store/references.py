@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..database import Transaction
+    from ..places import File
     from ..registry import Registry
     from ..rows import SegmentRow
     from ..segment import Mapping, Mode
@@ -37,7 +38,7 @@ class Segments(Protocol):
     registry: Registry
     presence: Presence
 
-    def path_of(self, row: SegmentRow) -> str:
+    def path_of(self, row: SegmentRow) -> File:
         """Return the path of a segment's file."""
 
     def attach_segment(self, identity: str, mode: Mode) -> Mapping:
@@ -300,7 +301,7 @@ class Referring:
         """Tell whether the segment stays as it is, or is LIVE for all; one made here is sealed."""
         store = self._store
         row = store.registry.segment(mapping.segment)
-        if row is None or row.unlinked:
+        if row is None or row.unlinked or not store.directory.leads_to(row, mapping):
             return False
         if mapping.mode != "r+" or mapping.segment in self._sealing:
             return True

@@ -9,34 +9,76 @@ import stat
 from typing import TYPE_CHECKING
 
 from ..access import PRIVATE
-from ..errors import UnsafeDirectoryError
+from ..errors import JshmError, UnsafeDirectoryError
+from ..places import Place
+from ..segment import limit_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..access import Access
 
+# A directory that is made may be removed again at once: `rm -r` under a process that publishes.
+_TRIES = 20
 
-def make_private(path: str, *, parents: bool = False) -> None:
-    """Make a directory that only this user can enter, or check one that is there.
+
+def open_(path: str, access: Access = PRIVATE, parent: Place | None = None) -> Place:
+    """Open a directory that only they can enter whose it is.
+
+    Parameters
+    ----------
+    path : str
+    access : Access
+    parent : Place, optional
+        Where the last component is looked up.
+
+    Raises
+    ------
+    FileNotFoundError
+    UnsafeDirectoryError
+        It is a symbolic link, another user's, or open to others.
+    """
+    try:
+        place = Place(path, parent)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise UnsafeDirectoryError(
+                f"{path} is not a directory; remove it, or set {_setting(access)}"
+            ) from None
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise limit_error(error) from None
+        raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
+    check(place, access)
+    return place
+
+
+def make_private(path: str, parent: Place | None = None, *, parents: bool = False) -> Place:
+    """Open a directory that only this user can enter; it is made if it is not there.
 
     Raises
     ------
     UnsafeDirectoryError
         It is a symbolic link, another user's, or open to others.
     """
+    name, place = (path, None) if parent is None else (os.path.basename(path), parent.fd)
     try:
-        if parents:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        if not os.path.lexists(path):
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                return open_(path, PRIVATE, parent)
+            if parents:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
             with contextlib.suppress(FileExistsError):  # another process was faster
-                os.mkdir(path, PRIVATE.directory)
+                os.mkdir(name, PRIVATE.directory, dir_fd=place)
+        return open_(path, PRIVATE, parent)
+    except JshmError:
+        raise
     except OSError as error:
         raise UnsafeDirectoryError(
             f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
             "yours in memory (a tmpfs)"
         ) from None
-    check(path)
 
 
 def make_for_group(root: str, names: Sequence[str], access: Access) -> None:
@@ -69,18 +111,16 @@ def make_for_group(root: str, names: Sequence[str], access: Access) -> None:
                 with contextlib.suppress(OSError):
                     os.rmdir(place)
     for place in (root, *inside):
-        check(place, access)
+        open_(place, access)
 
 
-def check(path: str, access: Access = PRIVATE) -> None:
-    """Raise UnsafeDirectoryError unless a directory is there that only they can enter whose it is."""
-    setting = "JSHM_GROUP_DIR" if access.group else "JSHM_DIR"
-    try:
-        status = os.lstat(path)
-    except OSError as error:
-        raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
-    if not stat.S_ISDIR(status.st_mode):
-        raise UnsafeDirectoryError(f"{path} is not a directory; remove it, or set {setting}")
+def _setting(access: Access) -> str:
+    return "JSHM_GROUP_DIR" if access.group else "JSHM_DIR"
+
+
+def check(path: Place, access: Access = PRIVATE) -> None:
+    """Raise UnsafeDirectoryError unless only they can enter a directory whose it is."""
+    status = os.fstat(path.fd)
     if not access.accepts(status):
         # Only a member, or root, can give a directory to a group.
         raise UnsafeDirectoryError(
@@ -101,12 +141,3 @@ def check(path: str, access: Access = PRIVATE) -> None:
             f"{path} has mode {mode:o}, so others could reach your data: "
             f"refused. `chmod 700 {path}` if you trust what is in it"
         )
-
-
-def is_private(path: str) -> bool:
-    """Tell whether this is a directory of ours, no link, that nobody else can enter."""
-    try:
-        check(path)
-    except UnsafeDirectoryError:
-        return False
-    return True
