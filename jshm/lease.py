@@ -110,7 +110,7 @@ class Lease:
                 os.write(fd, self.text.encode())
                 rename(temporary, self._path)
                 if not is_at(self._path, fd):
-                    raise FileNotFoundError(temporary)  # noqa: TRY301
+                    raise FileNotFoundError(temporary)
             except FileNotFoundError:  # a reaper won the instant between creation and lock
                 close(fd)
             except BaseException:

@@ -62,6 +62,7 @@ class Place(str):
 
     __slots__ = ("_fd", "identity")
 
+    _fd: int
     identity: Identity
 
     def __new__(cls, path: str, parent: Place | None = None) -> Self:
@@ -86,31 +87,38 @@ class Place(str):
 
     @property
     def fd(self) -> int:
-        """Its descriptor.
-
-        Something may have closed it (a library that makes a daemon closes all). Then the number is
-        nobody's, or another file's, and the directory is opened again.
+        """Its descriptor, which is open.
 
         Raises
         ------
         FileNotFoundError
             It is not there any more, and cannot be reached.
         """
-        fd = self._fd
+        self.reopen()
+        return self._fd
+
+    def reopen(self) -> bool:
+        """Open it again if something has closed its descriptor; tell whether it was so.
+
+        A library that makes a daemon closes all. Then the number is nobody's, or another file's, which
+        is left alone.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there any more, and cannot be reached.
+        """
         try:
-            if identity_of(os.fstat(fd)) == self.identity:
-                return fd
+            if identity_of(os.fstat(self._fd)) == self.identity:
+                return False
         except OSError:
             pass
-        return self._open_again()
-
-    def _open_again(self) -> int:
         with _lock:
             if self:
                 fd = os.open(str(self), _FLAGS)
                 if identity_of(os.fstat(fd)) == self.identity:
                     self._fd = fd
-                    return fd
+                    return True
                 os.close(fd)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
 
@@ -178,9 +186,20 @@ def _at(path: str) -> tuple[str, int | None]:
 
 def open_file(path: str, flags: int, mode: int = 0o600) -> int:
     """Open a file, as `os.open` does, and never through a link; not inherited by other programs."""
-    name, place = _at(path)
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode, dir_fd=place)
+        if not isinstance(path, File):
+            return os.open(path, flags, mode)
+        place = path.place
+        if flags & os.O_CREAT:
+            place.reopen()
+        try:
+            return os.open(path.name, flags, mode, dir_fd=place._fd)  # noqa: SLF001 - one unit
+        except OSError:
+            # It takes as long as to open a file to be sure each time that it is the descriptor still.
+            if place.reopen():
+                return os.open(path.name, flags, mode, dir_fd=place._fd)  # noqa: SLF001
+            raise
     except OSError as error:
         error.filename = path
         raise
@@ -188,8 +207,15 @@ def open_file(path: str, flags: int, mode: int = 0o600) -> int:
 
 def status(path: str) -> os.stat_result:
     """Return what `os.lstat` does."""
-    name, place = _at(path)
-    return os.stat(name, dir_fd=place, follow_symlinks=False)
+    if not isinstance(path, File):
+        return os.lstat(path)
+    place = path.place
+    try:
+        return os.stat(path.name, dir_fd=place._fd, follow_symlinks=False)  # noqa: SLF001
+    except OSError:
+        if place.reopen():
+            return os.stat(path.name, dir_fd=place._fd, follow_symlinks=False)  # noqa: SLF001
+        raise
 
 
 def exists(path: str) -> bool:

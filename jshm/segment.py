@@ -360,30 +360,6 @@ def change_mode(path: str, access: Access, mode: int) -> None:
         os.close(fd)
 
 
-@contextlib.contextmanager
-def opened_to_write(path: str, access: Access) -> Iterator[tuple[int, int]]:
-    """Open a segment's file that may be sealed; yield the descriptor, and the mode that it had.
-
-    Raises as `open_shared` does; PermissionError if it is another user's.
-    """
-    with interrupts.deferred():  # the descriptor must not be left with nobody to close it
-        fd = open_unheld(path, access)
-        try:
-            mode = stat.S_IMODE(os.fstat(fd).st_mode)
-            os.fchmod(fd, access.own)
-            writable = _when_it_may_be_opened(lambda: open_file(path, os.O_RDWR | _OPEN))
-            try:
-                if not os.path.samestat(os.fstat(fd), os.fstat(writable)):
-                    raise SegmentNotFoundError(
-                        f"segment file {os.path.basename(path)} was replaced"
-                    )
-                yield writable, mode
-            finally:
-                os.close(writable)
-        finally:
-            os.close(fd)
-
-
 def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
     status = os.fstat(fd)
     if not status.st_nlink or (status.st_size >= RECYCLED and not _has_path(status, path)):

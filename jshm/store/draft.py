@@ -9,16 +9,24 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import copying, interrupts, segment
-from ..errors import LowMemoryWarning, NoSpaceError, OverflowWarning, RegistryError, outside
+from ..errors import (
+    LowMemoryWarning,
+    NoSpaceError,
+    OverflowWarning,
+    RegistryError,
+    SegmentNotFoundError,
+    outside,
+)
 from ..layout import ArrayLayout, read_layout
 from ..object_layout import ObjectLayout, read_object_layout
-from ..places import is_at, rename
+from ..places import is_at, open_file, rename
 from ..records import ALIGNMENT, record
 from ..rows import SegmentRow
 from ..text import size_text
@@ -337,15 +345,25 @@ def rewrite_records(
     PermissionError if it is another user's.
     """
     # What was sealed stays so, whatever the row says: members of a group can write rows.
-    with segment.opened_to_write(path, access) as (fd, mode):
-        if mode == access.sealed:
+    sealed = segment.open_unheld(path, access)
+    try:
+        if stat.S_IMODE(os.fstat(sealed).st_mode) == access.sealed:
             row = row._replace(writable=False)
-        if row.kind == "array":  # what the registry implies is compared faster than parsed
-            layout: Layout = row.layout
-            row.layout.verify(fd, os.fstat(fd).st_size)
-        else:
-            layout = layout_in(fd, row.kind)
-        write_records(fd, access, row, layout.records, contents)
+        os.fchmod(sealed, access.own)
+        fd = open_file(path, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            if not os.path.samestat(os.fstat(fd), os.fstat(sealed)):
+                raise SegmentNotFoundError(f"{path} was replaced")
+            if row.kind == "array":  # what the registry implies is compared faster than parsed
+                layout: Layout = row.layout
+                row.layout.verify(fd, os.fstat(fd).st_size)
+            else:
+                layout = layout_in(fd, row.kind)
+            write_records(fd, access, row, layout.records, contents)
+        finally:
+            os.close(fd)
+    finally:
+        os.close(sealed)
 
 
 def layout_in(fd: int, kind: str) -> Layout:

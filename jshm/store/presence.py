@@ -20,8 +20,8 @@ from ..errors import (
 )
 from ..identity import Identity, process_start
 from ..lease import Lease, living
-from ..places import inside, status
 from ..pickling import sources
+from ..places import inside, status
 from ..segment import limit_error
 from ..workers import discover
 from . import locks, reaper
@@ -113,10 +113,14 @@ class Presence:
     def _valid_lease(self) -> Lease:
         lease, now = self._lease, time.monotonic()
         fresh = now < self._lease_checked + _CHECK_INTERVAL
-        if fresh and lease is not None and lease.pid == os.getpid():
-            # As of the last look at the directory, which every use of the registry is.
-            if lease.directory is self._directory.leases:
-                return lease
+        # Where leases are: as of the last look at the directory, which every use of the registry is.
+        if (
+            fresh
+            and lease is not None
+            and lease.pid == os.getpid()
+            and lease.directory is self._directory.leases
+        ):
+            return lease
         with self._lease_lock:
             if self._lease is not None:
                 self._lease.directory = self._directory.leases

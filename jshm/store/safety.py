@@ -49,6 +49,9 @@ def open_(path: str, access: Access = PRIVATE, parent: Place | None = None) -> P
             ) from None
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise limit_error(error) from None
+        name, there = (path, None) if parent is None else (os.path.basename(path), parent.fd)
+        with contextlib.suppress(FileNotFoundError):
+            _refuse(path, os.stat(name, dir_fd=there, follow_symlinks=False), access)
         raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
     check(place, access)
     return place
@@ -118,9 +121,12 @@ def _setting(access: Access) -> str:
     return "JSHM_GROUP_DIR" if access.group else "JSHM_DIR"
 
 
-def check(path: Place, access: Access = PRIVATE) -> None:
+def check(place: Place, access: Access = PRIVATE) -> None:
     """Raise UnsafeDirectoryError unless only they can enter a directory whose it is."""
-    status = os.fstat(path.fd)
+    _refuse(place, os.fstat(place.fd), access)
+
+
+def _refuse(path: str, status: os.stat_result, access: Access) -> None:
     if not access.accepts(status):
         # Only a member, or root, can give a directory to a group.
         raise UnsafeDirectoryError(

@@ -231,7 +231,7 @@ class Spares:
                         opened = segment.open_locked(path, os.O_RDWR)
                         spare = Spare(_identity(path), path, opened, nbytes, name)
                     if not os.path.samestat(os.fstat(spare.fd), status):
-                        raise FileNotFoundError(path)  # noqa: TRY301 - as if it had been removed
+                        raise FileNotFoundError(path)  # as if it had been removed
                     # With two descriptors this process would not be alone with it.
                     segment.close(fd)
                     fd = -1
