@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
 import sqlite3
 import threading
 import time
@@ -26,11 +25,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
-from . import blockers, interrupts
+from . import blockers, dberrors, interrupts
 from .access import PRIVATE
 from .ballast import Ballast
-from .dbfiles import BESIDE, Files, Home, Watched, identify, opened
-from .errors import CorruptRegistryError, JshmError, NoSpaceError, RegistryError, RegistryTimeout
+from .dbfiles import Files, Home, Watched, identify, opened
+from .errors import JshmError, NoSpaceError, RegistryError, RegistryTimeout
 from .forks import wait_for
 from .wal import Log
 
@@ -45,13 +44,8 @@ Row = tuple[Any, ...]
 T = TypeVar("T")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 # What reading a damaged database may raise: SQLite quotes its bytes in messages.
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# What SQLite and Python have no code for: a schema that lacks a table, or has one that its header
-# denies; a header of no known format; text that is no text.
-_DAMAGE = re.compile("^no such|^Could not decode|already exists$|unsupported file format")
 # Pages of the log after which SQLite brings them into the database: fewer than it does by itself, so
 # that the log fits into the room that a publish leaves, and into the ballast.
 _LOG_PAGES = 100
@@ -146,6 +140,8 @@ class Database:
         self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._all_lock = threading.RLock()
         self._known: Files | None = None
+        # Files that were removed or replaced, and what they said was told.
+        self._left: set[Files] = set()
         self._forking: list[_Connection] = []
         # Grows with every connection that is opened.
         self.serial = 0
@@ -175,8 +171,12 @@ class Database:
             raw = con.raw
             if raw is None:  # another thread closed it, for a fork: then others may remove its log
                 return
-            with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
-                self._moved(lambda sql: raw.execute(sql).fetchall())
+            # Once of each file: what another thread's connection has read of it later may be released
+            # by now, in the one that took its place.
+            if con.watched.files[:2] not in self._left:
+                self._left.add(con.watched.files[:2])
+                with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
+                    self._moved(lambda sql: raw.execute(sql).fetchall())
             try:
                 self._home.remove_torn(con.watched.files)
             finally:
@@ -187,6 +187,7 @@ class Database:
             con = self._ballast.spend(self._open)  # the first one here makes the log and its index
             self._all.add(con)
             self._local.connection = con
+        self._left.discard(con.watched.files[:2])
         self._log.look()
         if con.watched.files != self._known:
             try:
@@ -334,7 +335,7 @@ class Database:
                 return call()
             except _ERRORS as error:
                 # Python's own errors (a closed connection) have no code.
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BUSY:
+                if dberrors.code_of(error) not in _BUSY:
                     raise self._explain(error) from error
                 limit = self.timeout if timeout is None else timeout
                 now = time.monotonic()
@@ -349,30 +350,11 @@ class Database:
     # -- errors --------------------------------------------------------------------------------
 
     def _explain(self, error: Exception) -> Exception:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        damaged = code in _CORRUPT or isinstance(error, UnicodeDecodeError)
-        # Also its header may say that it is read-only.
-        if code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK):
-            beside = filter(os.path.exists, (self.path + ending for ending in BESIDE))
-            damaged = all(os.access(path, os.W_OK) for path in beside)
-        if damaged or _DAMAGE.search(str(error)):
-            return CorruptRegistryError(
-                f"the registry {self.path} is damaged ({error}). The data is not: "
-                "`jshm check --fix` rebuilds the registry from the segments"
-            )
-        if code in _FULL:
-            return NoSpaceError(
-                f"no room left for the registry in {os.path.dirname(self.path)} ({error}): release "
-                "names you no longer need (%shm_list shows what each costs)"
-            )
-        if code == sqlite3.SQLITE_READONLY:
-            con = getattr(self._local, "connection", None)
-            if con is not None:
-                con.close()  # it stays so; the next one may do better
-            return RegistryError(
-                f"the registry {self.path} cannot be written: see whose it is, and `chmod 600` it"
-            )
-        return RegistryError(f"the registry {self.path} cannot be used: {error}")
+        explained = dberrors.explained(error, self.path)
+        con = getattr(self._local, "connection", None)
+        if con is not None and dberrors.code_of(error) == sqlite3.SQLITE_READONLY:
+            con.close()  # it stays so; the next one may do better
+        return explained
 
     def _blocked(self, timeout: float) -> str:
         return (
@@ -441,6 +423,11 @@ class Transaction:
         self._after: list[Callable[[], None]] = []
         # Whether something outside the database is to be written after it.
         self.falls_behind = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the path still leads to the files that this is a transaction of."""
+        return self._con.watched.have_their_names(sure=False)
 
     def on_commit(self, action: Callable[[], None]) -> None:
         """Call `action` once this transaction is committed."""

@@ -246,6 +246,10 @@ class Directory:
         ending = ARRAY if kind == "array" else OTHER
         return File(self.overflow if overflow else self.segments, segment + ending)
 
+    def has(self, place: Place) -> bool:
+        """Tell whether segments are in that directory now."""
+        return place.identity in (self.segments.identity, self.overflow.identity)
+
     def leads_to(self, row: SegmentRow, mapping: Mapping) -> bool:
         """Tell whether a segment's path leads, now, to the file that a mapping is of."""
         place = self.segments

@@ -24,7 +24,7 @@ from ..pickling import sources
 from ..places import inside, status
 from ..segment import limit_error
 from ..workers import discover
-from . import locks, reaper
+from . import checking, locks, reaper
 from .draft import NO_SPACE
 from .mappings import Mappings
 from .memory import is_short
@@ -180,8 +180,14 @@ class Presence:
         with interrupts.deferred():
             try:
                 with self._registry.database.transact(timeout) as tx:
+                    if (lost := self._registry.lost) is not None:
+                        # It was deleted in this moment. The rest comes back later (`refresh`); version
+                        # numbers must go on now.
+                        checking.keep_counting(tx, lost.last)
                     yield tx, doomed
-                doomed.execute()
+                # Of rows that are not what the path leads to, nothing is removed where it leads now.
+                if doomed and tx.is_here:
+                    doomed.execute()
             finally:
                 doomed.give_up()
             if tx.falls_behind:
@@ -337,6 +343,7 @@ class Presence:
 
     def _reap(self, ending: tuple[int, str] | None, timeout: float | None) -> int:
         freed = 0
+        self._registry.database.refresh()  # first: it looks where all is
         kept = listed(self._directory)
         short = bool(kept) and is_short()
         due = [identity for identity, one in kept.items() if one.idle or short]

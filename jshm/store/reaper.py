@@ -325,8 +325,8 @@ def collect_files(
         if doomed.full:
             return
         identity = os.path.splitext(os.path.basename(path))[0]
-        if rows.mentions(tx, identity):
-            continue
+        if rows.mentions(tx, identity) or not directory.has(path.place):
+            continue  # not of this registry, if the directory was moved since it was listed
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path, directory.access)
             if fd is not None and not known and _is_newer(fd, path):
