@@ -411,7 +411,7 @@ class Transaction:
     """``BEGIN IMMEDIATE`` … ``COMMIT``; any exception rolls back, and Ctrl-C waits for the end."""
 
     __slots__ = (
-        "__weakref__", "_after", "_con", "_database", "_raw", "_timeout", "falls_behind",
+        "__weakref__", "_after", "_con", "_database", "_raw", "_timeout", "falls_behind", "is_here",
     )  # fmt: skip
 
     _con: _Connection
@@ -423,11 +423,13 @@ class Transaction:
         self._after: list[Callable[[], None]] = []
         # Whether something outside the database is to be written after it.
         self.falls_behind = False
+        # As of the last `look`.
+        self.is_here = True
 
-    @property
-    def is_here(self) -> bool:
-        """Whether the path still leads to the files that this is a transaction of."""
-        return self._con.watched.have_their_names(sure=False)
+    def look(self) -> bool:
+        """Tell whether the path still leads to the files that this is a transaction of."""
+        self.is_here = self._con.watched.have_their_names(sure=False)
+        return self.is_here
 
     def on_commit(self, action: Callable[[], None]) -> None:
         """Call `action` once this transaction is committed."""

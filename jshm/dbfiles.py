@@ -141,11 +141,11 @@ class Watched:
         What `identify` returned of them.
     """
 
-    __slots__ = ("_home", "_index", "_path", "_seen", "files")
+    __slots__ = ("_index", "_path", "_seen", "_spot", "files")
 
     def __init__(self, home: Home, path: File, files: Files) -> None:
         self.files = files
-        self._home = home
+        self._spot = home.spot
         self._path = path
         self._seen: Seen | None = None
         # SQLite's own descriptor, which it keeps as long as there is a connection in this process:
@@ -163,7 +163,7 @@ class Watched:
         """Tell whether they are still what the path leads to; if `sure`, also that something is in them."""
         # What is moved, removed or replaced changes the directory; what is emptied does not.
         try:
-            seen = self._home.spot.look()
+            seen = self._spot.look()
             if seen is self._seen:
                 return not sure or bool(status(self._path).st_size)
             if seen.place.identity != self._path.place.identity:

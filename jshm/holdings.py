@@ -126,7 +126,7 @@ class Holdings:
 
     def _write(self, lines: list[str]) -> None:
         self._lines += len(lines)
-        if not self._is_open() or self._lines > _SLACK + 4 * (len(self._held) + len(self._kept)):
+        if self._log < 0 or self._lines > _SLACK + 4 * (len(self._held) + len(self._kept)):
             self._rewrite()
         elif lines:
             os.write(self._log, "".join(lines).encode())

@@ -62,6 +62,8 @@ class Lease:
 
     Attributes
     ----------
+    directory : str
+        Where it is.
     text : str
         The identity as JSON.
     holdings : Holdings
@@ -74,34 +76,29 @@ class Lease:
         self.text = identity.to_json()
         self.id = os.urandom(8).hex()
         self.pid = os.getpid()
-        self._directory = directory
+        self.directory = directory
         self.holdings = Holdings(*self._logs(), access)
         self._fd, self._file = -1, (0, 0)
         self._create()
         _leases.add(self)
 
-    @property
-    def directory(self) -> str:
-        """Where leases are kept: the directory that its path led to when it was looked at last."""
-        return self._directory
-
-    @directory.setter
-    def directory(self, directory: str) -> None:
-        self._directory = directory
+    def move(self, directory: str) -> None:
+        """Let it be elsewhere, from the next `restore` on: leases are kept in another directory."""
+        self.directory = directory
         self.holdings.move(*self._logs())
 
     @property
     def _path(self) -> str:
-        return inside(self._directory, self.id)
+        return inside(self.directory, self.id)
 
     def _logs(self) -> tuple[str, str]:
         """Return the path of what it says that it holds, and what that is called until it is complete."""
         name = self.id + _HOLDS
-        return inside(self._directory, name), inside(self._directory, _TEMPORARY + name)
+        return inside(self.directory, name), inside(self.directory, _TEMPORARY + name)
 
     def _create(self) -> None:
         # Locked before it has its name: nobody ever sees it unlocked while its process lives.
-        temporary = inside(self._directory, _TEMPORARY + self.id)
+        temporary = inside(self.directory, _TEMPORARY + self.id)
         while True:
             fd = open_locked(temporary, os.O_RDWR | os.O_CREAT)
             try:

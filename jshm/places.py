@@ -156,7 +156,7 @@ class File(str):
     name: str
 
     def __new__(cls, place: Place, name: str) -> Self:
-        self = super().__new__(cls, f"{place}/{name}")
+        self = str.__new__(cls, f"{place}/{name}")
         self.place = place
         self.name = name
         return self
@@ -178,10 +178,6 @@ def names_in(directory: str) -> list[str]:
 
 
 # -- files -----------------------------------------------------------------------------------------
-
-
-def _at(path: str) -> tuple[str, int | None]:
-    return (path.name, path.place.fd) if isinstance(path, File) else (path, None)
 
 
 def open_file(path: str, flags: int, mode: int = 0o600) -> int:
@@ -240,21 +236,31 @@ def remove(path: str, fd: int = -1) -> None:
     if fd >= 0 and not is_at(path, fd):
         return
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        name, place = _at(path)
-        os.unlink(name, dir_fd=place)
+        if not isinstance(path, File):
+            os.unlink(path)
+            return
+        place = path.place
+        try:
+            os.unlink(path.name, dir_fd=place._fd)  # noqa: SLF001
+        except OSError:
+            if not place.reopen():
+                raise
+            os.unlink(path.name, dir_fd=place._fd)  # noqa: SLF001
+
+
+def _at(path: str) -> tuple[str, int | None]:
+    return (path.name, path.place.fd) if isinstance(path, File) else (path, None)
 
 
 def rename(path: str, to: str) -> None:
     """Rename a file, as `os.rename` does."""
-    name, place = _at(path)
-    new, there = _at(to)
+    (name, place), (new, there) = _at(path), _at(to)
     os.rename(name, new, src_dir_fd=place, dst_dir_fd=there)
 
 
 def link(path: str, to: str) -> None:
     """Give a file a second name, as `os.link` does."""
-    name, place = _at(path)
-    new, there = _at(to)
+    (name, place), (new, there) = _at(path), _at(to)
     os.link(name, new, src_dir_fd=place, dst_dir_fd=there, follow_symlinks=False)
 
 
@@ -304,7 +310,7 @@ class Spot:
             There is no directory.
         """
         try:
-            found = os.stat(self.path, follow_symlinks=False)
+            found = os.lstat(self.path)
         except OSError:
             self.seen = None
             raise
@@ -313,7 +319,7 @@ class Spot:
         if (
             seen is not None
             and found.st_ctime_ns == seen.changed
-            and identity_of(found) == seen.place.identity
+            and (found.st_dev, found.st_ino) == seen.place.identity
         ):
             return seen
         with _lock:

@@ -464,8 +464,12 @@ def unlink(path: str, fd: int = -1) -> None:
     places.remove(path, fd)
 
 
-def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
+def map_file(
+    fd: int, length: int, mode: Mode, segment: str, status: os.stat_result | None = None
+) -> Mapping:
     """Map the first `length` bytes; the caller may close `fd` afterwards.
+
+    `status` is the file's, if it is known.
 
     Mode ``'r'`` is ``MAP_PRIVATE`` and physically writable: code that writes past NumPy's read-only
     flag (C extensions, ctypes) changes its own pages only, and does not crash. Untouched pages are
@@ -479,7 +483,7 @@ def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
         raise limit_error(error) from None
     mapping.segment = segment
     mapping.mode = mode
-    mapping.file = identity_of(os.fstat(fd))
+    mapping.file = identity_of(status or os.fstat(fd))
     mapping.place = None
     _live[id(mapping)] = mapping
     return mapping

@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..layout import ArrayLayout, read_layout
 from ..object_layout import ObjectLayout, read_object_layout
-from ..places import is_at, open_file, rename
+from ..places import open_file, rename
 from ..records import ALIGNMENT, record
 from ..rows import SegmentRow
 from ..text import size_text
@@ -95,10 +95,9 @@ class Draft:
     def offer(self) -> None:
         """Get ready to be registered; RegistryError if the file was removed or moved away under us."""
         self.offered = True
-        row = self.row
         # The directory may be another one than when this was begun.
-        now = self.directory.path(row.id, overflow=bool(row.overflow), kind=row.kind)
-        if not is_at(now, self.fd):
+        now = self.directory.overflow if self.row.overflow else self.directory.segments
+        if now.identity != self.path.place.identity or not os.fstat(self.fd).st_nlink:
             raise RegistryError(
                 f"{self.path} was removed or moved while it was written; something does that to files in "
                 "that directory (systemd's RemoveIPC at logout?). Publish again"

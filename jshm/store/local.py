@@ -165,7 +165,8 @@ class LocalStore(Store):
             return objects.map_segment(self, row, mode)
         mappings = self.presence.mappings
         mapping = mappings.get(row.id, mode)
-        if mapping is not None and self.directory.leads_to(row, mapping):
+        here = self.directory.segments
+        if mapping is not None and (mapping.place is here or self.directory.leads_to(row, mapping)):
             return mapping
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 

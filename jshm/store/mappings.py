@@ -68,7 +68,7 @@ class Mappings:
         mapping = self.get(identity, mode, identity_of(status))
         if mapping is not None:
             return mapping
-        return self._adopt_first(segment.map_file(fd, status.st_size, mode, identity))
+        return self._adopt_first(segment.map_file(fd, status.st_size, mode, identity, status))
 
     def _open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         # As `segment.shared` does it, which takes longer.
@@ -76,7 +76,7 @@ class Mappings:
             fd, status = segment.open_shared(path, self._access, writable=mode == "r+")
             try:
                 layout.verify(fd, status.st_size)
-                return segment.map_file(fd, layout.end, mode, identity)
+                return segment.map_file(fd, layout.end, mode, identity, status)
             finally:
                 segment.close(fd)
 

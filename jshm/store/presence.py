@@ -123,7 +123,7 @@ class Presence:
             return lease
         with self._lease_lock:
             if self._lease is not None:
-                self._lease.directory = self._directory.leases
+                self._lease.move(self._directory.leases)
             if self._lease is None or not self._lease.is_valid():
                 # The first use, a forked child, or somebody removed or moved the file.
                 try:
@@ -148,7 +148,7 @@ class Presence:
             with contextlib.suppress(FileNotFoundError):
                 leases = self._directory.leases
                 if self._lease is not None:
-                    self._lease.directory = leases
+                    self._lease.move(leases)
                     if self._lease.restore():
                         return self._lease
                 return Lease(leases, discover(self._known), self._directory.access)
@@ -186,7 +186,7 @@ class Presence:
                         checking.keep_counting(tx, lost.last)
                     yield tx, doomed
                 # Of rows that are not what the path leads to, nothing is removed where it leads now.
-                if doomed and tx.is_here:
+                if tx.look():
                     doomed.execute()
             finally:
                 doomed.give_up()
