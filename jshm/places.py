@@ -311,8 +311,10 @@ class Spot:
         """
         try:
             found = os.lstat(self.path)
-        except OSError:
+        except OSError as error:
             self.seen = None
+            if not isinstance(error, FileNotFoundError):
+                self._open(self.path)  # says what is wrong
             raise
         seen = self.seen
         # Not the time of the last modification: that can be set.
@@ -324,6 +326,10 @@ class Spot:
             return seen
         with _lock:
             return self._look_anew(found)
+
+    def close(self) -> None:
+        """Hold the directory no more, until the next `look`."""
+        self.seen = None
 
     def _look_anew(self, found: os.stat_result) -> Seen:
         seen, self.seen = self.seen, None

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..access import PRIVATE
-from ..errors import CorruptRegistryError, UnsafeDirectoryError
+from ..errors import CorruptRegistryError, TooManyFilesError, UnsafeDirectoryError
 from ..identity import boot_id
 from ..places import File, Place, Seen, Spot, identity_of, status
 from ..segment import ID, is_mapped_by, limit_error
@@ -179,6 +179,12 @@ class Directory:
                 make_private(f"{self.root}/{name}", place)
         self.spot.look()
 
+    def close(self) -> None:
+        """Hold nothing of it open, until the next use."""
+        self.spot.close()
+        self._inner.clear()
+        self._overflow = Spot("")
+
     def check(self) -> None:
         """Raise UnsafeDirectoryError unless it is still theirs alone whose it is, and all in it."""
         for place in (self.place, self.segments, self.leases, self.locks):
@@ -327,7 +333,9 @@ class Directory:
             self._overflow = Spot(path, _open_overflow)
         try:
             return self._overflow.look().place
-        except (FileNotFoundError, NotADirectoryError, UnsafeDirectoryError):
+        except TooManyFilesError:
+            raise
+        except OSError:  # it is not there; or it is not safe, which `open_overflow` says
             return Place.missing(path)
 
     def has_overflow(self) -> bool:

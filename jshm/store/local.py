@@ -445,6 +445,7 @@ class LocalStore(Store):
         with contextlib.suppress(JshmError):
             self._undo.expire()
         self.presence.close()
+        self.directory.close()
 
     def after_fork_in_child(self) -> None:
         """Be another process."""

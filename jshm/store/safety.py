@@ -50,8 +50,12 @@ def open_(path: str, access: Access = PRIVATE, parent: Place | None = None) -> P
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise limit_error(error) from None
         name, there = (path, None) if parent is None else (os.path.basename(path), parent.fd)
-        with contextlib.suppress(FileNotFoundError):
-            _refuse(path, os.stat(name, dir_fd=there, follow_symlinks=False), access)
+        try:
+            status = os.stat(name, dir_fd=there, follow_symlinks=False)
+        except OSError:
+            pass
+        else:
+            _refuse(path, status, access)
         raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
     check(place, access)
     return place
