@@ -428,7 +428,7 @@ class Transaction:
 
     def look(self) -> bool:
         """Tell whether the path still leads to the files that this is a transaction of."""
-        self.is_here = self._con.watched.have_their_names(sure=False)
+        self.is_here = self._con.watched.is_at_home()
         return self.is_here
 
     def on_commit(self, action: Callable[[], None]) -> None:

@@ -159,6 +159,17 @@ class Watched:
             self._index >= 0 or opened(self.files[:2]) is None
         )
 
+    def is_at_home(self) -> bool:
+        """Tell whether the file, whatever became of its log, is still what the path leads to."""
+        try:
+            seen = self._spot.look()
+            if seen is self._seen:
+                return True
+            found = identify(File(seen.place, self._path.name))
+        except FileNotFoundError:
+            return False
+        return found is not None and found[:2] == self.files[:2]
+
     def have_their_names(self, *, sure: bool = True) -> bool:
         """Tell whether they are still what the path leads to; if `sure`, also that something is in them."""
         # What is moved, removed or replaced changes the directory; what is emptied does not.

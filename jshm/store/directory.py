@@ -34,6 +34,8 @@ OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 IN_MEMORY = {"tmpfs", "ramfs"}
+# What is made may be removed again at once: `rm -r` under a process that publishes.
+_TRIES = 20
 _PLACES = ("segments", "leases", "locks")
 _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs",
@@ -171,13 +173,25 @@ class Directory:
 
     def make_again(self) -> None:
         """Make what is not there, or was removed."""
-        if self.access.group:
-            make_for_group(self.root, _PLACES, self.access)
-        else:
-            place = make_private(self.root, parents=True)
-            for name in _PLACES:
-                make_private(f"{self.root}/{name}", place)
-        self.spot.look()
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                if self.access.group:
+                    make_for_group(self.root, _PLACES, self.access)
+                else:
+                    place = make_private(self.root, parents=True)
+                    for name in _PLACES:
+                        make_private(f"{self.root}/{name}", place)
+                self.spot.look()
+                return
+        raise UnsafeDirectoryError(
+            f"{self.root} is removed again and again while it is made: something deletes it. Try again"
+        )
+
+    def made(self) -> Place:
+        """Return the directory, which is made again if it was removed."""
+        if not self.place:
+            self.make_again()
+        return self.place
 
     def close(self) -> None:
         """Hold nothing of it open, until the next use."""
@@ -356,7 +370,12 @@ class Directory:
         for name in names:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
                 shutil.rmtree(name, ignore_errors=True, dir_fd=base.fd)
-        make_private(overflow, make_private(boots, base))
+        try:
+            make_private(overflow, make_private(boots, base))
+        except FileNotFoundError:
+            raise UnsafeDirectoryError(
+                f"{overflow} was removed while it was made: something deletes it. Try again"
+            ) from None
         self._record(overflow)
 
     def _record(self, overflow: str) -> None:

@@ -332,7 +332,7 @@ class LocalStore(Store):
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
-            root, free(self.directory, self.registry, spares), capacity(self.directory.place),
+            root, free(self.directory, self.registry, spares), capacity(self.directory.made()),
             self.registry.unnamed(), undo_limit(), quota(), spares,
         )  # fmt: skip
 

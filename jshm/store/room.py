@@ -122,7 +122,7 @@ class Room:
 
     def _limits(self, nbytes: int, *, look: bool) -> list[Limit]:
         root = self.directory.root
-        free = _free(self.directory.place)
+        free = _free(self.directory.made())
         limits = [Limit(free, f"free in {root}", _ENLARGE)]
         allowed = self._quota
         if allowed is not None:
@@ -194,7 +194,7 @@ def _must_look(nbytes: int) -> bool:
 
 def free(directory: Directory, registry: Registry, spares: int) -> int:
     """Return the bytes of memory that are free, where spares take so many."""
-    left = [_free(directory.place)]
+    left = [_free(directory.made())]
     if directory.in_memory:
         left.append(available_memory())
     allowed = quota()

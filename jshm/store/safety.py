@@ -68,6 +68,8 @@ def make_private(path: str, parent: Place | None = None, *, parents: bool = Fals
     ------
     UnsafeDirectoryError
         It is a symbolic link, another user's, or open to others.
+    FileNotFoundError
+        `parent` was removed.
     """
     name, place = (path, None) if parent is None else (os.path.basename(path), parent.fd)
     try:
@@ -82,6 +84,8 @@ def make_private(path: str, parent: Place | None = None, *, parents: bool = Fals
     except JshmError:
         raise
     except OSError as error:
+        if parent is not None and isinstance(error, FileNotFoundError):
+            raise  # the parent was removed
         raise UnsafeDirectoryError(
             f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
             "yours in memory (a tmpfs)"
