@@ -122,6 +122,10 @@ class Place(str):
                 os.close(fd)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """In another process it is the path."""
+        return str, (str(self),)
+
     def names(self) -> list[str]:
         """Return the names in it."""
         # Opened anew: two who list by one descriptor would share its position, forks included.
@@ -160,6 +164,10 @@ class File(str):
         self.place = place
         self.name = name
         return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """In another process it is the path: an error may name it."""
+        return str, (str(self),)
 
 
 def inside(directory: str, name: str) -> str:

@@ -368,7 +368,7 @@ class LocalStore(Store):
 
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
-        return self.path_of(self._find_one(name, version).segment)
+        return str(self.path_of(self._find_one(name, version).segment))
 
     def _find_one(self, name: str, version: int | None) -> Entry:
         return self._find([check_name(name)], None if version is None else [version])[0]
