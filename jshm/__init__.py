@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from .array import is_shared
     from .errors import (
+        AmbiguousNameError,
         CorruptRegistryError,
         CorruptSegmentError,
         DefinitionWarning,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         InvalidNameError,
         InvalidSettingError,
         JshmError,
+        JshmWarning,
         LockHeldError,
         LockTimeoutError,
         LowMemoryWarning,
@@ -81,10 +83,10 @@ _PUBLIC = {
         "api",
     ),
     **dict.fromkeys(
-        ("CorruptRegistryError", "CorruptSegmentError", "DefinitionWarning",
+        ("AmbiguousNameError", "CorruptRegistryError", "CorruptSegmentError", "DefinitionWarning",
          "DetachedError", "DirectoryLostWarning",
          "FormatVersionError", "InvalidModeError", "InvalidNameError", "InvalidSettingError", "JshmError",
-         "LockHeldError", "LockTimeoutError", "LowMemoryWarning",
+         "JshmWarning", "LockHeldError", "LockTimeoutError", "LowMemoryWarning",
          "MissingModuleError", "NoSpaceError", "NotOwnerError", "NotShareableError",
          "OverflowWarning", "ReadOnlyError", "RegistryError", "RegistryTimeout",
          "SegmentExistsError", "SegmentNotFoundError", "SharedStateWarning", "ShortLifeWarning",
@@ -107,6 +109,7 @@ _PUBLIC = {
 }  # fmt: skip
 
 __all__ = [
+    "AmbiguousNameError",
     "CorruptRegistryError",
     "CorruptSegmentError",
     "DefinitionWarning",
@@ -117,6 +120,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidSettingError",
     "JshmError",
+    "JshmWarning",
     "LockHeldError",
     "LockTimeoutError",
     "LowMemoryWarning",

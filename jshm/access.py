@@ -1,4 +1,4 @@
-"""Who may reach a store's files: its user alone, or the members of a Unix group."""
+"""Who may reach a store's files: its user alone, or also the members of a Unix group, to read them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _GROUP_ID_STAYS = 0o2000  # set-group-ID: what is made in the directory belongs 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Modes and ownership of all that a store makes.
+    """Modes and ownership of what a user makes. Only the user writes it, but for LIVE data.
 
     Attributes
     ----------
     group : str
-        Name of the Unix group; empty: the user alone.
+        Name of the Unix group that may read it; empty: nobody else.
     gid : int
     """
 
@@ -27,16 +27,21 @@ class Access:
     @property
     def directory(self) -> int:
         """Mode of directories."""
-        return 0o770 | _GROUP_ID_STAYS if self.group else 0o700
+        return 0o750 | _GROUP_ID_STAYS if self.group else 0o700
 
     @property
     def own(self) -> int:
-        """Mode of files that one process writes, and others look at: leases, segments in the making."""
+        """Mode of what nobody else reads: the registry, leases, segments in the making."""
+        return 0o600
+
+    @property
+    def shown(self) -> int:
+        """Mode of what others read: the list of what is shared, and who holds what."""
         return 0o640 if self.group else 0o600
 
     @property
-    def common(self) -> int:
-        """Mode of files that all write: the registry, LIVE data."""
+    def live(self) -> int:
+        """Mode of LIVE data, which others write."""
         return 0o660 if self.group else 0o600
 
     @property
@@ -45,10 +50,8 @@ class Access:
         return 0o440 if self.group else 0o400
 
     def accepts(self, status: os.stat_result) -> bool:
-        """Tell whether a file or directory belongs to whom the store belongs."""
-        if self.group:
-            return status.st_gid == self.gid
-        return status.st_uid == os.geteuid()
+        """Tell whether a file or directory is this user's, and of the group."""
+        return status.st_uid == os.geteuid() and (not self.group or status.st_gid == self.gid)
 
     def settle(self, fd: int, mode: int) -> None:
         """Give a new file its mode, whatever the umask; a private one has it already."""

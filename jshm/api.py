@@ -177,8 +177,8 @@ def attach(
     version : int, optional
         An older version, while it exists; by default the newest.
     trust : bool
-        In the store of a group: attach objects too, which runs code of its members. Arrays never run
-        code.
+        In the store of a group: attach other members' objects too, which runs code of theirs. Arrays
+        never run code.
 
     Returns
     -------
@@ -195,7 +195,9 @@ def attach(
     MissingModuleError
         An object needs a package that cannot be imported here. Nothing of it was run.
     UntrustedError
-        An object in the store of a group, without `trust`.
+        Another member's object in the store of a group, without `trust`.
+    AmbiguousNameError
+        Several members of the group have one of that name: say whose, ``ada:X``.
     CorruptSegmentError
     """
     names = [name] if isinstance(name, str) else list(name)

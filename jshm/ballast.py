@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from typing import TYPE_CHECKING, TypeVar
 
 from . import interrupts
-from .errors import NoSpaceError
+from .errors import JshmError, NoSpaceError
 from .places import open_file
-from .segment import reserve
+from .segment import open_unheld, reserve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,3 +73,38 @@ class Ballast:
                 yield fd
             finally:
                 os.close(fd)
+
+
+def how_to_make_room(root: str) -> str:
+    """Return what to do where the file system of a store's directory is full.
+
+    Parameters
+    ----------
+    root : str
+        Of the store. Where nothing is shared yet, nothing can be released.
+    """
+    free = "free space there, or set JSHM_DIR to a directory that has room"
+    if not _is_anything_shared(root):
+        return free
+    return f"release names you no longer need (%shm_list shows what each costs), or {free}"
+
+
+def _is_anything_shared(root: str) -> bool:
+    with contextlib.suppress(OSError), os.scandir(f"{root}/segments") as entries:
+        return any(_is_finished(entry.path) for entry in entries)
+    return False
+
+
+def _is_finished(path: str) -> bool:
+    """Tell whether a segment's file is whole: one in the making is locked by its maker."""
+    try:
+        fd = open_unheld(path)
+    except (JshmError, OSError):
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True

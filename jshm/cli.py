@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fnmatch
 import json
@@ -16,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .api import release_found
 from .browse.find import find
+from .browse.words import CommandParser
 from .errors import JshmError
 from .store import default_store, group
 from .table import as_text, details, details_text
-from .text import size_text
+from .text import say, size_text
 
 if TYPE_CHECKING:
+    import argparse
+
     from .store.base import SegmentInfo
 
 _EPILOG = (
@@ -37,7 +39,7 @@ def main(words: list[str] | None = None) -> int:
             code = int(args.run(args))
         sys.stdout.flush()
     except JshmError as error:
-        print(f"jshm: {for_shell(str(error))}", file=sys.stderr)
+        say(f"jshm: {for_shell(str(error))}", stream=sys.stderr)
         return 1
     except BrokenPipeError:  # `jshm list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,7 +59,7 @@ def for_shell(message: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="jshm", description="One copy of your data for every notebook.", epilog=_EPILOG
     )
     parser.add_argument("--version", action="version", version=f"jshm {__version__}")
@@ -96,15 +98,19 @@ def _list(args: argparse.Namespace) -> int:
     everything = infos = default_store().segments()
     if args.pattern:
         pattern = unicodedata.normalize("NFC", args.pattern)
-        infos = [info for info in infos if fnmatch.fnmatchcase(info.name, pattern)]
+        infos = [
+            info
+            for info in infos
+            if any(fnmatch.fnmatchcase(n, pattern) for n in (info.name, f"{info.user}:{info.name}"))
+        ]
     if args.json:
-        print(json.dumps([_plain(info) for info in infos], indent=2))
+        say(*json.dumps([_plain(info) for info in infos], indent=2).split("\n"))
     elif infos:
-        print(as_text(infos, default_store().space().spares))
+        say(*as_text(infos, default_store().space().spares).split("\n"))
     elif everything:
-        print(f"nothing that is shared matches {args.pattern}")
+        say(f"nothing that is shared matches {args.pattern}")
     else:
-        print("Nothing is shared yet. In a notebook: %load_ext jshm, then %shm_publish X")
+        say("Nothing is shared yet. In a notebook: %load_ext jshm, then %shm_publish X")
     return 0
 
 
@@ -114,32 +120,38 @@ def _plain(info: SegmentInfo) -> dict[str, Any]:
 
 def _info(args: argparse.Namespace) -> int:
     store = default_store()
-    print(details_text(details(store.info(args.name), store.path(args.name), ())))
+    rows = details(store.info(args.name), store.path(args.name), ())
+    say(*details_text(rows).split("\n"))
     return 0
 
 
 def _path(args: argparse.Namespace) -> int:
-    print(default_store().path(args.name))
+    path = default_store().path(args.name)
+    if sys.stdout.isatty():
+        say(path)
+    else:  # to a program the path itself goes, which need not be text
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
     return 0
 
 
 def _release(args: argparse.Namespace) -> int:
-    written, found = find(args.names, default_store().names())
+    written, found = find(args.names, default_store().own_names())
     for released in release_found(written, found, force=args.force):
         held = f", held by {', '.join(released.held_by)}" if released.held_by else ""
-        print(f"{released.name} released: {size_text(released.freed)} freed{held}")
+        say(f"{released.name} released: {size_text(released.freed)} freed{held}")
     return 0
 
 
 def _gc(_: argparse.Namespace) -> int:
-    print(f"{size_text(default_store().gc())} freed")
+    say(f"{size_text(default_store().gc())} freed")
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
     problems = default_store().check(fix=args.fix)
     for problem in problems:
-        print(f"{problem.what}{' (mended)' if problem.fixed else ''}")
+        say(f"{problem.what}{' (mended)' if problem.fixed else ''}")
     if not problems:
-        print("all is well")
+        say("all is well")
     return 0 if all(problem.fixed for problem in problems) else 1

@@ -26,10 +26,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
 from . import blockers, dberrors, interrupts
-from .access import PRIVATE
 from .ballast import Ballast
 from .dbfiles import Files, Home, Watched, identify, opened
-from .errors import JshmError, NoSpaceError, RegistryError, RegistryTimeout
+from .errors import (
+    JshmError,
+    NoSpaceError,
+    RegistryError,
+    RegistryTimeout,
+    UnsafeDirectoryError,
+)
 from .forks import wait_for
 from .wal import Log
 
@@ -37,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from .access import Access
     from .places import File, Spot
 
 Row = tuple[Any, ...]
@@ -114,8 +118,6 @@ class Database:
     moved : callable
         Called when the file was removed or replaced under this process, with a function that reads
         what it still has of the old one: from a statement to its rows.
-    access : Access
-        Who may use it.
     """
 
     def __init__(
@@ -127,12 +129,12 @@ class Database:
         *,
         spot: Spot | None = None,
         moved: Callable[[Callable[[str], list[Row]]], None] = lambda _: None,
-        access: Access = PRIVATE,
     ) -> None:
         self.path = path
         self.timeout = timeout
+        self._user = os.geteuid()
         self._setup = setup
-        self._home = Home(path, spot, place, access, timeout)
+        self._home = Home(path, spot, place, timeout)
         self._moved = moved
         self._log = Log(path)
         self._ballast = Ballast(lambda: self._home.file(".ballast"))
@@ -151,6 +153,12 @@ class Database:
 
     def _connection(self, *, sure: bool = False) -> _Connection:
         """Return this thread's connection to the file that has the path *now*."""
+        if os.geteuid() != self._user:  # what is open would still be read and written
+            raise UnsafeDirectoryError(
+                f"{os.path.dirname(self.path)} was opened by user {self._user}, and this process is "
+                f"user {os.geteuid()} now (setuid): refused. What is attached stays attached; use jshm "
+                "before, or only after the change"
+            )
         con: _Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
             # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
@@ -254,7 +262,7 @@ class Database:
             "journal_size_limit=1048576",
             "temp_store=MEMORY",
             f"wal_autocheckpoint={_LOG_PAGES}",
-            "trusted_schema=OFF",  # members of a group may write it
+            "trusted_schema=OFF",
             "user_version",  # the first that reads: now log and index are there
         ):
             self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]

@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 
+from .ballast import how_to_make_room
 from .dbfiles import BESIDE
 from .errors import CorruptRegistryError, NoSpaceError, RegistryError
 
@@ -46,9 +47,9 @@ def explained(error: Exception, path: str) -> Exception:
             "`jshm check --fix` rebuilds the registry from the segments"
         )
     if code in _FULL:
+        root = os.path.dirname(path)
         return NoSpaceError(
-            f"no room left for the registry in {os.path.dirname(path)} ({error}): release "
-            "names you no longer need (%shm_list shows what each costs)"
+            f"no room left for the registry in {root} ({error}): {how_to_make_room(root)}"
         )
     if code == sqlite3.SQLITE_READONLY:
         return RegistryError(

@@ -7,21 +7,24 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from .access import PRIVATE
-from .errors import CorruptRegistryError
-from .places import File, Spot, beside, identity_of, remove, status
+from .ballast import how_to_make_room
+from .errors import CorruptRegistryError, NoSpaceError
+from .places import File, Spot, beside, identity_of, open_file, remove, rename, status
 from .segment import limit_error, lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .access import Access
     from .places import Seen
 
 # What SQLite keeps beside the file: its log, and the log's index.
 BESIDE = ("-wal", "-shm")
+# In WAL mode there is none, but SQLite would open one that it finds, and wait for ever if it is a FIFO.
+JOURNAL = "-journal"
 # Device; inodes of the file, its log and the log's index; whether there is anything in it.
 Files = tuple[int, ...]
 # Where every process finds what it has open.
@@ -42,8 +45,6 @@ class Home:
         Tells which directory that is.
     make : callable
         Makes the directory if it is not there.
-    access : Access
-        Who may use the files.
     timeout : float
         Seconds to wait for others who make or remove them.
     """
@@ -53,12 +54,10 @@ class Home:
         path: str,
         spot: Spot | None,
         make: Callable[[], object],
-        access: Access,
         timeout: float,
     ) -> None:
         self._name = os.path.basename(path)
         self._make = make
-        self._access = access
         self._timeout = timeout
         self.spot = spot or Spot(os.path.dirname(path))
 
@@ -101,14 +100,17 @@ class Home:
         # would take them for the new file's. One process at a time clears them away.
         with self._alone(path):
             if identify(path) is None:
-                for ending in BESIDE:
-                    remove(beside(path, ending))
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                fd = os.open(path.name, flags, PRIVATE.common, dir_fd=path.place.fd)
+                clear(path, *BESIDE)
                 try:
-                    self._access.settle(fd, self._access.common)
-                finally:
-                    os.close(fd)
+                    os.close(open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE.own))
+                except OSError as error:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    root = str(path.place)
+                    raise NoSpaceError(
+                        f"no room left for the registry in {root} ({error.strerror}): "
+                        f"{how_to_make_room(root)}"
+                    ) from None
             found = identify(path)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -125,8 +127,7 @@ class Home:
             if is_torn(path, known):
                 with self._alone(path):
                     if is_torn(path, known):
-                        for ending in ("", *BESIDE):
-                            remove(beside(path, ending))
+                        clear(path, "", *BESIDE)
 
 
 class Watched:
@@ -222,18 +223,15 @@ def identify(path: str) -> Files | None:
     Raises
     ------
     CorruptRegistryError
-        It is no file: a link, a directory.
+        One of them is no file: a link, a directory, a socket.
     """
     try:
         found = status(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(found.st_mode):
-        raise CorruptRegistryError(
-            f"the registry {path} is no file. The data are not lost: `jshm check --fix` rebuilds the "
-            "registry from the segments"
-        )
+    _require_file(path, found)
     log, index = BESIDE
+    _inode(beside(path, JOURNAL))
     return (
         found.st_dev, found.st_ino, _inode(beside(path, log)), _inode(beside(path, index)),
         bool(found.st_size),
@@ -242,12 +240,33 @@ def identify(path: str) -> Files | None:
 
 def _inode(path: str) -> int:
     try:
-        return status(path).st_ino
+        found = status(path)
     except OSError:
         return 0
+    _require_file(path, found)
+    return found.st_ino
+
+
+def _require_file(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise CorruptRegistryError(
+            f"the registry {path} is no file. No data was lost: `jshm check --fix` rebuilds the "
+            "registry from the segments"
+        )
 
 
 def is_torn(path: str, known: Files) -> bool:
     """Tell whether the database is the same file, and not the same database any more."""
     found = identify(path)
     return found is not None and found[:2] == known[:2] and found != known
+
+
+def clear(path: str, *endings: str) -> None:
+    """Remove the files with these endings, if they are there; what is in a directory is kept aside."""
+    for ending in endings:
+        one = beside(path, ending)
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(status(one).st_mode):
+                rename(one, beside(one, f".{time.time_ns()}"))
+            else:
+                remove(one)

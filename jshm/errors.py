@@ -10,12 +10,17 @@ import pickle
 import sys
 from typing import TYPE_CHECKING
 
+from .text import shown
+
 if TYPE_CHECKING:
     from types import FrameType
 
 
 class JshmError(Exception):
     """Base of all jshm errors."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
 
 class InvalidNameError(JshmError, ValueError):
@@ -28,6 +33,10 @@ class InvalidModeError(JshmError, ValueError):
 
 class SegmentNotFoundError(JshmError, LookupError):
     """No such name, version or segment (any more)."""
+
+
+class AmbiguousNameError(SegmentNotFoundError):
+    """Several members of a group share something under that name."""
 
 
 class WaitTimeoutError(SegmentNotFoundError, TimeoutError):
@@ -110,27 +119,34 @@ class DetachedError(JshmError, ValueError):
     """A handle was used after `detach` or `release`."""
 
 
-class OverflowWarning(UserWarning):
+class JshmWarning(UserWarning):
+    """Base of all jshm warnings."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
+
+
+class OverflowWarning(JshmWarning):
     """A segment went to disk because the shared-memory directory is too small."""
 
 
-class SharedStateWarning(UserWarning):
+class SharedStateWarning(JshmWarning):
     """Values that were published in one step share state, and keep that if they are attached in one."""
 
 
-class LowMemoryWarning(UserWarning):
+class LowMemoryWarning(JshmWarning):
     """What is about to be written leaves little of the machine's or the container's memory."""
 
 
-class ShortLifeWarning(UserWarning):
+class ShortLifeWarning(JshmWarning):
     """What was published ends with this program, and not with a Jupyter server."""
 
 
-class DirectoryLostWarning(UserWarning):
+class DirectoryLostWarning(JshmWarning):
     """Something deleted the shared-memory directory while it was in use."""
 
 
-class DefinitionWarning(UserWarning):
+class DefinitionWarning(JshmWarning):
     """A class, or a module, is defined differently here than where an object was published."""
 
 

@@ -5,7 +5,8 @@ with the process. Of what is held it is for display: the kernel's locks decide. 
 lets others leave them alone.
 
 A line is ``+ID MODE`` or ``-ID MODE`` of what is held (no more), ``*ID BYTES NAME`` or ``/ID`` of what
-is (no more) a spare.
+is (no more) a spare. The first, ``=JSON``, says who the process is, where members of a group read it:
+the lease is its user's alone, for whoever may read a file may lock it.
 """
 
 from __future__ import annotations
@@ -66,11 +67,14 @@ class Said(NamedTuple):
         By segment id.
     idle : float
         Seconds since it last said anything.
+    who : str
+        Whose it is, as JSON; empty where only its user reads it.
     """
 
     held: set[Hold]
     kept: dict[str, Kept]
     idle: float
+    who: str = ""
 
 
 class Holdings:
@@ -83,11 +87,14 @@ class Holdings:
         What it is called until it is complete.
     access : Access
         Who may read it.
+    who : str
+        The identity of its process, as JSON.
     """
 
-    def __init__(self, path: str, temporary: str, access: Access = PRIVATE) -> None:
+    def __init__(self, path: str, temporary: str, access: Access = PRIVATE, who: str = "") -> None:
         self.move(path, temporary)
         self._access = access
+        self._who = f"={who}\n" if access.group else ""
         self._held: set[Hold] = set()
         self._kept: dict[str, Kept] = {}
         self._log = -1
@@ -150,10 +157,10 @@ class Holdings:
         remove(self._temporary)  # of a try that failed
         log = open_file(self._temporary, flags, PRIVATE.own)
         try:
-            self._access.settle(log, self._access.own)
+            self._access.settle(log, self._access.shown)
             lines = [f"+{hold[0]} {hold[1]}\n" for hold in self._held]
             lines += [_kept_line(*item) for item in self._kept.items()]
-            os.write(log, "".join(lines).encode())
+            os.write(log, "".join([self._who, *lines]).encode())
             rename(self._temporary, self._path)
         except BaseException:
             os.close(log)
@@ -181,27 +188,34 @@ def read(path: str) -> Said:
     ------
     OSError
     """
-    held: set[Hold] = set()
-    kept: dict[str, Kept] = {}
-    idle = 0.0
     with (
         contextlib.suppress(FileNotFoundError),
-        open(path, encoding="ascii", errors="replace", opener=opener) as file,
+        open(path, encoding="utf-8", errors="replace", newline="\n", opener=opener) as file,
     ):
-        idle = time.time() - os.fstat(file.fileno()).st_mtime
-        for line in file:
-            if not line.endswith("\n"):
-                break  # being written
-            segment, _, more = line[1:-1].partition(" ")
-            if line[0] == "+":
-                held.add((segment, more))
-            elif line[0] == "-":
-                held.discard((segment, more))
-            elif line[0] == "*" and ID.fullmatch(segment):
-                kept[segment] = _parse_kept(more)
-            elif line[0] == "/":
-                kept.pop(segment, None)
-    return Said(held, kept, idle)
+        return parse(file, time.time() - os.fstat(file.fileno()).st_mtime)
+    return parse((), 0.0)
+
+
+def parse(lines: Iterable[str], idle: float) -> Said:
+    """Return what the lines of a log say."""
+    held: set[Hold] = set()
+    kept: dict[str, Kept] = {}
+    who = ""
+    for line in lines:
+        if not line.endswith("\n"):
+            break  # being written
+        segment, _, more = line[1:-1].partition(" ")
+        if line[0] == "+":
+            held.add((segment, more))
+        elif line[0] == "-":
+            held.discard((segment, more))
+        elif line[0] == "*" and ID.fullmatch(segment):
+            kept[segment] = _parse_kept(more)
+        elif line[0] == "/":
+            kept.pop(segment, None)
+        elif line[0] == "=":
+            who = line[1:-1]
+    return Said(held, kept, idle, who)
 
 
 def _parse_kept(text: str) -> Kept:

@@ -74,7 +74,7 @@ class Identity:
     program : str
         ``'kernel'``, ``'ipython'`` or ``'python'``.
     uid : int
-        The user; -1 in what an older jshm wrote, which knew only one.
+        The user.
     root : int
         Of a worker (`jshm.workers`): the pid of the kernel, script or terminal whose worker it is; else 0.
     python, jshm : str
@@ -90,7 +90,7 @@ class Identity:
     notebook: str = ""
     script: str = ""
     program: str = "python"
-    uid: int = -1
+    uid: int = field(default_factory=os.geteuid)
     root: int = 0
     python: str = field(default_factory=platform.python_version)
     jshm: str = __version__
@@ -107,7 +107,7 @@ class Identity:
             if path
             else f"{self.program} {self.kernel_id[:8] or self.root or self.pid}"
         )
-        return name if self.uid in (-1, os.geteuid()) else f"{name} ({user_name(self.uid)})"
+        return name if self.uid == os.geteuid() else f"{name} ({user_name(self.uid)})"
 
     def short_life(self, lifetime: str) -> str:
         """Return how long what this process published lives, where that is short; else, and in workers, ''.
@@ -122,7 +122,7 @@ class Identity:
 
     def is_user_of(self, other: Identity) -> bool:
         """Tell whether both are the same user's."""
-        return -1 in (self.uid, other.uid) or self.uid == other.uid
+        return self.uid == other.uid
 
     @property
     def owner(self) -> str:
@@ -170,10 +170,10 @@ class Identity:
         try:
             content: Any = json.loads(text)
         except RecursionError as error:
-            raise ValueError(f"not an identity: {text[:80]}") from error
+            raise ValueError(f"not an identity: {text!r:.80}") from error
         session = content.get("session", {}) if isinstance(content, dict) else None
         if not isinstance(session, dict):
-            raise ValueError(f"not an identity: {text[:80]}")  # noqa: TRY004 - of data, not of calls
+            raise ValueError(f"not an identity: {text!r:.80}")  # noqa: TRY004 - of data, not of calls
         known = {k: v for k, v in content.items() if k in Identity.__slots__ and k != "session"}
         who = Identity(
             **{"pid": 0, "start": "", "pid_ns": "", **known},
@@ -190,7 +190,7 @@ class Identity:
 def _check_field(name: str, value: Any) -> None:
     """Raise ValueError unless a field of what was read is of its type: a number, or text."""
     if name in ("pid", "uid", "root"):
-        fits = type(value) is int and -(name == "uid") <= value < _MAX_ID
+        fits = type(value) is int and 0 <= value < _MAX_ID
     else:
         fits = type(value) is str
     if not fits:
@@ -292,6 +292,13 @@ def is_running(pid: int, start: str, pid_ns: str) -> bool:
     return process_start(pid) == start
 
 
+def seems_to_run(who: Identity) -> bool:
+    """Tell whether a process of another user runs; one that cannot be judged from here counts as running."""
+    if who.uid != os.geteuid() and not _shows_others():
+        return True
+    return is_running(who.pid, who.start, who.pid_ns)
+
+
 def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
     """Tell whether the session of a process that has ended, has ended too.
 
@@ -306,7 +313,7 @@ def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
         return True
     if session.kind not in _KINDS:
         return False  # only a newer jshm can judge it
-    if dead.uid not in (-1, os.geteuid()) and not _shows_others():
+    if dead.uid != os.geteuid() and not _shows_others():
         return False
     if ending == (session.pid, session.start) and dead.pid_ns == pid_namespace():
         return True

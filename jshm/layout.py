@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from .errors import CorruptSegmentError, NotShareableError
-from .records import ALIGNMENT, LARGE, PAGE, aligned
+from .records import PAGE, aligned, alignment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +30,6 @@ NPY_MAGIC = b"\x93NUMPY"
 # Kinds whose bytes are their value: no pointers, nothing registered at run time.
 _PLAIN_KINDS = frozenset("biufcSUVmM")
 _HEADER_LIMIT = 1 << 20
-# Behind a `descr`: the data start at a page. Without it they do not, also of large arrays: an older jshm
-# wrote them. In the file there is no such mark.
-_PAGED = " "
 _MAX_NDIM = 64
 
 
@@ -43,8 +40,7 @@ class ArrayLayout:
     Attributes
     ----------
     descr : str
-        The dtype as a Python literal, as `numpy.lib.format.dtype_to_descr` gives it; with a blank at
-        the end if the data start at a page.
+        The dtype as a Python literal, as `numpy.lib.format.dtype_to_descr` gives it.
     shape : tuple of int
     order : {'C', 'F'}
     header : bytes
@@ -104,8 +100,8 @@ def dtype_of(descr: str) -> np.dtype[Any]:
     """Return the dtype that a `descr` literal stands for; CorruptSegmentError if for none."""
     try:
         dtype = np.lib.format.descr_to_dtype(ast.literal_eval(descr))
-    except Exception as error:
-        raise CorruptSegmentError(f"{descr[:80]!r} is not the description of a dtype") from error
+    except Exception:  # noqa: BLE001 - a SyntaxError would show what was read
+        raise CorruptSegmentError(f"{descr[:80]!r} is not the description of a dtype") from None
     if dtype.hasobject:  # pointers, which whoever wrote them chose
         raise CorruptSegmentError(
             f"{descr[:80]!r} is not the description of a dtype that a segment holds: Python objects"
@@ -121,9 +117,7 @@ def describe(shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C") -
     NotShareableError
         The dtype would not come back exactly, or takes a longer header than any that is read back.
     """
-    dtype = np.dtype(dtype)
-    large = math.prod(shape) * dtype.itemsize >= LARGE
-    layout = implied(_descr(dtype) + _PAGED * large, shape, order)
+    layout = implied(_descr(np.dtype(dtype)), shape, order)
     if layout.offset > _HEADER_LIMIT:
         raise NotShareableError(
             f"a dtype that takes {layout.offset} bytes to describe, more than {_HEADER_LIMIT}, has no "
@@ -136,7 +130,7 @@ def describe(shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C") -
 def implied(descr: str, shape: tuple[int, ...], order: Order) -> ArrayLayout:
     """Return the layout that these three imply; `descr` is taken to be exact."""
     nbytes = math.prod(shape) * dtype_of(descr).itemsize
-    header = _header(descr.rstrip(), shape, order, PAGE if descr.endswith(_PAGED) else ALIGNMENT)
+    header = _header(descr, shape, order, alignment(nbytes))
     return ArrayLayout(descr, shape, order, header, nbytes)
 
 
@@ -247,10 +241,8 @@ def read_layout(fd: int) -> ArrayLayout:
         order: Order = "F" if fields["fortran_order"] else "C"
         shape = as_shape(fields["shape"])
         layout = describe(shape, dtype_of(repr(fields["descr"])), order)
-    except Exception as error:
-        raise CorruptSegmentError(f"unreadable .npy header: {error}") from error
-    if layout.header != raw:  # an older jshm's?
-        layout = implied(layout.descr.rstrip(), shape, order)
+    except Exception as error:  # noqa: BLE001 - as above
+        raise CorruptSegmentError(f"unreadable .npy header: {error}") from None
     if layout.header != raw:
         raise CorruptSegmentError("an .npy header that jshm did not write")
     if layout.end > os.fstat(fd).st_size:

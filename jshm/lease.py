@@ -77,7 +77,7 @@ class Lease:
         self.id = os.urandom(8).hex()
         self.pid = os.getpid()
         self.directory = directory
-        self.holdings = Holdings(*self._logs(), access)
+        self.holdings = Holdings(*self._logs(), access, self.text)
         self._fd, self._file = -1, (0, 0)
         self._create()
         _leases.add(self)
@@ -211,8 +211,8 @@ def _probe(path: str) -> State:
     except FileNotFoundError:
         return "missing"
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link: jshm makes none
-            return "dead"
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link, a socket, a device
+            return "dead"  # jshm makes none
         raise _explain(error, path) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

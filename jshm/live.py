@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from .store import default_store
-from .store.names import check_name
 from .store.waiting import INTERVAL, Seen
 from .watching import Watch
 
@@ -130,7 +129,8 @@ def watch(
     """
     if not callable(callback):
         raise TypeError(f"callback must be a function, not {type(callback).__name__}")
-    return Watch(default_store(), check_name(name), callback, newer_than)
+    store = default_store()
+    return Watch(store, store.checked(name), callback, newer_than)
 
 
 def watch_async(name: str, *, newer_than: int | None = None) -> AsyncIterator[SegmentInfo]:
@@ -145,7 +145,7 @@ def watch_async(name: str, *, newer_than: int | None = None) -> AsyncIterator[Se
     Where versions come faster than the loop's body runs, only the newest is yielded. For the
     parameters see `watch`.
     """
-    newest = default_store().newest([check_name(name)])
+    newest = default_store().newest([name])
     newest.look()
     return _news(newest, Seen(newer_than, newest.found.get(newest.names[0])))
 

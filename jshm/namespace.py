@@ -185,7 +185,7 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
     bound = _attached_from(namespace)
     found = {
         entry.own
-        for entry in store.registry.versions(what)
+        for entry in store.catalogue.versions(what)
         if store.presence.mappings.is_mapped(entry.segment.id) or entry.own in bound
     }
     if not found:
@@ -210,7 +210,7 @@ def attached_names(namespace: Namespace, store: LocalStore) -> list[str]:
     return sorted(
         {
             entry.name
-            for entry in store.registry.everything()
+            for entry in store.catalogue.everything()
             if entry.own in bound or store.presence.mappings.is_mapped(entry.segment.id)
         }
     )

@@ -24,16 +24,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import CorruptSegmentError, FormatVersionError, NotShareableError
-from .records import ALIGNMENT, LARGE, aligned, alignment, encode
+from .records import aligned, alignment, encode
 from .segment import ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OBJECT_MAGIC = b"\x93JSHMOBJ"
-# 2: large buffers start at pages. What has none is written in format 1, which an older jshm reads.
-# 3: the pickle is a tuple of several values, each under its own name.
-OBJECT_FORMAT = 3
+# Raised by changes that a jshm which does not know them would misread; fields of the header are added
+# freely.
+OBJECT_FORMAT = 1
 _PRELUDE = struct.Struct("<8sIII")
 # Bytes; a million buffers take about eight.
 _HEADER_LIMIT = 64 << 20
@@ -107,14 +107,12 @@ class ObjectLayout:
     references: tuple[str, ...]
     description: Description
     parts: tuple[Description, ...] = ()
-    paged: bool = field(init=False, repr=False, compare=False)
     offset: int = field(init=False, repr=False, compare=False)
     end: int = field(init=False, repr=False, compare=False)
 
     magic: ClassVar[bytes] = OBJECT_MAGIC
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "paged", _PRELUDE.unpack_from(self.header)[1] > 1)
         object.__setattr__(self, "offset", aligned(len(self.header)))
         spans = self.spans()
         object.__setattr__(self, "end", spans[-1][1] if spans else self.offset + self.pickled)
@@ -150,7 +148,7 @@ class ObjectLayout:
         """Return where each buffer starts and ends."""
         found, end = [], self.offset + self.pickled
         for length in self.buffers:
-            start = aligned(end, alignment(length) if self.paged else ALIGNMENT)
+            start = aligned(end, alignment(length))
             end = start + length
             found.append((start, end))
         return found
@@ -184,8 +182,7 @@ def describe_object(
         raise NotShareableError(
             f"{len(buffers):,} buffers are too many for one object: share fewer, larger arrays"
         )
-    version = OBJECT_FORMAT if parts else 2 if max(buffers, default=0) >= LARGE else 1
-    header = _PRELUDE.pack(OBJECT_MAGIC, version, len(body), zlib.crc32(body)) + body
+    header = _PRELUDE.pack(OBJECT_MAGIC, OBJECT_FORMAT, len(body), zlib.crc32(body)) + body
     return ObjectLayout(
         header, pickled, checksum, tuple(buffers), tuple(references), descriptions[0], parts
     )
@@ -254,8 +251,8 @@ def _parse(header: bytes) -> ObjectLayout:
         raise ValueError("a reference to what is no segment")
     description = _parse_description(content["what"])
     parts = tuple(map(_parse_description, content.get("parts", ())))
-    if (len(parts) > 1) != (_PRELUDE.unpack_from(header)[1] == OBJECT_FORMAT):
-        raise ValueError(f"{len(parts)} values in a segment of another format")
+    if "parts" in content and len(parts) < 2:  # noqa: PLR2004 - it is there for several values
+        raise ValueError(f"{len(parts)} values instead of several")
     return ObjectLayout(header, pickled, checksum, buffers, references, description, parts)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .database import Row, Transaction
     from .identity import Identity
 
-SCHEMA = """CREATE TABLE IF NOT EXISTS offers(
+SCHEMA = """CREATE TABLE offers(
     name TEXT NOT NULL,
     recipient TEXT NOT NULL,   -- connection file of the kernel, which keeps it through a restart
     target TEXT NOT NULL,      -- JSON: who that was when it was offered

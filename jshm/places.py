@@ -297,6 +297,8 @@ class Spot:
     path : str
     open_ : callable, optional
         Opens the directory, and refuses one that is not as it should be.
+    above : Spot, optional
+        Of a directory above this one, which is looked at first, each time.
 
     Attributes
     ----------
@@ -304,10 +306,13 @@ class Spot:
         As of the last `look`. The same object as long as nothing has changed.
     """
 
-    def __init__(self, path: str, open_: Callable[[str], Place] = Place) -> None:
+    def __init__(
+        self, path: str, open_: Callable[[str], Place] = Place, above: Spot | None = None
+    ) -> None:
         self.path = path
         self.seen: Seen | None = None
         self._open = open_
+        self._above = above
 
     def look(self) -> Seen:
         """Look at it; this takes a microsecond if nothing has changed.
@@ -317,6 +322,8 @@ class Spot:
         OSError
             There is no directory.
         """
+        if self._above is not None:
+            self._above.look()
         try:
             found = os.lstat(self.path)
         except OSError as error:

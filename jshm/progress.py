@@ -15,6 +15,8 @@ import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
+from .text import printable
+
 if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
@@ -103,6 +105,6 @@ def _bar(label: str, total: int, done: int) -> Any:
     bar = type("Bar", (tqdm,), {"monitor_interval": 0})
     bar.set_lock(threading.RLock())  # type: ignore[attr-defined]
     return bar(
-        desc=label, total=total, initial=done, unit="B", unit_scale=True, leave=False,
+        desc=printable(label), total=total, initial=done, unit="B", unit_scale=True, leave=False,
         bar_format=_FORMAT,
     )  # fmt: skip

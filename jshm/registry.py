@@ -61,13 +61,29 @@ CREATE TABLE refs(
     segment TEXT NOT NULL, needs TEXT NOT NULL, PRIMARY KEY(segment, needs)
 ) WITHOUT ROWID;
 CREATE INDEX refs_needs ON refs(needs);
+CREATE TABLE behind(segment TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-# Later additions, which a registry that an older jshm made lacks.
-_ADDED = {
-    "behind": "CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID",
-    "offers": offer_rows.SCHEMA,
-}
-_COLUMNS = "SELECT name FROM pragma_table_info('versions')"
+# What a member's registry has besides: the names that changed since the group was last told (see
+# `store.announcing`), found by the database itself, so that no change can be forgotten.
+_CHANGED = (
+    "INSERT INTO changed SELECT {name} WHERE NOT EXISTS (SELECT 1 FROM changed WHERE name = {name})"
+)
+_OF_GROUP = [
+    "CREATE TABLE announced(id TEXT NOT NULL)",
+    "INSERT INTO announced VALUES (lower(hex(randomblob(8))))",
+    "CREATE TABLE changed(name TEXT PRIMARY KEY) WITHOUT ROWID",
+    *(
+        f"CREATE TRIGGER {table}_{event} AFTER {event} ON {table} "
+        f"BEGIN {_CHANGED.format(name=f'{row}.name')}; END"
+        for table, event, row in (
+            ("versions", "INSERT", "NEW"), ("versions", "UPDATE", "NEW"), ("versions", "DELETE", "OLD"),
+            ("names", "INSERT", "NEW"), ("names", "UPDATE", "NEW"), ("names", "DELETE", "OLD"),
+        )
+    ),
+    """CREATE TRIGGER segments_UPDATE AFTER UPDATE OF writable, unlinked ON segments BEGIN
+        INSERT INTO changed SELECT DISTINCT name FROM versions
+        WHERE segment = NEW.id AND name NOT IN (SELECT name FROM changed); END""",
+]  # fmt: skip
 
 
 # By the order of names, in which SQLite so reads them: sorted afterwards it took half as long again.
@@ -101,10 +117,6 @@ class Lost:
     needs: dict[str, list[str]]
 
 
-def _has_parts(columns: list[Row]) -> bool:
-    return ("part",) in map(tuple, columns)
-
-
 class Registry:
     """The registry of one store directory.
 
@@ -122,7 +134,7 @@ class Registry:
     spot : Spot, optional
         Tells which directory the path leads to now.
     access : Access
-        Who may use it.
+        Of a group's: changes are remembered for its members.
 
     Attributes
     ----------
@@ -141,12 +153,12 @@ class Registry:
         access: Access = PRIVATE,
     ) -> None:
         self._rebuild = rebuild
+        self._access = access
         self.lost: Lost | None = None
         self._read: tuple[object, dict[tuple[str, ...], list[Entry]]] = (None, {})
         self.database = Database(
-            path, self._prepare, timeout, place,
-            spot=spot, moved=self._remember, access=access,
-        )  # fmt: skip
+            path, self._prepare, timeout, place, spot=spot, moved=self._remember
+        )
 
     def _remember(self, read: Callable[[str], list[Row]]) -> None:
         """Keep what a registry said that was removed under us, until somebody makes use of it."""
@@ -167,9 +179,10 @@ class Registry:
         if not database.read("PRAGMA user_version")[0][0]:
             with database.transact() as tx:
                 if not tx.execute("PRAGMA user_version")[0][0]:
-                    for statement in _SCHEMA.split(";\n"):
+                    for statement in (*_SCHEMA.split(";\n"), offer_rows.SCHEMA):
                         tx.execute(statement)
-                    self._add(tx)
+                    for statement in _OF_GROUP if self._access.group else ():
+                        tx.execute(statement)
                     self._rebuild(tx)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
         found = database.read("PRAGMA user_version")[0][0]
@@ -179,18 +192,6 @@ class Registry:
                 f"one knows format {FORMAT}: upgrade jshm in this environment, or set JSHM_DIR to "
                 "another directory"
             )
-        there = {row[0] for row in database.read("SELECT name FROM sqlite_master")}
-        if not there.issuperset(_ADDED) or not _has_parts(database.read(_COLUMNS)):
-            with database.transact() as tx:
-                self._add(tx)
-                # If an older jshm has made it again, what only we know is not in it.
-                self._rebuild(tx)
-
-    def _add(self, tx: Transaction) -> None:
-        for statement in _ADDED.values():
-            tx.execute(statement)
-        if not _has_parts(tx.execute(_COLUMNS)):
-            tx.execute("ALTER TABLE versions ADD COLUMN part INTEGER NOT NULL DEFAULT 0")
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -253,6 +254,10 @@ class Registry:
             raise damaged("a name that is no text")
         return found
 
+    def own_names(self) -> list[str]:
+        """Return all names that can be attached: all are this user's."""
+        return self.names()
+
     def beginning(self, prefix: str, most: int) -> list[tuple[str, int, SegmentRow]]:
         """Return the first names, sorted, that can be attached and begin so, and what they are.
 
@@ -309,6 +314,10 @@ class Registry:
         # None of them is wanted, and of those there are few.
         found = self.database.read("SELECT id FROM segments WHERE NOT wanted AND unlinked")
         return frozenset(row[0] for row in found)
+
+    def has_changes(self) -> bool:
+        """Tell whether the other members of the group are still to be told of something."""
+        return bool(self.database.read("SELECT 1 FROM changed LIMIT 1"))
 
     def is_behind(self) -> bool:
         """Tell whether a segment says of itself what is no longer so."""

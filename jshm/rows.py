@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from .database import Row, Transaction
 
-# Raised only by changes that an older jshm cannot live with; columns and tables are added freely.
+# Raised by changes that a jshm which does not know them cannot live with; columns and tables are added
+# freely.
 FORMAT = 1
 # The kinds of segment that this version can map; it lists others, and leaves them alone.
 KINDS = frozenset({"array", "object"})
@@ -468,6 +469,21 @@ def behind(tx: Transaction) -> list[SegmentRow]:
 def catch_up(tx: Transaction, segment: str) -> None:
     """Note that a segment says of itself what its rows say."""
     tx.execute("DELETE FROM behind WHERE segment = ?", (segment,))
+
+
+def announced(tx: Transaction) -> str:
+    """Return what the list is called that a group's other members read."""
+    return str(tx.execute("SELECT id FROM announced")[0][0])
+
+
+def changed(tx: Transaction) -> list[str]:
+    """Return the names that the group's other members are still to be told of."""
+    return [row[0] for row in tx.execute("SELECT name FROM changed")]
+
+
+def forget_changed(tx: Transaction) -> None:
+    """Note that they were told."""
+    tx.execute("DELETE FROM changed")
 
 
 def all_leases(tx: Transaction) -> dict[str, str]:

@@ -59,6 +59,8 @@ _MODES = get_args(Mode)
 _OPEN = os.O_NONBLOCK
 # How long an attach waits for a prober, which holds the lock for microseconds.
 LOCK_TIMEOUT = 5.0
+# How long where other users may have it, for whatever reason.
+_GLANCE = 0.05
 # Shorter files are never written again under another id (`store.spares`).
 RECYCLED = 256 << 10
 # One pwrite of this size, so that Ctrl-C is noticed in between.
@@ -188,10 +190,16 @@ _locked: set[int] = set()
 _opening = threading.RLock()
 
 
-def open_locked(path: str, flags: int) -> int:
-    """Open a file to lock it; `close` it, and no fork will keep its lock."""
+def open_locked(path: str, flags: int, place: int | None = None) -> int:
+    """Open a file to lock it; `close` it, and no fork will keep its lock.
+
+    The path may be relative to an open directory, `place`.
+    """
     with _opening:
-        fd = open_file(path, flags, PRIVATE.own)
+        if place is None:
+            fd = open_file(path, flags, PRIVATE.own)
+        else:
+            fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE.own, dir_fd=place)
         _locked.add(fd)
     return fd
 
@@ -267,6 +275,27 @@ def reserve(fd: int, size: int) -> None:
     write(fd, 0, (zeros[: size - i * len(zeros)] for i in left))
 
 
+def hold(fd: int, *, shown: bool) -> None:
+    """Take the lock that says of a segment that it is held.
+
+    Parameters
+    ----------
+    fd : int
+    shown : bool
+        Whether members of a group may read the file: they may lock it, too, for as long as they like. Then
+        the segment counts as held by them, and nothing is lost by not saying that it is held here.
+
+    Raises
+    ------
+    RegistryTimeout
+    """
+    try:
+        lock(fd, fcntl.LOCK_SH, _GLANCE if shown else None)
+    except RegistryTimeout:
+        if not shown:
+            raise
+
+
 def open_shared(
     path: str, access: Access = PRIVATE, *, writable: bool
 ) -> tuple[int, os.stat_result]:
@@ -287,7 +316,7 @@ def open_shared(
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
-        lock(fd, fcntl.LOCK_SH)
+        hold(fd, shown=bool(access.group))
         status = _check_file(fd, path, access)
     except BaseException:
         close(fd)
@@ -445,14 +474,6 @@ def is_ours(path: str) -> bool:
     try:
         return places.status(path).st_uid == os.geteuid()
     except FileNotFoundError:
-        return False
-
-
-def is_mapped_by(path: str, mapping: Mapping) -> bool:
-    """Tell whether a path leads to the file that a mapping is of."""
-    try:
-        return identity_of(places.status(path)) == mapping.file
-    except OSError:
         return False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from .text import age_text, printable, size_text
+from .text import age_text, encodable, printable, shortened, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .pages import Pages
     from .store.base import ObjectDetails, SegmentInfo
 
-_COLUMNS = ("Name", "v", "Type", "Size", "From", "Used by", "Age", "")
+_COLUMNS = ("Name", "Owner", "v", "Type", "Size", "From", "Used by", "Age", "")
 _RIGHT = {"v", "Size"}
 _SHORT = {"v", "Size", "Age"}
 # A long name or note becomes several lines, and not a column that pushes others away.
@@ -24,6 +24,9 @@ _LITTLE = 1000
 # Shared bytes in this process from which on it is worth saying that they are not its own.
 _NOTICED = 1_000_000_000
 _SHOWN = 5
+# Characters of a cell in the list, and of a line of details.
+_CELL = 500
+_DETAIL = 20_000
 _EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
 
 
@@ -111,9 +114,11 @@ def total_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
 
 
 def _cells(info: SegmentInfo, followed: Collection[str]) -> tuple[str, ...]:
-    here = "followed here" if info.name in followed and info.state == "current" else ""
+    names = {info.name, f"{info.user}:{info.name}"}
+    here = "followed here" if names & set(followed) and info.state == "current" else ""
     cells = (
         info.name,
+        info.user,
         str(info.version),
         info.summary,
         size_text(info.nbytes),
@@ -122,7 +127,16 @@ def _cells(info: SegmentInfo, followed: Collection[str]) -> tuple[str, ...]:
         age_text(info.created),
         ", ".join(filter(None, [here, marks(info)])),
     )
-    return tuple(map(printable, cells))
+    return tuple(shortened(printable(cell), _CELL) for cell in cells)
+
+
+def _rows(infos: Sequence[SegmentInfo], followed: Collection[str]) -> list[tuple[str, ...]]:
+    """Return the heads of the columns, and the cells; owners only where there are several users."""
+    rows = [_COLUMNS, *(_cells(info, followed) for info in infos)]
+    if any(info.user for info in infos):
+        return rows
+    owner = _COLUMNS.index("Owner")
+    return [(*row[:owner], *row[owner + 1 :]) for row in rows]
 
 
 def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[str] = ()) -> str:
@@ -138,12 +152,12 @@ def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[
     """
     if not infos:
         return _EMPTY
-    rows = [_COLUMNS, *(_cells(info, followed) for info in infos)]
+    rows = [tuple(map(encodable, row)) for row in _rows(infos, followed)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
             cell.rjust(width) if name in _RIGHT else cell.ljust(width)
-            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
+            for name, cell, width in zip(rows[0], row, widths, strict=True)
         ).rstrip()
         for row in rows
     ]
@@ -155,16 +169,18 @@ def as_html(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[
     if not infos:
         return f"<p>{html.escape(_EMPTY)}</p>"
 
+    rows = _rows(infos, followed)
+
     def row(tag: str, cells: Sequence[str]) -> str:
         shown = (
             f'<{tag} style="text-align:{"right" if name in _RIGHT else "left"};'
             f'{"white-space:nowrap" if name in _SHORT else _WRAPPED}">{html.escape(cell)}</{tag}>'
-            for name, cell in zip(_COLUMNS, cells, strict=True)
+            for name, cell in zip(rows[0], cells, strict=True)
         )
         return f"<tr>{''.join(shown)}</tr>"
 
-    body = "".join(row("td", _cells(info, followed)) for info in infos)
-    head = row("th", _COLUMNS)
+    body = "".join(row("td", cells) for cells in rows[1:])
+    head = row("th", rows[0])
     total = html.escape(total_text(infos, spares))
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table><p>{total}</p>"
 
@@ -203,6 +219,7 @@ def details(
         ("Type", info.summary + (f", order {info.order}" if info.kind == "array" else "")),
         *_object_rows(info.details),
         ("Size", f"{size_text(info.nbytes)} ({info.nbytes} bytes)"),
+        ("Owner", info.user),
         ("From", f"{info.publisher}{'' if info.publisher_alive else ' (stopped)'}"),
         ("Age", age_text(info.created)),
         ("Marks", marks(info)),
@@ -213,7 +230,7 @@ def details(
         ("Followed by", ", ".join(followers)),
         ("File", path),
     ]
-    return [(label, printable(text)) for label, text in rows if text]
+    return [(label, shortened(printable(text), _DETAIL)) for label, text in rows if text]
 
 
 def _object_rows(details: ObjectDetails | None) -> list[tuple[str, str]]:

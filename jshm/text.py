@@ -1,10 +1,21 @@
-"""How sizes, ages and durations read, the same in every face and message."""
+"""How sizes, ages and durations read, and how text reaches a terminal: the same in every face."""
 
 from __future__ import annotations
 
+import codecs
+import sys
 import time
+from typing import Any
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+# Characters of a message.
+_LONGEST = 20_000
+# The handler that codecs know.
+_REPLACE = "jshm.replace"
+# What stands for the characters of our own that a terminal may not have.
+_PLAIN = {
+    "·": "-", "–": "-", "→": "->", "←": "<-", "…": "...", "×": "x", "µ": "u", "\ufffd": "?",
+}  # fmt: skip
 
 
 def size_text(nbytes: int) -> str:
@@ -42,3 +53,49 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text of at most `most` characters, with an ellipsis where the rest was."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def encodable(text: str, stream: Any = None) -> str:
+    r"""Return text with what a stream, by default stdout, cannot encode in other characters.
+
+    In ASCII and Latin-1 terminals arrows and dots are plain ones, and letters are ``\xe4``.
+    """
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    try:
+        return text.encode(encoding, _REPLACE).decode(encoding)
+    except (LookupError, UnicodeError, TypeError):  # a stream whose encoding is none
+        return text
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    escaped = (_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in found)
+    return "".join(escaped), error.end
+
+
+codecs.register_error(_REPLACE, _replace)
+
+
+def shown(text: str) -> str:
+    """Return text that may quote anything as messages and `repr` show it: one line, not endless.
+
+    Whoever prints that need not know of `say`: it is what stdout can encode.
+    """
+    return encodable(printable(shortened(text, _LONGEST)))
+
+
+def say(*lines: str, stream: Any = None) -> None:
+    """Print lines, by default to stdout: all that jshm prints goes through here.
+
+    Names, notes, paths and the errors of others come from outside: whatever is in them, each line stays
+    one line, commands no terminal, and is printed whatever the terminal's encoding is.
+    """
+    for line in lines:
+        print(encodable(printable(line), stream), file=stream)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .forks import wait_for
 from .store.waiting import INTERVAL, Seen
+from .text import say, shown
 
 if TYPE_CHECKING:
     import asyncio
@@ -65,7 +66,7 @@ class Watch:
         _add(self)
 
     def __repr__(self) -> str:
-        return f"<watch of {self.name}{', stopped' if self._is_over() else ''}>"
+        return shown(f"<watch of {self.name}{', stopped' if self._is_over() else ''}>")
 
     def __enter__(self) -> Self:
         return self
@@ -120,9 +121,9 @@ class Watch:
         self._shown.add(kind)
         with contextlib.suppress(OSError, ValueError, AttributeError):  # no stderr, or a closed one
             traceback.print_exception(error)
-            print(  # noqa: T201 - a notebook has no other place for it
+            say(
                 f"jshm.watch({self.name!r}) goes on. The same error is not shown again",
-                file=sys.stderr,
+                stream=sys.stderr,
             )
 
     def _start_task(self, newest: Newest) -> asyncio.Task[None]:

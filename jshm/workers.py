@@ -56,7 +56,6 @@ def discover(known: Callable[[], Iterable[Identity]] = tuple) -> Identity:
         parent = above
     session = who.session
     if session.kind == "process":
-        # To an older jshm, too, this is a program that the publisher belongs to and may outlive it.
         session = Session("run", who.pid, who.start)
     return replace(
         who, pid=me.pid, start=me.start, uid=me.uid, session=session, root=who.root or who.pid,

@@ -18,8 +18,6 @@ from jshm.errors import CorruptSegmentError, NotShareableError
 from jshm.layout import describe, describe_array, read_layout
 from jshm.records import read_records, record
 
-from .processes import Child
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -287,32 +285,3 @@ def test_a_dtype_that_takes_a_megabyte_to_describe_is_an_object(store: LocalStor
     assert jshm.check() == []
     with pytest.raises(jshm.NotShareableError, match="more than"):
         jshm.empty(2, array.dtype)
-
-
-# -- what an older jshm wrote ----------------------------------------------------------------------
-
-
-def test_large_data_of_an_older_jshm_are_read(store: LocalStore, tmp_path: Path) -> None:
-    """There they do not start at a page; neither the file nor the row says so but by what is not there."""
-    with Child(tmp_path, "older.py") as older:
-        older.run(
-            "from jshm import layout, object_layout; layout.LARGE = object_layout.LARGE = 1 << 60"
-        )
-        older.run("import jshm, numpy as np")
-        older.run("jshm.publish('X', np.arange(100_000.), keep=True)")
-        older.run("jshm.publish('O', dict(a=np.arange(50_000.), b=np.arange(40_000)), keep=True)")
-        older.exit()
-    offset = np.load(store.path("X"), mmap_mode="r").offset
-    assert offset == 128
-    for _ in range(2):
-        assert (jshm.attach("X") == np.arange(100_000)).all()
-        found = jshm.attach("O")
-        assert (found["a"] == np.arange(50_000)).all()
-        assert (found["b"] == np.arange(40_000)).all()
-        assert jshm.check() == []
-        del found
-        store.close()
-        os.unlink(store.directory.registry)  # the segments alone tell the same
-    jshm.publish("X", jshm.attach("X"), replace=True)
-    jshm.publish("Y", np.arange(100_000.0))
-    assert np.load(store.path("Y"), mmap_mode="r").offset == 4096

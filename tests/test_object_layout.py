@@ -291,10 +291,6 @@ def test_a_preview_is_whatever_a_dict_says(preview: Any) -> None:
         assert json.dumps(found) == json.dumps(preview if isinstance(preview, dict) else {})
 
 
-def test_an_older_jshm_wrote_no_preview() -> None:
-    assert parse_object(crafted(CONTENT).ljust(ROOM, b"\0")).description.preview == {}
-
-
 def parsed_or_refused(data: bytes) -> ObjectLayout | None:
     """What is taken is inside of the file."""
     try:
@@ -546,8 +542,6 @@ def test_a_record_that_calls_an_object_writable(file: bytes, rebuilt: Any) -> No
 
 # -- several values --------------------------------------------------------------------------------
 
-PARTS = {**CONTENT, "parts": [WHAT, {**WHAT, "summary": "list of 3"}]}
-
 
 def test_several_values_have_a_description_each() -> None:
     said = [Description("dict of 2"), Description("list\nof 3", place="In[1]")]
@@ -564,21 +558,9 @@ def test_several_values_have_a_description_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "version"),
-    [
-        (PARTS, 1),  # an older jshm would take the tuple for the value
-        (PARTS, 2),
-        (CONTENT, 3),
-        ({**CONTENT, "parts": []}, 3),
-        ({**CONTENT, "parts": [WHAT]}, 3),
-        ({**CONTENT, "parts": [WHAT, None]}, 3),
-        ({**CONTENT, "parts": [WHAT, {}]}, 3),
-        ({**CONTENT, "parts": 2}, 3),
-        ({**CONTENT, "parts": {"a": WHAT, "b": WHAT}}, 3),
-        ({**CONTENT, "parts": "ab"}, 3),
-        ({**CONTENT, "parts": None}, 3),
-    ],
+    "parts",
+    [[], [WHAT], [WHAT, None], [WHAT, {}], 2, {"a": WHAT, "b": WHAT}, "ab", None],
 )
-def test_parts_that_jshm_did_not_write(content: Any, version: int) -> None:
+def test_parts_that_jshm_did_not_write(parts: Any) -> None:
     with pytest.raises(jshm.CorruptSegmentError):
-        parse_object(crafted(content, version).ljust(ROOM, b"\0"))
+        parse_object(crafted({**CONTENT, "parts": parts}).ljust(ROOM, b"\0"))

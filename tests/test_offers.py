@@ -107,16 +107,6 @@ def test_offers_end(store: LocalStore, kernel: Any) -> None:
     assert count(store) == 0
 
 
-def test_an_older_registry_gets_what_it_lacks(store: LocalStore, kernel: Any) -> None:
-    jshm.publish("X", np.zeros(3))
-    store.registry.database.close()
-    con = sqlite3.connect(store.directory.registry)
-    con.execute("DROP TABLE offers")
-    con.close()
-    store.offers.make(["X"], recipient(kernel))
-    assert count(store) == 1
-
-
 @pytest.mark.parametrize(
     "damage",
     [

@@ -518,7 +518,7 @@ def test_what_is_not_known_is_not_shown(written: dict[str, Any]) -> None:
     assert "upgrade" in found["text"]
 
 
-def test_an_object_of_an_older_jshm_has_no_preview() -> None:
+def test_an_object_of_which_nothing_is_written_has_no_preview() -> None:
     assert of_object()["type"] == "none"
     assert "Attach" in of_object()["text"]
 

@@ -11,7 +11,6 @@ import gc
 import os
 import pickle
 import random
-import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -1047,22 +1046,6 @@ def test_a_publish_that_fails_changes_no_record(
     assert store.names() == ["X", "o"]
     lose_registry(store)
     assert store.names() == ["X", "o"]
-
-
-def test_a_registry_of_an_older_jshm_learns_what_is_behind(
-    store: LocalStore, tmp_path: Path
-) -> None:
-    jshm.publish("X", np.arange(10))
-    store.registry.database.close()
-    con = sqlite3.connect(store.directory.registry)
-    con.execute("DROP TABLE behind")
-    con.close()
-    with Child(tmp_path, "eda.py") as other:
-        other.run("import jshm; jshm.publish('alias', jshm.attach('X'), keep=True)")
-        assert other.run("jshm.check() == []")
-    assert store.names() == ["X", "alias"]
-    lose_registry(store)
-    assert store.names() == ["X", "alias"]
 
 
 # -- damage ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from .store_contract import StoreContract
 if TYPE_CHECKING:
     from jshm.store.local import LocalStore
 
-_FIND = """
+FIND = """
 import sqlite3, sys
 import sqlite3, sys
 con = sqlite3.connect(sys.argv[1])
@@ -31,7 +31,7 @@ class TestLocalStore(StoreContract):
     def read_raw(self, store: LocalStore, name: str, version: int | None = None) -> np.ndarray:
         # In another process: closing a descriptor of the registry here would drop SQLite's locks.
         found = subprocess.run(
-            [sys.executable, "-c", _FIND, f"{store.directory.root}/registry.db", name,
+            [sys.executable, "-c", FIND, f"{store.directory.root}/registry.db", name,
              str(version or "")],
             capture_output=True, text=True, check=True,
         )  # fmt: skip

@@ -17,7 +17,6 @@ import logging
 import os
 import pathlib
 import random
-import sqlite3
 import uuid
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,6 @@ from jshm.object_layout import read_object_layout
 from jshm.pickling import Pickler, sharing
 from jshm.pickling.pickler import Output
 from jshm.records import read_records
-from jshm.store.local import LocalStore
 
 from .processes import Child, in_store, reading
 from .test_objects import HELPERS, lose_registry
@@ -40,6 +38,8 @@ from .test_recovery import delete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from jshm.store.local import LocalStore
 
 PROGRAM = """
 UNSET = object()
@@ -511,22 +511,6 @@ def test_the_directory_is_deleted(store: LocalStore) -> None:
     assert a[0].sum() == 4950
     assert jshm.check() == []
     del held, a, b
-
-
-def test_a_registry_that_an_older_jshm_made(store: LocalStore, reader: Child) -> None:
-    """It has no column for parts: it gets one, and what is there stays."""
-    jshm.publish("old", {"x": 1}, keep=True)
-    store.close()
-    connection = sqlite3.connect(store.directory.registry)
-    connection.execute("ALTER TABLE versions DROP COLUMN part")
-    connection.close()
-    reader.run("default_store().close()")
-    newer = LocalStore(store.directory.root)
-    assert newer.attach(["old"])[0].value == {"x": 1}
-    x = [1]
-    newer.publish({"a": x, "b": [x]}, keep=True)
-    newer.close()
-    assert reader.run("[a is b[0] for a, b in [jshm.attach(['a', 'b'])]]") == [True]
 
 
 @pytest.mark.parametrize("part", [-1, 0, 3, 1 << 40])

@@ -46,10 +46,18 @@ class User:
     groups: tuple[int, ...]
 
     def child(
-        self, directory: Path, script: str, env: dict[str, str], *, umask: int = 0o077
+        self,
+        directory: Path,
+        script: str,
+        env: dict[str, str],
+        *,
+        umask: int = 0o077,
+        before: str = "",
     ) -> Child:
-        """Start a process of this user."""
+        """Start a process of this user; `before` is run as root, in a store that is there already."""
         child = Child(directory, script, env=env)
+        if before:
+            child.run(before)
         child.run(_BECOME.format(groups=list(self.groups), gid=self.gid, uid=self.uid, umask=umask))
         return child
 

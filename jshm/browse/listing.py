@@ -53,7 +53,7 @@ class Item:
     newest : SegmentInfo
     older : tuple of SegmentInfo
     is_idle : bool
-        Whether it is a name that nobody holds in any version.
+        Whether it is a name of this user that nobody holds in any version.
     """
 
     newest: SegmentInfo
@@ -61,7 +61,10 @@ class Item:
     is_idle: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        idle = self.newest.state == "current" and not self.newest.in_use and not self.older
+        newest = self.newest
+        idle = (
+            newest.state == "current" and newest.releasable and not newest.in_use and not self.older
+        )
         object.__setattr__(self, "is_idle", idle)  # each list looks at it several times
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..api import release_found
 from ..errors import CorruptSegmentError, FormatVersionError, SegmentNotFoundError
-from ..store.names import check_name
 from . import preview, wire
 from .find import find
 from .listing import Listing
@@ -51,7 +50,7 @@ class Service:
         ------
         SegmentNotFoundError
         """
-        name = check_name(name)
+        name = self._store.checked(name)
         self.listing.refresh()
         item = self.listing.item(name)
         if item is None:
@@ -101,7 +100,7 @@ class Service:
         SegmentNotFoundError
             There is no such name, or nothing matches.
         """
-        written, found = find(words, self._store.names())
+        written, found = find(words, self._store.own_names())
         if len(written) > 1:  # they were picked from a list that may be a moment old
             written, found = [], [*written, *found]
         return [wire.released(one) for one in release_found(written, found, force=True, undo=undo)]

@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import sys
 
+from ..browse.words import CommandParser
 from ..errors import JshmError
 from ..store import default_store
 from ..store.memory import available_memory
 from ..store.room import capacity
-from ..text import size_text
+from ..text import say, size_text
 
 _HEADLESS_SIZE = 2**30
 _LAB_SIZE = 200_000_000
@@ -33,12 +34,13 @@ def main(words: list[str]) -> int:
         size = _affordable(args.size or _LAB_SIZE, _LAB_TIMES)
         return lab.run(size, port=args.port, browser=args.browser)
     except JshmError as error:
-        print(f"jshm demo: {error}", file=sys.stderr)
+        notes = "\n".join(getattr(error, "__notes__", ())).split("\n")
+        say(f"jshm demo: {error}", *filter(None, notes), stream=sys.stderr)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="jshm demo",
         description="Open JupyterLab with two notebooks that share a picture, and the panel beside "
         "them. Ctrl-C ends it, and leaves nothing behind.",
@@ -76,5 +78,5 @@ def _affordable(wanted: int, times: int) -> int:
     )  # made, or refused with a clear error, before any kernel
     room = min(available_memory() // times, capacity(place) // 2)
     if room < wanted:
-        print(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
+        say(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
     return min(wanted, room)

@@ -15,7 +15,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JshmError
-from ..text import duration_text, size_text
+from ..text import duration_text, say, size_text
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
@@ -127,8 +127,9 @@ class Kernel:
 
         reply = self.client.execute_interactive(code, timeout=_TIMEOUT, output_hook=keep)
         if reply["content"]["status"] != "ok":
-            what = "\n".join(reply["content"].get("traceback", []))
-            raise JshmError(f"{self.notebook} failed:\n{what}")
+            raise JshmError(
+                f"{self.notebook} failed: {reply['content']['ename']}: {reply['content']['evalue']}"
+            )
         return json.loads("".join(printed).partition("\x00")[2])
 
     def kill(self, pid: int) -> None:
@@ -155,12 +156,12 @@ def run(size: int) -> int:
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        print("the demo's data set is scikit-learn's: pip install 'jshm[demo]'", file=sys.stderr)
+        say("the demo's data set is scikit-learn's: pip install 'jshm[demo]'", stream=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="jshm-demo-") as directory:
         kernels: list[Kernel] = []
         try:
-            print("starting two kernels: train.ipynb and eda.ipynb")
+            say("starting two kernels: train.ipynb and eda.ipynb")
             kernels += [Kernel("train.ipynb", directory)]
             kernels += [Kernel("eda.ipynb", directory)]
             return _tell(kernels[0], kernels[1], size)
@@ -174,36 +175,36 @@ def run(size: int) -> int:
 def _tell(train: Kernel, eda: Kernel, size: int) -> int:
     loaded = train.run(_PRELUDE + _LOAD, SIZE=size)
     nbytes = loaded["nbytes"]
-    print(f"train.ipynb: load_digits(), tiled: {loaded['dtype']} {tuple(loaded['shape'])}, "
+    say(f"train.ipynb: load_digits(), tiled: {loaded['dtype']} {tuple(loaded['shape'])}, "
           f"{size_text(nbytes)}")  # fmt: skip
     publish = train.run(_PUBLISH, NAME=_NAME)
-    print(f'train.ipynb: jshm.publish("X", X)          {duration_text(publish)}')
+    say(f'train.ipynb: jshm.publish("X", X)          {duration_text(publish)}')
     attached = eda.run(_PRELUDE + _ATTACH, NAME=_NAME)
-    print(f'eda.ipynb:   X = jshm.attach("X")          {duration_text(attached["attach"])}')
+    say(f'eda.ipynb:   X = jshm.attach("X")          {duration_text(attached["attach"])}')
 
     old = train.run(_WRITE, NAME=_NAME)
     seen = eda.run(_READ)
     _require(seen == 424242.0, "a write in train.ipynb was not seen in eda.ipynb")  # noqa: PLR2004
-    print("the same pages: train.ipynb wrote 424242.0 through its mapping, eda.ipynb reads it")
+    say("the same pages: train.ipynb wrote 424242.0 through its mapping, eda.ipynb reads it")
     total = train.run(_RESTORE, OLD=old)
     copy, pickled = eda.run(_COPY), eda.run(_PICKLE)
 
     train.kill(loaded["pid"])
     still = eda.run("result = float(X.sum())")
     _require(still == total, "the data changed when its publisher was killed")
-    print("train.ipynb: killed with SIGKILL; eda.ipynb still reads every byte")
+    say("train.ipynb: killed with SIGKILL; eda.ipynb still reads every byte")
     train.restart()
     again = train.run(_AGAIN, NAME=_NAME)
     _require(again["total"] == total and again["mine"], "the restarted kernel lost its data")
-    print(f'train.ipynb: restarted; X = jshm.attach("X") {duration_text(again["seconds"])}, imports '
+    say(f'train.ipynb: restarted; X = jshm.attach("X") {duration_text(again["seconds"])}, imports '
           "included: it still owns X, and nothing was lost")  # fmt: skip
     freed = train.run("result = [r.nbytes for r in jshm.release(NAME)]", NAME=_NAME)
-    print(f"train.ipynb: released; {size_text(sum(freed))} go when the last notebook lets go\n")
-    print(_table(nbytes, publish, attached, copy, pickled))
-    print(
-        "\nNext: `make lab` in a clone, or `pip install jupyterlab` and `jshm demo`: the same in JupyterLab,"
+    say(f"train.ipynb: released; {size_text(sum(freed))} go when the last notebook lets go", "")
+    say(*_table(nbytes, publish, attached, copy, pickled).split("\n"), "")
+    say(
+        "Next: `make lab` in a clone, or `pip install jupyterlab` and `jshm demo`: the same in JupyterLab,"
     )
-    print("with a picture. In notebooks of yours: %load_ext jshm, %shm_publish X, %shm_attach X")
+    say("with a picture. In notebooks of yours: %load_ext jshm, %shm_publish X, %shm_attach X")
     return 0
 
 

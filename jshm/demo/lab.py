@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import JshmError
 from ..store import default_store
+from ..text import printable, say
 from . import workspace
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ def run(size: int, *, port: int, browser: bool) -> int:
         tempfile.TemporaryDirectory(prefix="jshm-demo-") as directory,
         _signals_end_it(),
     ):
-        print("starting JupyterLab with two notebooks …", flush=True)
+        say("starting JupyterLab with two notebooks …")
+        sys.stdout.flush()
         workspace.make(directory, size)
         with _lab(directory, port, browser) as server:
             url = _address(directory, server)
-            print(f"JupyterLab opens with the demo. If it does not: {url}" if browser else url)
-            print("Ctrl-C ends it; the notebooks, their kernels and what they share go with it.")
+            say(f"JupyterLab opens with the demo. If it does not: {url}" if browser else url)
+            say("Ctrl-C ends it; the notebooks, their kernels and what they share go with it.")
             sys.stdout.flush()
             server.wait()
     return 0
@@ -116,7 +118,10 @@ def _address(directory: str, server: subprocess.Popen[bytes]) -> str:
             return f"{found['url']}lab/workspaces/{workspace.NAME}?token={found['token']}"
         time.sleep(0.1)
     with open(os.path.join(directory, _LOG), encoding="utf-8", errors="replace") as log:
-        raise JshmError(f"JupyterLab did not start:\n{log.read()[-2000:].strip()}")
+        words = log.read()[-2000:].strip().split("\n")
+    error = JshmError("JupyterLab did not start:")
+    error.add_note("\n".join(map(printable, words)))
+    raise error
 
 
 @contextlib.contextmanager

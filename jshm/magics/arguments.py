@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from IPython.core.error import UsageError
 
 from ..errors import InvalidNameError
-from ..store import chosen_group
-from ..store.names import as_variable, check_name, is_glob, is_variable, nearest
+from ..store import chosen_group, default_store
+from ..store.names import as_variable, is_glob, is_variable, nearest
 from . import expressions
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _may_be_meant(word: str, known: list[str]) -> bool:
     if is_glob(word):
         return bool(fnmatch.filter(known, word))
     try:
-        check_name(word)
+        default_store().checked(word)
     except InvalidNameError:
         return False
     return True
@@ -117,7 +117,9 @@ def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
     known = sorted(known)
     found: dict[str, None] = {}
     for word in (unicodedata.normalize("NFC", word) for word in words):
-        matches = fnmatch.filter(known, word) if is_glob(word) else [word]
+        # A pattern that says whose names it means (``ada:*``) matches them as they are called with that.
+        among = default_store().exact_names() if ":" in word else known
+        matches = fnmatch.filter(among, word) if is_glob(word) else [word]
         if not matches:
             raise UsageError(f"{word!r} matches no {what}")
         found.update(dict.fromkeys(matches))

@@ -18,6 +18,7 @@ from .. import errors
 from .. import namespace as variables
 from ..errors import JshmError
 from ..store import chosen_group, default_store
+from ..text import encodable, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,9 @@ def one_line(magic: F) -> F:
             if error in _shown_whole:
                 raise
             message = str(error)
+        except UsageError as error:  # it quotes what was typed
+            error.args = (printable(str(error)),)
+            raise
         finally:
             chosen_group.reset(line)
         # Not inside `except`: the error's traceback would go along, and keep arrays alive.
@@ -60,7 +64,7 @@ def short_warnings() -> Iterator[None]:
         message: Warning | str, category: type[Warning], *where: Any, **more: Any
     ) -> None:
         if category.__module__ == errors.__name__:
-            print(f"{category.__name__}: {message}", file=sys.stderr)
+            say(f"{category.__name__}: {message}", stream=sys.stderr)
         else:
             show(message, category, *where, **more)
 
@@ -80,7 +84,7 @@ def warn_of_short_life(published: SegmentInfo) -> None:
     """Say so where what was published here lives no longer than that."""
     life = default_store().presence.identity.short_life(published.lifetime)
     if life:
-        print(f"{life}; add --keep to keep it longer")
+        say(f"{life}; add --keep to keep it longer")
 
 
 class ShmMagics(Magics):
@@ -99,7 +103,7 @@ class Text:
         self._html = html
 
     def __repr__(self) -> str:
-        return self._text
+        return encodable(self._text)
 
     def _repr_html_(self) -> str:
         return self._html

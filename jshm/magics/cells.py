@@ -15,7 +15,7 @@ from ..errors import JshmError
 from ..identity import discover
 from ..namespace import user_namespace
 from ..store import default_store, open_stores
-from ..text import printable
+from ..text import say
 from . import advice, following, offering, resting
 from .base import short_warnings
 
@@ -39,7 +39,7 @@ def before(_info: object = None) -> None:
     """Bring this notebook up to date, and say what is new."""
     for store in open_stores():
         try:
-            state = store.registry.data_version()
+            state = store.catalogue.data_version()
             if state != _seen.get(store):
                 _look(store)
                 _seen[store] = state
@@ -53,8 +53,7 @@ def _look(store: LocalStore) -> None:
     with short_warnings():
         namespace = user_namespace()
         said = [*following.update(namespace, store), *offering.look(namespace, store)]
-    for line in said:
-        print(line)
+    say(*said)
     if said:
         handouts.prune()
         _flush(store)
@@ -65,16 +64,14 @@ def _complain(store: LocalStore, error: Exception) -> None:
     kind = type(error).__name__
     if following.followers(store) and _said.get(store) != kind:
         _said[store] = kind
-        print(printable(f"what is followed here stays as it is: {error}"))
+        say(f"what is followed here stays as it is: {error}")
 
 
 def after(result: Any = None) -> None:
     """Tell others what the cell let go of; say what to do if it met something read-only."""
     handouts.prune()
-    for line in advice.lines(getattr(result, "error_in_exec", None)):
-        print(line)
-    for line in following.stop(handouts.forget_unbound(user_namespace())):
-        print(line)
+    say(*advice.lines(getattr(result, "error_in_exec", None)))
+    say(*following.stop(handouts.forget_unbound(user_namespace())))
     for store in open_stores():
         _flush(store)
     resting.begin()

@@ -20,6 +20,7 @@ from ..errors import JshmError
 from ..handouts import is_from_jshm
 from ..pickling.describe import summary
 from ..store import default_store, group
+from ..text import printable
 from . import kernels
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def match_names(context: CompletionContext) -> SimpleMatcherResult:
     token, candidates = found
     # Without blanks that JupyterLab could break the line at: its rows are one line high.
     completions = [
-        SimpleCompletion(text, type=kind.replace(" ", "\N{NO-BREAK SPACE}"))
+        SimpleCompletion(text, type=printable(kind).replace(" ", "\N{NO-BREAK SPACE}"))
         for text, kind in candidates
-        if text.startswith(token)
+        if text.startswith(token) and text.isprintable()  # else it could not be typed
     ]
     return {
         "completions": completions[:_LIMIT],

@@ -65,7 +65,8 @@ def follow(
 ) -> None:
     """Let a variable that was just bound be the newest version from now on."""
     seen = attached.version, attached.segments[0]
-    _followers[variable] = Follower(attached.name, store, mode, trust, *seen, seen)
+    name = store.exact(attached.name)
+    _followers[variable] = Follower(name, store, mode, trust, *seen, seen)
 
 
 def stop(variables: Iterable[str]) -> list[str]:
@@ -144,10 +145,10 @@ def _look(
 
 
 def _newest(store: LocalStore, names: list[str]) -> dict[str, Entry]:
-    entries = store.registry.current(names)
+    entries = store.catalogue.current(names)
     if store.registry.lost is not None:  # it was deleted: what is mapped here comes back
         store.presence.refresh()
-        entries = store.registry.current(names)
+        entries = store.catalogue.current(names)
     return {entry.name: entry for entry in entries}
 
 

@@ -24,7 +24,7 @@ from ..table import (
     memory_rows,
     resident_text,
 )
-from ..text import size_text
+from ..text import say, size_text
 from . import following
 from .arguments import Parser, expand
 from .base import ShmMagics, one_line, show
@@ -98,7 +98,7 @@ class ManagingMagics(ShmMagics):
             here = variables.find_arrays(
                 caller().sees(), variables.in_segment({info.segment, info.own})
             )
-            followers = following.followers(store).get(name, [])
+            followers = following.followers(store).get(store.exact(name), [])
             mapped = store.presence.mappings.of(info.segment)
             memory = memory_rows(pages.of_mappings(mapped) if mapped else None, pages.of_process())
             del mapped
@@ -167,10 +167,10 @@ class ManagingMagics(ShmMagics):
             gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
             if done.culprits:
                 still = ", ".join(done.culprits)
-                print(f"{word}{gone} · {size_text(done.nbytes)} still mapped here by: {still}")
+                say(f"{word}{gone} · {size_text(done.nbytes)} still mapped here by: {still}")
             else:
                 size = f" · {size_text(done.nbytes)} unmapped here" if done.nbytes else ""
-                print(f"{word} detached{gone}{size}")
+                say(f"{word} detached{gone}{size}")
 
     def _require_no_local(self, words: list[str]) -> None:
         """Raise a UsageError if a word is of a function's shared array: only its code can delete it."""
@@ -211,12 +211,12 @@ class ManagingMagics(ShmMagics):
             parser.error("name what to release, or say --unused")
         caller().refuse_value("shm_release", "or write jshm.release(…)")
         if args.unused:
-            reach = [info for info in _current() if info.mine or args.all]
+            reach = [info for info in _current() if info.releasable and (info.mine or args.all)]
             self._release_unused(reach, confirmed=args.yes, everybody=args.all)
             return
         known = _current()
         foreign = {info.name for info in known if not info.mine}
-        globbed = {info.name for info in known if info.mine or args.all}
+        globbed = {info.name for info in known if info.releasable and (info.mine or args.all)}
         what = "name that is shared" if args.all else "name of this notebook (--all for all)"
         names = expand(args.names, globbed, what)
         written = expand([word for word in args.names if not is_glob(word)], (), what)
@@ -225,29 +225,29 @@ class ManagingMagics(ShmMagics):
         force = args.force or (args.all and foreign.isdisjoint(written))
         done = release_found(written, found, force=force)
         for released in sorted(done, key=lambda released: names.index(released.name)):
-            print(_released_line(released))
+            say(_released_line(released))
 
     def _release_unused(
         self, reach: list[SegmentInfo], *, confirmed: bool, everybody: bool
     ) -> None:
         idle = [info for info in reach if not info.in_use and not info.keep]
         if not idle:
-            print("nothing to release: every name is in use or kept")
+            say("nothing to release: every name is in use or kept")
             return
         spared = [info for info in idle if info.spared]
         if confirmed:
             names = [info.name for info in idle if not info.spared]
             for released in release_found((), names, force=everybody):
-                print(_released_line(released))
+                say(_released_line(released))
             if spared:
-                print(_spared_line(spared))
+                say(_spared_line(spared))
             return
         if len(spared) < len(idle):
             command = "%shm_release --unused --yes" + (" --all" if everybody else "")
-            print(f"not in use; to release them: {command}")
+            say(f"not in use; to release them: {command}")
         show(as_text(idle), as_html(idle))
         if spared:
-            print(_spared_line(spared))
+            say(_spared_line(spared))
 
 
 def _current() -> list[SegmentInfo]:

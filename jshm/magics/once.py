@@ -8,7 +8,8 @@ import hashlib
 import inspect
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from IPython.core.error import UsageError
 
@@ -16,7 +17,7 @@ from .. import namespace as variables
 from ..errors import JshmError, SegmentNotFoundError
 from ..handouts import bind
 from ..store import default_store, group
-from ..text import duration_text, size_text
+from ..text import duration_text, say, size_text
 from . import definitions
 from .base import warn_of_short_life, with_traceback
 from .calling import caller
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from ..store.local import LocalStore
     from ..store.locks import Lock
 
+# Characters of what a version says of its cell.
+_LONGEST = 1000
 # Keys of the cells that this notebook has run: what they define is there.
 _ran: set[str] = set()
 
@@ -69,7 +72,7 @@ def run(
         del values
         _bind(shell, names, variables.attach_published(store, done, mode))
         size = size_text(sum(published.info.nbytes for published in done))
-        print(
+        say(
             f"{', '.join(names.values())} published · {size} · the cell took {duration_text(spent)}; "
             f"the next run attaches them{note}"
         )
@@ -108,20 +111,39 @@ def _attach(
         return False
     spent = time.perf_counter() - began
     _bind(shell, names, found)
-    memory = json.loads(found[0].once)
-    clock = time.strftime("%H:%M", time.localtime(memory["at"]))
-    print(
+    made = _Run.parse(found[0].once)
+    say(
         f"{', '.join(names.values())} attached in {duration_text(spent)}; the cell took "
-        f"{duration_text(memory['seconds'])} at {clock} in {found[0].publisher}{note}"
+        f"{duration_text(made.seconds)} at {made.clock} in {found[0].publisher}{note}"
     )
     if defined:
-        print(defined)
+        say(defined)
     return True
+
+
+class _Run(NamedTuple):
+    """A run of a cell, as the version that it made says: key, duration, and time of day."""
+
+    key: str = ""
+    seconds: float = 0.0
+    clock: str = ""
+
+    @classmethod
+    def parse(cls, once: str) -> _Run:
+        """Return what a version says; of what jshm did not write, a run of no cell."""
+        try:
+            said = json.loads(once[:_LONGEST])
+            key, seconds, at = said["key"], said["seconds"], said["at"]
+            if type(key) is str and isfinite(seconds) and seconds >= 0:
+                return cls(key, float(seconds), time.strftime("%H:%M", time.localtime(at)))
+        except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError):
+            pass
+        return cls()
 
 
 def _is_of(published: SegmentInfo | Attached, key: str) -> bool:
     """Tell whether a version was published from the cell of that key."""
-    return bool(published.once) and json.loads(published.once)["key"] == key
+    return _Run.parse(published.once).key == key
 
 
 def _define(shell: Any, cell: str, names: dict[str, str], key: str) -> str:
@@ -184,5 +206,5 @@ def _turn(store: LocalStore, key: str) -> Lock:
     return store.lock_of(
         f"once-{key[:32]}",
         "this cell",
-        waits=lambda who: print(f"waiting for {who}, which runs this very cell"),
+        waits=lambda who: say(f"waiting for {who}, which runs this very cell"),
     )

@@ -12,7 +12,7 @@ from .. import handouts, segment
 from ..segment import check_mode
 from ..store import chosen_group, default_store, open_stores
 from ..store.names import as_variable, is_glob, nearest
-from ..text import printable
+from ..text import say
 from . import arguments, kernels, offering
 from .arguments import Parser, expand
 from .base import one_line, warn_of_short_life
@@ -85,13 +85,11 @@ class PushingMagics(SharingMagics):
         how = f" --group {group}" if group else ""
         for info in store.offers.make(names, recipient.identity):
             new = " · published" if info.name in {done.info.name for done in published} else ""
-            print(
-                printable(
-                    f"{offering.described(info)}{new} → {recipient.label}: %shm_accept {info.name}{how}"
-                )
+            say(
+                f"{offering.described(info)}{new} → {recipient.label}: %shm_accept {info.name}{how}"
             )
         if not recipient.loaded:
-            print(printable(f"{recipient.label} sees it once it runs %load_ext jshm"))
+            say(f"{recipient.label} sees it once it runs %load_ext jshm")
         for done in published[:1]:
             warn_of_short_life(done.info)
 
@@ -161,16 +159,16 @@ class PushingMagics(SharingMagics):
             names = self._offered(args.names, known)
             if args.decline:
                 store.offers.answer(names)
-                print(f"declined: {', '.join(names)}")
+                say(f"declined: {', '.join(names)}")
                 return None
             return self._accept(store, names, args)
         if args.decline:
             parser.error("which offer? %shm_accept lists them")
         elif not store.presence.identity.connection_file:
-            print("only kernels of notebooks are offered anything; here: %shm_attach NAME")
+            say("only kernels of notebooks are offered anything; here: %shm_attach NAME")
         else:
             lines = [offering.offer_line(offer, store) for offer in offers.values()]
-            print("\n".join(lines) or "nothing is offered to this notebook")
+            say(*(lines or ["nothing is offered to this notebook"]))
         return None
 
     def _offered(self, words: list[str], known: dict[str, SegmentInfo]) -> list[str]:
@@ -193,20 +191,19 @@ class PushingMagics(SharingMagics):
     def _accept_at_once(self, notebook: str) -> None:
         if notebook == "off":
             offering.accepted.clear()
-            print("what is offered is shown before the next cell, and not bound")
+            say("what is offered is shown before the next cell, and not bound")
             return
         offering.accepted.add(notebook)
         who = notebook or "any notebook"
-        print(f"what {who} offers is bound before the next cell, until %shm_accept --auto off")
+        say(f"what {who} offers is bound before the next cell, until %shm_accept --auto off")
         for store in open_stores():
             offering.look_again(store)
-            for line in offering.look(self._variables, store):
-                print(line)
+            say(*offering.look(self._variables, store))
 
 
 def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
     """Tell whether a value is what is shared under a name now."""
-    found = store.registry.current([name])
+    found = store.catalogue.current([name])
     if not found:
         return False
     identity = found[0].segment.id

@@ -19,7 +19,7 @@ from ..store import chosen_group, default_store
 from ..store.inspection import shared_states
 from ..store.names import as_variable, check_version, is_glob
 from ..table import object_text
-from ..text import size_text
+from ..text import say, size_text
 from . import arguments, expressions, following, once
 from .arguments import Parser, expand
 from .base import ShmMagics, one_line, warn_of_short_life
@@ -114,10 +114,10 @@ class SharingMagics(ShmMagics):
             note=args.note,
         )
         for published in done:
-            print(_published_line(published))
+            say(_published_line(published))
         option = _group_option()
         for names, text in shared_states(published.info for published in done):
-            print(f"{text}: %shm_attach {' '.join(names)}{option}")
+            say(f"{text}: %shm_attach {' '.join(names)}{option}")
         warn_of_short_life(done[0].info)
         if args.move or args.writable:
             self._move(done, values, "r+" if args.writable else "r")
@@ -132,7 +132,7 @@ class SharingMagics(ShmMagics):
             verb = "are" if len(moved) > 1 else "is"
             what = f"{', '.join(moved) or name} {verb} the shared copy now"
             if not issubclass(type(old), np.ndarray):
-                print(what)
+                say(what)
                 continue
             size = size_text(old.nbytes)
             variables.forget_history(space, lambda value, old=old: value is old)  # type: ignore[misc]
@@ -145,9 +145,9 @@ class SharingMagics(ShmMagics):
                 keeps = ["something outside the notebook's variables"]
             del old, owner
             if keeps:
-                print(f"{what} · {size} not freed: {', '.join(keeps)} refer to it")
+                say(f"{what} · {size} not freed: {', '.join(keeps)} refer to it")
             else:
-                print(f"{what} · {size} of private memory returned" if freeable else what)
+                say(f"{what} · {size} of private memory returned" if freeable else what)
 
     # -- attach ------------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class SharingMagics(ShmMagics):
             --version N     an older version, while somebody holds it
             --wait SECONDS  wait for a name that is not there yet
             --group NAME    what the members of a Unix group share
-            --trust         also the objects (functions, models) of a group: this runs their code
+            --trust         also objects (functions, models) of others in a group: this runs their code
             --follow        rebind to the newest version before each cell, whoever published it. Who
                             assigns to the variable, deletes it, or attaches it without --follow, has
                             stopped following
@@ -242,13 +242,14 @@ class SharingMagics(ShmMagics):
             )
         done = store.attach(names, mode, version, trust=trust)
         if not targets.bound:
-            print("\n".join(targets.lines(done, mode)))
+            say(*targets.lines(done, mode))
         for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
             stopped = following.stop([variable])
             line = bind_attached(self._variables, variable, attached, mode)
             if follow:
                 following.follow(variable, attached, store, mode, trust=trust)
-            print(line, *(["followed"] if follow else stopped), *targets.note, sep=" · ")
+            more = ["followed"] if follow else stopped
+            say(" · ".join([line, *more, *targets.note]))
         return targets.value(done)
 
     def _protect(self, names: list[str], targets: list[str], globbed: set[str]) -> None:

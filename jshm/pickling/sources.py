@@ -14,6 +14,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ..text import printable
 from . import texts
 from .rebuild import Block, no_warnings, parse, walk
 
@@ -60,7 +61,7 @@ def block_of(code: CodeType) -> Block | None:
         label += f" of {here}"
     text = "".join(lines[first - 1 : last])
     digest = hashlib.blake2s(f"{first}:{text}".encode(errors="replace"), digest_size=4)
-    return f"{_PREFIX}{label} {digest.hexdigest()}>", first, text
+    return f"{_PREFIX}{printable(label)} {digest.hexdigest()}>", first, text
 
 
 def _has_no_lines(filename: str) -> bool:

@@ -10,10 +10,11 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..access import PRIVATE, of_group
+from ..access import of_group
 from ..forks import wait_for
 from ..rows import segment_in
-from .directory import default_root, group_root
+from .directory import default_root, group_place, group_root
+from .groups import GroupStore
 from .local import LocalStore
 from .references import resolve_in
 
@@ -34,7 +35,7 @@ def default_store() -> LocalStore:
     """
     chosen = chosen_group.get()
     if name := (os.environ.get("JSHM_GROUP") if chosen is None else chosen):
-        return _store_in(group_root(name), os.geteuid(), name)
+        return _store_in(group_root(group_place(), name, os.geteuid()), os.geteuid(), name)
     return _store_in(default_root(), os.geteuid())
 
 
@@ -47,9 +48,10 @@ def group(name: str | None) -> Iterator[None]:
         with jshm.group("lab"):
             jshm.publish("X", X)
 
-    Its arrays are for all members, and for nobody else. Objects are attached only with ``trust=True``:
-    that runs code of the members. Members can release, and could truncate, each other's data. What is
-    attached stays attached behind the ``with``.
+    What you publish there all members can attach, and nobody else; only you replace and release it. A
+    name that one member has is called so, one that several have after them: ``ada:X``. Objects of other
+    members are attached only with ``trust=True``: that runs code of theirs. What is attached stays
+    attached behind the ``with``.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ def group(name: str | None) -> Iterator[None]:
 
 def open_stores() -> list[LocalStore]:
     """Return the stores that this process uses."""
-    return list(_made.values())
+    return [store for store in list(_made.values()) if store.is_usable]
 
 
 def store_of(segment: str) -> LocalStore:
@@ -87,8 +89,8 @@ def _store_in(root: str, user: int, group: str = "") -> LocalStore:
     with _making:
         store = _made.get((root, user))
         if store is None:
-            access = of_group(group) if group else PRIVATE
-            store = _made[root, user] = LocalStore(root, access=access)
+            store = GroupStore(root, of_group(group)) if group else LocalStore(root)
+            _made[root, user] = store
         return store
 
 

@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..layout import ArrayLayout
+    from ..registry import Registry
     from ..rows import Entry, SegmentRow
     from ..segment import Mapping, Mode
     from .references import World
+    from .union import Union
 
     Opened = dict[str, objects.Opened | np.ndarray[Any, Any]]
 
 
 class Attaching(Segments, Protocol):
     """The store, as far as attaching needs it."""
+
+    catalogue: Registry | Union
 
     def map(self, row: SegmentRow, mode: Mode) -> Mapping:
         """Map a segment."""
@@ -94,7 +98,7 @@ def attached(
             shares, segments = one.shares, (row.id, *one.needs)
             if entry.part:
                 value, segments = value[entry.part - 1], (entry.own, *segments)
-                others = inspection.together(store.registry, entry)
+                others = inspection.together(store.catalogue, entry)
                 apart = tuple(sorted(set(others).difference(other.name for other in entries)))
         found.append(
             Attached(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..text import age_text, size_text
+from ..text import age_text, shown, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,6 +140,10 @@ class SegmentInfo:
         Its lifetime has run out: it goes with the next operation of anybody.
     keeps : int
         Bytes of memory that has no name (any more) and is there because this refers to it.
+    user : str
+        Login of the member whose it is, in the store of a group; else empty.
+    releasable : bool
+        Whether this user may release it.
     holders : tuple of Holder
     details : ObjectDetails or None
         Of an object; lists leave them out.
@@ -171,12 +175,16 @@ class SegmentInfo:
     notebook: str = ""
     leftover: bool = False
     keeps: int = 0
+    user: str = ""
+    releasable: bool = True
     holders: tuple[Holder, ...] = ()
     details: ObjectDetails | None = None
 
     def __repr__(self) -> str:
         size = size_text(self.nbytes)
-        return f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
+        return shown(
+            f"<{self.name} v{self.version} · {self.summary} · {size} · from {self.publisher}>"
+        )
 
     @property
     def in_use(self) -> bool:
@@ -442,7 +450,7 @@ class Store(ABC):
     ) -> list[Attached]:
         """Map the newest (or the given) versions, in one consistent view of all names.
 
-        With `trust`, also objects in the store of a group: attaching one runs code of its members.
+        With `trust`, also objects of other members of a group: attaching one runs code of theirs.
 
         Raises
         ------

@@ -17,7 +17,7 @@ from ..errors import CorruptRegistryError, FormatVersionError, JshmError, Regist
 from ..identity import Identity
 from ..layout import ArrayLayout
 from ..object_layout import ObjectLayout
-from ..places import File, beside, remove, rename
+from ..places import File, remove, rename
 from ..records import read_records
 from ..rows import Entry, SegmentRow
 from . import reaper
@@ -90,15 +90,14 @@ def keep_counting(tx: Transaction, last: dict[str, int]) -> None:
 def _put_aside(registry: Registry, directory: Directory) -> None:
     """Rename a damaged registry; only the newest is kept, they take memory."""
     registry.database.close()
-    path = File(directory.place, os.path.basename(directory.registry))
+    path = directory.registry_file
     aside = f"{path.name}.damaged-"
-    for ending in dbfiles.BESIDE:
-        remove(beside(path, ending))
-    for name in directory.place.names():
+    dbfiles.clear(path, *dbfiles.BESIDE, dbfiles.JOURNAL)
+    for name in path.place.names():
         if name.startswith(aside):
             with contextlib.suppress(OSError):
-                remove(File(directory.place, name))
-    rename(path, File(directory.place, f"{aside}{time.time_ns()}"))
+                remove(File(path.place, name))
+    rename(path, File(path.place, f"{aside}{time.time_ns()}"))
 
 
 # What no transaction leaves: what it is, and a query for how many, or for the names.
@@ -169,10 +168,14 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
 
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
     lost: list[File] = []
+    if refused := directory.overflow_problem():
+        yield Problem(refused, fixed=False)
     with registry.database.transact() as tx:
         files = directory.files()
         known = {row.id: row for row in rows.all_segments(tx)}
         for row in known.values():
+            if row.overflow and refused:
+                continue  # what cannot be looked into is not gone
             problem = _examine(row, directory, files)
             if problem:
                 if fix:
@@ -288,10 +291,7 @@ class _Found:
 
 
 def rebuild(tx: Transaction, directory: Directory) -> None:
-    """Add to a registry what segments say of themselves; what is not readable is left out.
-
-    It is new, or an older jshm has made it again, which left out what it did not know.
-    """
+    """Add to a registry what segments say of themselves; what is not readable is left out."""
     known = {row.id for row in rows.all_segments(tx)}
     read = {
         identity: found

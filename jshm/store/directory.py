@@ -18,7 +18,8 @@ from ..access import PRIVATE
 from ..errors import CorruptRegistryError, TooManyFilesError, UnsafeDirectoryError
 from ..identity import boot_id
 from ..places import File, Place, Seen, Spot, identity_of, status
-from ..segment import ID, is_mapped_by, limit_error
+from ..segment import ID, limit_error
+from .mappings import is_mapped_by
 from .safety import check, make_for_group, make_private, open_
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 IN_MEMORY = {"tmpfs", "ramfs"}
 # What is made may be removed again at once: `rm -r` under a process that publishes.
 _TRIES = 20
+_OVERFLOW = "JSHM_OVERFLOW_DIR"
 _PLACES = ("segments", "leases", "locks")
+# Where the registry is of what is shared with a group: its user's alone.
+_HIDDEN = "private"
 _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs",
     "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
@@ -47,14 +51,19 @@ _NETWORK = {
 _normal = lru_cache(maxsize=8)(os.path.normpath)
 
 
-def group_root(group: str) -> str:
-    """Return the directory that the members of a Unix group share.
-
-    ``/dev/shm/jshm-group-<name>``, or in ``JSHM_GROUP_DIR``; it is nobody's private directory.
-    """
+def group_place() -> str:
+    """Return the directory that groups' directories are in: ``JSHM_GROUP_DIR``, or ``/dev/shm``."""
     chosen = os.environ.get("JSHM_GROUP_DIR")
-    place = os.path.abspath(chosen) if chosen else _shared_memory()
-    return os.path.join(place, f"jshm-group-{group}")
+    return os.path.abspath(chosen) if chosen else _shared_memory()
+
+
+def group_root(place: str, group: str, user: int) -> str:
+    """Return the directory of what one member shares with a Unix group.
+
+    Beside those of the other members, and not in one that a member owns: its owner could rename what
+    is in it. In ``/dev/shm``, which is sticky, nobody else can.
+    """
+    return os.path.join(place, f"jshm-group-{group}-{user}")
 
 
 def default_root(chosen: str | None = None) -> str:
@@ -120,6 +129,22 @@ def filesystem(path: str) -> str:
     return kind
 
 
+def file_name(segment: str, kind: str) -> str:
+    """Return what a segment's file is called.
+
+    Raises
+    ------
+    CorruptRegistryError
+        It is no segment's id: the path could be anybody's.
+    """
+    if not ID.fullmatch(segment):
+        raise CorruptRegistryError(
+            f"the registry is damaged: a segment is called {segment!r:.80}. The data is not: "
+            "`jshm check --fix` rebuilds the registry from the segments"
+        )
+    return f"{segment}{ARRAY if kind == 'array' else OTHER}"
+
+
 @dataclass(slots=True)
 class Directory:
     """The places of one store. Made by `open`.
@@ -145,6 +170,8 @@ class Directory:
     in_memory: bool
     access: Access = PRIVATE
     spot: Spot = field(init=False, repr=False, compare=False)
+    # That of the registry, which looks at `root` too.
+    registry_spot: Spot = field(init=False, repr=False, compare=False)
     # Of each directory in it: as of which look at the root, and what was found.
     _inner: dict[str, tuple[Seen, Place]] = field(init=False, repr=False, compare=False)
     _overflow: Spot = field(init=False, repr=False, compare=False)
@@ -152,6 +179,11 @@ class Directory:
     def __post_init__(self) -> None:
         """Look at nothing yet."""
         self.spot = Spot(self.root, lambda path: open_(path, self.access))
+        self.registry_spot = (
+            Spot(os.path.dirname(self.registry), open_, self.spot)
+            if self.access.group
+            else self.spot
+        )
         self._inner = {}
         self._overflow = Spot("")
 
@@ -176,7 +208,7 @@ class Directory:
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
                 if self.access.group:
-                    make_for_group(self.root, _PLACES, self.access)
+                    make_for_group(self.root, _PLACES, _HIDDEN, self.access)
                 else:
                     place = make_private(self.root, parents=True)
                     for name in _PLACES:
@@ -196,6 +228,7 @@ class Directory:
     def close(self) -> None:
         """Hold nothing of it open, until the next use."""
         self.spot.close()
+        self.registry_spot.close()
         self._inner.clear()
         self._overflow = Spot("")
 
@@ -204,6 +237,9 @@ class Directory:
         for place in (self.place, self.segments, self.leases, self.locks):
             if place:
                 check(place, self.access)
+        if self.access.group:
+            with contextlib.suppress(FileNotFoundError):
+                check(self.registry_file.place)
 
     @property
     def place(self) -> Place:
@@ -215,7 +251,20 @@ class Directory:
 
     @property
     def registry(self) -> str:
-        return f"{self.root}/registry.db"
+        # Others may read a group's directories; to lock one is as much as to read it.
+        hidden = f"/{_HIDDEN}" if self.access.group else ""
+        return f"{self.root}{hidden}/registry.db"
+
+    @property
+    def registry_file(self) -> File:
+        """The registry's file, in the directory that its path leads to now.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such directory.
+        """
+        return File(self.registry_spot.look().place, os.path.basename(self.registry))
 
     @property
     def segments(self) -> Place:
@@ -259,13 +308,7 @@ class Directory:
         CorruptRegistryError
             It is no segment's id: the path could be anybody's.
         """
-        if not ID.fullmatch(segment):
-            raise CorruptRegistryError(
-                f"the registry is damaged: a segment is called {segment!r:.80}. The data is not: "
-                "`jshm check --fix` rebuilds the registry from the segments"
-            )
-        ending = ARRAY if kind == "array" else OTHER
-        return File(self.overflow if overflow else self.segments, segment + ending)
+        return File(self.overflow if overflow else self.segments, file_name(segment, kind))
 
     def has(self, place: Place) -> bool:
         """Tell whether segments are in that directory now."""
@@ -356,13 +399,25 @@ class Directory:
         """Tell whether the overflow directory is there, and safe to look into."""
         return bool(self.overflow)
 
+    def overflow_problem(self) -> str:
+        """Return why the overflow directory, which is there, must not be used; '' if it may be."""
+        overflow = str(self.overflow)
+        if overflow:
+            try:
+                _open_overflow(overflow)
+            except FileNotFoundError:
+                pass
+            except UnsafeDirectoryError as error:
+                return str(error)
+        return ""
+
     def open_overflow(self) -> None:
         """Make the overflow directory, and remove those of earlier boots."""
         import shutil
 
         overflow = str(self.overflow)
         boots = os.path.dirname(overflow)
-        base = make_private(os.path.dirname(boots), parents=True)
+        base = make_private(os.path.dirname(boots), parents=True, setting=_OVERFLOW)
         try:
             names = base.names()
         except OSError as error:
@@ -371,7 +426,7 @@ class Directory:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
                 shutil.rmtree(name, ignore_errors=True, dir_fd=base.fd)
         try:
-            make_private(overflow, make_private(boots, base))
+            make_private(overflow, make_private(boots, base, setting=_OVERFLOW), setting=_OVERFLOW)
         except FileNotFoundError:
             raise UnsafeDirectoryError(
                 f"{overflow} was removed while it was made: something deletes it. Try again"
@@ -391,12 +446,13 @@ class Directory:
 def _open_overflow(path: str) -> Place:
     """Open an overflow directory, and on the way there nothing but directories of this user."""
     boots = os.path.dirname(path)
-    return open_(path, parent=open_(boots, parent=open_(os.path.dirname(boots))))
+    base = open_(os.path.dirname(boots), setting=_OVERFLOW)
+    return open_(path, parent=open_(boots, parent=base, setting=_OVERFLOW), setting=_OVERFLOW)
 
 
 def _overflow_for(place: Place) -> str:
     """Return this store's overflow directory; stores never share one, their reapers would fight."""
-    chosen = os.environ.get("JSHM_OVERFLOW_DIR")
+    chosen = os.environ.get(_OVERFLOW)
     if chosen == "":
         return ""
     base = os.path.join(os.path.abspath(chosen or "/var/tmp"), f"jshm-{os.geteuid()}")  # noqa: S108

@@ -285,7 +285,8 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
             place = directory.overflow if overflow else directory.segments
             if overflow or not directory.chosen_overflow:
                 raise NoSpaceError(
-                    f"{needs} {place} ran full while it was written ({error.strerror})"
+                    f"{needs} {place} ran full while it was written ({error.strerror}). Free space "
+                    "there"
                 ) from None
             directory.open_overflow()
             limit = room.ran_full()
@@ -327,9 +328,10 @@ def _warn_of_overflow(room: Room, layout: Layout, limit: Limit) -> None:
     if room.overflows:
         return
     room.overflows = True
+    or_release = ", or release what you can spare" if room.idle() else ""
     warnings.warn(
         f"{size_text(layout.nbytes)} do not fit into shared memory ({limit}) and go to disk, in "
-        f"{room.directory.overflow}: slower, but safe. {limit.remedy}, or release what you can spare",
+        f"{room.directory.overflow}: slower, but safe. {limit.remedy}{or_release}",
         OverflowWarning,
         stacklevel=outside(),
     )
@@ -390,8 +392,8 @@ def write_records(
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpaceError(
-                f"no room left for a segment's name ({error.strerror}): release names you no "
-                "longer need"
+                f"no room left for what a segment says of itself ({error.strerror}): make room on "
+                "its file system, by a release or otherwise"
             ) from None
         raise
-    os.fchmod(fd, access.common if row.writable else access.sealed)
+    os.fchmod(fd, access.live if row.writable else access.sealed)

@@ -12,6 +12,7 @@ from .. import segment
 from ..array import Reference, reference_to
 from ..errors import DetachedError, NotShareableError, ReadOnlyError, SegmentNotFoundError
 from ..layout import describe
+from ..text import shown
 from . import default_store, store_of
 from .references import publishing, shows_segment
 from .source import check_array
@@ -166,21 +167,21 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
     @property
     def name(self) -> str | None:
         """The newest name that the segment was published under, or None."""
-        entries = self._store.registry.of_segment(self._reference.segment)
+        entries = self._store.catalogue.of_segment(self._reference.segment)
         return max(entries, key=lambda entry: entry.created).name if entries else None
 
     @property
     def version(self) -> int | None:
         """The version that goes with `name`, or None."""
-        entries = self._store.registry.of_segment(self._reference.segment)
+        entries = self._store.catalogue.of_segment(self._reference.segment)
         return max(entries, key=lambda entry: entry.created).version if entries else None
 
     def is_in_use(self) -> bool:
         """Tell whether any process, this one included, has the segment mapped."""
-        row = self._store.registry.segment(self._reference.segment)
+        row = self._store.catalogue.segment(self._reference.segment)
         if row is None or row.unlinked:
             return self._store.presence.mappings.is_mapped(self._reference.segment)
-        return segment.is_held(self._store.path_of(row))
+        return self._store.is_held(row)
 
     # -- as an array -----------------------------------------------------------------------------
     # There is no `__array_interface__`: an array that it makes would keep the handle, and not the
@@ -264,7 +265,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         NotOwnerError
             The name belongs to another notebook and `force` is False; nothing was let go.
         """
-        entries = self._store.registry.of_segment(self._reference.segment)
+        entries = self._store.catalogue.of_segment(self._reference.segment)
         names = [entry.name for entry in entries if entry.is_current]
         if names:
             self._store.release(names, force=force)
@@ -272,9 +273,9 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         if self._array is None:
-            return f"<SharedNumpyArray {self.dtype} {self.shape}, detached>"
+            return shown(f"<SharedNumpyArray {self.dtype} {self.shape}, detached>")
         name = f" {self.name} v{self.version}" if self.name else ""
-        return f"<SharedNumpyArray{name} {self.dtype} {self.shape}, mode {self.mode!r}>"
+        return shown(f"<SharedNumpyArray{name} {self.dtype} {self.shape}, mode {self.mode!r}>")
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._array is None:
@@ -297,12 +298,13 @@ def _array_of(value: Any) -> Any:
 
 def _load(root: str, reference: Reference) -> SharedNumpyArray:
     store = default_store()
-    if store.directory.root != root:
+    identity = store.segment_of(root, reference.segment)
+    if identity is None:
         raise SegmentNotFoundError(
             f"the array is shared in {root}, and this process uses {store.directory.root}: set "
             "JSHM_DIR alike in both"
         )
-    mapping = store.attach_segment(reference.segment, reference.mode)
+    mapping = store.attach_segment(identity, reference.mode)
     return SharedNumpyArray(store, reference.view(mapping))
 
 

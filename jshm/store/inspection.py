@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from .. import rows
 from ..identity import Identity, SessionKind
-from ..lease import said_by
 from .base import Holder, Lifetime, ObjectDetails, SegmentInfo, type_text
 from .names import nearest
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from ..object_layout import ObjectLayout
     from ..registry import Registry
     from ..rows import Entry, SegmentRow
-    from .directory import Directory
+    from .union import Union
 
 
 _SESSIONS = get_args(SessionKind)
@@ -89,7 +88,7 @@ def info_of(
 
 
 def details_of(
-    layout: ObjectLayout, registry: Registry, together: Iterable[str] = ()
+    layout: ObjectLayout, registry: Registry | Union, together: Iterable[str] = ()
 ) -> ObjectDetails:
     """Return what people are told of an object, which shares state with the names `together`."""
     what = layout.description
@@ -110,7 +109,7 @@ def details_of(
     )
 
 
-def together(registry: Registry, entry: Entry) -> list[str]:
+def together(registry: Registry | Union, entry: Entry) -> list[str]:
     """Return the other names of which the same segment holds a value: they share state."""
     if not entry.part:
         return []
@@ -121,7 +120,7 @@ def together(registry: Registry, entry: Entry) -> list[str]:
     ]
 
 
-def _called(registry: Registry, row: SegmentRow) -> str:
+def _called(registry: Registry | Union, row: SegmentRow) -> str:
     """Return what to call a segment that something refers to."""
     names = [f"{entry.name} v{entry.version}" for entry in registry.of_segment(row.id)]
     return " = ".join(names) or f"{type_of(row)} without a name, {row.id}"
@@ -139,13 +138,8 @@ def type_of(row: SegmentRow, part: int = 0) -> str:
     return type_text(row.layout.dtype, row.layout.shape)
 
 
-def holders(directory: Directory) -> dict[str, tuple[Holder, ...]]:
-    """Return segment id → the living processes that hold it."""
-    return holders_in(said_by(directory.leases))
-
-
 def holders_in(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder, ...]]:
-    """Return the same, of what the living processes say."""
+    """Return segment id → the processes that hold it, of what the living ones say."""
     found: dict[str, tuple[Holder, ...]] = {}
     for who, each in said:
         for segment_id, mode in sorted(each.held):
@@ -154,7 +148,7 @@ def holders_in(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder,
     return found
 
 
-def missing(registry: Registry, name: str, version: int | None = None) -> str:
+def missing(registry: Registry | Union, name: str, version: int | None = None) -> str:
     """Return what to tell whoever asks for a name, or a version, that is not there."""
     known = registry.names()
     if version is not None and name in known:

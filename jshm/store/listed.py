@@ -10,12 +10,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..identity import has_ended
-from ..lease import is_alive, said_by
+from ..lease import is_alive
 from .inspection import holders_in, info_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from ..holdings import Said
     from ..identity import Identity
     from ..registry import Registry
     from ..rows import Entry
@@ -66,10 +67,16 @@ class Listed(NamedTuple):
         return list(chain.from_iterable(self.infos.values()))
 
 
-def list_segments(registry: Registry, directory: Directory, me: Identity, before: Listed) -> Listed:
-    """Return the list, made of the one before it."""
+def list_segments(
+    registry: Registry,
+    directory: Directory,
+    me: Identity,
+    said: Sequence[tuple[Identity, Said]],
+    before: Listed,
+) -> Listed:
+    """Return the list, made of the one before it; `said` is what the living processes say."""
     read, changed = _read(registry, before.read)
-    facts = _find_out(registry, directory, me, read)
+    facts = _find_out(registry, directory, me, said, read)
     changed |= _concerned(read, facts, before.facts)
     infos = dict(before.infos) if read.entries.keys() == before.infos.keys() else {}
     for name in changed if infos else read.entries:
@@ -103,8 +110,13 @@ def _read(registry: Registry, before: _Read) -> tuple[_Read, set[str]]:
     return _Read(file, current, unlinked, entries), set(entries)
 
 
-def _find_out(registry: Registry, directory: Directory, me: Identity, read: _Read) -> _Facts:
-    said = said_by(directory.leases)
+def _find_out(
+    registry: Registry,
+    directory: Directory,
+    me: Identity,
+    said: Sequence[tuple[Identity, Said]],
+    read: _Read,
+) -> _Facts:
     of_lease = {e.lease: e for e in chain.from_iterable(read.entries.values())}
     lives = {}
     for lease, entry in of_lease.items():

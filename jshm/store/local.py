@@ -17,6 +17,7 @@ from ..errors import (
     JshmError,
     NoSpaceError,
     SegmentNotFoundError,
+    UnsafeDirectoryError,
 )
 from ..identity import process_start
 from ..layout import describe, describe_array
@@ -29,6 +30,7 @@ from ..workers import after_workers
 from . import attaching, checking, inspection, objects, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
+from .born import adopt
 from .directory import Directory
 from .listed import Listed, list_segments
 from .locks import Lock, file_of
@@ -45,17 +47,18 @@ from .waiting import Newest, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy as np
     import numpy.typing as npt
 
     from ..access import Access
     from ..layout import ArrayLayout, Order
-    from ..places import File
     from ..rows import Entry, SegmentRow
     from ..segment import Mode
     from .base import Holder, ObjectDetails
-    from .room import Room
+    from .members import Members
+    from .union import Union
 
 REGISTRY_TIMEOUT = 10.0
 
@@ -70,22 +73,31 @@ class LocalStore(Store):
     timeout : float
         Seconds to wait for other processes' transactions.
     access : Access
-        Whose it is: this user's, or a Unix group's.
+        Who may read it: this user, or a Unix group too.
+    members : Members, optional
+        The other members of the group.
     """
 
     def __init__(
-        self, root: str, timeout: float = REGISTRY_TIMEOUT, access: Access = PRIVATE
+        self,
+        root: str,
+        timeout: float = REGISTRY_TIMEOUT,
+        access: Access = PRIVATE,
+        members: Members | None = None,
     ) -> None:
+        self._user = os.geteuid()
         self.directory = Directory.open(root, access)
         self.registry = Registry(
             self.directory.registry,
             lambda tx: checking.rebuild(tx, self.directory),
             timeout,
             self.directory.make_again,
-            spot=self.directory.spot,
+            spot=self.directory.registry_spot,
             access=access,
         )
-        self.presence = Presence(self.directory, self.registry, self._recover)
+        # What can be read: in a group's store, the other members' names too.
+        self.catalogue: Registry | Union = self.registry
+        self.presence = Presence(self.directory, self.registry, self._recover, members)
         self._publisher = Publisher(self)
         self._listed = Listed()
         self._undo = Undo(self.presence, self.registry, self.directory)
@@ -125,7 +137,7 @@ class LocalStore(Store):
         *,
         trust: bool = False,
     ) -> list[Attached]:
-        names = [check_name(name) for name in names]
+        names = [self.checked(name) for name in names]
         versions = None if version is None else [version] * len(names)
         return self._attach(names, mode, versions, trust=trust)
 
@@ -148,16 +160,23 @@ class LocalStore(Store):
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
-                    raise CorruptSegmentError(
-                        f"the memory of {', '.join(names)} was deleted by something other than "
-                        "jshm; `jshm check --fix` forgets what is gone"
-                    ) from None
+                    refused = self.directory.overflow_problem()
+                    if refused and any(entry.segment.overflow for entry in entries):
+                        raise UnsafeDirectoryError(refused) from None
+                    raise self.deleted(entries) from None
                 seen = entries
             else:
                 break
         self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
+
+    def deleted(self, entries: Sequence[Entry]) -> JshmError:
+        """Return the error for versions that are listed, and whose files are gone."""
+        return CorruptSegmentError(
+            f"the memory of {', '.join(entry.name for entry in entries)} was deleted by something other "
+            "than jshm; `jshm check --fix` forgets what is gone"
+        )
 
     def map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
         """Map a segment."""
@@ -186,12 +205,12 @@ class LocalStore(Store):
 
     def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
         if wanted is None:
-            entries = self.registry.current(names)
+            entries = self.catalogue.current(names)
             if len(names) == len(entries) == 1 and self.registry.lost is None:
                 return entries
             found = {entry.name: entry for entry in entries}
         else:
-            versions = list(map(self.registry.version, names, wanted))
+            versions = list(map(self.catalogue.version, names, wanted))
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
         # It was deleted, or is another one: newer versions may be mapped here, and come back.
         if self.registry.lost is not None:
@@ -202,7 +221,7 @@ class LocalStore(Store):
                 if self.presence.refresh():  # it was deleted, and is back
                     return self._find(names, wanted)
                 version = None if wanted is None else wanted[i]
-                raise SegmentNotFoundError(inspection.missing(self.registry, name, version))
+                raise SegmentNotFoundError(inspection.missing(self.catalogue, name, version))
         return [found[name] for name in names]
 
     def wait(
@@ -215,11 +234,11 @@ class LocalStore(Store):
 
     def waiting(self, names: Sequence[str], timeout: float | None, newer_than: int = 0) -> Waiting:
         """Return a `wait` to be looked at again and again, by who has other things to do meanwhile."""
-        return Waiting(self.newest([check_name(name) for name in names]), timeout, newer_than)
+        return Waiting(self.newest(names), timeout, newer_than)
 
     def newest(self, names: Sequence[str]) -> Newest:
         """Return what tells, again and again, which versions of names are the newest."""
-        return Newest(self.registry, names, self._info)
+        return Newest(self.catalogue, [self.checked(name) for name in names], self._info)
 
     def lock(self, name: str, *, shared: bool = False, timeout: float | None = None) -> Lock:
         name = check_name(name)
@@ -253,7 +272,7 @@ class LocalStore(Store):
         self.presence.prepare()
         layout = describe(shape, dtype, order)
         with self._publisher.room() as room:
-            return self._adopt(layout, drafts.reserve(room, layout, zero=zero), room)
+            return adopt(self, layout, drafts.reserve(room, layout, zero=zero), room)
 
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
@@ -261,28 +280,7 @@ class LocalStore(Store):
         self.presence.prepare()
         layout = describe_array(array)
         with self._publisher.room() as room, Progress("copy", layout.nbytes):
-            return self._adopt(layout, drafts.write_array(room, array, layout), room)
-
-    def _adopt(self, layout: ArrayLayout, draft: drafts.Draft, room: Room) -> np.ndarray[Any, Any]:
-        """Register a segment that only its holders keep, and map it."""
-        row = rows.with_writable(draft.row, writable=True)
-        try:
-            mapping = draft.map()
-            with self.presence.transaction() as (tx, _):
-                room.confirm(tx)
-                draft.offer()
-                rows.put_segment(tx, row, wanted=False)
-                segment.write(draft.fd, 0, [layout.magic])
-                draft.unlock()
-                tx.on_commit(draft.close)
-        except BaseException:
-            draft.discard()
-            raise
-        self.presence.mappings.adopt(mapping)
-        self.presence.tell_holds()
-        array = attaching.view(layout, mapping, segment.owned(mapping))
-        self.presence.born[row.id] = array
-        return array
+            return adopt(self, layout, drafts.write_array(room, array, layout), room)
 
     # -- release ---------------------------------------------------------------------------------
 
@@ -340,7 +338,11 @@ class LocalStore(Store):
         self._undo.expire(time.monotonic())
         self.presence.housekeep()
         self._listed = listed = list_segments(
-            self.registry, self.directory, self.presence.identity, self._listed
+            self.registry,
+            self.directory,
+            self.presence.identity,
+            self.presence.said(),
+            self._listed,
         )
         return listed.segments
 
@@ -348,7 +350,7 @@ class LocalStore(Store):
         seen = None
         while True:
             entry = self._find_one(name, version)
-            holders = inspection.holders(self.directory).get(entry.segment.id, ())
+            holders = self.presence.holders().get(entry.segment.id, ())
             try:
                 return self._info(entry, holders, self._details_of(entry))
             except SegmentNotFoundError:
@@ -357,13 +359,17 @@ class LocalStore(Store):
                 seen = entry
 
     def names(self) -> list[str]:
-        return self.registry.names()
+        return self.catalogue.names()
+
+    def own_names(self) -> list[str]:
+        """Return the names that can be attached, and that this user may release."""
+        return self.catalogue.own_names()
 
     def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
         """Return the first names that begin so, with dtype and shape: for completion."""
         return [
             (name, inspection.type_of(row, part))
-            for name, part, row in self.registry.beginning(prefix, most)
+            for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
     def path(self, name: str, version: int | None = None) -> str:
@@ -371,7 +377,7 @@ class LocalStore(Store):
         return str(self.path_of(self._find_one(name, version).segment))
 
     def _find_one(self, name: str, version: int | None) -> Entry:
-        return self._find([check_name(name)], None if version is None else [version])[0]
+        return self._find([self.checked(name)], None if version is None else [version])[0]
 
     @contextlib.contextmanager
     def look(
@@ -387,14 +393,51 @@ class LocalStore(Store):
         """
         entry = self._find_one(name, version)
         rows.check_kind(entry)
-        fd = segment.open_unheld(self.path_of(entry.segment), self.directory.access)
-        try:
+        with self.unheld(entry.segment) as fd:
             layout = drafts.layout_in(fd, entry.segment.kind)
             yield fd, layout.part(entry.part) if isinstance(layout, ObjectLayout) else layout
+
+    def exact(self, name: str) -> str:
+        """Return a name in the form that never means another user's."""
+        return name
+
+    def exact_names(self) -> list[str]:
+        """Return all names in that form, where it is another than the short one."""
+        return []
+
+    def is_held(self, row: SegmentRow) -> bool:
+        """Tell whether any process has a segment mapped."""
+        return segment.is_held(self.path_of(row))
+
+    def segment_of(self, root: str, identity: str) -> str | None:
+        """Return how a segment is called here that a process called so in a store; None: not there."""
+        return identity if root == self.directory.root else None
+
+    def checked(self, name: str) -> str:
+        """Return a name as it is looked for, or raise InvalidNameError."""
+        return check_name(name)
+
+    @contextlib.contextmanager
+    def unheld(self, row: SegmentRow) -> Iterator[int]:
+        """Open a segment's file to look at it: without a lock, so that it is not held."""
+        fd = segment.open_unheld(self.path_of(row), self.directory.access)
+        try:
+            yield fd
         finally:
             os.close(fd)
 
-    def path_of(self, row: SegmentRow) -> File:
+    def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
+        """Open a segment's file; what is mapped of it meanwhile holds it."""
+        return segment.shared(self.path_of(row), self.directory.access)
+
+    def beside(self, row: SegmentRow, needed: str) -> str:  # noqa: ARG002 - all are this user's
+        """Return how a segment is called here that another one refers to."""
+        return needed
+
+    def require_trust(self, row: SegmentRow, name: str) -> None:
+        """Raise UntrustedError if an object was written by somebody else: to attach it runs code."""
+
+    def path_of(self, row: SegmentRow) -> str:
         """Return the path of a segment's file."""
         return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
 
@@ -402,8 +445,8 @@ class LocalStore(Store):
         if entry.segment.kind != "object":
             return None
         layout = objects.read_layout(self, entry.segment).part(entry.part)
-        together = inspection.together(self.registry, entry)
-        return inspection.details_of(layout, self.registry, together)
+        together = inspection.together(self.catalogue, entry)
+        return inspection.details_of(layout, self.catalogue, together)
 
     def _info(
         self,
@@ -418,6 +461,8 @@ class LocalStore(Store):
     # -- housekeeping ----------------------------------------------------------------------------
 
     def flush(self) -> None:
+        if not self.is_usable:
+            return
         self._undo.expire(time.monotonic())
         if self.registry.database.file is not None:  # else it was never used
             self.presence.refresh()
@@ -442,10 +487,18 @@ class LocalStore(Store):
 
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
+        if not self.is_usable:  # its files are not ours to remove: the user's next process does
+            self.registry.database.close()
+            return
         with contextlib.suppress(JshmError):
             self._undo.expire()
         self.presence.close()
         self.directory.close()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether this process still is the user's who opened the store: it may have given that up."""
+        return self._user == os.geteuid()
 
     def after_fork_in_child(self) -> None:
         """Be another process."""
@@ -465,7 +518,9 @@ def _after_fork_in_child() -> None:
 @after_workers
 def _close_all() -> None:
     for store in list(_stores):
-        store.close()
+        # A program ends quietly, whatever has become of the directory.
+        with contextlib.suppress(JshmError, OSError):
+            store.close()
 
 
 def _after_fork_in_parent() -> None:

@@ -19,11 +19,13 @@ import struct
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .. import blockers, interrupts, segment
+from ..ballast import how_to_make_room
 from ..errors import LockHeldError, LockTimeoutError, NoSpaceError, UnsafeDirectoryError
-from ..places import File, Place, beside, is_at, link
+from ..places import File, Place, beside, exists, is_at, link
+from ..text import shown
 from .draft import NO_SPACE
 
 if TYPE_CHECKING:
@@ -109,10 +111,11 @@ class Lock:
         self._timeout = timeout
         self._waits = waits
         self._file = file
+        self._path = f"{directory.root}/locks/{file}"
         self._held: list[_Held] = []
 
     def __repr__(self) -> str:
-        return f"<lock of {self._name}{', shared' if self._shared else ''}>"
+        return shown(f"<lock of {self._name}{', shared' if self._shared else ''}>")
 
     def __enter__(self) -> Self:
         held = None
@@ -138,7 +141,7 @@ class Lock:
             held.release()
 
     def _take(self) -> _Held:
-        me = (threading.get_ident(), f"{self._directory.root}/{self._file}")
+        me = (threading.get_ident(), self._path)
         if me in _mine:
             raise LockHeldError(
                 f"this thread has the lock of {self._name} already, and would wait for itself for "
@@ -148,9 +151,9 @@ class Lock:
         began = time.monotonic()
         told = False
         while True:
-            fd, path = _open(self._directory, self._file)
+            fd, path = self._open()
             try:
-                while not _try(fd, shared=self._shared):
+                while not self._is_won(fd):
                     waited = time.monotonic() - began
                     if self._timeout is not None and waited >= max(self._timeout, _GLANCE):
                         raise self._timed_out(fd)
@@ -160,13 +163,25 @@ class Lock:
                     interrupts.check()
                     time.sleep(self._pause(waited))
                 # A sweep may have removed the file since it was opened; or the directory was moved.
-                if is_at(path, fd) and _is_now(self._directory, path):
+                if self._is_there(path, fd):
                     _mine[me] = held = _Held(me[1], fd, os.getpid(), me[0])
                     return held
             except BaseException:
                 segment.close(fd)
                 raise
             segment.close(fd)
+
+    def _open(self) -> tuple[int, str]:
+        """Return a descriptor of the file, and its path; `segment.close` it."""
+        return _open(self._directory, self._file)
+
+    def _is_there(self, path: str, fd: int) -> bool:
+        """Tell whether an open file is still the one that others lock."""
+        return is_at(path, fd) and _is_now(self._directory, path)
+
+    def _is_won(self, fd: int) -> bool:
+        """Take the lock if it is free and the turn is ours; else stay the next, if we are."""
+        return _try(fd, shared=self._shared)
 
     def _pause(self, waited: float) -> float:
         least, most = _PAUSES
@@ -185,12 +200,42 @@ class Lock:
         pids = blockers.keeping(fd, "FLOCK", "WRITE")
         if not self._shared:
             pids += blockers.keeping(fd, "FLOCK", "READ")
-        mine = f"{self._directory.root}/{self._file}"
-        here = any(path == mine for _, path in list(_mine))
+        here = any(path == self._path for _, path in list(_mine))
         parts = ["another thread of this process"] if here else []
         if pids or not here:
             parts.append(blockers.described(pids))
         return ", ".join(parts)
+
+
+class LockOfOther(Lock):
+    """A lock of another member's LIVE data, in that member's directory: opened to be read.
+
+    It knows no turns: to take one is to write. Where the file is gone, the data are LIVE no more.
+    """
+
+    def __init__(
+        self, opens: Callable[[], int], path: str, directory: Directory, *of: Any, **how: Any
+    ) -> None:
+        super().__init__(directory, *of, **how)
+        self._opens = opens
+        self._path = path
+
+    def _open(self) -> tuple[int, str]:
+        return self._opens(), self._path
+
+    def _is_there(self, path: str, fd: int) -> bool:
+        return is_at(path, fd)
+
+    def _is_won(self, fd: int) -> bool:
+        return _take(fd, shared=self._shared)
+
+
+def _take(fd: int, *, shared: bool) -> bool:
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _try(fd: int, *, shared: bool) -> bool:
@@ -218,13 +263,13 @@ def file_of(name: str) -> str:
     return f"name-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def _is_now(directory: Directory, path: File) -> bool:
+def _is_now(directory: Directory, path: str) -> bool:
     """Tell whether a file is in the directory that locks are in now."""
     try:
         directory.spot.look()
     except FileNotFoundError:
         return False
-    return path.place.identity == directory.locks.identity
+    return isinstance(path, File) and path.place.identity == directory.locks.identity
 
 
 def _open(directory: Directory, name: str) -> tuple[int, File]:
@@ -253,7 +298,7 @@ def _make(path: File, access: Access) -> int:
     making = beside(path, f".{os.urandom(8).hex()}")
     fd = segment.open_locked(making, _FLAGS | os.O_CREAT | os.O_EXCL)
     try:
-        access.settle(fd, access.common)
+        access.settle(fd, access.own)
         link(making, path)
     except BaseException:
         segment.close(fd)
@@ -261,6 +306,24 @@ def _make(path: File, access: Access) -> int:
     finally:
         segment.unlink(making)
     return fd
+
+
+def show(directory: Directory, name: str, *, shown: bool) -> None:
+    """Let a group's members take the lock of a name, in a file that is there; or let them no more.
+
+    Raises
+    ------
+    OSError, NoSpaceError
+    """
+    file, mode = file_of(name), directory.access.shown
+    if not shown and not exists(File(directory.locks, file)):
+        return
+    with interrupts.deferred():
+        fd, _ = _open(directory, file)
+        try:
+            os.fchmod(fd, mode if shown else directory.access.own)
+        finally:
+            segment.close(fd)
 
 
 def sweep(directory: str) -> None:
@@ -277,7 +340,8 @@ def sweep(directory: str) -> None:
 def _sweep(path: File) -> None:
     fd = segment.open_locked(path, _FLAGS)
     try:
-        if _try(fd, shared=False):
+        # What others may lock stays.
+        if not os.fstat(fd).st_mode & 0o077 and _try(fd, shared=False):
             segment.unlink(path, fd)
     finally:
         segment.close(fd)
@@ -287,8 +351,8 @@ def _explain(error: OSError, path: str) -> OSError | NoSpaceError:
     """Return the error, or one that says what to do."""
     if error.errno in NO_SPACE:
         return NoSpaceError(
-            f"no room left in {os.path.dirname(path)} ({error.strerror}): release names you no "
-            "longer need (%shm_list shows what each costs)"
+            f"no room left in {os.path.dirname(path)} ({error.strerror}): "
+            f"{how_to_make_room(os.path.dirname(os.path.dirname(path)))}"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENXIO):
         return UnsafeDirectoryError(

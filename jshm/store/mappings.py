@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .. import interrupts, segment
 from ..access import PRIVATE
-from ..places import identity_of
+from ..places import identity_of, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,21 +62,26 @@ class Mappings:
         # the segment and waits for ours.
         return self._adopt_first(self._open(identity, path, mode, layout))
 
-    def get_whole(self, identity: str, fd: int, mode: Mode) -> Mapping:
-        """Return a mapping of all of a segment's file, which is open; the caller keeps `fd`."""
-        status = os.fstat(fd)
-        mapping = self.get(identity, mode, identity_of(status))
+    def get_whole(self, identity: str, fd: int, mode: Mode, length: int | None = None) -> Mapping:
+        """Return a mapping of all of a segment's file, which is open, or of its first bytes.
+
+        The caller keeps `fd`.
+        """
+        found = os.fstat(fd)
+        mapping = self.get(identity, mode, identity_of(found))
         if mapping is not None:
             return mapping
-        return self._adopt_first(segment.map_file(fd, status.st_size, mode, identity, status))
+        return self._adopt_first(
+            segment.map_file(fd, length or found.st_size, mode, identity, found)
+        )
 
     def _open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         # As `segment.shared` does it, which takes longer.
         with interrupts.deferred():
-            fd, status = segment.open_shared(path, self._access, writable=mode == "r+")
+            fd, found = segment.open_shared(path, self._access, writable=mode == "r+")
             try:
-                layout.verify(fd, status.st_size)
-                return segment.map_file(fd, layout.end, mode, identity, status)
+                layout.verify(fd, found.st_size)
+                return segment.map_file(fd, layout.end, mode, identity, found)
             finally:
                 segment.close(fd)
 
@@ -182,3 +187,11 @@ class Mappings:
         """Inherited mappings are the child's too: it says so when it first uses the store."""
         self._lock = threading.RLock()
         self.tell_again()
+
+
+def is_mapped_by(path: str, mapping: Mapping) -> bool:
+    """Tell whether a path leads to the file that a mapping is of."""
+    try:
+        return identity_of(status(path)) == mapping.file
+    except OSError:
+        return False

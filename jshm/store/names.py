@@ -28,6 +28,7 @@ _MAX_VERSION = (1 << 63) - 1
 _MARK = "\u0300"
 _NAME = re.compile(rf"\w[\w.\-{_MARK}]*(/[\w.\-][\w.\-{_MARK}]*)*\Z")
 _CHARACTER = re.compile(rf"[\w.\-/{_MARK}]")
+_LAST = re.compile(r"[^/:]*\Z")
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -119,7 +120,7 @@ def variable_for(name: str) -> str:
     InvalidNameError
         The component is no identifier; says which ``--as`` to add.
     """
-    last = as_variable(name.rpartition("/")[2])
+    last = as_variable(_LAST.search(name)[0])  # type: ignore[index]
     if is_variable(last):
         return last
     suggestion = "".join(c if f"_{c}".isidentifier() else "_" for c in last)

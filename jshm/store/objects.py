@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import segment
-from ..errors import CorruptSegmentError, JshmError, NotShareableError, UntrustedError
-from ..identity import user_name
+from ..errors import CorruptSegmentError, JshmError, NotShareableError
 from ..layout import describe_array, is_plain
 from ..object_layout import (
     Description,
@@ -266,18 +265,12 @@ def open_object(
     SegmentNotFoundError
         The segment, or one that it refers to, is gone.
     UntrustedError
-        It is in the store of a group, and the caller does not `trust` its members.
+        It is another member's of a group, and the caller does not `trust` the members.
     CorruptSegmentError
     """
-    with segment.shared(store.path_of(row), store.directory.access) as (fd, status):
-        group = store.directory.access.group
-        if group and not trust:
-            # Also one's own: members can write the registry, and what is whose they can arrange.
-            raise UntrustedError(
-                f"{name} is an object, shared with the group {group} (its file is of the user "
-                f"{user_name(status.st_uid)}): attaching it runs code, as yours. Arrays never run code. "
-                "If you trust all members with all that is yours: --trust (trust=True)"
-            )
+    if not trust:
+        store.require_trust(row, name)
+    with store.opened(row) as (fd, status):
         data: Any = os.pread(fd, status.st_size, 0) if status.st_size <= _SMALL else b""
         layout = parse_object(data) if data else None
         if layout is None or layout.buffers:
@@ -289,13 +282,15 @@ def open_object(
                 world.mappings[row.id] = mapping
             data = segment.memory(mapping)
             layout = parse_object(data)
-    needs = {needed: world.map(store, needed, mode) for needed in layout.references}
+    needs = {
+        needed: world.map(store, store.beside(row, needed), mode) for needed in layout.references
+    }
     return Opened(name, layout, data, needs)
 
 
 def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapped:
     """Return a mapping of an object's segment, for what refers to an array in it."""
-    with segment.shared(store.path_of(row), store.directory.access) as (fd, _):
+    with store.opened(row) as (fd, _):
         return store.presence.mappings.get_whole(row.id, fd, mode)
 
 
@@ -361,5 +356,5 @@ def _differences(written: Description) -> str:
 
 def read_layout(store: Segments, row: SegmentRow) -> ObjectLayout:
     """Return what an object's segment says of it; nothing is unpickled."""
-    with segment.shared(store.path_of(row), store.directory.access) as (fd, _):
+    with store.opened(row) as (fd, _):
         return read_object_layout(fd)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import interrupts, programs, rows
+from ..ballast import how_to_make_room
 from ..errors import (
     JshmError,
     NoSpaceError,
@@ -19,13 +20,15 @@ from ..errors import (
     UnsafeDirectoryError,
 )
 from ..identity import Identity, process_start
-from ..lease import Lease, living
+from ..lease import Lease, living, said_by
 from ..pickling import sources
-from ..places import inside, status
+from ..places import status
 from ..segment import limit_error
 from ..workers import discover
 from . import checking, locks, reaper
+from .announcing import Announcer
 from .draft import NO_SPACE
+from .inspection import holders_in
 from .mappings import Mappings
 from .memory import is_short
 from .spares import Spares, listed
@@ -36,8 +39,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..database import Transaction
+    from ..holdings import Said
     from ..registry import Registry
+    from .base import Holder
     from .directory import Directory
+    from .members import Members
 
 T = TypeVar("T")
 
@@ -60,15 +66,24 @@ class Presence:
     recover : callable
         Brings back what is still mapped here of a registry that was deleted; tells whether there was
         anything.
+    members : Members, optional
+        The other members of the group, if it is a group's store.
     """
 
     def __init__(
-        self, directory: Directory, registry: Registry, recover: Callable[[], bool]
+        self,
+        directory: Directory,
+        registry: Registry,
+        recover: Callable[[], bool],
+        members: Members | None = None,
     ) -> None:
         self._directory = directory
         self._registry = registry
         self._recover = recover
         self.mappings = Mappings(directory.access)
+        # Tells the other members of a group what is shared.
+        self._announcer = Announcer(directory, registry) if directory.access.group else None
+        self._members = members
         # Segment id → the array that `allocate` returned, which alone may be sealed.
         self.born: weakref.WeakValueDictionary[str, np.ndarray[Any, Any]]
         self.born = weakref.WeakValueDictionary()
@@ -134,8 +149,8 @@ class Presence:
                 except OSError as error:
                     if error.errno in NO_SPACE:
                         raise NoSpaceError(
-                            f"no room left in {self._directory.leases} ({error.strerror}): release "
-                            "names you no longer need (%shm_list shows what each costs)"
+                            f"no room left in {self._directory.leases} ({error.strerror}): "
+                            f"{how_to_make_room(self._directory.root)}"
                         ) from None
                     raise limit_error(error) from None
                 self.mappings.tell_again()
@@ -163,10 +178,19 @@ class Presence:
 
     def label_of(self, pid: int) -> str:
         """Return what people call a process; '' if no lease says."""
-        for identity, _ in living(self._directory.leases):
+        for identity, _ in self.said():
             if identity.pid == pid and identity.start == process_start(pid):
                 return identity.label
         return ""
+
+    def said(self) -> list[tuple[Identity, Said]]:
+        """Return who lives, and what each says; also other members of the group."""
+        others = self._members.said() if self._members is not None else []
+        return [*said_by(self._directory.leases), *others]
+
+    def holders(self) -> dict[str, tuple[Holder, ...]]:
+        """Return segment id → the living processes that hold it."""
+        return holders_in(self.said())
 
     # -- transactions ----------------------------------------------------------------------------
 
@@ -192,6 +216,7 @@ class Presence:
                 doomed.give_up()
             if tx.falls_behind:
                 self._catch_up()
+            self.tell_members()
 
     def _catch_up(self) -> None:
         # Where there is no room or no time now, or its process is killed, the next reaping does it.
@@ -304,7 +329,14 @@ class Presence:
     def refresh(self) -> bool:
         """Make sure that the registry is there; tell whether something was brought back."""
         self._registry.database.refresh()
-        return self._recover()
+        found = self._recover()
+        self.tell_members()
+        return found
+
+    def tell_members(self, *, anew: bool = False) -> None:
+        """Tell the other members of the group what is shared, if it is a group's store."""
+        if self._announcer is not None:
+            self._announcer.tell(anew=anew)
 
     def housekeep(self, *, flush: bool = True) -> None:
         """Flush, and reap: on the first use, then at most once a second.
@@ -368,10 +400,8 @@ class Presence:
             lease, self._lease = self._lease, None
         if lease is not None and lease.pid == os.getpid():
             lease.close()
-            with contextlib.suppress(JshmError, FileNotFoundError):
-                self._directory.spot.look()
-                # What was removed is not made again now.
-                status(inside(self._directory.place, os.path.basename(self._directory.registry)))
+            with contextlib.suppress(JshmError, OSError):
+                status(self._directory.registry_file)  # what was removed is not made again now
                 self.making_room(lambda: self._leave(lease))
                 self.reap((lease.identity.pid, lease.identity.start))
         self._registry.database.close()

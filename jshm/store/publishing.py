@@ -200,12 +200,11 @@ class Publisher:
             )  # fmt: skip
         except NoSpaceError as error:
             idle = self._idle()
-            could_go = (
-                f"; largest not in use: {idle}. Release what you can spare, or make it smaller"
-                if idle
-                else ". Nothing that is shared could be released"
-            )
-            raise NoSpaceError(f"{error}{could_go}") from None
+            if not idle:
+                raise
+            raise NoSpaceError(
+                f"{error}; largest not in use: {idle}. Release what you can spare, or make it smaller"
+            ) from None
 
     def _register(self, tx: Transaction, source: Source, entries: Sequence[Entry]) -> None:
         source.seal(tx, [rows.metadata(entry) for entry in entries])

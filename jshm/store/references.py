@@ -18,10 +18,11 @@ from ..layout import describe_array
 from ..pickling import Pickler
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from ..database import Transaction
-    from ..places import File
     from ..registry import Registry
     from ..rows import SegmentRow
     from ..segment import Mapping, Mode
@@ -38,8 +39,17 @@ class Segments(Protocol):
     registry: Registry
     presence: Presence
 
-    def path_of(self, row: SegmentRow) -> File:
+    def path_of(self, row: SegmentRow) -> str:
         """Return the path of a segment's file."""
+
+    def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
+        """Open a segment's file; what is mapped of it meanwhile holds it."""
+
+    def require_trust(self, row: SegmentRow, name: str) -> None:
+        """Raise UntrustedError if an object was written by somebody else."""
+
+    def beside(self, row: SegmentRow, needed: str) -> str:
+        """Return how a segment is called here that another one refers to."""
 
     def attach_segment(self, identity: str, mode: Mode) -> Mapping:
         """Map a segment by its id; SegmentNotFoundError if it is gone."""

@@ -10,7 +10,7 @@ from .. import rows
 from ..errors import NoSpaceError, NotOwnerError, SegmentNotFoundError
 from . import reaper
 from .base import Released
-from .inspection import holders, missing
+from .inspection import missing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..database import Transaction
     from ..registry import Registry
     from ..rows import Entry
+    from .base import Holder
     from .directory import Directory
     from .presence import Presence
     from .reaper import Doomed
@@ -56,7 +57,7 @@ def release(
     ------
     SegmentNotFoundError, NotOwnerError
     """
-    retiring = Retiring(directory, registry, names)
+    retiring = Retiring(directory, registry, names, presence.holders())
     with presence.transaction() as (tx, doomed):
         found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
@@ -91,11 +92,17 @@ class Retiring:
         Versions whose memory is still to be let go.
     """
 
-    def __init__(self, directory: Directory, registry: Registry, names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        registry: Registry,
+        names: Sequence[str],
+        users: Mapping[str, tuple[Holder, ...]],
+    ) -> None:
         self.left: list[Entry] = []
         self._directory = directory
         self._registry = registry
-        self._users = holders(directory)
+        self._users = users
         self._names = names
         self._parts: list[_Part] = []
 

@@ -34,7 +34,6 @@ _BESIDE = 32 << 20
 _BREATH = 4 << 20
 # How often to say that less memory is left than always should be.
 _WARNING_INTERVAL = 60.0
-_ENLARGE = "Enlarge /dev/shm (Docker: --shm-size)"
 
 _unlooked = 0
 _next_warning = 0.0
@@ -108,7 +107,8 @@ class Room:
         directory = self.directory
         if not directory.chosen_overflow:
             raise NoSpaceError(
-                f"needs {size_text(nbytes)}, {tightest} (overflow to disk is switched off)"
+                f"needs {size_text(nbytes)}, {tightest} (overflow to disk is switched off). "
+                f"{tightest.remedy}"
             )
         directory.open_overflow()
         disk = Limit(_free(directory.overflow), "on disk in", "")
@@ -116,14 +116,15 @@ class Room:
             disk = min(disk, Limit(available_memory(), "of memory for", ""))
         if nbytes > disk.left:
             raise NoSpaceError(
-                f"needs {size_text(nbytes)}, {tightest}, {disk} {directory.overflow}"
+                f"needs {size_text(nbytes)}, {tightest}, {disk} {directory.overflow}. "
+                f"{tightest.remedy}"
             )
         return tightest
 
     def _limits(self, nbytes: int, *, look: bool) -> list[Limit]:
         root = self.directory.root
         free = _free(self.directory.made())
-        limits = [Limit(free, f"free in {root}", _ENLARGE)]
+        limits = [Limit(free, f"free in {root}", _enlarge(root))]
         allowed = self._quota
         if allowed is not None:
             left = allowed - self._registry.in_memory() - spare_bytes(self.directory) - self._taken
@@ -131,12 +132,16 @@ class Room:
             limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
         if look:
             left = available_memory() - max(min(nbytes, _BESIDE), _BREATH)
-            limits.append(Limit(left, "of memory available", "Close what needs it"))
+            limits.append(Limit(left, "of memory available", "Close what needs memory"))
         return limits
 
     def ran_full(self) -> Limit:
         """Return why what was found to fit must overflow all the same."""
-        return Limit(0, f"free any more in {self.directory.root}", _ENLARGE)
+        return Limit(0, f"free any more in {self.directory.root}", _enlarge(self.directory.root))
+
+    def idle(self) -> str:
+        """Return what could be released, the largest first, as text."""
+        return self._idle()
 
     def take(self, nbytes: int) -> None:
         """Count what was written into memory, and is not registered yet."""
@@ -154,7 +159,8 @@ class Room:
         if allowed is not None and (left := allowed - rows.in_memory(tx)) < self._taken:
             raise NoSpaceError(
                 f"needs {size_text(self._taken)}, and others have taken meanwhile what was left of "
-                f"the quota of {size_text(allowed)} (JSHM_QUOTA; {size_text(max(left, 0))} now)"
+                f"the quota of {size_text(allowed)} (JSHM_QUOTA; {size_text(max(left, 0))} now). Raise "
+                "JSHM_QUOTA"
             )
 
     def danger(self, nbytes: int) -> str:
@@ -177,6 +183,13 @@ class Room:
             f"{size_text(memory.total)}, and where it runs out Linux kills processes"
             + (f"; largest not in use: {idle}" if idle else "")
         )
+
+
+def _enlarge(root: str) -> str:
+    """Return how the file system of a store's directory becomes larger."""
+    if root.startswith("/dev/shm/"):  # noqa: S108
+        return "Enlarge /dev/shm (Docker: --shm-size)"
+    return f"Free space in {root}, or set JSHM_DIR to a directory that has more"
 
 
 def _must_look(nbytes: int) -> bool:

@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ..access import PRIVATE
-from ..errors import JshmError, UnsafeDirectoryError
+from ..errors import JshmError, NoSpaceError, UnsafeDirectoryError
 from ..places import Place
 from ..segment import limit_error
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 _TRIES = 20
 
 
-def open_(path: str, access: Access = PRIVATE, parent: Place | None = None) -> Place:
+def open_(
+    path: str,
+    access: Access = PRIVATE,
+    parent: Place | None = None,
+    *,
+    setting: str = "JSHM_DIR",
+) -> Place:
     """Open a directory that only they can enter whose it is.
 
     Parameters
@@ -31,6 +37,8 @@ def open_(path: str, access: Access = PRIVATE, parent: Place | None = None) -> P
     access : Access
     parent : Place, optional
         Where the last component is looked up.
+    setting : str
+        The variable that says where else it could be.
 
     Raises
     ------
@@ -43,10 +51,6 @@ def open_(path: str, access: Access = PRIVATE, parent: Place | None = None) -> P
     except FileNotFoundError:
         raise
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise UnsafeDirectoryError(
-                f"{path} is not a directory; remove it, or set {_setting(access)}"
-            ) from None
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise limit_error(error) from None
         name, there = (path, None) if parent is None else (os.path.basename(path), parent.fd)
@@ -55,14 +59,29 @@ def open_(path: str, access: Access = PRIVATE, parent: Place | None = None) -> P
         except OSError:
             pass
         else:
-            _refuse(path, status, access)
-        raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
-    check(place, access)
+            _refuse(path, status, access, setting)
+        raise UnsafeDirectoryError(
+            f"{path} cannot be used: {error.strerror}. Set {_named(setting, access)} to a directory of "
+            "your own"
+        ) from None
+    check(place, access, setting=setting)
     return place
 
 
-def make_private(path: str, parent: Place | None = None, *, parents: bool = False) -> Place:
+def make_private(
+    path: str, parent: Place | None = None, *, parents: bool = False, setting: str = "JSHM_DIR"
+) -> Place:
     """Open a directory that only this user can enter; it is made if it is not there.
+
+    Parameters
+    ----------
+    path : str
+    parent : Place, optional
+        Where the last component is looked up.
+    parents : bool
+        Whether to make those above it, too.
+    setting : str
+        The variable that says where else it could be.
 
     Raises
     ------
@@ -70,49 +89,57 @@ def make_private(path: str, parent: Place | None = None, *, parents: bool = Fals
         It is a symbolic link, another user's, or open to others.
     FileNotFoundError
         `parent` was removed.
+    NoSpaceError
+        It is not there, and there is no room for it.
     """
     name, place = (path, None) if parent is None else (os.path.basename(path), parent.fd)
     try:
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
-                return open_(path, PRIVATE, parent)
+                return open_(path, PRIVATE, parent, setting=setting)
             if parents:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
             with contextlib.suppress(FileExistsError):  # another process was faster
                 os.mkdir(name, PRIVATE.directory, dir_fd=place)
-        return open_(path, PRIVATE, parent)
+        return open_(path, PRIVATE, parent, setting=setting)
     except JshmError:
         raise
     except OSError as error:
         if parent is not None and isinstance(error, FileNotFoundError):
             raise  # the parent was removed
+        cannot = f"cannot make the directory {path}: {error.strerror}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpaceError(
+                f"{cannot}. Free space there, or set {setting} to a directory that has room"
+            ) from None
+        where = "in memory (a tmpfs)" if setting == "JSHM_DIR" else "on disk"
         raise UnsafeDirectoryError(
-            f"cannot make the directory {path}: {error.strerror}. Set JSHM_DIR to a directory of "
-            "yours in memory (a tmpfs)"
+            f"{cannot}. Set {setting} to a directory of yours {where}"
         ) from None
 
 
-def make_for_group(root: str, names: Sequence[str], access: Access) -> None:
-    """Make a directory, and those in it, for a group; or check what is there.
+def make_for_group(root: str, names: Sequence[str], hidden: str, access: Access) -> None:
+    """Make a directory that a group reads, and those in it; or check what is there.
 
-    Under another name first: nobody ever sees it before it belongs to the group.
+    Under another name first: nobody ever sees it before it belongs to the group. `hidden` in it is
+    its user's alone.
 
     Raises
     ------
     UnsafeDirectoryError
     """
-    inside = [os.path.join(root, name) for name in names]
+    _check_place(os.path.dirname(root))
     if not os.path.lexists(root):
         making = f"{root}.{os.urandom(8).hex()}"
         places = [making, *(os.path.join(making, name) for name in names)]
         try:
             for place in places:
-                os.mkdir(place, PRIVATE.directory)
-                os.chown(place, -1, access.gid)
-                os.chmod(place, access.directory)
+                _make_readable(place, access)
+            places.append(os.path.join(making, hidden))
+            os.mkdir(places[-1], PRIVATE.directory)
             os.rename(making, root)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another member was faster
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
                 raise UnsafeDirectoryError(
                     f"cannot make the directory {root}: {error.strerror}. Set JSHM_GROUP_DIR to a "
                     "directory in memory (a tmpfs) in which all members may make one"
@@ -121,37 +148,77 @@ def make_for_group(root: str, names: Sequence[str], access: Access) -> None:
             for place in reversed(places):
                 with contextlib.suppress(OSError):
                     os.rmdir(place)
-    for place in (root, *inside):
-        open_(place, access)
+    open_(root, access)
+    for name in (*names, hidden):  # one of them may have been removed
+        place = os.path.join(root, name)
+        if not os.path.lexists(place):
+            with contextlib.suppress(FileExistsError):
+                if name == hidden:
+                    os.mkdir(place, PRIVATE.directory)
+                else:
+                    _make_readable(place, access)
+        open_(place, PRIVATE if name == hidden else access)
 
 
-def _setting(access: Access) -> str:
-    return "JSHM_GROUP_DIR" if access.group else "JSHM_DIR"
+def _make_readable(place: str, access: Access) -> None:
+    os.mkdir(place, PRIVATE.directory)
+    os.chown(place, -1, access.gid)
+    os.chmod(place, access.directory)
 
 
-def check(place: Place, access: Access = PRIVATE) -> None:
-    """Raise UnsafeDirectoryError unless only they can enter a directory whose it is."""
-    _refuse(place, os.fstat(place.fd), access)
-
-
-def _refuse(path: str, status: os.stat_result, access: Access) -> None:
-    if not access.accepts(status):
-        # Only a member, or root, can give a directory to a group.
+def _check_place(place: str) -> None:
+    """Raise UnsafeDirectoryError if others could rename the directories that are in a place."""
+    try:
+        mode = os.stat(place).st_mode
+    except OSError as error:
         raise UnsafeDirectoryError(
-            f"{path} belongs to user {status.st_uid} and group {status.st_gid}, and not to the group "
-            f"{access.group}: refused. Let who made it, or root, remove it"
+            f"{place}, where the group's directories are to be, cannot be used: {error.strerror}. Set "
+            "JSHM_GROUP_DIR to a directory in memory (a tmpfs) in which all members may make one"
+        ) from None
+    if mode & 0o022 and not mode & stat.S_ISVTX:
+        raise UnsafeDirectoryError(
+            f"{place} has mode {stat.S_IMODE(mode):o}: whoever may write there could put a directory of "
+            f"their own in the place of yours: refused. `chmod +t {place}`"
+        )
+
+
+def _named(setting: str, access: Access) -> str:
+    return "JSHM_GROUP_DIR" if access.group else setting
+
+
+def check(place: Place, access: Access = PRIVATE, *, setting: str = "JSHM_DIR") -> None:
+    """Raise UnsafeDirectoryError unless only they can enter a directory whose it is.
+
+    `setting` is the variable that says where else it could be.
+    """
+    _refuse(place, os.fstat(place.fd), access, setting)
+
+
+def _refuse(path: str, status: os.stat_result, access: Access, setting: str) -> None:
+    setting = _named(setting, access)
+    if not stat.S_ISDIR(status.st_mode):
+        remove = "remove it, or " if status.st_uid == os.geteuid() else ""
+        raise UnsafeDirectoryError(
+            f"{path} is not a directory; {remove}set {setting} to a directory of your own"
+        )
+    if not access.accepts(status):
+        raise UnsafeDirectoryError(
+            f"{path} belongs to user {status.st_uid} and group {status.st_gid}, and not to you and the "
+            f"group {access.group}: refused. Let who made it, or root, remove it"
             if access.group
             else f"{path} belongs to user {status.st_uid}, not to you (user {os.geteuid()}): refused. "
-            "Set JSHM_DIR to a directory of your own"
+            f"Set {setting} to a directory of your own"
         )
     mode = stat.S_IMODE(status.st_mode)
     if access.group and mode != access.directory:
         raise UnsafeDirectoryError(
             f"{path} has mode {mode:o}, and not {access.directory:o}, which lets the group's members "
-            f"in and nobody else: refused. `chmod {access.directory:o} {path}` if you trust what is in it"
+            "read, and only you write: refused. "
+            f"`chmod {access.directory:o} {path}` if you trust what is in it"
         )
     if not access.group and mode & 0o077:
         raise UnsafeDirectoryError(
             f"{path} has mode {mode:o}, so others could reach your data: "
-            f"refused. `chmod 700 {path}` if you trust what is in it"
+            f"refused. `chmod 700 {path}` if you trust what is in it, or set {setting} to another "
+            "directory"
         )

@@ -10,6 +10,7 @@ import numpy as np
 from .. import copying, looking, rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..layout import describe_array
+from .mappings import is_mapped_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,7 @@ def source_of(
     if writable and registry.is_needed(row.id):
         return None  # an object needs it as it is
     path = directory.path(row.id, overflow=bool(row.overflow), kind=row.kind)
-    if not segment.is_mapped_by(path, mapping):
+    if not is_mapped_by(path, mapping):
         return None  # the directory was copied, and another file has the name
     if mapping.mode == "r+":
         if not registry.of_segment(row.id):

@@ -124,7 +124,7 @@ class Undo:
             for kept in gone:
                 segment.close(kept.fd)
         if gone:
-            retiring = Retiring(self._directory, self._registry, over)
+            retiring = Retiring(self._directory, self._registry, over, self._presence.holders())
             retiring.left = [entry for kept in gone for entry in kept.versions]
             retiring.finish(self._presence)
 

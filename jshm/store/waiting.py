@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..registry import Registry
     from ..rows import Entry
     from .base import SegmentInfo
+    from .union import Union
 
 # Seconds between two looks.
 INTERVAL = 0.01
@@ -27,7 +28,7 @@ class Newest:
 
     Parameters
     ----------
-    registry : Registry
+    registry : Registry or Union
     names : sequence of str
     describe : callable
         Says of an entry what the store tells users.
@@ -40,7 +41,7 @@ class Newest:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Registry | Union,
         names: Sequence[str],
         describe: Callable[[Entry], SegmentInfo],
     ) -> None:

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 # What changes something, or waits, or looks: all that the system could see of jshm.
 CALLS = {
     "access", "chmod", "chown", "close", "fchmod", "fchown", "fstat", "ftruncate", "link", "listdir",
-    "lstat", "makedirs", "mkdir", "open", "posix_fallocate", "pread", "pwrite", "readlink", "rename",
+    "lstat", "makedirs", "mkdir", "open", "posix_fallocate", "pread", "pwrite", "read", "readlink", "rename",
     "replace", "rmdir", "scandir", "stat", "statvfs", "symlink", "truncate", "unlink", "write",
 }  # fmt: skip
 # What the system does not see, or what says only who we are.
 HARMLESS = {
-    "fsdecode", "fsencode", "getegid", "geteuid", "getgroups", "getpid", "getppid", "getuid",
+    "fsdecode", "fsencode", "getegid", "geteuid", "getgrouplist", "getgroups", "getpid", "getppid", "getuid",
     "major", "minor", "register_at_fork", "urandom",
 }  # fmt: skip
 _TORN = {"pwrite", "write"}

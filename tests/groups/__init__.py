@@ -1,0 +1,1 @@
+"""What the members of a Unix group share: between real users."""

@@ -1,0 +1,146 @@
+"""Sockets, FIFOs, devices, directories and links where jshm keeps files: passed over, or a clear error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import jshm
+from jshm.store import default_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def _full(path: str) -> None:
+    os.mkdir(path, 0o700)
+    os.mknod(f"{path}/x")
+
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "FIFO": lambda path: os.mkfifo(path, 0o600),
+    "socket": lambda path: os.mknod(path, 0o600 | stat.S_IFSOCK),
+    "directory": lambda path: os.mkdir(path, 0o700),
+    "directory with a file": _full,
+    "link to a file": lambda path: os.symlink("/etc/passwd", path),
+    "link to nothing": lambda path: os.symlink("/nonexistent/x", path),
+    "link to itself": lambda path: os.symlink(os.path.basename(path), path),
+    "device": lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5)),
+    "device that is full": lambda path: os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 7)),
+    "device of nobody": lambda path: os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(7, 250)),
+}
+ID = "00000000000000aa"
+# What nobody needs to be a file.
+BESIDE = [
+    "registry.db.ballast", "overflow", f"segments/{ID}.npy", f"segments/{ID}.jshm", "segments/junk",
+    f"leases/{ID}", f"leases/.new-{ID}", f"leases/{ID}.holds", f"leases/.new-{ID}.holds", "leases/junk",
+    f"locks/name-{ID}{ID}", "locks/junk", "junk", "registry.db.damaged-1",
+]  # fmt: skip
+# What jshm cannot do without.
+NEEDED = [
+    "registry.db", "registry.db-wal", "registry.db-shm", "registry.db-journal", "segments", "leases",
+    "locks", "X.npy", "lock of X",
+]  # fmt: skip
+# Everything that is done with a store, each in a process that begins anew.
+ALL = """
+import json, sys, numpy as np, jshm, jshm.cli
+from jshm.store import default_store
+def lock():
+    with jshm.lock("X", timeout=1):
+        pass
+WORK = {
+    "list": lambda: jshm.cli.main(["list"]),
+    "segments": jshm.segments,
+    "info": lambda: jshm.info("X"),
+    "path": lambda: default_store().path("X"),
+    "attach": lambda: float(jshm.attach("X").sum()),
+    "object": lambda: jshm.attach("O")["a"].tolist(),
+    "state": lambda: default_store().state(),
+    "space": lambda: default_store().space(),
+    "lock": lock,
+    "publish": lambda: jshm.publish("Y", np.zeros(5), replace=True),
+    "again": lambda: jshm.publish("Z", np.zeros(100_000)) and jshm.publish("Z", np.ones(100_000)),
+    "gc": jshm.gc,
+    "check": jshm.check,
+    "fix": lambda: jshm.check(fix=True),
+    "then": lambda: jshm.segments(),
+    "release": lambda: jshm.release("O", force=True),
+}
+said = {}
+for what, work in WORK.items():
+    try:
+        work()
+        said[what] = ""
+    except Exception as error:
+        said[what] = f"{type(error).__mro__[-4:-3]} {isinstance(error, jshm.JshmError)}: {error}"
+        if not isinstance(error, jshm.JshmError):
+            said[what] = f"RAW {type(error).__name__}: {error}"
+print("\\n" + json.dumps(said))
+"""
+
+
+def put(kind: str, path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
+    try:
+        KINDS[kind](path)
+    except PermissionError:
+        pytest.skip("needs root, to make a device")
+
+
+def work(tmp_path: Path) -> dict[str, str]:
+    """Do everything; return by name what was wrong with each."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALL], capture_output=True, text=True, cwd=tmp_path,
+        timeout=100, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    said: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return said
+
+
+@pytest.fixture
+def made(store_dir: str) -> str:
+    jshm.publish("X", np.arange(100_000.0), keep=True)
+    jshm.publish("O", {"a": np.arange(10.0)}, keep=True)
+    default_store().close()
+    return store_dir
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_beside_our_files_it_is_passed_over(made: str, tmp_path: Path, kind: str) -> None:
+    for place in BESIDE:
+        put(kind, os.path.join(made, place))
+    said = work(tmp_path)
+    assert said == dict.fromkeys(said, "")
+
+
+@pytest.mark.parametrize(
+    "kind", ["FIFO", "socket", "directory with a file", "link to itself", "device"]
+)
+@pytest.mark.parametrize("place", NEEDED)
+def test_in_place_of_ours_it_is_a_clear_error(
+    made: str, tmp_path: Path, place: str, kind: str
+) -> None:
+    store = default_store()
+    path = os.path.join(made, place)
+    if place == "X.npy":
+        path = store.path("X")
+    elif place == "lock of X":
+        with jshm.lock("X"):
+            path = os.path.join(made, "locks", *os.listdir(f"{made}/locks"))
+    store.close()
+    put(kind, path)
+    for what, said in work(tmp_path).items():
+        assert not said.startswith("RAW"), f"{what}: {said}"

@@ -1,0 +1,52 @@
+"""The store of a group keeps the contract, too: for the names of one member."""
+
+from __future__ import annotations
+
+import grp
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from jshm.store import default_store
+
+from .conftest import PREFIX, SHM
+from .store_contract import StoreContract
+from .test_store_local import FIND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jshm.store.groups import GroupStore
+
+GROUP = grp.getgrgid(os.getegid()).gr_name
+
+
+class TestGroupStore(StoreContract):
+    PRELUDE = "import numpy as np; from jshm.store import default_store; store = default_store()"
+
+    @pytest.fixture
+    def store(self, store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[GroupStore]:
+        place = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
+        monkeypatch.setenv("JSHM_GROUP_DIR", place)
+        monkeypatch.setenv("JSHM_GROUP", GROUP)
+        yield default_store()
+        shutil.rmtree(place)
+
+    def read_raw(self, store: GroupStore, name: str, version: int | None = None) -> np.ndarray:
+        # In another process: closing a descriptor of the registry here would drop SQLite's locks.
+        found = subprocess.run(
+            [sys.executable, "-c", FIND, f"{store.directory.root}/private/registry.db", name,
+             str(version or "")],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return np.load(f"{store.directory.root}/segments/{found.stdout.strip()}.npy")
+
+    def footprint(self, store: GroupStore) -> int:
+        with os.scandir(f"{store.directory.root}/segments") as files:
+            return sum(file.stat().st_size for file in files)
