@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from . import interrupts
 from .errors import JshmError, NoSpaceError
+from .places import open_file
 from .segment import open_unheld, reserve
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ class Ballast:
 
     Parameters
     ----------
-    path : str
+    path : callable
+        Returns the path of the file.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Callable[[], str]) -> None:
         self._path = path
 
     def keep(self) -> None:
@@ -66,7 +68,7 @@ class Ballast:
     @contextlib.contextmanager
     def _opened(self, flags: int = 0) -> Iterator[int]:
         with interrupts.deferred():  # the descriptor must not be left with nobody to close it
-            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+            fd = open_file(self._path(), os.O_RDWR | flags)
             try:
                 yield fd
             finally:

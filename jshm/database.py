@@ -15,23 +15,19 @@ Why not plain `sqlite3`:
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import random
-import re
 import sqlite3
 import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote
 
-from . import blockers, interrupts
-from .access import PRIVATE
-from .ballast import Ballast, how_to_make_room
-from .dbfiles import BESIDE, Files, Watched, identify, is_torn, remove
+from . import blockers, dberrors, interrupts
+from .ballast import Ballast
+from .dbfiles import Files, Home, Watched, identify, opened
 from .errors import (
-    CorruptRegistryError,
     JshmError,
     NoSpaceError,
     RegistryError,
@@ -39,30 +35,29 @@ from .errors import (
     UnsafeDirectoryError,
 )
 from .forks import wait_for
-from .segment import lock
 from .wal import Log
 from .weak import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
+
+    from .places import File, Spot
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 # What reading a damaged database may raise: SQLite quotes its bytes in messages.
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# What SQLite and Python have no code for: a schema that lacks a table, or has one that its header
-# denies; a header of no known format; text that is no text.
-_DAMAGE = re.compile("^no such|^Could not decode|already exists$|unsupported file format")
 # Pages of the log after which SQLite brings them into the database: fewer than it does by itself, so
 # that the log fits into the room that a publish leaves, and into the ballast.
 _LOG_PAGES = 100
-# Seconds for which a read trusts that the file still has its path; a write makes sure, or trusts, once,
-# that its operation just did.
+# A file may be removed while it is opened: so often, and with so many seconds in between, it is tried.
+_TRIES = 50
+_PAUSE = 2e-3
+# Seconds for which a read trusts that the file was not emptied; a write makes sure, or trusts, once, that
+# its operation just did.
 _CHECK_INTERVAL = 0.05
 _JUST_NOW = 0.002
 
@@ -118,6 +113,8 @@ class Database:
         Seconds to wait for other writers before RegistryTimeout.
     place : callable
         Called to make the directory again when the file is gone.
+    spot : Spot, optional
+        Tells which directory the path leads to now.
     moved : callable
         Called when the file was removed or replaced under this process, with a function that reads
         what it still has of the old one: from a statement to its rows.
@@ -130,20 +127,23 @@ class Database:
         timeout: float,
         place: Callable[[], object] = lambda: None,
         *,
+        spot: Spot | None = None,
         moved: Callable[[Callable[[str], list[Row]]], None] = lambda _: None,
     ) -> None:
         self.path = path
         self.timeout = timeout
         self._user = os.geteuid()
         self._setup = setup
-        self._place = place
+        self._home = Home(path, spot, place, timeout)
         self._moved = moved
         self._log = Log(path)
-        self._ballast = Ballast(path + ".ballast")
+        self._ballast = Ballast(lambda: self._home.file(".ballast"))
         self._local = threading.local()
         self._all: WeakSet[_Connection] = WeakSet()
         self._guard = interrupts.Guard(interrupts.Order.CONNECTIONS)
         self._known: Files | None = None
+        # Files that were removed or replaced, and what they said was told.
+        self._left: set[Files] = set()
         self._forking: list[_Connection] = []
         # Grows with every connection that is opened.
         self.serial = 0
@@ -161,12 +161,14 @@ class Database:
             )
         con: _Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
-            now = time.monotonic()
             # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
-            if now < con.checked + (0 if sure else _CHECK_INTERVAL) or con.is_busy:
+            if con.is_busy:
                 return con
-            if con.watched.have_their_names():
-                con.checked = now
+            now = time.monotonic()
+            sure = sure or now >= con.checked + _CHECK_INTERVAL
+            if con.watched.have_their_names(sure=sure):
+                if sure:
+                    con.checked = now
                 return con
             self._leave(con)
         return self._connect()
@@ -177,37 +179,23 @@ class Database:
             raw = con.raw
             if raw is None:  # another thread closed it, for a fork: then others may remove its log
                 return
-            with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
-                self._moved(lambda sql: raw.execute(sql).fetchall())
-            if is_torn(self.path, con.watched.files):
-                self._remove_torn(con.watched.files)
-            con.close()
-
-    def _remove_torn(self, known: Files) -> None:
-        """Remove a database that was emptied, or whose log or index was removed: each would see another.
-
-        Before the connection is closed: SQLite brings its log into a file that still has its name, and
-        then deletes what is called like the log (sqlite3PagerClose, databaseIsUnmoved).
-        """
-        with self._alone():
-            if is_torn(self.path, known):
-                remove(self.path, "", *BESIDE)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let only one process at a time make or remove the database's files."""
-        guard = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            lock(guard, fcntl.LOCK_EX, self.timeout)
-            yield
-        finally:
-            os.close(guard)
+            # Once of each file: what another thread's connection has read of it later may be released
+            # by now, in the one that took its place.
+            if con.watched.files[:2] not in self._left:
+                self._left.add(con.watched.files[:2])
+                with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
+                    self._moved(lambda sql: raw.execute(sql).fetchall())
+            try:
+                self._home.remove_torn(con.watched.files)
+            finally:
+                con.close()
 
     def _connect(self) -> _Connection:
         with self._guard:
             con = self._ballast.spend(self._open)  # the first one here makes the log and its index
             self._all.add(con)
             self._local.connection = con
+        self._left.discard(con.watched.files[:2])
         self._log.look()
         if con.watched.files != self._known:
             try:
@@ -221,55 +209,63 @@ class Database:
 
     def _open(self) -> _Connection:
         self.serial += 1
-        before = identify(self.path)
-        if before is None:
-            self._make()
-            before = identify(self.path)
-        try:
-            raw = sqlite3.connect(
-                self.path, timeout=0, isolation_level=None, check_same_thread=False
-            )
-        except _ERRORS as error:
-            raise self._explain(error) from error
-        try:
-            # Nothing here must survive a power cut: the segments do not either.
-            for pragma in (
-                "journal_mode=WAL",
-                "synchronous=OFF",
-                "journal_size_limit=1048576",
-                "temp_store=MEMORY",
-                f"wal_autocheckpoint={_LOG_PAGES}",
-                "trusted_schema=OFF",
-                "user_version",  # the first that reads: now log and index are there
-            ):
-                self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
-            file = identify(self.path)
-            if file is None or before is None or file[:2] != before[:2]:
-                raise RegistryError(f"{self.path} was removed while it was opened: try again")
-        except BaseException:
-            raw.close()
-            raise
-        return _Connection(raw, Watched(self.path, file))
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                path, files = self._home.made()
+                con = self._open_file(path, files)
+                if con is not None:
+                    return con
+            interrupts.check()
+            time.sleep(_PAUSE)
+        raise RegistryError(
+            f"{self.path} is removed or replaced again and again while it is opened: something deletes "
+            "files in that directory. Try again"
+        )
 
-    def _make(self) -> None:
-        """Make the empty file, private from the start; -wal and -shm inherit the mode."""
-        self._place()
-        # Where only the file was removed, a log and its index are left that others still use: SQLite
-        # would take them for the new file's. One process at a time clears them away.
-        with self._alone():
-            if identify(self.path) is None:
-                remove(self.path, *BESIDE)
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                try:
-                    os.close(os.open(self.path, flags, PRIVATE.own))
-                except OSError as error:
-                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                        raise
-                    root = os.path.dirname(self.path)
-                    raise NoSpaceError(
-                        f"no room left for the registry in {root} ({error.strerror}): "
-                        f"{how_to_make_room(root)}"
-                    ) from None
+    def _open_file(self, path: File, files: Files) -> _Connection | None:
+        """Open a file; None if that is not the one that SQLite has opened, or it was removed."""
+        known = sum(con.raw is not None and con.watched.files[:2] == files[:2] for con in self._all)
+        try:
+            # SQLite makes none: what is not there now was removed.
+            raw = sqlite3.connect(
+                f"file:{quote(os.fsencode(path))}?mode=rw", uri=True,
+                timeout=0, isolation_level=None, check_same_thread=False,
+            )  # fmt: skip
+        except _ERRORS as error:
+            if self._home.has(files):
+                raise self._explain(error) from error
+            return None
+        con = None
+        try:
+            # SQLite has looked the path up once more: what it has opened is compared before it is read.
+            found = opened(files[:2])
+            if found is None or len(found) > known:
+                self._begin(raw)
+                now = identify(path)
+                if now is not None and now[:2] == files[:2]:
+                    watched = Watched(self._home, path, now)
+                    if watched.are_open and watched.have_their_names():
+                        con = _Connection(raw, watched)
+        except JshmError:
+            if self._home.has(files):
+                raise
+        finally:
+            if con is None:
+                raw.close()
+        return con
+
+    def _begin(self, raw: sqlite3.Connection) -> None:
+        # Nothing here must survive a power cut: the segments do not either.
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=OFF",
+            "journal_size_limit=1048576",
+            "temp_store=MEMORY",
+            f"wal_autocheckpoint={_LOG_PAGES}",
+            "trusted_schema=OFF",
+            "user_version",  # the first that reads: now log and index are there
+        ):
+            self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
 
     def refresh(self) -> None:
         """Make sure that the file is there, and its directory: who removed it removed all."""
@@ -347,7 +343,7 @@ class Database:
                 return call()
             except _ERRORS as error:
                 # Python's own errors (a closed connection) have no code.
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BUSY:
+                if dberrors.code_of(error) not in _BUSY:
                     raise self._explain(error) from error
                 limit = self.timeout if timeout is None else timeout
                 now = time.monotonic()
@@ -362,30 +358,11 @@ class Database:
     # -- errors --------------------------------------------------------------------------------
 
     def _explain(self, error: Exception) -> Exception:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        damaged = code in _CORRUPT or isinstance(error, UnicodeDecodeError)
-        # Also its header may say that it is read-only.
-        if code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK):
-            beside = filter(os.path.exists, (self.path + ending for ending in BESIDE))
-            damaged = all(os.access(path, os.W_OK) for path in beside)
-        if damaged or _DAMAGE.search(str(error)):
-            return CorruptRegistryError(
-                f"the registry {self.path} is damaged ({error}). The data is not: "
-                "`jshm check --fix` rebuilds the registry from the segments"
-            )
-        if code in _FULL:
-            root = os.path.dirname(self.path)
-            return NoSpaceError(
-                f"no room left for the registry in {root} ({error}): {how_to_make_room(root)}"
-            )
-        if code == sqlite3.SQLITE_READONLY:
-            con = getattr(self._local, "connection", None)
-            if con is not None:
-                con.close()  # it stays so; the next one may do better
-            return RegistryError(
-                f"the registry {self.path} cannot be written: see whose it is, and `chmod 600` it"
-            )
-        return RegistryError(f"the registry {self.path} cannot be used: {error}")
+        explained = dberrors.explained(error, self.path)
+        con = getattr(self._local, "connection", None)
+        if con is not None and dberrors.code_of(error) == sqlite3.SQLITE_READONLY:
+            con.close()  # it stays so; the next one may do better
+        return explained
 
     def _blocked(self, timeout: float) -> str:
         return (
@@ -442,7 +419,7 @@ class Transaction:
     """``BEGIN IMMEDIATE`` … ``COMMIT``; any exception rolls back, and Ctrl-C waits for the end."""
 
     __slots__ = (
-        "__weakref__", "_after", "_con", "_database", "_raw", "_timeout", "falls_behind",
+        "__weakref__", "_after", "_con", "_database", "_raw", "_timeout", "falls_behind", "is_here",
     )  # fmt: skip
 
     _con: _Connection
@@ -454,6 +431,13 @@ class Transaction:
         self._after: list[Callable[[], None]] = []
         # Whether something outside the database is to be written after it.
         self.falls_behind = False
+        # As of the last `look`.
+        self.is_here = True
+
+    def look(self) -> bool:
+        """Tell whether the path still leads to the files that this is a transaction of."""
+        self.is_here = self._con.watched.is_at_home()
+        return self.is_here
 
     def on_commit(self, action: Callable[[], None]) -> None:
         """Call `action` once this transaction is committed."""

@@ -1,13 +1,25 @@
-"""The files that a SQLite database in WAL mode is made of: which they are, and whether they changed."""
+"""The files that a SQLite database in WAL mode is made of: where, which they are, whether they changed."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import stat
 import time
+from typing import TYPE_CHECKING
 
-from .errors import CorruptRegistryError
+from .access import PRIVATE
+from .ballast import how_to_make_room
+from .errors import CorruptRegistryError, NoSpaceError
+from .places import File, Spot, beside, identity_of, open_file, remove, rename, status
+from .segment import limit_error, lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .places import Seen
 
 # What SQLite keeps beside the file: its log, and the log's index.
 BESIDE = ("-wal", "-shm")
@@ -20,8 +32,102 @@ _OPEN_FILES = "/dev/fd"
 # The log's index begins with two copies of what each commit changes, checksums of all it wrote among it:
 # https://sqlite.org/walformat.html#the_wal_index_header
 _HEADERS = 2 * 48
-# Two changes of a directory that are so near each other, in nanoseconds, may be told the same time.
-_TICK = 20_000_000
+
+
+class Home:
+    """Where the files of one database are, in the directory that its path leads to now.
+
+    Parameters
+    ----------
+    path : str
+        The database's file.
+    spot : Spot or None
+        Tells which directory that is.
+    make : callable
+        Makes the directory if it is not there.
+    timeout : float
+        Seconds to wait for others who make or remove them.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        spot: Spot | None,
+        make: Callable[[], object],
+        timeout: float,
+    ) -> None:
+        self._name = os.path.basename(path)
+        self._make = make
+        self._timeout = timeout
+        self.spot = spot or Spot(os.path.dirname(path))
+
+    def file(self, ending: str = "") -> File:
+        """Return the path of the database's file, or of the one with that ending."""
+        return File(self.spot.look().place, self._name + ending)
+
+    def has(self, files: Files) -> bool:
+        """Tell whether the database's file is still there, and the same."""
+        found = identify(self.file())
+        return found is not None and found[:2] == files[:2]
+
+    @contextlib.contextmanager
+    def _alone(self, path: File) -> Iterator[None]:
+        """Let only one process at a time make or remove the database's files."""
+        guard = path.place.open_anew()
+        try:
+            lock(guard, fcntl.LOCK_EX, self._timeout)
+            yield
+        finally:
+            os.close(guard)
+
+    def made(self) -> tuple[File, Files]:
+        """Return the path of the file, which is made if it is not there, and what it is.
+
+        Private from the start; -wal and -shm inherit the mode.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is removed while it is made.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            path = self.file()
+            if found := identify(path):
+                return path, found
+        self._make()
+        path = self.file()
+        # Where only the file was removed, a log and its index are left that others still use: SQLite
+        # would take them for the new file's. One process at a time clears them away.
+        with self._alone(path):
+            if identify(path) is None:
+                clear(path, *BESIDE)
+                try:
+                    os.close(open_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE.own))
+                except OSError as error:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    root = str(path.place)
+                    raise NoSpaceError(
+                        f"no room left for the registry in {root} ({error.strerror}): "
+                        f"{how_to_make_room(root)}"
+                    ) from None
+            found = identify(path)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return path, found
+
+    def remove_torn(self, known: Files) -> None:
+        """Remove a database that was emptied, or whose log or index was removed: each would see another.
+
+        Before the connection is closed: SQLite brings its log into a file that still has its name, and
+        then deletes what is called like the log (sqlite3PagerClose, databaseIsUnmoved).
+        """
+        with contextlib.suppress(FileNotFoundError):  # all is gone
+            path = self.file()
+            if is_torn(path, known):
+                with self._alone(path):
+                    if is_torn(path, known):
+                        clear(path, "", *BESIDE)
 
 
 class Watched:
@@ -29,36 +135,56 @@ class Watched:
 
     Parameters
     ----------
-    path : str
-        The database's file.
+    home : Home
+    path : File
+        The database's file, in the directory in which it was opened.
     files : Files
         What `identify` returned of them.
     """
 
-    __slots__ = ("_directory", "_glance", "_index", "_path", "files")
+    __slots__ = ("_index", "_path", "_seen", "_spot", "files")
 
-    def __init__(self, path: str, files: Files) -> None:
+    def __init__(self, home: Home, path: File, files: Files) -> None:
         self.files = files
+        self._spot = home.spot
         self._path = path
-        self._directory = os.path.dirname(path)
-        self._glance: tuple[object, ...] | None = None
+        self._seen: Seen | None = None
         # SQLite's own descriptor, which it keeps as long as there is a connection in this process:
         # closing one of ours would drop its locks.
-        self._index = _find_open(files[0], files[3])
+        self._index = next(iter(opened((files[0], files[3])) or ()), -1)
 
-    def have_their_names(self) -> bool:
-        """Tell whether they are still what the path leads to, and something is in them."""
-        # What is removed or replaced changes the directory; what is emptied does not.
+    @property
+    def are_open(self) -> bool:
+        """Whether all that SQLite uses was there, as far as it can be told."""
+        return bool(self.files[2] and self.files[3]) and (
+            self._index >= 0 or opened(self.files[:2]) is None
+        )
+
+    def is_at_home(self) -> bool:
+        """Tell whether the file, whatever became of its log, is still what the path leads to."""
         try:
-            place, file = os.stat(self._directory), os.lstat(self._path)
-        except OSError:
+            seen = self._spot.look()
+            if seen is self._seen:
+                return True
+            found = identify(File(seen.place, self._path.name))
+        except FileNotFoundError:
             return False
-        changed = place.st_mtime_ns
-        glance = place.st_ino, changed, file.st_ino, not file.st_size
-        if glance != self._glance:
+        return found is not None and found[:2] == self.files[:2]
+
+    def have_their_names(self, *, sure: bool = True) -> bool:
+        """Tell whether they are still what the path leads to; if `sure`, also that something is in them."""
+        # What is moved, removed or replaced changes the directory; what is emptied does not.
+        try:
+            seen = self._spot.look()
+            if seen is self._seen:
+                return not sure or bool(status(self._path).st_size)
+            if seen.place.identity != self._path.place.identity:
+                return False
             if identify(self._path) != self.files:
                 return False
-            self._glance = glance if time.time_ns() - changed > _TICK else None
+        except FileNotFoundError:
+            return False
+        self._seen = seen
         return True
 
     def state(self) -> object:
@@ -69,15 +195,24 @@ class Watched:
             return object()
 
 
-def _find_open(device: int, inode: int) -> int:
-    """Return this process's descriptor of a file; -1 where none is found."""
-    with contextlib.suppress(OSError):
+def opened(file: tuple[int, ...]) -> list[int] | None:
+    """Return this process's descriptors of a file, by device and inode; None where nothing tells.
+
+    Raises
+    ------
+    TooManyFilesError
+    """
+    found = []
+    try:
         for fd in map(int, os.listdir(_OPEN_FILES)):
             with contextlib.suppress(OSError):  # it is closed by now
-                status = os.fstat(fd)
-                if (status.st_dev, status.st_ino) == (device, inode):
-                    return fd
-    return -1
+                if identity_of(os.fstat(fd)) == file:
+                    found.append(fd)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise limit_error(error) from None
+        return None
+    return found
 
 
 def identify(path: str) -> Files | None:
@@ -91,29 +226,29 @@ def identify(path: str) -> Files | None:
         One of them is no file: a link, a directory, a socket.
     """
     try:
-        status = os.lstat(path)
+        found = status(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    _require_file(path, status)
+    _require_file(path, found)
     log, index = BESIDE
-    _inode(path + JOURNAL)
+    _inode(beside(path, JOURNAL))
     return (
-        status.st_dev, status.st_ino, _inode(path + log), _inode(path + index),
-        bool(status.st_size),
+        found.st_dev, found.st_ino, _inode(beside(path, log)), _inode(beside(path, index)),
+        bool(found.st_size),
     )  # fmt: skip
 
 
 def _inode(path: str) -> int:
     try:
-        status = os.lstat(path)
+        found = status(path)
     except OSError:
         return 0
-    _require_file(path, status)
-    return status.st_ino
+    _require_file(path, found)
+    return found.st_ino
 
 
-def _require_file(path: str, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
+def _require_file(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
         raise CorruptRegistryError(
             f"the registry {path} is no file. No data was lost: `jshm check --fix` rebuilds the "
             "registry from the segments"
@@ -126,11 +261,12 @@ def is_torn(path: str, known: Files) -> bool:
     return found is not None and found[:2] == known[:2] and found != known
 
 
-def remove(path: str, *endings: str) -> None:
+def clear(path: str, *endings: str) -> None:
     """Remove the files with these endings, if they are there; what is in a directory is kept aside."""
     for ending in endings:
+        one = beside(path, ending)
         with contextlib.suppress(FileNotFoundError):
-            try:
-                os.unlink(path + ending)
-            except IsADirectoryError:
-                os.rename(path + ending, f"{path}{ending}.{time.time_ns()}")
+            if stat.S_ISDIR(status(one).st_mode):
+                rename(one, beside(one, f".{time.time_ns()}"))
+            else:
+                remove(one)

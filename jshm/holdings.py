@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from .access import PRIVATE
 from .forks import wait_for
 from .interrupts import Guard, Order
+from .places import identity_of, is_at, open_file, remove, rename
 from .segment import ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .access import Access
+    from .places import Identity
 
 # Lines that may be out of date before the log is written anew: who reads it reads them all.
 _SLACK = 200
@@ -90,14 +92,23 @@ class Holdings:
     """
 
     def __init__(self, path: str, temporary: str, access: Access = PRIVATE, who: str = "") -> None:
-        self._path = path
-        self._temporary = temporary
+        self.move(path, temporary)
         self._access = access
         self._who = f"={who}\n" if access.group else ""
         self._held: set[Hold] = set()
         self._kept: dict[str, Kept] = {}
         self._log = -1
+        self._file: Identity | None = None
         self._lines = 0
+
+    def move(self, path: str, temporary: str) -> None:
+        """Let it be written elsewhere, from the next `restore` on: its directory is another one."""
+        self._path = path
+        self._temporary = temporary
+
+    def is_there(self) -> bool:
+        """Tell whether others find it, or nothing was said yet."""
+        return self._log < 0 or is_at(self._path, self._log)
 
     def note(self, changes: Iterable[tuple[Hold, bool]]) -> None:
         """Say which segments this process holds now, or holds no more."""
@@ -127,6 +138,13 @@ class Holdings:
         elif lines:
             os.write(self._log, "".join(lines).encode())
 
+    def _is_open(self) -> bool:
+        """Tell whether the descriptor is the log's: one that something has closed may be another file's."""
+        try:
+            return self._log >= 0 and identity_of(os.fstat(self._log)) == self._file
+        except OSError:
+            return False
+
     def restore(self) -> None:
         """Write it again, if anything was said: the file was removed."""
         with _guard:
@@ -135,25 +153,26 @@ class Holdings:
 
     def _rewrite(self) -> None:
         """Begin a new log with what is so now; readers see the old one or the new one."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        log = os.open(self._temporary, flags, PRIVATE.own)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        remove(self._temporary)  # of a try that failed
+        log = open_file(self._temporary, flags, PRIVATE.own)
         try:
             self._access.settle(log, self._access.shown)
             lines = [f"+{hold[0]} {hold[1]}\n" for hold in self._held]
             lines += [_kept_line(*item) for item in self._kept.items()]
             os.write(log, "".join([self._who, *lines]).encode())
-            os.rename(self._temporary, self._path)
+            rename(self._temporary, self._path)
         except BaseException:
             os.close(log)
             raise
-        if self._log >= 0:
+        if self._is_open():
             os.close(self._log)
-        self._log, self._lines = log, len(lines)
+        self._log, self._file, self._lines = log, identity_of(os.fstat(log)), len(lines)
 
     def close(self) -> None:
         """Close the descriptor; the file stays."""
         with _guard:
-            if self._log >= 0:
+            if self._is_open():
                 os.close(self._log)
             self._log = -1
 
@@ -211,7 +230,7 @@ def _parse_kept(text: str) -> Kept:
 def opener(path: str, flags: int) -> int:
     """Open a regular file; FileNotFoundError for a link, a FIFO, a device: jshm makes none."""
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_file(path, flags | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise FileNotFoundError(error.errno, error.strerror, path) from None

@@ -19,6 +19,18 @@ from .access import PRIVATE
 from .errors import UnsafeDirectoryError
 from .holdings import Holdings, Said
 from .identity import Identity
+from .places import (
+    Place,
+    beside,
+    identity_of,
+    inside,
+    is_at,
+    names_in,
+    open_file,
+    remove,
+    rename,
+    status,
+)
 from .segment import close, limit_error, lock, open_locked
 from .weak import WeakSet
 
@@ -50,6 +62,8 @@ class Lease:
 
     Attributes
     ----------
+    directory : str
+        Where it is.
     text : str
         The identity as JSON.
     holdings : Holdings
@@ -62,34 +76,68 @@ class Lease:
         self.text = identity.to_json()
         self.id = os.urandom(8).hex()
         self.pid = os.getpid()
-        self._directory = directory
-        self._path = os.path.join(directory, self.id)
-        temporary = os.path.join(directory, _TEMPORARY + self.id + _HOLDS)
-        self.holdings = Holdings(self._path + _HOLDS, temporary, access, self.text)
-        self._fd = self._create()
+        self.directory = directory
+        self.holdings = Holdings(*self._logs(), access, self.text)
+        self._fd, self._file = -1, (0, 0)
+        self._create()
         _leases.add(self)
 
-    def _create(self) -> int:
+    def move(self, directory: str) -> None:
+        """Let it be elsewhere, from the next `restore` on: leases are kept in another directory."""
+        self.directory = directory
+        self.holdings.move(*self._logs())
+
+    @property
+    def _path(self) -> str:
+        return inside(self.directory, self.id)
+
+    def _logs(self) -> tuple[str, str]:
+        """Return the path of what it says that it holds, and what that is called until it is complete."""
+        name = self.id + _HOLDS
+        return inside(self.directory, name), inside(self.directory, _TEMPORARY + name)
+
+    def _create(self) -> None:
         # Locked before it has its name: nobody ever sees it unlocked while its process lives.
-        temporary = os.path.join(self._directory, _TEMPORARY + self.id)
+        temporary = inside(self.directory, _TEMPORARY + self.id)
         while True:
-            fd = open_locked(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            fd = open_locked(temporary, os.O_RDWR | os.O_CREAT)
             try:
                 lock(fd, fcntl.LOCK_EX)
                 self._access.settle(fd, self._access.own)
                 os.write(fd, self.text.encode())
-                os.rename(temporary, self._path)
+                rename(temporary, self._path)
+                if not is_at(self._path, fd):
+                    raise FileNotFoundError(temporary)
             except FileNotFoundError:  # a reaper won the instant between creation and lock
                 close(fd)
             except BaseException:
                 close(fd)
                 raise
             else:
-                return fd
+                self._close()
+                self._fd, self._file = fd, identity_of(os.fstat(fd))
+                return
+
+    def _is_open(self) -> bool:
+        """Tell whether the descriptor is the file's: one that something has closed may be another's."""
+        try:
+            return self._fd >= 0 and identity_of(os.fstat(self._fd)) == self._file
+        except OSError:
+            return False
+
+    def _close(self) -> None:
+        if self._is_open():
+            close(self._fd)
+        self._fd = -1
 
     def is_valid(self) -> bool:
         """Tell whether it is this process's, and others can still see it."""
-        return self.pid == os.getpid() and self._fd >= 0 and os.path.exists(self._path)
+        return (
+            self.pid == os.getpid()
+            and self._is_open()
+            and is_at(self._path, self._fd)
+            and self.holdings.is_there()
+        )
 
     def restore(self) -> bool:
         """Make the file again, under the same id, if something removed it under its live process.
@@ -104,25 +152,22 @@ class Lease:
         """
         if self.pid != os.getpid() or self._fd < 0:
             return False
-        if not os.path.exists(self._path):
-            old, self._fd = self._fd, self._create()
-            close(old)
+        if not self.is_valid():
+            self._create()
             self.holdings.restore()  # whoever removed the one removed the other
         return True
 
     def close(self) -> None:
         """Give the lease up."""
         if self._fd >= 0 and self.pid == os.getpid():
-            for path in (self._path + _HOLDS, self._path):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                remove(self._logs()[0])
+                remove(self._path, self._fd)
         self.abandon()
 
     def abandon(self) -> None:
         """Close the descriptors only: in a forked child, where the lock belongs to the parent."""
-        if self._fd >= 0:
-            close(self._fd)
-        self._fd = -1
+        self._close()
         self.holdings.close()
 
 
@@ -157,12 +202,12 @@ def state(directory: str, lease_id: str) -> State:
     if not _OURS.fullmatch(lease_id):  # a damaged registry says so; no file is called that
         return "missing"
     with interrupts.deferred():  # the descriptor must not be left with nobody to close it
-        return _probe(os.path.join(directory, lease_id))
+        return _probe(inside(directory, lease_id))
 
 
 def _probe(path: str) -> State:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = open_file(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return "missing"
     except OSError as error:
@@ -191,7 +236,7 @@ def _explain(error: OSError, path: str) -> OSError:
 
 def _names(directory: str) -> list[str]:
     try:
-        return os.listdir(directory)
+        return names_in(directory)
     except FileNotFoundError:  # removed as a whole, and not made again yet
         return []
     except OSError as error:
@@ -219,7 +264,7 @@ def said_by(directory: str) -> list[tuple[Identity, Said]]:
         alive = [
             name for name in _names(directory) if "." not in name and is_alive(directory, name)
         ]
-        found = [_read(os.path.join(directory, name)) for name in alive]
+        found = [_read(inside(directory, name)) for name in alive]
     return [one for one in found if one is not None]
 
 
@@ -228,7 +273,7 @@ def _read(path: str) -> tuple[Identity, Said] | None:
     try:
         with open(path, encoding="utf-8", opener=holdings.opener) as file:
             identity = Identity.from_json(file.read(_LONGEST))
-        return identity, holdings.read(path + _HOLDS)
+        return identity, holdings.read(beside(path, _HOLDS))
     except (FileNotFoundError, ValueError, TypeError):
         return None
     except OSError as error:
@@ -246,7 +291,7 @@ def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
     for name in _names(directory):
         if "." not in name:
             try:
-                log = os.lstat(os.path.join(directory, name + _HOLDS))
+                log = status(inside(directory, name + _HOLDS))
                 size = (log.st_ino, log.st_size)
             except FileNotFoundError:
                 size = (0, 0)
@@ -263,31 +308,22 @@ def sweep(directory: str) -> None:
     """
     with interrupts.deferred():
         try:
-            place = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
+            place = directory if isinstance(directory, Place) else Place(directory)
         except FileNotFoundError:
             return
         except OSError as error:
             raise _explain(error, directory) from None
-        try:
-            try:
-                names = os.listdir(place)
-            except OSError as error:
-                raise _explain(error, directory) from None
-            for name in filter(_OURS.fullmatch, names):
-                _sweep(directory, name, place)
-        finally:
-            os.close(place)
+        for name in filter(_OURS.fullmatch, _names(place)):
+            _sweep(place, name)
 
 
-def _sweep(directory: str, name: str, place: int) -> None:
+def _sweep(directory: Place, name: str) -> None:
     lease = name.removeprefix(_TEMPORARY).removesuffix(_HOLDS)
     owner = name if name.startswith(_TEMPORARY) and not name.endswith(_HOLDS) else lease
     found = state(directory, owner)
     # A lease that is gone by now may come back: then that is another file.
     if found == "dead" or (found == "missing" and name != owner):
         try:  # in the very directory that was listed, whatever has its name by now
-            os.unlink(name, dir_fd=place)
-        except (FileNotFoundError, IsADirectoryError):
-            pass
+            remove(inside(directory, name))
         except OSError as error:
-            raise _explain(error, os.path.join(directory, name)) from None
+            raise _explain(error, inside(directory, name)) from None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .access import Access
     from .database import Row
+    from .places import Spot
 
 _SCHEMA = """
 CREATE TABLE names(
@@ -130,6 +131,8 @@ class Registry:
         Seconds to wait for other writers.
     place : callable
         Makes the directory again if it is gone.
+    spot : Spot, optional
+        Tells which directory the path leads to now.
     access : Access
         Of a group's: changes are remembered for its members.
 
@@ -146,13 +149,16 @@ class Registry:
         timeout: float,
         place: Callable[[], object] = lambda: None,
         *,
+        spot: Spot | None = None,
         access: Access = PRIVATE,
     ) -> None:
         self._rebuild = rebuild
         self._access = access
         self.lost: Lost | None = None
         self._read: tuple[object, dict[tuple[str, ...], list[Entry]]] = (None, {})
-        self.database = Database(path, self._prepare, timeout, place, moved=self._remember)
+        self.database = Database(
+            path, self._prepare, timeout, place, spot=spot, moved=self._remember
+        )
 
     def _remember(self, read: Callable[[str], list[Row]]) -> None:
         """Keep what a registry said that was removed under us, until somebody makes use of it."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from . import blockers, interrupts
+from . import blockers, interrupts, places
 from .access import PRIVATE
 from .errors import (
     CorruptSegmentError,
@@ -38,6 +38,7 @@ from .errors import (
     TooManyFilesError,
 )
 from .forks import wait_for
+from .places import identity_of, open_file
 from .weak import WeakSet
 
 if TYPE_CHECKING:
@@ -47,13 +48,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .access import Access
+    from .places import Identity, Place
 
 Mode = Literal["r", "r+", "c"]
 """``'r'``: private and read-only; ``'r+'``: shared and writable; ``'c'``: copy-on-write."""
 _MODES = get_args(Mode)
 
 # Non-blocking: a FIFO in a file's place must not hang us. It changes nothing for regular files.
-_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_OPEN = os.O_NONBLOCK
 # How long an attach waits for a prober, which holds the lock for microseconds.
 LOCK_TIMEOUT = 5.0
 # How long where other users may have it, for whatever reason.
@@ -91,12 +93,18 @@ class Mapping(mmap.mmap):
     segment : str
         The segment's id.
     mode : {'r', 'r+', 'c'}
+    file : (int, int)
+        Device and inode. No other file gets these while this one is mapped.
+    place : Place or None
+        The directory in which that file was last found under the segment's name.
     """
 
-    __slots__ = ("mode", "segment")
+    __slots__ = ("file", "mode", "place", "segment")
 
     segment: str
     mode: Mode
+    file: Identity
+    place: Place | None
 
     @property
     def address(self) -> int:
@@ -188,7 +196,10 @@ def open_locked(path: str, flags: int, place: int | None = None) -> int:
     The path may be relative to an open directory, `place`.
     """
     with _opening:
-        fd = os.open(path, flags | os.O_CLOEXEC, PRIVATE.own, dir_fd=place)
+        if place is None:
+            fd = open_file(path, flags, PRIVATE.own)
+        else:
+            fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE.own, dir_fd=place)
         _locked.add(fd)
     return fd
 
@@ -334,7 +345,7 @@ def open_unheld(path: str, access: Access = PRIVATE) -> int:
     The caller owns the descriptor. Raises as `open_shared` does.
     """
     try:
-        fd = _when_it_may_be_opened(lambda: os.open(path, os.O_RDONLY | _OPEN))
+        fd = _when_it_may_be_opened(lambda: open_file(path, os.O_RDONLY | _OPEN))
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
@@ -368,16 +379,14 @@ def _not_opened(error: OSError, path: str) -> Exception:
     return limit_error(error)
 
 
-def change_mode(path: str, access: Access, mode: int) -> int:
-    """Change the mode of a segment's file, and not of what a link leads to; return what it was.
+def change_mode(path: str, access: Access, mode: int) -> None:
+    """Change the mode of a segment's file, and not of what a link leads to.
 
     Raises as `open_shared` does; PermissionError if it is another user's.
     """
     fd = open_unheld(path, access)
     try:
-        before = stat.S_IMODE(os.fstat(fd).st_mode)
         os.fchmod(fd, mode)
-        return before
     finally:
         os.close(fd)
 
@@ -395,7 +404,7 @@ def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
 def _has_path(status: os.stat_result, path: str) -> bool:
     """Tell whether a file has its path still, and was not renamed, to become another segment."""
     try:
-        return os.lstat(path).st_ino == status.st_ino
+        return identity_of(places.status(path)) == identity_of(status)
     except FileNotFoundError:
         return False
 
@@ -466,19 +475,25 @@ def is_held(path: str) -> bool:
 def is_ours(path: str) -> bool:
     """Tell whether a segment's file belongs to this user: another's says what he wrote into it."""
     try:
-        return os.lstat(path).st_uid == os.geteuid()
+        return places.status(path).st_uid == os.geteuid()
     except FileNotFoundError:
         return False
 
 
-def unlink(path: str) -> None:
-    """Remove the file. Who has it mapped keeps the memory; it goes with the last mapping."""
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        os.unlink(path)
+def unlink(path: str, fd: int = -1) -> None:
+    """Remove the file; with `fd`, only if it is that open file.
+
+    Who has it mapped keeps the memory; it goes with the last mapping.
+    """
+    places.remove(path, fd)
 
 
-def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
+def map_file(
+    fd: int, length: int, mode: Mode, segment: str, status: os.stat_result | None = None
+) -> Mapping:
     """Map the first `length` bytes; the caller may close `fd` afterwards.
+
+    `status` is the file's, if it is known.
 
     Mode ``'r'`` is ``MAP_PRIVATE`` and physically writable: code that writes past NumPy's read-only
     flag (C extensions, ctypes) changes its own pages only, and does not crash. Untouched pages are
@@ -492,6 +507,8 @@ def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:
         raise limit_error(error) from None
     mapping.segment = segment
     mapping.mode = mode
+    mapping.file = identity_of(status or os.fstat(fd))
+    mapping.place = None
     _live.add(mapping)
     return mapping
 

@@ -35,6 +35,7 @@ LAYERS = [
         "memory",
         "progress",
     },
+    {"places"},
     {"segment"},
     {"records", "layout", "object_layout", "copying", "pages"},
     {"array"},
@@ -47,6 +48,7 @@ LAYERS = [
         "workers",
         "wal",
         "database",
+        "dberrors",
         "dbfiles",
         "rows",
         "offer_rows",
@@ -157,7 +159,7 @@ def test_the_contract_shows_nothing_of_its_first_implementation() -> None:
     assert not any("registry" in name or "database" in name or "sqlite3" in name for name in names)
     assert "sqlite3" in {name for _, name in imports("jshm.database")}
     users = [m for m in MODULES if "sqlite3" in {name for _, name in imports(m)}]
-    assert users == ["jshm.database", "jshm.wal"]
+    assert users == ["jshm.database", "jshm.dberrors", "jshm.wal"]
 
 
 @pytest.mark.parametrize(

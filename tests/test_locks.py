@@ -249,7 +249,7 @@ def test_ctrl_c_while_it_is_taken_leaves_it_free(
     lock = jshm.lock("X")
     interrupted = False
     with monkeypatch.context() as patch:
-        for name in ("_open", "_try", "_turn", "_is_at"):
+        for name in ("_open", "_try", "_turn", "is_at", "_is_now"):
             patch.setattr(locks, name, interrupting(getattr(locks, name)))
         patch.setattr(segment, "close", interrupting(segment.close))
         try:

@@ -176,7 +176,7 @@ def test_another_users_file_is_refused(filled: str) -> None:
 
 
 def test_a_file_removed_between_open_and_lock_is_not_found(filled: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(segment, "lock", lambda fd, operation: os.unlink(filled))
+    monkeypatch.setattr(segment, "lock", lambda fd, operation, *_: os.unlink(filled))
     with pytest.raises(SegmentNotFoundError):
         segment.open_shared(filled, writable=False)
 

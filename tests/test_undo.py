@@ -54,7 +54,7 @@ def segment_fds(store: LocalStore) -> int:
     count = 0
     for fd in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
-            count += os.readlink(f"/proc/self/fd/{fd}").startswith(store.directory.segments)
+            count += os.readlink(f"/proc/self/fd/{fd}").startswith(f"{store.directory.segments}/")
     return count
 
 
@@ -567,7 +567,7 @@ def test_a_fork_holds_nothing_and_restores_nothing(store: LocalStore) -> None:
         let_time_pass(store)
         assert files(store) == []  # though the child lives
         held = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-        assert not any(target.startswith(store.directory.segments) for target in held)
+        assert not any(target.startswith(f"{store.directory.segments}/") for target in held)
     finally:
         os.write(done[1], b"x")
         os.waitpid(pid, 0)

@@ -73,8 +73,10 @@ def _size(text: str) -> int:
 
 def _affordable(wanted: int, times: int) -> int:
     """Return `wanted`, or less where that is short."""
-    root = default_store().directory.root  # made, or refused with a clear error, before any kernel
-    room = min(available_memory() // times, capacity(root) // 2)
+    place = (
+        default_store().directory.place
+    )  # made, or refused with a clear error, before any kernel
+    room = min(available_memory() // times, capacity(place) // 2)
     if room < wanted:
         say(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
     return min(wanted, room)

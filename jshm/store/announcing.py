@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import rows
 from ..errors import JshmError
+from ..places import File, beside, exists, open_file, remove, rename
 from ..records import encode
 from . import locks
 
@@ -53,7 +54,10 @@ class Announcer:
     def __init__(self, directory: Directory, registry: Registry) -> None:
         self._directory = directory
         self._registry = registry
-        self._path = os.path.join(directory.root, FILE)
+
+    @property
+    def _path(self) -> File:
+        return File(self._directory.place, FILE)
 
     def tell(self, *, anew: bool = False) -> None:
         """Write what changed. Where there is no room or no time now, the next operation does it.
@@ -64,7 +68,7 @@ class Announcer:
             Write the whole file.
         """
         with contextlib.suppress(JshmError, OSError):
-            if not anew and not self._registry.has_changes() and os.path.exists(self._path):
+            if not anew and not self._registry.has_changes() and exists(self._path):
                 return
             with self._registry.database.transact(_PATIENCE) as tx:
                 identity, names = rows.announced(tx), rows.changed(tx)
@@ -82,9 +86,8 @@ class Announcer:
 
     def _append(self, identity: str, lines: Sequence[bytes]) -> bool:
         """Add lines to the file; False if it must be begun anew."""
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            fd = os.open(self._path, flags)
+            fd = open_file(self._path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
         except OSError:
             return False
         try:
@@ -111,17 +114,17 @@ class Announcer:
         for entry in rows.everything(tx):
             by_name.setdefault(entry.name, []).append(entry)
         body = b"".join(_line(name, entries) for name, entries in by_name.items())
-        temporary = f"{self._path}.new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(temporary, flags, self._directory.access.own)
+        path = self._path
+        temporary = beside(path, ".new")
+        remove(temporary)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        fd = open_file(temporary, flags, self._directory.access.own)
         try:
             self._directory.access.settle(fd, self._directory.access.shown)
             left = memoryview(_head(identity, len(body)) + body + END)
             while left:
                 left = left[os.write(fd, left) :]
-            os.rename(temporary, self._path)
+            rename(temporary, path)
         finally:
             os.close(fd)
 

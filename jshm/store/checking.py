@@ -17,6 +17,7 @@ from ..errors import CorruptRegistryError, FormatVersionError, JshmError, Regist
 from ..identity import Identity
 from ..layout import ArrayLayout
 from ..object_layout import ObjectLayout
+from ..places import File, remove, rename
 from ..records import read_records
 from ..rows import Entry, SegmentRow
 from . import reaper
@@ -27,7 +28,7 @@ from .names import check_name
 from .spares import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..database import Transaction
     from ..registry import Registry
@@ -88,15 +89,15 @@ def keep_counting(tx: Transaction, last: dict[str, int]) -> None:
 
 def _put_aside(registry: Registry, directory: Directory) -> None:
     """Rename a damaged registry; only the newest is kept, they take memory."""
-    aside = f"{directory.registry}.damaged-"
     registry.database.close()
-    dbfiles.remove(directory.registry, *dbfiles.BESIDE, dbfiles.JOURNAL)
-    place = os.path.dirname(aside)
-    for name in os.listdir(place):
-        if os.path.join(place, name).startswith(aside):
+    path = directory.registry_file
+    aside = f"{path.name}.damaged-"
+    dbfiles.clear(path, *dbfiles.BESIDE, dbfiles.JOURNAL)
+    for name in path.place.names():
+        if name.startswith(aside):
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(place, name))
-    os.rename(directory.registry, f"{aside}{time.time_ns()}")
+                remove(File(path.place, name))
+    rename(path, File(path.place, f"{aside}{time.time_ns()}"))
 
 
 # What no transaction leaves: what it is, and a query for how many, or for the names.
@@ -166,7 +167,7 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
 
 
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
-    lost: list[str] = []
+    lost: list[File] = []
     if refused := directory.overflow_problem():
         yield Problem(refused, fixed=False)
     with registry.database.transact() as tx:
@@ -198,7 +199,12 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
 
 
 def _collect(
-    registry: Registry, directory: Directory, paths: list[str], *, fix: bool, known: bool = False
+    registry: Registry,
+    directory: Directory,
+    paths: Sequence[File],
+    *,
+    fix: bool,
+    known: bool = False,
 ) -> Iterator[str]:
     """Remove (if `fix`) and yield those files that no row knows and nobody holds, in batches.
 
@@ -218,7 +224,7 @@ def _collect(
         paths = paths[paths.index(found[-1]) + 1 :] if full else []
 
 
-def _examine(row: SegmentRow, directory: Directory, files: dict[str, str]) -> str:
+def _examine(row: SegmentRow, directory: Directory, files: Mapping[str, str]) -> str:
     """Return what is wrong with a segment's file; '' if nothing is."""
     if row.kind not in rows.KINDS:
         return ""  # a newer jshm can tell

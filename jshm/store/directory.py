@@ -10,20 +10,24 @@ import contextlib
 import errno
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..access import PRIVATE
-from ..errors import CorruptRegistryError, UnsafeDirectoryError
+from ..errors import CorruptRegistryError, TooManyFilesError, UnsafeDirectoryError
 from ..identity import boot_id
+from ..places import File, Place, Seen, Spot, identity_of, status
 from ..segment import ID, limit_error
-from .safety import check, is_private, make_for_group, make_private
+from .mappings import is_mapped_by
+from .safety import check, make_for_group, make_private, open_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..access import Access
+    from ..rows import SegmentRow
+    from ..segment import Mapping
 
 _BOOT_ID = re.compile("[0-9a-f]{8}")
 ARRAY = ".npy"
@@ -31,6 +35,8 @@ OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 IN_MEMORY = {"tmpfs", "ramfs"}
+# What is made may be removed again at once: `rm -r` under a process that publishes.
+_TRIES = 20
 _OVERFLOW = "JSHM_OVERFLOW_DIR"
 _PLACES = ("segments", "leases", "locks")
 # Where the registry is of what is shared with a group: its user's alone.
@@ -139,9 +145,12 @@ def file_name(segment: str, kind: str) -> str:
     return f"{segment}{ARRAY if kind == 'array' else OTHER}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Directory:
     """The places of one store. Made by `open`.
+
+    What is in it is reached through descriptors (`places`): when its path leads to another directory, all
+    that was found in the old one stays there, and nothing of it is taken for what has the same name now.
 
     Attributes
     ----------
@@ -152,44 +161,93 @@ class Directory:
         Whether `root` is memory, so that memory limits concern it.
     access : Access
         Whose it is: one user's, or a group's. A group's has no overflow.
+    spot : Spot
+        Tells which directory `root` leads to now. Every use of the registry looks at it.
     """
 
     root: str
     chosen_overflow: str
     in_memory: bool
     access: Access = PRIVATE
+    spot: Spot = field(init=False, repr=False, compare=False)
+    # That of the registry, which looks at `root` too.
+    registry_spot: Spot = field(init=False, repr=False, compare=False)
+    # Of each directory in it: as of which look at the root, and what was found.
+    _inner: dict[str, tuple[Seen, Place]] = field(init=False, repr=False, compare=False)
+    _overflow: Spot = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look at nothing yet."""
+        self.spot = Spot(self.root, lambda path: open_(path, self.access))
+        self.registry_spot = (
+            Spot(os.path.dirname(self.registry), open_, self.spot)
+            if self.access.group
+            else self.spot
+        )
+        self._inner = {}
+        self._overflow = Spot("")
 
     @classmethod
     def open(cls, root: str, access: Access = PRIVATE) -> Directory:
         """Make or check the directory and what is in it."""
-        if access.group:
-            make_for_group(root, _PLACES, _HIDDEN, access)
-        else:
-            make_private(root, parents=True)
+        made = cls(root, "", in_memory=False, access=access)
+        made.make_again()
         kind = filesystem(root)
         if kind in _NETWORK:
             raise UnsafeDirectoryError(
                 f"{root} is on a network file system ({kind}), where memory cannot be shared: set "
                 "JSHM_DIR to a local directory"
             )
-        if access.group:
-            return cls(root, "", kind in IN_MEMORY, access)
-        for name in _PLACES:
-            make_private(os.path.join(root, name))
-        return cls(root, _overflow_for(root), kind in IN_MEMORY)
+        made.in_memory = kind in IN_MEMORY
+        if not access.group:
+            made.chosen_overflow = _overflow_for(made.place)
+        return made
 
     def make_again(self) -> None:
-        """Make again what was removed."""
-        Directory.open(self.root, self.access)
+        """Make what is not there, or was removed."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                if self.access.group:
+                    make_for_group(self.root, _PLACES, _HIDDEN, self.access)
+                else:
+                    place = make_private(self.root, parents=True)
+                    for name in _PLACES:
+                        make_private(f"{self.root}/{name}", place)
+                self.spot.look()
+                return
+        raise UnsafeDirectoryError(
+            f"{self.root} is removed again and again while it is made: something deletes it. Try again"
+        )
+
+    def made(self) -> Place:
+        """Return the directory, which is made again if it was removed."""
+        if not self.place:
+            self.make_again()
+        return self.place
+
+    def close(self) -> None:
+        """Hold nothing of it open, until the next use."""
+        self.spot.close()
+        self.registry_spot.close()
+        self._inner.clear()
+        self._overflow = Spot("")
 
     def check(self) -> None:
         """Raise UnsafeDirectoryError unless it is still theirs alone whose it is, and all in it."""
-        for place in (self.root, self.segments, self.leases, self.locks):
-            if place == self.root or os.path.lexists(place):
+        for place in (self.place, self.segments, self.leases, self.locks):
+            if place:
                 check(place, self.access)
-        hidden = os.path.dirname(self.registry)
-        if hidden != self.root and os.path.lexists(hidden):
-            check(hidden)
+        if self.access.group:
+            with contextlib.suppress(FileNotFoundError):
+                check(self.registry_file.place)
+
+    @property
+    def place(self) -> Place:
+        """The directory that the path led to when it was looked at last; missing, if there was none."""
+        try:
+            return (self.spot.seen or self.spot.look()).place
+        except FileNotFoundError:
+            return Place.missing(self.root)
 
     @property
     def registry(self) -> str:
@@ -198,18 +256,51 @@ class Directory:
         return f"{self.root}{hidden}/registry.db"
 
     @property
-    def segments(self) -> str:
-        return f"{self.root}/segments"
+    def registry_file(self) -> File:
+        """The registry's file, in the directory that its path leads to now.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such directory.
+        """
+        return File(self.registry_spot.look().place, os.path.basename(self.registry))
 
     @property
-    def leases(self) -> str:
-        return f"{self.root}/leases"
+    def segments(self) -> Place:
+        known = self._inner.get("segments")  # as `_in`, which takes longer
+        return known[1] if known and known[0] is self.spot.seen else self._in("segments")
 
     @property
-    def locks(self) -> str:
-        return f"{self.root}/locks"
+    def leases(self) -> Place:
+        return self._in("leases")
 
-    def path(self, segment: str, *, overflow: bool, kind: str = "array") -> str:
+    @property
+    def locks(self) -> Place:
+        return self._in("locks")
+
+    def _in(self, name: str) -> Place:
+        """Return a directory that is in it, if nothing has changed since the last look at it; else look.
+
+        Raises
+        ------
+        UnsafeDirectoryError, TooManyFilesError
+        """
+        seen, known = self.spot.seen, self._inner.get(name)
+        if known is not None and known[0] is seen:
+            return known[1]
+        path = f"{self.root}/{name}"
+        try:
+            seen = self.spot.look()
+            there = identity_of(status(File(seen.place, name)))
+            if known is None or known[1].identity != there:
+                known = seen, open_(path, self.access, seen.place)
+        except FileNotFoundError:
+            return Place.missing(path)
+        self._inner[name] = seen, known[1]
+        return known[1]
+
+    def path(self, segment: str, *, overflow: bool, kind: str = "array") -> File:
         """Return the path of a segment's file: a ``.npy`` for an array, a ``.jshm`` for all else.
 
         Raises
@@ -217,74 +308,105 @@ class Directory:
         CorruptRegistryError
             It is no segment's id: the path could be anybody's.
         """
-        return f"{self.overflow if overflow else self.segments}/{file_name(segment, kind)}"
+        return File(self.overflow if overflow else self.segments, file_name(segment, kind))
 
-    def files(self) -> dict[str, str]:
+    def has(self, place: Place) -> bool:
+        """Tell whether segments are in that directory now."""
+        now = place.identity
+        return now == self.segments.identity or now == self.overflow.identity  # noqa: PLR1714 - dearer
+
+    def leads_to(self, row: SegmentRow, mapping: Mapping) -> bool:
+        """Tell whether a segment's path leads, now, to the file that a mapping is of."""
+        place = self.segments
+        if mapping.place is place:
+            return True
+        if not is_mapped_by(self.path(row.id, overflow=bool(row.overflow), kind=row.kind), mapping):
+            return False
+        if not row.overflow:
+            mapping.place = place  # it need not be asked again
+        return True
+
+    def files(self) -> dict[str, File]:
         """Return segment id → path of every file that jshm may have made where segments are.
 
         Nothing else there is ever touched. Kinds that only a newer jshm knows are in ``.jshm`` files.
         """
         return {
-            match[1]: entry.path
-            for entry in self._entries()
-            if (match := _FILE.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False)
+            match[1]: path
+            for path, is_file in self._entries()
+            if is_file and (match := _FILE.fullmatch(path.name))
         }
 
     def foreign(self) -> list[str]:
         """Return the paths of what is there and no segment. jshm makes none, and touches none."""
         return [
-            entry.path
-            for entry in self._entries()
-            if not (_FILE.fullmatch(entry.name) and entry.is_file(follow_symlinks=False))
+            path
+            for path, is_file in self._entries()
+            if not (is_file and _FILE.fullmatch(path.name))
         ]
 
-    def _entries(self) -> Iterator[os.DirEntry[str]]:
-        places = [self.segments]
-        if self.has_overflow():
-            places.append(self.overflow)
-        for place in places:
+    def _entries(self) -> Iterator[tuple[File, bool]]:
+        """Yield what is where segments are, and whether it is a file."""
+        for place in filter(None, (self.segments, self.overflow)):
             try:
-                with os.scandir(place) as entries:
-                    yield from entries
+                fd = place.open_anew()
+                try:
+                    with os.scandir(fd) as entries:
+                        for entry in entries:
+                            yield File(place, entry.name), entry.is_file(follow_symlinks=False)
+                finally:
+                    os.close(fd)
             except FileNotFoundError:
                 pass
             except OSError as error:
                 raise limit_error(error) from None
 
     @property
-    def overflow(self) -> str:
-        """Where segments go that do not fit; made when first needed. Empty: nowhere.
+    def overflow(self) -> Place:
+        """Where segments go that do not fit; made when first needed. Its path is empty: nowhere.
 
         All processes of a store use the same directory, whatever ``JSHM_OVERFLOW_DIR`` is for each: the
-        one that was used first, as long as it is there.
+        one that was used first, as long as it is there. It is below a directory that is everybody's:
+        whoever makes it first could lead us, by a link, to files that are ours and no segments.
         """
         if self.access.group:
-            return ""
+            return Place.missing("")
         try:
-            used = os.readlink(self._overflow_record)
+            place = self.place
+            used = os.readlink("overflow", dir_fd=place.fd)
         except OSError:
-            return self.chosen_overflow
+            return self._overflow_at(self.chosen_overflow)
         # Another store's it is not, also if the directory was moved or copied.
-        own = used.split("/")[-2:] == [_this_boot(), _own_name(self.root)]
-        return used if own and _is_safe(used) else self.chosen_overflow
+        if used.split("/")[-2:] == [_this_boot(), _own_name(place)]:
+            found = self._overflow_at(used)
+            if found:
+                return found
+        return self._overflow_at(self.chosen_overflow)
 
-    @property
-    def _overflow_record(self) -> str:
-        return f"{self.root}/overflow"
+    def _overflow_at(self, path: str) -> Place:
+        if not path:
+            return Place.missing("")
+        if self._overflow.path != path:
+            self._overflow = Spot(path, _open_overflow)
+        try:
+            return self._overflow.look().place
+        except TooManyFilesError:
+            raise
+        except OSError:  # it is not there; or it is not safe, which `open_overflow` says
+            return Place.missing(path)
 
     def has_overflow(self) -> bool:
         """Tell whether the overflow directory is there, and safe to look into."""
-        return _is_safe(self.overflow)
+        return bool(self.overflow)
 
     def overflow_problem(self) -> str:
         """Return why the overflow directory, which is there, must not be used; '' if it may be."""
-        overflow = self.overflow
-        boots = os.path.dirname(overflow)
-        for place in filter(None, (os.path.dirname(boots), boots, overflow)):
-            if not os.path.lexists(place):
-                return ""
+        overflow = str(self.overflow)
+        if overflow:
             try:
-                check(place, setting=_OVERFLOW)
+                _open_overflow(overflow)
+            except FileNotFoundError:
+                pass
             except UnsafeDirectoryError as error:
                 return str(error)
         return ""
@@ -293,41 +415,42 @@ class Directory:
         """Make the overflow directory, and remove those of earlier boots."""
         import shutil
 
-        overflow = self.overflow
+        overflow = str(self.overflow)
         boots = os.path.dirname(overflow)
-        base = os.path.dirname(boots)
-        make_private(base, parents=True, setting=_OVERFLOW)
+        base = make_private(os.path.dirname(boots), parents=True, setting=_OVERFLOW)
         try:
-            names = os.listdir(base)
+            names = base.names()
         except OSError as error:
             raise limit_error(error) from None
         for name in names:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
-                shutil.rmtree(os.path.join(base, name), ignore_errors=True)
-        make_private(boots, setting=_OVERFLOW)
-        make_private(overflow, setting=_OVERFLOW)
+                shutil.rmtree(name, ignore_errors=True, dir_fd=base.fd)
+        try:
+            make_private(overflow, make_private(boots, base, setting=_OVERFLOW), setting=_OVERFLOW)
+        except FileNotFoundError:
+            raise UnsafeDirectoryError(
+                f"{overflow} was removed while it was made: something deletes it. Try again"
+            ) from None
         self._record(overflow)
 
     def _record(self, overflow: str) -> None:
         """Let all processes find it. Where there is no inode left, those do that were told the same."""
-        record = self._overflow_record
         with contextlib.suppress(OSError):
-            if os.path.islink(record) and os.readlink(record) != overflow:
-                os.unlink(record)
-            os.symlink(overflow, record)
+            place = self.place.fd
+            with contextlib.suppress(OSError):
+                if os.readlink("overflow", dir_fd=place) != overflow:
+                    os.unlink("overflow", dir_fd=place)
+            os.symlink(overflow, "overflow", dir_fd=place)
 
 
-def _is_safe(overflow: str) -> bool:
-    """Tell whether an overflow directory is there, and safe to look into.
-
-    It is below a directory that is everybody's: whoever makes it first could lead us, by a link, to
-    files that are ours and no segments.
-    """
-    boots = os.path.dirname(overflow)
-    return bool(overflow) and all(map(is_private, (os.path.dirname(boots), boots, overflow)))
+def _open_overflow(path: str) -> Place:
+    """Open an overflow directory, and on the way there nothing but directories of this user."""
+    boots = os.path.dirname(path)
+    base = open_(os.path.dirname(boots), setting=_OVERFLOW)
+    return open_(path, parent=open_(boots, parent=base, setting=_OVERFLOW), setting=_OVERFLOW)
 
 
-def _overflow_for(root: str) -> str:
+def _overflow_for(place: Place) -> str:
     """Return this store's overflow directory; stores never share one, their reapers would fight."""
     chosen = os.environ.get(_OVERFLOW)
     if chosen == "":
@@ -335,15 +458,14 @@ def _overflow_for(root: str) -> str:
     base = os.path.join(os.path.abspath(chosen or "/var/tmp"), f"jshm-{os.geteuid()}")  # noqa: S108
     if filesystem(os.path.dirname(base)) in _NETWORK:
         return ""
-    return os.path.join(base, _this_boot(), _own_name(root))
+    return os.path.join(base, _this_boot(), _own_name(place))
 
 
-def _own_name(root: str) -> str:
+def _own_name(place: Place) -> str:
     import hashlib
 
-    return hashlib.sha256(f"{os.stat(root).st_dev}:{os.path.realpath(root)}".encode()).hexdigest()[
-        :16
-    ]
+    own = f"{place.identity[0]}:{os.path.realpath(place)}"
+    return hashlib.sha256(own.encode()).hexdigest()[:16]
 
 
 def _this_boot() -> str:

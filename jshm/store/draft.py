@@ -11,15 +11,24 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import copying, segment
-from ..errors import LowMemoryWarning, NoSpaceError, OverflowWarning, RegistryError, outside
+from ..errors import (
+    LowMemoryWarning,
+    NoSpaceError,
+    OverflowWarning,
+    RegistryError,
+    SegmentNotFoundError,
+    outside,
+)
 from ..layout import ArrayLayout, read_layout
 from ..object_layout import ObjectLayout, read_object_layout
+from ..places import open_file, rename
 from ..records import ALIGNMENT, record
 from ..rows import SegmentRow
 from ..text import size_text
@@ -39,6 +48,8 @@ Layout = ArrayLayout | ObjectLayout
 Buffer = memoryview | np.ndarray[Any, Any]
 # Buffers of fewer bytes are written together.
 _SMALL = 1 << 16
+# Publishing makes a directory again that was removed, so often.
+_TRIES = 20
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -48,14 +59,14 @@ class Draft:
     Attributes
     ----------
     row : SegmentRow
-    path : str
+    path : File
     fd : int
         Owned; locked with `LOCK_EX` until `unlock`.
     spare : Spare or None
         What it is written into, if it is no new file.
     """
 
-    __slots__ = ("access", "fd", "layout", "offered", "path", "pid", "row", "spare")
+    __slots__ = ("access", "directory", "fd", "layout", "offered", "path", "pid", "row", "spare")
 
     def __init__(
         self,
@@ -72,6 +83,7 @@ class Draft:
         self.layout = layout
         self.row = SegmentRow.of(identity, layout, overflow=overflow, writable=False)
         self.path = directory.path(identity, overflow=overflow, kind=self.row.kind)
+        self.directory = directory
         self.access = directory.access
         self.spare = spare
         if spare is None:
@@ -79,16 +91,18 @@ class Draft:
         else:
             self.fd = spare.fd
             if spare.path != self.path:  # an object's, and what was in it was none, or the reverse
-                os.rename(spare.path, self.path)
+                rename(spare.path, self.path)
                 spare.path = self.path
 
     def offer(self) -> None:
-        """Get ready to be registered; RegistryError if the file was removed under us (`rm -r`)."""
+        """Get ready to be registered; RegistryError if the file was removed or moved away under us."""
         self.offered = True
-        if not os.fstat(self.fd).st_nlink:
+        # The directory may be another one than when this was begun.
+        now = self.directory.overflow if self.row.overflow else self.directory.segments
+        if now.identity != self.path.place.identity or not os.fstat(self.fd).st_nlink:
             raise RegistryError(
-                f"{self.path} was removed while it was written; something deletes files in that "
-                "directory (systemd's RemoveIPC at logout?). Publish again"
+                f"{self.path} was removed or moved while it was written; something does that to files in "
+                "that directory (systemd's RemoveIPC at logout?). Publish again"
             )
 
     def finish(self, row: SegmentRow, records: Sequence[dict[str, Any]]) -> None:
@@ -130,7 +144,7 @@ class Draft:
         if self.fd >= 0 and not self.offered:
             if self.spare is not None:
                 self.spare.empty()
-            segment.unlink(self.path)
+            segment.unlink(self.path, self.fd)
         self.close()
 
 
@@ -240,11 +254,23 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
         _warn_of_overflow(room, layout, limit)
     elif danger := room.danger(layout.records):
         warnings.warn(danger, LowMemoryWarning, stacklevel=outside())
+    made_again = 0
     while True:
         overflow = limit is not None
         try:
             draft = Draft(directory, layout, identity or segment.new_id(), overflow=overflow)
             _filled(draft, fill)
+        except FileNotFoundError:  # the directory was removed
+            made_again += 1
+            if made_again > _TRIES:
+                raise RegistryError(
+                    f"{directory.segments} is removed again and again. Something deletes files in that "
+                    "directory. Publish again"
+                ) from None
+            if overflow:
+                directory.open_overflow()
+            else:
+                directory.make_again()
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
@@ -273,7 +299,13 @@ def _over_spare(room: Room, layout: Layout) -> Draft | None:
     if layout.records < segment.RECYCLED:
         return None
     spare = room.spares.take(layout.records)
-    return None if spare is None else Draft(room.directory, layout, spare.identity, spare=spare)
+    if spare is None:
+        return None
+    try:
+        return Draft(room.directory, layout, spare.identity, spare=spare)
+    except FileNotFoundError:  # just removed, or its directory was
+        spare.close()
+        return None
 
 
 def _filled(draft: Draft, fill: Callable[[Draft], None]) -> Draft:
@@ -311,18 +343,25 @@ def rewrite_records(
     PermissionError if it is another user's.
     """
     # What was sealed stays so, whatever the row says: members of a group can write rows.
-    if segment.change_mode(path, access, access.own) == access.sealed:
-        row = row._replace(writable=False)
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    sealed = segment.open_unheld(path, access)
     try:
-        if row.kind == "array":  # what the registry implies is compared faster than parsed
-            layout: Layout = row.layout
-            row.layout.verify(fd, os.fstat(fd).st_size)
-        else:
-            layout = layout_in(fd, row.kind)
-        write_records(fd, access, row, layout.records, contents)
+        if stat.S_IMODE(os.fstat(sealed).st_mode) == access.sealed:
+            row = row._replace(writable=False)
+        os.fchmod(sealed, access.own)
+        fd = open_file(path, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            if not os.path.samestat(os.fstat(fd), os.fstat(sealed)):
+                raise SegmentNotFoundError(f"{path} was replaced")
+            if row.kind == "array":  # what the registry implies is compared faster than parsed
+                layout: Layout = row.layout
+                row.layout.verify(fd, os.fstat(fd).st_size)
+            else:
+                layout = layout_in(fd, row.kind)
+            write_records(fd, access, row, layout.records, contents)
+        finally:
+            os.close(fd)
     finally:
-        os.close(fd)
+        os.close(sealed)
 
 
 def layout_in(fd: int, kind: str) -> Layout:

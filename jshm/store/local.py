@@ -92,6 +92,7 @@ class LocalStore(Store):
             lambda tx: checking.rebuild(tx, self.directory),
             timeout,
             self.directory.make_again,
+            spot=self.directory.registry_spot,
             access=access,
         )
         # What can be read: in a group's store, the other members' names too.
@@ -157,10 +158,6 @@ class LocalStore(Store):
         with interrupts.deferred():  # once, and not for each segment
             while True:
                 entries, world = self._find(names, versions), World()
-                # It was deleted: what is mapped here may not be what has the name now.
-                if self.registry.lost is not None:
-                    self.presence.refresh()
-                    continue
                 try:
                     opened = attaching.open_all(self, entries, mode, world, trust=trust)
                 except SegmentNotFoundError:
@@ -189,9 +186,11 @@ class LocalStore(Store):
         if row.kind == "object":
             return objects.map_segment(self, row, mode)
         mappings = self.presence.mappings
-        return mappings.get(row.id, mode) or mappings.open(
-            row.id, self.path_of(row), mode, row.layout
-        )
+        mapping = mappings.get(row.id, mode)
+        here = self.directory.segments
+        if mapping is not None and (mapping.place is here or self.directory.leads_to(row, mapping)):
+            return mapping
+        return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
     def attach_segment(self, identity: str, mode: Mode) -> segment.Mapping:
         """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
@@ -210,12 +209,16 @@ class LocalStore(Store):
     def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
         if wanted is None:
             entries = self.catalogue.current(names)
-            if len(names) == len(entries) == 1:
+            if len(names) == len(entries) == 1 and self.registry.lost is None:
                 return entries
             found = {entry.name: entry for entry in entries}
         else:
             versions = list(map(self.catalogue.version, names, wanted))
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
+        # It was deleted, or is another one: newer versions may be mapped here, and come back.
+        if self.registry.lost is not None:
+            self.presence.refresh()
+            return self._find(names, wanted)
         for i, name in enumerate(names):
             if name not in found:
                 if self.presence.refresh():  # it was deleted, and is back
@@ -335,7 +338,7 @@ class LocalStore(Store):
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
-            root, free(self.directory, self.registry, spares), capacity(root),
+            root, free(self.directory, self.registry, spares), capacity(self.directory.made()),
             self.registry.unnamed(), undo_limit(), quota(), spares,
         )  # fmt: skip
 
@@ -384,7 +387,7 @@ class LocalStore(Store):
     @interrupts.whole
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
-        return self.path_of(self._find_one(name, version).segment)
+        return str(self.path_of(self._find_one(name, version).segment))
 
     def _find_one(self, name: str, version: int | None) -> Entry:
         return self._find([self.checked(name)], None if version is None else [version])[0]
@@ -515,6 +518,7 @@ class LocalStore(Store):
         with contextlib.suppress(JshmError):
             self._undo.expire()
         self.presence.close()
+        self.directory.close()
 
     @property
     def is_usable(self) -> bool:

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import blockers, interrupts, segment
 from ..ballast import how_to_make_room
 from ..errors import LockHeldError, LockTimeoutError, NoSpaceError, UnsafeDirectoryError
+from ..places import File, Place, beside, exists, is_at, link
 from ..text import shown
 from .draft import NO_SPACE
-from .safety import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 # What jshm calls its files here; anything else is not jshm's to delete.
 _OURS = re.compile(r"(once|name)-[0-9a-f]{32}(\.[0-9a-f]{16})?")
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+_FLAGS = os.O_RDWR | os.O_NONBLOCK
+# A directory that is made may be removed again at once (`rm -r`): so often it is tried.
+_TRIES = 100
 # Belongs to the open file, as a flock does, and not to the process: fcntl_locking(2). Where there is
 # none (macOS) it is chance who comes next.
 _SET_TURN = getattr(fcntl, "F_OFD_SETLK", None)
@@ -122,7 +124,8 @@ class Lock:
         self._shared = shared
         self._timeout = timeout
         self._waits = waits
-        self._path = os.path.join(directory.locks, file)
+        self._file = file
+        self._path = f"{directory.root}/locks/{file}"
         self._held: list[_Held] = []
 
     def __repr__(self) -> str:
@@ -164,7 +167,7 @@ class Lock:
         began = time.monotonic()
         told = False
         while True:
-            fd = self._open()
+            fd, path = self._open()
             try:
                 while not self._is_won(fd):
                     waited = time.monotonic() - began
@@ -175,10 +178,10 @@ class Lock:
                         self._waits(self._holders(fd))
                     interrupts.check()
                     time.sleep(self._pause(waited))
-                # A sweep may have removed the file since it was opened.
-                if _is_at(self._path, fd):
+                # A sweep may have removed the file since it was opened; or the directory was moved.
+                if self._is_there(path, fd):
                     _mine[me] = held = _Held(
-                        self._path, fd, os.getpid(), me[0], weakref.ref(self, left.append)
+                        me[1], fd, os.getpid(), me[0], weakref.ref(self, left.append)
                     )  # fmt: skip
                     return held
             except BaseException:
@@ -186,9 +189,13 @@ class Lock:
                 raise
             segment.close(fd)
 
-    def _open(self) -> int:
-        """Return a descriptor of the file; `segment.close` it."""
-        return _open(self._directory, self._path)
+    def _open(self) -> tuple[int, str]:
+        """Return a descriptor of the file, and its path; `segment.close` it."""
+        return _open(self._directory, self._file)
+
+    def _is_there(self, path: str, fd: int) -> bool:
+        """Tell whether an open file is still the one that others lock."""
+        return is_at(path, fd) and _is_now(self._directory, path)
 
     def _is_won(self, fd: int) -> bool:
         """Take the lock if it is free and the turn is ours; else stay the next, if we are."""
@@ -231,8 +238,11 @@ class LockOfOther(Lock):
         self._opens = opens
         self._path = path
 
-    def _open(self) -> int:
-        return self._opens()
+    def _open(self) -> tuple[int, str]:
+        return self._opens(), self._path
+
+    def _is_there(self, path: str, fd: int) -> bool:
+        return is_at(path, fd)
 
     def _is_won(self, fd: int) -> bool:
         return _take(fd, shared=self._shared)
@@ -271,32 +281,43 @@ def file_of(name: str) -> str:
     return f"name-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def _open(directory: Directory, path: str) -> int:
-    """Return a descriptor of a lock's file, which is made if it is not there."""
-    while True:
+def _is_now(directory: Directory, path: str) -> bool:
+    """Tell whether a file is in the directory that locks are in now."""
+    try:
+        directory.spot.look()
+    except FileNotFoundError:
+        return False
+    return isinstance(path, File) and path.place.identity == directory.locks.identity
+
+
+def _open(directory: Directory, name: str) -> tuple[int, File]:
+    """Return a descriptor of a lock's file, which is made if it is not there, and its path."""
+    for _ in range(_TRIES):
         try:
+            directory.spot.look()
+            path = File(directory.locks, name)
             with contextlib.suppress(FileNotFoundError):
-                return segment.open_locked(path, _FLAGS)
-            if not os.path.lexists(directory.locks):
-                directory.make_again()
+                return segment.open_locked(path, _FLAGS), path
             with contextlib.suppress(FileExistsError):  # another was faster
-                return _make(path, directory.access)
-        except FileNotFoundError:  # removed in between
-            continue
+                return _make(path, directory.access), path
+        except FileNotFoundError:
+            directory.make_again()
         except UnsafeDirectoryError:
             raise
         except OSError as error:
-            raise _explain(error, path) from None
+            raise _explain(error, File(directory.locks, name)) from None
+    raise UnsafeDirectoryError(
+        f"{directory.locks} is removed again and again. Something deletes files in that directory: try again"
+    )
 
 
-def _make(path: str, access: Access) -> int:
+def _make(path: File, access: Access) -> int:
     """Make the file under another name first: nobody finds it before its whole group may open it."""
-    check(os.path.dirname(path), access)  # a member could have put a link there
-    making = f"{path}.{os.urandom(8).hex()}"
+    making = beside(path, f".{os.urandom(8).hex()}")
     fd = segment.open_locked(making, _FLAGS | os.O_CREAT | os.O_EXCL)
     try:
         access.settle(fd, access.own)
-        os.link(making, path)
+        link(making, path)
     except BaseException:
         segment.close(fd)
         raise
@@ -312,49 +333,34 @@ def show(directory: Directory, name: str, *, shown: bool) -> None:
     ------
     OSError, NoSpaceError
     """
-    path, mode = os.path.join(directory.locks, file_of(name)), directory.access.shown
-    if not shown and not os.path.lexists(path):
+    file, mode = file_of(name), directory.access.shown
+    if not shown and not exists(File(directory.locks, file)):
         return
     with interrupts.deferred():
-        fd = _open(directory, path)
+        fd, _ = _open(directory, file)
         try:
             os.fchmod(fd, mode if shown else directory.access.own)
         finally:
             segment.close(fd)
 
 
-def _is_at(path: str, fd: int, place: int | None = None) -> bool:
-    """Tell whether a path, or a name in an open directory, still leads to an open file."""
-    try:
-        there = os.stat(path, dir_fd=place, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(there, os.fstat(fd))
-
-
 def sweep(directory: str) -> None:
     """Remove the files of locks that nobody has, and nobody waits for."""
-    with interrupts.deferred():
-        try:
-            place = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:  # removed as a whole, and not made again yet; or what is there is not ours
-            return
-        try:
-            for name in filter(_OURS.fullmatch, os.listdir(place)):
-                with contextlib.suppress(
-                    OSError
-                ):  # gone, or another user's who is about to make it
-                    _sweep(directory, name, place)
-        finally:
-            os.close(place)
+    with interrupts.deferred(), contextlib.suppress(OSError):
+        # Removed as a whole, and not made again yet; or what is there is not ours.
+        place = directory if isinstance(directory, Place) else Place(directory)
+        for name in filter(_OURS.fullmatch, place.names()):
+            # Gone, or another user's who is about to make it.
+            with contextlib.suppress(OSError):
+                _sweep(File(place, name))
 
 
-def _sweep(directory: str, name: str, place: int) -> None:
-    fd = segment.open_locked(os.path.join(directory, name), _FLAGS)
+def _sweep(path: File) -> None:
+    fd = segment.open_locked(path, _FLAGS)
     try:
-        # In the very directory that was listed, whatever has its name by now. What others may lock stays.
-        if not os.fstat(fd).st_mode & 0o077 and _try(fd, shared=False) and _is_at(name, fd, place):
-            os.unlink(name, dir_fd=place)
+        # What others may lock stays.
+        if not os.fstat(fd).st_mode & 0o077 and _try(fd, shared=False):
+            segment.unlink(path, fd)
     finally:
         segment.close(fd)
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .. import interrupts, segment
 from ..access import PRIVATE
+from ..places import identity_of, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..access import Access
     from ..layout import ArrayLayout
+    from ..places import Identity
     from ..segment import Mapping, Mode
 
 T = TypeVar("T")
@@ -53,13 +55,14 @@ class Mappings:
         self._changed: deque[Key] = deque()
         self._gone: deque[_Watched] = deque()
 
-    def get(self, identity: str, mode: Mode) -> Mapping | None:
+    def get(self, identity: str, mode: Mode, file: Identity | None = None) -> Mapping | None:
         """Return the mapping of a segment that is shared here, if there is one in this mode.
 
         None that code in C wrote into, past the read-only flag: it does not show any more what the
-        segment holds.
+        segment holds. With `file`, only of that file: in another directory another one may have the
+        segment's name.
         """
-        return None if mode == "c" else self._find_true((identity, mode))
+        return None if mode == "c" else self._find_true((identity, mode), file)
 
     def open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         """Map a segment, checked against `layout`."""
@@ -72,26 +75,27 @@ class Mappings:
 
         The caller keeps `fd`.
         """
-        mapping = self.get(identity, mode)
+        found = os.fstat(fd)
+        mapping = self.get(identity, mode, identity_of(found))
         if mapping is not None:
             return mapping
         return self._adopt_first(
-            segment.map_file(fd, length or os.fstat(fd).st_size, mode, identity)
+            segment.map_file(fd, length or found.st_size, mode, identity, found)
         )
 
     def _open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         # As `segment.shared` does it, which takes longer.
         with interrupts.deferred():
-            fd, status = segment.open_shared(path, self._access, writable=mode == "r+")
+            fd, found = segment.open_shared(path, self._access, writable=mode == "r+")
             try:
-                layout.verify(fd, status.st_size)
-                return segment.map_file(fd, layout.end, mode, identity)
+                layout.verify(fd, found.st_size)
+                return segment.map_file(fd, layout.end, mode, identity, found)
             finally:
                 segment.close(fd)
 
     def _adopt_first(self, opened: Mapping) -> Mapping:
         with self._guard:
-            mapping = self.get(opened.segment, opened.mode)
+            mapping = self.get(opened.segment, opened.mode, opened.file)
             if mapping is None:  # else another thread was faster
                 self.adopt(opened)
                 return opened
@@ -115,11 +119,13 @@ class Mappings:
                 return mapping
         return None
 
-    def _find_true(self, key: Key) -> Mapping | None:
+    def _find_true(self, key: Key, file: Identity | None = None) -> Mapping | None:
         """Return a mapping whose bytes are the segment's."""
         for ref in self._live.get(key, ()):
             mapping = ref()
-            if mapping is not None and (mapping.mode == "r+" or segment.is_pristine(mapping)):
+            if mapping is None or (file is not None and mapping.file != file):
+                continue
+            if mapping.mode == "r+" or segment.is_pristine(mapping):
                 return mapping
         return None
 
@@ -189,3 +195,11 @@ class Mappings:
         """Inherited mappings are the child's too: it says so when it first uses the store."""
         self._guard = interrupts.Guard(interrupts.Order.MAPPINGS)
         self.tell_again()
+
+
+def is_mapped_by(path: str, mapping: Mapping) -> bool:
+    """Tell whether a path leads to the file that a mapping is of."""
+    try:
+        return identity_of(status(path)) == mapping.file
+    except OSError:
+        return False

@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import interrupts, programs, rows
 from ..ballast import how_to_make_room
-from ..errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
+from ..errors import (
+    JshmError,
+    NoSpaceError,
+    RegistryTimeout,
+    TooManyFilesError,
+    UnsafeDirectoryError,
+)
 from ..identity import Identity, process_start
 from ..lease import Lease, living, said_by
 from ..memory import is_short
 from ..pickling import sources
+from ..places import status
 from ..segment import limit_error
 from ..weak import WeakValues
 from ..workers import discover
-from . import locks, reaper
+from . import checking, locks, reaper
 from .announcing import Announcer
 from .draft import NO_SPACE
 from .inspection import holders_in
@@ -42,6 +49,8 @@ T = TypeVar("T")
 _REAP_INTERVAL = 1.0
 # Seconds to wait for other writers with what can as well be done later, by anybody.
 _PATIENCE = 0.2
+# A directory that is made may be removed again at once (`rm -r`): so often it is tried.
+_TRIES = 20
 # Seconds for which the lease's file is taken to be there still.
 _CHECK_INTERVAL = 0.05
 
@@ -117,21 +126,24 @@ class Presence:
     def _valid_lease(self) -> Lease:
         lease, now = self._lease, time.monotonic()
         fresh = now < self._lease_checked + _CHECK_INTERVAL
-        if fresh and lease is not None and lease.pid == os.getpid():
+        # Where leases are: as of the last look at the directory, which every use of the registry is.
+        if (
+            fresh
+            and lease is not None
+            and lease.pid == os.getpid()
+            and lease.directory is self._directory.leases
+        ):
             return lease
         with self._guard:
+            if self._lease is not None:
+                self._lease.move(self._directory.leases)
             if self._lease is None or not self._lease.is_valid():
-                # The first use, a forked child, or somebody removed the file.
+                # The first use, a forked child, or somebody removed or moved the file.
                 try:
                     self._told = None
-                    if not os.path.isdir(self._directory.leases):
-                        self._directory.make_again()
-                    if self._lease is None or not self._lease.restore():
-                        self._lease = Lease(
-                            self._directory.leases, discover(self._known), self._directory.access
-                        )
-                        # Tracebacks through functions that are shared name this notebook.
-                        sources.here = self._lease.identity.label
+                    self._lease = self._make_lease()
+                    # Tracebacks through functions that are shared name this notebook.
+                    sources.here = self._lease.identity.label
                 except OSError as error:
                     if error.errno in NO_SPACE:
                         raise NoSpaceError(
@@ -142,6 +154,22 @@ class Presence:
                 self.mappings.tell_again()
             self._lease_checked = now
             return self._lease
+
+    def _make_lease(self) -> Lease:
+        """Return a lease that others can see: this process's, made again, or a new one."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                leases = self._directory.leases
+                if self._lease is not None:
+                    self._lease.move(leases)
+                    if self._lease.restore():
+                        return self._lease
+                return Lease(leases, discover(self._known), self._directory.access)
+            self._directory.make_again()
+        raise UnsafeDirectoryError(
+            f"{self._directory.leases} is removed again and again. Something deletes files in that "
+            "directory: try again"
+        )
 
     def _known(self) -> Iterator[Identity]:
         return (who for who, _ in living(self._directory.leases))
@@ -174,8 +202,14 @@ class Presence:
         with interrupts.deferred():
             try:
                 with self._registry.database.transact(timeout) as tx:
+                    if (lost := self._registry.lost) is not None:
+                        # It was deleted in this moment. The rest comes back later (`refresh`); version
+                        # numbers must go on now.
+                        checking.keep_counting(tx, lost.last)
                     yield tx, doomed
-                doomed.execute()
+                # Of rows that are not what the path leads to, nothing is removed where it leads now.
+                if tx.look():
+                    doomed.execute()
             finally:
                 doomed.give_up()
             if tx.falls_behind:
@@ -341,6 +375,7 @@ class Presence:
 
     def _reap(self, ending: tuple[int, str] | None, timeout: float | None) -> int:
         freed = 0
+        self._registry.database.refresh()  # first: it looks where all is
         kept = listed(self._directory)
         short = bool(kept) and is_short()
         due = [identity for identity, one in kept.items() if one.idle or short]
@@ -367,7 +402,7 @@ class Presence:
         if lease is not None and lease.pid == os.getpid():
             lease.close()
             with contextlib.suppress(JshmError, OSError):
-                os.stat(self._directory.registry)  # what was removed is not made again now
+                status(self._directory.registry_file)  # what was removed is not made again now
                 self.making_room(lambda: self._leave(lease))
                 self.reap((lease.identity.pid, lease.identity.start))
         self._registry.database.close()

@@ -13,7 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import interrupts, looking, progress, rows, segment
-from ..errors import InvalidNameError, JshmError, NoSpaceError, NotOwnerError, NotShareableError
+from ..errors import (
+    InvalidNameError,
+    JshmError,
+    NoSpaceError,
+    NotOwnerError,
+    NotShareableError,
+    RegistryError,
+)
 from ..layout import describe_array
 from ..object_layout import ObjectLayout
 from ..progress import Progress
@@ -97,6 +104,11 @@ class Publisher:
                     for source in sources:
                         source.discard()
                     raise
+                if not tx.is_here:
+                    raise RegistryError(
+                        f"{self._store.directory.root} was moved or deleted in this moment, and what was "
+                        "published with it. Publish again"
+                    )
         done = {
             name: self._published(one, source, entries[name])
             for one, source in zip(ready, sources, strict=True)

@@ -19,13 +19,14 @@ from ..identity import has_ended, is_running, process_start
 from ..lease import living, sweep
 from ..lease import state as lease_state
 from ..object_layout import OBJECT_MAGIC
+from ..places import File, exists, open_file, status
 from ..records import read_records
 from .directory import ARRAY
 from .draft import layout_in, rewrite_records
 from .spares import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from ..database import Transaction
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .directory import Directory
     from .spares import Listed
 
-Adopt = Callable[[int, str], object]
+Adopt = Callable[[int, File], object]
 """What takes a file over, locked, instead of its removal."""
 
 # So many claims take about a millisecond, for which others wait.
@@ -48,7 +49,7 @@ class Doomed:
     """Files to remove once the transaction has been committed."""
 
     def __init__(self) -> None:
-        self._files: list[tuple[int, str, Adopt | None]] = []
+        self._files: list[tuple[int, File, Adopt | None]] = []
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -63,11 +64,11 @@ class Doomed:
         return len(self._files) >= (min(BATCH, files // 4) if files > 0 else BATCH)
 
     @property
-    def paths(self) -> list[str]:
+    def paths(self) -> list[File]:
         """What is to be removed."""
         return [path for _, path, _ in self._files]
 
-    def add(self, path: str, fd: int = -1, adopt: Adopt | None = None) -> None:
+    def add(self, path: File, fd: int = -1, adopt: Adopt | None = None) -> None:
         """Doom a file; `fd`, if given, holds `LOCK_EX` and is owned from now on.
 
         With `adopt`, that is called with both instead of removing it.
@@ -83,8 +84,8 @@ class Doomed:
                 adopt(fd, path)
                 continue
             with contextlib.suppress(OSError):
-                self.nbytes += os.stat(fd if fd >= 0 else path).st_size
-            segment.unlink(path)
+                self.nbytes += (os.fstat(fd) if fd >= 0 else status(path)).st_size
+            segment.unlink(path, fd)
             self._let_go()
 
     def _let_go(self) -> None:
@@ -137,12 +138,17 @@ def take_away(
                 doomed.add(path, fd, _empty)
 
 
-def _empty(fd: int, path: str) -> None:
+def _empty(fd: int, path: File) -> None:
     """Free the memory of a spare that its process has mapped, but looks at before it uses it."""
     try:
         with contextlib.suppress(FileNotFoundError):  # its process is just removing it
-            os.truncate(path, 0)
-        segment.unlink(path)
+            opened = open_file(path, os.O_WRONLY | os.O_NONBLOCK)
+            try:
+                if os.path.samestat(os.fstat(opened), os.fstat(fd)):
+                    os.ftruncate(opened, 0)
+            finally:
+                os.close(opened)
+        segment.unlink(path, fd)
     finally:
         segment.close(fd)
 
@@ -162,7 +168,7 @@ def collect_segment(
     if row.unlinked:
         # The file is gone, so only its holders can tell; the kernel frees the memory in any case.
         gone = not any(row.id == h[0] for _, held in living(directory.leases) for h in held)
-        if os.path.lexists(path):
+        if exists(path):
             doomed.add(path)  # whoever released it was killed between commit and unlink
     else:
         try:
@@ -292,7 +298,7 @@ def bury_offers(
             offer_rows.forget_recipient(tx, recipient)
 
 
-def unregistered(directory: Directory, known: Registry, kept: Collection[str]) -> list[str]:
+def unregistered(directory: Directory, known: Registry, kept: Collection[str]) -> list[File]:
     """Return files that no row knows, and that are none of those kept; some may be in the making.
 
     Needs no transaction.
@@ -304,7 +310,12 @@ def unregistered(directory: Directory, known: Registry, kept: Collection[str]) -
 
 
 def collect_files(
-    tx: Transaction, directory: Directory, paths: list[str], doomed: Doomed, *, known: bool = False
+    tx: Transaction,
+    directory: Directory,
+    paths: Sequence[File],
+    doomed: Doomed,
+    *,
+    known: bool = False,
 ) -> None:
     """Doom those files that no row knows and nobody holds.
 
@@ -314,8 +325,8 @@ def collect_files(
         if doomed.full:
             return
         identity = os.path.splitext(os.path.basename(path))[0]
-        if rows.mentions(tx, identity):
-            continue
+        if rows.mentions(tx, identity) or not directory.has(path.place):
+            continue  # not of this registry, if the directory was moved since it was listed
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path, directory.access)
             if fd is not None and not known and _is_newer(fd, path):

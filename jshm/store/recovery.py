@@ -23,6 +23,7 @@ from .room import Room
 
 if TYPE_CHECKING:
     from ..database import Transaction
+    from ..places import File
     from ..registry import Lost, Registry
     from ..rows import Entry, SegmentRow
     from .directory import Directory
@@ -112,7 +113,7 @@ class Recovery:
                 self.awaited = True
                 return False
 
-    def _await(self, path: str) -> None:
+    def _await(self, path: File) -> None:
         """Wait for whoever makes a file: he has it locked until it is registered, or given up."""
         fd = segment.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
@@ -185,17 +186,27 @@ class Recovery:
     def explain(self) -> None:
         """Warn, if this process has to do with what was lost."""
         me = self._presence.identity
-        there = set(self._registry.names())
-        gone = [e.name for e in self._lost.current if e.name not in there and me.owns(e.publisher)]
-        if not (self.restored or self.refused or gone):
+        mine = {e.name: e for e in self._lost.current if me.owns(e.publisher)}
+        there = {entry.name: entry for entry in self._registry.everything() if entry.is_current}
+        gone = [name for name in mine if name not in there]
+        older = [
+            f"{name} v{mine[name].version} (it is v{entry.version} now)"
+            for name, entry in there.items()
+            if name in mine and entry.created < mine[name].created
+        ]
+        if not (self.restored or self.refused or gone or older):
             return
         root = self._directory.root
         why = "systemd does that at logout: `loginctl enable-linger` prevents it"
-        parts = [f"{root} was deleted while it was in use ({why})"]
+        parts = [f"{root} was deleted or replaced while it was in use ({why})"]
         if self.restored:
             parts.append(f"Back, from what is attached here: {_shown(self.restored)}")
         if gone:
             parts.append(f"Gone, unless another notebook has it attached: {_shown(gone)}")
+        if older:
+            parts.append(
+                f"Older now, unless another notebook has the newer one attached: {_shown(older)}"
+            )
         parts += [f"Could not be brought back: {reason}" for reason in self.refused]
         warnings.warn(". ".join(parts), DirectoryLostWarning, stacklevel=outside())
 

@@ -311,7 +311,7 @@ class Referring:
         """Tell whether the segment stays as it is, or is LIVE for all; one made here is sealed."""
         store = self._store
         row = store.registry.segment(mapping.segment)
-        if row is None or row.unlinked:
+        if row is None or row.unlinked or not store.directory.leads_to(row, mapping):
             return False
         if mapping.mode != "r+" or mapping.segment in self._sealing:
             return True

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..database import Transaction
+    from ..places import Place
     from ..registry import Registry
     from .directory import Directory
     from .spares import Spares
@@ -122,7 +123,7 @@ class Room:
 
     def _limits(self, nbytes: int, *, look: bool) -> list[Limit]:
         root = self.directory.root
-        free = _free(self.directory.segments)
+        free = _free(self.directory.made())
         limits = [Limit(free, f"free in {root}", _enlarge(root))]
         allowed = self._quota
         if allowed is not None:
@@ -206,7 +207,7 @@ def _must_look(nbytes: int) -> bool:
 
 def free(directory: Directory, registry: Registry, spares: int) -> int:
     """Return the bytes of memory that are free, where spares take so many."""
-    left = [_free(directory.segments)]
+    left = [_free(directory.made())]
     if directory.in_memory:
         left.append(available_memory())
     allowed = quota()
@@ -215,14 +216,14 @@ def free(directory: Directory, registry: Registry, spares: int) -> int:
     return max(0, min(left))
 
 
-def _free(path: str) -> int:
-    found = os.statvfs(path)
+def _free(place: Place) -> int:
+    found = os.statvfs(place.fd)
     return found.f_bavail * found.f_frsize - RESERVE
 
 
-def capacity(path: str) -> int:
-    """Return the bytes that fit into the file system that a path is on, and that the quota allows."""
-    found = os.statvfs(path)
+def capacity(place: Place) -> int:
+    """Return the bytes that fit into the file system of a directory, and that the quota allows."""
+    found = os.statvfs(place.fd)
     size = found.f_blocks * found.f_frsize
     allowed = quota()
     return size if allowed is None else min(size, allowed)

@@ -9,20 +9,75 @@ import stat
 from typing import TYPE_CHECKING
 
 from ..access import PRIVATE
-from ..errors import NoSpaceError, UnsafeDirectoryError
+from ..errors import JshmError, NoSpaceError, UnsafeDirectoryError
+from ..places import Place
+from ..segment import limit_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..access import Access
 
+# A directory that is made may be removed again at once: `rm -r` under a process that publishes.
+_TRIES = 20
 
-def make_private(path: str, *, parents: bool = False, setting: str = "JSHM_DIR") -> None:
-    """Make a directory that only this user can enter, or check one that is there.
+
+def open_(
+    path: str,
+    access: Access = PRIVATE,
+    parent: Place | None = None,
+    *,
+    setting: str = "JSHM_DIR",
+) -> Place:
+    """Open a directory that only they can enter whose it is.
 
     Parameters
     ----------
     path : str
+    access : Access
+    parent : Place, optional
+        Where the last component is looked up.
+    setting : str
+        The variable that says where else it could be.
+
+    Raises
+    ------
+    FileNotFoundError
+    UnsafeDirectoryError
+        It is a symbolic link, another user's, or open to others.
+    """
+    try:
+        place = Place(path, parent)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise limit_error(error) from None
+        name, there = (path, None) if parent is None else (os.path.basename(path), parent.fd)
+        try:
+            status = os.stat(name, dir_fd=there, follow_symlinks=False)
+        except OSError:
+            pass
+        else:
+            _refuse(path, status, access, setting)
+        raise UnsafeDirectoryError(
+            f"{path} cannot be used: {error.strerror}. Set {_named(setting, access)} to a directory of "
+            "your own"
+        ) from None
+    check(place, access, setting=setting)
+    return place
+
+
+def make_private(
+    path: str, parent: Place | None = None, *, parents: bool = False, setting: str = "JSHM_DIR"
+) -> Place:
+    """Open a directory that only this user can enter; it is made if it is not there.
+
+    Parameters
+    ----------
+    path : str
+    parent : Place, optional
+        Where the last component is looked up.
     parents : bool
         Whether to make those above it, too.
     setting : str
@@ -32,16 +87,26 @@ def make_private(path: str, *, parents: bool = False, setting: str = "JSHM_DIR")
     ------
     UnsafeDirectoryError
         It is a symbolic link, another user's, or open to others.
+    FileNotFoundError
+        `parent` was removed.
     NoSpaceError
         It is not there, and there is no room for it.
     """
+    name, place = (path, None) if parent is None else (os.path.basename(path), parent.fd)
     try:
-        if parents:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        if not os.path.lexists(path):
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                return open_(path, PRIVATE, parent, setting=setting)
+            if parents:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
             with contextlib.suppress(FileExistsError):  # another process was faster
-                os.mkdir(path, PRIVATE.directory)
+                os.mkdir(name, PRIVATE.directory, dir_fd=place)
+        return open_(path, PRIVATE, parent, setting=setting)
+    except JshmError:
+        raise
     except OSError as error:
+        if parent is not None and isinstance(error, FileNotFoundError):
+            raise  # the parent was removed
         cannot = f"cannot make the directory {path}: {error.strerror}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpaceError(
@@ -51,7 +116,6 @@ def make_private(path: str, *, parents: bool = False, setting: str = "JSHM_DIR")
         raise UnsafeDirectoryError(
             f"{cannot}. Set {setting} to a directory of yours {where}"
         ) from None
-    check(path, setting=setting)
 
 
 def make_for_group(root: str, names: Sequence[str], hidden: str, access: Access) -> None:
@@ -84,7 +148,7 @@ def make_for_group(root: str, names: Sequence[str], hidden: str, access: Access)
             for place in reversed(places):
                 with contextlib.suppress(OSError):
                     os.rmdir(place)
-    check(root, access)
+    open_(root, access)
     for name in (*names, hidden):  # one of them may have been removed
         place = os.path.join(root, name)
         if not os.path.lexists(place):
@@ -93,7 +157,7 @@ def make_for_group(root: str, names: Sequence[str], hidden: str, access: Access)
                     os.mkdir(place, PRIVATE.directory)
                 else:
                     _make_readable(place, access)
-        check(place, PRIVATE if name == hidden else access)
+        open_(place, PRIVATE if name == hidden else access)
 
 
 def _make_readable(place: str, access: Access) -> None:
@@ -118,16 +182,20 @@ def _check_place(place: str) -> None:
         )
 
 
-def check(path: str, access: Access = PRIVATE, *, setting: str = "JSHM_DIR") -> None:
-    """Raise UnsafeDirectoryError unless a directory is there that only they can enter whose it is.
+def _named(setting: str, access: Access) -> str:
+    return "JSHM_GROUP_DIR" if access.group else setting
+
+
+def check(place: Place, access: Access = PRIVATE, *, setting: str = "JSHM_DIR") -> None:
+    """Raise UnsafeDirectoryError unless only they can enter a directory whose it is.
 
     `setting` is the variable that says where else it could be.
     """
-    setting = "JSHM_GROUP_DIR" if access.group else setting
-    try:
-        status = os.lstat(path)
-    except OSError as error:
-        raise UnsafeDirectoryError(f"{path} cannot be used: {error.strerror}") from None
+    _refuse(place, os.fstat(place.fd), access, setting)
+
+
+def _refuse(path: str, status: os.stat_result, access: Access, setting: str) -> None:
+    setting = _named(setting, access)
     if not stat.S_ISDIR(status.st_mode):
         remove = "remove it, or " if status.st_uid == os.geteuid() else ""
         raise UnsafeDirectoryError(
@@ -154,12 +222,3 @@ def check(path: str, access: Access = PRIVATE, *, setting: str = "JSHM_DIR") -> 
             f"refused. `chmod 700 {path}` if you trust what is in it, or set {setting} to another "
             "directory"
         )
-
-
-def is_private(path: str) -> bool:
-    """Tell whether this is a directory of ours, no link, that nobody else can enter."""
-    try:
-        check(path)
-    except UnsafeDirectoryError:
-        return False
-    return True

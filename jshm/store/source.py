@@ -10,11 +10,13 @@ import numpy as np
 from .. import copying, looking, rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..layout import describe_array
+from .mappings import is_mapped_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..database import Transaction
+    from ..places import File
     from ..registry import Registry
     from ..rows import SegmentRow
     from .base import How
@@ -32,7 +34,7 @@ class Source:
     ----------
     how : {'copied', 'sealed', 'alias'}
     row : SegmentRow
-    path : str
+    path : File
     draft : Draft or None
         The file in the making, of a copy.
     referring : Referring or None
@@ -41,7 +43,7 @@ class Source:
 
     how: How
     row: SegmentRow
-    path: str
+    path: File
     draft: Draft | None = None
     referring: Referring | None = None
 
@@ -98,7 +100,9 @@ def source_of(
         return None
     if writable and registry.is_needed(row.id):
         return None  # an object needs it as it is
-    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
+    path = directory.path(row.id, overflow=bool(row.overflow), kind=row.kind)
+    if not is_mapped_by(path, mapping):
+        return None  # the directory was copied, and another file has the name
     if mapping.mode == "r+":
         if not registry.of_segment(row.id):
             if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):

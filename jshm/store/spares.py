@@ -28,6 +28,7 @@ from .. import interrupts, segment
 from ..errors import JshmError
 from ..lease import said_by
 from ..memory import is_short
+from ..places import exists, is_at, rename, status
 from ..records import ALIGNMENT
 from .settings import size_setting
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from ..holdings import Holdings
+    from ..places import File, Place
     from .directory import Directory
 
 # What all spares of one process may take.
@@ -68,7 +70,7 @@ class Spare:
     ----------
     identity : str
         The id of the segment that it becomes.
-    path : str
+    path : File
     fd : int
         Owned.
     nbytes : int
@@ -80,7 +82,7 @@ class Spare:
     """
 
     identity: str
-    path: str
+    path: File
     fd: int
     nbytes: int
     name: str
@@ -98,7 +100,11 @@ class Spare:
     def is_whole(self) -> bool:
         """Tell whether it is still there, with all its memory: others may take it away."""
         status = os.fstat(self.fd)
-        return bool(status.st_nlink) and min(status.st_size, 512 * status.st_blocks) >= self.nbytes
+        return is_only(status) and min(status.st_size, 512 * status.st_blocks) >= self.nbytes
+
+    def is_in(self, place: Place) -> bool:
+        """Tell whether it is the file that has its name in a directory."""
+        return self.path.place.identity == place.identity and is_at(self.path, self.fd)
 
     def empty(self) -> None:
         """Give up its memory, also where something may keep the mapping: a traceback's frames."""
@@ -112,10 +118,15 @@ class Spare:
         segment.close(self.fd)
 
 
+def is_only(status: os.stat_result) -> bool:
+    """Tell whether a file has one name: with others, the user keeps it (``cp -al``, ``ln``)."""
+    return status.st_nlink == 1
+
+
 class _Held(NamedTuple):
     """A superseded version that somebody holds."""
 
-    path: str
+    path: File
     nbytes: int
     name: str
 
@@ -173,7 +184,8 @@ class Spares:
                     continue
                 try:
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if spare.is_whole() and segment.is_alone(spare.fd):
+                    place = self._directory.segments
+                    if spare.is_in(place) and spare.is_whole() and segment.is_alone(spare.fd):
                         # First: what is said to be a spare may be taken away when it is unlocked.
                         self._holdings().give_back(spare.identity)
                         spare.map()
@@ -196,7 +208,7 @@ class Spares:
 
     # -- put ---------------------------------------------------------------------------------------
 
-    def adopt(self, name: str, fd: int, path: str) -> bool:
+    def adopt(self, name: str, fd: int, path: File) -> bool:
         """Make a spare of a file that no row knows any more; tell whether it became one.
 
         Parameters
@@ -205,23 +217,28 @@ class Spares:
             What was published in it.
         fd : int
             Has it locked with `LOCK_EX`; closed here.
-        path : str
+        path : File
             Where it was. If it became no spare, nothing is there any more.
         """
         with self._guard:
             spare = self._published.pop(_identity(path), None)
             self._forget_held(_identity(path))
+            if spare is not None and not is_at(path, spare.fd):  # of a directory that was moved
+                spare.close()
+                spare = None
             try:
                 status = os.fstat(fd)
                 nbytes = status.st_size
-                if self._may_keep(nbytes) and status.st_uid == os.geteuid():
+                if self._may_keep(nbytes) and self._may_write(status) and is_at(path, fd):
                     path = self._rename(fd, path)
-                    # With two descriptors this process would not be alone with it.
-                    segment.close(fd)
-                    fd = -1
                     if spare is None:
                         opened = segment.open_locked(path, os.O_RDWR)
                         spare = Spare(_identity(path), path, opened, nbytes, name)
+                    if not os.path.samestat(os.fstat(spare.fd), status):
+                        raise FileNotFoundError(path)  # as if it had been removed
+                    # With two descriptors this process would not be alone with it.
+                    segment.close(fd)
+                    fd = -1
                     spare.identity, spare.path, spare.name = _identity(path), path, name
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if segment.is_alone(spare.fd):
@@ -233,21 +250,26 @@ class Spares:
                         return True
             except (OSError, JshmError):  # somebody holds it after all; no room, no descriptor left
                 pass
+            # What has the path now may be another file: a directory was moved.
+            segment.unlink(path, fd if fd >= 0 or spare is None else spare.fd)
             if fd >= 0:
                 segment.close(fd)
-            segment.unlink(path)
             if spare is not None:
                 spare.close()
             return False
 
-    def _rename(self, fd: int, path: str) -> str:
+    @staticmethod
+    def _may_write(status: os.stat_result) -> bool:
+        return status.st_uid == os.geteuid() and is_only(status)
+
+    def _rename(self, fd: int, path: File) -> File:
         """Give a file a new id, and let it be written; return its path."""
         renamed = self._directory.path(segment.new_id(), overflow=False)
         os.fchmod(fd, self._directory.access.own)
-        os.rename(path, renamed)
+        rename(path, renamed)
         return renamed
 
-    def expect(self, path: str, nbytes: int, name: str) -> None:
+    def expect(self, path: File, nbytes: int, name: str) -> None:
         """Let a superseded version become a spare when nobody holds it any more."""
         with self._guard:
             if self._may_keep(nbytes):
@@ -299,15 +321,21 @@ class Spares:
         if not self:
             return
         with self._guard:
-            for spares in (self._free, self._published):
-                for spare in list(spares.values()):
-                    gone = not os.fstat(spare.fd).st_nlink
-                    if gone and spares.pop(spare.identity, None) is not None:
-                        self._remove(spare)
+            place = self._directory.segments
+            for spare in list(self._free.values()):
+                if not spare.is_in(place):
+                    self._drop(spare.identity)
+            for spare in list(self._published.values()):
+                if not spare.is_in(place) and self._published.pop(spare.identity, None) is not None:
+                    spare.close()
             held = self._held.copy()
-            self.forget([i for i, one in held.items() if not os.path.exists(one.path)])
+            self.forget([i for i, one in held.items() if not self._is_there(one, place)])
             if self._is_short():
                 self.give_back()
+
+    @staticmethod
+    def _is_there(one: _Held, place: Place) -> bool:
+        return one.path.place.identity == place.identity and exists(one.path)
 
     def expire(self) -> bool:
         """Give everything back if nothing was used for long; tell whether it was so."""
@@ -335,7 +363,7 @@ class Spares:
             self._remove(spare)
 
     def _remove(self, spare: Spare) -> None:
-        segment.unlink(spare.path)
+        segment.unlink(spare.path, spare.fd)
         spare.close()
         with contextlib.suppress(OSError):  # a full disk: it is gone all the same
             self._holdings().give_back(spare.identity)
@@ -395,5 +423,5 @@ def spare_bytes(directory: Directory) -> int:
     for identity in listed(directory):
         path = directory.path(identity, overflow=False)
         with contextlib.suppress(FileNotFoundError):
-            total += 0 if segment.is_held(path) else os.stat(path).st_size
+            total += 0 if segment.is_held(path) else status(path).st_size
     return total
