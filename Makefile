@@ -25,7 +25,7 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest tests/browser
 
 # The long version of what the tests do to break jshm: about an hour; root tries the most.
-torture: $(VENV)/test.stamp
+torture: $(VENV)/torture.stamp
 	$(BIN)/python -m tests.torture
 
 screenshot: $(VENV)/test.stamp
@@ -72,6 +72,12 @@ $(VENV)/test.stamp: pyproject.toml $(VENV)/front.stamp
 	SKIP_JUPYTER_BUILDER=1 $(PIP) install --editable '.[test]'
 	$(BIN)/python -m tests.pythons
 	$(BIN)/python -m tests.browser.chromium
+	touch $@
+
+# A hub needs its proxy, a program of Node.
+$(VENV)/torture.stamp: $(VENV)/test.stamp
+	SKIP_JUPYTER_BUILDER=1 $(PIP) install --editable '.[test,torture]'
+	npm --loglevel=error install --global --no-audit --no-fund --prefix $(VENV) 'configurable-http-proxy@^5'
 	touch $@
 
 $(VENV)/bench.stamp: $(VENV)/test.stamp

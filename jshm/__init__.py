@@ -178,7 +178,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'jshm' has no attribute {name!r}")
-    with _importing:
+    from .interrupts import deferred
+
+    # Python forgets the locks of imports by a function in Python, in which Ctrl-C would be lost.
+    with deferred(), _importing:
         value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
     globals()[name] = value
     return value

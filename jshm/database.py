@@ -21,7 +21,6 @@ import sqlite3
 import threading
 import time
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -37,6 +36,7 @@ from .errors import (
 )
 from .forks import wait_for
 from .wal import Log
+from .weak import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -139,8 +139,8 @@ class Database:
         self._log = Log(path)
         self._ballast = Ballast(lambda: self._home.file(".ballast"))
         self._local = threading.local()
-        self._all: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._all_lock = threading.RLock()
+        self._all: WeakSet[_Connection] = WeakSet()
+        self._guard = interrupts.Guard(interrupts.Order.CONNECTIONS)
         self._known: Files | None = None
         # Files that were removed or replaced, and what they said was told.
         self._left: set[Files] = set()
@@ -191,7 +191,7 @@ class Database:
                 con.close()
 
     def _connect(self) -> _Connection:
-        with self._all_lock:
+        with self._guard:
             con = self._ballast.spend(self._open)  # the first one here makes the log and its index
             self._all.add(con)
             self._local.connection = con
@@ -281,7 +281,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connections of all threads; the next use opens them again."""
-        with self._all_lock:
+        with self._guard:
             for con in list(self._all):
                 with con.lock:
                     con.close()
@@ -396,7 +396,7 @@ class Database:
     # -- forks ---------------------------------------------------------------------------------
 
     def _before_fork(self) -> None:
-        self._all_lock.acquire()
+        self._guard.lock.acquire()
         self._forking = list(self._all)
         for con in self._forking:
             con.lock.acquire()  # waits for a transaction of another thread
@@ -406,12 +406,12 @@ class Database:
         for con in self._forking:
             con.lock.release()
         self._forking = []
-        self._all_lock.release()
+        self._guard.lock.release()
 
     def _after_fork_in_child(self) -> None:
         self._forking = []
-        self._all = weakref.WeakSet()
-        self._all_lock = threading.RLock()
+        self._all = WeakSet()
+        self._guard = interrupts.Guard(interrupts.Order.CONNECTIONS)
         self._local = threading.local()
 
 
@@ -445,31 +445,32 @@ class Transaction:
 
     def __enter__(self) -> Self:
         with interrupts.deferred() as block:
-            self._begin()
-            block.keep()  # until __exit__
+            try:
+                self._begin()
+            except _ERRORS:  # busy, mostly
+                self._database._retry(self._begin, self._timeout)  # noqa: SLF001 - the two are one unit
+            block.seal()  # until __exit__
         return self
 
     def _begin(self) -> None:
+        """Begin, or raise what SQLite says: whoever waits has no lock, and is inside no transaction."""
         while True:
-            con = self._database._for_writing()  # noqa: SLF001 - the two are one unit
+            con = self._database._for_writing()  # noqa: SLF001 - as above
+            if con.is_busy:  # from a finalizer: handlers of signals wait
+                raise RegistryError(interrupts.NESTED)
             con.lock.acquire()
             try:
+                con.roll_back()  # what was torn off
                 raw = con.raw
                 if raw is not None:
-                    if raw.in_transaction:
-                        if con.is_busy:
-                            raise RegistryError("a jshm operation was started inside another one")
-                        con.roll_back()  # torn off, by an exception from a signal
-                    try:
-                        raw.execute("BEGIN IMMEDIATE")
-                    except _ERRORS:  # busy, mostly
-                        self._database._retry(  # noqa: SLF001
-                            partial(raw.execute, "BEGIN IMMEDIATE"), self._timeout
-                        )
+                    con.transaction = weakref.ref(
+                        self
+                    )  # first, or what a finalizer begins would end it
+                    raw.execute("BEGIN IMMEDIATE")
                     self._con, self._raw = con, raw
-                    con.transaction = weakref.ref(self)
                     return
             except BaseException:
+                con.transaction = None
                 con.lock.release()
                 raise
             con.lock.release()
@@ -488,7 +489,7 @@ class Transaction:
         traceback: TracebackType | None,
     ) -> None:
         with interrupts.deferred() as block:
-            block.leave()  # what __enter__ kept
+            block.unseal()  # what __enter__ sealed
             try:
                 if kind is None:
                     self.execute("COMMIT")
@@ -501,15 +502,16 @@ class Transaction:
                 self._con.lock.release()
 
 
-_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_databases: WeakSet[Database] = WeakSet()
 
 
 _forking: list[Database] = []
 # Two threads may fork at the same time; each must find the other's work done.
-_fork_lock = threading.Lock()
+_fork_lock = threading.RLock()
 
 
 def _before_fork() -> None:
+    interrupts.deferred().__enter__()  # a handler would open what is closed for the child
     _forking.extend(_databases)
     for database in _forking:
         database._before_fork()  # noqa: SLF001
@@ -518,11 +520,13 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop()._after_fork_in_parent()  # noqa: SLF001
+    interrupts.deferred().__exit__()
 
 
 def _after_fork_in_child() -> None:
     while _forking:
         _forking.pop()._after_fork_in_child()  # noqa: SLF001
+    interrupts.deferred().__exit__()
 
 
 os.register_at_fork(

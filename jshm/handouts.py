@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
-import weakref
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from . import looking
+from .weak import WeakValues
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ _SHARED_BY_ALL = (
 # References to a value that is in `_strong`, and nowhere else, while `prune` looks at it.
 _OURS = 3
 
-_weak: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_weak: WeakValues[int, Any] = WeakValues()
 # Dicts, lists and the like know no weak references: they are kept until nobody else has them. Only
 # where somebody asks after each cell; else they would stay.
 _strong: dict[int, Any] = {}
@@ -120,20 +120,20 @@ def forget_unbound(namespace: dict[str, Any]) -> list[str]:
     """Forget what is not bound any more; return the variables."""
     gone = [
         variable
-        for variable, bound in _bound.items()
+        for variable, bound in _bound.copy().items()
         if variable not in namespace or not bound.is_still(namespace[variable])
     ]
     for variable in gone:
-        del _bound[variable]
+        _bound.pop(variable, None)
     return gone
 
 
 def _prune_once() -> bool:
     before = len(_strong)
-    for key, value in list(_strong.items()):
+    for key, value in list(_strong.copy().items()):
         # The list's reference is not there while its tuple is taken apart.
         if sys.getrefcount(value) <= _OURS + 1:
-            del _strong[key]
+            _strong.pop(key, None)
     return len(_strong) < before
 
 
@@ -141,5 +141,6 @@ def prune() -> None:
     """Let go of what nobody else has any more."""
     while _prune_once():  # one may have been in another that went
         pass
-    for key in [key for key in _segments if key not in _strong and key not in _weak]:
-        del _segments[key]
+    for key in list(_segments):
+        if key not in _strong and key not in _weak:
+            _segments.pop(key, None)

@@ -15,12 +15,12 @@ import contextlib
 import errno
 import os
 import stat
-import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .access import PRIVATE
 from .forks import wait_for
+from .interrupts import Guard, Order
 from .places import identity_of, is_at, open_file, remove, rename
 from .segment import ID
 
@@ -35,8 +35,8 @@ _SLACK = 200
 
 # Threads write into the logs of a process in turn: a descriptor that one of them has closed may be
 # another file's by now.
-_lock = threading.RLock()
-wait_for(_lock)
+_guard = Guard(Order.HOLDINGS)
+wait_for(_guard.lock)
 
 Hold = tuple[str, str]
 """Segment id and mode."""
@@ -112,7 +112,7 @@ class Holdings:
 
     def note(self, changes: Iterable[tuple[Hold, bool]]) -> None:
         """Say which segments this process holds now, or holds no more."""
-        with _lock:
+        with _guard:
             lines = []
             for hold, held in changes:
                 (self._held.add if held else self._held.discard)(hold)
@@ -121,13 +121,13 @@ class Holdings:
 
     def keep(self, segment: str, nbytes: int, name: str) -> None:
         """Say that this process keeps a segment as a spare."""
-        with _lock:
+        with _guard:
             self._kept[segment] = Kept(nbytes, name)
             self._write([_kept_line(segment, self._kept[segment])])
 
     def give_back(self, segment: str) -> None:
         """Say that it does so no more."""
-        with _lock:
+        with _guard:
             if self._kept.pop(segment, None):
                 self._write([f"/{segment}\n"])
 
@@ -147,7 +147,7 @@ class Holdings:
 
     def restore(self) -> None:
         """Write it again, if anything was said: the file was removed."""
-        with _lock:
+        with _guard:
             if self._log >= 0:
                 self._rewrite()
 
@@ -171,7 +171,7 @@ class Holdings:
 
     def close(self) -> None:
         """Close the descriptor; the file stays."""
-        with _lock:
+        with _guard:
             if self._is_open():
                 os.close(self._log)
             self._log = -1

@@ -315,9 +315,17 @@ def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
         return False  # only a newer jshm can judge it
     if dead.uid != os.geteuid() and not _shows_others():
         return False
-    if ending == (session.pid, session.start) and dead.pid_ns == pid_namespace():
-        return True
-    return not is_running(session.pid, session.start, dead.pid_ns)
+    return is_part_of(dead, ending) or not is_running(session.pid, session.start, dead.pid_ns)
+
+
+def is_part_of(who: Identity, program: tuple[int, str] | None) -> bool:
+    """Tell whether a process's session is that program: pid and start, in our pid namespace."""
+    session = who.session
+    return (
+        session.kind != "process"
+        and program == (session.pid, session.start)
+        and who.pid_ns == pid_namespace()
+    )
 
 
 def _is_ancestor(pid: int, process: int) -> bool:

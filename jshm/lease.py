@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 import re
-import weakref
 from typing import TYPE_CHECKING, Literal
 
 from . import holdings, interrupts
@@ -33,6 +32,7 @@ from .places import (
     status,
 )
 from .segment import close, limit_error, lock, open_locked
+from .weak import WeakSet
 
 if TYPE_CHECKING:
     from .access import Access
@@ -171,7 +171,7 @@ class Lease:
         self.holdings.close()
 
 
-_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+_leases: WeakSet[Lease] = WeakSet()
 
 
 def _abandon_inherited() -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import time
 from typing import TYPE_CHECKING
 
-from .identity import stat_fields
+from .identity import process_start, stat_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # How ipykernel is told its connection file: in the next word, or behind an equals sign.
 _OPTIONS = (b"-f", b"--f", b"--IPKernelApp.connection_file")
 # Bytes of a connection file that is believed.
 _LONGEST = 1 << 16
+# Seconds between two looks at whether a process has ended.
+_PAUSE = 0.005
 
 
 def command(pid: int) -> list[bytes]:
@@ -105,3 +109,50 @@ def mapped_by_younger(start: str) -> set[str]:
 
 def _stem(line: bytes) -> str:
     return os.path.splitext(os.fsdecode(line.rstrip().rpartition(b"/")[2]))[0]
+
+
+def kernels_of(parent: int) -> list[int]:
+    """Return the kernels that a process started and that end when it has ended.
+
+    ipykernel polls its parent: a kernel whose parent is not ``JPY_PARENT_PID`` any more ends within a
+    second, without exit handlers.
+    """
+    found = []
+    # A /proc of another pid namespace shows other processes by these numbers.
+    if os.path.isdir("/proc/self") and process_start(parent) is not None:
+        for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+            fields = stat_fields(pid)
+            if (
+                fields is None
+                or int(fields[1]) != parent
+                or not named_connection_file(command(pid))
+            ):
+                continue
+            with contextlib.suppress(OSError):  # it has just ended
+                if environment(pid).get("JPY_PARENT_PID") == str(parent):
+                    found.append(pid)
+    return found
+
+
+def end_children(pids: Iterable[int], patience: float) -> None:
+    """End child processes of this process, and return when they have ended.
+
+    Each gets SIGTERM, and SIGKILL if it still runs after `patience` seconds. Their exit status is left
+    to the code that started them.
+    """
+    left = list(filter(_runs, pids))  # no other process can have such a pid
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + patience
+        while (left := list(filter(_runs, left))) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+
+
+def _runs(child: int) -> bool:
+    """Tell whether a child process still runs; one has ended when all its threads have."""
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:  # something else has waited for it
+        return False

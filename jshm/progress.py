@@ -15,6 +15,7 @@ import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
+from . import interrupts
 from .text import printable
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ _current: ContextVar[Progress | None] = ContextVar("jshm_progress", default=None
 
 
 def advance(nbytes: int) -> None:
-    """Say that so many bytes were copied, to whoever shows it."""
+    """Say that so many bytes were copied, to whoever shows it; here Ctrl-C ends the copy."""
+    interrupts.check()
     progress = _current.get()
     if progress is not None:
         progress.advance(nbytes)

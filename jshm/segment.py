@@ -22,9 +22,7 @@ import signal
 import stat
 import struct
 import sys
-import threading
 import time
-import weakref
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -41,6 +39,7 @@ from .errors import (
 )
 from .forks import wait_for
 from .places import identity_of, open_file
+from .weak import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,6 +64,8 @@ _GLANCE = 0.05
 RECYCLED = 256 << 10
 # One pwrite of this size, so that Ctrl-C is noticed in between.
 _WRITE_CHUNK = 64 << 20
+# As much is allocated in some 50 ms.
+_ALLOCATED = 64 << 20
 _FLAGS = np.ndarray.__dict__["flags"].__get__
 _BASE = np.ndarray.__dict__["base"].__get__
 _INTERFACE = np.ndarray.__dict__["__array_interface__"].__get__
@@ -111,8 +112,7 @@ class Mapping(mmap.mmap):
         return int(np.frombuffer(self, np.uint8, 1).__array_interface__["data"][0])
 
 
-# By id. Not a WeakSet: iterating over one fails when another thread adds to it.
-_live: weakref.WeakValueDictionary[int, Mapping] = weakref.WeakValueDictionary()
+_live: WeakSet[Mapping] = WeakSet()
 
 
 def check_mode(mode: str) -> Mode:
@@ -187,7 +187,7 @@ def lock(fd: int, operation: int, timeout: float | None = None) -> None:
 # lock would live as long as the child.
 _locked: set[int] = set()
 # A fork waits until what another thread opens is in there.
-_opening = threading.RLock()
+_opening = interrupts.Guard(interrupts.Order.DESCRIPTORS)
 
 
 def open_locked(path: str, flags: int, place: int | None = None) -> int:
@@ -221,7 +221,7 @@ def _close_inherited() -> None:
             os.close(_locked.pop())
 
 
-wait_for(_opening)
+wait_for(_opening.lock)
 os.register_at_fork(after_in_child=_close_inherited)
 
 
@@ -266,13 +266,15 @@ def write(
 
 def reserve(fd: int, size: int) -> None:
     """Make the file `size` bytes long, with every page allocated (zeros)."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
-        return
     # macOS has no posix_fallocate, and ftruncate promises space that is not there.
-    zeros = bytes(min(size, 1 << 20))
-    left = range(math.ceil(size / len(zeros)))
-    write(fd, 0, (zeros[: size - i * len(zeros)] for i in left))
+    zeros = b"" if hasattr(os, "posix_fallocate") else bytes(min(size, 1 << 20))
+    step = len(zeros) or _ALLOCATED
+    for start in range(0, size, step):
+        interrupts.check()
+        if zeros:
+            write(fd, start, [zeros[: size - start]])
+        else:
+            os.posix_fallocate(fd, start, min(step, size - start))
 
 
 def hold(fd: int, *, shown: bool) -> None:
@@ -459,14 +461,15 @@ def is_alone(fd: int) -> bool:
 
 def is_held(path: str) -> bool:
     """Tell whether any process (this one too) has the segment mapped; False if it is gone."""
-    try:
-        fd = claim(path)
-    except FileNotFoundError:
+    with interrupts.deferred():  # as in `shared`
+        try:
+            fd = claim(path)
+        except FileNotFoundError:
+            return False
+        if fd is None:
+            return True
+        close(fd)
         return False
-    if fd is None:
-        return True
-    close(fd)
-    return False
 
 
 def is_ours(path: str) -> bool:
@@ -506,7 +509,7 @@ def map_file(
     mapping.mode = mode
     mapping.file = identity_of(status or os.fstat(fd))
     mapping.place = None
-    _live[id(mapping)] = mapping
+    _live.add(mapping)
     return mapping
 
 
@@ -558,9 +561,8 @@ def find(array: np.ndarray[Any, Any]) -> Mapping | None:
         else:
             break
     address = _INTERFACE(array)["data"][0]
-    for reference in _live.valuerefs():
-        mapping = reference()
-        if mapping is not None and 0 <= address - mapping.address < len(mapping):
+    for mapping in _live:
+        if 0 <= address - mapping.address < len(mapping):
             return mapping
     return None
 

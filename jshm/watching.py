@@ -17,6 +17,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, Self
 
 from .forks import wait_for
+from .interrupts import Guard, Order
 from .store.waiting import INTERVAL, Seen
 from .text import say, shown
 
@@ -166,13 +167,13 @@ def _is_coroutine(callback: object) -> bool:
 # All that are not stopped: a notebook need not keep what `jshm.watch` returned.
 _watches: list[Watch] = []
 _thread: threading.Thread | None = None
-_lock = threading.Lock()
-wait_for(_lock)
+_guard = Guard(Order.WATCHES)
+wait_for(_guard.lock)
 
 
 def _add(watch: Watch) -> None:
     global _thread  # noqa: PLW0603
-    with _lock:
+    with _guard:
         if watch.needs_thread and _thread is None:
             thread = threading.Thread(target=_look_for_all, name="jshm-watch", daemon=True)
             thread.start()
@@ -181,14 +182,14 @@ def _add(watch: Watch) -> None:
 
 
 def _remove(watch: Watch) -> None:
-    with _lock, contextlib.suppress(ValueError):
+    with _guard, contextlib.suppress(ValueError):
         _watches.remove(watch)
 
 
 def _to_tell() -> list[Watch]:
     """Return the watches of the thread, which ends if there are none."""
     global _thread  # noqa: PLW0603
-    with _lock:
+    with _guard:
         found = [watch for watch in _watches if watch.needs_thread]
         if not found:
             _thread = None

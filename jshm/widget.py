@@ -11,7 +11,6 @@ import functools
 import html
 import threading
 import time
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ from .segment import check_mode
 from .store import default_store
 from .store.names import as_variable, is_variable
 from .table import as_html
+from .weak import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -222,7 +222,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
 # -- after each cell -------------------------------------------------------------------------------
 
 
-_browsers: weakref.WeakSet[SegmentBrowser] = weakref.WeakSet()
+_browsers: WeakSet[SegmentBrowser] = WeakSet()
 
 
 def _watch(browser: SegmentBrowser) -> None:

@@ -31,6 +31,8 @@ LAYERS = [
         "interrupts",
         "blockers",
         "forks",
+        "weak",
+        "memory",
         "progress",
     },
     {"places"},

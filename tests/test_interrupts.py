@@ -114,8 +114,8 @@ def test_a_handler_that_was_taken_away_stays_away(alarm: None) -> None:
 def test_other_threads_defer_nothing() -> None:
     def body() -> None:
         with interrupts.deferred() as block:
-            block.keep()
-        block.leave()
+            block.seal()
+        block.unseal()
 
     before = signal.getsignal(signal.SIGINT)
     thread = threading.Thread(target=body)

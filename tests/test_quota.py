@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.store import memory, room, settings
-from jshm.store.memory import Memory
+from jshm import memory
+from jshm.memory import Memory
+from jshm.store import room, settings
 
 from .mounts import MB, start
 from .processes import Child
@@ -279,7 +280,7 @@ def limited(group: Path, nbytes: int, tmp_path: Path, root: str) -> Iterator[Chi
     env = {"JSHM_DIR": root, "JSHM_OVERFLOW_DIR": ""}
     with Child(tmp_path, env=env, prefix=enter) as child:
         child.run("import numpy as np, jshm, warnings; MB = 1 << 20")
-        child.run("from jshm.store.memory import available_memory, total_memory")
+        child.run("from jshm.memory import available_memory, total_memory")
         yield child
 
 

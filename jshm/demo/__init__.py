@@ -8,8 +8,8 @@ import sys
 
 from ..browse.words import CommandParser
 from ..errors import JshmError
+from ..memory import available_memory
 from ..store import default_store
-from ..store.memory import available_memory
 from ..store.room import capacity
 from ..text import say, size_text
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import sys
 import warnings
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -19,6 +18,7 @@ from .. import namespace as variables
 from ..errors import JshmError
 from ..store import chosen_group, default_store
 from ..text import encodable, printable, say
+from ..weak import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Errors of the user's own code, which must find them.
-_shown_whole: weakref.WeakSet[JshmError] = weakref.WeakSet()
+_shown_whole: WeakSet[JshmError] = WeakSet()
 
 
 def one_line(magic: F) -> F:

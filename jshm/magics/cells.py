@@ -7,7 +7,6 @@ look before a cell takes a microsecond or two.
 from __future__ import annotations
 
 import contextlib
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from .. import handouts
@@ -16,6 +15,7 @@ from ..identity import discover
 from ..namespace import user_namespace
 from ..store import default_store, open_stores
 from ..text import say
+from ..weak import WeakKeys
 from . import advice, following, offering, resting
 from .base import short_warnings
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..store.local import LocalStore
 
 # What each store's registry was when it was last looked at.
-_seen: weakref.WeakKeyDictionary[LocalStore, object] = weakref.WeakKeyDictionary()
+_seen: WeakKeys[LocalStore, object] = WeakKeys()
 # Why each could not be looked at, as the user was told.
-_said: weakref.WeakKeyDictionary[LocalStore, str] = weakref.WeakKeyDictionary()
+_said: WeakKeys[LocalStore, str] = WeakKeys()
 
 
 def arrive() -> None:
@@ -43,7 +43,7 @@ def before(_info: object = None) -> None:
             if state != _seen.get(store):
                 _look(store)
                 _seen[store] = state
-            _said.pop(store, None)
+            _said.pop(store, "")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not the cell's
             _complain(store, error)
 

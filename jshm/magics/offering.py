@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from .. import handouts
@@ -11,6 +10,7 @@ from ..binding import bind_attached
 from ..errors import JshmError
 from ..store.names import variable_for
 from ..text import printable, size_text
+from ..weak import WeakKeys
 from . import following
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ EVERYBODY = ""
 # Notebooks whose offers are accepted at once; `EVERYBODY` stands for all.
 accepted: set[str] = set()
 # What was shown, by store: name and time.
-_shown: weakref.WeakKeyDictionary[LocalStore, set[tuple[str, float]]] = weakref.WeakKeyDictionary()
+_shown: WeakKeys[LocalStore, set[tuple[str, float]]] = WeakKeys()
 
 
 def look(namespace: Namespace, store: LocalStore) -> list[str]:
@@ -47,7 +47,7 @@ def look(namespace: Namespace, store: LocalStore) -> list[str]:
 
 def look_again(store: LocalStore) -> None:
     """Take all offers for new ones."""
-    _shown.pop(store, None)
+    _shown.pop(store, set())
 
 
 def is_accepted(sender: Identity) -> bool:

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import copying, segment
+from ..errors import NoSpaceError
 from ..layout import order_of
+from ..memory import available_memory
+from ..text import size_text
 
 if TYPE_CHECKING:
     from ..layout import Order
@@ -24,6 +27,8 @@ Array = np.ndarray[Any, Any]
 
 # Formats of one item that `memoryview.cast` knows.
 _NATIVE = frozenset("bBhHiIlLqQnNfd?c")
+# Smaller copies are made without a look at what memory is left.
+_LARGE = 16 << 20
 _BUFFERS = 5
 """The first protocol that knows out-of-band buffers."""
 # `__getnewargs__` is none of them: no reducer of an array asks for it.
@@ -45,11 +50,31 @@ def reduce_array(pickler: Writer, array: Array) -> Any:
 
 def _reduce_items(pickler: Writer, array: Array) -> Any:
     """Reduce an array to what NumPy's own reducer says of it, without its constructor."""
+    if not array.flags.forc:
+        _require_memory(pickler, array)
     if copying.mask_of(array.dtype) is not None and not array.dtype.hasobject:
         array = _cleared(array)
     frozen = not (array.flags.writeable or pickler.publishes)
     state = (array.__reduce__()[2], frozen)
     return _load_empty, (np.ndarray, (0,), "b"), state, None, None, _fill
+
+
+def _require_memory(pickler: Writer, array: Array) -> None:
+    """Raise NoSpaceError if there is no memory for a copy of an array, which a view may be far larger than.
+
+    Linux would grant it, and kill this process when the copy is written.
+    """
+    if array.nbytes < _LARGE:
+        return
+    # In the pickle itself it is there once more.
+    needed = array.nbytes * (2 if pickler.in_band else 1)
+    left = available_memory()
+    if needed > left:
+        shown = " (a view that repeats its items)" if 0 in array.strides else ""
+        raise NoSpaceError(
+            f"needs {size_text(needed)} for the bytes of an array of shape {array.shape}{shown}, "
+            f"{size_text(left)} of memory available: pickle what it is made of instead, or publish it"
+        )
 
 
 def _cleared(array: Array) -> Array:
@@ -108,6 +133,7 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
         writable = array.flags.writeable or not pickler.publishes
         data = array.reshape(-1).view(np.uint8) if writable else np.asarray(_Writable(array))
     elif array.nbytes and not pickler.publishes:
+        _require_memory(pickler, array)
         data = copying.packed(array, "C")
         data.flags.writeable = array.flags.writeable
     elif array.nbytes:
@@ -136,6 +162,8 @@ def reduce_subclass(pickler: Writer, array: Array) -> Any:
     if pickler.proto < _BUFFERS or plain.dtype.hasobject or not _is_plain(kind):
         if kind in pickler.dispatch_table:
             return NotImplemented
+        if not plain.flags.forc:
+            _require_memory(pickler, plain)
         return _renamed(array.__reduce_ex__(pickler.proto))
     return _load_subclass, (kind, plain), _state(array), None, None, _update
 

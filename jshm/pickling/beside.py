@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import sys
 import types
-import weakref
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
 from ..errors import MissingModuleError
+from ..weak import WeakSet
 from . import modules
 from .definitions import Definition, module_of
 from .modules import Origin
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 # What was made here, and has not got its state yet.
-_unfilled: weakref.WeakSet[Any] = weakref.WeakSet()
+_unfilled: WeakSet[Any] = WeakSet()
 
 
 def reduce(obj: Any, qualname: str, reduced: Any) -> Any:

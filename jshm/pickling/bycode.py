@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from ..weak import forgetting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,12 +27,7 @@ def cached_by_code(find: Callable[[CodeType], T]) -> Callable[[CodeType], T]:
         key = id(code)
         entry = known.get(key)
         if entry is None or entry[0]() is not code:
-            forget = functools.partial(_forget, known, key)
-            entry = known[key] = (weakref.ref(code, forget), find(code))
+            entry = known[key] = (weakref.ref(code, forgetting(known, key)), find(code))
         return entry[1]
 
     return found
-
-
-def _forget(known: dict[int, Any], key: int, _: object) -> None:
-    known.pop(key, None)

@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
+from .. import interrupts
 from ..errors import DefinitionWarning, outside
 from ..forks import wait_for
+from ..weak import WeakKeys, WeakSet
 from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
 from .definitions import CONSTANT, DOCSTRING, Definition, Part, module_of
@@ -45,14 +47,14 @@ _SHOWN = 6
 _WHICH = "which it is"
 
 # Classes that were written here, and were not made here.
-_own: weakref.WeakSet[type] = weakref.WeakSet()
+_own: WeakSet[type] = WeakSet()
 # Classes that were made here, and have none of their attributes yet, or not all.
-_unfilled: weakref.WeakSet[type] = weakref.WeakSet()
+_unfilled: WeakSet[type] = WeakSet()
 # Classes that were made here → the parts that their publisher added since.
-_added: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
+_added: WeakKeys[type, set[str]] = WeakKeys()
 # Module and qualified name → the definitions that were written or made here, and their classes.
 _known: dict[tuple[str, str], list[tuple[Definition, weakref.ref[type]]]] = {}
-_made: weakref.WeakSet[type] = weakref.WeakSet()
+_made: WeakSet[type] = WeakSet()
 making: ContextVar[set[type] | None] = ContextVar("making", default=None)
 """The classes that were made for what is loaded at the moment; None where nobody keeps account."""
 
@@ -113,6 +115,7 @@ def reduce(_: Writer, cls: type, reduced: Any) -> Any:
     return make, (*where, construct, arguments), (attributes, about), None, None, fill
 
 
+@interrupts.whole
 def _defined(cls: type, identity: str) -> Definition:
     """Return a class's definition, and remember whose it is."""
     try:
@@ -296,7 +299,7 @@ def _grows(cls: type, definition: Definition) -> bool:
     if added:
         whole = known._replace(parts={**known.parts, **definition.parts})
         entries[index] = whole, weakref.ref(cls)
-        _added[cls] = {*_added.get(cls, ()), *added}
+        _added[cls] = {*_added.get(cls, set()), *added}
     return True
 
 
@@ -352,7 +355,7 @@ def fill(cls: type, state: Any) -> None:
     """Set the attributes of a class that was just made; of any other, those that were added."""
     attributes, about = state
     if cls not in _unfilled:
-        added = _added.pop(cls, ())
+        added = _added.pop(cls, set())
         cp._class_setstate(cls, ({n: v for n, v in attributes.items() if n in added}, {}))
         return
     tag = about["tag"]

@@ -16,6 +16,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import NotShareableError
+from ..weak import forgetting
 from . import sources
 from .generated import placeholder
 from .rebuild import LAMBDA, Address, address_of, locate, rebuild
@@ -99,16 +100,10 @@ def _look(code: CodeType) -> _Known:
     key = id(code)
     found = _known.get(key)
     if found is None or found.code() is not code:
-        alive = weakref.ref(code, _forgetting(key))
+        alive = weakref.ref(code, forgetting(_known, key))
         found = _Known(alive, _reduce(code), tuple(dict.fromkeys(_class_names(code))))
         _known[key] = found
     return found
-
-
-def _forgetting(key: int) -> Callable[[object], object]:
-    """Return what forgets a code object, also when Python ends and the names of this module are gone."""
-    forget = _known.pop
-    return lambda _: forget(key, None)
 
 
 def _reduce(code: CodeType) -> Reduced:

@@ -11,12 +11,12 @@ import ctypes
 import functools
 import operator
 import os
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import NotShareableError
+from ..weak import WeakKeys
 from . import classes
 from .writer import UnwritableError
 
@@ -47,7 +47,7 @@ class _Sample(ctypes.Structure):
 _FIELD = type(_Sample.x)
 
 # Made, and not yet told their fields → what is told its own when that has happened.
-_incomplete: weakref.WeakKeyDictionary[type, list[tuple[Any, Any]]] = weakref.WeakKeyDictionary()
+_incomplete: WeakKeys[type, list[tuple[Any, Any]]] = WeakKeys()
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def _lengths_of(cls: Any) -> tuple[Any, list[int]]:
 def _make_declared(make: Any, arguments: tuple[Any, ...]) -> Any:
     cls = make(*arguments)
     if "_fields_" not in cls.__dict__:
-        _incomplete.setdefault(cls, [])
+        _incomplete[cls] = _incomplete.get(cls, [])
     return cls
 
 
@@ -303,15 +303,16 @@ def _complete(cls: Any, state: tuple[Any, Any, Any]) -> None:
     fill, attributes, fields = state
     fill(cls, attributes)
     if fields is None or "_fields_" in cls.__dict__:
-        _incomplete.pop(cls, None)
+        _incomplete.pop(cls, [])
         return
     for _, contained, *_ in fields:
-        if contained is not cls and contained in _incomplete:
-            _incomplete[contained].append((cls, state))
+        waiting_too = None if contained is cls else _incomplete.get(contained)
+        if waiting_too is not None:
+            waiting_too.append((cls, state))
             return
     cls._fields_ = [
         (name, functools.reduce(operator.mul, lengths, contained), *bits)
         for name, contained, lengths, *bits in fields
     ]
-    for waiting, its_state in _incomplete.pop(cls, ()):
+    for waiting, its_state in _incomplete.pop(cls, []):
         _complete(waiting, its_state)

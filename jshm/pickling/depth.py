@@ -14,6 +14,7 @@ import sys
 import threading
 
 from ..forks import wait_for
+from ..interrupts import Guard, Order
 
 # Bytes of stack per level. Measured on Python 3.11, x86-64: lists 89, objects 148, closures 177; 330
 # where a `__reduce__` calls `pickle.dumps`.
@@ -28,8 +29,8 @@ _ATTRIBUTES = 256
 _COUNTS_C = sys.version_info < (3, 12)
 
 _thread = threading.local()
-_lock = threading.RLock()
-wait_for(_lock)
+_guard = Guard(Order.DEPTH)
+wait_for(_guard.lock)
 # The limits that threads need which write an object now. Python has one limit for all threads: another
 # thread whose calls are nested deeper than that gets a RecursionError, and no overflow.
 _needed: list[int] = []
@@ -50,7 +51,7 @@ def begin() -> int:
     levels: int = getattr(_thread, "levels", 0)
     if not levels:
         levels = _thread.levels = int(_stack() * _SHARE) // _PER_LEVEL
-    with _lock:
+    with _guard:
         found = sys.getrecursionlimit()
         # What it will be again when the other threads are done.
         usual = _before if _needed else found
@@ -71,7 +72,7 @@ def end(limit: int) -> None:
     """Set the recursion limit back to what it was, unless somebody else has set it."""
     if not limit:
         return
-    with _lock:
+    with _guard:
         is_ours = sys.getrecursionlimit() == min(_needed)
         _needed.remove(limit)
         if is_ours:

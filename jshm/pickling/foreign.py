@@ -11,11 +11,11 @@ import functools
 import importlib
 import sys
 import types
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..weak import WeakSet
 from . import classes, ctypes_, structs
 from .libraries import is_compiled_by_numba, is_struct
 from .writer import UnwritableError
@@ -34,7 +34,7 @@ _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__"})
 _KEPT_IN = ("types", "_collections_abc", "typing")
 
 # Metaclasses that were seen to make classes which are filled later.
-_known_good: weakref.WeakSet[type] = weakref.WeakSet()
+_known_good: WeakSet[type] = WeakSet()
 
 
 def reduce(pickler: Writer, cls: type, reduced: Any) -> Any:

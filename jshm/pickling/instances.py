@@ -13,12 +13,12 @@ import enum
 import inspect
 import sys
 import types
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
 from .. import looking
+from ..weak import WeakKeys
 from . import ctypes_, enumerations
 from .writer import UnwritableError
 
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
 
 _REDUCERS = {"__reduce__", "__reduce_ex__"}
 _GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
+_UNKNOWN: Any = object()
 _OF_OBJECTS = (object.__reduce_ex__, object.__reduce__)
-# By the class's id, for each instance asks.
-_rules: dict[int, Rule | None] = {}
+# By class, for each instance asks.
+_rules: WeakKeys[type, Rule | None] = WeakKeys()
 
 
 def reduce(pickler: Writer, obj: Any, kind: type) -> Any:
     """Reduce an instance; NotImplemented where `pickle` does it right."""
-    key = id(kind)
-    if key not in _rules:
-        _rules[key] = _rule_of(kind)
-        weakref.finalize(kind, _rules.pop, key, None).atexit = False
-    rule = _rules[key]
+    rule = _rules.get(kind, _UNKNOWN)
+    if rule is _UNKNOWN:
+        rule = _rules[kind] = _rule_of(kind)
     return NotImplemented if rule is None else rule(pickler, obj)
 
 
@@ -108,14 +107,16 @@ def _reduce_checked(pickler: Writer, obj: Any) -> Any:
 
 def _fits(kind: Any, count: int) -> bool:
     """Tell whether a class takes so many arguments."""
-    known = _fitting.setdefault(kind, {})
+    known = _fitting.get(kind)
+    if known is None:
+        known = _fitting[kind] = {}
     if count not in known:
         given = (None,) * (count + 1)
         known[count] = _takes(kind.__new__, *given) and _takes(kind.__init__, *given)
     return known[count]
 
 
-_fitting: weakref.WeakKeyDictionary[type, dict[int, bool]] = weakref.WeakKeyDictionary()
+_fitting: WeakKeys[type, dict[int, bool]] = WeakKeys()
 
 
 def _reduce_called(pickler: Writer, obj: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import numpy as np
 
-from .. import looking
+from .. import interrupts, looking
 from ..errors import JshmError
 from . import arrays, classes, depth, extensions, instances, numeric, slices, sources, tables
 from .namespaces import Namespace, NamespaceMet, Prefixed
@@ -140,6 +140,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         self._file = file
         # A dump may have to begin anew, so it is written when it is complete.
         self._output = Output()
+        self.in_band = buffer_callback is None
         self._buffers = None if buffer_callback is None else _Buffers(buffer_callback)
         super().__init__(self._output, protocol, self._buffers)
         self.needs: set[str] = set()
@@ -199,7 +200,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             except (JshmError, MemoryError):
                 raise
             except Exception as error:
-                if self._is_trial:
+                if self._is_trial or interrupts.has_raised(error):
                     raise
                 from . import refusals
 
@@ -221,18 +222,21 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         """Tell whether an object can be written, and is small, by writing it for nobody."""
         nowhere = _Nowhere()
         take = (
-            (lambda buffer: nowhere.take(buffer.raw().nbytes))
+            (lambda buffer: nowhere.take(arrays.bytes_of(buffer).nbytes))
             if self.proto >= _OUT_OF_BAND
             else None
         )
         trial = type(self)(nowhere, self.proto, take)
-        trial.judged, trial._is_trial = self.judged, True
+        # As for a segment: of no array a copy is made.
+        trial.judged, trial._is_trial, trial.publishes = self.judged, True, True
         try:
             trial.dump(obj)
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001 - whatever a reducer raises
-            return False
+        except Exception as error:
+            if interrupts.has_raised(error):
+                raise
+            return False  # whatever a reducer raises
         return True
 
     def reducer_override(self, obj: Any) -> Any:
@@ -248,9 +252,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return getattr, (sys, "stdout" if obj is sys.stdout else "stderr")
         if issubclass(kind, types.ModuleType):
             return reduce_module(self, obj)
-        if looking.name(kind) in tables.MANAGERS and looking.module(kind) == tables.MODULE:
-            REDUCERS[kind] = tables.reduce_manager
-            return tables.reduce_manager(self, obj)
+        reduce = tables.REDUCERS.get(looking.name(kind))
+        if reduce is not None and looking.module(kind).startswith(tables.PACKAGE):
+            REDUCERS[kind] = reduce
+            return reduce(self, obj)
         if looking.name(kind) in _IN_C and type(obj.__module__) is str:
             return extensions.reduce(self, obj.__module__, obj.__qualname__, obj)
         reduce = LIBRARIES.get(looking.root(kind))

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .writer import Writer
 
-MODULE = "pandas.core.internals.managers"
-"""Where the types are of what `reduce_manager` reduces."""
-MANAGERS = frozenset({"BlockManager", "SingleBlockManager"})
+PACKAGE = "pandas.core.internals."
+"""Where the types are that `REDUCERS` names."""
 
 
 def reduce_manager(_: Writer, manager: Any) -> Any:
@@ -27,6 +28,11 @@ def reduce_manager(_: Writer, manager: Any) -> Any:
     if state:
         return make, arguments, state[0], None, None, _fill_manager
     return _load_manager, (make, *arguments)
+
+
+def reduce_block(_: Writer, block: Any) -> Any:
+    """Reduce a block without a copy of what is strided, which pandas makes for protocol 5."""
+    return block.__reduce__()
 
 
 def _load_manager(make: Any, *arguments: Any) -> Any:
@@ -62,3 +68,13 @@ def _is_writable(values: Any) -> bool:
     if not isinstance(array, np.ndarray):  # dates and categories; nullable numbers
         array = getattr(values, "_ndarray", getattr(values, "_data", None))
     return isinstance(array, np.ndarray) and array.flags.writeable
+
+
+REDUCERS: dict[str, Callable[[Writer, Any], Any]] = {
+    "BlockManager": reduce_manager,
+    "SingleBlockManager": reduce_manager,
+    "NumpyBlock": reduce_block,
+    "NumericBlock": reduce_block,
+    "ObjectBlock": reduce_block,
+}
+"""By the names of the types."""

@@ -20,6 +20,8 @@ class Writer(Protocol):
     refers_to_any : bool
         Whether `refer` is asked about every array, and not only about those in a segment.
     proto : int
+    in_band : bool
+        Whether large buffers become a part of the pickle.
     publishes : bool
         Whether what is written out-of-band becomes a segment.
     needs : set of str
@@ -39,6 +41,7 @@ class Writer(Protocol):
     name: str
     refers_to_any: bool
     proto: int
+    in_band: bool
     publishes: bool
     needs: set[str]
     by_import: set[str]

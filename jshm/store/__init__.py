@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import weakref
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..access import of_group
 from ..forks import wait_for
+from ..interrupts import Guard, Order
 from ..rows import segment_in
+from ..weak import WeakValues
 from .directory import default_root, group_place, group_root
 from .groups import GroupStore
 from .local import LocalStore
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Two stores of one directory would be two processes in one: each with a lease and mappings of its own.
-_made: weakref.WeakValueDictionary[tuple[str, int], LocalStore] = weakref.WeakValueDictionary()
-_making = threading.RLock()
+_made: WeakValues[tuple[str, int], LocalStore] = WeakValues()
+_making = Guard(Order.STORE)
 # The Unix group whose store is the default one; empty: the user's own; None: as JSHM_GROUP says.
 chosen_group: ContextVar[str | None] = ContextVar("chosen_group", default=None)
 
@@ -72,7 +72,7 @@ def group(name: str | None) -> Iterator[None]:
 
 def open_stores() -> list[LocalStore]:
     """Return the stores that this process uses."""
-    return [store for store in list(_made.values()) if store.is_usable]
+    return [store for store in _made if store.is_usable]
 
 
 def store_of(segment: str) -> LocalStore:
@@ -95,5 +95,5 @@ def _store_in(root: str, user: int, group: str = "") -> LocalStore:
 
 
 # A child must not find it taken by a thread that it does not have.
-wait_for(_making)
+wait_for(_making.lock)
 resolve_in(default_store)

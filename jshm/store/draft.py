@@ -1,7 +1,9 @@
 """A segment in the making: a file that is complete except for its name.
 
 Its maker holds ``LOCK_EX`` until inside the transaction that registers it; whatever happens before
-(an error, Ctrl-C, SIGKILL) leaves a file that nobody knows and nobody holds, which is garbage.
+(an error, Ctrl-C, SIGKILL) leaves a file that nobody knows and nobody holds, which is garbage. Who makes
+one defers signals (`interrupts`) from before until it is closed: else it could be left with nobody to
+close it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import copying, interrupts, segment
+from .. import copying, segment
 from ..errors import (
     LowMemoryWarning,
     NoSpaceError,
@@ -145,9 +147,6 @@ class Draft:
             segment.unlink(self.path, self.fd)
         self.close()
 
-    # An interrupt may leave a draft with nobody to close it. Unlocked and unknown, it is garbage.
-    __del__ = close
-
 
 def write_array(room: Room, array: np.ndarray[Any, Any], layout: ArrayLayout) -> Draft:
     """Return a draft that holds a copy of `array`; only its first bytes, the magic, are missing."""
@@ -259,8 +258,7 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
     while True:
         overflow = limit is not None
         try:
-            with interrupts.deferred():  # a locked file must not be left with nobody to close it
-                draft = Draft(directory, layout, identity or segment.new_id(), overflow=overflow)
+            draft = Draft(directory, layout, identity or segment.new_id(), overflow=overflow)
             _filled(draft, fill)
         except FileNotFoundError:  # the directory was removed
             made_again += 1
@@ -300,15 +298,14 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
 def _over_spare(room: Room, layout: Layout) -> Draft | None:
     if layout.records < segment.RECYCLED:
         return None
-    with interrupts.deferred():  # as above
-        spare = room.spares.take(layout.records)
-        if spare is None:
-            return None
-        try:
-            return Draft(room.directory, layout, spare.identity, spare=spare)
-        except FileNotFoundError:  # just removed, or its directory was
-            spare.close()
-            return None
+    spare = room.spares.take(layout.records)
+    if spare is None:
+        return None
+    try:
+        return Draft(room.directory, layout, spare.identity, spare=spare)
+    except FileNotFoundError:  # just removed, or its directory was
+        spare.close()
+        return None
 
 
 def _filled(draft: Draft, fill: Callable[[Draft], None]) -> Draft:

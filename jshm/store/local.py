@@ -6,10 +6,9 @@ import atexit
 import contextlib
 import os
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import blockers, rows, segment
+from .. import blockers, interrupts, rows, segment
 from ..access import PRIVATE
 from ..errors import (
     CorruptRegistryError,
@@ -26,8 +25,9 @@ from ..lease import signature as lease_signature
 from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
+from ..weak import WeakSet
 from ..workers import after_workers
-from . import attaching, checking, inspection, objects, recovery, releasing
+from . import attaching, checking, endings, inspection, objects, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .born import adopt
@@ -104,6 +104,7 @@ class LocalStore(Store):
         self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
         _stores.add(self)
 
+    @interrupts.whole  # as all that makes drafts
     def _recover(self) -> bool:
         return recovery.recover(self.presence, self.registry, self.directory)
 
@@ -123,6 +124,7 @@ class LocalStore(Store):
             values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
+    @interrupts.whole
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
         """Raise NotOwnerError now if publishing under these names would."""
         self._publisher.require_owner(names, replace=replace)
@@ -153,21 +155,22 @@ class LocalStore(Store):
     ) -> list[Attached]:
         segment.check_mode(mode)
         seen: list[Entry] = []
-        while True:
-            entries, world = self._find(names, versions), World()
-            try:
-                opened = attaching.open_all(self, entries, mode, world, trust=trust)
-            except SegmentNotFoundError:
-                # Replaced between lookup and open: look again. Twice the same: the file is gone.
-                if entries == seen:
-                    refused = self.directory.overflow_problem()
-                    if refused and any(entry.segment.overflow for entry in entries):
-                        raise UnsafeDirectoryError(refused) from None
-                    raise self.deleted(entries) from None
-                seen = entries
-            else:
-                break
-        self.presence.tell_holds()
+        with interrupts.deferred():  # once, and not for each segment
+            while True:
+                entries, world = self._find(names, versions), World()
+                try:
+                    opened = attaching.open_all(self, entries, mode, world, trust=trust)
+                except SegmentNotFoundError:
+                    # Replaced between lookup and open: look again. Twice the same: the file is gone.
+                    if entries == seen:
+                        refused = self.directory.overflow_problem()
+                        if refused and any(entry.segment.overflow for entry in entries):
+                            raise UnsafeDirectoryError(refused) from None
+                        raise self.deleted(entries) from None
+                    seen = entries
+                else:
+                    break
+            self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
 
@@ -261,6 +264,7 @@ class LocalStore(Store):
 
     # -- allocate --------------------------------------------------------------------------------
 
+    @interrupts.whole
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -274,6 +278,7 @@ class LocalStore(Store):
         with self._publisher.room() as room:
             return adopt(self, layout, drafts.reserve(room, layout, zero=zero), room)
 
+    @interrupts.whole
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
@@ -284,6 +289,7 @@ class LocalStore(Store):
 
     # -- release ---------------------------------------------------------------------------------
 
+    @interrupts.whole
     def release(
         self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
     ) -> list[Released]:
@@ -317,6 +323,7 @@ class LocalStore(Store):
             for released in self._release(part, force=force, undo=undo)
         ]
 
+    @interrupts.whole
     def restore(self, names: Sequence[str]) -> list[str]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self._undo.restore(names)
@@ -327,6 +334,7 @@ class LocalStore(Store):
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
+    @interrupts.whole
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
@@ -334,6 +342,7 @@ class LocalStore(Store):
             self.registry.unnamed(), undo_limit(), quota(), spares,
         )  # fmt: skip
 
+    @interrupts.whole
     def segments(self) -> list[SegmentInfo]:
         self._undo.expire(time.monotonic())
         self.presence.housekeep()
@@ -346,6 +355,7 @@ class LocalStore(Store):
         )
         return listed.segments
 
+    @interrupts.whole
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         while True:
@@ -358,6 +368,7 @@ class LocalStore(Store):
                     raise
                 seen = entry
 
+    @interrupts.whole
     def names(self) -> list[str]:
         return self.catalogue.names()
 
@@ -365,6 +376,7 @@ class LocalStore(Store):
         """Return the names that can be attached, and that this user may release."""
         return self.catalogue.own_names()
 
+    @interrupts.whole
     def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
         """Return the first names that begin so, with dtype and shape: for completion."""
         return [
@@ -372,6 +384,7 @@ class LocalStore(Store):
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
+    @interrupts.whole
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
         return str(self.path_of(self._find_one(name, version).segment))
@@ -460,6 +473,7 @@ class LocalStore(Store):
 
     # -- housekeeping ----------------------------------------------------------------------------
 
+    @interrupts.whole
     def flush(self) -> None:
         if not self.is_usable:
             return
@@ -468,6 +482,7 @@ class LocalStore(Store):
             self.presence.refresh()
         self.presence.flush()
 
+    @interrupts.whole
     def gc(self) -> int:
         self._undo.expire()
         self.presence.tell_holds()
@@ -475,16 +490,26 @@ class LocalStore(Store):
         self.presence.reclaim()
         return spares - spare_bytes(self.directory) + self.presence.reap()
 
+    @interrupts.whole
     def end_session(self) -> None:
-        """Free what lives as long as this process, a Jupyter server, which is about to end."""
+        """Free what lives as long as this process, a Jupyter server, which is about to end.
+
+        Names go also where their publisher still lives, or another process of this session holds them:
+        its views stay valid, and the memory goes when the last of these processes ends.
+        """
         self._undo.expire()
-        self.presence.reap((os.getpid(), process_start(os.getpid()) or ""))
+        ending = (os.getpid(), process_start(os.getpid()) or "")
+        self.presence.making_room(
+            lambda: endings.retire_session(self.presence, self.directory, ending)
+        )
+        self.presence.reap(ending)
 
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
             self.presence.flush()
         return checking.check(self.registry, self.directory, fix=fix)
 
+    @interrupts.whole
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         if not self.is_usable:  # its files are not ours to remove: the user's next process does
@@ -506,25 +531,25 @@ class LocalStore(Store):
         self.presence.after_fork_in_child()
 
 
-_stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()
+_stores: WeakSet[LocalStore] = WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for store in list(_stores):
+    for store in _stores:
         store.after_fork_in_child()
 
 
 @atexit.register
 @after_workers
 def _close_all() -> None:
-    for store in list(_stores):
+    for store in _stores:
         # A program ends quietly, whatever has become of the directory.
         with contextlib.suppress(JshmError, OSError):
             store.close()
 
 
 def _after_fork_in_parent() -> None:
-    for store in list(_stores):
+    for store in _stores:
         store.presence.after_fork_in_parent()
 
 
@@ -532,7 +557,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_
 
 
 def _label_of(pid: int) -> str:
-    labels = (store.presence.label_of(pid) for store in list(_stores))
+    labels = (store.presence.label_of(pid) for store in _stores)
     return next(filter(None, labels), "a process")
 
 

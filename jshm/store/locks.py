@@ -18,6 +18,8 @@ import re
 import struct
 import threading
 import time
+import weakref
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -57,6 +59,7 @@ class _Held:
     fd: int
     pid: int
     thread: int
+    owner: weakref.ref[Lock]
 
     def release(self) -> None:
         if self.pid != os.getpid():  # the process that has forked this one has it
@@ -71,6 +74,17 @@ class _Held:
 # What the threads of this process have, by thread and path.
 _mine: dict[tuple[int, str], _Held] = {}
 os.register_at_fork(after_in_child=_mine.clear)
+# Owners that went without releasing: a handler of a signal can raise before `Lock.__exit__` has begun.
+left: deque[weakref.ref[Lock]] = deque()
+
+
+@interrupts.whole
+def release_left() -> None:
+    """Release what nobody can release any more."""
+    left.clear()
+    for held in list(_mine.values()):
+        if held.owner() is None:
+            held.release()
 
 
 class Lock:
@@ -129,11 +143,12 @@ class Lock:
             raise
         return self
 
+    @interrupts.whole
     def __exit__(self, *_: object) -> None:
         me = threading.get_ident()
         # A generator, or a stack of contexts, may be closed by another thread.
-        mine = [held for held in self._held if held.thread == me]
-        self._release((mine or self._held)[-1])
+        held = ([held for held in self._held if held.thread == me] or self._held)[-1]
+        self._release(held)
 
     def _release(self, held: _Held) -> None:
         with interrupts.deferred():
@@ -142,6 +157,7 @@ class Lock:
 
     def _take(self) -> _Held:
         me = (threading.get_ident(), self._path)
+        release_left()
         if me in _mine:
             raise LockHeldError(
                 f"this thread has the lock of {self._name} already, and would wait for itself for "
@@ -164,7 +180,9 @@ class Lock:
                     time.sleep(self._pause(waited))
                 # A sweep may have removed the file since it was opened; or the directory was moved.
                 if self._is_there(path, fd):
-                    _mine[me] = held = _Held(me[1], fd, os.getpid(), me[0])
+                    _mine[me] = held = _Held(
+                        self._path, fd, os.getpid(), me[0], weakref.ref(self, left.append)
+                    )  # fmt: skip
                     return held
             except BaseException:
                 segment.close(fd)

@@ -6,24 +6,25 @@ later what is true by then.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import threading
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import interrupts, segment
 from ..access import PRIVATE
 from ..places import identity_of, status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from ..access import Access
     from ..layout import ArrayLayout
     from ..places import Identity
     from ..segment import Mapping, Mode
 
+T = TypeVar("T")
 Key = tuple[str, str]
 """Segment id and mode."""
 
@@ -36,12 +37,20 @@ class _Watched(weakref.ref[segment.Mapping]):
     key: Key
 
 
+def _taken(queue: deque[T]) -> Iterator[T]:
+    """Yield what is in a queue, and take it out: a finalizer may empty it meanwhile."""
+    with contextlib.suppress(IndexError):
+        while True:
+            yield queue.popleft()
+
+
 class Mappings:
     """The mappings of one process. ``'r'`` and ``'r+'`` are shared while they live, ``'c'`` never."""
 
     def __init__(self, access: Access = PRIVATE) -> None:
         self._access = access
-        self._lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.MAPPINGS)
+        # The lists are replaced, and not changed: who reads one needs no lock.
         self._live: dict[Key, list[_Watched]] = {}
         self._changed: deque[Key] = deque()
         self._gone: deque[_Watched] = deque()
@@ -53,8 +62,7 @@ class Mappings:
         segment holds. With `file`, only of that file: in another directory another one may have the
         segment's name.
         """
-        with self._lock:
-            return None if mode == "c" else self._find_true((identity, mode), file)
+        return None if mode == "c" else self._find_true((identity, mode), file)
 
     def open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
         """Map a segment, checked against `layout`."""
@@ -86,7 +94,7 @@ class Mappings:
                 segment.close(fd)
 
     def _adopt_first(self, opened: Mapping) -> Mapping:
-        with self._lock:
+        with self._guard:
             mapping = self.get(opened.segment, opened.mode, opened.file)
             if mapping is None:  # else another thread was faster
                 self.adopt(opened)
@@ -99,7 +107,7 @@ class Mappings:
         # No function in Python: Ctrl-C inside one would be lost, and with it that the mapping is gone.
         watched = _Watched(mapping, self._gone.append)
         watched.key = key
-        with self._lock:
+        with self._guard:
             refs = self._live.get(key, ())
             self._live[key] = [watched, *(ref for ref in refs if ref() is not None)]
         self._changed.append(key)
@@ -124,11 +132,11 @@ class Mappings:
     def settle(self) -> list[tuple[Key, bool]]:
         """Return what changed since the last call: keys, and whether they are mapped now."""
         keys: dict[Key, None] = {}
-        with self._lock:  # nobody else takes any
-            while self._gone:
-                self._changed.append(self._gone.popleft().key)
-            while self._changed:
-                keys[self._changed.popleft()] = None
+        with self._guard:  # nobody else takes any
+            for watched in _taken(self._gone):
+                keys[watched.key] = None
+            for key in _taken(self._changed):
+                keys[key] = None
             state = [(key, self._find(key) is not None) for key in keys]
             for key, mapped in state:
                 if not mapped:
@@ -150,13 +158,13 @@ class Mappings:
 
     def private(self, identities: Iterable[str]) -> list[Mapping]:
         """Return the living copy-on-write mappings of these segments."""
-        with self._lock:
+        with self._guard:
             refs = [ref for identity in identities for ref in self._live.get((identity, "c"), ())]
         return [mapping for ref in refs if (mapping := ref()) is not None]
 
     def of(self, identity: str) -> list[Mapping]:
         """Return the living mappings of a segment, in every mode."""
-        with self._lock:
+        with self._guard:
             refs = [
                 ref for mode in ("r", "r+", "c") for ref in self._live.get((identity, mode), ())
             ]
@@ -169,7 +177,7 @@ class Mappings:
 
     def forget(self, identity: str) -> None:
         """Let who maps a segment next get a new mapping of it."""
-        with self._lock:
+        with self._guard:
             for mode in ("r", "r+", "c"):
                 if self._live.pop((identity, mode), None):
                     self._changed.append((identity, mode))
@@ -185,7 +193,7 @@ class Mappings:
 
     def after_fork_in_child(self) -> None:
         """Inherited mappings are the child's too: it says so when it first uses the store."""
-        self._lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.MAPPINGS)
         self.tell_again()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import segment
+from .. import interrupts, segment
 from ..errors import CorruptSegmentError, JshmError, NotShareableError
 from ..layout import describe_array, is_plain
 from ..object_layout import (
@@ -214,18 +214,19 @@ def _pack(
         pickler.dump(value)
 
     copy_context().run(dump)  # whatever happens, it does not stay set
-    needs = modules.versions(pickler.needs) | numeric.version(pickler.needs)
-    descriptions = [replace(one, modules=needs) for one in said] or [
-        Description(
-            describe.summary(value),
-            describe.documentation(value),
-            describe.place(value),
-            PYTHON,
-            needs,
-            describe.copied_columns(value),
-            preview(value),
-        )
-    ]
+    with interrupts.deferred():
+        needs = modules.versions(pickler.needs) | numeric.version(pickler.needs)
+        descriptions = [replace(one, modules=needs) for one in said] or [
+            Description(
+                describe.summary(value),
+                describe.documentation(value),
+                describe.place(value),
+                PYTHON,
+                needs,
+                describe.copied_columns(value),
+                preview(value),
+            )
+        ]
     return Packed(names, descriptions, chunks, buffers, referring, pickler, value)
 
 

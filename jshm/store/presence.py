@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,16 +19,17 @@ from ..errors import (
 )
 from ..identity import Identity, process_start
 from ..lease import Lease, living, said_by
+from ..memory import is_short
 from ..pickling import sources
 from ..places import status
 from ..segment import limit_error
+from ..weak import WeakValues
 from ..workers import discover
 from . import checking, locks, reaper
 from .announcing import Announcer
 from .draft import NO_SPACE
 from .inspection import holders_in
 from .mappings import Mappings
-from .memory import is_short
 from .spares import Spares, listed
 
 if TYPE_CHECKING:
@@ -85,11 +84,10 @@ class Presence:
         self._announcer = Announcer(directory, registry) if directory.access.group else None
         self._members = members
         # Segment id → the array that `allocate` returned, which alone may be sealed.
-        self.born: weakref.WeakValueDictionary[str, np.ndarray[Any, Any]]
-        self.born = weakref.WeakValueDictionary()
+        self.born: WeakValues[str, np.ndarray[Any, Any]] = WeakValues()
         self.spares = Spares(directory, lambda: self._valid_lease().holdings)
         self._lease: Lease | None = None
-        self._lease_lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.LEASE)
         self._lease_checked = 0.0
         # Segments that were let go here and are perhaps nobody's now.
         self._let_go: set[str] = set()
@@ -136,7 +134,7 @@ class Presence:
             and lease.directory is self._directory.leases
         ):
             return lease
-        with self._lease_lock:
+        with self._guard:
             if self._lease is not None:
                 self._lease.move(self._directory.leases)
             if self._lease is None or not self._lease.is_valid():
@@ -236,7 +234,7 @@ class Presence:
         if not self.mappings.changed:
             return
         # What one thread settled first must be told first, and what is settled is told.
-        with self._lease_lock, interrupts.deferred():
+        with self._guard:
             changes = self.mappings.settle()
             self._let_go.update(identity for (identity, _), held in changes if not held)
             try:
@@ -257,6 +255,8 @@ class Presence:
 
     def flush(self) -> None:
         """Say what was let go, and free what nobody holds any more."""
+        if locks.left:
+            locks.release_left()
         self.tell_holds()
         if self._let_go:
             let_go = frozenset(self._let_go)
@@ -380,6 +380,7 @@ class Presence:
         short = bool(kept) and is_short()
         due = [identity for identity, one in kept.items() if one.idle or short]
         while True:
+            interrupts.check()
             files = reaper.unregistered(self._directory, self._registry, kept)
             with self.transaction(timeout) as (tx, doomed):
                 reaper.bury_the_dead(tx, self._directory, ending)
@@ -396,7 +397,7 @@ class Presence:
     def close(self) -> None:
         """Give up the lease, and free what only this process kept."""
         self.spares.give_back()
-        with self._lease_lock:  # a daemon thread may go on publishing
+        with self._guard:  # a daemon thread may go on publishing
             lease, self._lease = self._lease, None
         if lease is not None and lease.pid == os.getpid():
             lease.close()
@@ -432,7 +433,7 @@ class Presence:
 
     def after_fork_in_child(self) -> None:
         """Be another process, with a lease of its own once it uses the store."""
-        self._lease_lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.LEASE)
         self._lease = None
         self._has_kin = True
         self.spares.after_fork_in_child()

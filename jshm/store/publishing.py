@@ -77,8 +77,9 @@ class Publisher:
             ready = objects.prepare(self._store, values)
             nbytes = sum(one.nbytes for one in ready)
             large = nbytes >= segment.RECYCLED
-            # What is small is one step: to defer signals once takes less time than to do so five times.
-            with Progress(_label(names), nbytes) if large else interrupts.deferred():
+            shown = Progress(_label(names), nbytes) if large else contextlib.nullcontext()
+            # A draft must not be left with nobody to close it. Of a long copy each piece lets handlers in.
+            with interrupts.deferred(), shown:
                 # Room is made before a large copy; a small one, which is as fast as to ask the registry
                 # twice, leaves it to its own transaction.
                 self._store.presence.prepare(flush=large)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import rows
 from ..errors import NoSpaceError
+from ..memory import SCARCE, available_memory, tightest
 from ..text import size_text
 from .directory import IN_MEMORY, filesystem
-from .memory import SCARCE, available_memory, tightest
 from .settings import size_setting
 from .spares import spare_bytes, spares_limit
 

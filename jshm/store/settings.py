@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 
 from ..errors import InvalidSettingError
-from .memory import total_memory
+from ..memory import total_memory
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|(?:([kmgt])(i?))?b?)", re.IGNORECASE)
 

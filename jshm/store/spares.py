@@ -20,7 +20,6 @@ import contextlib
 import fcntl
 import mmap
 import os
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,9 +27,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from .. import interrupts, segment
 from ..errors import JshmError
 from ..lease import said_by
+from ..memory import is_short
 from ..places import exists, is_at, rename, status
 from ..records import ALIGNMENT
-from .memory import is_short
 from .settings import size_setting
 
 if TYPE_CHECKING:
@@ -135,6 +134,9 @@ class _Held(NamedTuple):
 class Spares:
     """The spares of one process, and what is to become one.
 
+    The garbage collector may call finalizers anywhere, and these may use jshm: so no table is iterated
+    over, but a copy, and what is taken from one may be gone.
+
     Parameters
     ----------
     directory : Directory
@@ -145,7 +147,7 @@ class Spares:
     def __init__(self, directory: Directory, holdings: Callable[[], Holdings]) -> None:
         self._directory = directory
         self._holdings = holdings
-        self._lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.SPARES)
         self._free: dict[str, Spare] = {}
         # Versions that were written into a spare, by segment: its mapping is kept for the next time.
         self._published: dict[str, Spare] = {}
@@ -161,9 +163,9 @@ class Spares:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that only this process keeps, or will."""
-        with self._lock:
-            free = sum(spare.nbytes for spare in self._free.values())
-            return free + sum(one.nbytes for one in self._held.values())
+        with self._guard:
+            free = sum(spare.nbytes for spare in list(self._free.values()))
+            return free + sum(one.nbytes for one in list(self._held.values()))
 
     # -- take --------------------------------------------------------------------------------------
 
@@ -171,14 +173,15 @@ class Spares:
         """Return a spare of at least so many bytes, locked with `LOCK_EX`, or None."""
         if not self._most():
             return None
-        with self._lock, interrupts.deferred():
+        with self._guard:
             fitting = [
                 spare
-                for spare in self._free.values()
+                for spare in list(self._free.values())
                 if nbytes <= spare.nbytes <= nbytes + nbytes // _SLACK
             ]
             for spare in sorted(fitting, key=lambda spare: (spare.nbytes, spare.mapping is None)):
-                del self._free[spare.identity]
+                if self._free.pop(spare.identity, None) is None:
+                    continue
                 try:
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     place = self._directory.segments
@@ -194,9 +197,10 @@ class Spares:
 
     def keep(self, spare: Spare, name: str) -> None:
         """Remember a version that was published in a spare, with its mapping, for the next time."""
-        with self._lock, interrupts.deferred():
-            if len(self._published) >= _MOST:
-                self._published.pop(next(iter(self._published))).close()
+        with self._guard:
+            for identity in list(self._published)[: 1 - _MOST]:
+                if (oldest := self._published.pop(identity, None)) is not None:
+                    oldest.close()
             spare.name = name
             self._used = time.monotonic()
             self._published[spare.identity] = spare
@@ -216,7 +220,7 @@ class Spares:
         path : File
             Where it was. If it became no spare, nothing is there any more.
         """
-        with self._lock, interrupts.deferred():
+        with self._guard:
             spare = self._published.pop(_identity(path), None)
             self._forget_held(_identity(path))
             if spare is not None and not is_at(path, spare.fd):  # of a directory that was moved
@@ -267,7 +271,7 @@ class Spares:
 
     def expect(self, path: File, nbytes: int, name: str) -> None:
         """Let a superseded version become a spare when nobody holds it any more."""
-        with self._lock, interrupts.deferred():
+        with self._guard:
             if self._may_keep(nbytes):
                 with contextlib.suppress(OSError):
                     self._holdings().keep(_identity(path), nbytes, name)
@@ -276,13 +280,13 @@ class Spares:
 
     def let_go(self) -> dict[str, str]:
         """Return what was superseded, and nobody holds by now: segment id → name."""
-        with self._lock:
-            held = list(self._held.items())
+        with self._guard:
+            held = list(self._held.copy().items())
         return {identity: one.name for identity, one in held if not segment.is_held(one.path)}
 
     def forget(self, identities: Collection[str]) -> None:
         """Expect no more that these become spares."""
-        with self._lock, interrupts.deferred():
+        with self._guard:
             for identity in identities:
                 self._forget_held(identity)
 
@@ -291,8 +295,10 @@ class Spares:
         most = self._most()
         if not segment.RECYCLED <= nbytes <= most:
             return False
-        while self._free and (self.nbytes + nbytes > most or len(self._free) >= _MOST):
-            self._remove(self._free.pop(next(iter(self._free))))
+        for identity in list(self._free):
+            if self.nbytes + nbytes <= most and len(self._free) < _MOST:
+                break
+            self._drop(identity)
         return self.nbytes + nbytes <= most and len(self._held) < _MOST and not self._is_short()
 
     def _is_short(self) -> bool:
@@ -314,13 +320,16 @@ class Spares:
         """Let go of what was released, and of everything where memory is short. Cheap."""
         if not self:
             return
-        with self._lock, interrupts.deferred():
+        with self._guard:
             place = self._directory.segments
-            for spare in [one for one in self._free.values() if not one.is_in(place)]:
-                self._remove(self._free.pop(spare.identity))
-            for spare in [one for one in self._published.values() if not one.is_in(place)]:
-                self._published.pop(spare.identity).close()
-            self.forget([i for i, one in self._held.items() if not self._is_there(one, place)])
+            for spare in list(self._free.values()):
+                if not spare.is_in(place):
+                    self._drop(spare.identity)
+            for spare in list(self._published.values()):
+                if not spare.is_in(place) and self._published.pop(spare.identity, None) is not None:
+                    spare.close()
+            held = self._held.copy()
+            self.forget([i for i, one in held.items() if not self._is_there(one, place)])
             if self._is_short():
                 self.give_back()
 
@@ -341,12 +350,17 @@ class Spares:
         def concerned(kept: Mapping[str, Spare] | Mapping[str, _Held]) -> list[str]:
             return [i for i, one in kept.items() if names is None or one.name in names]
 
-        with self._lock, interrupts.deferred():
-            for identity in concerned(self._free):
-                self._remove(self._free.pop(identity))
-            for identity in concerned(self._published):
-                self._published.pop(identity).close()
-            self.forget(concerned(self._held))
+        with self._guard:
+            for identity in concerned(self._free.copy()):
+                self._drop(identity)
+            for identity in concerned(self._published.copy()):
+                if (spare := self._published.pop(identity, None)) is not None:
+                    spare.close()
+            self.forget(concerned(self._held.copy()))
+
+    def _drop(self, identity: str) -> None:
+        if (spare := self._free.pop(identity, None)) is not None:
+            self._remove(spare)
 
     def _remove(self, spare: Spare) -> None:
         segment.unlink(spare.path, spare.fd)
@@ -361,7 +375,7 @@ class Spares:
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent: a child's descriptors of them are closed already."""
-        self._lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.SPARES)
         self._free.clear()
         self._published.clear()
         self._held.clear()

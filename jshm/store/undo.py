@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import resource
-import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,13 +51,13 @@ class Undo:
         self._presence = presence
         self._registry = registry
         self._directory = directory
-        self._lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.UNDO)
         self._kept: dict[str, _Kept] = {}
 
     def release(self, names: Sequence[str], *, force: bool, seconds: float) -> list[Released]:
         """Retire names, and keep their memory for so many seconds, if they are not too many."""
         # Ctrl-C waits: what is held must not be left with nobody to let go of it.
-        with self._lock, interrupts.deferred():
+        with self._guard:
             self.expire(time.monotonic())
             few = len(names) + len(self._kept) <= undo_limit()
             held = self._hold(self._registry.current(names)) if few else {}
@@ -99,7 +98,7 @@ class Undo:
         SegmentNotFoundError, SegmentExistsError
         """
         # Ctrl-C waits: what is restored and still kept would be let go of later.
-        with self._lock, interrupts.deferred():
+        with self._guard:
             for name in names:
                 if name not in self._kept:
                     raise SegmentNotFoundError(f"the release of {name} cannot be taken back now")
@@ -118,7 +117,7 @@ class Undo:
         """Let go of what cannot be taken back any more; by default of everything."""
         if not self._kept:
             return
-        with self._lock, interrupts.deferred():
+        with self._guard:
             over = [name for name, kept in self._kept.items() if now is None or kept.until <= now]
             gone = [self._kept.pop(name) for name in over]
             for kept in gone:
@@ -130,5 +129,5 @@ class Undo:
 
     def after_fork_in_child(self) -> None:
         """Leave it to the parent: a child's descriptors of it are closed already."""
-        self._lock = threading.RLock()
+        self._guard = interrupts.Guard(interrupts.Order.UNDO)
         self._kept.clear()

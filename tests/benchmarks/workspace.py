@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import jshm
+from jshm.memory import available_memory
 from jshm.store import _store_in, default_store
-from jshm.store.memory import available_memory
 from jshm.store.room import capacity
 from jshm.text import size_text
 

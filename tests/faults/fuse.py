@@ -27,10 +27,10 @@ CALLS = {
     "lstat", "makedirs", "mkdir", "open", "posix_fallocate", "pread", "pwrite", "read", "readlink", "rename",
     "replace", "rmdir", "scandir", "stat", "statvfs", "symlink", "truncate", "unlink", "write",
 }  # fmt: skip
-# What the system does not see, or what says only who we are.
+# What the system does not see, what says only who we are, or what concerns other processes alone.
 HARMLESS = {
     "fsdecode", "fsencode", "getegid", "geteuid", "getgrouplist", "getgroups", "getpid", "getppid", "getuid",
-    "major", "minor", "register_at_fork", "urandom",
+    "kill", "major", "minor", "register_at_fork", "urandom", "waitid",
 }  # fmt: skip
 _TORN = {"pwrite", "write"}
 

@@ -30,17 +30,23 @@ class Outside:
         """Return the files that take memory."""
         return sorted(os.listdir(f"{self.store}/segments"))
 
+    def current(self) -> set[str]:
+        """Return the names that can be attached, of data of any kind."""
+        return {name for name, _, _ in self._current()}
+
+    def _current(self) -> list[tuple[str, str, int]]:
+        with closing(sqlite3.connect(f"file:{self.store}/registry.db?mode=ro", uri=True)) as rows:
+            return rows.execute(_CURRENT).fetchall()
+
     def names(self) -> dict[str, list[float]]:
         """Return each name that can be attached, with the data that are in its file."""
         return {name: data for name, (_, data) in self.versions().items()}
 
     def versions(self) -> dict[str, tuple[int, list[float]]]:
         """Return each name that can be attached, with its newest version and that one's data."""
-        with closing(sqlite3.connect(f"file:{self.store}/registry.db?mode=ro", uri=True)) as rows:
-            found = rows.execute(_CURRENT).fetchall()
         return {
             name: (version, np.load(f"{self.store}/segments/{segment}.npy").tolist())
-            for name, segment, version in found
+            for name, segment, version in self._current()
         }
 
     def rewrite(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

@@ -31,9 +31,21 @@ class Server:
         Where its notebooks are.
     jshm : bool
         Whether jshm's extension runs in it.
+    program : str
+        The module that is run: ``jupyter_server``, ``jupyterlab``.
+    terminal : bool
+        Whether it is asked at a terminal whether Ctrl-C is meant.
     """
 
-    def __init__(self, place: Path, root: Path | None = None, *, jshm: bool = True) -> None:
+    def __init__(
+        self,
+        place: Path,
+        root: Path | None = None,
+        *,
+        jshm: bool = True,
+        program: str = "jupyter_server",
+        terminal: bool = True,
+    ) -> None:
         place.mkdir(exist_ok=True)
         root = root or place / "root"
         root.mkdir(exist_ok=True)
@@ -43,20 +55,21 @@ class Server:
             for what in ("CONFIG", "DATA", "RUNTIME")
         }
         self._log_path = place / "log"
-        # Only who has a terminal is asked whether Ctrl-C is meant.
-        self._keyboard, terminal = pty.openpty()
+        self._keyboard, stdin = (
+            pty.openpty() if terminal else (-1, os.open(os.devnull, os.O_RDONLY))
+        )
         with self._log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root",
+                    sys.executable, "-m", program, "--no-browser", "--allow-root",
                     "--ServerApp.port=0", f"--ServerApp.root_dir={root}",
                     "--KernelManager.transport=ipc", f"--KernelManager.ip={place}/k",
                     f"--ServerApp.jpserver_extensions={{'jshm': {jshm}}}",
                 ],
                 env={**os.environ, **private, "JUPYTER_NO_CONFIG": "1"},
-                stdin=terminal, stdout=log, stderr=log,
+                stdin=stdin, stdout=log, stderr=log,
             )  # fmt: skip
-        os.close(terminal)
+        os.close(stdin)
 
     def _address(self) -> dict[str, Any]:
         """Return what it says of itself, once it listens."""
@@ -86,16 +99,28 @@ class Server:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or "null")
 
-    def run(self, code: str, path: str = "a.ipynb") -> str:
-        """Run code in a notebook's kernel, opened if it is not yet; return what it printed."""
+    def _client(self, path: str) -> BlockingKernelClient:
+        """Return a client of a notebook's kernel, opened if it is not yet."""
         session = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
         kernel = self.ask("POST", "/api/sessions", session)["kernel"]["id"]
         client = BlockingKernelClient()
         client.load_connection_file(str(self._runtime / f"kernel-{kernel}.json"))
         client.start_channels(hb=False)  # a busy machine misses beats
+        client.wait_for_ready(timeout=60)
+        return client
+
+    def start(self, code: str, path: str = "a.ipynb") -> None:
+        """Send code to a notebook's kernel, and do not wait for its end."""
+        client = self._client(path)
+        client.execute(code)
+        client.stop_channels()
+        client.context.term()
+
+    def run(self, code: str, path: str = "a.ipynb") -> str:
+        """Run code in a notebook's kernel; return what it printed."""
+        client = self._client(path)
         printed: list[str] = []
         try:
-            client.wait_for_ready(timeout=60)
             reply = client.execute_interactive(
                 code, timeout=60,
                 output_hook=lambda message: printed.append(message["content"].get("text", "")),
@@ -106,12 +131,14 @@ class Server:
             client.context.term()
         return "".join(printed)
 
-    def end(self, number: int) -> None:
-        """End it by a signal, and return when it is gone."""
+    def end(self, *numbers: int) -> None:
+        """End it by signals, and return when it is gone."""
         if self.process.poll() is None:
-            self.process.send_signal(number)
-            if number == signal.SIGINT:  # it asks whether that is meant
-                until(lambda: "Shut down this Jupyter server" in self._log_path.read_text())
+            for number in numbers:
+                self.process.send_signal(number)
+                if self._keyboard >= 0 and number == signal.SIGINT:  # it asks whether that is meant
+                    until(lambda: "Shut down this Jupyter server" in self._log_path.read_text())
+            if self._keyboard >= 0 and numbers == (signal.SIGINT,):
                 os.write(self._keyboard, b"y\n")
             self.process.wait(60)
         if self._keyboard >= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -252,3 +253,9 @@ async def test_released_by_another_after_it_was_published_again(
     assert names == (answer.json if answer.code == 200 else [])
     for name in names:
         assert (await api("GET", f"/previews/{name}")).code == 200
+
+
+async def test_the_signals_of_a_program_that_runs_a_server_are_its_own(api: Api) -> None:
+    """A server that is a whole process handles SIGTERM itself, and SIGHUP then ends it as Ctrl-C would."""
+    assert (await api("GET", "/summary")).code == 200
+    assert signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, signal.SIG_IGN)

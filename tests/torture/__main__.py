@@ -16,6 +16,7 @@ PARTS = {
     "space": "tests.faults.full",
     "fuzz": "tests.fuzz.torture",
     "storms": "tests.storms.torture",
+    "hub": "tests.lifetimes.torture",
     "soak": "tests.storms.soak",
 }
 

@@ -1,0 +1,18 @@
+"""Servers that a real JupyterHub starts and stops; ``make torture`` tries every way that it has."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import hub as hubs
+from . import torture
+
+
+@pytest.mark.skipif(bool(hubs.missing()), reason=hubs.missing())
+def test_a_hub_stops_a_server_and_nothing_stays() -> None:
+    with hubs.hub() as hub:
+        hub.start(hub.ada)
+        hub.run(hub.ada, "kept.ipynb", torture.KEEP)
+        assert torture.share(hub, hub.ada) > 1e8
+        hub.stop(hub.ada)
+        assert len(hubs.left(hub.ada)) == 1
