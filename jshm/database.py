@@ -167,8 +167,7 @@ class Database:
             now = time.monotonic()
             sure = sure or now >= con.checked + _CHECK_INTERVAL
             if con.watched.have_their_names(sure=sure):
-                if sure:
-                    con.checked = now
+                con.checked = now if sure else con.checked
                 return con
             self._leave(con)
         return self._connect()

@@ -418,12 +418,8 @@ def claim(path: str, access: Access | None = None) -> int | None:
     try:
         fd = open_locked(path, os.O_RDONLY | _OPEN)
     except OSError as error:
-        if error.errno in (
-            errno.ELOOP,
-            errno.ENXIO,
-            errno.EACCES,
-            errno.EAGAIN,
-        ):  # EAGAIN: `is_alone`
+        # EAGAIN: `is_alone`
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EAGAIN):
             return None
         raise limit_error(error) from None
     try:
