@@ -106,6 +106,14 @@ class _Connection:
         self.close()
 
 
+def _has_no_inode(path: str) -> bool:
+    """Tell whether no file can be made where a path is; some file systems do not count."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(path)
+        return bool(found.f_files) and not found.f_favail
+    return False
+
+
 class Database:
     """A SQLite database in WAL mode that several processes, threads and forks share.
 
@@ -383,8 +391,8 @@ class Database:
                 f"the registry {self.path} is damaged ({error}). The data is not: "
                 "`jshm check --fix` rebuilds the registry from the segments"
             )
-        if code in _FULL:
-            root = os.path.dirname(self.path)
+        root = os.path.dirname(self.path)
+        if code in _FULL or (code == sqlite3.SQLITE_CANTOPEN and _has_no_inode(root)):
             return NoSpaceError(
                 f"no room left for the registry in {root} ({error}): {how_to_make_room(root)}"
             )

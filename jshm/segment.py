@@ -331,7 +331,7 @@ def _when_it_may_be_opened(call: Callable[[], int]) -> int:
 
 
 def _not_opened(error: OSError, path: str) -> Exception:
-    if error.errno == errno.ENOENT:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
     if error.errno == errno.ELOOP:
         return CorruptSegmentError(f"{path} is a symbolic link; jshm makes none")
@@ -388,6 +388,8 @@ def claim(path: str, access: Access | None = None) -> int | None:
             errno.EAGAIN,
         ):  # EAGAIN: `is_alone`
             return None
+        if error.errno == errno.ENOTDIR:  # a file has its directory's place
+            raise FileNotFoundError(error.errno, error.strerror, path) from None
         raise limit_error(error) from None
     try:
         status = os.fstat(fd)

@@ -254,18 +254,14 @@ class Directory:
         """Tell whether the overflow directory is there, and safe to look into."""
         return _is_safe(self.overflow)
 
-    def overflow_problem(self) -> str:
-        """Return why the overflow directory, which is there, must not be used; '' if it may be."""
+    def check_overflow(self) -> None:
+        """Raise UnsafeDirectoryError if the overflow directory is there and must not be used."""
         overflow = self.overflow
         boots = os.path.dirname(overflow)
         for place in filter(None, (os.path.dirname(boots), boots, overflow)):
             if not os.path.lexists(place):
-                return ""
-            try:
-                check(place, setting=_OVERFLOW)
-            except UnsafeDirectoryError as error:
-                return str(error)
-        return ""
+                return
+            check(place, setting=_OVERFLOW)
 
     def open_overflow(self) -> None:
         """Make the overflow directory, and remove those of earlier boots."""

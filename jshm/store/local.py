@@ -17,7 +17,6 @@ from ..errors import (
     JshmError,
     NoSpaceError,
     SegmentNotFoundError,
-    UnsafeDirectoryError,
 )
 from ..identity import process_start
 from ..layout import describe, describe_array
@@ -143,6 +142,8 @@ class LocalStore(Store):
         seen: list[Entry] = []
         while True:
             entries, world = self._find(names, versions), World()
+            if any(entry.segment.overflow for entry in entries):
+                self.directory.check_overflow()
             # It was deleted: what is mapped here may not be what has the name now.
             if self.registry.lost is not None:
                 self.presence.refresh()
@@ -152,9 +153,6 @@ class LocalStore(Store):
             except SegmentNotFoundError:
                 # Replaced between lookup and open: look again. Twice the same: the file is gone.
                 if entries == seen:
-                    refused = self.directory.overflow_problem()
-                    if refused and any(entry.segment.overflow for entry in entries):
-                        raise UnsafeDirectoryError(refused) from None
                     raise CorruptSegmentError(
                         f"the memory of {', '.join(names)} was deleted by something other than "
                         "jshm; `jshm check --fix` forgets what is gone"
