@@ -315,9 +315,9 @@ def _overflow_for(root: str) -> str:
 def _own_name(root: str) -> str:
     import hashlib
 
-    return hashlib.sha256(f"{os.stat(root).st_dev}:{os.path.realpath(root)}".encode()).hexdigest()[
-        :16
-    ]
+    # Its path is bytes, and need not be text.
+    place = f"{os.stat(root).st_dev}:".encode() + os.fsencode(os.path.realpath(root))
+    return hashlib.sha256(place).hexdigest()[:16]
 
 
 def _this_boot() -> str:
