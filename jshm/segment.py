@@ -38,6 +38,7 @@ from .errors import (
     RegistryTimeout,
     SegmentNotFoundError,
     TooManyFilesError,
+    UnsafeDirectoryError,
 )
 from .forks import wait_for
 
@@ -125,7 +126,12 @@ def new_id() -> str:
 
 
 def limit_error(error: OSError) -> OSError:
-    """Return `error`, or what to do about it where a limit of the process was met."""
+    """Return `error`, or what to do about it: a limit was met, or a directory of ours is none any more."""
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        return UnsafeDirectoryError(
+            f"{error.filename} cannot be used: {error.strerror}. Something has taken a directory's "
+            "place: remove it, or set JSHM_DIR to a directory of your own",
+        )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return TooManyFilesError(
             error.errno,
@@ -446,8 +452,12 @@ def is_ours(path: str) -> bool:
 
 def unlink(path: str) -> None:
     """Remove the file. Who has it mapped keeps the memory; it goes with the last mapping."""
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+    try:
         os.unlink(path)
+    except (FileNotFoundError, IsADirectoryError):
+        pass
+    except OSError as error:
+        raise limit_error(error) from None
 
 
 def map_file(fd: int, length: int, mode: Mode, segment: str) -> Mapping:

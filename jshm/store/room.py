@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import rows
 from ..errors import NoSpaceError
+from ..segment import limit_error
 from ..text import size_text
 from .directory import IN_MEMORY, filesystem
 from .memory import SCARCE, available_memory, tightest
@@ -216,7 +217,10 @@ def free(directory: Directory, registry: Registry, spares: int) -> int:
 
 
 def _free(path: str) -> int:
-    found = os.statvfs(path)
+    try:
+        found = os.statvfs(path)
+    except OSError as error:
+        raise limit_error(error) from None
     return found.f_bavail * found.f_frsize - RESERVE
 
 
