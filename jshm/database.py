@@ -15,7 +15,6 @@ Why not plain `sqlite3`:
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import random
@@ -29,16 +28,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from . import blockers, interrupts
 from .access import PRIVATE
-from .ballast import Ballast, how_to_make_room
-from .dbfiles import BESIDE, Files, Watched, identify, is_torn, remove
-from .errors import (
-    CorruptRegistryError,
-    JshmError,
-    NoSpaceError,
-    RegistryError,
-    RegistryTimeout,
-    UnsafeDirectoryError,
-)
+from .ballast import Ballast, has_no_inode, how_to_make_room
+from .dbfiles import BESIDE, Files, Watched, create, identify, is_torn, remove, require_user
+from .errors import CorruptRegistryError, JshmError, NoSpaceError, RegistryError, RegistryTimeout
 from .forks import wait_for
 from .segment import lock
 from .wal import Log
@@ -106,14 +98,6 @@ class _Connection:
         self.close()
 
 
-def _has_no_inode(path: str) -> bool:
-    """Tell whether no file can be made where a path is; some file systems do not count."""
-    with contextlib.suppress(OSError):
-        found = os.statvfs(path)
-        return bool(found.f_files) and not found.f_favail
-    return False
-
-
 class Database:
     """A SQLite database in WAL mode that several processes, threads and forks share.
 
@@ -167,12 +151,7 @@ class Database:
 
     def _connection(self, *, sure: bool = False) -> _Connection:
         """Return this thread's connection to the file that has the path *now*."""
-        if os.geteuid() != self._user:  # what is open would still be read and written
-            raise UnsafeDirectoryError(
-                f"{os.path.dirname(self.path)} was opened by user {self._user}, and this process is "
-                f"user {os.geteuid()} now (setuid): refused. What is attached stays attached; use jshm "
-                "before, or only after the change"
-            )
+        require_user(self._user, self.path)  # what is open would still be read and written
         con: _Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
             now = time.monotonic()
@@ -274,16 +253,7 @@ class Database:
             if identify(self.path) is None:
                 remove(self.path, *BESIDE)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                try:
-                    fd = os.open(self.path, flags, PRIVATE.common)
-                except OSError as error:
-                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                        raise
-                    root = os.path.dirname(self.path)
-                    raise NoSpaceError(
-                        f"no room left for the registry in {root} ({error.strerror}): "
-                        f"{how_to_make_room(root)}"
-                    ) from None
+                fd = create(self.path, flags, PRIVATE.common)
                 try:
                     self._access.settle(fd, self._access.common)
                 finally:
@@ -392,7 +362,7 @@ class Database:
                 "`jshm check --fix` rebuilds the registry from the segments"
             )
         root = os.path.dirname(self.path)
-        if code in _FULL or (code == sqlite3.SQLITE_CANTOPEN and _has_no_inode(root)):
+        if code in _FULL or (code == sqlite3.SQLITE_CANTOPEN and has_no_inode(root)):
             return NoSpaceError(
                 f"no room left for the registry in {root} ({error}): {how_to_make_room(root)}"
             )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import time
 
-from .errors import CorruptRegistryError
+from .ballast import how_to_make_room
+from .errors import CorruptRegistryError, NoSpaceError, UnsafeDirectoryError
 
 # What SQLite keeps beside the file: its log, and the log's index.
 BESIDE = ("-wal", "-shm")
@@ -117,6 +119,34 @@ def _require_file(path: str, status: os.stat_result) -> None:
         raise CorruptRegistryError(
             f"the registry {path} is no file. No data was lost: `jshm check --fix` rebuilds the "
             "registry from the segments"
+        )
+
+
+def create(path: str, flags: int, mode: int) -> int:
+    """Create the database's file; return its descriptor.
+
+    Raises
+    ------
+    NoSpaceError
+    """
+    try:
+        return os.open(path, flags, mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        root = os.path.dirname(path)
+        raise NoSpaceError(
+            f"no room left for the registry in {root} ({error.strerror}): {how_to_make_room(root)}"
+        ) from None
+
+
+def require_user(user: int, path: str) -> None:
+    """Raise UnsafeDirectoryError if this process is not the user's any more who opened the database."""
+    if os.geteuid() != user:
+        raise UnsafeDirectoryError(
+            f"{os.path.dirname(path)} was opened by user {user}, and this process is user "
+            f"{os.geteuid()} now (setuid): refused. What is attached stays attached; use jshm before, "
+            "or only after the change"
         )
 
 

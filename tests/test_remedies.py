@@ -62,9 +62,7 @@ def test_an_overflow_directory_that_is_not_ours(
     assert "set JSHM_OVERFLOW_DIR" in str(refused.value).replace("Set", "set")
     assert "JSHM_DIR" not in str(refused.value)
     assert jshm.segments() == []
-    for fix in (False, True):
-        (problem,) = jshm.check(fix=fix)
-        assert (problem.what, problem.fixed) == (str(refused.value), False)
+    assert jshm.check(fix=True) == []  # nothing of ours is there
     jshm.publish("Y", np.zeros(10))  # what fits needs none
 
 

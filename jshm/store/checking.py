@@ -172,15 +172,16 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
 
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
     lost: list[str] = []
-    refused = False
+    refused = ""
     try:
         directory.check_overflow()
     except UnsafeDirectoryError as error:
-        refused = True
-        yield Problem(str(error), fixed=False)
+        refused = str(error)
     with registry.database.transact() as tx:
         files = directory.files()
         known = {row.id: row for row in rows.all_segments(tx)}
+        if refused and any(row.overflow for row in known.values()):
+            yield Problem(refused, fixed=False)
         for row in known.values():
             if row.overflow and refused:
                 continue  # what cannot be looked into is not gone
