@@ -84,12 +84,21 @@ def how_to_make_room(root: str) -> str:
         Of the store. Where nothing is shared yet, nothing can be released.
     """
     free = "free space there, or set JSHM_DIR to a directory that has room"
-    if not _is_anything_shared(root):
+    if not is_anything_shared(root):
         return free
     return f"release names you no longer need (%shm_list shows what each costs), or {free}"
 
 
-def _is_anything_shared(root: str) -> bool:
+def has_no_inode(root: str) -> bool:
+    """Tell whether no file can be made there; some file systems do not count them."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(root)
+        return bool(found.f_files) and not found.f_favail
+    return False
+
+
+def is_anything_shared(root: str) -> bool:
+    """Tell whether a segment is in a store's directory: whether anything could be released."""
     with contextlib.suppress(OSError), os.scandir(f"{root}/segments") as entries:
         return any(_is_finished(entry.path) for entry in entries)
     return False

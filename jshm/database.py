@@ -26,13 +26,12 @@ from urllib.parse import quote
 
 from . import blockers, dberrors, interrupts
 from .ballast import Ballast
-from .dbfiles import Files, Home, Watched, identify, opened
+from .dbfiles import Files, Home, Watched, identify, opened, require_user
 from .errors import (
     JshmError,
     NoSpaceError,
     RegistryError,
     RegistryTimeout,
-    UnsafeDirectoryError,
 )
 from .forks import wait_for
 from .wal import Log
@@ -153,12 +152,7 @@ class Database:
 
     def _connection(self, *, sure: bool = False) -> _Connection:
         """Return this thread's connection to the file that has the path *now*."""
-        if os.geteuid() != self._user:  # what is open would still be read and written
-            raise UnsafeDirectoryError(
-                f"{os.path.dirname(self.path)} was opened by user {self._user}, and this process is "
-                f"user {os.geteuid()} now (setuid): refused. What is attached stays attached; use jshm "
-                "before, or only after the change"
-            )
+        require_user(self._user, self.path)  # what is open would still be read and written
         con: _Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
             # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 
-from .ballast import how_to_make_room
+from .ballast import has_no_inode, how_to_make_room
 from .dbfiles import BESIDE
 from .errors import CorruptRegistryError, NoSpaceError, RegistryError
 
@@ -46,8 +46,8 @@ def explained(error: Exception, path: str) -> Exception:
             f"the registry {path} is damaged ({error}). The data is not: "
             "`jshm check --fix` rebuilds the registry from the segments"
         )
-    if code in _FULL:
-        root = os.path.dirname(path)
+    root = os.path.dirname(path)
+    if code in _FULL or (code == sqlite3.SQLITE_CANTOPEN and has_no_inode(root)):
         return NoSpaceError(
             f"no room left for the registry in {root} ({error}): {how_to_make_room(root)}"
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .access import PRIVATE
 from .ballast import how_to_make_room
-from .errors import CorruptRegistryError, NoSpaceError
+from .errors import CorruptRegistryError, NoSpaceError, UnsafeDirectoryError
 from .places import File, Spot, beside, identity_of, open_file, remove, rename, status
 from .segment import limit_error, lock
 
@@ -252,6 +252,16 @@ def _require_file(path: str, found: os.stat_result) -> None:
         raise CorruptRegistryError(
             f"the registry {path} is no file. No data was lost: `jshm check --fix` rebuilds the "
             "registry from the segments"
+        )
+
+
+def require_user(user: int, path: str) -> None:
+    """Raise UnsafeDirectoryError if this process is not the user's any more who opened the database."""
+    if os.geteuid() != user:
+        raise UnsafeDirectoryError(
+            f"{os.path.dirname(path)} was opened by user {user}, and this process is user "
+            f"{os.geteuid()} now (setuid): refused. What is attached stays attached; use jshm before, "
+            "or only after the change"
         )
 
 

@@ -36,6 +36,7 @@ from .errors import (
     RegistryTimeout,
     SegmentNotFoundError,
     TooManyFilesError,
+    UnsafeDirectoryError,
 )
 from .forks import wait_for
 from .places import identity_of, open_file
@@ -135,7 +136,12 @@ def new_id() -> str:
 
 
 def limit_error(error: OSError) -> OSError:
-    """Return `error`, or what to do about it where a limit of the process was met."""
+    """Return `error`, or what to do about it: a limit was met, or a directory of ours is none any more."""
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        return UnsafeDirectoryError(
+            f"{error.filename} cannot be used: {error.strerror}. Something has taken a directory's "
+            "place: remove it, or set JSHM_DIR to a directory of your own",
+        )
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return TooManyFilesError(
             error.errno,
@@ -370,7 +376,7 @@ def _when_it_may_be_opened(call: Callable[[], int]) -> int:
 
 
 def _not_opened(error: OSError, path: str) -> Exception:
-    if error.errno == errno.ENOENT:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
     if error.errno == errno.ELOOP:
         return CorruptSegmentError(f"{path} is a symbolic link; jshm makes none")
@@ -421,6 +427,8 @@ def claim(path: str, access: Access | None = None) -> int | None:
         # EAGAIN: `is_alone`
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EAGAIN):
             return None
+        if error.errno == errno.ENOTDIR:  # a file has its directory's place
+            raise FileNotFoundError(error.errno, error.strerror, path) from None
         raise limit_error(error) from None
     try:
         status = os.fstat(fd)

@@ -81,9 +81,8 @@ for what, work in WORK.items():
         work()
         said[what] = ""
     except Exception as error:
-        said[what] = f"{type(error).__mro__[-4:-3]} {isinstance(error, jshm.JshmError)}: {error}"
-        if not isinstance(error, jshm.JshmError):
-            said[what] = f"RAW {type(error).__name__}: {error}"
+        raw = "" if isinstance(error, jshm.JshmError) else "RAW "
+        said[what] = f"{raw}{type(error).__name__}: {error}"
 print("\\n" + json.dumps(said))
 """
 
@@ -99,10 +98,10 @@ def put(kind: str, path: str) -> None:
         pytest.skip("needs root, to make a device")
 
 
-def work(tmp_path: Path) -> dict[str, str]:
+def work(tmp_path: Path, code: str = ALL) -> dict[str, str]:
     """Do everything; return by name what was wrong with each."""
     done = subprocess.run(
-        [sys.executable, "-c", ALL], capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=tmp_path,
         timeout=100, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
@@ -116,6 +115,22 @@ def made(store_dir: str) -> str:
     jshm.publish("O", {"a": np.arange(10.0)}, keep=True)
     default_store().close()
     return store_dir
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "link to itself", "directory with a file"])
+@pytest.mark.parametrize("place", NEEDED[:7])
+def test_under_a_process_that_uses_it_it_is_a_clear_error(
+    made: str, tmp_path: Path, place: str, kind: str
+) -> None:
+    used = f"""
+sys.path.insert(0, {os.getcwd()!r})
+from tests.test_no_files import put
+x = jshm.attach("X")
+jshm.publish("Z", np.zeros(100_000))
+put({kind!r}, {os.path.join(made, place)!r})
+"""
+    said = work(tmp_path, ALL.replace("said = {}", f"{used}said = {{}}"))
+    assert [f"{what}: {text}" for what, text in said.items() if text.startswith("RAW")] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

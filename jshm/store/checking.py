@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import dbfiles, offer_rows, rows, segment
-from ..errors import CorruptRegistryError, FormatVersionError, JshmError, RegistryTimeout
+from ..errors import (
+    CorruptRegistryError,
+    FormatVersionError,
+    JshmError,
+    RegistryTimeout,
+    UnsafeDirectoryError,
+)
 from ..identity import Identity
 from ..layout import ArrayLayout
 from ..object_layout import ObjectLayout
@@ -168,11 +174,16 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
 
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
     lost: list[File] = []
-    if refused := directory.overflow_problem():
-        yield Problem(refused, fixed=False)
+    refused = ""
+    try:
+        directory.check_overflow()
+    except UnsafeDirectoryError as error:
+        refused = str(error)
     with registry.database.transact() as tx:
         files = directory.files()
         known = {row.id: row for row in rows.all_segments(tx)}
+        if refused and any(row.overflow for row in known.values()):
+            yield Problem(refused, fixed=False)
         for row in known.values():
             if row.overflow and refused:
                 continue  # what cannot be looked into is not gone

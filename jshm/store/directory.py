@@ -399,17 +399,11 @@ class Directory:
         """Tell whether the overflow directory is there, and safe to look into."""
         return bool(self.overflow)
 
-    def overflow_problem(self) -> str:
-        """Return why the overflow directory, which is there, must not be used; '' if it may be."""
-        overflow = str(self.overflow)
-        if overflow:
-            try:
+    def check_overflow(self) -> None:
+        """Raise UnsafeDirectoryError if the overflow directory is there and must not be used."""
+        if overflow := str(self.overflow):
+            with contextlib.suppress(FileNotFoundError):
                 _open_overflow(overflow)
-            except FileNotFoundError:
-                pass
-            except UnsafeDirectoryError as error:
-                return str(error)
-        return ""
 
     def open_overflow(self) -> None:
         """Make the overflow directory, and remove those of earlier boots."""
@@ -464,8 +458,9 @@ def _overflow_for(place: Place) -> str:
 def _own_name(place: Place) -> str:
     import hashlib
 
-    own = f"{place.identity[0]}:{os.path.realpath(place)}"
-    return hashlib.sha256(own.encode()).hexdigest()[:16]
+    # Its path is bytes, and need not be text.
+    own = f"{place.identity[0]}:".encode() + os.fsencode(os.path.realpath(place))
+    return hashlib.sha256(own).hexdigest()[:16]
 
 
 def _this_boot() -> str:

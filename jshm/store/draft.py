@@ -325,7 +325,7 @@ def _warn_of_overflow(room: Room, layout: Layout, limit: Limit) -> None:
     if room.overflows:
         return
     room.overflows = True
-    or_release = ", or release what you can spare" if room.idle() else ""
+    or_release = ", or release what you can spare" if room.could_be_released else ""
     warnings.warn(
         f"{size_text(layout.nbytes)} do not fit into shared memory ({limit}) and go to disk, in "
         f"{room.directory.overflow}: slower, but safe. {limit.remedy}{or_release}",

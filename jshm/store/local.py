@@ -16,7 +16,6 @@ from ..errors import (
     JshmError,
     NoSpaceError,
     SegmentNotFoundError,
-    UnsafeDirectoryError,
 )
 from ..identity import process_start
 from ..layout import describe, describe_array
@@ -158,14 +157,13 @@ class LocalStore(Store):
         with interrupts.deferred():  # once, and not for each segment
             while True:
                 entries, world = self._find(names, versions), World()
+                if any(entry.segment.overflow for entry in entries):
+                    self.directory.check_overflow()
                 try:
                     opened = attaching.open_all(self, entries, mode, world, trust=trust)
                 except SegmentNotFoundError:
                     # Replaced between lookup and open: look again. Twice the same: the file is gone.
                     if entries == seen:
-                        refused = self.directory.overflow_problem()
-                        if refused and any(entry.segment.overflow for entry in entries):
-                            raise UnsafeDirectoryError(refused) from None
                         raise self.deleted(entries) from None
                     seen = entries
                 else:

@@ -372,7 +372,14 @@ def _explain(error: OSError, path: str) -> OSError | NoSpaceError:
             f"no room left in {os.path.dirname(path)} ({error.strerror}): "
             f"{how_to_make_room(os.path.dirname(os.path.dirname(path)))}"
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENXIO):
+    if error.errno in (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.ENXIO,
+    ):
         return UnsafeDirectoryError(
             f"{path} cannot be opened: {error.strerror}. Somebody else made it, or changed whose it "
             "is: remove it"

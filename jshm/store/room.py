@@ -7,8 +7,10 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import rows
+from ..ballast import is_anything_shared
 from ..errors import NoSpaceError
 from ..memory import SCARCE, available_memory, tightest
+from ..segment import limit_error
 from ..text import size_text
 from .directory import IN_MEMORY, filesystem
 from .settings import size_setting
@@ -139,9 +141,10 @@ class Room:
         """Return why what was found to fit must overflow all the same."""
         return Limit(0, f"free any more in {self.directory.root}", _enlarge(self.directory.root))
 
-    def idle(self) -> str:
-        """Return what could be released, the largest first, as text."""
-        return self._idle()
+    @property
+    def could_be_released(self) -> bool:
+        """Whether a release would give room: of what others share, or of this operation's own."""
+        return bool(self._taken) or is_anything_shared(self.directory.root)
 
     def take(self, nbytes: int) -> None:
         """Count what was written into memory, and is not registered yet."""
@@ -217,7 +220,10 @@ def free(directory: Directory, registry: Registry, spares: int) -> int:
 
 
 def _free(place: Place) -> int:
-    found = os.statvfs(place.fd)
+    try:
+        found = os.statvfs(place.fd)
+    except OSError as error:
+        raise limit_error(error) from None
     return found.f_bavail * found.f_frsize - RESERVE
 
 

@@ -108,7 +108,8 @@ def test_an_array_is_an_npy_file_with_a_record_behind_it(
 def test_the_log_of_what_is_held_is_written_line_for_line(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     log = Holdings(path, f"{path}.new")
-    log.note([(("0" * 16, "r"), True), (("1" * 16, "c"), True)])
+    log.note([(("0" * 16, "r"), True)])
+    log.note([(("1" * 16, "c"), True)])
     log.keep("2" * 16, 300_000, "exp1/Größe")
     log.note([(("0" * 16, "r"), False)])
     log.give_back("2" * 16)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -62,6 +64,42 @@ def test_two_notebooks_at_the_same_time_run_it_once(open_notebook, a, store_dir)
     assert said.startswith(waited)
     assert a.value("globals().get('runs', 0)") == 1
     assert b.value("globals().get('runs', 0)") == 0
+
+
+KEY = "SELECT substr(once, 10, 64) FROM versions"
+# What says of a version which cell made it, where jshm did not write it so.
+MALFORMED = {
+    "no JSON": "{",
+    "a list": "[]",
+    "a number": "5",
+    "nothing in it": "{}",
+    "no time": '{"key": "%s", "seconds": 1}',
+    "time that is text": '{"key": "%s", "seconds": 1, "at": "\x1b[31m"}',
+    "time of no calendar": '{"key": "%s", "seconds": 1, "at": 1e300}',
+    "time of thousands of digits": '{"key": "%s", "seconds": 1, "at": ' + "9" * 900 + "}",
+    "seconds that are none": '{"key": "%s", "seconds": NaN, "at": 1}',
+    "seconds that are too many": '{"key": "%s", "seconds": 1e999, "at": 1}',
+    "seconds that are a list": '{"key": "%s", "seconds": [], "at": 1}',
+    "a key that is none": '{"key": ["%s"], "seconds": 1, "at": 1}',
+    "deep": "[" * 5000 + "]" * 5000,
+    "huge": '{"key": "%s", "more": "' + "x" * 5_000_000 + '"}',
+    "half a character": '{"key": "\\ud800%s", "seconds": 1, "at": 1}',
+    "NUL": '{"key": "%s", "seconds": 1, "at": 1}\0',
+}
+
+
+def test_what_jshm_did_not_write_is_no_run_of_the_cell(a, store_dir):
+    cell = "%%shm_once X --replace\nX = 1"
+    assert "published" in a.do(cell)
+    with contextlib.closing(sqlite3.connect(f"{store_dir}/registry.db")) as con:
+        ((key,),) = con.execute(KEY).fetchall()
+    assert len(key) == 64
+    for what, once in MALFORMED.items():
+        with contextlib.closing(sqlite3.connect(f"{store_dir}/registry.db")) as con, con:
+            con.execute("UPDATE versions SET once = ?", (once.replace("%s", key),))
+        said = a.do(cell)
+        assert re.match(r"X published · 5 B · the cell took", said), (what, said)
+        assert "attached in" in a.do(cell)
 
 
 def test_what_fails_publishes_nothing(a):
