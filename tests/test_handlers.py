@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm import interrupts
+from jshm import interrupts, watching
 from jshm.errors import RegistryError
 from jshm.interrupts import Guard, Order
 from jshm.weak import WeakKeys, WeakSet, WeakValues
@@ -156,9 +156,10 @@ def use() -> None:
 
 
 @pytest.fixture
-def published(store: LocalStore) -> LocalStore:
+def published(store: LocalStore) -> Iterator[LocalStore]:
     jshm.publish({"a": np.arange(3.0), "o": {"x": SMALL}})
-    return store
+    yield store
+    watching._stop_all()  # a watch that was interrupted as it began has nobody to stop it
 
 
 @pytest.fixture
