@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm import copying, holdings, segment
-from jshm.store import memory, reaper, spares
+from jshm import copying, holdings, memory, segment
+from jshm.store import reaper, spares
 
 from .processes import Child
 
