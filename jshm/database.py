@@ -61,6 +61,10 @@ _CHECK_INTERVAL = 0.05
 _JUST_NOW = 0.002
 
 
+class MisplacedError(Exception):
+    """A setup finds that the database is not the one that belongs there; it is made anew."""
+
+
 class _Connection:
     """One thread's connection; `lock` is held while it is used, so that a fork can wait for it."""
 
@@ -107,14 +111,15 @@ class Database:
         The database's file; made if it is not there.
     setup : callable
         Called with this database whenever its file was just opened by this process, to make or
-        check the schema.
+        check the schema; MisplacedError if another database should be there.
     timeout : float
         Seconds to wait for other writers before RegistryTimeout.
     place : callable
         Called to make the directory again when the file is gone.
     moved : callable
         Called when the file was removed or replaced under this process, with a function that reads
-        what it still has of the old one: from a statement to its rows.
+        what it still has of the old one, from a statement to its rows; and whether it has nothing of
+        it, since another was written into the same file.
     access : Access
         Who may use it.
     """
@@ -126,7 +131,7 @@ class Database:
         timeout: float,
         place: Callable[[], object] = lambda: None,
         *,
-        moved: Callable[[Callable[[str], list[Row]]], None] = lambda _: None,
+        moved: Callable[[Callable[[str], list[Row]], bool], None] = lambda *_: None,
         access: Access = PRIVATE,
     ) -> None:
         self.path = path
@@ -169,20 +174,21 @@ class Database:
             if raw is None:  # another thread closed it, for a fork: then others may remove its log
                 return
             with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
-                self._moved(lambda sql: raw.execute(sql).fetchall())
-            if is_torn(self.path, con.watched.files):
-                self._remove_torn(con.watched.files)
+                self._moved(lambda sql: raw.execute(sql).fetchall(), con.watched.overwritten)
+            self._remove_torn(con.watched.files, overwritten=con.watched.overwritten)
             con.close()
 
-    def _remove_torn(self, known: Files) -> None:
+    def _remove_torn(self, known: Files, *, overwritten: bool) -> None:
         """Remove a database that was emptied, or whose log or index was removed: each would see another.
 
-        Before the connection is closed: SQLite brings its log into a file that still has its name, and
-        then deletes what is called like the log (sqlite3PagerClose, databaseIsUnmoved).
+        Also one that another was copied into. Before the connection is closed: SQLite brings its log into
+        a file that still has its name, and then deletes what is called like the log (sqlite3PagerClose,
+        databaseIsUnmoved).
         """
-        with self._alone():
-            if is_torn(self.path, known):
-                remove(self.path, "", *BESIDE)
+        if is_torn(self.path, known, overwritten=overwritten):
+            with self._alone():
+                if is_torn(self.path, known, overwritten=overwritten):
+                    remove(self.path, "", *BESIDE)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -195,20 +201,30 @@ class Database:
             os.close(guard)
 
     def _connect(self) -> _Connection:
-        with self._all_lock:
-            con = self._ballast.spend(self._open)  # the first one here makes the log and its index
-            self._all.add(con)
-            self._local.connection = con
-        self._log.look()
-        if con.watched.files != self._known:
+        for _ in interrupts.ATTEMPTS:
+            with self._all_lock:
+                con = self._ballast.spend(
+                    self._open
+                )  # the first one here makes the log and its index
+                self._all.add(con)
+                self._local.connection = con
+            self._log.look()
+            if con.watched.files == self._known:
+                return con
             try:
                 self._setup(self)
+            except MisplacedError:
+                self._remove_torn(con.watched.files, overwritten=True)
+                con.close()
+                interrupts.check()
+                continue
             except BaseException:
                 con.close()
                 raise
             self._known = con.watched.files
             self._ballast.keep()
-        return con
+            return con
+        raise RegistryError(f"{self.path} is replaced again and again: find out what does that")
 
     def _open(self) -> _Connection:
         self.serial += 1
@@ -277,6 +293,11 @@ class Database:
                     con.close()
 
     @property
+    def inode(self) -> int:
+        """The inode of the file that this thread has open."""
+        return self._connection().watched.files[1]
+
+    @property
     def file(self) -> Files | None:
         """Device and inodes of the files that this process uses."""
         return self._known
@@ -288,26 +309,30 @@ class Database:
 
         It takes a microsecond, and no lock that others see.
         """
-        con = self._connection()
-        with con.lock:
-            if con.raw is not None:
-                # Files that were opened anew, or made anew, may begin as the others did.
-                return self.serial, con.watched.state()
-        return self.state()  # closed by another thread's `close` or fork in between
+        for _ in interrupts.ATTEMPTS:
+            con = self._connection()
+            with con.lock:
+                if con.raw is not None:
+                    # Files that were opened anew, or made anew, may begin as the others did.
+                    return self.serial, con.watched.state()
+            interrupts.check()  # closed by another thread's `close` or fork in between
+        raise self._never_open()
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows at once: an open cursor would keep the log from being reset."""
-        con = self._connection()
-        with con.lock:
-            raw = con.raw
-            if raw is not None:
-                try:
-                    return raw.execute(sql, parameters).fetchall()
-                except _ERRORS:  # busy, maybe: it happens while another process opens the file
-                    return self._retry(lambda: raw.execute(sql, parameters).fetchall())  # type: ignore[no-any-return]
-        # Closed by another thread's `close` or fork in between. Without the lock: the next fork waits
-        # for it, and whoever opens a connection for the fork.
-        return self.read(sql, parameters)
+        for _ in interrupts.ATTEMPTS:
+            con = self._connection()
+            with con.lock:
+                raw = con.raw
+                if raw is not None:
+                    try:
+                        return raw.execute(sql, parameters).fetchall()
+                    except _ERRORS:  # busy, maybe: it happens while another process opens the file
+                        return self._retry(partial(_rows, raw, sql, parameters))  # type: ignore[no-any-return]
+            # Closed by another thread's `close` or fork in between. Without the lock: the next fork
+            # waits for it, and whoever opens a connection for the fork.
+            interrupts.check()
+        raise self._never_open()
 
     def require_room(self) -> None:
         """Raise RegistryTimeout if readers keep the log from being emptied, and it is too long by now.
@@ -372,6 +397,9 @@ class Database:
                 f"the registry {self.path} cannot be written: see whose it is, and `chmod 600` it"
             )
         return RegistryError(f"the registry {self.path} cannot be used: {error}")
+
+    def _never_open(self) -> RegistryError:
+        return RegistryError(f"{self.path} is closed again and again, by other threads or forks")
 
     def _blocked(self, timeout: float) -> str:
         return (
@@ -452,7 +480,7 @@ class Transaction:
         return self
 
     def _begin(self) -> None:
-        while True:
+        for _ in interrupts.ATTEMPTS:
             con = self._database._for_writing()  # noqa: SLF001 - the two are one unit
             con.lock.acquire()
             try:
@@ -475,6 +503,8 @@ class Transaction:
                 con.lock.release()
                 raise
             con.lock.release()
+            interrupts.check()
+        raise self._database._never_open()  # noqa: SLF001
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement and return all its rows."""
@@ -501,6 +531,10 @@ class Transaction:
                 # Also after a failed commit. SQLite may have rolled back by itself.
                 self._con.roll_back()
                 self._con.lock.release()
+
+
+def _rows(raw: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Row]:
+    return raw.execute(sql, parameters).fetchall()
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

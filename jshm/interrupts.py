@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 # Those whose handlers raise: Ctrl-C, the timeouts of test runners and libraries, orderly ends.
 _SIGNALS = tuple(map(int, (signal.SIGINT, signal.SIGALRM, signal.SIGTERM)))
 
+# Attempts of what fails only while others are changing it. All fail only where something is wrong: then
+# the caller says what. Between two of them it calls `check`.
+ATTEMPTS = range(1000)
+
 
 class Block:
     """The blocks of the main thread; inner ones are part of the outermost. Others get no signals."""

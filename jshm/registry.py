@@ -6,18 +6,20 @@ Here are the schema and the reads; the rows and their changes are in `rows`.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import offer_rows
 from .access import PRIVATE
-from .database import Database, Transaction
-from .errors import FormatVersionError
+from .database import Database, MisplacedError, Transaction
+from .errors import FormatVersionError, JshmError
 from .offer_rows import OfferRow
 from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current_sql, damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from .access import Access
     from .database import Row
@@ -65,6 +67,9 @@ CREATE INDEX refs_needs ON refs(needs);
 _ADDED = {
     "behind": "CREATE TABLE IF NOT EXISTS behind(segment TEXT PRIMARY KEY) WITHOUT ROWID",
     "offers": offer_rows.SCHEMA,
+    # The file that it was made in. A copy that somebody puts there, of this store's or another's, is not
+    # believed: the segments are newer.
+    "place": "CREATE TABLE IF NOT EXISTS place(inode INTEGER NOT NULL)",
 }
 _COLUMNS = "SELECT name FROM pragma_table_info('versions')"
 
@@ -113,11 +118,13 @@ class Registry:
         The database's file.
     rebuild : callable
         Called inside the transaction that makes a new, empty registry, to fill it from segments
-        that are already there.
+        that are already there; with what is known of the last version number of names.
     timeout : float
         Seconds to wait for other writers.
     place : callable
         Makes the directory again if it is gone.
+    opened : callable
+        Called when this process has opened a registry, to compare it with the segments.
     access : Access
         Who may use it.
 
@@ -130,21 +137,28 @@ class Registry:
     def __init__(
         self,
         path: str,
-        rebuild: Callable[[Transaction], None],
+        rebuild: Callable[[Transaction, Mapping[str, int]], None],
         timeout: float,
         place: Callable[[], object] = lambda: None,
         *,
+        opened: Callable[[], None] = lambda: None,
         access: Access = PRIVATE,
     ) -> None:
         self._rebuild = rebuild
+        self._opened = opened
+        # The last version numbers that a registry said which was not believed.
+        self._last: dict[str, int] = {}
         self.lost: Lost | None = None
         self._read: tuple[object, dict[tuple[str, ...], list[Entry]]] = (None, {})
         self.database = Database(
             path, self._prepare, timeout, place, moved=self._remember, access=access
         )
 
-    def _remember(self, read: Callable[[str], list[Row]]) -> None:
+    def _remember(self, read: Callable[[str], list[Row]], overwritten: bool) -> None:
         """Keep what a registry said that was removed under us, until somebody makes use of it."""
+        if overwritten:  # it says what was once, and not what was there until now
+            self._count(read)
+            return
         if self.lost is not None:  # another thread's connection said the same
             return
         needs: dict[str, list[str]] = {}
@@ -158,6 +172,11 @@ class Registry:
             needs,
         )
 
+    def _count(self, read: Callable[[str], list[Row]]) -> None:
+        with contextlib.suppress(sqlite3.Error, JshmError, TypeError, ValueError):
+            for name, last in read("SELECT name, last FROM names"):
+                self._last[name] = max(last, self._last.get(name, 0))
+
     def _prepare(self, database: Database) -> None:
         if not database.read("PRAGMA user_version")[0][0]:
             with database.transact() as tx:
@@ -165,7 +184,8 @@ class Registry:
                     for statement in _SCHEMA.split(";\n"):
                         tx.execute(statement)
                     self._add(tx)
-                    self._rebuild(tx)
+                    tx.execute("INSERT INTO place(inode) VALUES (?)", (database.inode,))
+                    self._rebuild(tx, self._last)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
         found = database.read("PRAGMA user_version")[0][0]
         if found > FORMAT:
@@ -179,7 +199,15 @@ class Registry:
             with database.transact() as tx:
                 self._add(tx)
                 # If an older jshm has made it again, what only we know is not in it.
-                self._rebuild(tx)
+                self._rebuild(tx, {})
+        made = database.read("SELECT inode FROM place")
+        if not made:
+            with database.transact() as tx:
+                tx.execute("INSERT INTO place(inode) VALUES (?)", (database.inode,))
+        elif made[-1][0] != database.inode:
+            self._count(database.read)
+            raise MisplacedError
+        self._opened()
 
     def _add(self, tx: Transaction) -> None:
         for statement in _ADDED.values():

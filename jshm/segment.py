@@ -55,6 +55,7 @@ _MODES = get_args(Mode)
 
 # Non-blocking: a FIFO in a file's place must not hang us. It changes nothing for regular files.
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+LOOK = os.O_RDONLY | _OPEN
 # How long an attach waits for a prober, which holds the lock for microseconds.
 LOCK_TIMEOUT = 5.0
 # Shorter files are never written again under another id (`store.spares`).
@@ -115,6 +116,8 @@ def check_mode(mode: str) -> Mode:
     return mode  # type: ignore[return-value]
 
 
+# In the mode of a file that is about to be removed: its name was released, or it was superseded.
+RELEASED = stat.S_IXUSR
 # What a segment is called.
 ID = re.compile("[0-9a-f]{16}")
 
@@ -440,6 +443,16 @@ def is_ours(path: str) -> bool:
         return os.lstat(path).st_uid == os.geteuid()
     except FileNotFoundError:
         return False
+
+
+def mark_released(fd: int) -> int:
+    """Let a file say, by its mode, that it is about to be removed; return the mode it had.
+
+    That takes no right to write into it, and no time: it is one call for each file that goes.
+    """
+    mode = os.fstat(fd).st_mode & 0o7777
+    os.fchmod(fd, mode | RELEASED)
+    return mode
 
 
 def unlink(path: str) -> None:

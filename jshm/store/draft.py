@@ -6,6 +6,7 @@ Its maker holds ``LOCK_EX`` until inside the transaction that registers it; what
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -18,7 +19,7 @@ from .. import copying, interrupts, segment
 from ..errors import LowMemoryWarning, NoSpaceError, OverflowWarning, RegistryError, outside
 from ..layout import ArrayLayout, read_layout
 from ..object_layout import ObjectLayout, read_object_layout
-from ..records import ALIGNMENT, record
+from ..records import ALIGNMENT, COMMITTED, end, record
 from ..rows import SegmentRow
 from ..text import size_text
 
@@ -53,7 +54,7 @@ class Draft:
         What it is written into, if it is no new file.
     """
 
-    __slots__ = ("access", "fd", "layout", "offered", "path", "pid", "row", "spare")
+    __slots__ = ("_end", "access", "fd", "layout", "offered", "path", "pid", "row", "spare")
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Draft:
         spare: Spare | None = None,
     ) -> None:
         self.fd = -1
+        self._end = 0
         self.offered = False
         self.pid = os.getpid()
         self.layout = layout
@@ -91,10 +93,15 @@ class Draft:
 
     def finish(self, row: SegmentRow, records: Sequence[dict[str, Any]]) -> None:
         """Let the segment say what it is, and let others map it; inside the registering transaction."""
-        write_records(self.fd, self.access, row, self.layout.records, records)
+        self._end = write_records(self.fd, self.access, row, self.layout.records, records)
         # The magic is last: until here nobody takes this for a segment.
         segment.write(self.fd, 0, [self.layout.magic])
         self.unlock()
+
+    def commit(self) -> None:
+        """Let the segment say that it is registered: call it once that is so, and before `close`."""
+        with contextlib.suppress(OSError):  # no room, on a disk that copies on write
+            os.pwrite(self.fd, COMMITTED, self._end)
 
     def unlock(self) -> None:
         """Let others map the segment; call it inside the registering transaction."""
@@ -323,7 +330,7 @@ def rewrite_records(
             row.layout.verify(fd, os.fstat(fd).st_size)
         else:
             layout = layout_in(fd, row.kind)
-        write_records(fd, access, row, layout.records, contents)
+        write_records(fd, access, row, layout.records, contents, committed=True)
     finally:
         os.close(fd)
 
@@ -339,17 +346,28 @@ def layout_in(fd: int, kind: str) -> Layout:
 
 
 def write_records(
-    fd: int, access: Access, row: SegmentRow, offset: int, contents: Sequence[dict[str, Any]]
-) -> None:
+    fd: int,
+    access: Access,
+    row: SegmentRow,
+    offset: int,
+    contents: Sequence[dict[str, Any]],
+    *,
+    committed: bool = False,
+) -> int:
     """Write what a segment says of itself, and an end to it; seal the file unless it is writable.
+
+    Returns
+    -------
+    int
+        Where the records end.
 
     Raises
     ------
     NoSpaceError
     """
     try:
-        end = bytes(ALIGNMENT)  # what was there before may have been longer
-        segment.write(fd, offset, [b"".join([*map(record, contents), end])])
+        said = b"".join([*map(record, contents), end(committed=committed)])
+        segment.write(fd, offset, [said])
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpaceError(
@@ -358,3 +376,4 @@ def write_records(
             ) from None
         raise
     os.fchmod(fd, access.common if row.writable else access.sealed)
+    return offset + len(said) - ALIGNMENT

@@ -9,13 +9,14 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .. import blockers, rows, segment
+from .. import blockers, interrupts, rows, segment
 from ..access import PRIVATE
 from ..errors import (
     CorruptRegistryError,
     CorruptSegmentError,
     JshmError,
     NoSpaceError,
+    RegistryError,
     SegmentNotFoundError,
 )
 from ..identity import process_start
@@ -26,7 +27,7 @@ from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
 from ..workers import after_workers
-from . import attaching, checking, inspection, objects, recovery, releasing
+from . import attaching, checking, inspection, objects, reaper, rebuilding, recovery, releasing
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .directory import Directory
@@ -78,9 +79,10 @@ class LocalStore(Store):
         self.directory = Directory.open(root, access)
         self.registry = Registry(
             self.directory.registry,
-            lambda tx: checking.rebuild(tx, self.directory),
+            lambda tx, last: rebuilding.rebuild(tx, self.directory, last),
             timeout,
             self.directory.make_again,
+            opened=self._readmit,
             access=access,
         )
         self.presence = Presence(self.directory, self.registry, self._recover)
@@ -89,6 +91,15 @@ class LocalStore(Store):
         self._undo = Undo(self.presence, self.registry, self.directory)
         self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
         _stores.add(self)
+
+    def _readmit(self) -> None:
+        """Register what was published, and what the registry that is there now does not know."""
+        # A read must not fail because of what could be better; the next reaping tries it again.
+        with contextlib.suppress(JshmError, OSError):
+            unknown = reaper.unregistered(self.directory, self.registry, ())
+            if rebuilding.find_lost(unknown, self.directory):
+                with self.registry.database.transact() as tx:
+                    rebuilding.readmit(tx, self.directory)
 
     def _recover(self) -> bool:
         return recovery.recover(self.presence, self.registry, self.directory)
@@ -139,7 +150,8 @@ class LocalStore(Store):
     ) -> list[Attached]:
         segment.check_mode(mode)
         seen: list[Entry] = []
-        while True:
+        for _ in interrupts.ATTEMPTS:
+            interrupts.check()
             entries, world = self._find(names, versions), World()
             # It was deleted: what is mapped here may not be what has the name now.
             if self.registry.lost is not None:
@@ -157,6 +169,8 @@ class LocalStore(Store):
                 seen = entries
             else:
                 break
+        else:
+            raise _always_changing(", ".join(names))
         self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
@@ -342,7 +356,8 @@ class LocalStore(Store):
 
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
-        while True:
+        for _ in interrupts.ATTEMPTS:
+            interrupts.check()
             entry = self._find_one(name, version)
             holders = inspection.holders(self.directory).get(entry.segment.id, ())
             try:
@@ -351,6 +366,7 @@ class LocalStore(Store):
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
                 seen = entry
+        raise _always_changing(name)
 
     def names(self) -> list[str]:
         return self.registry.names()
@@ -446,6 +462,13 @@ class LocalStore(Store):
         """Be another process."""
         self._undo.after_fork_in_child()
         self.presence.after_fork_in_child()
+
+
+def _always_changing(names: str) -> RegistryError:
+    return RegistryError(
+        f"{names}: replaced, {len(interrupts.ATTEMPTS):,} times, between the look at the registry and the "
+        "look at the memory. Publish it less often, or attach a version that stays"
+    )
 
 
 _stores: weakref.WeakSet[LocalStore] = weakref.WeakSet()

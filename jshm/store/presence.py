@@ -21,6 +21,7 @@ from . import locks, reaper
 from .draft import NO_SPACE
 from .mappings import Mappings
 from .memory import is_short
+from .rebuilding import find_lost, readmit
 from .spares import Spares, listed
 
 if TYPE_CHECKING:
@@ -312,9 +313,13 @@ class Presence:
         kept = listed(self._directory)
         short = bool(kept) and is_short()
         due = [identity for identity, one in kept.items() if one.idle or short]
-        while True:
+        for _ in interrupts.ATTEMPTS:
+            interrupts.check()
             files = reaper.unregistered(self._directory, self._registry, kept)
+            lost = find_lost(files, self._directory)
             with self.transaction(timeout) as (tx, doomed):
+                if lost:
+                    readmit(tx, self._directory)
                 reaper.bury_the_dead(tx, self._directory, ending)
                 reaper.bury_offers(tx, self._directory, ending)
                 reaper.take_away(tx, self._directory, due, doomed)
@@ -323,8 +328,9 @@ class Presence:
                 full = doomed.full
             freed += doomed.nbytes
             if not full:
-                self._catch_up()
-                return freed
+                break
+        self._catch_up()
+        return freed
 
     def close(self) -> None:
         """Give up the lease, and free what only this process kept."""
