@@ -15,7 +15,6 @@ Why not plain `sqlite3`:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import random
 import re
@@ -29,10 +28,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from . import blockers, interrupts
 from .access import PRIVATE
 from .ballast import Ballast
-from .dbfiles import BESIDE, Files, Watched, identify, is_torn, remove
+from .dbfiles import BESIDE, Files, Watched, alone, identify, remove, remove_torn
 from .errors import CorruptRegistryError, JshmError, NoSpaceError, RegistryError, RegistryTimeout
 from .forks import wait_for
-from .segment import lock
 from .wal import Log
 
 if TYPE_CHECKING:
@@ -175,30 +173,8 @@ class Database:
                 return
             with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
                 self._moved(lambda sql: raw.execute(sql).fetchall(), con.watched.overwritten)
-            self._remove_torn(con.watched.files, overwritten=con.watched.overwritten)
+            remove_torn(self.path, con.watched, self.timeout)
             con.close()
-
-    def _remove_torn(self, known: Files, *, overwritten: bool) -> None:
-        """Remove a database that was emptied, or whose log or index was removed: each would see another.
-
-        Also one that another was copied into. Before the connection is closed: SQLite brings its log into
-        a file that still has its name, and then deletes what is called like the log (sqlite3PagerClose,
-        databaseIsUnmoved).
-        """
-        if is_torn(self.path, known, overwritten=overwritten):
-            with self._alone():
-                if is_torn(self.path, known, overwritten=overwritten):
-                    remove(self.path, "", *BESIDE)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let only one process at a time make or remove the database's files."""
-        guard = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            lock(guard, fcntl.LOCK_EX, self.timeout)
-            yield
-        finally:
-            os.close(guard)
 
     def _connect(self) -> _Connection:
         for _ in interrupts.ATTEMPTS:
@@ -214,7 +190,8 @@ class Database:
             try:
                 self._setup(self)
             except MisplacedError:
-                self._remove_torn(con.watched.files, overwritten=True)
+                con.watched.overwritten = True
+                remove_torn(self.path, con.watched, self.timeout)
                 con.close()
                 interrupts.check()
                 continue
@@ -263,7 +240,7 @@ class Database:
         self._place()
         # Where only the file was removed, a log and its index are left that others still use: SQLite
         # would take them for the new file's. One process at a time clears them away.
-        with self._alone():
+        with alone(self.path, self.timeout):
             if identify(self.path) is None:
                 remove(self.path, *BESIDE)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -309,30 +286,26 @@ class Database:
 
         It takes a microsecond, and no lock that others see.
         """
-        for _ in interrupts.ATTEMPTS:
-            con = self._connection()
-            with con.lock:
-                if con.raw is not None:
-                    # Files that were opened anew, or made anew, may begin as the others did.
-                    return self.serial, con.watched.state()
-            interrupts.check()  # closed by another thread's `close` or fork in between
-        raise self._never_open()
+        con = self._connection()
+        with con.lock:
+            if con.raw is not None:
+                # Files that were opened anew, or made anew, may begin as the others did.
+                return self.serial, con.watched.state()
+        return self.state()  # closed by another thread's `close` or fork in between
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows at once: an open cursor would keep the log from being reset."""
-        for _ in interrupts.ATTEMPTS:
-            con = self._connection()
-            with con.lock:
-                raw = con.raw
-                if raw is not None:
-                    try:
-                        return raw.execute(sql, parameters).fetchall()
-                    except _ERRORS:  # busy, maybe: it happens while another process opens the file
-                        return self._retry(partial(_rows, raw, sql, parameters))  # type: ignore[no-any-return]
-            # Closed by another thread's `close` or fork in between. Without the lock: the next fork
-            # waits for it, and whoever opens a connection for the fork.
-            interrupts.check()
-        raise self._never_open()
+        con = self._connection()
+        with con.lock:
+            raw = con.raw
+            if raw is not None:
+                try:
+                    return raw.execute(sql, parameters).fetchall()
+                except _ERRORS:  # busy, maybe: it happens while another process opens the file
+                    return self._retry(lambda: raw.execute(sql, parameters).fetchall())  # type: ignore[no-any-return]
+        # Closed by another thread's `close` or fork in between. Without the lock: the next fork waits
+        # for it, and whoever opens a connection for the fork.
+        return self.read(sql, parameters)
 
     def require_room(self) -> None:
         """Raise RegistryTimeout if readers keep the log from being emptied, and it is too long by now.
@@ -397,9 +370,6 @@ class Database:
                 f"the registry {self.path} cannot be written: see whose it is, and `chmod 600` it"
             )
         return RegistryError(f"the registry {self.path} cannot be used: {error}")
-
-    def _never_open(self) -> RegistryError:
-        return RegistryError(f"{self.path} is closed again and again, by other threads or forks")
 
     def _blocked(self, timeout: float) -> str:
         return (
@@ -504,7 +474,7 @@ class Transaction:
                 raise
             con.lock.release()
             interrupts.check()
-        raise self._database._never_open()  # noqa: SLF001
+        raise RegistryError("the registry is closed again and again, by other threads or forks")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement and return all its rows."""
@@ -531,10 +501,6 @@ class Transaction:
                 # Also after a failed commit. SQLite may have rolled back by itself.
                 self._con.roll_back()
                 self._con.lock.release()
-
-
-def _rows(raw: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[Row]:
-    return raw.execute(sql, parameters).fetchall()
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from .errors import CorruptRegistryError
+from .segment import lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What SQLite keeps beside the file: its log, and the log's index.
 BESIDE = ("-wal", "-shm")
@@ -178,10 +184,34 @@ def _inode(path: str) -> int:
         return 0
 
 
-def is_torn(path: str, known: Files, *, overwritten: bool = False) -> bool:
+@contextlib.contextmanager
+def alone(path: str, timeout: float) -> Iterator[None]:
+    """Let only one process at a time make or remove the database's files."""
+    guard = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        lock(guard, fcntl.LOCK_EX, timeout)
+        yield
+    finally:
+        os.close(guard)
+
+
+def remove_torn(path: str, watched: Watched, timeout: float) -> None:
+    """Remove a database that was emptied, or whose log or index was removed: each would see another.
+
+    Also one that another was copied into. Before the connection is closed: SQLite brings its log into a
+    file that still has its name, and then deletes what is called like the log (sqlite3PagerClose,
+    databaseIsUnmoved).
+    """
+    if _is_torn(path, watched):
+        with alone(path, timeout):
+            if _is_torn(path, watched):
+                remove(path, "", *BESIDE)
+
+
+def _is_torn(path: str, watched: Watched) -> bool:
     """Tell whether the database is the same file, and not the same database any more."""
-    found = identify(path)
-    return found is not None and found[:2] == known[:2] and (overwritten or found != known)
+    found, known = identify(path), watched.files
+    return found is not None and found[:2] == known[:2] and (watched.overwritten or found != known)
 
 
 def remove(path: str, *endings: str) -> None:

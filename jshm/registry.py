@@ -7,7 +7,6 @@ Here are the schema and the reads; the rows and their changes are in `rows`.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -173,7 +172,7 @@ class Registry:
         )
 
     def _count(self, read: Callable[[str], list[Row]]) -> None:
-        with contextlib.suppress(sqlite3.Error, JshmError, TypeError, ValueError):
+        with contextlib.suppress(JshmError, TypeError, ValueError):
             for name, last in read("SELECT name, last FROM names"):
                 self._last[name] = max(last, self._last.get(name, 0))
 

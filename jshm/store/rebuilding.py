@@ -161,14 +161,16 @@ def _place(tx: Transaction, entry: Entry, committed: bool) -> Entry | None:
     """
     found = tx.execute("SELECT last, current FROM names WHERE name = ?", (entry.name,))
     last, current = found[0] if found else (0, None)
+    rows.put_identity(tx, entry.lease, entry.identity)
     if entry.version <= last:
-        there = "SELECT 1 FROM versions WHERE name = ? AND version = ?"
+        there = "SELECT segment FROM versions WHERE name = ? AND version = ?"
         taken = tx.execute(there, (entry.name, entry.version))
+        if taken == [(entry.segment.id,)]:  # only its segment's row was lost
+            return entry
         if taken or entry.version != current:
             if not committed:
                 return None
             entry = _under_another_name(tx, entry)
-    rows.put_identity(tx, entry.lease, entry.identity)
     rows.put_version(tx, entry)
     return entry
 
