@@ -34,7 +34,7 @@ from .forks import wait_for
 from .wal import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from .access import Access
@@ -496,6 +496,7 @@ class Transaction:
                     self.execute("COMMIT")
                     for action in self._after:
                         action()
+                    self._con.watched.look()
                     self._database._log.committed(self._raw)  # noqa: SLF001
             finally:
                 # Also after a failed commit. SQLite may have rolled back by itself.

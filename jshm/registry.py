@@ -123,7 +123,7 @@ class Registry:
     place : callable
         Makes the directory again if it is gone.
     opened : callable
-        Called when this process has opened a registry, to compare it with the segments.
+        Called when this process has opened a registry that was there, to compare it with the segments.
     access : Access
         Who may use it.
 
@@ -177,9 +177,11 @@ class Registry:
                 self._last[name] = max(last, self._last.get(name, 0))
 
     def _prepare(self, database: Database) -> None:
+        is_new = False
         if not database.read("PRAGMA user_version")[0][0]:
             with database.transact() as tx:
-                if not tx.execute("PRAGMA user_version")[0][0]:
+                is_new = not tx.execute("PRAGMA user_version")[0][0]
+                if is_new:
                     for statement in _SCHEMA.split(";\n"):
                         tx.execute(statement)
                     self._add(tx)
@@ -206,7 +208,8 @@ class Registry:
         elif made[-1][0] != database.inode:
             self._count(database.read)
             raise MisplacedError
-        self._opened()
+        if not is_new:
+            self._opened()
 
     def _add(self, tx: Transaction) -> None:
         for statement in _ADDED.values():

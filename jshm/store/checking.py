@@ -13,7 +13,7 @@ from ..rows import SegmentRow
 from . import reaper
 from .base import Problem
 from .draft import layout_in
-from .rebuilding import find_lost, keep_counting, read_segment, readmit
+from .rebuilding import find_lost, keep_counting, read_segment
 from .spares import listed
 
 if TYPE_CHECKING:
@@ -107,6 +107,10 @@ def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
                 if found:
                     yield what.format(found)
         yield from _denied(tx, directory)
+        known = {row.id for row in rows.all_segments(tx)}
+        strays = [path for identity, path in directory.files().items() if identity not in known]
+        for path in find_lost(strays, directory):
+            yield f"{path} was published, and the registry does not know it"
 
 
 def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
@@ -141,13 +145,6 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
     with registry.database.transact() as tx:
         files = directory.files()
         known = {row.id: row for row in rows.all_segments(tx)}
-        strays = [path for identity, path in files.items() if identity not in known]
-        unknown = find_lost(strays, directory)
-        for path in unknown:
-            yield Problem(f"{path} was published, and the registry does not know it", fixed=fix)
-        if unknown and fix:
-            readmit(tx, directory)
-            known = {row.id: row for row in rows.all_segments(tx)}
         for row in known.values():
             problem = _examine(row, directory, files)
             if problem:
@@ -163,8 +160,8 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         yield Problem(
             f"{path} is no segment, so jshm did not make it, and leaves it: remove it", fixed=False
         )
-    kept = {directory.path(identity, overflow=False) for identity in listed(directory)}
-    strays = [path for path in strays if path not in kept]
+    kept = listed(directory).keys()
+    strays = [path for identity, path in files.items() if identity not in known.keys() | kept]
     for path in _collect(registry, directory, strays, fix=fix):
         yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
     for _ in _collect(registry, directory, lost, fix=fix, known=True):

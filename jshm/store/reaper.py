@@ -340,7 +340,11 @@ def collect_files(
             continue
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path, directory.access)
-            if fd is not None and not known and (is_published(fd, path) or _is_newer(fd, path)):
+            if (
+                fd is not None
+                and not known
+                and (is_published(path, directory) or _is_newer(fd, path))
+            ):
                 segment.close(fd)
             elif fd is not None:
                 doomed.add(path, fd)

@@ -63,46 +63,37 @@ def rebuild(tx: Transaction, directory: Directory, last: Mapping[str, int]) -> N
     keep_counting(tx, last)
 
 
-def readmit(tx: Transaction, directory: Directory, also: Collection[str] = ()) -> list[str]:
-    """Register again what was published, and no row knows: the registry is older than it.
+def readmit(tx: Transaction, directory: Directory, also: Collection[str] = ()) -> None:
+    """Bring a registry that is older than its segments to what they say.
+
+    What was published since is registered again, under all its names; what was released since, so that
+    its file is gone, is forgotten.
 
     Parameters
     ----------
     tx, directory
     also : collection of str
         Segments that were registered, as the caller knows, whether they say so or not.
-
-    Returns
-    -------
-    list of str
-        The names.
     """
-    return _admit(tx, directory, lambda found: found.committed or found.row.id in also)
+    known = {row.id: row for row in rows.all_segments(tx)}
+    registered = {*known, *also}
+    _admit(tx, directory, lambda found: found.committed or found.row.id in registered)
+    files, on_disk = directory.files(), directory.has_overflow()
+    for row in known.values():
+        if row.id not in files and not row.unlinked and (on_disk or not row.overflow):
+            rows.forget_lost_segment(tx, row.id)
 
 
 def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
-    """Return those of these files that were published. Nothing of them is waited for."""
-    lost = []
-    for path in paths:
-        with contextlib.suppress(JshmError, OSError):
-            fd = segment.open_unheld(path, directory.access)
-            try:
-                if is_published(fd, path):
-                    lost.append(path)
-            finally:
-                os.close(fd)
-    return lost
+    """Return those of these files, which no row knows, that a registry knew: it was a newer one."""
+    return [path for path in paths if is_published(path, directory)]
 
 
-def is_published(fd: int, path: str) -> bool:
+def is_published(path: str, directory: Directory) -> bool:
     """Tell whether a file says that it is a whole segment, was registered, and was not released."""
-    if os.fstat(fd).st_mode & segment.RELEASED:
-        return False
-    try:
-        records = layout_in(fd, _kind(path)).records
-        return is_committed(fd, records) and bool(read_records(fd, records))
-    except JshmError:
-        return False
+    identity = os.path.splitext(os.path.basename(path))[0]
+    found = read_segment(identity, path, directory, wait=False)
+    return found is not None and found.committed and bool(found.entries)
 
 
 def _kind(path: str) -> str:
@@ -129,35 +120,46 @@ class Found:
     committed: bool
 
 
-def _admit(tx: Transaction, directory: Directory, chosen: Callable[[Found], bool]) -> list[str]:
-    """Add rows for those files without one that are `chosen`, and for what they refer to."""
-    known = {row.id for row in rows.all_segments(tx)}
+def _admit(tx: Transaction, directory: Directory, chosen: Callable[[Found], bool]) -> None:
+    """Add the rows of those files that are `chosen`, and of what they refer to, as far as they miss."""
+    # What is still to say of itself what its rows say is not asked.
+    behind = {row.id for row in rows.behind(tx)}
+    known = {row.id: row for row in rows.all_segments(tx)}
     read = {
         identity: found
         for identity, path in directory.files().items()
-        if identity not in known and (found := read_segment(identity, path, directory))
+        if identity not in behind and (found := read_segment(identity, path, directory))
     }
-    said = [(entry, one.committed) for one in read.values() if chosen(one) for entry in one.entries]
+    # What has a row can be attached, so it needs no other name.
+    said = [
+        (entry, identity not in known and one.committed)
+        for identity, one in read.items()
+        if chosen(one)
+        for entry in one.entries
+    ]
     # Of two that say the same version, one of which was never registered, the other one counts.
     said.sort(key=lambda pair: (pair[0].name, pair[0].version, not pair[1], -pair[0].created))
     placed = [entry for pair in said if (entry := _place(tx, *pair))]
     kept = list(dict.fromkeys(entry.segment.id for entry in placed))
     for identity in kept:  # grows: what is needed is kept too, if it has no name
-        rows.put_segment(tx, read[identity].row, wanted=False)
+        row = read[identity].row
+        if identity not in known:
+            rows.put_segment(tx, row, wanted=False)
+        elif row.writable != known[identity].writable:
+            rows.set_writable(tx, identity, writable=row.writable)
         kept += [one for one in read[identity].needs if one in read and one not in kept]
     for identity in kept:
         rows.put_references(tx, identity, read[identity].needs)
     names = dict.fromkeys(entry.name for entry in placed)
     superseded = [entry.segment.id for name in names for entry in rows.entries_of(tx, name)]
     rows.judge(tx, dict.fromkeys([*kept, *superseded]))
-    return list(names)
 
 
-def _place(tx: Transaction, entry: Entry, committed: bool) -> Entry | None:
+def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
     """Add a version's rows; return what it became, or None if it has no place.
 
     Its number may be another segment's by now, or was: two registries counted on from the same copy.
-    Then it gets a name of its own, and no number ever means two different data.
+    Then it gets a name of its own, if it is `needed`, and no number ever means two different data.
     """
     found = tx.execute("SELECT last, current FROM names WHERE name = ?", (entry.name,))
     last, current = found[0] if found else (0, None)
@@ -168,7 +170,7 @@ def _place(tx: Transaction, entry: Entry, committed: bool) -> Entry | None:
         if taken == [(entry.segment.id,)]:  # only its segment's row was lost
             return entry
         if taken or entry.version != current:
-            if not committed:
+            if not needed:
                 return None
             entry = _under_another_name(tx, entry)
     rows.put_version(tx, entry)
@@ -187,8 +189,13 @@ def _under_another_name(tx: Transaction, entry: Entry) -> Entry:
     return entry._replace(name=name, version=version, current=version)
 
 
-def read_segment(identity: str, path: str, directory: Directory) -> Found | None:
-    """Return a segment and its versions, or None for one that is no finished segment of ours."""
+def read_segment(
+    identity: str, path: str, directory: Directory, *, wait: bool = True
+) -> Found | None:
+    """Return a segment and its versions, or None for one that is no finished segment of ours.
+
+    Unless it shall not `wait`, it gives a process that is about to remove it time to do so.
+    """
     try:
         fd = segment.open_unheld(path, directory.access)
     except (JshmError, OSError):
@@ -199,7 +206,8 @@ def read_segment(identity: str, path: str, directory: Directory) -> Found | None
         # A file in the making has no magic yet, or no record: who has this one locked is a prober,
         # for microseconds, or about to remove it.
         with contextlib.suppress(RegistryTimeout):
-            segment.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
+            if wait:
+                segment.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
         status = os.fstat(fd)
         if not status.st_nlink:
             return None
