@@ -98,7 +98,7 @@ class Draft:
         segment.write(self.fd, 0, [self.layout.magic])
         self.unlock()
 
-    def commit(self) -> None:
+    def confirm(self) -> None:
         """Let the segment say that it is registered: call it once that is so, and before `close`."""
         with contextlib.suppress(OSError):  # no room, on a disk that copies on write
             os.pwrite(self.fd, COMMITTED, self._end)

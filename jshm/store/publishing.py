@@ -223,7 +223,7 @@ class Publisher:
     def _close(self, name: str, source: Source, sealed: np.ndarray[Any, Any] | None) -> None:
         """Let go of the file of what is published by now; a spare stays mapped for the next one."""
         if source.draft is not None:
-            source.draft.commit()
+            source.draft.confirm()
             spare = source.draft.leave_spare()
             if spare is not None:
                 self._store.presence.spares.keep(spare, name)

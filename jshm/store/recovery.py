@@ -201,7 +201,7 @@ class Recovery:
             draft.offer()
             rows.put_segment(tx, row, wanted=False)
             draft.finish(row, records)
-            tx.on_commit(draft.commit)
+            tx.on_commit(draft.confirm)
             tx.on_commit(draft.close)
         rows.put_references(tx, own.id, self._lost.needs.get(own.id, ()))
         for entry in entries:
