@@ -60,7 +60,7 @@ _JUST_NOW = 0.002
 
 
 class MisplacedError(Exception):
-    """A setup finds that the database is not the one that belongs there; it is made anew."""
+    """The database is not the one that belongs there, or is not there any more: it is made anew."""
 
 
 class _Connection:
@@ -178,30 +178,29 @@ class Database:
 
     def _connect(self) -> _Connection:
         for _ in interrupts.ATTEMPTS:
-            with self._all_lock:
-                con = self._ballast.spend(
-                    self._open
-                )  # the first one here makes the log and its index
-                self._all.add(con)
-                self._local.connection = con
-            self._log.look()
-            if con.watched.files == self._known:
-                return con
+            with contextlib.suppress(MisplacedError):
+                return self._connect_once()
+            interrupts.check()
+        raise RegistryError(f"{self.path} is replaced again and again: find out what does that")
+
+    def _connect_once(self) -> _Connection:
+        with self._all_lock:  # the first one here makes the log and its index
+            con = self._ballast.spend(self._open)
+            self._all.add(con)
+            self._local.connection = con
+        self._log.look()
+        if con.watched.files != self._known:
             try:
                 self._setup(self)
-            except MisplacedError:
-                con.watched.overwritten = True
-                remove_torn(self.path, con.watched, self.timeout)
-                con.close()
-                interrupts.check()
-                continue
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, MisplacedError):
+                    con.watched.overwritten = True
+                    remove_torn(self.path, con.watched, self.timeout)
                 con.close()
                 raise
             self._known = con.watched.files
             self._ballast.keep()
-            return con
-        raise RegistryError(f"{self.path} is replaced again and again: find out what does that")
+        return con
 
     def _open(self) -> _Connection:
         self.serial += 1
@@ -229,7 +228,7 @@ class Database:
                 self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
             file = identify(self.path)
             if file is None or before is None or file[:2] != before[:2]:
-                raise RegistryError(f"{self.path} was removed while it was opened: try again")
+                raise MisplacedError  # somebody has just removed it
         except BaseException:
             raw.close()
             raise
@@ -244,11 +243,12 @@ class Database:
             if identify(self.path) is None:
                 remove(self.path, *BESIDE)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-                fd = os.open(self.path, flags, PRIVATE.common)
-                try:
-                    self._access.settle(fd, self._access.common)
-                finally:
-                    os.close(fd)
+                with contextlib.suppress(FileExistsError):  # somebody put a copy there
+                    fd = os.open(self.path, flags, PRIVATE.common)
+                    try:
+                        self._access.settle(fd, self._access.common)
+                    finally:
+                        os.close(fd)
 
     def refresh(self) -> None:
         """Make sure that the file is there, and its directory: who removed it removed all."""
@@ -399,6 +399,7 @@ class Database:
         with con.lock, contextlib.suppress(sqlite3.Error):
             if con.raw is not None:
                 con.raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                con.watched.look()
 
     # -- forks ---------------------------------------------------------------------------------
 
@@ -496,8 +497,8 @@ class Transaction:
                     self.execute("COMMIT")
                     for action in self._after:
                         action()
-                    self._con.watched.look()
                     self._database._log.committed(self._raw)  # noqa: SLF001
+                    self._con.watched.look()
             finally:
                 # Also after a failed commit. SQLite may have rolled back by itself.
                 self._con.roll_back()
