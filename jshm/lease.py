@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from . import holdings, interrupts
 from .access import PRIVATE
-from .errors import UnsafeDirectoryError
+from .errors import RegistryError, UnsafeDirectoryError
 from .holdings import Holdings, Said
 from .identity import Identity
 from .segment import close, limit_error, lock, open_locked
@@ -72,7 +72,8 @@ class Lease:
     def _create(self) -> int:
         # Locked before it has its name: nobody ever sees it unlocked while its process lives.
         temporary = os.path.join(self._directory, _TEMPORARY + self.id)
-        while True:
+        for _ in interrupts.ATTEMPTS:
+            interrupts.check()
             fd = open_locked(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             try:
                 lock(fd, fcntl.LOCK_EX)
@@ -86,6 +87,9 @@ class Lease:
                 raise
             else:
                 return fd
+        raise RegistryError(
+            f"{temporary} is removed again and again while it is made: find out what does that"
+        )
 
     def is_valid(self) -> bool:
         """Tell whether it is this process's, and others can still see it."""

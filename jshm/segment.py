@@ -35,6 +35,7 @@ from .access import PRIVATE
 from .errors import (
     CorruptSegmentError,
     InvalidModeError,
+    RegistryError,
     RegistryTimeout,
     SegmentNotFoundError,
     TooManyFilesError,
@@ -218,7 +219,8 @@ def create(path: str, access: Access = PRIVATE) -> int:
     The caller owns the descriptor. A reaper may win the instant between creation and lock; then the
     file is made again.
     """
-    while True:
+    for _ in interrupts.ATTEMPTS:
+        interrupts.check()
         try:
             fd = open_locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except OSError as error:
@@ -232,6 +234,9 @@ def create(path: str, access: Access = PRIVATE) -> int:
             close(fd)
             raise
         close(fd)
+    raise RegistryError(
+        f"{path} is removed again and again while it is made: find out what does that"
+    )
 
 
 def write(

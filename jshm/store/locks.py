@@ -22,7 +22,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from .. import blockers, interrupts, segment
-from ..errors import LockHeldError, LockTimeoutError, NoSpaceError, UnsafeDirectoryError
+from ..errors import (
+    LockHeldError,
+    LockTimeoutError,
+    NoSpaceError,
+    RegistryError,
+    UnsafeDirectoryError,
+)
 from .draft import NO_SPACE
 from .safety import check
 
@@ -217,7 +223,8 @@ def file_of(name: str) -> str:
 
 def _open(directory: Directory, path: str) -> int:
     """Return a descriptor of a lock's file, which is made if it is not there."""
-    while True:
+    for _ in interrupts.ATTEMPTS:
+        interrupts.check()
         try:
             with contextlib.suppress(FileNotFoundError):
                 return segment.open_locked(path, _FLAGS)
@@ -231,6 +238,9 @@ def _open(directory: Directory, path: str) -> int:
             raise
         except OSError as error:
             raise _explain(error, path) from None
+    raise RegistryError(
+        f"{path} is removed again and again while it is made: find out what does that"
+    )
 
 
 def _make(path: str, access: Access) -> int:
