@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 from . import blockers, dberrors, interrupts
 from .ballast import Ballast
+from .dbconnection import Connection
 from .dbfiles import Files, Home, Watched, identify, opened, require_user
 from .errors import (
     JshmError,
@@ -61,41 +62,8 @@ _CHECK_INTERVAL = 0.05
 _JUST_NOW = 0.002
 
 
-class _Connection:
-    """One thread's connection; `lock` is held while it is used, so that a fork can wait for it."""
-
-    __slots__ = (
-        "__weakref__", "checked", "lock", "pid", "raw", "refreshed", "transaction", "watched",
-    )  # fmt: skip
-
-    def __init__(self, raw: sqlite3.Connection, watched: Watched) -> None:
-        self.raw: sqlite3.Connection | None = raw
-        self.watched = watched
-        self.checked = 0.0
-        self.refreshed = 0.0
-        self.pid = os.getpid()
-        self.lock = threading.RLock()
-        self.transaction: weakref.ref[Transaction] | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether its thread is inside a transaction."""
-        return self.transaction is not None and self.transaction() is not None
-
-    def roll_back(self) -> None:
-        """End the transaction, if one is open, without effect."""
-        self.transaction = None
-        if self.raw is not None and self.raw.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                self.raw.execute("ROLLBACK")
-
-    def close(self) -> None:
-        if self.raw is not None and self.pid == os.getpid():
-            self.raw.close()
-        self.raw = None
-
-    def __del__(self) -> None:
-        self.close()
+class MisplacedError(Exception):
+    """The database is not the one that belongs there, or is not there any more: it is made anew."""
 
 
 class Database:
@@ -107,7 +75,7 @@ class Database:
         The database's file; made if it is not there.
     setup : callable
         Called with this database whenever its file was just opened by this process, to make or
-        check the schema.
+        check the schema; MisplacedError if another database should be there.
     timeout : float
         Seconds to wait for other writers before RegistryTimeout.
     place : callable
@@ -116,7 +84,8 @@ class Database:
         Tells which directory the path leads to now.
     moved : callable
         Called when the file was removed or replaced under this process, with a function that reads
-        what it still has of the old one: from a statement to its rows.
+        what it still has of the old one, from a statement to its rows; and whether it has nothing of
+        it, since another was written into the same file.
     """
 
     def __init__(
@@ -127,7 +96,7 @@ class Database:
         place: Callable[[], object] = lambda: None,
         *,
         spot: Spot | None = None,
-        moved: Callable[[Callable[[str], list[Row]]], None] = lambda _: None,
+        moved: Callable[[Callable[[str], list[Row]], bool], None] = lambda *_: None,
     ) -> None:
         self.path = path
         self.timeout = timeout
@@ -138,22 +107,22 @@ class Database:
         self._log = Log(path)
         self._ballast = Ballast(lambda: self._home.file(".ballast"))
         self._local = threading.local()
-        self._all: WeakSet[_Connection] = WeakSet()
+        self._all: WeakSet[Connection] = WeakSet()
         self._guard = interrupts.Guard(interrupts.Order.CONNECTIONS)
         self._known: Files | None = None
         # Files that were removed or replaced, and what they said was told.
         self._left: set[Files] = set()
-        self._forking: list[_Connection] = []
+        self._forking: list[Connection] = []
         # Grows with every connection that is opened.
         self.serial = 0
         _databases.add(self)
 
     # -- connections ---------------------------------------------------------------------------
 
-    def _connection(self, *, sure: bool = False) -> _Connection:
+    def _connection(self, *, sure: bool = False) -> Connection:
         """Return this thread's connection to the file that has the path *now*."""
         require_user(self._user, self.path)  # what is open would still be read and written
-        con: _Connection | None = getattr(self._local, "connection", None)
+        con: Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
             # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
             if con.is_busy:
@@ -166,7 +135,7 @@ class Database:
             self._leave(con)
         return self._connect()
 
-    def _leave(self, con: _Connection) -> None:
+    def _leave(self, con: Connection) -> None:
         """Close a connection whose file was removed or replaced under us: `rm -r`, logout, repair."""
         with con.lock:
             raw = con.raw
@@ -177,13 +146,20 @@ class Database:
             if con.watched.files[:2] not in self._left:
                 self._left.add(con.watched.files[:2])
                 with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
-                    self._moved(lambda sql: raw.execute(sql).fetchall())
+                    self._moved(lambda sql: raw.execute(sql).fetchall(), con.watched.overwritten)
             try:
-                self._home.remove_torn(con.watched.files)
+                self._home.remove_torn(con.watched)
             finally:
                 con.close()
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
+        for _ in interrupts.ATTEMPTS:
+            with contextlib.suppress(MisplacedError):
+                return self._connect_once()
+            interrupts.check()
+        raise RegistryError(f"{self.path} is replaced again and again: find out what does that")
+
+    def _connect_once(self) -> Connection:
         with self._guard:
             con = self._ballast.spend(self._open)  # the first one here makes the log and its index
             self._all.add(con)
@@ -193,14 +169,17 @@ class Database:
         if con.watched.files != self._known:
             try:
                 self._setup(self)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, MisplacedError):
+                    con.watched.overwritten = True
+                    self._home.remove_torn(con.watched)
                 con.close()
                 raise
             self._known = con.watched.files
             self._ballast.keep()
         return con
 
-    def _open(self) -> _Connection:
+    def _open(self) -> Connection:
         self.serial += 1
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
@@ -215,7 +194,7 @@ class Database:
             "files in that directory. Try again"
         )
 
-    def _open_file(self, path: File, files: Files) -> _Connection | None:
+    def _open_file(self, path: File, files: Files) -> Connection | None:
         """Open a file; None if that is not the one that SQLite has opened, or it was removed."""
         known = sum(con.raw is not None and con.watched.files[:2] == files[:2] for con in self._all)
         try:
@@ -238,7 +217,7 @@ class Database:
                 if now is not None and now[:2] == files[:2]:
                     watched = Watched(self._home, path, now)
                     if watched.are_open and watched.have_their_names():
-                        con = _Connection(raw, watched)
+                        con = Connection(raw, watched)
         except JshmError:
             if self._home.has(files):
                 raise
@@ -265,8 +244,8 @@ class Database:
         con = self._connection(sure=True)
         con.refreshed = con.checked
 
-    def _for_writing(self) -> _Connection:
-        con: _Connection | None = getattr(self._local, "connection", None)
+    def _for_writing(self) -> Connection:
+        con: Connection | None = getattr(self._local, "connection", None)
         if con is None:
             return self._connection(sure=True)
         refreshed, con.refreshed = con.refreshed, 0.0
@@ -278,6 +257,11 @@ class Database:
             for con in list(self._all):
                 with con.lock:
                     con.close()
+
+    @property
+    def inode(self) -> int:
+        """The inode of the file that this thread has open."""
+        return self._connection().watched.files[1]
 
     @property
     def file(self) -> Files | None:
@@ -385,6 +369,7 @@ class Database:
         with con.lock, contextlib.suppress(sqlite3.Error):
             if con.raw is not None:
                 con.raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                con.watched.look()
 
     # -- forks ---------------------------------------------------------------------------------
 
@@ -415,7 +400,7 @@ class Transaction:
         "__weakref__", "_after", "_con", "_database", "_raw", "_timeout", "falls_behind", "is_here",
     )  # fmt: skip
 
-    _con: _Connection
+    _con: Connection
     _raw: sqlite3.Connection
 
     def __init__(self, database: Database, timeout: float) -> None:
@@ -447,7 +432,7 @@ class Transaction:
 
     def _begin(self) -> None:
         """Begin, or raise what SQLite says: whoever waits has no lock, and is inside no transaction."""
-        while True:
+        for _ in interrupts.ATTEMPTS:
             con = self._database._for_writing()  # noqa: SLF001 - as above
             if con.is_busy:  # from a finalizer: handlers of signals wait
                 raise RegistryError(interrupts.NESTED)
@@ -467,6 +452,8 @@ class Transaction:
                 con.lock.release()
                 raise
             con.lock.release()
+            interrupts.check()
+        raise RegistryError("the registry is closed again and again, by other threads or forks")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement and return all its rows."""
@@ -489,6 +476,7 @@ class Transaction:
                     for action in self._after:
                         action()
                     self._database._log.committed(self._raw)  # noqa: SLF001
+                    self._con.watched.look()
             finally:
                 # Also after a failed commit. SQLite may have rolled back by itself.
                 self._con.roll_back()

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,16 @@ Files = tuple[int, ...]
 _OPEN_FILES = "/dev/fd"
 # The log's index begins with two copies of what each commit changes, checksums of all it wrote among it:
 # https://sqlite.org/walformat.html#the_wal_index_header
-_HEADERS = 2 * 48
+_HEADER = 48
+_HEADERS = 2 * _HEADER
+# In the processor's order: changes, frames in the log. Behind the headers: frames that were brought into
+# the database, and frames that a checkpoint began to bring there.
+_CHANGES, _FRAMES, _DONE, _BEGUN = 8, 16, 96, 128
+# The number of the log, which grows with every time that it is begun anew; in network order.
+_SALT = slice(32, 36)
+_COUNTS = 1 << 32
+# Two changes of a directory that are so near each other, in nanoseconds, may be told the same time.
+_TICK = 20_000_000
 
 
 class Home:
@@ -116,17 +126,18 @@ class Home:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return path, found
 
-    def remove_torn(self, known: Files) -> None:
+    def remove_torn(self, watched: Watched) -> None:
         """Remove a database that was emptied, or whose log or index was removed: each would see another.
 
-        Before the connection is closed: SQLite brings its log into a file that still has its name, and
-        then deletes what is called like the log (sqlite3PagerClose, databaseIsUnmoved).
+        Also one that another was copied into. Before the connection is closed: SQLite brings its log
+        into a file that still has its name, and then deletes what is called like the log
+        (sqlite3PagerClose, databaseIsUnmoved).
         """
         with contextlib.suppress(FileNotFoundError):  # all is gone
             path = self.file()
-            if is_torn(path, known):
+            if _is_torn(path, watched):
                 with self._alone(path):
-                    if is_torn(path, known):
+                    if _is_torn(path, watched):
                         clear(path, "", *BESIDE)
 
 
@@ -142,13 +153,20 @@ class Watched:
         What `identify` returned of them.
     """
 
-    __slots__ = ("_index", "_path", "_seen", "_spot", "files")
+    __slots__ = (
+        "_index", "_path", "_reached", "_seen", "_spot", "_written", "files", "overwritten",
+    )  # fmt: skip
 
     def __init__(self, home: Home, path: File, files: Files) -> None:
         self.files = files
         self._spot = home.spot
         self._path = path
         self._seen: Seen | None = None
+        # How far the log had got; when the file was written, and which checkpoint that was.
+        self._reached = (0, 0, 0)
+        self._written: tuple[int, tuple[bytes, int]] | None = None
+        # Whether something other than SQLite has written into them: somebody copied a backup there.
+        self.overwritten = False
         # SQLite's own descriptor, which it keeps as long as there is a connection in this process:
         # closing one of ours would drop its locks.
         self._index = next(iter(opened((files[0], files[3])) or ()), -1)
@@ -177,7 +195,7 @@ class Watched:
         try:
             seen = self._spot.look()
             if seen is self._seen:
-                return not sure or bool(status(self._path).st_size)
+                return not sure or self._is_believed()
             if seen.place.identity != self._path.place.identity:
                 return False
             if identify(self._path) != self.files:
@@ -185,7 +203,64 @@ class Watched:
         except FileNotFoundError:
             return False
         self._seen = seen
-        return True
+        return not sure or self._is_believed()
+
+    def _is_believed(self) -> bool:
+        """Tell whether something is in the file, and nobody but SQLite has written it."""
+        try:
+            found = status(self._path)
+        except FileNotFoundError:
+            return False
+        if self._goes_back() or self._was_written(found.st_mtime_ns):
+            self.overwritten = True
+        return bool(found.st_size) and not self.overwritten
+
+    def look(self) -> None:
+        """Look at what a commit of this process has written into the file."""
+        with contextlib.suppress(OSError):
+            if self._was_written(status(self._path).st_mtime_ns):
+                self.overwritten = True
+
+    def _goes_back(self) -> bool:
+        """Tell whether the log is an earlier one, or shorter than it was."""
+        try:
+            index = os.pread(self._index, _HEADERS, 0)
+        except OSError:
+            return False
+        if index[:_HEADER] != index[_HEADER:]:  # somebody is just writing it
+            return False
+        reached = (
+            _number(index, _CHANGES),
+            int.from_bytes(index[_SALT], "big"),
+            _number(index, _FRAMES),
+        )
+        known, self._reached = self._reached, reached
+        # Both must: SQLite counts changes from 0 when it has repaired the index, and may give any number
+        # to a log that it has emptied.
+        return _is_before(reached[0], known[0]) and (
+            reached[2] < known[2] if reached[1] == known[1] else _is_before(reached[1], known[1])
+        )
+
+    def _was_written(self, changed: int) -> bool:
+        """Tell whether the file has changed, and no checkpoint was made since that would explain it."""
+        if self._written is not None and changed == self._written[0]:
+            return False
+        try:
+            before = self._checkpoint()
+            changed = status(self._path).st_mtime_ns
+            checkpoint = self._checkpoint()
+        except OSError:
+            return False
+        if checkpoint is None or checkpoint != before:  # one is just being made
+            return False
+        known, self._written = self._written, (changed, checkpoint)
+        return known is not None and known[0] != changed and known[1] == checkpoint
+
+    def _checkpoint(self) -> tuple[bytes, int] | None:
+        """Return which log, and how much of it, is in the database; None in the midst of a checkpoint."""
+        index = os.pread(self._index, _BEGUN + 4, 0)
+        done = _number(index, _DONE)
+        return (index[_SALT], done) if done == _number(index, _BEGUN) else None
 
     def state(self) -> object:
         """Return what is equal to what it was as long as nobody has committed anything."""
@@ -193,6 +268,15 @@ class Watched:
             return os.pread(self._index, _HEADERS, 0)
         except OSError:  # where descriptors cannot be found, nothing is known
             return object()
+
+
+def _number(index: bytes, offset: int) -> int:
+    return int.from_bytes(index[offset : offset + 4], sys.byteorder)
+
+
+def _is_before(count: int, known: int) -> bool:
+    """Tell whether a count that begins anew after 2 ** 32 is an earlier one."""
+    return (count - known) % _COUNTS >= _COUNTS // 2
 
 
 def opened(file: tuple[int, ...]) -> list[int] | None:
@@ -265,10 +349,10 @@ def require_user(user: int, path: str) -> None:
         )
 
 
-def is_torn(path: str, known: Files) -> bool:
+def _is_torn(path: str, watched: Watched) -> bool:
     """Tell whether the database is the same file, and not the same database any more."""
-    found = identify(path)
-    return found is not None and found[:2] == known[:2] and found != known
+    found, known = identify(path), watched.files
+    return found is not None and found[:2] == known[:2] and (watched.overwritten or found != known)
 
 
 def clear(path: str, *endings: str) -> None:

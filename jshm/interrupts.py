@@ -52,6 +52,10 @@ _PATIENCE = 0.01
 _getsignal, _install = _signal.getsignal, _signal.signal
 _Handlers = dict[int, Any]
 
+# Attempts of what fails only while others are changing it. All fail only where something is wrong: then
+# the caller says what. Between two of them it calls `check`.
+ATTEMPTS = range(1000)
+
 
 class Block:
     """The blocks of the main thread; inner ones are part of the outermost."""

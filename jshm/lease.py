@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from . import holdings, interrupts
 from .access import PRIVATE
-from .errors import UnsafeDirectoryError
+from .errors import RegistryError, UnsafeDirectoryError
 from .holdings import Holdings, Said
 from .identity import Identity
 from .places import (
@@ -99,7 +99,8 @@ class Lease:
     def _create(self) -> None:
         # Locked before it has its name: nobody ever sees it unlocked while its process lives.
         temporary = inside(self.directory, _TEMPORARY + self.id)
-        while True:
+        for _ in interrupts.ATTEMPTS:
+            interrupts.check()
             fd = open_locked(temporary, os.O_RDWR | os.O_CREAT)
             try:
                 lock(fd, fcntl.LOCK_EX)
@@ -117,6 +118,9 @@ class Lease:
                 self._close()
                 self._fd, self._file = fd, identity_of(os.fstat(fd))
                 return
+        raise RegistryError(
+            f"{temporary} is removed again and again while it is made: find out what does that"
+        )
 
     def _is_open(self) -> bool:
         """Tell whether the descriptor is the file's: one that something has closed may be another's."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from . import handouts, looking, segment
+from . import handouts, looking, pages, segment
 from .errors import SegmentNotFoundError
 from .handouts import hand_out, was_handed_out
 from .parts import parts_of
@@ -158,7 +158,7 @@ def _has_changes(value: object, mappings: Mappings) -> bool:
     # What is in an object may be hidden; the object's mappings are not.
     within = handouts.segments_of(value)
     found = [segment.find(value)] if _is_array(value) else [*mappings.private(within)]
-    return any(m is not None and m.mode == "c" and not segment.is_pristine(m) for m in found)
+    return any(m is not None and m.mode == "c" and not pages.is_pristine(m) for m in found)
 
 
 def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> set[str]:

@@ -4,6 +4,9 @@ Records are small JSON documents, each with its length and checksum, that say un
 version the segment was published: the registry can be rebuilt from the segments alone. Their offset
 follows from the segment's header, not from the end of the file: a partly written record at the end
 does no harm.
+
+Behind the records stands whether the registry has committed them. A segment that says so, and that no
+row knows, was published: the registry is older than it. Without it the publish may never have returned.
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ import json
 import os
 import struct
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import NotShareableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ALIGNMENT = 64
 # Where large data start. NumPy's own large arrays start 16 bytes behind a page's beginning, and where a
@@ -24,6 +30,7 @@ ALIGNMENT = 64
 PAGE = 4096
 LARGE = 256 << 10
 RECORD_MAGIC = b"\x93JSHMREC"
+COMMITTED = b"\x93JSHMCOM"
 _RECORD_HEAD = struct.Struct("<8sII")
 _RECORD_LIMIT = 1 << 20
 # `json.dumps` with options makes an encoder for every call.
@@ -58,24 +65,36 @@ def record(content: dict[str, Any]) -> bytes:
     return (head + body).ljust(aligned(_RECORD_HEAD.size + len(body)), b"\0")
 
 
+def end(*, committed: bool) -> bytes:
+    """Return what stands behind the records: what was there before may have been longer."""
+    return (COMMITTED if committed else b"").ljust(ALIGNMENT, b"\0")
+
+
 def read_records(fd: int, offset: int) -> list[dict[str, Any]]:
     """Return the records that start at `offset`, up to the first that is not whole."""
-    found: list[dict[str, Any]] = []
-    while True:
-        head = os.pread(fd, _RECORD_HEAD.size, offset)
-        if len(head) < _RECORD_HEAD.size:
-            return found
+    return [content for content, _ in _records(fd, offset)]
+
+
+def is_committed(fd: int, offset: int) -> bool:
+    """Tell whether the registry has committed the records that start at `offset`."""
+    ends = [offset, *(end for _, end in _records(fd, offset))]
+    return os.pread(fd, len(COMMITTED), ends[-1]) == COMMITTED
+
+
+def _records(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each record that is whole, and where it ends."""
+    while len(head := os.pread(fd, _RECORD_HEAD.size, offset)) == _RECORD_HEAD.size:
         magic, length, checksum = _RECORD_HEAD.unpack(head)
         if magic != RECORD_MAGIC or length > _RECORD_LIMIT:
-            return found
+            return
         body = os.pread(fd, length, offset + _RECORD_HEAD.size)
         if len(body) != length or zlib.crc32(body) != checksum:
-            return found
+            return
         try:
             content = json.loads(body)
         except (ValueError, RecursionError):
-            return found
+            return
         if not isinstance(content, dict):
-            return found
-        found.append(content)
+            return
         offset += aligned(_RECORD_HEAD.size + length)
+        yield content, offset

@@ -6,18 +6,19 @@ Here are the schema and the reads; the rows and their changes are in `rows`.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import offer_rows
 from .access import PRIVATE
-from .database import Database, Transaction
-from .errors import FormatVersionError
+from .database import Database, MisplacedError, Transaction
+from .errors import FormatVersionError, JshmError
 from .offer_rows import OfferRow
 from .rows import FORMAT, IN_MEMORY, JOINED, SEGMENT, Entry, SegmentRow, current_sql, damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from .access import Access
     from .database import Row
@@ -63,6 +64,9 @@ CREATE TABLE refs(
 CREATE INDEX refs_needs ON refs(needs);
 CREATE TABLE behind(segment TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+# The file that it was made in. A copy that somebody puts there, of this store's or another's, is not
+# believed: the segments are newer.
+_PLACE = "CREATE TABLE place(inode INTEGER NOT NULL)"
 # What a member's registry has besides: the names that changed since the group was last told (see
 # `store.announcing`), found by the database itself, so that no change can be forgotten.
 _CHANGED = (
@@ -126,13 +130,15 @@ class Registry:
         The database's file.
     rebuild : callable
         Called inside the transaction that makes a new, empty registry, to fill it from segments
-        that are already there.
+        that are already there; with what is known of the last version number of names.
     timeout : float
         Seconds to wait for other writers.
     place : callable
         Makes the directory again if it is gone.
     spot : Spot, optional
         Tells which directory the path leads to now.
+    opened : callable
+        Called when this process has opened a registry that was there, to compare it with the segments.
     access : Access
         Of a group's: changes are remembered for its members.
 
@@ -145,23 +151,30 @@ class Registry:
     def __init__(
         self,
         path: str,
-        rebuild: Callable[[Transaction], None],
+        rebuild: Callable[[Transaction, Mapping[str, int]], None],
         timeout: float,
         place: Callable[[], object] = lambda: None,
         *,
         spot: Spot | None = None,
+        opened: Callable[[], None] = lambda: None,
         access: Access = PRIVATE,
     ) -> None:
         self._rebuild = rebuild
         self._access = access
+        self._opened = opened
+        # The last version numbers that a registry said which was not believed.
+        self._last: dict[str, int] = {}
         self.lost: Lost | None = None
         self._read: tuple[object, dict[tuple[str, ...], list[Entry]]] = (None, {})
         self.database = Database(
             path, self._prepare, timeout, place, spot=spot, moved=self._remember
         )
 
-    def _remember(self, read: Callable[[str], list[Row]]) -> None:
+    def _remember(self, read: Callable[[str], list[Row]], overwritten: bool) -> None:
         """Keep what a registry said that was removed under us, until somebody makes use of it."""
+        if overwritten:  # it says what was once, and not what was there until now
+            self._count(read)
+            return
         if self.lost is not None:  # another thread's connection said the same
             return
         needs: dict[str, list[str]] = {}
@@ -175,15 +188,23 @@ class Registry:
             needs,
         )
 
+    def _count(self, read: Callable[[str], list[Row]]) -> None:
+        with contextlib.suppress(JshmError, TypeError, ValueError):
+            for name, last in read("SELECT name, last FROM names"):
+                self._last[name] = max(last, self._last.get(name, 0))
+
     def _prepare(self, database: Database) -> None:
+        is_new = False
         if not database.read("PRAGMA user_version")[0][0]:
             with database.transact() as tx:
-                if not tx.execute("PRAGMA user_version")[0][0]:
-                    for statement in (*_SCHEMA.split(";\n"), offer_rows.SCHEMA):
+                is_new = not tx.execute("PRAGMA user_version")[0][0]
+                if is_new:
+                    for statement in (*_SCHEMA.split(";\n"), offer_rows.SCHEMA, _PLACE):
                         tx.execute(statement)
                     for statement in _OF_GROUP if self._access.group else ():
                         tx.execute(statement)
-                    self._rebuild(tx)
+                    tx.execute("INSERT INTO place(inode) VALUES (?)", (database.inode,))
+                    self._rebuild(tx, self._last)
                     tx.execute(f"PRAGMA user_version = {FORMAT}")
         found = database.read("PRAGMA user_version")[0][0]
         if found > FORMAT:
@@ -192,6 +213,11 @@ class Registry:
                 f"one knows format {FORMAT}: upgrade jshm in this environment, or set JSHM_DIR to "
                 "another directory"
             )
+        if database.read("SELECT inode FROM place") != [(database.inode,)]:
+            self._count(database.read)
+            raise MisplacedError
+        if not is_new:
+            self._opened()
 
     # -- reads -----------------------------------------------------------------------------------
 

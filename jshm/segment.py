@@ -13,14 +13,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import math
 import mmap
 import os
 import random
 import re
 import signal
 import stat
-import struct
 import sys
 import time
 from pickle import PickleBuffer
@@ -33,6 +31,7 @@ from .access import PRIVATE
 from .errors import (
     CorruptSegmentError,
     InvalidModeError,
+    RegistryError,
     RegistryTimeout,
     SegmentNotFoundError,
     TooManyFilesError,
@@ -44,7 +43,6 @@ from .weak import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from io import FileIO
 
     import numpy.typing as npt
 
@@ -57,6 +55,7 @@ _MODES = get_args(Mode)
 
 # Non-blocking: a FIFO in a file's place must not hang us. It changes nothing for regular files.
 _OPEN = os.O_NONBLOCK
+LOOK = os.O_RDONLY | _OPEN
 # How long an attach waits for a prober, which holds the lock for microseconds.
 LOCK_TIMEOUT = 5.0
 # How long where other users may have it, for whatever reason.
@@ -72,18 +71,6 @@ _BASE = np.ndarray.__dict__["base"].__get__
 _INTERFACE = np.ndarray.__dict__["__array_interface__"].__get__
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 _UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-
-
-_PRESENT_OR_SWAPPED = np.uint64(62)
-_OF_FILE = np.uint64(1 << 61)
-# PAGEMAP_SCAN of <linux/fs.h>: `struct pm_scan_arg`, and categories of pages.
-_SCAN = 0xC0606610
-_SCAN_ARGUMENT = struct.Struct("=12Q")
-_PAGE_IS_FILE, _PAGE_IS_PRESENT, _PAGE_IS_SWAPPED = 1 << 2, 1 << 3, 1 << 4
-# It only asks: whether a process is killed at it leaves no trace, so `tests.faults` need not know it.
-_ask = fcntl.ioctl
-# Where it writes which page it found; nobody reads that.
-_FOUND = np.empty(3, np.uint64)
 
 
 class Mapping(mmap.mmap):
@@ -126,6 +113,8 @@ def check_mode(mode: str) -> Mode:
     return mode  # type: ignore[return-value]
 
 
+# In the mode of a file that is about to be removed: its name was released, or it was superseded.
+RELEASED = stat.S_IXUSR
 # What a segment is called.
 ID = re.compile("[0-9a-f]{16}")
 
@@ -237,7 +226,8 @@ def create(path: str, access: Access = PRIVATE) -> int:
     The caller owns the descriptor. A reaper may win the instant between creation and lock; then the
     file is made again.
     """
-    while True:
+    for _ in interrupts.ATTEMPTS:
+        interrupts.check()
         try:
             fd = open_locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except OSError as error:
@@ -251,6 +241,9 @@ def create(path: str, access: Access = PRIVATE) -> int:
             close(fd)
             raise
         close(fd)
+    raise RegistryError(
+        f"{path} is removed again and again while it is made: find out what does that"
+    )
 
 
 def write(
@@ -484,6 +477,16 @@ def is_ours(path: str) -> bool:
         return False
 
 
+def mark_released(fd: int) -> int:
+    """Let a file say, by its mode, that it is about to be removed; return the mode it had.
+
+    That takes no right to write into it, and no time: it is one call for each file that goes.
+    """
+    mode = os.fstat(fd).st_mode & 0o7777
+    os.fchmod(fd, mode | RELEASED)
+    return mode
+
+
 def unlink(path: str, fd: int = -1) -> None:
     """Remove the file; with `fd`, only if it is that open file.
 
@@ -590,55 +593,3 @@ def seal(array: np.ndarray[Any, Any]) -> None:
     if isinstance(owner, PickleBuffer):
         memory: Any = owner.raw().obj
         memory.flags.writeable = False
-
-
-def is_pristine(mapping: Mapping, start: int = 0, stop: int | None = None) -> bool:
-    """Tell whether a private mapping (from `start` to `stop`) still shows what the segment holds.
-
-    A page that was written has been replaced by an anonymous one, and the kernel tells: since Linux 6.7
-    it searches for one itself (5 µs, and 0.2 ms per 100 MB that were read), else
-    ``/proc/self/pagemap`` lists all (15 µs, and 0.4 ms). Where there is no pagemap the answer is False.
-    Sources: the Linux kernel's Documentation/admin-guide/mm/pagemap.rst and include/uapi/linux/fs.h.
-    """
-    if mapping.mode == "r+":
-        return False
-    page = mmap.PAGESIZE
-    address = mapping.address
-    first = (address + start) // page
-    last = math.ceil((address + (len(mapping) if stop is None else stop)) / page)
-    try:
-        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-            try:
-                return not _scan(pagemap, first * page, last * page)
-            except OSError:  # an older Linux
-                return _all_of_file(pagemap, first, last)
-    except OSError:
-        return False
-
-
-def _scan(pagemap: FileIO, start: int, end: int) -> int:
-    """Return whether there is a page that is present or in swap, and not of the file: 0 or 1."""
-    there = _PAGE_IS_PRESENT | _PAGE_IS_SWAPPED
-    argument = _SCAN_ARGUMENT.pack(
-        _SCAN_ARGUMENT.size, 0, start, end, 0, _FOUND.__array_interface__["data"][0], 1, 1,
-        _PAGE_IS_FILE, _PAGE_IS_FILE, there, _PAGE_IS_FILE | there,
-    )  # fmt: skip
-    found: int = _ask(pagemap, _SCAN, bytearray(argument))
-    return found
-
-
-def _all_of_file(pagemap: FileIO, first: int, last: int) -> bool:
-    """Tell whether all pages that are present or in swap are of the file.
-
-    Of a page that is present (bit 63), bit 61 tells "file-mapped or shared-anonymous"; a page in swap
-    (bit 62) of a private mapping is anonymous too.
-    """
-    pagemap.seek(first * 8)
-    while first < last:
-        entries = np.frombuffer(pagemap.read(min(last - first, 1 << 20) * 8), np.uint64)
-        if not len(entries):
-            return False
-        if bool(np.any((entries >> _PRESENT_OR_SWAPPED != 0) & (entries & _OF_FILE == 0))):
-            return False
-        first += len(entries)
-    return True

@@ -48,6 +48,7 @@ LAYERS = [
         "workers",
         "wal",
         "database",
+        "dbconnection",
         "dberrors",
         "dbfiles",
         "rows",
@@ -159,7 +160,7 @@ def test_the_contract_shows_nothing_of_its_first_implementation() -> None:
     assert not any("registry" in name or "database" in name or "sqlite3" in name for name in names)
     assert "sqlite3" in {name for _, name in imports("jshm.database")}
     users = [m for m in MODULES if "sqlite3" in {name for _, name in imports(m)}]
-    assert users == ["jshm.database", "jshm.dberrors", "jshm.wal"]
+    assert users == ["jshm.database", "jshm.dbconnection", "jshm.dberrors", "jshm.wal"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import jshm
-from jshm import segment
+from jshm import pages
 
 from .exactness import assert_same_dtype, leaves
 
@@ -338,7 +338,7 @@ def test_changes_past_the_read_only_flag_are_not_attached_again(
     store: LocalStore, pagemap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not pagemap:  # then nobody can tell
-        monkeypatch.setattr(segment, "is_pristine", lambda *_: False)
+        monkeypatch.setattr(pages, "is_pristine", lambda *_: False)
     original = np.arange(100_000.0)
     jshm.publish("X", original)
     first, second = jshm.attach("X"), jshm.attach("X")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 import jshm
 from jshm.errors import DirectoryLostWarning
+from jshm.store import default_store
 
 from .processes import Child, until
 from .users import people
@@ -324,3 +326,20 @@ jshm.segments()
     assert eda.receive(30) == np.arange(9.0).tolist()
     assert len(os.listdir(f"{store_dir}/segments")) == 1
     assert eda.run("jshm.check()") == []
+
+
+def test_what_is_in_its_place_and_is_not_it_does_not_keep_anybody_waiting(store_dir: str) -> None:
+    jshm.publish("X", np.ones(10))
+    x = jshm.attach("X")
+    path = default_store().path("X")
+    shutil.rmtree(store_dir)
+    for place in (store_dir, f"{store_dir}/segments"):
+        os.mkdir(place, 0o700)
+    with open(path, "w") as file:
+        file.write("not a segment")
+        fcntl.flock(file, fcntl.LOCK_SH)
+        time.sleep(0.1)
+        with pytest.warns(DirectoryLostWarning, match="Could not be brought back: X: .* held by"):
+            assert jshm.segments() == []
+    assert x.sum() == 10
+    assert jshm.publish("X", x).version == 2

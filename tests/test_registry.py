@@ -607,7 +607,8 @@ def test_a_registry_that_contradicts_itself(store: LocalStore, tmp_path: Path, w
     ):
         with contextlib.suppress(jshm.JshmError):
             operation()
-    assert jshm.check() != []
+    # What no row knows any more is registered again by whoever writes next.
+    assert jshm.check() != [] or wrong == WRONG["a segment without its row"]
     assert all(problem.fixed for problem in jshm.check(fix=True))
     assert jshm.check() == []
     if "Z" in store.names():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from jshm import segment
+from jshm import pages, segment
 from jshm.errors import (
     CorruptSegmentError,
     InvalidModeError,
@@ -406,16 +406,16 @@ def test_a_write_to_any_page_is_noticed(
     filled: str, mode: Any, offset: int | None, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if how == "listed":  # as before Linux 6.7
-        monkeypatch.setattr(segment, "_SCAN", 0)
+        monkeypatch.setattr(pages, "_SCAN", 0)
     mapping = mapped(filled, mode)
-    assert segment.is_pristine(mapping)
+    assert pages.is_pristine(mapping)
     bytes(mapping)
-    assert segment.is_pristine(mapping)
+    assert pages.is_pristine(mapping)
     if offset is not None:
         poke(mapping, offset, 9)
-        assert not segment.is_pristine(mapping)
+        assert not pages.is_pristine(mapping)
         poke(mapping, offset, content(filled)[offset])  # the same value, but another page
-        assert not segment.is_pristine(mapping)
+        assert not pages.is_pristine(mapping)
 
 
 def test_without_pagemap_nothing_is_pristine(filled: str, monkeypatch: Any) -> None:
@@ -423,20 +423,20 @@ def test_without_pagemap_nothing_is_pristine(filled: str, monkeypatch: Any) -> N
         raise PermissionError
 
     monkeypatch.setattr("builtins.open", refuse)
-    assert not segment.is_pristine(mapped(filled, "r"))
+    assert not pages.is_pristine(mapped(filled, "r"))
 
 
 @pytest.mark.skipif(not os.access("/proc/self/pagemap", os.R_OK), reason="no pagemap")
 @pytest.mark.parametrize("how", ["searched", "listed"])
 def test_a_part_of_it_is_asked_for(filled: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "listed":
-        monkeypatch.setattr(segment, "_SCAN", 0)
+        monkeypatch.setattr(pages, "_SCAN", 0)
     mapping = mapped(filled, "r")
     poke(mapping, PAGE, 9)
-    assert segment.is_pristine(mapping, 0, PAGE)
-    assert segment.is_pristine(mapping, 2 * PAGE)
-    assert not segment.is_pristine(mapping, PAGE - 1, PAGE + 1)
-    assert not segment.is_pristine(mapping, 2 * PAGE - 1)
+    assert pages.is_pristine(mapping, 0, PAGE)
+    assert pages.is_pristine(mapping, 2 * PAGE)
+    assert not pages.is_pristine(mapping, PAGE - 1, PAGE + 1)
+    assert not pages.is_pristine(mapping, 2 * PAGE - 1)
 
 
 def test_what_is_owned_can_be_sealed_for_good(filled: str) -> None:
@@ -457,7 +457,7 @@ def test_what_is_owned_can_be_sealed_for_good(filled: str) -> None:
 
 
 def test_what_all_may_write_is_never_pristine(filled: str) -> None:
-    assert not segment.is_pristine(mapped(filled, "r+"))
+    assert not pages.is_pristine(mapped(filled, "r+"))
 
 
 def test_ids_do_not_collide() -> None:

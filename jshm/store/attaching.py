@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import rows, segment
-from ..errors import CorruptSegmentError, ReadOnlyError
+from .. import interrupts, rows, segment
+from ..errors import CorruptSegmentError, ReadOnlyError, RegistryError
 from . import inspection, objects
 from .base import Attached
 from .references import Segments
@@ -117,3 +117,11 @@ def view(layout: ArrayLayout, mapping: Mapping, memory: Any) -> np.ndarray[Any, 
         raise CorruptSegmentError(
             f"segment {mapping.segment} does not fit what the registry says of it: {error}"
         ) from error
+
+
+def always_changing(names: str) -> RegistryError:
+    """Return the error for versions that are replaced whenever they are looked at."""
+    return RegistryError(
+        f"{names}: replaced, {len(interrupts.ATTEMPTS):,} times, between the look at the registry and the "
+        "look at the memory. Publish it less often, or attach a version that stays"
+    )

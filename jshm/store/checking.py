@@ -1,36 +1,19 @@
-"""What the files say against what the registry says: `check` for doubts, `rebuild` after a loss."""
+"""What the files say against what the registry says: `check` for doubts."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
-import math
-import os
-import re
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import dbfiles, offer_rows, rows, segment
-from ..errors import (
-    CorruptRegistryError,
-    FormatVersionError,
-    JshmError,
-    RegistryTimeout,
-    UnsafeDirectoryError,
-)
-from ..identity import Identity
-from ..layout import ArrayLayout
-from ..object_layout import ObjectLayout
+from ..errors import CorruptRegistryError, FormatVersionError, JshmError, UnsafeDirectoryError
 from ..places import File, remove, rename
-from ..records import read_records
-from ..rows import Entry, SegmentRow
+from ..rows import SegmentRow
 from . import reaper
 from .base import Problem
-from .directory import ARRAY
 from .draft import layout_in
-from .names import check_name
+from .rebuilding import find_lost, keep_counting, read_segment
 from .spares import listed
 
 if TYPE_CHECKING:
@@ -39,16 +22,6 @@ if TYPE_CHECKING:
     from ..database import Transaction
     from ..registry import Registry
     from .directory import Directory
-
-
-# Of a record that is believed; SQLite's integers end at 2 ** 63.
-_MAX_VERSION = 1 << 53
-# Seconds that a rebuild waits for whoever looks at a segment in this moment.
-_REBUILD_LOCK = 1.0
-_LEASE = re.compile("[0-9a-f]{16}")
-
-
-# -- check -----------------------------------------------------------------------------------------
 
 
 def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Problem]:
@@ -83,14 +56,6 @@ def _begin_anew(registry: Registry, directory: Directory) -> None:
     registry.names()  # opens, and so rebuilds
     with registry.database.transact() as tx:
         keep_counting(tx, last)
-
-
-def keep_counting(tx: Transaction, last: dict[str, int]) -> None:
-    """Let version numbers go on where they were, also those of names that were released."""
-    for name, number in last.items():
-        with contextlib.suppress(ValueError):
-            if type(number) is int and 0 < number < _MAX_VERSION:
-                rows.count_from(tx, check_name(name), number)
 
 
 def _put_aside(registry: Registry, directory: Directory) -> None:
@@ -143,6 +108,10 @@ def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
                 if found:
                     yield what.format(found)
         yield from _denied(tx, directory)
+        known = {row.id for row in rows.all_segments(tx)}
+        strays = [path for identity, path in directory.files().items() if identity not in known]
+        for path in find_lost(strays, directory):
+            yield f"{path} was published, and the registry does not know it"
 
 
 def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
@@ -153,7 +122,7 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
     references = rows.all_references(tx)
     for row in known.values():
         path = files.get(row.id, "")
-        found = _read_segment(row.id, path, directory)
+        found = read_segment(row.id, path, directory)
         if found is None or not found.entries:
             continue
         needs, refers = set(found.needs), references.get(row.id, set())
@@ -287,115 +256,3 @@ def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
     if fix:
         tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
         rows.judge(tx, misjudged)
-
-
-# -- rebuild ---------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Found:
-    """A segment's file, as it was read."""
-
-    row: SegmentRow
-    entries: list[Entry]
-    needs: tuple[str, ...]
-
-
-def rebuild(tx: Transaction, directory: Directory) -> None:
-    """Add to a registry what segments say of themselves; what is not readable is left out."""
-    known = {row.id for row in rows.all_segments(tx)}
-    read = {
-        identity: found
-        for identity, path in directory.files().items()
-        if identity not in known and (found := _read_segment(identity, path, directory))
-    }
-    versions: dict[tuple[str, int], Entry] = {}
-    kept = [identity for identity, found in read.items() if found.entries]
-    for identity in kept:  # grows: what is needed is kept too, if it has no name
-        found = read[identity]
-        rows.put_segment(tx, found.row, wanted=False)
-        kept += [needed for needed in found.needs if needed in read and needed not in kept]
-        for entry in found.entries:
-            key = entry.name, entry.version
-            if key not in versions or versions[key].created < entry.created:
-                versions[key] = entry
-    for key in sorted(versions):
-        entry = versions[key]
-        last, _ = rows.newest(tx, [entry.name]).get(entry.name, (0, None))
-        if entry.version > last:
-            rows.put_identity(tx, entry.lease, entry.identity)
-            rows.put_version(tx, entry)
-    for identity in kept:
-        rows.put_references(tx, identity, read[identity].needs)
-    rows.judge(tx, kept)
-
-
-def _read_segment(identity: str, path: str, directory: Directory) -> _Found | None:
-    """Return a segment and its versions, or None for one that is no finished segment of ours."""
-    try:
-        fd = segment.open_unheld(path, directory.access)
-    except (JshmError, OSError):
-        return None
-    try:
-        layout = layout_in(fd, "array" if path.endswith(ARRAY) else "object")
-        records = read_records(fd, layout.records)
-        # A file in the making has no magic yet, or no record: who has this one locked is a prober,
-        # for microseconds, or about to remove it.
-        with contextlib.suppress(RegistryTimeout):
-            segment.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
-        if not os.fstat(fd).st_nlink:
-            return None
-        writable = isinstance(layout, ArrayLayout) and any(r.get("writable") for r in records)
-        overflow = os.path.dirname(path) == directory.overflow
-        row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
-        parts = len(layout.parts) if isinstance(layout, ObjectLayout) else 0
-        entries = [_entry(content, row, parts) for content in records]
-    # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object;
-    # RuntimeError is a newer format.
-    except (
-        OSError,
-        ArithmeticError,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ):
-        return None
-    finally:
-        os.close(fd)
-    return _Found(row, entries, layout.references if isinstance(layout, ObjectLayout) else ())
-
-
-def _storable(text: object) -> str:
-    """Return text that SQLite takes; UnicodeEncodeError, a ValueError, of half a surrogate pair."""
-    str(text).encode()
-    return str(text)
-
-
-def _entry(content: dict[str, Any], row: SegmentRow, parts: int) -> Entry:
-    if content["jshm"] > rows.FORMAT:
-        raise ValueError("written by a newer jshm")
-    version, created = int(content["version"]), float(content["created"])
-    if not (0 < version < _MAX_VERSION and math.isfinite(created)):
-        raise ValueError(f"version {version} of {created}")
-    part = int(content.get("part", 0))
-    if not min(parts, 1) <= part <= parts:
-        raise ValueError(f"value {part} of {parts}")
-    identity = json.dumps(content["identity"], ensure_ascii=False, separators=(",", ":"))
-    Identity.from_json(identity)
-    if not _LEASE.fullmatch(content["lease"]):  # it is the name of a file
-        raise ValueError(f"{content['lease']!r:.80} is no lease")
-    return Entry(
-        name=check_name(content["name"]),
-        version=version,
-        current=version,
-        lease=content["lease"],
-        created=created,
-        keep=bool(content["keep"]),
-        note=_storable(content["note"]),
-        once=_storable(content["once"]),
-        part=part,
-        identity=_storable(identity),
-        segment=row,
-    )

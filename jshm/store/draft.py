@@ -8,6 +8,7 @@ close it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -29,7 +30,7 @@ from ..errors import (
 from ..layout import ArrayLayout, read_layout
 from ..object_layout import ObjectLayout, read_object_layout
 from ..places import open_file, rename
-from ..records import ALIGNMENT, record
+from ..records import ALIGNMENT, COMMITTED, end, record
 from ..rows import SegmentRow
 from ..text import size_text
 
@@ -66,7 +67,9 @@ class Draft:
         What it is written into, if it is no new file.
     """
 
-    __slots__ = ("access", "directory", "fd", "layout", "offered", "path", "pid", "row", "spare")
+    __slots__ = (
+        "_end", "access", "directory", "fd", "layout", "offered", "path", "pid", "row", "spare",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Draft:
         spare: Spare | None = None,
     ) -> None:
         self.fd = -1
+        self._end = 0
         self.offered = False
         self.pid = os.getpid()
         self.layout = layout
@@ -107,10 +111,15 @@ class Draft:
 
     def finish(self, row: SegmentRow, records: Sequence[dict[str, Any]]) -> None:
         """Let the segment say what it is, and let others map it; inside the registering transaction."""
-        write_records(self.fd, self.access, row, self.layout.records, records)
+        self._end = write_records(self.fd, self.access, row, self.layout.records, records)
         # The magic is last: until here nobody takes this for a segment.
         segment.write(self.fd, 0, [self.layout.magic])
         self.unlock()
+
+    def confirm(self) -> None:
+        """Let the segment say that it is registered: call it once that is so, and before `close`."""
+        with contextlib.suppress(OSError):  # no room, on a disk that copies on write
+            os.pwrite(self.fd, COMMITTED, self._end)
 
     def unlock(self) -> None:
         """Let others map the segment; call it inside the registering transaction."""
@@ -357,7 +366,7 @@ def rewrite_records(
                 row.layout.verify(fd, os.fstat(fd).st_size)
             else:
                 layout = layout_in(fd, row.kind)
-            write_records(fd, access, row, layout.records, contents)
+            write_records(fd, access, row, layout.records, contents, committed=True)
         finally:
             os.close(fd)
     finally:
@@ -375,17 +384,28 @@ def layout_in(fd: int, kind: str) -> Layout:
 
 
 def write_records(
-    fd: int, access: Access, row: SegmentRow, offset: int, contents: Sequence[dict[str, Any]]
-) -> None:
+    fd: int,
+    access: Access,
+    row: SegmentRow,
+    offset: int,
+    contents: Sequence[dict[str, Any]],
+    *,
+    committed: bool = False,
+) -> int:
     """Write what a segment says of itself, and an end to it; seal the file unless it is writable.
+
+    Returns
+    -------
+    int
+        Where the records end.
 
     Raises
     ------
     NoSpaceError
     """
     try:
-        end = bytes(ALIGNMENT)  # what was there before may have been longer
-        segment.write(fd, offset, [b"".join([*map(record, contents), end])])
+        said = b"".join([*map(record, contents), end(committed=committed)])
+        segment.write(fd, offset, [said])
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpaceError(
@@ -394,3 +414,4 @@ def write_records(
             ) from None
         raise
     os.fchmod(fd, access.live if row.writable else access.sealed)
+    return offset + len(said) - ALIGNMENT

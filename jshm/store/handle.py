@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .. import segment
+from .. import pages, segment
 from ..array import Reference, reference_to
 from ..errors import DetachedError, NotShareableError, ReadOnlyError, SegmentNotFoundError
 from ..layout import describe
@@ -110,7 +110,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         """
         check_array(array)
         mapping = segment.find(array)
-        if mapping is None or (mapping.mode != "r+" and not segment.is_pristine(mapping)):
+        if mapping is None or (mapping.mode != "r+" and not pages.is_pristine(mapping)):
             return cls.create_copy(array)
         return cls(store_of(mapping.segment), array)
 

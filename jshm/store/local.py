@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from .. import blockers, interrupts, rows, segment
+from .. import interrupts, rows, segment
 from ..access import PRIVATE
 from ..errors import (
     CorruptRegistryError,
-    CorruptSegmentError,
     JshmError,
-    NoSpaceError,
     SegmentNotFoundError,
 )
 from ..identity import process_start
@@ -24,9 +21,17 @@ from ..lease import signature as lease_signature
 from ..object_layout import ObjectLayout
 from ..progress import Progress
 from ..registry import Registry
-from ..weak import WeakSet
-from ..workers import after_workers
-from . import attaching, checking, endings, inspection, objects, recovery, releasing
+from . import (
+    attaching,
+    checking,
+    endings,
+    inspection,
+    objects,
+    processes,
+    rebuilding,
+    recovery,
+    releasing,
+)  # fmt: skip
 from . import draft as drafts
 from .base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
 from .born import adopt
@@ -35,6 +40,7 @@ from .listed import Listed, list_segments
 from .locks import Lock, file_of
 from .names import check_name
 from .offers import LocalOffers
+from .own import Own
 from .presence import Presence
 from .publishing import Publisher
 from .references import World
@@ -46,7 +52,6 @@ from .waiting import Newest, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     import numpy as np
     import numpy.typing as npt
@@ -62,7 +67,7 @@ if TYPE_CHECKING:
 REGISTRY_TIMEOUT = 10.0
 
 
-class LocalStore(Store):
+class LocalStore(Own, Store):
     """The store in one directory, as one process sees it.
 
     Parameters
@@ -88,10 +93,11 @@ class LocalStore(Store):
         self.directory = Directory.open(root, access)
         self.registry = Registry(
             self.directory.registry,
-            lambda tx: checking.rebuild(tx, self.directory),
+            lambda tx, last: rebuilding.rebuild(tx, self.directory, last),
             timeout,
             self.directory.make_again,
             spot=self.directory.registry_spot,
+            opened=self._readmit,
             access=access,
         )
         # What can be read: in a group's store, the other members' names too.
@@ -101,7 +107,10 @@ class LocalStore(Store):
         self._listed = Listed()
         self._undo = Undo(self.presence, self.registry, self.directory)
         self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
-        _stores.add(self)
+        processes.add(self)
+
+    def _readmit(self) -> None:
+        recovery.readmit(self.registry, self.directory)
 
     @interrupts.whole  # as all that makes drafts
     def _recover(self) -> bool:
@@ -155,7 +164,8 @@ class LocalStore(Store):
         segment.check_mode(mode)
         seen: list[Entry] = []
         with interrupts.deferred():  # once, and not for each segment
-            while True:
+            for _ in interrupts.ATTEMPTS:
+                interrupts.check()
                 entries, world = self._find(names, versions), World()
                 if any(entry.segment.overflow for entry in entries):
                     self.directory.check_overflow()
@@ -168,16 +178,11 @@ class LocalStore(Store):
                     seen = entries
                 else:
                     break
+            else:
+                raise attaching.always_changing(", ".join(names))
             self.presence.tell_holds()
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
-
-    def deleted(self, entries: Sequence[Entry]) -> JshmError:
-        """Return the error for versions that are listed, and whose files are gone."""
-        return CorruptSegmentError(
-            f"the memory of {', '.join(entry.name for entry in entries)} was deleted by something other "
-            "than jshm; `jshm check --fix` forgets what is gone"
-        )
 
     def map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
         """Map a segment."""
@@ -294,7 +299,9 @@ class LocalStore(Store):
         names = list(dict.fromkeys(check_name(name) for name in names))
         self.presence.refresh()
         # First the release, then the reaping: it might take a leftover that is to be released.
-        released = self._release(names, force=force, undo=undo)
+        released = releasing.in_parts(
+            names, lambda part: self._release(part, force=force, undo=undo)
+        )
         self.presence.reclaim(names)
         self.presence.housekeep()
         return released
@@ -307,19 +314,7 @@ class LocalStore(Store):
                 self.presence, self.registry, self.directory, names, force=force
             )[0]
 
-        try:
-            return self.presence.making_room(release)
-        except NoSpaceError:
-            if len(names) == 1:
-                raise
-        # All of them may be released, but not in one step: that takes more room than there is. What the
-        # first ones free is room for the rest.
-        half = len(names) // 2
-        return [
-            released
-            for part in (names[:half], names[half:])
-            for released in self._release(part, force=force, undo=undo)
-        ]
+        return self.presence.making_room(release)
 
     @interrupts.whole
     def restore(self, names: Sequence[str]) -> list[str]:
@@ -356,7 +351,8 @@ class LocalStore(Store):
     @interrupts.whole
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
-        while True:
+        for _ in interrupts.ATTEMPTS:
+            interrupts.check()
             entry = self._find_one(name, version)
             holders = self.presence.holders().get(entry.segment.id, ())
             try:
@@ -365,6 +361,7 @@ class LocalStore(Store):
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
                 seen = entry
+        raise attaching.always_changing(name)
 
     @interrupts.whole
     def names(self) -> list[str]:
@@ -407,50 +404,6 @@ class LocalStore(Store):
         with self.unheld(entry.segment) as fd:
             layout = drafts.layout_in(fd, entry.segment.kind)
             yield fd, layout.part(entry.part) if isinstance(layout, ObjectLayout) else layout
-
-    def exact(self, name: str) -> str:
-        """Return a name in the form that never means another user's."""
-        return name
-
-    def exact_names(self) -> list[str]:
-        """Return all names in that form, where it is another than the short one."""
-        return []
-
-    def is_held(self, row: SegmentRow) -> bool:
-        """Tell whether any process has a segment mapped."""
-        return segment.is_held(self.path_of(row))
-
-    def segment_of(self, root: str, identity: str) -> str | None:
-        """Return how a segment is called here that a process called so in a store; None: not there."""
-        return identity if root == self.directory.root else None
-
-    def checked(self, name: str) -> str:
-        """Return a name as it is looked for, or raise InvalidNameError."""
-        return check_name(name)
-
-    @contextlib.contextmanager
-    def unheld(self, row: SegmentRow) -> Iterator[int]:
-        """Open a segment's file to look at it: without a lock, so that it is not held."""
-        fd = segment.open_unheld(self.path_of(row), self.directory.access)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-
-    def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
-        """Open a segment's file; what is mapped of it meanwhile holds it."""
-        return segment.shared(self.path_of(row), self.directory.access)
-
-    def beside(self, row: SegmentRow, needed: str) -> str:  # noqa: ARG002 - all are this user's
-        """Return how a segment is called here that another one refers to."""
-        return needed
-
-    def require_trust(self, row: SegmentRow, name: str) -> None:
-        """Raise UntrustedError if an object was written by somebody else: to attach it runs code."""
-
-    def path_of(self, row: SegmentRow) -> str:
-        """Return the path of a segment's file."""
-        return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
 
     def _details_of(self, entry: Entry) -> ObjectDetails | None:
         if entry.segment.kind != "object":
@@ -527,36 +480,3 @@ class LocalStore(Store):
         """Be another process."""
         self._undo.after_fork_in_child()
         self.presence.after_fork_in_child()
-
-
-_stores: WeakSet[LocalStore] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for store in _stores:
-        store.after_fork_in_child()
-
-
-@atexit.register
-@after_workers
-def _close_all() -> None:
-    for store in _stores:
-        # A program ends quietly, whatever has become of the directory.
-        with contextlib.suppress(JshmError, OSError):
-            store.close()
-
-
-def _after_fork_in_parent() -> None:
-    for store in _stores:
-        store.presence.after_fork_in_parent()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_fork_in_parent)
-
-
-def _label_of(pid: int) -> str:
-    labels = (store.presence.label_of(pid) for store in _stores)
-    return next(filter(None, labels), "a process")
-
-
-blockers.described_by(_label_of)

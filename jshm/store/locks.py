@@ -25,7 +25,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import blockers, interrupts, segment
 from ..ballast import how_to_make_room
-from ..errors import LockHeldError, LockTimeoutError, NoSpaceError, UnsafeDirectoryError
+from ..errors import (
+    LockHeldError,
+    LockTimeoutError,
+    NoSpaceError,
+    RegistryError,
+    UnsafeDirectoryError,
+)
 from ..places import File, Place, beside, exists, is_at, link
 from ..text import shown
 from .draft import NO_SPACE
@@ -39,8 +45,6 @@ if TYPE_CHECKING:
 # What jshm calls its files here; anything else is not jshm's to delete.
 _OURS = re.compile(r"(once|name)-[0-9a-f]{32}(\.[0-9a-f]{16})?")
 _FLAGS = os.O_RDWR | os.O_NONBLOCK
-# A directory that is made may be removed again at once (`rm -r`): so often it is tried.
-_TRIES = 100
 # Belongs to the open file, as a flock does, and not to the process: fcntl_locking(2). Where there is
 # none (macOS) it is chance who comes next.
 _SET_TURN = getattr(fcntl, "F_OFD_SETLK", None)
@@ -292,7 +296,8 @@ def _is_now(directory: Directory, path: str) -> bool:
 
 def _open(directory: Directory, name: str) -> tuple[int, File]:
     """Return a descriptor of a lock's file, which is made if it is not there, and its path."""
-    for _ in range(_TRIES):
+    for _ in interrupts.ATTEMPTS:
+        interrupts.check()
         try:
             directory.spot.look()
             path = File(directory.locks, name)
@@ -306,7 +311,7 @@ def _open(directory: Directory, name: str) -> tuple[int, File]:
             raise
         except OSError as error:
             raise _explain(error, File(directory.locks, name)) from None
-    raise UnsafeDirectoryError(
+    raise RegistryError(
         f"{directory.locks} is removed again and again. Something deletes files in that directory: try again"
     )
 

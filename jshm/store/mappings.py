@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
-from .. import interrupts, segment
+from .. import interrupts, pages, segment
 from ..access import PRIVATE
 from ..places import identity_of, status
 
@@ -125,7 +125,7 @@ class Mappings:
             mapping = ref()
             if mapping is None or (file is not None and mapping.file != file):
                 continue
-            if mapping.mode == "r+" or segment.is_pristine(mapping):
+            if mapping.mode == "r+" or pages.is_pristine(mapping):
                 return mapping
         return None
 

@@ -25,11 +25,12 @@ from ..places import status
 from ..segment import limit_error
 from ..weak import WeakValues
 from ..workers import discover
-from . import checking, locks, reaper
+from . import locks, reaper
 from .announcing import Announcer
 from .draft import NO_SPACE
 from .inspection import holders_in
 from .mappings import Mappings
+from .rebuilding import find_lost, keep_counting, readmit
 from .spares import Spares, listed
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class Presence:
                     if (lost := self._registry.lost) is not None:
                         # It was deleted in this moment. The rest comes back later (`refresh`); version
                         # numbers must go on now.
-                        checking.keep_counting(tx, lost.last)
+                        keep_counting(tx, lost.last)
                     yield tx, doomed
                 # Of rows that are not what the path leads to, nothing is removed where it leads now.
                 if tx.look():
@@ -379,10 +380,13 @@ class Presence:
         kept = listed(self._directory)
         short = bool(kept) and is_short()
         due = [identity for identity, one in kept.items() if one.idle or short]
-        while True:
+        for _ in interrupts.ATTEMPTS:
             interrupts.check()
             files = reaper.unregistered(self._directory, self._registry, kept)
+            lost = find_lost(files, self._directory)
             with self.transaction(timeout) as (tx, doomed):
+                if lost:
+                    readmit(tx, self._directory)
                 reaper.bury_the_dead(tx, self._directory, ending)
                 reaper.bury_offers(tx, self._directory, ending)
                 reaper.take_away(tx, self._directory, due, doomed)
@@ -391,8 +395,9 @@ class Presence:
                 full = doomed.full
             freed += doomed.nbytes
             if not full:
-                self._catch_up()
-                return freed
+                break
+        self._catch_up()
+        return freed
 
     def close(self) -> None:
         """Give up the lease, and free what only this process kept."""

@@ -234,9 +234,11 @@ class Publisher:
 
     def _close(self, name: str, source: Source, sealed: np.ndarray[Any, Any] | None) -> None:
         """Let go of the file of what is published by now; a spare stays mapped for the next one."""
-        spare = source.draft.leave_spare() if source.draft is not None else None
-        if spare is not None:
-            self._store.presence.spares.keep(spare, name)
+        if source.draft is not None:
+            source.draft.confirm()
+            spare = source.draft.leave_spare()
+            if spare is not None:
+                self._store.presence.spares.keep(spare, name)
         source.close(sealed)
 
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:

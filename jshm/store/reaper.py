@@ -11,7 +11,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import offer_rows, rows, segment
 from ..errors import FormatVersionError, JshmError, NoSpaceError
@@ -23,6 +23,7 @@ from ..places import File, exists, open_file, status
 from ..records import read_records
 from .directory import ARRAY
 from .draft import layout_in, rewrite_records
+from .rebuilding import is_published
 from .spares import listed
 
 if TYPE_CHECKING:
@@ -45,11 +46,21 @@ BATCH = 200
 _FEW = 8
 
 
+class _Doomed(NamedTuple):
+    """A file that goes: its descriptor, and the mode it had before it said so."""
+
+    fd: int
+    path: File
+    adopt: Adopt | None
+    mode: int | None
+
+
 class Doomed:
     """Files to remove once the transaction has been committed."""
 
     def __init__(self) -> None:
-        self._files: list[tuple[int, File, Adopt | None]] = []
+        self._files: list[_Doomed] = []
+        self._committed = False
         self.nbytes = 0
 
     def __len__(self) -> int:
@@ -66,19 +77,26 @@ class Doomed:
     @property
     def paths(self) -> list[File]:
         """What is to be removed."""
-        return [path for _, path, _ in self._files]
+        return [one.path for one in self._files]
 
     def add(self, path: File, fd: int = -1, adopt: Adopt | None = None) -> None:
         """Doom a file; `fd`, if given, holds `LOCK_EX` and is owned from now on.
 
         With `adopt`, that is called with both instead of removing it.
         """
-        self._files.append((fd, path, adopt))
+        mode, self._committed = None, False
+        # Before the commit: whoever is killed behind it leaves a file that no row knows, and that must
+        # not be taken for one that a registry has lost.
+        with contextlib.suppress(OSError):  # it is gone, or another user's
+            fd = segment.open_locked(path, segment.LOOK) if fd < 0 else fd
+            mode = segment.mark_released(fd)
+        self._files.append(_Doomed(fd, path, adopt, mode))
 
     def execute(self) -> None:
         """Remove the files."""
+        self._committed = True
         while self._files:
-            fd, path, adopt = self._files[-1]
+            fd, path, adopt, _ = self._files[-1]
             if adopt is not None:
                 self._files.pop()  # it owns the descriptor now
                 adopt(fd, path)
@@ -89,7 +107,10 @@ class Doomed:
             self._let_go()
 
     def _let_go(self) -> None:
-        fd, _, _ = self._files.pop()
+        fd, _, _, mode = self._files.pop()
+        if mode is not None and not self._committed:
+            with contextlib.suppress(OSError):
+                os.fchmod(fd, mode)
         if fd >= 0:
             segment.close(fd)
 
@@ -319,7 +340,8 @@ def collect_files(
 ) -> None:
     """Doom those files that no row knows and nobody holds.
 
-    What looks like a newer jshm's stays, unless `known`: a row told, until now, that it is not.
+    What was published, or looks like a newer jshm's, stays, unless `known`: a row told, until now, that
+    it is not.
     """
     for path in paths:
         if doomed.full:
@@ -329,7 +351,11 @@ def collect_files(
             continue  # not of this registry, if the directory was moved since it was listed
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path, directory.access)
-            if fd is not None and not known and _is_newer(fd, path):
+            if (
+                fd is not None
+                and not known
+                and (is_published(path, directory) or _is_newer(fd, path))
+            ):
                 segment.close(fd)
             elif fd is not None:
                 doomed.add(path, fd)

@@ -14,11 +14,17 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
-from .. import rows, segment
-from ..errors import CorruptSegmentError, DirectoryLostWarning, JshmError, outside
+from .. import interrupts, rows, segment
+from ..errors import (
+    CorruptSegmentError,
+    DirectoryLostWarning,
+    JshmError,
+    RegistryError,
+    outside,
+)
 from ..object_layout import parse_object
-from . import checking, reaper
 from . import draft as drafts
+from . import reaper, rebuilding
 from .room import Room
 
 if TYPE_CHECKING:
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
 
 # Seconds for another process to bring something back: some gigabytes.
 _PATIENCE = 60.0
+# Attempts to write a file that another process writes too, and gives up.
+_ATTEMPTS = 10
 # So many names are named in a warning.
 _SHOWN = 10
 
@@ -55,6 +63,16 @@ def recover(presence: Presence, registry: Registry, directory: Directory) -> boo
         raise
     recovery.explain()
     return bool(recovery.restored) or recovery.awaited
+
+
+def readmit(registry: Registry, directory: Directory) -> None:
+    """Register what was published, and what the registry that is there now does not know."""
+    # A read must not fail because of what could be better; the next reaping tries it again.
+    with contextlib.suppress(JshmError, OSError):
+        unknown = reaper.unregistered(directory, registry, ())
+        if rebuilding.find_lost(unknown, directory):
+            with registry.database.transact() as tx:
+                rebuilding.readmit(tx, directory)
 
 
 class Recovery:
@@ -82,9 +100,15 @@ class Recovery:
         self.refused: list[str] = []
 
     def keep_counting(self) -> None:
-        """Let version numbers go on where they were, also those of names that were released."""
+        """Let version numbers go on where they were, also those of names that were released.
+
+        Before that, what is whole is registered again.
+        """
         with self._presence.transaction() as (tx, _):
-            checking.keep_counting(tx, self._lost.last)
+            # Their files may be there still, and need not be written anew.
+            current = {entry.segment.id for entry in self._lost.current}
+            rebuilding.readmit(tx, self._directory, current)
+            rebuilding.keep_counting(tx, self._lost.last)
 
     def restore(self) -> None:
         """Write anew what had a name and is mapped here, with what it refers to."""
@@ -103,15 +127,26 @@ class Recovery:
 
     def _bring_back_once(self, entries: list[Entry]) -> bool:
         """Restore all names of a segment; tell whether it was this process that did, and no other."""
-        while True:
+        path = ""
+        for _ in range(_ATTEMPTS):
+            interrupts.check()
             try:
                 return self._bring_back(entries)
             except FileExistsError as error:
+                path = error.filename
                 with contextlib.suppress(FileNotFoundError):  # it was given up
-                    self._await(error.filename)
+                    self._await(path)
             if entries[0].segment.id in self._registry.segment_ids():
                 self.awaited = True
                 return False
+        raise RegistryError(
+            f"{path} is there, is not what was shared, and is held by "
+            f"{', '.join(self._holders(entries[0])) or 'a process that jshm does not know'}"
+        )
+
+    def _holders(self, entry: Entry) -> list[str]:
+        there = self._presence.holders().get(entry.segment.id, ())
+        return ["this process" if holder.here else holder.label for holder in there]
 
     def _await(self, path: File) -> None:
         """Wait for whoever makes a file: he has it locked until it is registered, or given up."""
@@ -176,6 +211,7 @@ class Recovery:
             draft.offer()
             rows.put_segment(tx, row, wanted=False)
             draft.finish(row, records)
+            tx.on_commit(draft.confirm)
             tx.on_commit(draft.close)
         rows.put_references(tx, own.id, self._lost.needs.get(own.id, ()))
         for entry in entries:

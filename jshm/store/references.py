@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .. import copying, rows, segment
+from .. import copying, pages, rows, segment
 from ..array import Reference, reference_to
 from ..errors import CorruptSegmentError, NotShareableError, SegmentNotFoundError
 from ..layout import describe_array
@@ -176,7 +176,7 @@ def shows_segment(array: Array) -> bool:
     if mapping.mode == "r+" or not array.size:
         return True
     low, high = _reach(array)
-    return segment.is_pristine(mapping, low - mapping.address, high - mapping.address)
+    return pages.is_pristine(mapping, low - mapping.address, high - mapping.address)
 
 
 def load(

@@ -13,7 +13,7 @@ from .base import Released
 from .inspection import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ..database import Transaction
     from ..registry import Registry
@@ -71,6 +71,27 @@ def release(
         retiring.forget_needed(tx, [*retiring.left, *chain.from_iterable(spared.values())])
     retiring.finish(presence)
     return retiring.done(spared), spared
+
+
+def in_parts(
+    names: Sequence[str], release: Callable[[Sequence[str]], list[Released]]
+) -> list[Released]:
+    """Release names in one step, or, where that takes more room than there is, in several.
+
+    What the first ones free is room for the rest.
+
+    Raises
+    ------
+    NoSpaceError
+        There is not even room to release one.
+    """
+    try:
+        return release(names)
+    except NoSpaceError:
+        if len(names) == 1:
+            raise
+    half = len(names) // 2
+    return [*in_parts(names[:half], release), *in_parts(names[half:], release)]
 
 
 class _Part(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import copying, looking, rows, segment
+from .. import copying, looking, pages, rows, segment
 from ..errors import NotShareableError, SegmentNotFoundError
 from ..layout import describe_array
 from .mappings import is_mapped_by
@@ -112,7 +112,7 @@ def source_of(
         # Sealed, and this array with it: only views made earlier could still write.
         same = not array.flags.writeable and not row.writable
     else:
-        same = not row.writable and segment.is_pristine(mapping)
+        same = not row.writable and pages.is_pristine(mapping)
     if not same or writable or not segment.is_ours(path):
         return None
     return Source("alias", row, path)

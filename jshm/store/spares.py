@@ -243,6 +243,7 @@ class Spares:
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if segment.is_alone(spare.fd):
                         segment.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of whatever kind it is
+                        os.fchmod(spare.fd, self._directory.access.own)
                         self._holdings().keep(spare.identity, nbytes, name)
                         fcntl.flock(spare.fd, fcntl.LOCK_UN)
                         self._used = time.monotonic()
@@ -265,7 +266,7 @@ class Spares:
     def _rename(self, fd: int, path: File) -> File:
         """Give a file a new id, and let it be written; return its path."""
         renamed = self._directory.path(segment.new_id(), overflow=False)
-        os.fchmod(fd, self._directory.access.own)
+        os.fchmod(fd, self._directory.access.own | segment.RELEASED)  # until its magic is erased
         rename(path, renamed)
         return renamed
 

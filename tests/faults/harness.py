@@ -219,6 +219,7 @@ class Workplace:
                 os.rmdir(root)
             else:
                 shutil.copytree(f"{self.parent}/template", root, dirs_exist_ok=True)
+                raw.settle(place)
             yield place
         finally:
             shutil.rmtree(root)

@@ -51,6 +51,15 @@ class Place:
         return {name.partition(".")[0]: f"{top}/{name}" for top, name in found}
 
 
+def settle(place: Place) -> None:
+    """Let a registry that was copied here believe that it was made here; else it is made anew."""
+    path = f"{place.root}/registry.db"
+    con = sqlite3.connect(path)
+    con.execute("UPDATE place SET inode = ?", (os.stat(path).st_ino,))
+    con.commit()
+    con.close()
+
+
 def torn(place: Place) -> list[str]:
     """Look at once: what says that it is an array is whole, whether or not it has a name yet."""
     if not os.path.isdir(f"{place.root}/segments"):

@@ -113,7 +113,10 @@ def _of_one_python(data: bytes) -> bytes:
 def registry(root: str) -> str:
     """Return a store's registry as SQL: tables, indices, rows and format, without comments."""
     with closing(sqlite3.connect(f"{root}/registry.db")) as con:
-        statements = list(con.iterdump())
+        # Which file it is, it says itself.
+        own = os.stat(f"{root}/registry.db").st_ino
+        assert con.execute("SELECT inode FROM place").fetchall() == [(own,)]
+        statements = [text.replace(f"VALUES({own})", "VALUES(0)") for text in con.iterdump()]
         statements.insert(
             -1, f"PRAGMA user_version={con.execute('PRAGMA user_version').fetchone()[0]};"
         )
@@ -157,4 +160,6 @@ def restore(root: str, *, with_registry: bool) -> None:
     if with_registry:
         with closing(sqlite3.connect(f"{root}/registry.db")) as con:
             con.executescript((FOLDER / "registry.sql").read_text())
+            con.execute("UPDATE place SET inode = ?", (os.stat(f"{root}/registry.db").st_ino,))
+            con.commit()
         os.chmod(f"{root}/registry.db", 0o600)

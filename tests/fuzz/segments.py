@@ -17,7 +17,7 @@ import numpy as np
 import jshm
 from jshm.layout import read_layout
 from jshm.object_layout import read_object_layout
-from jshm.store import checking, default_store
+from jshm.store import default_store, rebuilding
 from jshm.store.references import load
 
 from .common import assert_inside, assert_mended, look_at_all, refusing, store_of
@@ -130,7 +130,7 @@ class Headers:
             assert found.nbytes <= len(content)
         with refusing(), self._store.look(one.name):
             look_at(self._store, one.name)
-        checking._read_segment(one.id, one.path, self._store.directory)
+        rebuilding.read_segment(one.id, one.path, self._store.directory)
         try:
             array = self._store.attach([one.name], random.choice(MODES))[0].value
         except jshm.CorruptSegmentError:
@@ -242,7 +242,7 @@ class Objects:
             json.dumps(self._store.info(one.name).details, default=str).encode()
         with refusing(), self._store.look(one.name):
             look_at(self._store, one.name)
-        checking._read_segment(one.id, one.path, self._store.directory)
+        rebuilding.read_segment(one.id, one.path, self._store.directory)
         assert not Canary.has_sung()
         self._attach(one, content, random.choice(MODES))
         if random.random() < _REBUILT:
@@ -299,7 +299,7 @@ class Records:
         content = one.whole[:start] + records
         self.tried = one.name, records[:1000]
         one.write(content)
-        checking._read_segment(one.id, one.path, default_store().directory)
+        rebuilding.read_segment(one.id, one.path, default_store().directory)
         if random.random() < 5 * _REBUILT:
             with store_of(f"{self._root}/rebuilt", described(content, ending)) as store:
                 exercise(store)
