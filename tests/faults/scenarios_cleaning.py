@@ -107,7 +107,7 @@ def exit_in_order() -> Iterator[None]:
     jshm.publish({"left": make("left", 1), "held": make("held", 1)})
     kept = jshm.attach(["held", "X", "O"]), born()
     yield
-    local._close_all()
+    processes._close_all()
     del kept
 
 
