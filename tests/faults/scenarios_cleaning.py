@@ -13,7 +13,7 @@ import numpy as np
 
 import jshm
 from jshm import segment
-from jshm.store import default_store, local, locks
+from jshm.store import default_store, locks, processes
 
 from .scenarios import Scenario, becomes, only
 from .world import LENGTH, born, make

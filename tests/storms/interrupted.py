@@ -145,7 +145,7 @@ def _wrong(before: dict[str, int], descriptors: int) -> list[str]:
     found = []
     if (
         signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        or interrupts._block._depth
+        or interrupts._block.depth
     ):
         found.append("signals are still deferred")
     con = store.registry.database._connection()
