@@ -143,10 +143,7 @@ def _wrong(before: dict[str, int], descriptors: int) -> list[str]:
     """Return what is not as it must be after an operation, interrupted or not."""
     store = default_store()
     found = []
-    if (
-        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        or interrupts._block.depth
-    ):
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or interrupts._block.depth:
         found.append("signals are still deferred")
     con = store.registry.database._connection()
     if con.lock._is_owned() or (con.raw is not None and con.raw.in_transaction):
