@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def anew(store: LocalStore) -> Listed:
-    return list_segments(store.registry, store.directory, store.presence.identity, Listed())
+    said = store.presence.said()
+    return list_segments(store.registry, store.directory, store.presence.identity, said, Listed())
 
 
 def test_whatever_happens(store: LocalStore, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from . import inspection
 from .base import Problem, Published, Released, SegmentInfo
 from .local import REGISTRY_TIMEOUT, LocalStore
 from .locks import LockOfOther, file_of
-from .members import Member, Members
+from .member import Member
+from .members import Members
 from .union import BETWEEN, Union, called, split
 
 if TYPE_CHECKING:
