@@ -374,6 +374,29 @@ def test_a_place_in_which_others_can_rename(
     assert f"chmod +t {place}" in refused.message
 
 
+def test_a_place_that_another_has(start: Callable[..., Child], lab: People, place: str) -> None:
+    """Whoever has a directory renames what is in it, sticky or not."""
+    os.chown(place, lab.bob.uid, -1)
+    refused = start(lab.ada).fails("jshm.publish('X', np.zeros(3))")
+    assert "UnsafeDirectoryError" in refused.kinds
+    assert f"chown root {place}" in refused.message
+    assert start(lab.bob).run("jshm.publish('X', np.zeros(3)).version") == 1
+
+
+def test_what_is_another_s_is_not_advised_to_be_released(
+    start: Callable[..., Child], lab: People
+) -> None:
+    ada, bob = shared(start, lab)
+    bob.run("jshm.publish('large', np.zeros(1000))")
+    said = ada.fails(
+        "jshm.publish('X', np.lib.stride_tricks.as_strided(np.zeros(1), (1 << 50,), (0,)))"
+    )
+    assert "NoSpaceError" in said.kinds
+    assert "private_copy" in said.message
+    assert "large (" not in said.message
+    assert "nothing at all" not in ada.fails("jshm.release('nothing')").message
+
+
 def test_who_is_no_member_any_more(start: Callable[..., Child], lab: People, place: str) -> None:
     """Names of whoever is not in the group are nobody's, whatever the directory is called."""
     ada, eve = start(lab.ada), start(lab.eve, "eve.py", group="")
