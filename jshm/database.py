@@ -113,6 +113,7 @@ class Database:
         # Files that were removed or replaced, and what they said was told.
         self._left: set[Files] = set()
         self._forking: list[Connection] = []
+        self._inherited: list[Connection] = []
         # Grows with every connection that is opened.
         self.serial = 0
         _databases.add(self)
@@ -388,6 +389,8 @@ class Database:
 
     def _after_fork_in_child(self) -> None:
         self._forking = []
+        # What no fork has closed is the parent's, and to close it here could touch its files.
+        self._inherited = [con for con in self._all if con.raw is not None]
         self._all = WeakSet()
         self._guard = interrupts.Guard(interrupts.Order.CONNECTIONS)
         self._local = threading.local()
@@ -487,12 +490,15 @@ _databases: WeakSet[Database] = WeakSet()
 
 
 _forking: list[Database] = []
+# Whether the fork has called `_before_fork`: another thread may have imported this module later.
+_began: list[bool] = []
 # Two threads may fork at the same time; each must find the other's work done.
 _fork_lock = threading.RLock()
 
 
 def _before_fork() -> None:
     interrupts.deferred().__enter__()  # a handler would open what is closed for the child
+    _began.append(True)
     _forking.extend(_databases)
     for database in _forking:
         database._before_fork()  # noqa: SLF001
@@ -501,13 +507,18 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop()._after_fork_in_parent()  # noqa: SLF001
-    interrupts.deferred().__exit__()
+    if _began:
+        _began.pop()
+        interrupts.deferred().__exit__()
 
 
 def _after_fork_in_child() -> None:
-    while _forking:
-        _forking.pop()._after_fork_in_child()  # noqa: SLF001
-    interrupts.deferred().__exit__()
+    _forking.clear()
+    for database in _databases:
+        database._after_fork_in_child()  # noqa: SLF001
+    if _began:
+        _began.pop()
+        interrupts.deferred().__exit__()
 
 
 os.register_at_fork(

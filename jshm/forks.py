@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 def wait_for(lock: LockType | RLock) -> None:
     """Let every fork from now on wait for a lock, which both sides release.
 
-    Python asks for the locks in the reverse order of these calls.
+    Python asks for the locks in the reverse order of these calls. A fork that began before the call does
+    not: then the lock is made anew in the child.
     """
-    held: list[bool] = []  # an import that a fork waits for may have called this meanwhile
+    held: list[bool] = []
 
     def before() -> None:
         lock.acquire()
@@ -25,4 +26,10 @@ def wait_for(lock: LockType | RLock) -> None:
             held.pop()
             lock.release()
 
-    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
+    def after_in_child() -> None:
+        if held:
+            after()
+        else:
+            lock._at_fork_reinit()  # type: ignore[union-attr]  # noqa: SLF001 - as the standard library does it
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=after_in_child)

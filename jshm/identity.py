@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import looking
 from ._version import __version__
+from .caches import by_text
 from .segment import limit_error
+from .text import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +24,8 @@ SessionKind = Literal["server", "run", "process"]
 _KINDS = ("server", "run", "process")
 _PROC = os.path.isdir("/proc/self")
 _MAX_ID = 1 << 32
+# Of a file's name.
+_LONGEST_LABEL = 255
 # Ids that a Jupyter server gives its kernels are UUIDs; `jupyter console` and the like use a part.
 _UUID = 36
 
@@ -102,10 +106,11 @@ class Identity:
         Another user's name goes with it: ``train.ipynb (ada)``.
         """
         path = self.notebook or self.script
-        name = (
+        name = shortened(
             path.rpartition("/")[2]
             if path
-            else f"{self.program} {self.kernel_id[:8] or self.root or self.pid}"
+            else f"{self.program} {self.kernel_id[:8] or self.root or self.pid}",
+            _LONGEST_LABEL,
         )
         return name if self.uid == os.geteuid() else f"{name} ({user_name(self.uid)})"
 
@@ -158,7 +163,7 @@ class Identity:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
     @staticmethod
-    @lru_cache(maxsize=1024)
+    @by_text(1024)
     def from_json(text: str) -> Identity:
         """Parse what `to_json` wrote; fields of a newer jshm are ignored, lost ones are empty.
 

@@ -11,11 +11,11 @@ import math
 import os
 import struct
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from .caches import by_text
 from .errors import CorruptSegmentError, NotShareableError
 from .records import PAGE, aligned, alignment
 
@@ -95,7 +95,7 @@ class ArrayLayout:
             )
 
 
-@lru_cache(maxsize=512)
+@by_text(512)
 def dtype_of(descr: str) -> np.dtype[Any]:
     """Return the dtype that a `descr` literal stands for; CorruptSegmentError if for none."""
     try:
@@ -126,7 +126,7 @@ def describe(shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order = "C") -
     return layout
 
 
-@lru_cache(maxsize=4096)
+@by_text(4096)
 def implied(descr: str, shape: tuple[int, ...], order: Order) -> ArrayLayout:
     """Return the layout that these three imply; `descr` is taken to be exact."""
     nbytes = math.prod(shape) * dtype_of(descr).itemsize

@@ -13,6 +13,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .caches import by_text
 from .errors import (
     CorruptRegistryError,
     CorruptSegmentError,
@@ -52,7 +53,7 @@ _WANTED = """(EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
               OR EXISTS (SELECT 1 FROM refs WHERE needs = s.id))"""
 
 
-@lru_cache(maxsize=4096)
+@by_text(4096)
 def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
     try:
         return implied(descr, as_shape(tuple(json.loads(shape))), order)

@@ -505,6 +505,12 @@ def map_file(
     Mode ``'r'`` is ``MAP_PRIVATE`` and physically writable: code that writes past NumPy's read-only
     flag (C extensions, ctypes) changes its own pages only, and does not crash. Untouched pages are
     the page cache's: the same physical memory for everybody.
+
+    Raises
+    ------
+    CorruptSegmentError
+        The file was truncated since its length was checked.
+    TooManyFilesError
     """
     flags = mmap.MAP_SHARED if mode == "r+" else mmap.MAP_PRIVATE | _MAP_NORESERVE
     protection = mmap.PROT_READ | mmap.PROT_WRITE
@@ -512,6 +518,10 @@ def map_file(
         mapping = Mapping(fd, length, flags=flags, prot=protection, **_UNTRACKED)
     except OSError as error:
         raise limit_error(error) from None
+    except ValueError:
+        raise CorruptSegmentError(
+            f"a segment is truncated: it has fewer than {length} bytes now. Publish again"
+        ) from None
     mapping.segment = segment
     mapping.mode = mode
     mapping.file = identity_of(status or os.fstat(fd))

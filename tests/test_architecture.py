@@ -26,6 +26,7 @@ LAYERS = [
         "_version",
         "errors",
         "access",
+        "caches",
         "text",
         "looking",
         "interrupts",

@@ -182,6 +182,42 @@ thread.join()
     assert rows(path) == [1, 2, *range(100, 150), *range(200, 250)]
 
 
+def test_a_thread_imports_and_uses_it_while_another_forks(store_dir: str, tmp_path: Path) -> None:
+    """Hooks that are registered when a fork has begun are called after it, and not before."""
+    with Child(tmp_path) as child:
+        status, names = child.run("""
+import os, signal, threading
+inside, go = threading.Event(), threading.Event()
+def use():
+    import jshm, numpy as np
+    from jshm.database import Database
+    opens = Database._open
+    def slowly(self):
+        if threading.current_thread() is thread:
+            inside.set(); go.wait(20)
+        return opens(self)
+    Database._open = slowly
+    jshm.publish("T", np.ones(3))
+thread = threading.Thread(target=use)
+def before():
+    if not thread.ident:
+        thread.start(); inside.wait(20)
+os.register_at_fork(before=before)
+pid = os.fork()
+if not pid:
+    signal.alarm(20)
+    import jshm, numpy as np
+    jshm.publish("C", np.ones(3), keep=True)
+    os._exit(0)
+go.set(); thread.join()
+status = os.waitpid(pid, 0)[1]
+import jshm
+[status, [info.name for info in jshm.segments()]]
+""")
+    assert status == 0
+    assert names == ["C", "T"]
+
+
 def test_threads_fork_at_the_same_time(path: str, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
         child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")

@@ -209,6 +209,13 @@ def test_too_many_files_says_what_to_do(filled: str, tmp_path: Path) -> None:
 # -- who holds it ----------------------------------------------------------------------------------
 
 
+def test_a_file_that_is_shorter_than_it_was_is_not_mapped(filled: str) -> None:
+    with open(filled, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        with pytest.raises(CorruptSegmentError, match="truncated"):
+            segment.map_file(file.fileno(), size + 1, "r", "0123456789abcdef")
+
+
 def test_a_mapping_holds_after_its_descriptor_is_closed(filled: str) -> None:
     assert not segment.is_held(filled)
     mapping = mapped(filled, "r")

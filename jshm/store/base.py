@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..text import age_text, shown, size_text
+from ..text import age_text, shortened, shown, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 How = Literal["copied", "sealed", "alias"]
 # Seconds for which what was published is never taken for unused.
 _RECENT = 600.0
+# Characters of a structured dtype's fields.
+_LONGEST_FIELDS = 500
 Lifetime = Literal["kept", "server", "run", "process"]
 
 
@@ -208,16 +210,22 @@ class SegmentInfo:
         return ""
 
 
-@lru_cache(maxsize=1024)  # lists of thousands have few of them, and NumPy takes its time for a name
 def type_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
     """Return dtype and shape, as people read them."""
+    if dtype.names is None:
+        return _plain_text(dtype, shape)
     return f"{type_name(dtype)} {shape}"
+
+
+@lru_cache(maxsize=1024)  # lists of thousands have few of them, and NumPy takes its time for a name
+def _plain_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
+    return f"{dtype} {shape}"
 
 
 def type_name(dtype: np.dtype[Any]) -> str:
     """Return a dtype's name, short also for structured ones: ``{x, y, label}``."""
     if dtype.names is not None:
-        return "{" + ", ".join(dtype.names) + "}"
+        return "{" + shortened(", ".join(dtype.names), _LONGEST_FIELDS) + "}"
     return str(dtype)
 
 

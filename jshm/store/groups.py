@@ -27,7 +27,8 @@ from . import inspection
 from .base import Problem, Published, Released, SegmentInfo
 from .local import REGISTRY_TIMEOUT, LocalStore
 from .locks import LockOfOther, file_of
-from .members import Member, Members
+from .member import Member
+from .members import Members
 from .union import BETWEEN, Union, called, split
 
 if TYPE_CHECKING:
@@ -91,14 +92,15 @@ class GroupStore(LocalStore):
     def _releasable(self, name: str) -> str:
         """Return what this user calls a name; what is another's is the other's to release."""
         login, own = split(name)
-        mine = login in ("", self.catalogue.me) and self.registry.current([own])
-        found = [] if mine else self.catalogue.current([name])
+        if login in ("", self.catalogue.me) and self.registry.current([own]):
+            return own
+        found = self.catalogue.current([name])
         if found:
             owner = self._owner(found[0].segment)
             raise NotOwnerError(
                 f"{name} is {owner}'s, and only {owner} can release it. Let go here: %shm_detach {name}."
             )
-        return own
+        raise SegmentNotFoundError(inspection.missing(self.catalogue, name))
 
     # -- names of all ----------------------------------------------------------------------------
 

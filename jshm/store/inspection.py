@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from .. import rows
+from ..caches import by_text
 from ..identity import Identity, SessionKind
 from .base import Holder, Lifetime, ObjectDetails, SegmentInfo, type_text
 from .names import nearest
@@ -34,7 +34,7 @@ class _Publisher(NamedTuple):
     notebook: str
 
 
-@lru_cache(maxsize=1024)
+@by_text(1024)
 def _publisher(identity: str, me: Identity) -> _Publisher:
     who = rows.identity_of(identity)
     # A newer jshm may tie lives to something else; until that says otherwise, as to a server's.

@@ -210,12 +210,13 @@ class Presence:
                     yield tx, doomed
                 # Of rows that are not what the path leads to, nothing is removed where it leads now.
                 if tx.look():
+                    self.tell_members()  # first: members never find a file gone that they are told of
                     doomed.execute()
             finally:
                 doomed.give_up()
             if tx.falls_behind:
                 self._catch_up()
-            self.tell_members()
+            self.tell_members()  # where there was no room before
 
     def _catch_up(self) -> None:
         # Where there is no room or no time now, or its process is killed, the next reaping does it.

@@ -255,9 +255,10 @@ class Publisher:
                 )
 
     def _idle(self) -> str:
-        """Return what is in memory and not in use, the largest first."""
+        """Return what is in memory, not in use, and this user's to release, the largest first."""
         with contextlib.suppress(JshmError):  # of what is so full or damaged nothing can be said
-            idle = [i for i in self._store.segments() if not (i.in_use or i.overflow)]
+            infos = self._store.segments()
+            idle = [i for i in infos if i.releasable and not (i.in_use or i.overflow)]
             idle.sort(key=lambda info: -info.nbytes)
             return ", ".join(f"{i.name} ({size_text(i.nbytes)}, {i.publisher})" for i in idle[:3])
         return ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..access import PRIVATE
 from ..errors import JshmError, NoSpaceError, UnsafeDirectoryError
+from ..identity import user_name
 from ..places import Place
 from ..segment import limit_error
 
@@ -169,12 +170,19 @@ def _make_readable(place: str, access: Access) -> None:
 def _check_place(place: str) -> None:
     """Raise UnsafeDirectoryError if others could rename the directories that are in a place."""
     try:
-        mode = os.stat(place).st_mode
+        status = os.stat(place)
     except OSError as error:
         raise UnsafeDirectoryError(
             f"{place}, where the group's directories are to be, cannot be used: {error.strerror}. Set "
             "JSHM_GROUP_DIR to a directory in memory (a tmpfs) in which all members may make one"
         ) from None
+    if status.st_uid not in (0, os.geteuid()):
+        raise UnsafeDirectoryError(
+            f"{place} belongs to {user_name(status.st_uid)}, who could put another directory in the place "
+            f"of yours: refused. Let root have it (`chown root {place}`), or set JSHM_GROUP_DIR to a "
+            "directory that root has"
+        )
+    mode = status.st_mode
     if mode & 0o022 and not mode & stat.S_ISVTX:
         raise UnsafeDirectoryError(
             f"{place} has mode {stat.S_IMODE(mode):o}: whoever may write there could put a directory of "

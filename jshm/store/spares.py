@@ -310,7 +310,7 @@ class Spares:
         return self._short
 
     def _most(self) -> int:
-        # Members of a group may write what is in its store; on disk there is no speed to gain.
+        # Members of a group may write LIVE data, and read all; on disk there is no speed to gain.
         if self._directory.access.group or not self._directory.in_memory:
             return 0
         return spares_limit()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from ..registry import Registry
     from ..rows import Entry, SegmentRow
-    from .members import Member, Members
+    from .member import Member
+    from .members import Members
 
 BETWEEN = ":"
 

@@ -85,6 +85,12 @@ LISTS = {
     "an order": "add(line(order='K'))",
     "a kind": "add(line(kind='array/../..'))",
     "a part": "add(line(kind='object', part=10 ** 9))",
+    "two of one number": "add(line2({}, {}))",
+    "two newest": "add(line2({}, {'version': 7}))",
+    "before all times": "add(line(created=-1e300))",
+    "a dtype that takes long": "add(line(descr=repr([(f'f{i}', '<f8') for i in range(10_000)])))",
+    "many dtypes": "add(*(line(name=f'n{i}', descr=repr('<U1' + '0' * 50_000 + str(i))) for i in range(30)))",
+    "a long identity": "add(line(identity=identity.replace('eda.py', 'x' * 100_000)))",
     "an identity": "add(line(identity='{' * 1000))",
     "somebody else": "add(line(identity=identity.replace(str(os.getuid()), '0')))",
     "thousands": "add(*(line(name=f'n{i}') for i in range(20_000)))",
@@ -110,6 +116,8 @@ def look():
     good = dict(zip(keys, said[-1])); identity = good["identity"]
 def line(name="B", **other):
     return json.dumps([name, [[{{**good, **other}}[key] for key in keys]]]).encode()
+def line2(*others):
+    return json.dumps(["B", [[{{**good, **other}}[key] for key in keys] for other in others]]).encode()
 def add(*lines):
     with open(p, "ab") as file: file.write(b"\\n".join(lines) + b"\\n.\\n")
 """)
@@ -193,6 +201,49 @@ del b; default_store().close(); keep()
         assert ada.run("jshm.attach('A').tolist()") == [0.0, 1.0, 2.0, 3.0], how
         bob.run("mend()")
         assert ada.run("jshm.attach('B').sum()") == 10.0, how
+
+
+def test_a_list_that_is_long_and_always_new(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
+    """A member makes others read for seconds, again and again: it takes a part of their time only."""
+    ada, bob = shared(start, lab)
+    bob.run(f"""
+import threading
+p = {root_of(place, lab, lab.bob) + "/names"!r}
+text = open(p, "rb").read()
+head, line = text[:128], [l for l in text.split(b"\\n") if l.startswith(b'["B"')][-1]
+many = b"\\n".join(line.replace(b'"B"', b'"n%d"' % i, 1) for i in range(20_000)) + b"\\n.\\n"
+def anew():
+    with open(p + ".x", "wb") as file: file.write(head + many)
+    os.chmod(p + ".x", 0o640); os.rename(p + ".x", p)
+anew()
+""")
+    ada.run("import time; jshm.attach('A'); n = len(jshm.segments())")
+    assert ada.run("n") > 20_000
+    ada.run("spent = time.thread_time()")
+    for _ in range(5):
+        bob.run("anew()")
+        assert ada.run("jshm.attach('A').sum()") == 6.0
+    assert ada.run("time.thread_time() - spent") < 1.0
+
+
+def test_a_limit_that_one_s_own_process_has_met(start: Callable[..., Child], lab: People) -> None:
+    """What another shares is there again as soon as there are descriptors again."""
+    ada, bob = shared(start, lab)
+    bob.run("jshm.publish('C', np.ones(3))")
+    refused = ada.fails("""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); taken = []
+try:
+    while True: taken.append(os.open("/dev/null", os.O_RDONLY))
+except OSError: pass
+try: jshm.attach("C")
+finally:
+    for fd in taken: os.close(fd)
+""")
+    assert "TooManyFilesError" in refused.kinds
+    assert ada.run("[jshm.attach('C').sum(), jshm.check()]") == [3.0, []]
 
 
 def test_an_id_is_its_member_s(start: Callable[..., Child], lab: People, place: str) -> None:
@@ -321,6 +372,29 @@ def test_a_place_in_which_others_can_rename(
     refused = start(lab.ada).fails("jshm.publish('X', np.zeros(3))")
     assert "UnsafeDirectoryError" in refused.kinds
     assert f"chmod +t {place}" in refused.message
+
+
+def test_a_place_that_another_has(start: Callable[..., Child], lab: People, place: str) -> None:
+    """Whoever has a directory renames what is in it, sticky or not."""
+    os.chown(place, lab.bob.uid, -1)
+    refused = start(lab.ada).fails("jshm.publish('X', np.zeros(3))")
+    assert "UnsafeDirectoryError" in refused.kinds
+    assert f"chown root {place}" in refused.message
+    assert start(lab.bob).run("jshm.publish('X', np.zeros(3)).version") == 1
+
+
+def test_what_is_another_s_is_not_advised_to_be_released(
+    start: Callable[..., Child], lab: People
+) -> None:
+    ada, bob = shared(start, lab)
+    bob.run("jshm.publish('large', np.zeros(1000))")
+    said = ada.fails(
+        "jshm.publish('X', np.lib.stride_tricks.as_strided(np.zeros(1), (1 << 50,), (0,)))"
+    )
+    assert "NoSpaceError" in said.kinds
+    assert "private_copy" in said.message
+    assert "large (" not in said.message
+    assert "nothing at all" not in ada.fails("jshm.release('nothing')").message
 
 
 def test_who_is_no_member_any_more(start: Callable[..., Child], lab: People, place: str) -> None:

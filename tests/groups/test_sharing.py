@@ -166,6 +166,28 @@ def test_what_one_waits_for_and_watches(start: Callable[..., Child], lab: People
     assert "WaitTimeoutError" in bob.fails("jshm.wait('X', timeout=0)").kinds
 
 
+def test_attaching_while_another_publishes(start: Callable[..., Child], lab: People) -> None:
+    """What a member is told of is there, or there is something newer to be told of."""
+    ada, bob = start(lab.ada), start(lab.bob, "eda.py")
+    ada.run("""
+import threading
+def publish():
+    for i in range(500): jshm.publish("X", np.full(2000, i, float))
+publish_all = threading.Thread(target=publish)
+jshm.publish("X", np.zeros(2000)); publish_all.start()
+""")
+    newest = bob.run("""
+newest = 0
+while newest < 499:
+    x = jshm.attach("X")
+    assert (x == x[0]).all() and x[0] >= newest
+    newest = int(x[0])
+newest
+""")
+    assert newest == 499
+    ada.run("publish_all.join()")
+
+
 def test_another_s_object_needs_trust(start: Callable[..., Child], lab: People, place: str) -> None:
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run("""
