@@ -101,6 +101,8 @@ def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
         return token, _offers(before)
     if magic["magic"] == "detach":
         return token, [*_variables(shared=True), *_names(token, before)]
+    if magic["magic"] == "release":
+        return token, _own_names(token, before)
     return token, _names(token, before)
 
 
@@ -116,6 +118,16 @@ def _groups() -> list[tuple[str, str]]:
 def _names(token: str, before: str = "") -> list[tuple[str, str]]:
     """Return the names that begin so, and are shared with the group that the words before name."""
     return _asked(before, lambda store: store.summaries(token, _LIMIT))
+
+
+def _own_names(token: str, before: str) -> list[tuple[str, str]]:
+    """Return those names that this user may release."""
+
+    def ask(store: LocalStore) -> list[tuple[str, str]]:
+        own = {*store.own_names(), *map(store.exact, store.own_names())}
+        return [found for found in store.summaries(token, _LIMIT) if found[0] in own]
+
+    return _asked(before, ask)
 
 
 def _offers(before: str) -> list[tuple[str, str]]:

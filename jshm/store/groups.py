@@ -178,18 +178,21 @@ class GroupStore(LocalStore):
     def lock(self, name: str, *, shared: bool = False, timeout: float | None = None) -> Lock:
         """Return the lock of a name, as `Store.lock` says.
 
-        That of another member's LIVE data lies with the data, and keeps out all members. Of a name that
-        nobody shares it keeps out this user's processes.
+        That of another member's LIVE data lies with the data, and keeps out all members. Any other name
+        stands for a lock of this user's, which keeps out this user's processes.
 
         Raises
         ------
         ReadOnlyError
-            The name is another member's, and not LIVE: nobody here can change it.
+            The name says that it is another member's (``ada:X``), and it is not LIVE.
         """
         member, own = self.catalogue.whose(name)
-        if member is None:
+        live = member is not None and any(
+            entry.is_current and entry.segment.writable for entry in member.entries.get(own, ())
+        )
+        if member is None or not (live or BETWEEN in name):
             return super().lock(own, shared=shared, timeout=timeout)
-        if not any(e.is_current and e.segment.writable for e in member.entries.get(own, ())):
+        if not live:
             raise ReadOnlyError(
                 f"{name} is a snapshot of {member.login}'s, which nobody changes: of what another member "
                 "shares only its LIVE data (--writable) can be locked"

@@ -96,4 +96,6 @@ def test_tab_completes_the_names_of_all(shells: tuple[Child, Child], lab: People
         return list(bob.run("[c.text for c in match_names(context)['completions']]"))
 
     assert offered("%shm_attach ") == [f"{a}:X", f"{b}:X", "only"]
+    assert offered("%shm_release ") == [f"{b}:X"]  # what may be released
+    assert offered(f"%shm_release {a}:") == []
     assert offered(f"%shm_attach {a}:") == [f"{a}:X", f"{a}:only"]
