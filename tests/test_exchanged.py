@@ -284,6 +284,15 @@ def test_a_number_never_means_two_data(store_dir: str) -> None:
         os.unlink(f"{store_dir}/registry.db{ending}")
     time.sleep(0.1)
     assert sorted(info.name for info in jshm.segments()) == ["X", "X.lost-01234567"]
+    # It is released, and comes back once more: its name does not grow.
+    os.link(forgotten, f"{store_dir}/aside")
+    jshm.release("X.lost-01234567", force=True)
+    os.chmod(f"{store_dir}/aside", 0o400)
+    os.rename(f"{store_dir}/aside", forgotten)
+    jshm.gc()
+    found = {info.name: info.version for info in jshm.segments()}
+    assert found == {"X": 1, "X.lost-01234567": 2}
+    assert jshm.check() == []
 
 
 def test_what_was_never_registered_or_was_released_is_garbage(store_dir: str) -> None:
