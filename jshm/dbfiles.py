@@ -230,10 +230,10 @@ class Watched:
         known = self._reached  # first: a finalizer may look in between, and find more
         try:
             index = os.pread(self._index, _HEADERS, 0)
+            if len(index) < _HEADERS:  # SQLite cuts it only where nobody else has it open
+                return identity_of(os.fstat(self._index)) == (self.files[0], self.files[3])
         except OSError:
             return False
-        if len(index) < _HEADERS:  # SQLite cuts it only where nobody else has it open
-            return True
         if index[:_HEADER] != index[_HEADER:]:  # somebody is just writing it
             return False
         reached = (
