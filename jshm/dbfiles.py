@@ -180,6 +180,8 @@ class Watched:
 
     def is_at_home(self) -> bool:
         """Tell whether the file, whatever became of its log, is still what the path leads to."""
+        if self.overwritten:
+            return False
         try:
             seen = self._spot.look()
             if seen is self._seen:
@@ -191,6 +193,8 @@ class Watched:
 
     def have_their_names(self, *, sure: bool = True) -> bool:
         """Tell whether they are still what the path leads to; if `sure`, also that something is in them."""
+        if self.overwritten:
+            return False
         # What is moved, removed or replaced changes the directory; what is emptied does not.
         try:
             seen = self._spot.look()
@@ -216,16 +220,18 @@ class Watched:
         return bool(found.st_size) and not self.overwritten
 
     def look(self) -> None:
-        """Look at what a commit of this process has written into the file."""
+        """Look at what a commit of this process has written, and at what it was committed to."""
         with contextlib.suppress(OSError):
-            if self._was_written(status(self._path).st_mtime_ns):
+            if self._goes_back() or self._was_written(status(self._path).st_mtime_ns):
                 self.overwritten = True
 
     def _goes_back(self) -> bool:
-        """Tell whether the log is an earlier one, or shorter than it was."""
+        """Tell whether the log is an earlier one, or shorter than it was, or its index is cut off."""
         known = self._reached  # first: a finalizer may look in between, and find more
         try:
             index = os.pread(self._index, _HEADERS, 0)
+            if len(index) < _HEADERS:  # SQLite cuts it only where nobody else has it open
+                return identity_of(os.fstat(self._index)) == (self.files[0], self.files[3])
         except OSError:
             return False
         if index[:_HEADER] != index[_HEADER:]:  # somebody is just writing it
@@ -236,10 +242,10 @@ class Watched:
             _number(index, _FRAMES),
         )
         self._reached = reached
-        # Both must: SQLite counts changes from 0 when it has repaired the index, and may give any number
-        # to a log that it has emptied.
-        return _is_before(reached[0], known[0]) and (
-            reached[2] < known[2] if reached[1] == known[1] else _is_before(reached[1], known[1])
+        # SQLite counts changes from 0 when it has repaired the index; the log is the same then, or longer.
+        # It may give any number to a log that it has emptied, so that of two numbers none is the earlier.
+        return _is_before(reached[0], known[0]) and not (
+            reached[1] == known[1] and reached[2] >= known[2]
         )
 
     def _was_written(self, changed: int) -> bool:
@@ -261,6 +267,8 @@ class Watched:
     def _checkpoint(self) -> tuple[bytes, int] | None:
         """Return which log, and how much of it, is in the database; None in the midst of a checkpoint."""
         index = os.pread(self._index, _BEGUN + 4, 0)
+        if len(index) < _BEGUN + 4:
+            return None
         done = _number(index, _DONE)
         return (index[_SALT], done) if done == _number(index, _BEGUN) else None
 

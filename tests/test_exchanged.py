@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 
 import jshm
+from jshm import database
+from jshm.database import Transaction
+from jshm.errors import RegistryError
 from jshm.records import COMMITTED
 from jshm.store import default_store
 
@@ -22,6 +26,8 @@ from .processes import Child
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore::jshm.DirectoryLostWarning")
 
 PRELUDE = "import jshm, numpy as np; full = lambda n, value: np.full(n, float(value))"
 # Name → its newest version, and a value in it.
@@ -136,6 +142,64 @@ def test_under_live_processes(
                 assert child.run("jshm.check()") == []
 
 
+def remove_all(root: str, backup: str) -> None:
+    for path in glob.glob(f"{root}/registry.db*"):
+        os.unlink(path)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("how", [*HOWS, remove_all])
+def test_between_the_look_and_the_commit(
+    store_dir: str,
+    backup: str,
+    tmp_path: Path,
+    how: Callable[[str, str], None],
+    *,
+    begun: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was told counts; what comes to nothing is told so, and can be done again."""
+    for value in (1, 2, 3):
+        jshm.publish("X", np.full(3, float(value)), keep=True)
+        jshm.publish("Y", np.full(3, float(value)), keep=True)
+        if value == 1:
+            back_up(store_dir, backup)
+    begin, pending = Transaction._begin, [how]
+
+    def exchange_meanwhile(transaction: Transaction) -> None:
+        exchanging = [pending.pop()] if pending else []
+        if begun:
+            begin(transaction)
+        for exchange_now in exchanging:
+            exchange_now(store_dir, backup)
+        if not begun:
+            begin(transaction)
+
+    jshm.segments()  # so that the next operation has nothing else to do
+    monkeypatch.setattr(database, "_JUST_NOW", 1e9)
+    monkeypatch.setattr(Transaction, "_begin", exchange_meanwhile)
+    with contextlib.suppress(RegistryError):
+        assert jshm.publish("X", np.full(3, 4.0), keep=True).version == 4
+    assert jshm.publish("X", np.full(3, 5.0), keep=True).version >= 4
+    assert jshm.attach("X")[0] == 5.0
+    jshm.segments()
+    back_up(store_dir, backup)
+    pending.append(how)
+    held = jshm.attach("Y")  # it could come back from here
+    try:
+        jshm.release("Y")
+    except RegistryError:
+        assert jshm.attach("Y")[0] == 3.0
+        jshm.release("Y")
+    jshm.segments()
+    assert held[0] == 3.0
+    with Child(tmp_path, "new.py") as new:
+        new.run(PRELUDE)
+        assert new.run("float(jshm.attach('X')[0])") == 5.0
+        assert "SegmentNotFoundError" in new.fails("jshm.attach('Y')").kinds
+        assert new.run("jshm.gc(); jshm.check()") == []
+
+
 @pytest.mark.parametrize("how", HOWS[::-1])
 def test_while_nobody_uses_it(
     store_dir: str, backup: str, tmp_path: Path, how: Callable[[str, str], None]
@@ -220,6 +284,15 @@ def test_a_number_never_means_two_data(store_dir: str) -> None:
         os.unlink(f"{store_dir}/registry.db{ending}")
     time.sleep(0.1)
     assert sorted(info.name for info in jshm.segments()) == ["X", "X.lost-01234567"]
+    # It is released, and comes back once more: its name does not grow.
+    os.link(forgotten, f"{store_dir}/aside")
+    jshm.release("X.lost-01234567", force=True)
+    os.chmod(f"{store_dir}/aside", 0o400)
+    os.rename(f"{store_dir}/aside", forgotten)
+    jshm.gc()
+    found = {info.name: info.version for info in jshm.segments()}
+    assert found == {"X": 1, "X.lost-01234567": 2}
+    assert jshm.check() == []
 
 
 def test_what_was_never_registered_or_was_released_is_garbage(store_dir: str) -> None:

@@ -225,6 +225,22 @@ def test_it_comes_back_after_another_was_made(root: str, other: Child) -> None:
     assert held[0] == 1.0
 
 
+def test_what_comes_back_supersedes_what_was_there(root: str, other: Child) -> None:
+    """Nobody needs the older version any more: it goes, and nothing is left to mend."""
+    publish(1)
+    subprocess.run(["cp", "-a", root, f"{root}.copy"], check=True)
+    publish(2)
+    other.run("held = jshm.attach('X')")
+    os.rename(root, f"{root}.gone")
+    os.rename(f"{root}.copy", root)
+    assert look() == 1.0
+    assert other.run("look()") == 2.0
+    jshm.gc()
+    assert jshm.check() == []
+    assert [(info.name, info.version) for info in jshm.segments()] == [("X", 2)]
+    assert len(os.listdir(f"{root}/segments")) == 1
+
+
 def test_a_link_among_the_parents_is_turned(
     root: str, other: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import jshm
+from jshm.database import Database, Transaction
 from jshm.errors import DirectoryLostWarning
 from jshm.store import default_store
 
@@ -240,6 +241,25 @@ def raw(root: str) -> dict[str, int]:
     con = sqlite3.connect(f"file:{root}/registry.db?mode=ro", uri=True)
     with contextlib.closing(con):
         return dict(con.execute("SELECT name, current FROM names WHERE current NOT NULL"))
+
+
+def test_thousands_of_names_take_no_step_each(
+    store_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there again, with its file, is looked at once, however much it is."""
+    counted = []
+    begin, read = Transaction._begin, Database.read
+    monkeypatch.setattr(Transaction, "_begin", lambda tx: (counted.append(1), begin(tx))[1])
+    monkeypatch.setattr(Database, "read", lambda db, *sql: (counted.append(1), read(db, *sql))[1])
+    steps = []
+    for many in (2, 40):
+        jshm.publish({f"n{i}": np.full(3, float(i)) for i in range(many)}, keep=True)
+        for path in glob.glob(f"{store_dir}/registry.db*"):
+            os.unlink(path)
+        counted.clear()
+        assert jshm.attach("n1")[0] == 1.0
+        steps.append(len(counted))
+    assert steps[0] == steps[1]
 
 
 @pytest.mark.parametrize("how", ["emptied", "-wal", "-shm", "log and index", "gone"])

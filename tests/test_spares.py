@@ -762,3 +762,14 @@ def test_memory_is_counted_once(store: LocalStore) -> None:
         space = store.space()
         assert space.spares == sum(path.stat().st_size for path in spare_files(store))
         assert sum(info.nbytes for info in jshm.segments()) == NBYTES
+
+
+def test_a_spare_whose_descriptor_something_has_closed(store_dir: str) -> None:
+    for value in (1.0, 2.0):
+        jshm.publish("X", np.full(300_000, value))
+    kept = jshm.store.default_store().presence.spares
+    for spare in (*kept._free.values(), *kept._published.values()):
+        os.close(spare.fd)
+    jshm.segments()
+    jshm.publish("X", np.full(300_000, 3.0))
+    assert jshm.attach("X")[0] == 3.0

@@ -13,6 +13,7 @@ from ..ballast import how_to_make_room
 from ..errors import (
     JshmError,
     NoSpaceError,
+    RegistryError,
     RegistryTimeout,
     TooManyFilesError,
     UnsafeDirectoryError,
@@ -217,6 +218,13 @@ class Presence:
             if tx.falls_behind:
                 self._catch_up()
             self.tell_members()  # where there was no room before
+
+    def gone(self, done: str, remedy: str) -> RegistryError:
+        """Return the error of what went into a registry that is not the store's any more."""
+        return RegistryError(
+            f"{self._directory.root} was moved, deleted or overwritten in this moment, and what was "
+            f"{done} with it. {remedy}"
+        )
 
     def _catch_up(self) -> None:
         # Where there is no room or no time now, or its process is killed, the next reaping does it.

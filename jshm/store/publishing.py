@@ -19,7 +19,6 @@ from ..errors import (
     NoSpaceError,
     NotOwnerError,
     NotShareableError,
-    RegistryError,
 )
 from ..layout import describe_array
 from ..object_layout import ObjectLayout
@@ -105,10 +104,7 @@ class Publisher:
                         source.discard()
                     raise
                 if not tx.is_here:
-                    raise RegistryError(
-                        f"{self._store.directory.root} was moved or deleted in this moment, and what was "
-                        "published with it. Publish again"
-                    )
+                    raise self._store.presence.gone("published", "Publish again")
         done = {
             name: self._published(one, source, entries[name])
             for one, source in zip(ready, sources, strict=True)

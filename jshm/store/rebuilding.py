@@ -179,8 +179,9 @@ def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
 
 def _under_another_name(tx: Transaction, entry: Entry) -> Entry:
     addition = f"lost-{entry.segment.id[:8]}"
-    try:
-        name = check_name(f"{entry.name[:_LONGEST]}.{addition}")
+    try:  # once: what has such a name already may come back from a backup once more
+        own = entry.name.removesuffix(f".{addition}")
+        name = check_name(f"{own[:_LONGEST]}.{addition}")
     except InvalidNameError:
         name = addition
     found = tx.execute("SELECT last FROM names WHERE name = ?", (name,))

@@ -112,14 +112,17 @@ class Recovery:
 
     def restore(self) -> None:
         """Write anew what had a name and is mapped here, with what it refers to."""
-        there: dict[str, list[Entry]] = {}
+        lost: dict[str, list[Entry]] = {}
         for entry in self._lost.current:
-            there.setdefault(entry.segment.id, []).append(entry)
+            lost.setdefault(entry.segment.id, []).append(entry)
+        # Of thousands, most are there again, with their files: they cost no transaction each.
+        there = {(entry.name, entry.version) for entry in self._registry.everything()}
         # What refers to others is newer than they are.
-        for entries in sorted(there.values(), key=lambda entries: entries[0].created):
+        for entries in sorted(lost.values(), key=lambda entries: entries[0].created):
             names = [entry.name for entry in entries]
             try:
-                self.restored += names if self._bring_back_once(entries) else []
+                if not there.issuperset((entry.name, entry.version) for entry in entries):
+                    self.restored += names if self._bring_back_once(entries) else []
             except (JshmError, OSError) as error:
                 self.refused.append(f"{', '.join(names)}: {error}")
             # Who attaches it here from now on has the new file, and holds it.
@@ -136,7 +139,7 @@ class Recovery:
                 path = error.filename
                 with contextlib.suppress(FileNotFoundError):  # it was given up
                     self._await(path)
-            if entries[0].segment.id in self._registry.segment_ids():
+            if self._registry.segment(entries[0].segment.id) is not None:
                 self.awaited = True
                 return False
         raise RegistryError(
@@ -181,9 +184,8 @@ class Recovery:
 
     def _missing(self, row: SegmentRow) -> list[SegmentRow]:
         """Return the segments to be written for one to be there again, what it refers to first."""
-        known = self._registry.segment_ids()
         needs = [self._lost.segments[needed] for needed in self._lost.needs.get(row.id, ())]
-        return [one for one in [*needs, row] if one.id not in known]
+        return [one for one in [*needs, row] if self._registry.segment(one.id) is None]
 
     def _copy(self, row: SegmentRow) -> drafts.Draft:
         """Write a segment anew, under its old id: who refers to it finds it again."""
@@ -217,7 +219,8 @@ class Recovery:
         for entry in entries:
             rows.put_identity(tx, entry.lease, entry.identity)
             rows.put_version(tx, entry)
-        rows.judge(tx, [own.id])
+        superseded = [other.segment.id for e in entries for other in rows.entries_of(tx, e.name)]
+        rows.judge(tx, dict.fromkeys([own.id, *superseded]))
 
     def explain(self) -> None:
         """Warn, if this process has to do with what was lost."""

@@ -55,10 +55,12 @@ def release(
 
     Raises
     ------
-    SegmentNotFoundError, NotOwnerError
+    SegmentNotFoundError, NotOwnerError, RegistryError
     """
     retiring = Retiring(directory, registry, names, presence.holders())
     with presence.transaction() as (tx, doomed):
+        if registry.lost is not None:  # first comes back what it said: it would undo this
+            raise presence.gone("released", "Release again")
         found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
             if name not in found:
@@ -69,6 +71,8 @@ def release(
         spared = retiring.spare([n for n in spare if found[n].segment.id == spare[n]])
         retiring.dispose(tx, doomed)
         retiring.forget_needed(tx, [*retiring.left, *chain.from_iterable(spared.values())])
+    if not tx.is_here:
+        raise presence.gone("released", "Release again")
     retiring.finish(presence)
     return retiring.done(spared), spared
 

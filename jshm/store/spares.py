@@ -115,7 +115,8 @@ class Spare:
     def close(self) -> None:
         """Let go of the file."""
         self.mapping = None
-        segment.close(self.fd)
+        with contextlib.suppress(OSError):  # something has closed all descriptors
+            segment.close(self.fd)
 
 
 def is_only(status: os.stat_result) -> bool:

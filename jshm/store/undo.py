@@ -110,6 +110,8 @@ class Undo:
                 for name in names:
                     if not rows.bring_back(tx, self._kept[name].entry):
                         raise SegmentNotFoundError(f"{name} was released for good meanwhile")
+            if not tx.is_here:
+                raise self._presence.gone("restored", "Take it back again")
             for name in names:
                 segment.close(self._kept.pop(name).fd)
 
