@@ -223,6 +223,7 @@ class Watched:
 
     def _goes_back(self) -> bool:
         """Tell whether the log is an earlier one, or shorter than it was."""
+        known = self._reached  # first: a finalizer may commit meanwhile, and look
         try:
             index = os.pread(self._index, _HEADERS, 0)
         except OSError:
@@ -234,7 +235,7 @@ class Watched:
             int.from_bytes(index[_SALT], "big"),
             _number(index, _FRAMES),
         )
-        known, self._reached = self._reached, reached
+        self._reached = reached
         # Both must: SQLite counts changes from 0 when it has repaired the index, and may give any number
         # to a log that it has emptied.
         return _is_before(reached[0], known[0]) and (
