@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -250,6 +251,27 @@ def test_a_finalizer_commits_while_the_log_is_looked_at(
     monkeypatch.setattr(dbfiles, "_number", commit_first)
     assert not watched._goes_back()
     assert not watched._goes_back()
+
+
+FIRST_USE = """
+import signal, sys
+import numpy as np, jshm
+signal.signal(signal.SIGUSR1, lambda *_: jshm.publish("checkpoint", np.zeros(3)))
+def signal_in_first_import(frame, event, argument):
+    if frame.f_code.co_name == "<module>":
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGUSR1)
+sys.settrace(signal_in_first_import)
+jshm.publish("X", np.zeros(3))
+print(jshm.attach("checkpoint"), jshm.attach("X"))
+"""
+
+
+def test_a_handler_uses_jshm_in_the_imports_of_the_first_use(store_dir: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[0. 0. 0.] [0. 0. 0.]\n", "")
 
 
 # -- blocks ----------------------------------------------------------------------------------------
