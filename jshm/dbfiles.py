@@ -223,7 +223,7 @@ class Watched:
 
     def _goes_back(self) -> bool:
         """Tell whether the log is an earlier one, or shorter than it was."""
-        known = self._reached  # first: a finalizer may commit meanwhile, and look
+        known = self._reached  # first: a finalizer may look in between, and find more
         try:
             index = os.pread(self._index, _HEADERS, 0)
         except OSError:
@@ -244,7 +244,8 @@ class Watched:
 
     def _was_written(self, changed: int) -> bool:
         """Tell whether the file has changed, and no checkpoint was made since that would explain it."""
-        if self._written is not None and changed == self._written[0]:
+        known = self._written  # first, as above
+        if known is not None and changed == known[0]:
             return False
         try:
             before = self._checkpoint()
@@ -254,7 +255,7 @@ class Watched:
             return False
         if checkpoint is None or checkpoint != before:  # one is just being made
             return False
-        known, self._written = self._written, (changed, checkpoint)
+        self._written = changed, checkpoint
         return known is not None and known[0] != changed and known[1] == checkpoint
 
     def _checkpoint(self) -> tuple[bytes, int] | None:

@@ -317,12 +317,10 @@ def test_overflow_that_is_not_safe_is_not_looked_into(
     assert there
     jshm.publish("X", np.ones(3))
     jshm.gc()
-    (refused,) = jshm.check(fix=True)
-    assert "JSHM_OVERFLOW_DIR" in refused.what
+    assert jshm.check(fix=True) == []
     jshm.release("X")
     assert sorted(tmp_path.rglob("*.npy")) == there
     assert all(path.read_bytes() == b"precious" for path in there)
-    shutil.rmtree(leaf.parents[1])
 
 
 @root_only
@@ -336,8 +334,7 @@ def test_overflow_of_another_user_is_not_looked_into(store: LocalStore, tmp_path
     for place in (leaf, leaf.parent, leaf.parents[1]):
         os.chown(place, 65534, 65534)
         jshm.gc()
-        (refused,) = jshm.check(fix=True)
-        assert "JSHM_OVERFLOW_DIR" in refused.what
+        assert jshm.check(fix=True) == []
         os.chown(place, 0, 0)
     assert file.read_bytes() == b"precious"
     jshm.gc()  # the instrument itself: in a directory that is ours it is garbage

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def anew(store: LocalStore) -> Listed:
-    return list_segments(store.registry, store.directory, store.presence.identity, Listed())
+    presence = store.presence
+    return list_segments(
+        store.registry, store.directory, presence.identity, presence.said(), Listed()
+    )
 
 
 def test_whatever_happens(store: LocalStore, tmp_path: Path) -> None:

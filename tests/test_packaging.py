@@ -90,7 +90,7 @@ def test_the_wheel_has_all_that_users_need_and_nothing_else(wheel: Path) -> None
 
 
 def test_the_wheel_is_small(wheel: Path) -> None:
-    assert wheel.stat().st_size <= 500_000  # three quarters are Python sources
+    assert wheel.stat().st_size <= 560_000  # three quarters are Python sources
     assert (ROOT / "jshm" / "static" / "widget.js").stat().st_size <= 64_000
 
 

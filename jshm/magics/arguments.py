@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import re
 import shlex
 import unicodedata
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from .calling import Caller
+
+
+# Whose name a pattern means.
+_WHOSE = re.compile(r"[^:/\[]+:")
 
 
 class Parser(argparse.ArgumentParser):
@@ -121,7 +126,7 @@ def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
     found: dict[str, None] = {}
     for word in (unicodedata.normalize("NFC", word) for word in words):
         # A pattern that says whose names it means (``ada:*``) matches them as they are called with that.
-        among = default_store().exact_names() if ":" in word else known
+        among = (default_store().exact_names() if _WHOSE.match(word) else []) or known
         matches = fnmatch.filter(among, word) if is_glob(word) else [word]
         if not matches:
             raise UsageError(f"{word!r} matches no {what}")

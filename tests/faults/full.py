@@ -71,7 +71,7 @@ class Worker:
                 operation(self)
             except jshm.NoSpaceError as error:
                 self.refused += 1
-                if "elease" not in str(error) and "could be released" not in str(error):
+                if not any(way in str(error) for way in ("elease", "ree space")):
                     wrong.append(f"{operation.__name__}: no way out: {error}")
             except Exception as error:
                 wrong.append(f"{operation.__name__}: {type(error).__name__}: {error}")

@@ -30,7 +30,7 @@ CALLS = {
 # What the system does not see, what says only who we are, or what concerns other processes alone.
 HARMLESS = {
     "fsdecode", "fsencode", "getegid", "geteuid", "getgrouplist", "getgroups", "getpid", "getppid", "getuid",
-    "kill", "major", "minor", "register_at_fork", "urandom", "waitid",
+    "kill", "major", "minor", "register_at_fork", "strerror", "urandom", "waitid",
 }  # fmt: skip
 _TORN = {"pwrite", "write"}
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import jshm
 from jshm import segment
-from jshm.store import default_store, local, locks
+from jshm.store import default_store, locks, processes
 
 from .scenarios import Scenario, becomes, only
 from .world import LENGTH, born, make
@@ -107,7 +107,7 @@ def exit_in_order() -> Iterator[None]:
     jshm.publish({"left": make("left", 1), "held": make("held", 1)})
     kept = jshm.attach(["held", "X", "O"]), born()
     yield
-    local._close_all()
+    processes._close_all()
     del kept
 
 

@@ -91,7 +91,7 @@ def path(
 ) -> str:
     """The file of X, of which Y is another name or part, mapped by nobody."""
     if request.param == "overflow":
-        overflow = default_store().directory.overflow
+        overflow = str(default_store().directory.overflow)
         assert overflow
         with monkeypatch.context() as patch:
             patch.setenv("JSHM_QUOTA", "1")

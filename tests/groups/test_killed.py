@@ -29,15 +29,15 @@ def publish() -> None:
 
 
 def replace() -> None:
-    jshm.publish({"X": np.arange(3.0), "Y": np.arange(4.0)}, keep=True)
+    jshm.publish({"X": np.arange(3.0), "Y": np.arange(4.0)}, keep=True, replace=True)
 
 
 def go_live() -> None:
-    jshm.publish("X", np.arange(3.0), keep=True, writable=True)
+    jshm.publish("X", np.arange(3.0), keep=True, writable=True, replace=True)
 
 
 def release() -> None:
-    jshm.release(["X", "Y"])
+    jshm.release(["X", "Y"], force=True)
 
 
 def prepare() -> None:

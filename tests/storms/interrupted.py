@@ -22,7 +22,6 @@ import numpy as np
 import jshm
 from jshm import interrupts, segment
 from jshm.store import default_store
-from jshm.store.draft import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,8 +71,6 @@ OPERATIONS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 }
 
 
-# What is raised in there Python itself only prints.
-_FINALIZERS = {Draft.__del__.__code__}
 # After these Python looks whether a signal came.
 _CHECKS = {
     code
@@ -117,7 +114,7 @@ class _Tracer:
     def __call__(self, frame: FrameType, event: str, _: object) -> _Tracer | None:
         code = frame.f_code
         if event == "call":
-            if not code.co_filename.startswith(JSHM) or code in _FINALIZERS:
+            if not code.co_filename.startswith(JSHM):
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
             if code not in self._known:
@@ -146,10 +143,7 @@ def _wrong(before: dict[str, int], descriptors: int) -> list[str]:
     """Return what is not as it must be after an operation, interrupted or not."""
     store = default_store()
     found = []
-    if (
-        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-        or interrupts._block._depth
-    ):
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or interrupts._block.depth:
         found.append("signals are still deferred")
     con = store.registry.database._connection()
     if con.lock._is_owned() or (con.raw is not None and con.raw.in_transaction):

@@ -131,11 +131,8 @@ def test_while_the_registry_is_made(store_dir: str, tmp_path: Path) -> None:
 
     with Child(tmp_path, "stopped.py") as child:
         child.run(BEGIN.replace("jshm.publish(", "None and ("))
-        child.run("from jshm import database\nstop_before(database, 'identify')")
-        child.run("stop_before(os, 'unlink')")
+        child.run("from jshm import dbfiles\nstop_before(dbfiles, 'clear')")
         child.send("jshm.segments()")
-        child.stands()
-        child.signal(signal.SIGCONT)
         child.stands()
         store = default_store()
         store.registry.database.timeout = 0.2
