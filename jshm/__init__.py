@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .forks import wait_for
+from .interrupts import deferred  # first: a handler may use jshm while the rest is imported
 
 if TYPE_CHECKING:
     from .api import (
@@ -178,12 +179,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'jshm' has no attribute {name!r}")
-    with _importing:
-        from .interrupts import deferred
-
-        # Python forgets the locks of imports by a function in Python, in which Ctrl-C would be lost.
-        with deferred():
-            value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+    # Python forgets the locks of imports by a function in Python, in which Ctrl-C would be lost.
+    with _importing, deferred():
+        value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
     globals()[name] = value
     return value
 

@@ -37,11 +37,15 @@ def main(words: list[str] | None = None) -> int:
     try:
         with group(args.group) if args.group else contextlib.nullcontext():
             code = int(args.run(args))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # else it is closed, as `jshm gc >&-` does
+            sys.stdout.flush()
     except JshmError as error:
         say(f"jshm: {for_shell(str(error))}", stream=sys.stderr)
         return 1
-    except BrokenPipeError:  # `jshm list | head`
+    except OSError as error:  # it cannot be printed: `jshm list > /dev/full`, `jshm list | head`
+        if not isinstance(error, BrokenPipeError):
+            say(f"jshm: {error}", stream=sys.stderr)
+        # What is left to be printed would fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -48,6 +49,73 @@ TIMEOUT = 60.0
 # drops an option that it has already, so where ``-W error`` comes after that, the second must differ.
 SHORT_LIFE = "ignore:lives until"
 SHORT_LIFE_TOO = "ignore:lives until this"
+
+
+# It has imported what each program needs, and forks a process for each: imports take longer than all else.
+_BEGINNINGS = """\
+import json, os, sys
+for line in sys.stdin:
+    words, code, directory, env, out, err = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        for number, path in ((0, os.devnull), (1, out), (2, err)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), number)
+        os.chdir(directory)
+        os.environ.clear()
+        os.environ.update(env)
+        sys.argv[1:] = words
+        exec(compile(code, "<begun>", "exec"), globals())
+        break
+    os.write(1, b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a program."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Beginnings:
+    """Programs that begin anew, one after the other, behind the same imports.
+
+    Parameters
+    ----------
+    prepare : str
+        What runs once, before all of them. It must not use a store.
+    """
+
+    def __init__(self, prepare: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", f"{prepare}\n{_BEGINNINGS}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, directory: Path, code: str, *words: str) -> Done:
+        """Run a program to its end."""
+        paths = [directory / "stdout", directory / "stderr"]
+        for path in paths:
+            path.unlink(missing_ok=True)
+        said = [words, code, str(directory), dict(os.environ), *map(str, paths)]
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(said).encode() + b"\n")
+        self._process.stdin.flush()
+        ready, _, _ = select.select([self._process.stdout], [], [], 2 * TIMEOUT)
+        assert ready, "the program hangs"
+        returned = int(self._process.stdout.readline())
+        return Done(returned, *(path.read_text(errors="replace") for path in paths))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # a program that hangs, too
+        self._process.communicate()
 
 
 class ChildError(Exception):

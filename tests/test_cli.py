@@ -105,6 +105,23 @@ def test_a_closed_pipe_is_no_traceback(store: LocalStore) -> None:
 # -- arguments of the functions --------------------------------------------------------------------
 
 
+def test_where_nothing_can_be_printed_there_is_no_traceback(store: LocalStore) -> None:
+    jshm.publish("X", np.zeros(3))
+    begin = [sys.executable, "-m", "jshm"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*begin, "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "jshm: [Errno 28] No space left on device\n")
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *begin, "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_notes_are_checked_before_anything_is_published(store: LocalStore) -> None:
     for note in ("\ud800", "n" * 10_001, None):
         with pytest.raises(jshm.NotShareableError, match="note"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm import interrupts, watching
+from jshm import dbfiles, interrupts, watching
 from jshm.errors import RegistryError
 from jshm.interrupts import Guard, Order
+from jshm.magics.arguments import Parser
 from jshm.weak import WeakKeys, WeakSet, WeakValues
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ def pickle() -> None:
     jshm.loads(jshm.dumps({"x": LARGE, "y": Thing()}))
 
 
+PARSER = Parser("shm_info", "NAME")
 OPERATIONS: dict[str, Callable[[], object]] = {
     "publish": lambda: jshm.publish("b", SMALL),
     "publish into a spare": lambda: jshm.publish("b", LARGE),
@@ -139,6 +142,7 @@ OPERATIONS: dict[str, Callable[[], object]] = {
     "collect": jshm.gc,
     "watch": watch,
     "pickle": pickle,
+    "read the line of a magic": lambda: PARSER.parse("X Y"),
 }
 
 
@@ -229,6 +233,45 @@ def test_a_finalizer_uses_jshm_anywhere_or_is_told(published: LocalStore, name: 
         run(OPERATIONS[name], at)
     assert {text[:50] for text in refused} <= {interrupts.NESTED[:50]}
     assert jshm.check() == []
+
+
+def test_a_finalizer_commits_while_the_log_is_looked_at(
+    published: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes further than what was read before: that is no older log that was put back."""
+    number = dbfiles._number
+
+    def commit_first(*of: Any) -> int:
+        monkeypatch.setattr(dbfiles, "_number", number)
+        jshm.publish("n", SMALL)
+        jshm.publish("n", SMALL)  # which looks at what the first one did
+        return number(*of)
+
+    watched = published.registry.database._connection().watched
+    monkeypatch.setattr(dbfiles, "_number", commit_first)
+    assert not watched._goes_back()
+    assert not watched._goes_back()
+
+
+FIRST_USE = """
+import signal, sys
+import numpy as np, jshm
+signal.signal(signal.SIGUSR1, lambda *_: jshm.publish("checkpoint", np.zeros(3)))
+def signal_in_first_import(frame, event, argument):
+    if frame.f_code.co_name == "<module>":
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGUSR1)
+sys.settrace(signal_in_first_import)
+jshm.publish("X", np.zeros(3))
+print(jshm.attach("checkpoint"), jshm.attach("X"))
+"""
+
+
+def test_a_handler_uses_jshm_in_the_imports_of_the_first_use(store_dir: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[0. 0. 0.] [0. 0. 0.]\n", "")
 
 
 # -- blocks ----------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import stat
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,10 @@ import pytest
 import jshm
 from jshm.store import default_store
 
+from .processes import Beginnings
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -51,9 +53,12 @@ NEEDED = [
     "locks", "X.npy", "lock of X",
 ]  # fmt: skip
 # Everything that is done with a store, each in a process that begins anew.
-ALL = """
+IMPORTS = """
 import json, sys, numpy as np, jshm, jshm.cli
 from jshm.store import default_store
+jshm.publish, jshm.attach, jshm.lock  # imported by now
+"""
+ALL = """
 def lock():
     with jshm.lock("X", timeout=1):
         pass
@@ -98,12 +103,23 @@ def put(kind: str, path: str) -> None:
         pytest.skip("needs root, to make a device")
 
 
-def work(tmp_path: Path, code: str = ALL) -> dict[str, str]:
+Work = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def beginnings() -> Iterator[Beginnings]:
+    with Beginnings(IMPORTS) as begun:
+        yield begun
+
+
+@pytest.fixture
+def work(beginnings: Beginnings, tmp_path: Path) -> Work:
     """Do everything; return by name what was wrong with each."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=tmp_path,
-        timeout=100, check=False,
-    )  # fmt: skip
+    return partial(_work, beginnings, tmp_path)
+
+
+def _work(beginnings: Beginnings, tmp_path: Path, code: str = ALL) -> dict[str, str]:
+    done = beginnings.run(tmp_path, code)
     assert "Traceback" not in done.stderr, done.stderr
     said: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return said
@@ -120,7 +136,7 @@ def made(store_dir: str) -> str:
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "link to itself", "directory with a file"])
 @pytest.mark.parametrize("place", NEEDED[:7])
 def test_under_a_process_that_uses_it_it_is_a_clear_error(
-    made: str, tmp_path: Path, place: str, kind: str
+    made: str, work: Work, place: str, kind: str
 ) -> None:
     used = f"""
 sys.path.insert(0, {os.getcwd()!r})
@@ -129,15 +145,15 @@ x = jshm.attach("X")
 jshm.publish("Z", np.zeros(100_000))
 put({kind!r}, {os.path.join(made, place)!r})
 """
-    said = work(tmp_path, ALL.replace("said = {}", f"{used}said = {{}}"))
+    said = work(ALL.replace("said = {}", f"{used}said = {{}}"))
     assert [f"{what}: {text}" for what, text in said.items() if text.startswith("RAW")] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_beside_our_files_it_is_passed_over(made: str, tmp_path: Path, kind: str) -> None:
+def test_beside_our_files_it_is_passed_over(made: str, work: Work, kind: str) -> None:
     for place in BESIDE:
         put(kind, os.path.join(made, place))
-    said = work(tmp_path)
+    said = work()
     assert said == dict.fromkeys(said, "")
 
 
@@ -145,9 +161,7 @@ def test_beside_our_files_it_is_passed_over(made: str, tmp_path: Path, kind: str
     "kind", ["FIFO", "socket", "directory with a file", "link to itself", "device"]
 )
 @pytest.mark.parametrize("place", NEEDED)
-def test_in_place_of_ours_it_is_a_clear_error(
-    made: str, tmp_path: Path, place: str, kind: str
-) -> None:
+def test_in_place_of_ours_it_is_a_clear_error(made: str, work: Work, place: str, kind: str) -> None:
     store = default_store()
     path = os.path.join(made, place)
     if place == "X.npy":
@@ -157,5 +171,5 @@ def test_in_place_of_ours_it_is_a_clear_error(
             path = os.path.join(made, "locks", *os.listdir(f"{made}/locks"))
     store.close()
     put(kind, path)
-    for what, said in work(tmp_path).items():
+    for what, said in work().items():
         assert not said.startswith("RAW"), f"{what}: {said}"

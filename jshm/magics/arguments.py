@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
+from .. import interrupts
 from ..errors import InvalidNameError
 from ..store import chosen_group, default_store
 from ..store.names import as_variable, is_glob, is_variable, nearest
@@ -54,7 +55,9 @@ class Parser(argparse.ArgumentParser):
             if text := expressions.whole(self.line):  # d["it's"]
                 raise UsageError(expressions.advice(self.prog, text, ())) from None
             self.error(f"{str(error).lower()} in: {line.strip()}")
-        args = self.parse_intermixed_args(words)
+        # What `argparse` does in the end fails where Ctrl-C kept it from beginning, and would hide that.
+        with interrupts.deferred():
+            args = self.parse_intermixed_args(words)
         if args.group is not None:
             chosen_group.set(args.group)
         return args

@@ -93,7 +93,6 @@ def leases(store: str) -> list[str]:
         Ending("jupyter_server", False, INT, TERM),
         Ending("jupyter_server", False, TERM),
         Ending("jupyter_server", False, HUP),
-        Ending("jupyter_server", True, INT, INT),
         Ending("jupyterlab", False, INT),
         Ending("jupyterlab", True, INT, INT),
     ],
