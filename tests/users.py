@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import itertools
 import os
 import pwd
 import subprocess
@@ -79,6 +80,9 @@ class People:
     eve: User
 
 
+_made = itertools.count()
+
+
 def _do(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
@@ -88,7 +92,7 @@ def people() -> Iterator[People]:
     """Make them, and remove them afterwards."""
     if os.geteuid() != 0:
         pytest.skip("other users can only be made by root")
-    group = f"jshmt{os.getpid()}"
+    group = f"jshmt{os.getpid()}x{next(_made)}"  # a process may make them twice
     names = [f"{group}{letter}" for letter in "abe"]
     made = []
     try:
