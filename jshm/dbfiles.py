@@ -40,8 +40,6 @@ _CHANGES, _FRAMES, _DONE, _BEGUN = 8, 16, 96, 128
 # The number of the log, which grows with every time that it is begun anew; in network order.
 _SALT = slice(32, 36)
 _COUNTS = 1 << 32
-# Two changes of a directory that are so near each other, in nanoseconds, may be told the same time.
-_TICK = 20_000_000
 
 
 class Home:

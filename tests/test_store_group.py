@@ -5,22 +5,21 @@ from __future__ import annotations
 import grp
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from jshm.store import default_store
 
 from .conftest import PREFIX, SHM
 from .store_contract import StoreContract
-from .test_store_local import FIND
+from .test_store_local import read_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
 
     from jshm.store.groups import GroupStore
 
@@ -39,13 +38,7 @@ class TestGroupStore(StoreContract):
         shutil.rmtree(place)
 
     def read_raw(self, store: GroupStore, name: str, version: int | None = None) -> np.ndarray:
-        # In another process: closing a descriptor of the registry here would drop SQLite's locks.
-        found = subprocess.run(
-            [sys.executable, "-c", FIND, f"{store.directory.root}/private/registry.db", name,
-             str(version or "")],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return np.load(f"{store.directory.root}/segments/{found.stdout.strip()}.npy")
+        return read_raw(store.directory.root, "private/registry.db", name, version)
 
     def footprint(self, store: GroupStore) -> int:
         with os.scandir(f"{store.directory.root}/segments") as files:

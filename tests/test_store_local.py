@@ -14,7 +14,7 @@ from .store_contract import StoreContract
 if TYPE_CHECKING:
     from jshm.store.local import LocalStore
 
-FIND = """
+_FIND = """
 import sqlite3, sys
 import sqlite3, sys
 con = sqlite3.connect(sys.argv[1])
@@ -25,17 +25,21 @@ print(con.execute(
 """
 
 
+def read_raw(root: str, registry: str, name: str, version: int | None) -> np.ndarray:
+    """Return a copy of a version's data, found by the registry's tables."""
+    # In another process: closing a descriptor of the registry here would drop SQLite's locks.
+    found = subprocess.run(
+        [sys.executable, "-c", _FIND, f"{root}/{registry}", name, str(version or "")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return np.load(f"{root}/segments/{found.stdout.strip()}.npy")
+
+
 class TestLocalStore(StoreContract):
     PRELUDE = "import numpy as np; from jshm.store import default_store; store = default_store()"
 
     def read_raw(self, store: LocalStore, name: str, version: int | None = None) -> np.ndarray:
-        # In another process: closing a descriptor of the registry here would drop SQLite's locks.
-        found = subprocess.run(
-            [sys.executable, "-c", FIND, f"{store.directory.root}/registry.db", name,
-             str(version or "")],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return np.load(f"{store.directory.root}/segments/{found.stdout.strip()}.npy")
+        return read_raw(store.directory.root, "registry.db", name, version)
 
     def footprint(self, store: LocalStore) -> int:
         """Bytes of all files that are segments; what has no magic is a spare."""

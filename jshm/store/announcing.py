@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 FILE = "names"
 END = b".\n"
+# Between the id of a segment or lease of another member, and that user's.
+BETWEEN = "@"
 # A file of so many bytes is never begun anew: that takes longer than to read it.
 _SMALL = 64 << 10
 # Seconds to wait for other writers: the next operation of anybody does it as well.
@@ -71,18 +73,15 @@ class Announcer:
             if not anew and not self._registry.has_changes() and exists(self._path):
                 return
             with self._registry.database.transact(_PATIENCE) as tx:
-                identity, names = rows.announced(tx), rows.changed(tx)
-                lines = [_line(name, rows.entries_of(tx, name)) for name in names]
-                if anew or not self._append(identity, lines):
+                identity = rows.announced(tx)
+                changed = {name: rows.entries_of(tx, name) for name in rows.changed(tx)}
+                if anew or not self._append(identity, [_line(*item) for item in changed.items()]):
                     self._begin(identity, tx)
-                self._offer_locks(tx, names)
+                # Members find the locks of what is LIVE, and of nothing else.
+                for name, entries in changed.items():
+                    live = any(entry.is_current and entry.segment.writable for entry in entries)
+                    locks.show(self._directory, name, shown=live)
                 rows.forget_changed(tx)
-
-    def _offer_locks(self, tx: Transaction, names: Sequence[str]) -> None:
-        """Let the members find the locks of what is LIVE, and of nothing else."""
-        for name in names:
-            live = any(e.is_current and e.segment.writable for e in rows.entries_of(tx, name))
-            locks.show(self._directory, name, shown=live)
 
     def _append(self, identity: str, lines: Sequence[bytes]) -> bool:
         """Add lines to the file; False if it must be begun anew."""
@@ -183,7 +182,8 @@ def entries_in(line: bytes, uid: int) -> tuple[str, list[tuple[Any, ...]]]:
         (version, is_current, lease, created, keep, note, once, part, identity, segment, kind, descr,
          shape, order, nbytes, writable) = one  # fmt: skip
         found.append((
-            name, version, version if is_current else None, f"{lease}@{uid}", created, keep, note,
-            once, part, identity, f"{segment}@{uid}", kind, descr, shape, order, nbytes, 0, writable, 0,
+            name, version, version if is_current else None, f"{lease}{BETWEEN}{uid}", created, keep, note,
+            once, part, identity, f"{segment}{BETWEEN}{uid}", kind, descr, shape, order, nbytes, 0,
+            writable, 0,
         ))  # fmt: skip
     return name, found

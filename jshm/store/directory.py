@@ -20,7 +20,7 @@ from ..identity import boot_id
 from ..places import File, Place, Seen, Spot, identity_of, status
 from ..segment import ID, limit_error
 from .mappings import is_mapped_by
-from .safety import check, make_for_group, make_private, open_
+from .safety import TRIES, check, make_for_group, make_private, open_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +35,6 @@ OTHER = ".jshm"
 # What jshm calls a segment's file; anything else is not jshm's to delete.
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 IN_MEMORY = {"tmpfs", "ramfs"}
-# What is made may be removed again at once: `rm -r` under a process that publishes.
-_TRIES = 20
 _OVERFLOW = "JSHM_OVERFLOW_DIR"
 _PLACES = ("segments", "leases", "locks")
 # Where the registry is of what is shared with a group: its user's alone.
@@ -205,7 +203,7 @@ class Directory:
 
     def make_again(self) -> None:
         """Make what is not there, or was removed."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 if self.access.group:
                     make_for_group(self.root, _PLACES, _HIDDEN, self.access)

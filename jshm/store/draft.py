@@ -33,6 +33,7 @@ from ..places import open_file, rename
 from ..records import ALIGNMENT, COMMITTED, end, record
 from ..rows import SegmentRow
 from ..text import size_text
+from .safety import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +50,6 @@ Layout = ArrayLayout | ObjectLayout
 Buffer = memoryview | np.ndarray[Any, Any]
 # Buffers of fewer bytes are written together.
 _SMALL = 1 << 16
-# Publishing makes a directory again that was removed, so often.
-_TRIES = 20
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -271,7 +270,7 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
             _filled(draft, fill)
         except FileNotFoundError:  # the directory was removed
             made_again += 1
-            if made_again > _TRIES:
+            if made_again > TRIES:
                 raise RegistryError(
                     f"{directory.segments} is removed again and again. Something deletes files in that "
                     "directory. Publish again"

@@ -121,7 +121,7 @@ class GroupStore(LocalStore):
             for info in super().segments()
         ]
         holders, lives = self.presence.holders(), lru_cache(seems_to_run)
-        for entry in self.catalogue.theirs():
+        for entry in self.catalogue.theirs(several):
             alive = lives(entry.publisher)
             found.append(self._theirs(entry, holders.get(entry.segment.id, ()), alive=alive))
         return sorted(found, key=lambda info: (info.name, info.version))

@@ -31,6 +31,7 @@ from ..identity import Identity, seems_to_run
 from ..rows import Entry
 from ..segment import ID, limit_error
 from . import announcing
+from .announcing import BETWEEN
 from .directory import file_name
 from .names import check_name, check_note
 
@@ -60,8 +61,7 @@ _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Seconds of work from which on something counts as slow, and the share of time that it may take then.
 _SLOW = 0.2
 _SHARE = 0.2
-# Between the id of a segment of another member, and that user's.
-BETWEEN = "@"
+_LOG = re.compile(r"[0-9a-f]{16}\.holds")
 _MODES = frozenset({"r", "r+", "c"})
 
 
@@ -131,6 +131,10 @@ class Member:
     def entries(self) -> Mapping[str, list[Entry]]:
         """What is shared, by name, as of the last `look`; of each the oldest version first."""
         return self._read.entries
+
+    def shares(self, name: str) -> bool:
+        """Tell whether a name has a newest version."""
+        return any(entry.is_current for entry in self.entries.get(name, ()))
 
     # -- what is shared --------------------------------------------------------------------------
 
@@ -274,6 +278,10 @@ class Member:
             )
         return fd
 
+    def _is_file(self, status: os.stat_result) -> bool:
+        """Tell whether it is a regular file of the member's."""
+        return stat.S_ISREG(status.st_mode) and status.st_uid == self.uid
+
     @contextlib.contextmanager
     def _open(
         self, name: str, place: int, *, writable: bool = False
@@ -284,7 +292,7 @@ class Member:
             fd = segment.open_locked(name, flags | _FILE, place)
             try:
                 status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode) or status.st_uid != self.uid:
+                if not self._is_file(status):
                     raise CorruptSegmentError(
                         f"{name} in {self.path} is not a regular file of {self.login}: refused"
                     )
@@ -344,8 +352,7 @@ class Member:
             raise SegmentNotFoundError(f"{self.login} shares that as LIVE data no more") from None
         except OSError as error:
             raise limit_error(error) from None
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != self.uid:
+        if not self._is_file(os.fstat(fd)):
             segment.close(fd)
             raise UnsafeDirectoryError(
                 f"a lock in {self.path} is not a file of {self.login}: refused"
@@ -362,7 +369,7 @@ class Member:
         found: list[tuple[Identity, Said]] = []
         left = _LONGEST_SAID
         with contextlib.suppress(OSError, JshmError), self._open_directory("leases") as place:
-            for name in _first(place, re.compile(r"[0-9a-f]{16}\.holds")):
+            for name in _logs(place):
                 with contextlib.suppress(OSError, JshmError), self._open(name, place) as (fd, _):
                     data = os.read(fd, left)
                     left -= len(data)
@@ -393,19 +400,18 @@ class Member:
         """Return a value that changes when `said` may have changed."""
         with contextlib.suppress(OSError, JshmError), self._open_directory("leases") as place:
             logs = [
-                (name, os.stat(name, dir_fd=place, follow_symlinks=False))
-                for name in _first(place, re.compile(r"[0-9a-f]{16}\.holds"))
+                (name, os.stat(name, dir_fd=place, follow_symlinks=False)) for name in _logs(place)
             ]
             return frozenset((name, log.st_ino, log.st_size) for name, log in logs)
         return None
 
 
-def _first(place: int, pattern: re.Pattern[str]) -> list[str]:
-    """Return the first names in a directory that are so, if they are among its first files."""
+def _logs(place: int) -> list[str]:
+    """Return the first names of logs in a directory, if they are among its first files."""
     found = []
     with os.scandir(place) as entries:
         for entry in islice(entries, _FILES):
-            if pattern.fullmatch(entry.name):
+            if _LOG.fullmatch(entry.name):
                 found.append(entry.name)
                 if len(found) >= _PROCESSES:
                     break

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import SegmentNotFoundError, UnsafeDirectoryError
 from ..segment import limit_error
-from .member import BETWEEN, Member, Pace
+from .announcing import BETWEEN
+from .member import Member, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

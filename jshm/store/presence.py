@@ -32,6 +32,7 @@ from .draft import NO_SPACE
 from .inspection import holders_in
 from .mappings import Mappings
 from .rebuilding import find_lost, keep_counting, readmit
+from .safety import TRIES
 from .spares import Spares, listed
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ T = TypeVar("T")
 _REAP_INTERVAL = 1.0
 # Seconds to wait for other writers with what can as well be done later, by anybody.
 _PATIENCE = 0.2
-# A directory that is made may be removed again at once (`rm -r`): so often it is tried.
-_TRIES = 20
 # Seconds for which the lease's file is taken to be there still.
 _CHECK_INTERVAL = 0.05
 
@@ -159,7 +158,7 @@ class Presence:
 
     def _make_lease(self) -> Lease:
         """Return a lease that others can see: this process's, made again, or a new one."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 leases = self._directory.leases
                 if self._lease is not None:

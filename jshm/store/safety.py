@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..access import Access
 
 # A directory that is made may be removed again at once: `rm -r` under a process that publishes.
-_TRIES = 20
+TRIES = 20
 
 
 def open_(
@@ -95,7 +95,7 @@ def make_private(
     """
     name, place = (path, None) if parent is None else (os.path.basename(path), parent.fd)
     try:
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 return open_(path, PRIVATE, parent, setting=setting)
             if parents:

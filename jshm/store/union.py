@@ -71,8 +71,7 @@ class Union:
     def mine_called(self, name: str) -> str:
         """Return how a name of this user's is called here."""
         self._members.state()
-        others = (m.entries.get(name, ()) for m in self._members.all())
-        alone = not any(entry.is_current for entry in chain.from_iterable(others))
+        alone = not any(member.shares(name) for member in self._members.all())
         return name if alone else f"{self.me}{BETWEEN}{name}"
 
     def exact(self, name: str) -> str:
@@ -93,17 +92,10 @@ class Union:
             raise InvalidNameError(f"{name} is a name of {login}'s, and you are {self.me}")
         return own
 
-    def _who(self, name: str) -> list[tuple[str, list[Entry]]]:
-        """Return who has a newest version of a name, and all versions of each."""
-        found = []
-        mine = self._registry.current([name])
-        if mine:
-            found.append((self.me, mine))
-        for member in self._members.all():
-            entries = member.entries.get(name, [])
-            if any(entry.is_current for entry in entries):
-                found.append((member.login, entries))
-        return found
+    def _who(self, name: str) -> list[str]:
+        """Return who has a newest version of a name, by login; this user first."""
+        mine = [self.me] if self._registry.current([name]) else []
+        return mine + [member.login for member in self._members.all() if member.shares(name)]
 
     def whose(self, name: str) -> tuple[Member | None, str]:
         """Return whose a name is, None for this user, and what that member calls it.
@@ -119,7 +111,7 @@ class Union:
         others = [m for m in self._members.all() if own in m.entries and login in ("", m.login)]
         if login:
             return (others[0] if others else self._member(login)), own
-        who = [one for one, _ in self._who(own)]
+        who = self._who(own)
         if len(who) > 1:
             forms = " or ".join(f"{one}{BETWEEN}{own}" for one in who)
             raise AmbiguousNameError(
@@ -147,7 +139,6 @@ class Union:
 
     def current(self, names: Sequence[str]) -> list[Entry]:
         """Return the newest versions of those names that have one, each called as it was asked for."""
-        self._members.state()
         found: list[Entry] = []
         mine: dict[str, str] = {}
         for name in names:
@@ -172,7 +163,6 @@ class Union:
 
     def versions(self, name: str) -> list[Entry]:
         """Return all versions of a name that still exist, the oldest first."""
-        self._members.state()
         try:
             member, own = self.whose(name)
         except AmbiguousNameError:
@@ -184,17 +174,19 @@ class Union:
 
     def everything(self) -> list[Entry]:
         """Return all versions of all names, by name and version."""
-        found = [*self.mine(), *self.theirs()]
+        several = self.several()
+        found = [*self._mine(several), *self.theirs(several)]
         return sorted(found, key=lambda entry: (entry.name, entry.version))
 
-    def mine(self) -> list[Entry]:
+    def _mine(self, several: frozenset[str]) -> list[Entry]:
         """Return all versions of this user's names, as they are called here."""
-        several = self.several()
         return [_called(entry, self.me, several) for entry in self._registry.everything()]
 
-    def theirs(self) -> list[Entry]:
-        """Return all versions of the others' names, as they are called here."""
-        several = self.several()
+    def theirs(self, several: frozenset[str]) -> list[Entry]:
+        """Return all versions of the others' names, as they are called here.
+
+        `several` are the names that several members have.
+        """
         return [
             _called(entry, member.login, several)
             for member in self._members.all()
@@ -207,9 +199,7 @@ class Union:
         seen: set[str] = set(self._registry.names())
         several: set[str] = set()
         for member in self._members.all():
-            names = {
-                n for n, entries in member.entries.items() if any(e.is_current for e in entries)
-            }
+            names = set(filter(member.shares, member.entries))
             several |= seen & names
             seen |= names
         return frozenset(several)
@@ -223,27 +213,29 @@ class Union:
         found = {f"{self.me}{BETWEEN}{name}" for name in self._registry.names()}
         self._members.state()
         for member in self._members.all():
-            for name, entries in member.entries.items():
-                if any(entry.is_current for entry in entries):
-                    found.add(f"{member.login}{BETWEEN}{name}")
+            shared = filter(member.shares, member.entries)
+            found.update(f"{member.login}{BETWEEN}{name}" for name in shared)
         return sorted(found)
 
     def own_names(self) -> list[str]:
         """Return this user's names that can be attached, sorted, as they are called here."""
-        return sorted({entry.name for entry in self.mine() if entry.is_current})
+        return sorted({entry.name for entry in self._mine(self.several()) if entry.is_current})
 
     def beginning(self, prefix: str, most: int) -> list[tuple[str, int, SegmentRow]]:
         """Return the first names, sorted, that can be attached and begin so, and what they are."""
         login, between, own = prefix.partition(BETWEEN)
-        entries: Iterable[Entry] = self.everything()
-        if between:  # whoever says whose it is gets it so
-            said = f"{login}{BETWEEN}"
+        entries: Iterable[Entry]
+        if not between:
+            entries = self.everything()
+        else:  # whoever says whose it is gets it so
+            self._members.state()
             if login == self.me:
-                entries = [e._replace(name=said + e.name) for e in self._registry.everything()]
+                entries = self._registry.everything()
             else:
                 found = (m.entries.values() for m in self._members.all() if m.login == login)
-                theirs = chain.from_iterable(chain.from_iterable(found))
-                entries = [e._replace(name=said + e.name) for e in theirs]
+                entries = chain.from_iterable(chain.from_iterable(found))
+            said = f"{login}{BETWEEN}"
+            entries = [entry._replace(name=said + entry.name) for entry in entries]
             prefix = said + own
         fits = [e for e in entries if e.is_current and e.name.startswith(prefix)]
         fits.sort(key=lambda entry: entry.name)
@@ -262,9 +254,9 @@ class Union:
 
     def of_segment(self, segment: str) -> list[Entry]:
         """Return the versions that are in a segment."""
-        if self._members.is_theirs(segment):
-            return [entry for entry in self.theirs() if entry.segment.id == segment]
         several = self.several()
+        if self._members.is_theirs(segment):
+            return [entry for entry in self.theirs(several) if entry.segment.id == segment]
         return [_called(e, self.me, several) for e in self._registry.of_segment(segment)]
 
 
