@@ -70,7 +70,7 @@ $(VENV)/lab.stamp: pyproject.toml $(VENV)/front.stamp
 
 $(VENV)/test.stamp: pyproject.toml $(VENV)/front.stamp
 	SKIP_JUPYTER_BUILDER=1 $(PIP) install --editable '.[test]'
-	$(BIN)/python -m tests.pythons
+	$(BIN)/python -m tests.support.pythons
 	$(BIN)/python -m tests.browser.chromium
 	touch $@
 

@@ -14,8 +14,8 @@ from _thread import RLock
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .forks import wait_for
-from .interrupts import deferred  # first: a handler may use jshm while the rest is imported
+from .system.forks import wait_for
+from .system.signals import deferred  # first: a handler may use jshm while the rest is imported
 
 if TYPE_CHECKING:
     from .api import (
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         segments,
         zeros,
     )
-    from .array import is_shared
     from .errors import (
         AmbiguousNameError,
         CorruptRegistryError,
@@ -70,10 +69,11 @@ if TYPE_CHECKING:
     )
     from .live import lock, wait, wait_async, watch, watch_async
     from .pickling import Pickler, dumps, loads, pickle_by_reference, pickle_by_value
+    from .segment.views import is_shared
     from .store import group
     from .store.base import ObjectDetails, SegmentInfo
     from .store.handle import SharedNumpyArray
-    from .watching import Watch
+    from .store.watching import Watch
     from .widget import SegmentBrowser
 
 # Where each public name is; it is imported when it is first used.
@@ -101,12 +101,12 @@ _PUBLIC = {
         ("Pickler", "dumps", "loads", "pickle_by_reference", "pickle_by_value"), "pickling"
     ),
     "group": "store",
-    "is_shared": "array",
+    "is_shared": "segment.views",
     "ObjectDetails": "store.base",
     "SegmentInfo": "store.base",
     "SharedNumpyArray": "store.handle",
     "SegmentBrowser": "widget",
-    "Watch": "watching",
+    "Watch": "store.watching",
 }  # fmt: skip
 
 __all__ = [
@@ -197,14 +197,14 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ipython: Any) -> None:
     """Load the magics: ``%load_ext jshm``."""
-    from .magics import load
+    from .ipython import load
 
     load(ipython)
 
 
 def unload_ipython_extension(ipython: Any) -> None:
     """Take the magics away again: ``%unload_ext jshm``."""
-    from .magics import unload
+    from .ipython import unload
 
     unload(ipython)
 

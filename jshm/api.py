@@ -8,27 +8,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from . import copying
 from .errors import SegmentNotFoundError, SharedStateWarning, ShortLifeWarning
 from .handouts import hand_out
-from .namespace import (
-    attach_published,
-    detach_segments,
-    rebind,
-    segments_of,
-    user_namespace,
-)
-from .progress import Progress
+from .segment import copying
+from .segment.progress import Progress
 from .store import default_store, store_of
 from .store.handle import SharedNumpyArray
-from .store.inspection import shared_states
+from .store.local.inspection import shared_states
 from .store.names import check_version
+from .variables import attach_published, detach_segments, rebind, segments_of, user_namespace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .layout import Order
-    from .segment import Mode
+    from .segment.array_layout import Order
+    from .segment.file import Mode
     from .store.base import Problem, Released, SegmentInfo
 
 Array = np.ndarray[Any, Any]
@@ -360,7 +354,7 @@ def copy_and_detach(what: Any) -> Any:
         Handles are detached; a plain array is let go when the caller's own variable is rebound:
         ``X = jshm.copy_and_detach(X)``.
     """
-    from .array import is_shared
+    from .segment.views import is_shared
 
     if type(what) is SharedNumpyArray:
         copy = _private_copy(what.array)

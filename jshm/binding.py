@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import looking
 from .handouts import bind, is_from_jshm
+from .pickling import static as looking
 from .store.base import type_name
 from .text import age_text
 
 if TYPE_CHECKING:
-    from .segment import Mode
+    from .segment.file import Mode
     from .store.base import Attached
 
 _MODES: dict[Mode, str] = {

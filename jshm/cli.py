@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .api import release_found
 from .browse.find import find
+from .browse.tables import as_text, details, details_text
 from .browse.words import CommandParser
 from .errors import JshmError
 from .store import default_store, group
-from .table import as_text, details, details_text
 from .text import say, size_text
 
 if TYPE_CHECKING:

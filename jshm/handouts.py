@@ -11,8 +11,8 @@ import sys
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
-from . import looking
-from .weak import WeakValues
+from .pickling import static as looking
+from .system.weak import WeakValues
 
 T = TypeVar("T")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from .store import default_store
-from .store.waiting import INTERVAL, Seen
-from .watching import Watch
+from .store.local.waiting import INTERVAL, Seen
+from .store.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from contextlib import AbstractContextManager
 
     from .store.base import SegmentInfo
-    from .store.waiting import Newest, Waiting
+    from .store.local.waiting import Newest, Waiting
 
     Names = list[str] | tuple[str, ...]
 

@@ -23,13 +23,13 @@ from .browse import wire
 from .browse.listing import SORT_KEYS, Query
 from .browse.people import Nowhere
 from .browse.service import Service
+from .browse.tables import as_html
 from .errors import InvalidNameError, JshmError
-from .namespace import shell, user_namespace
-from .segment import check_mode
+from .segment.file import check_mode
 from .store import default_store
 from .store.names import as_variable, is_variable
-from .table import as_html
-from .weak import WeakSet
+from .system.weak import WeakSet
+from .variables import shell, user_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,18 +16,18 @@ import pytest
 import jshm
 from jshm.api import _warned
 from jshm.store import _store_in, default_store
-from jshm.store.listed import Listed
+from jshm.store.local.listed import Listed
 
-from .mounts import CannotMountError, mounted
-from .processes import SHORT_LIFE
+from .support.mounts import CannotMountError, mounted
+from .support.processes import SHORT_LIFE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from jshm.store.local import LocalStore
+    from jshm.store.local.store import LocalStore
 
-    from .mounts import MakeMount, Mount
+    from .support.mounts import MakeMount, Mount
 
 SHM = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 PREFIX = f"jt{os.getpid()}-"
@@ -38,7 +38,7 @@ os.environ["JSHM_OVERFLOW_DIR"] = ""
 # What tests publish ends with them, and that need not be said: not here, nor in programs that they start.
 _warned.add(jshm.ShortLifeWarning)
 os.environ["PYTHONWARNINGS"] = SHORT_LIFE
-pytest.register_assert_rewrite("tests.exactness")
+pytest.register_assert_rewrite("tests.support.exactness")
 # A shell gives its background jobs an ignored Ctrl-C; tests of it would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

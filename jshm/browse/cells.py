@@ -10,7 +10,7 @@ import numpy as np
 from .sample import offset_of, read
 
 if TYPE_CHECKING:
-    from ..layout import ArrayLayout
+    from ..segment.array_layout import ArrayLayout
 
 # Bytes. What is larger, and neither text nor plain bytes, is shown by its type.
 _LARGEST = 4096

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..layout import ArrayLayout
+from ..segment.array_layout import ArrayLayout
 from . import numbers, sample
 from .cells import describe_cell, table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..object_layout import ObjectLayout
+    from ..segment.object_layout import ObjectLayout
 
 _CELLS, _PIXELS = 96, 136  # in base64, of four bytes a pixel, just below 100 kB
 # No axis of a heatmap gets less than a quarter of the other's cells, if it is that long.

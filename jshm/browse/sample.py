@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ..layout import ArrayLayout
+    from ..segment.array_layout import ArrayLayout
 
 WHOLE = 100_000
 """Arrays of up to so many values are read completely."""

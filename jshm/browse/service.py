@@ -13,7 +13,7 @@ from .listing import Listing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..store.local import LocalStore
+    from ..store.local.store import LocalStore
     from .listing import Query
     from .people import Places
 

@@ -8,9 +8,9 @@ import sys
 
 from ..browse.words import CommandParser
 from ..errors import JshmError
-from ..memory import available_memory
 from ..store import default_store
-from ..store.room import capacity
+from ..store.local.space import capacity
+from ..system.memory import available_memory
 from ..text import say, size_text
 
 _HEADLESS_SIZE = 2**30

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import copying, segment
 from ..errors import NoSpaceError
-from ..layout import order_of
-from ..memory import available_memory
+from ..segment import copying
+from ..segment import file as segment
+from ..segment.array_layout import order_of
+from ..system.memory import available_memory
 from ..text import size_text
 
 if TYPE_CHECKING:
-    from ..layout import Order
+    from ..segment.array_layout import Order
     from .writer import Writer
 
 Array = np.ndarray[Any, Any]

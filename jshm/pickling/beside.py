@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle as cp
 
 from ..errors import MissingModuleError
-from ..weak import WeakSet
+from ..system.weak import WeakSet
 from . import modules
 from .definitions import Definition, module_of
 from .modules import Origin

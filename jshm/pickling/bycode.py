@@ -6,7 +6,7 @@ import functools
 import weakref
 from typing import TYPE_CHECKING, TypeVar
 
-from ..weak import forgetting
+from ..system.weak import forgetting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
-from .. import interrupts
 from ..errors import DefinitionWarning, outside
-from ..forks import wait_for
-from ..weak import WeakKeys, WeakSet
+from ..system import signals as interrupts
+from ..system.forks import wait_for
+from ..system.weak import WeakKeys, WeakSet
 from . import enumerations, generated, modules, typings
 from .code import TAG, mark_generated
 from .definitions import CONSTANT, DOCSTRING, Definition, Part, module_of

@@ -16,7 +16,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import NotShareableError
-from ..weak import forgetting
+from ..system.weak import forgetting
 from . import sources
 from .generated import placeholder
 from .rebuild import LAMBDA, Address, address_of, locate, rebuild

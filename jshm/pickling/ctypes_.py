@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import NotShareableError
-from ..weak import WeakKeys
+from ..system.weak import WeakKeys
 from . import classes
 from .writer import UnwritableError
 

@@ -13,8 +13,8 @@ import resource
 import sys
 import threading
 
-from ..forks import wait_for
-from ..interrupts import Guard, Order
+from ..system.forks import wait_for
+from ..system.signals import Guard, Order
 
 # Bytes of stack per level. Measured on Python 3.11, x86-64: lists 89, objects 148, closures 177; 330
 # where a `__reduce__` calls `pickle.dumps`.

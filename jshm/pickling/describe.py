@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import looking
-from ..looking import Types
 from . import sources
+from . import static as looking
+from .static import Types
 
 if TYPE_CHECKING:
     from types import CodeType

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..weak import WeakSet
+from ..system.weak import WeakSet
 from . import classes, ctypes_, structs
 from .libraries import is_compiled_by_numba, is_struct
 from .writer import UnwritableError

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
-from .. import looking
-from ..weak import WeakKeys
+from ..system.weak import WeakKeys
 from . import ctypes_, enumerations
+from . import static as looking
 from .writer import UnwritableError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import copying
+from ..segment import copying
 
 if TYPE_CHECKING:
     import types

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import numpy as np
 
-from .. import interrupts, looking
 from ..errors import JshmError
+from ..system import signals as interrupts
 from . import arrays, classes, depth, extensions, instances, numeric, slices, sources, tables
+from . import static as looking
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import looking
-from ..looking import SCALARS, is_short, short, written
 from . import describe
+from . import static as looking
 from .code import shipped_block
+from .static import SCALARS, is_short, short, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
-from .. import looking
 from . import (
     arrays,
     beside,
@@ -30,6 +29,7 @@ from . import (
     numeric,
     typings,
 )
+from . import static as looking
 from .code import class_globals, reduce_code
 from .definitions import module_of
 from .namespaces import (

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
-from .. import looking
 from ..errors import NotShareableError
-from ..looking import Types
 from . import modules
+from . import static as looking
 from .namespaces import NamespaceMet
+from .static import Types
 from .writer import UnwritableError
 
 if TYPE_CHECKING:

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
-from .. import looking
-from ..looking import Types
 from . import modules
+from . import static as looking
 from .pickler import Output, Pickler
 from .reducers import REDUCERS
+from .static import Types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

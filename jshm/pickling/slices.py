@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import looking
+from . import static as looking
 
 if TYPE_CHECKING:
     from .writer import Writer

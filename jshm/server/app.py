@@ -12,11 +12,11 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
-from .. import programs
 from .._version import __version__
 from ..errors import JshmError
 from ..store import default_store, group
-from ..store.directory import default_root, group_place, group_root
+from ..store.local.directory import default_root, group_place, group_root
+from ..system import processes as programs
 from .desk import Desk
 from .handlers import HANDLERS
 from .kernels import Kernels

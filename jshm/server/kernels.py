@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 
-from ..store.elsewhere import elsewhere
+from ..store.local.elsewhere import elsewhere
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp

@@ -8,15 +8,15 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..access import of_group
-from ..forks import wait_for
-from ..interrupts import Guard, Order
-from ..rows import segment_in
-from ..weak import WeakValues
-from .directory import default_root, group_place, group_root
-from .groups import GroupStore
-from .local import LocalStore
-from .references import resolve_in
+from ..system.access import of_group
+from ..system.forks import wait_for
+from ..system.signals import Guard, Order
+from ..system.weak import WeakValues
+from .groups.store import GroupStore
+from .local.directory import default_root, group_place, group_root
+from .local.references import resolve_in
+from .local.registry.rows import segment_in
+from .local.store import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

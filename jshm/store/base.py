@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..identity import Identity
-    from ..layout import Order
-    from ..segment import Mode
+    from ..segment.array_layout import Order
+    from ..segment.file import Mode
+    from .identity import Identity
 
 How = Literal["copied", "sealed", "alias"]
 # Seconds for which what was published is never taken for unused.

@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .. import pages, segment
-from ..array import Reference, reference_to
 from ..errors import DetachedError, NotShareableError, ReadOnlyError, SegmentNotFoundError
-from ..layout import describe
+from ..segment import file as segment
+from ..segment import pages
+from ..segment.array_layout import describe
+from ..segment.views import Reference, reference_to
 from ..text import shown
 from . import default_store, store_of
-from .references import publishing, shows_segment
-from .source import check_array
+from .local.references import publishing, shows_segment
+from .local.source import check_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from ..layout import Order
-    from ..segment import Mode
-    from .local import LocalStore
+    from ..segment.array_layout import Order
+    from ..segment.file import Mode
+    from .local.store import LocalStore
 
 
 class SharedNumpyArray(NDArrayOperatorsMixin):

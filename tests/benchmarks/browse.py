@@ -12,7 +12,7 @@ from jshm.browse.listing import Query
 from jshm.browse.people import Nowhere
 from jshm.browse.preview import preview_array
 from jshm.browse.service import Service
-from jshm.layout import describe, read_layout
+from jshm.segment.array_layout import describe, read_layout
 from jshm.store import default_store
 
 from .measure import JSHM, LIMIT, Result, Target, in_turn, repeated, timed

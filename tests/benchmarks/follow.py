@@ -11,9 +11,9 @@ import numpy as np
 
 import jshm
 from jshm import handouts
-from jshm.magics import cells, following
-from jshm.namespace import user_namespace
+from jshm.ipython import cells, following
 from jshm.store import default_store
+from jshm.variables import user_namespace
 
 from .measure import JSHM, Result, Target, in_turn, repeated, timed
 from .workspace import private_store

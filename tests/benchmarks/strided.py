@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jshm.layout import describe_array
+from jshm.segment.array_layout import describe_array
 
 from .measure import JSHM, LIMIT, in_turn
 from .republish import against_copy, copying, publish_versions

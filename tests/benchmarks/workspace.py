@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import jshm
-from jshm.memory import available_memory
-from jshm.places import Place
 from jshm.store import _store_in, default_store
-from jshm.store.room import capacity
+from jshm.store.local.space import capacity
+from jshm.system.directories import Place
+from jshm.system.memory import available_memory
 from jshm.text import size_text
 
 if TYPE_CHECKING:

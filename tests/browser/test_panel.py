@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from ..processes import until
+from ..support.processes import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -235,7 +235,7 @@ def test_spares_are_shown_and_given_back_by_a_kernel_that_rests(lab: Lab) -> Non
     expect(panel.locator(".jshm-part.jshm-spares")).to_be_visible()
     status = lab.page.locator(".jshm-status [role=button]")
     expect(status).to_have_attribute("title", re.compile(r"4\.0 MB in spares$"))
-    lab.run("train.ipynb", "import jshm.store.spares as spares\nspares.IDLE = 1.0")
+    lab.run("train.ipynb", "import jshm.store.local.spares as spares\nspares.IDLE = 1.0")
     expect(header).not_to_contain_text("in spares")
     expect(header).to_contain_text("4.0 MB used")
 

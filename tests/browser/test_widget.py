@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from ..processes import until
+from ..support.processes import until
 from .test_panel import confirm, two_notebooks
 
 if TYPE_CHECKING:

@@ -21,8 +21,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from jshm.identity import Identity, Session
-from jshm.store import default_store, presence
+from jshm.store import default_store
+from jshm.store.identity import Identity, Session
+from jshm.store.local import process as presence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

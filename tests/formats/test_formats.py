@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.holdings import Holdings, read
+from jshm.store.local.lease_log import Holdings, read
 
-from ..exactness import assert_same_dtype
+from ..support.exactness import assert_same_dtype
 from . import golden
 
 if TYPE_CHECKING:

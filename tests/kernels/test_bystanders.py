@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .. import touching
+from ..support import touching
 
 MAKE = """
 for _number, _value in enumerate(RAISING.values()):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..processes import SHORT_LIFE_TOO
+from ..support.processes import SHORT_LIFE_TOO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Every copy of some pieces is a long one.
 AT_ONCE = """
-import jshm.copying, jshm.progress
-jshm.progress.DELAY = 0
-jshm.copying._PIECE = jshm.copying._CONTIGUOUS_PIECE = 1 << 20
+import jshm.segment.copying, jshm.segment.progress
+jshm.segment.progress.DELAY = 0
+jshm.segment.copying._PIECE = jshm.segment.copying._CONTIGUOUS_PIECE = 1 << 20
 """
 # A large source that takes little memory.
 LARGE = "B = np.broadcast_to(np.zeros(1 << 17), (1 << 11, 1 << 17))"
@@ -56,13 +56,13 @@ def test_a_bar_in_a_notebook_appears_and_goes(open_notebook: Callable[..., Noteb
     notebook.do(
         """
         def boom(*_): raise OSError(5, "a disk broke")
-        jshm.segment.write, write = boom, jshm.segment.write
+        jshm.segment.file.write, write = boom, jshm.segment.file.write
         try:
-            with jshm.progress.Progress("x", 100) as progress:
+            with jshm.segment.progress.Progress("x", 100) as progress:
                 progress.advance(50)
                 jshm.publish("x", x)
         except OSError: pass
-        finally: jshm.segment.write = write""".replace("\n        ", "\n")
+        finally: jshm.segment.file.write = write""".replace("\n        ", "\n")
     )
     assert notebook.value(open_bars) == 0
 
@@ -89,7 +89,7 @@ PROGRAM = f"""
 import sys, numpy as np, jshm
 {AT_ONCE}
 jshm.publish("x", np.ones(2_000_000))
-with jshm.progress.Progress("y", 100) as progress:
+with jshm.segment.progress.Progress("y", 100) as progress:
     progress.advance(50)
 print("tqdm" in sys.modules, len(jshm.attach("x")))
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..processes import until
+from ..support.processes import until
 
 if TYPE_CHECKING:
     from .notebook import Notebook

@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from jshm import segment
+from jshm.segment import file as segment
 
-from ..processes import until
+from ..support.processes import until
 
 CELL = """%%shm_once X y
 import time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from ..processes import until
+from ..support.processes import until
 
 LOOP = """\
 frame = np.zeros(200_000)

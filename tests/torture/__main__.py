@@ -12,12 +12,12 @@ from dataclasses import replace
 from .report import Options, Row, as_text
 
 PARTS = {
-    "kills": "tests.faults.kills",
-    "space": "tests.faults.full",
-    "fuzz": "tests.fuzz.torture",
-    "storms": "tests.storms.torture",
-    "hub": "tests.lifetimes.torture",
-    "soak": "tests.storms.soak",
+    "kills": "tests.torture.kills.kills",
+    "space": "tests.torture.kills.full",
+    "fuzz": "tests.torture.fuzz.torture",
+    "storms": "tests.torture.storms.torture",
+    "hub": "tests.kernels.lifetimes.torture",
+    "soak": "tests.torture.storms.soak",
 }
 
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ageText, numberText, sizeText } from './text';
 
 describe('sizeText', () => {
-  // The cases of tests/test_text.py, and ties, where Python rounds to even.
+  // The cases of tests/unit/test_text.py, and ties, where Python rounds to even.
   it.each([
     [0, '0 B'],
     [1, '1 B'],

@@ -1,0 +1,263 @@
+"""Where a magic was called from: the notebook itself or a function, and what is done with its value.
+
+Python gives a magic no way to bind a variable of a function: `frame.f_locals` is a snapshot before
+Python 3.13. Such a variable is read there, and is bound by an assignment only.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import inspect
+from collections import ChainMap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+from ..variables import user_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, MutableMapping
+    from types import CodeType, FrameType
+
+_ENTRIES = (InteractiveShell.run_line_magic.__code__, InteractiveShell.run_cell_magic.__code__)
+# Code that runs at once, in the middle of the function (or cell) that it is written in.
+_INLINE = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+_STORES = ("STORE_NAME", "STORE_GLOBAL", "STORE_FAST", "STORE_DEREF")
+
+
+class Assigned(NamedTuple):
+    """What the value of a magic is assigned to.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The variables; empty for anything else, like ``d['x']``.
+    stores : frozenset of str
+        The instructions that bind them.
+    unpacked : int or None
+        Into how many values it is unpacked.
+    """
+
+    names: tuple[str, ...] = ()
+    stores: frozenset[str] = frozenset()
+    unpacked: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The code that a magic is in.
+
+    Attributes
+    ----------
+    function : str
+        As people say it, ``f()``; empty in the notebook itself.
+    local : dict
+        The function's variables that have a value.
+    hidden : dict of str to str
+        Variables that Python would mean here, but that have no value or are out of reach: why.
+    owns : frozenset of str
+        All names of variables that the function binds itself.
+    assigned : Assigned or None
+        None if the value is discarded, displayed or returned.
+    binds : tuple of str
+        The variables of the notebook that the value is assigned to.
+    """
+
+    function: str = ""
+    local: dict[str, Any] | None = None
+    hidden: dict[str, str] | None = None
+    owns: frozenset[str] = frozenset()
+    assigned: Assigned | None = None
+    binds: tuple[str, ...] = ()
+
+    def sees(self) -> MutableMapping[str, Any]:
+        """Return the variables that can be read here: what is local hides what is the notebook's."""
+        return ChainMap(self.local or {}, user_namespace())
+
+    def check_readable(self, name: str) -> None:
+        """Raise a UsageError for a variable that is hidden here by one that cannot be read."""
+        if name in (self.hidden or {}):
+            raise UsageError((self.hidden or {})[name])
+
+    def elsewhere(self) -> list[str]:
+        """Return what to say in a function of what is bound by a magic."""
+        return [f"bound in the notebook, not in {self.function}"] if self.function else []
+
+    def require_notebook(self, names: Iterable[str], option: str) -> None:
+        """Raise a UsageError if a magic cannot rebind one of the variables."""
+        for name in names:
+            if name in (self.local or {}):
+                where = self.function or "a comprehension"
+                raise UsageError(
+                    f"{name} is a variable of {where}, and {option} cannot rebind it: leave {option} "
+                    f"out, and attach the shared copy: {name} = %shm_attach {name}; nothing was "
+                    "published"
+                )
+
+    def refuse_value(self, magic: str, instead: str) -> None:
+        """Raise a UsageError where the value of a magic that has none is assigned."""
+        if self.assigned is not None:
+            names = ", ".join(self.assigned.names)
+            so = f", so {names} would be None" if names else ""
+            raise UsageError(f"%{magic} returns nothing{so}: leave the assignment out, {instead}")
+
+
+def caller() -> Caller:
+    """Return what is known of the code that called the running magic."""
+    frame = _calling_frame()
+    if frame is None:
+        return Caller()
+    assigned = _assigned(frame.f_code, frame.f_lasti)
+    space = user_namespace()
+    binds: tuple[str, ...] = ()
+    if assigned is not None and frame.f_globals is space:
+        at_home = {"STORE_GLOBAL"} | ({"STORE_NAME"} if _is_notebook(frame) else set())
+        binds = assigned.names if assigned.stores <= at_home else ()
+    local: dict[str, Any] = {}
+    inner, outer = frame, frame.f_back
+    while not _is_notebook(inner):
+        local = {**inner.f_locals, **local}
+        if outer is None or not (_is_inline(inner.f_code) and _defines(outer, inner.f_code)):
+            break
+        inner, outer = outer, outer.f_back
+    local = {name: value for name, value in local.items() if name.isidentifier()}
+    if _is_notebook(inner):
+        if inner is frame and frame.f_locals is not space:  # a comprehension's, within the cell
+            local = {k: v for k, v in frame.f_locals.items() if space.get(k) is not v}
+        return Caller(local=local, assigned=assigned, binds=binds)
+    function = _label(inner.f_code)
+    hidden = _out_of_reach(inner)
+    owns = _names(frame.f_code) | _names(inner.f_code)
+    hidden |= {name: f"{name} is a variable of {function} and has no value yet" for name in owns}
+    hidden = {name: why for name, why in hidden.items() if name not in local}
+    return Caller(function, local, hidden, owns, assigned, binds)
+
+
+def _calling_frame() -> FrameType | None:
+    """Return the frame of the code that the magic is written in."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code not in _ENTRIES:
+        frame = frame.f_back
+    frame = frame and frame.f_back
+    older = getattr(InteractiveShell, "magic", None)  # get_ipython().magic("…")
+    if frame is not None and older is not None and frame.f_code is older.__code__:
+        frame = frame.f_back
+    return frame
+
+
+def _is_notebook(frame: FrameType) -> bool:
+    """Tell whether a frame's variables are the notebook's; a copy of them is, in a comprehension."""
+    space = user_namespace()
+    if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        return False
+    local = frame.f_locals
+    if local is space or frame.f_globals is not space:
+        return local is space
+    # Within a comprehension Python 3.12 shows a copy with all, and 3.13 what is the comprehension's.
+    own = frame.f_code.co_varnames
+    return "__name__" in local or (bool(own) and all(name in own for name in local))
+
+
+def _is_inline(code: CodeType) -> bool:
+    """Tell whether code is of a comprehension or of a class, which see what is around them."""
+    return code.co_name in _INLINE or not code.co_flags & inspect.CO_OPTIMIZED
+
+
+def _defines(frame: FrameType, code: CodeType) -> bool:
+    return any(constant is code for constant in frame.f_code.co_consts)
+
+
+def _names(code: CodeType) -> frozenset[str]:
+    return frozenset(code.co_varnames + code.co_cellvars + code.co_freevars)
+
+
+def _label(code: CodeType) -> str:
+    if code.co_flags & inspect.CO_OPTIMIZED:
+        return f"{code.co_name}()"
+    return "this function" if code.co_name == "<module>" else f"class {code.co_name}"
+
+
+def _out_of_reach(frame: FrameType) -> dict[str, str]:
+    """Return the variables of enclosing functions, which a function has only if its code names them.
+
+    They are found to be refused, and not taken from there: it may be another call of the enclosing
+    function that runs now.
+    """
+    found: dict[str, str] = {}
+    code, outer = frame.f_code, frame.f_back
+    while outer is not None:
+        if _defines(outer, code):
+            if _is_notebook(outer):
+                break
+            code, inner = outer.f_code, _label(frame.f_code)
+            for name in _names(code):
+                found.setdefault(
+                    name,
+                    f"{name} is a variable of {_label(code)}, and {inner} has it only if its own code "
+                    f"names it: put a line `{name}` above the magic",
+                )
+        outer = outer.f_back
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _assigned(code: CodeType, last: int) -> Assigned | None:
+    """Return what the value of the call that runs now is assigned to.
+
+    Bytecode tells, where source may be missing or another cell's: the instruction that takes the
+    value from the stack.
+    """
+    after = [
+        i for i in dis.get_instructions(code) if i.offset > last and i.opname != "EXTENDED_ARG"
+    ]
+    depth = 1  # of the value
+    skipped = -1  # a jump: d[1 if x else 2] = …
+    for number, instruction in enumerate(after):
+        name = instruction.opname
+        if instruction.offset < skipped:
+            continue
+        if name == "JUMP_FORWARD":
+            skipped = instruction.argval
+        if depth == 1 and name == "UNPACK_SEQUENCE":
+            count = instruction.arg or 0
+            names, stores = _stored(after[number + 1 :], count)
+            return Assigned(names, stores, count)
+        effect = dis.stack_effect(instruction.opcode, instruction.arg, jump=False)
+        if depth == 1 and name.startswith("STORE_FAST_"):  # and something more, in one instruction
+            effect = -1
+        if depth == 1 and name.startswith("UNPACK"):
+            return Assigned()
+        depth += effect
+        if depth <= 0:
+            if not name.startswith("STORE"):
+                return None
+            if number:  # d['x'] = …, or the last of a = b = …
+                return Assigned()
+            names, stores = _stored(after, 1)
+            return Assigned(names, stores)
+    return None
+
+
+def _stored(
+    instructions: list[dis.Instruction], count: int
+) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the `count` variables that instructions bind, and how; nothing if it is anything else."""
+    names: list[str] = []
+    stores = set()
+    for instruction in instructions:
+        if len(names) >= count:
+            break
+        name = instruction.opname
+        if name in _STORES:
+            names.append(instruction.argval)
+        elif name == "STORE_FAST_STORE_FAST":
+            names += instruction.argval
+        elif name == "STORE_FAST_LOAD_FAST":
+            names.append(instruction.argval[0])
+        else:
+            return (), frozenset()
+        stores.add("STORE_FAST" if name.startswith("STORE_FAST") else name)
+    return tuple(names[:count]), frozenset(stores)

@@ -1,0 +1,275 @@
+"""``%shm_list``, ``%shm_info``, ``%shm_detach`` and ``%shm_release``: see it and free it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from IPython.core.error import UsageError
+from IPython.core.magic import line_magic, magics_class
+from IPython.display import display
+
+from .. import variables
+from ..api import release_found
+from ..browse.tables import (
+    as_html,
+    as_text,
+    details,
+    details_html,
+    details_text,
+    memory_rows,
+    resident_text,
+)
+from ..handouts import is_from_jshm, was_handed_out
+from ..segment import pages
+from ..segment.views import is_shared
+from ..store import default_store, store_of
+from ..store.names import as_variable, check_version, is_glob
+from ..text import say, size_text
+from . import following
+from .arguments import Parser, expand
+from .base import ShmMagics, one_line, show
+from .calling import caller
+
+if TYPE_CHECKING:
+    from ..store.base import Released, SegmentInfo
+
+
+# So many names that are spared are named.
+_SHOWN = 5
+
+
+@magics_class
+class ManagingMagics(ShmMagics):
+    """Look and let go."""
+
+    # -- look --------------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_list(self, line: str) -> None:
+        """Show what is shared on this machine, who holds it, and what it costs.
+
+        ::
+
+            %shm_list
+            %shm_list 'exp1/*'      only names that match
+            %shm_list --group lab   what the members of a Unix group share
+        """
+        args = Parser("shm_list", "NAME").parse(line)
+        caller().refuse_value("shm_list", "or write jshm.segments()")
+        store = default_store()
+        infos = store.segments()
+        if args.names:
+            known = {info.name for info in infos}
+            wanted = expand(args.names, known, "name that is shared")
+            for name in wanted:
+                if name not in known:
+                    store.info(name)  # raises, and says which is near
+            infos = [info for info in infos if info.name in wanted]
+        spares = default_store().space().spares
+        followed = following.followers(store)
+        # To look costs microseconds.
+        resident = resident_text(pages.of_process())
+        show(
+            "\n".join(filter(None, [as_text(infos, spares, followed), resident])),
+            as_html(infos, spares, followed) + (f"<p>{resident}</p>" if resident else ""),
+        )
+
+    @line_magic
+    @one_line
+    def shm_info(self, line: str) -> None:
+        """Show all that is known of a name, and what holds its memory in this notebook.
+
+        ::
+
+            %shm_info X
+            %shm_info X --version 2
+        """
+        parser = Parser("shm_info", "NAME")
+        parser.add_argument("--version", type=int)
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which name? %shm_list shows what is there")
+        version = None if args.version is None else check_version(args.version)
+        store = default_store()
+        caller().refuse_value("shm_info", f'or write jshm.info("{args.names[0]}")')
+        for name in expand(args.names, store.names(), "name that is shared"):
+            info = store.info(name, version)
+            here = variables.find_arrays(
+                caller().sees(), variables.in_segment({info.segment, info.own})
+            )
+            followers = following.followers(store).get(store.exact(name), [])
+            mapped = store.presence.mappings.of(info.segment)
+            memory = memory_rows(pages.of_mappings(mapped) if mapped else None, pages.of_process())
+            del mapped
+            rows = details(info, store.path(name, version), here, followers, memory)
+            show(details_text(rows), details_html(rows))
+
+    @line_magic
+    @one_line
+    def shm_browser(self, line: str) -> None:
+        """Show what is shared as a widget, with buttons to attach, look into and release it.
+
+        ::
+
+            %shm_browser
+            %shm_browser exp1/      only what has these words in name, notebook, note or type
+
+        It answers while this kernel is free. The panel "Shared memory" in JupyterLab always does.
+        """
+        parser = Parser("shm_browser", "WORD")
+        args = parser.parse(line)
+        if args.group:
+            parser.error(f"it shows your own names only; a group's: %shm_list --group {args.group}")
+        caller().refuse_value("shm_browser", "or write jshm.SegmentBrowser()")
+        from .. import SegmentBrowser  # anywidget takes a moment to import
+
+        display(SegmentBrowser(filter=" ".join(args.names)))  # type: ignore[no-untyped-call]
+
+    # -- let go ------------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_detach(self, line: str) -> None:
+        """Let go of shared memory here. Concerns no other notebook.
+
+        ::
+
+            %shm_detach X           a variable, or a name
+            %shm_detach 'exp1/*'
+
+        Deletes the variables that still are that view, with their entries in Out and _, and says what
+        else keeps the memory mapped. A --mode c view that you have changed goes only if you name it.
+        """
+        parser = Parser("shm_detach", "NAME")
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which variable or name? For example: %shm_detach X")
+        store = default_store()
+        caller().refuse_value("shm_detach", "and assign to the variable afterwards")
+        self._require_no_local(args.names)
+        bound = [
+            name
+            for name, value in variables.user_variables(self._variables)
+            if is_from_jshm(name, value)
+        ]
+        there = variables.attached_names(self._variables, store)
+        words = expand(args.names, {*bound, *there}, "variable or name attached here")
+        targets = {word: variables.segments_of(self._variables, word, store) for word in words}
+        seen: set[str] = set()
+        for word, segments in targets.items():
+            if segments <= seen:
+                continue  # the same memory as a word before
+            seen |= segments
+            alike = [other for other, theirs in targets.items() if theirs <= segments]
+            where = store_of(next(iter(segments)))  # a variable may be of a group's store
+            done = variables.detach_segments(self._variables, segments, where, alike)
+            gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
+            if done.culprits:
+                still = ", ".join(done.culprits)
+                say(f"{word}{gone} · {size_text(done.nbytes)} still mapped here by: {still}")
+            else:
+                size = f" · {size_text(done.nbytes)} unmapped here" if done.nbytes else ""
+                say(f"{word} detached{gone}{size}")
+
+    def _require_no_local(self, words: list[str]) -> None:
+        """Raise a UsageError if a word is of a function's shared array: only its code can delete it."""
+        here = caller()
+        for variable in map(as_variable, words):
+            value = (here.local or {}).get(variable)
+            if was_handed_out(value) or is_shared(value):
+                where = here.function or "a comprehension"
+                raise UsageError(
+                    f"{variable} is a variable of {where}, and a magic cannot delete it: write "
+                    f"del {variable}; nothing was detached"
+                )
+
+    @line_magic
+    @one_line
+    def shm_release(self, line: str) -> None:
+        """Retire names for everyone. Who has them attached keeps what they have.
+
+        ::
+
+            %shm_release X
+            %shm_release 'exp1/*'       this notebook's names that match
+            %shm_release --unused       list this notebook's names that nobody holds; then add --yes,
+                                        which spares only copies and the last ten minutes
+
+        Options::
+
+            --force     also names of other notebooks
+            --all       let globs and --unused mean every notebook's names; a name of another
+                        notebook that you write out still needs --force
+            --yes       do not ask
+        """
+        parser = Parser("shm_release", "NAME")
+        for option in ("--force", "--all", "--unused", "--yes"):
+            parser.flag(option)
+        args = parser.parse(line)
+        if bool(args.names) == args.unused:
+            parser.error("name what to release, or say --unused")
+        caller().refuse_value("shm_release", "or write jshm.release(…)")
+        if args.unused:
+            reach = [info for info in _current() if info.releasable and (info.mine or args.all)]
+            self._release_unused(reach, confirmed=args.yes, everybody=args.all)
+            return
+        known = _current()
+        foreign = {info.name for info in known if not info.mine}
+        globbed = {info.name for info in known if info.releasable and (info.mine or args.all)}
+        what = "name that is shared" if args.all else "name of this notebook (--all for all)"
+        names = expand(args.names, globbed, what)
+        written = expand([word for word in args.names if not is_glob(word)], (), what)
+        found = [name for name in names if name not in written]
+        # The names that are written out come first: of them the store complains.
+        force = args.force or (args.all and foreign.isdisjoint(written))
+        done = release_found(written, found, force=force)
+        for released in sorted(done, key=lambda released: names.index(released.name)):
+            say(_released_line(released))
+
+    def _release_unused(
+        self, reach: list[SegmentInfo], *, confirmed: bool, everybody: bool
+    ) -> None:
+        idle = [info for info in reach if not info.in_use and not info.keep]
+        if not idle:
+            say("nothing to release: every name is in use or kept")
+            return
+        spared = [info for info in idle if info.spared]
+        if confirmed:
+            names = [info.name for info in idle if not info.spared]
+            for released in release_found((), names, force=everybody):
+                say(_released_line(released))
+            if spared:
+                say(_spared_line(spared))
+            return
+        if len(spared) < len(idle):
+            command = "%shm_release --unused --yes" + (" --all" if everybody else "")
+            say(f"not in use; to release them: {command}")
+        show(as_text(idle), as_html(idle))
+        if spared:
+            say(_spared_line(spared))
+
+
+def _current() -> list[SegmentInfo]:
+    return [info for info in default_store().segments() if info.state == "current"]
+
+
+def _spared_line(infos: list[SegmentInfo]) -> str:
+    shown = infos[:_SHOWN]
+    reasons = ", ".join(f"{info.name} ({info.spared})" for info in shown)
+    more = f" and {len(infos) - len(shown)} more" if len(infos) > len(shown) else ""
+    names = " ".join(info.name for info in shown)
+    force = "" if all(info.mine for info in shown) else " --force"
+    return f"--yes spares {reasons}{more}; to release by name: %shm_release {names}{force}"
+
+
+def _released_line(released: Released) -> str:
+    if released.freed == released.nbytes:
+        return f"{released.name} released · {size_text(released.freed)} freed"
+    rest = size_text(released.nbytes - released.freed)
+    if released.needed_by:
+        return f"{released.name} released · {rest} stay: {', '.join(released.needed_by)} needs it"
+    return (
+        f"{released.name} released · {rest} still held by {', '.join(released.held_by)}, and free "
+        "as soon as it is let go there"
+    )

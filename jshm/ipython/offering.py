@@ -1,0 +1,131 @@
+"""What other notebooks offer to this one: shown before a cell, and bound where the user said so."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, Any
+
+from .. import handouts
+from ..binding import bind_attached
+from ..errors import JshmError
+from ..store.names import variable_for
+from ..system.weak import WeakKeys
+from ..text import printable, size_text
+from . import following
+
+if TYPE_CHECKING:
+    from ..store.base import Attached, Offer, SegmentInfo
+    from ..store.identity import Identity
+    from ..store.local.store import LocalStore
+
+Namespace = dict[str, Any]
+EVERYBODY = ""
+# Notebooks whose offers are accepted at once; `EVERYBODY` stands for all.
+accepted: set[str] = set()
+# What was shown, by store: name and time.
+_shown: WeakKeys[LocalStore, set[tuple[str, float]]] = WeakKeys()
+
+
+def look(namespace: Namespace, store: LocalStore) -> list[str]:
+    """Bind what is accepted at once; return what to tell the user of what is new."""
+    offers = store.offers.received()
+    before = _shown.get(store, set())
+    _shown[store] = {_key(offer) for offer in offers}
+    new = [offer for offer in offers if _key(offer) not in before]
+    lines = {
+        _key(offer): _obstacle(namespace, store, offer)
+        if is_accepted(offer.sender)
+        else offer_line(offer, store)
+        for offer in new
+    }
+    found = _attach(store, [offer for offer in new if not lines[_key(offer)]])
+    return [
+        lines[_key(offer)] or _accept(namespace, store, offer, found[offer.info.name])
+        for offer in new
+    ]
+
+
+def look_again(store: LocalStore) -> None:
+    """Take all offers for new ones."""
+    _shown.pop(store, set())
+
+
+def is_accepted(sender: Identity) -> bool:
+    """Tell whether what a notebook offers is bound at once."""
+    if EVERYBODY in accepted:
+        return True
+    return any(
+        word in (sender.kernel_id, sender.label) or f"/{sender.notebook}".endswith(f"/{word}")
+        for word in accepted
+    )
+
+
+def described(info: SegmentInfo) -> str:
+    """Return what is offered, as both sides are told it."""
+    live = " · LIVE" if info.writable else ""
+    return f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}"
+
+
+def offer_line(offer: Offer, store: LocalStore) -> str:
+    """Return an offer as the user is told of it, and how to accept it."""
+    group = store.directory.access.group
+    return printable(
+        f"{offer.sender.label} offers {described(offer.info)}: %shm_accept {offer.info.name}"
+        f"{' --group ' + group if group else ''}"
+    )
+
+
+def _obstacle(namespace: Namespace, store: LocalStore, offer: Offer) -> str:
+    """Return what to tell the user where an offer is not bound; '' if it can be."""
+    name = offer.info.name
+    try:
+        variable = variable_for(name)
+        if name in following.followers(store) and variable in following.followers(store)[name]:
+            store.offers.answer([name])
+            return f"{offer.sender.label} offers {name}, which {variable} follows"
+    except (JshmError, OSError) as error:
+        return _not_bound(offer, store, error)
+    if variable in namespace and not handouts.is_from_jshm(variable, namespace[variable]):
+        return f"{offer_line(offer, store)} --as … ({variable} is a variable of yours)"
+    if hasattr(builtins, variable):
+        return f"{offer_line(offer, store)} --as … ({variable} is a word of Python's own)"
+    return ""
+
+
+def _attach(store: LocalStore, offers: list[Offer]) -> dict[str, Attached | Exception]:
+    """Attach what is offered, in one step; of what cannot be attached return why."""
+    names = [offer.info.name for offer in offers]
+    try:
+        return dict(zip(names, store.attach(names), strict=True)) if names else {}
+    except Exception:  # noqa: BLE001 - an object's own code may raise anything
+        found: dict[str, Attached | Exception] = {}
+        for name in names:  # one of them: the others can be bound
+            try:
+                found[name] = store.attach([name])[0]
+            except Exception as error:  # noqa: BLE001
+                found[name] = error.with_traceback(None)  # which would keep what is in its frames
+        return found
+
+
+def _accept(
+    namespace: Namespace, store: LocalStore, offer: Offer, attached: Attached | Exception
+) -> str:
+    """Bind what is offered; where that cannot be, only say what is offered, and why."""
+    if isinstance(attached, Exception):
+        return _not_bound(offer, store, attached)
+    try:
+        variable = variable_for(offer.info.name)
+        following.stop([variable])
+        line = bind_attached(namespace, variable, attached, "r")
+        store.offers.answer([offer.info.name])
+    except (JshmError, OSError) as error:
+        return _not_bound(offer, store, error)
+    return printable(line)
+
+
+def _not_bound(offer: Offer, store: LocalStore, error: Exception) -> str:
+    return printable(f"{offer_line(offer, store)} (not bound: {error})")
+
+
+def _key(offer: Offer) -> tuple[str, float]:
+    return offer.info.name, offer.created

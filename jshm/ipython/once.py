@@ -1,0 +1,210 @@
+"""``%%shm_once``: run a cell once on the machine, and attach its result everywhere else."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import inspect
+import json
+import time
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from IPython.core.error import UsageError
+
+from .. import variables
+from ..errors import JshmError, SegmentNotFoundError
+from ..handouts import bind
+from ..store import default_store, group
+from ..text import duration_text, say, size_text
+from . import definitions
+from .base import warn_of_short_life, with_traceback
+from .calling import caller
+
+if TYPE_CHECKING:
+    from ..segment.file import Mode
+    from ..store.base import Attached, SegmentInfo
+    from ..store.local.locks import Lock
+    from ..store.local.store import LocalStore
+
+# Characters of what a version says of its cell.
+_LONGEST = 1000
+# Keys of the cells that this notebook has run: what they define is there.
+_ran: set[str] = set()
+
+
+def run(
+    shell: Any,
+    names: dict[str, str],
+    cell: str,
+    *,
+    mode: Mode,
+    replace: bool,
+    keep: bool,
+    rerun: bool,
+) -> None:
+    """Attach `names` (variable → name) if this very cell published them, else run it and publish.
+
+    Raises
+    ------
+    UsageError
+        The cell did not make one of the variables.
+    JshmError
+        What it made cannot be published.
+    """
+    store = default_store()
+    key = cell_key(shell, cell)
+    note = "".join(f" · {text}" for text in caller().elsewhere())
+    with _turn(store, key):
+        if not rerun and _attach(shell, store, names, cell, key, mode=mode, note=note):
+            return
+        # Before the cell, which may take minutes.
+        store.require_owner(list(names.values()), replace=replace)
+        began = time.perf_counter()
+        with group(None):  # the cell is the user's, and not a part of this line
+            _execute(shell, cell)
+        _ran.add(key)
+        spent = time.perf_counter() - began
+        values = {name: _result(shell, variable) for variable, name in names.items()}
+        once = json.dumps({"key": key, "seconds": spent, "at": time.time()})
+        done = store.publish(values, replace=replace, keep=keep, once=once)
+        del values
+        _bind(shell, names, variables.attach_published(store, done, mode))
+        size = size_text(sum(published.info.nbytes for published in done))
+        say(
+            f"{', '.join(names.values())} published · {size} · the cell took {duration_text(spent)}; "
+            f"the next run attaches them{note}"
+        )
+        warn_of_short_life(done[0].info)
+
+
+def cell_key(shell: Any, cell: str) -> str:
+    """Return what is the same for cells that differ in comments, blanks and quotes only."""
+    source = shell.transform_cell(cell)
+    with contextlib.suppress(SyntaxError):  # running it will tell
+        source = ast.unparse(ast.parse(source))
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _attach(
+    shell: Any,
+    store: LocalStore,
+    names: dict[str, str],
+    cell: str,
+    key: str,
+    *,
+    mode: Mode,
+    note: str,
+) -> bool:
+    """Attach the names if all were published from the cell of that key; return whether it was so."""
+    try:
+        if not all(_is_of(store.info(name), key) for name in names.values()):
+            return False
+        # Before what is attached: an instance is then of the class that the cell defines.
+        defined = _define(shell, cell, names, key)
+        began = time.perf_counter()
+        found = store.attach(list(names.values()), mode)
+    except SegmentNotFoundError:
+        return False
+    if not all(_is_of(attached, key) for attached in found):
+        return False
+    spent = time.perf_counter() - began
+    _bind(shell, names, found)
+    made = _Run.parse(found[0].once)
+    say(
+        f"{', '.join(names.values())} attached in {duration_text(spent)}; the cell took "
+        f"{duration_text(made.seconds)} at {made.clock} in {found[0].publisher}{note}"
+    )
+    if defined:
+        say(defined)
+    return True
+
+
+class _Run(NamedTuple):
+    """A run of a cell, as the version that it made says: key, duration, and time of day."""
+
+    key: str = ""
+    seconds: float = 0.0
+    clock: str = ""
+
+    @classmethod
+    def parse(cls, once: str) -> _Run:
+        """Return what a version says; of what jshm did not write, a run of no cell."""
+        try:
+            said = json.loads(once[:_LONGEST])
+            key, seconds, at = said["key"], said["seconds"], said["at"]
+            if type(key) is str and isfinite(seconds) and seconds >= 0:
+                return cls(key, float(seconds), time.strftime("%H:%M", time.localtime(at)))
+        except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError):
+            pass
+        return cls()
+
+
+def _is_of(published: SegmentInfo | Attached, key: str) -> bool:
+    """Tell whether a version was published from the cell of that key."""
+    return _Run.parse(published.once).key == key
+
+
+def _define(shell: Any, cell: str, names: dict[str, str], key: str) -> str:
+    """Bind what else the cell defines and needs no run; return what to tell the user."""
+    source = shell.transform_cell(cell)
+    filename = shell.compile.cache(source, shell.execution_count, raw_code=cell)
+    there = frozenset(shell.user_ns)
+    found = definitions.bind(shell, source, frozenset(names), filename)
+    if key in _ran:
+        found = found._replace(
+            bound=[], missing=[n for n in found.missing if n.isidentifier() and n not in there]
+        )
+    return found.line()
+
+
+def _bind(shell: Any, names: dict[str, str], found: list[Attached]) -> None:
+    for variable, attached in zip(names, found, strict=True):
+        bind(shell.user_ns, variable, attached.value, attached.segments)
+
+
+def _result(shell: Any, variable: str) -> Any:
+    if variable not in shell.user_ns:
+        raise UsageError(
+            f"%%shm_once: the cell did not make the variable {variable}; nothing was published"
+        )
+    return shell.user_ns[variable]
+
+
+def _execute(shell: Any, cell: str) -> None:
+    """Run a cell's source in the notebook's namespace; what it raises is the cell's own error."""
+    source = shell.transform_cell(cell)
+    name = shell.compile.cache(source, shell.execution_count, raw_code=cell)
+    try:
+        code = shell.compile(source, name, "exec")
+    except SyntaxError:
+        if _awaits(source):
+            raise UsageError(
+                "%%shm_once: the cell cannot `await`: others wait for it and need its variables. "
+                "Put the await into a cell of its own, and publish its result: %shm_publish"
+            ) from None
+        raise
+    try:
+        exec(code, shell.user_global_ns, shell.user_ns)  # noqa: S102 - it is what the user typed
+    except JshmError as error:
+        with_traceback(error)
+        raise
+
+
+def _awaits(source: str) -> bool:
+    """Tell whether a cell is only wrong in that it awaits outside a function."""
+    try:
+        code = compile(source, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except SyntaxError:
+        return False
+    return bool(code.co_flags & inspect.CO_COROUTINE)
+
+
+def _turn(store: LocalStore, key: str) -> Lock:
+    """Return what waits until no other notebook runs this cell."""
+    return store.lock_of(
+        f"once-{key[:32]}",
+        "this cell",
+        waits=lambda who: say(f"waiting for {who}, which runs this very cell"),
+    )

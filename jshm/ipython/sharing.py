@@ -1,0 +1,335 @@
+"""``%shm_publish``, ``%shm_attach`` and ``%%shm_once``: data come and go."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from IPython.core.error import UsageError
+from IPython.core.magic import cell_magic, line_magic, magics_class
+
+from .. import variables
+from ..binding import bind_attached
+from ..browse.tables import object_text
+from ..errors import SegmentExistsError
+from ..handouts import is_from_jshm
+from ..pickling import static as looking
+from ..segment.file import Mode, check_mode
+from ..store import chosen_group, default_store
+from ..store.local.inspection import shared_states
+from ..store.names import as_variable, check_version, is_glob
+from ..text import say, size_text
+from . import arguments, expressions, following, once
+from .arguments import Parser, expand
+from .base import ShmMagics, one_line, warn_of_short_life
+from .calling import Caller, caller
+from .targets import Targets, targets_of
+
+if TYPE_CHECKING:
+    from ..store.base import Published
+    from ..store.local.store import LocalStore
+
+
+@magics_class
+class SharingMagics(ShmMagics):
+    """Publish and attach."""
+
+    def _data(self, here: Caller) -> list[str]:
+        """Return the variables that a glob may mean: arrays and tables, and none of ``_…``."""
+        hidden = here.hidden or {}
+        found = [(n, v) for n, v in variables.user_variables(here.sees()) if n not in hidden]
+        return [
+            name
+            for name, value in found
+            if name[0] != "_" and looking.lookup(type(value), "shape") is not None
+        ]
+
+    # -- publish -----------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_publish(self, line: str) -> None:
+        """Share variables with every notebook on this machine: arrays, tables, functions, anything.
+
+        ::
+
+            %shm_publish X                          share X under its own name
+            %shm_publish X y --as exp1/             several, all or none, as exp1/X and exp1/y
+            %shm_publish X --as train/X --note "train split"
+            %shm_publish 'feature_*'                every array or table whose name matches
+
+        Variables that share state (a model and its optimizer, two functions and their global variable)
+        share it again where they are attached in one line. Attached apart, each is whole, and alone.
+
+        What is shared is a snapshot: later changes to X change nothing there. Publishing again makes
+        the next version; who has attached an older one keeps it.
+
+        In a function it takes the function's variables as well. It takes variables only: instead of
+        df['x'] publish Y after Y = df['x'].
+
+        Options::
+
+            --as NAME     another name; several variables, or a trailing slash: a prefix
+            --replace     make the next version of a name that belongs to another notebook
+            --keep        keep it when the Jupyter server stops, until it is released
+            --move        let X be the shared copy from now on, so that the private one can go
+            --writable    let others attach it with --mode r+ and change it (implies --move)
+            --note TEXT   shown in lists
+            --group NAME  share with the members of a Unix group, and not only with your own notebooks
+        """
+        parser = Parser("shm_publish", "VARIABLE")
+        parser.add_argument("--as", dest="name")
+        parser.add_argument("--note", default="")
+        for option in ("--replace", "--keep", "--move", "--writable"):
+            parser.flag(option)
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which variable? For example: %shm_publish X")
+        here = caller()
+        seen = here.sees()
+        here.refuse_value(
+            "shm_publish",
+            f"and attach the shared copy: {args.names[0]} = %shm_attach {args.names[0]}",
+        )
+        # In one cell the same variable may be typed in several ways; Python knows one.
+        typed = [as_variable(word) for word in args.names]
+        data = self._data(here)
+        arguments.check_words(parser, args.names, data, seen)
+        words = expand(typed, data, "variable that is an array or a table")
+        names = arguments.destinations(words, args.name)
+        known = [name for name, _ in variables.user_variables(seen)]
+        values = {
+            name: arguments.lookup(seen, word, known, here)
+            for name, word in zip(names, words, strict=True)
+        }
+        if args.move or args.writable:
+            here.require_notebook(words, "--writable" if args.writable else "--move")
+        del seen, here  # a function's variables are in there
+        done = default_store().publish(
+            values,
+            replace=args.replace,
+            keep=args.keep,
+            writable=args.writable,
+            note=args.note,
+        )
+        for published in done:
+            say(_published_line(published))
+        option = _group_option()
+        for names, text in shared_states(published.info for published in done):
+            say(f"{text}: %shm_attach {' '.join(names)}{option}")
+        warn_of_short_life(done[0].info)
+        if args.move or args.writable:
+            self._move(done, values, "r+" if args.writable else "r")
+
+    def _move(self, done: list[Published], values: dict[str, Any], mode: Mode) -> None:
+        """Rebind to the shared copies, and report which memory really came back."""
+        space = self._variables
+        shared = variables.attach_published(default_store(), done, mode)
+        for name, attached in zip(list(values), shared, strict=True):
+            old = values.pop(name)
+            moved = variables.rebind(space, old, attached)
+            verb = "are" if len(moved) > 1 else "is"
+            what = f"{', '.join(moved) or name} {verb} the shared copy now"
+            if not issubclass(type(old), np.ndarray):
+                say(what)
+                continue
+            size = size_text(old.nbytes)
+            variables.forget_history(space, lambda value, old=old: value is old)  # type: ignore[misc]
+            keeps = variables.find_arrays(space, variables.same_owner(old))
+            owner = variables.owner_of(old)
+            freeable = owner.flags.owndata
+            # References that are ours: `owner`, `old`, and the argument of getrefcount; where both
+            # are one array it is counted twice.
+            if not keeps and freeable and sys.getrefcount(owner) > 3:  # noqa: PLR2004
+                keeps = ["something outside the notebook's variables"]
+            del old, owner
+            if keeps:
+                say(f"{what} · {size} not freed: {', '.join(keeps)} refer to it")
+            else:
+                say(f"{what} · {size} of private memory returned" if freeable else what)
+
+    # -- attach ------------------------------------------------------------------------------------
+
+    @line_magic
+    @one_line
+    def shm_attach(self, line: str) -> Any:
+        """Bind what another notebook shared: the same physical memory, nothing copied.
+
+        ::
+
+            %shm_attach X                     bind X to the newest version, read-only
+            %shm_attach exp1/X --as data      bind it to the variable `data`
+            %shm_attach X y                   several, all as they were at one moment
+            %shm_attach 'exp1/*'              all that match, each by its last component
+            %shm_attach X --wait 60           not there yet? wait up to 60 seconds
+            %shm_attach X --follow            before each cell, X becomes the newest version
+            Z = %shm_attach X                 bind only Z; in a function, a variable of the function
+
+        Options::
+
+            --as VARIABLE   the variable to bind
+            --mode r        read-only (the default)
+            --mode c        copy-on-write: writable, and your changes stay yours
+            --mode r+       shared and writable, if it was published with --writable
+            --version N     an older version, while somebody holds it
+            --wait SECONDS  wait for a name that is not there yet
+            --group NAME    what the members of a Unix group share
+            --trust         also objects (functions, models) of others in a group: this runs their code
+            --follow        rebind to the newest version before each cell, whoever published it. Who
+                            assigns to the variable, deletes it, or attaches it without --follow, has
+                            stopped following
+        """
+        parser = Parser("shm_attach", "NAME")
+        parser.add_argument("--as", dest="variable")
+        parser.add_argument("--mode", default="r")
+        parser.add_argument("--version", type=int)
+        parser.add_argument("--wait", type=arguments.positive, metavar="SECONDS")
+        parser.flag("--trust")
+        parser.flag("--follow")
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which name? %shm_list shows what is there")
+        store = default_store()
+        mode = check_mode(args.mode)
+        if args.follow and args.version is not None:
+            parser.error("--follow means the newest version: leave --version out, or --follow")
+        version = None if args.version is None else check_version(args.version)
+        there = store.names()
+        for word in args.names:
+            part = expressions.place(parser.line, word) if word not in there else ""
+            if part and (whole := expressions.root(part)) in there:
+                raise UsageError(
+                    f"%shm_attach takes names: attach {whole}, of which nothing is copied, and use {part}"
+                )
+        names = expand(args.names, there, "name that is shared")
+        here = caller()
+        if args.variable and (place := expressions.place(parser.line, args.variable)):
+            raise UsageError(
+                f"--as takes a variable's name: write {place} = %shm_attach {' '.join(args.names)}"
+            )
+        several = len(args.names) > 1 or any(map(is_glob, args.names))
+        targets = targets_of(names, args.variable, here, several=several)
+        globbed = {
+            name for name in names if any(map(is_glob, args.names)) and name not in args.names
+        }
+        if not targets.assigned:
+            self._protect(names, targets.bound, globbed)
+        if args.wait is not None:
+            store.wait(names, args.wait)
+        return self._bind(
+            store, names, targets, mode, version, trust=args.trust, follow=args.follow
+        )
+
+    def _bind(
+        self,
+        store: LocalStore,
+        names: list[str],
+        targets: Targets,
+        mode: Mode,
+        version: int | None = None,
+        *,
+        trust: bool,
+        follow: bool,
+    ) -> Any:
+        """Attach names, let variables be what they are, say so; return the magic's value."""
+        if follow and mode == "c":
+            raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
+        if follow and not targets.bound:
+            raise UsageError(
+                f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
+                f"{names[0]} --follow"
+            )
+        done = store.attach(names, mode, version, trust=trust)
+        if not targets.bound:
+            say(*targets.lines(done, mode))
+        for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
+            stopped = following.stop([variable])
+            line = bind_attached(self._variables, variable, attached, mode)
+            if follow:
+                following.follow(variable, attached, store, mode, trust=trust)
+            more = ["followed"] if follow else stopped
+            say(" · ".join([line, *more, *targets.note]))
+        return targets.value(done)
+
+    def _protect(self, names: list[str], targets: list[str], globbed: set[str]) -> None:
+        """Let a glob overwrite only what jshm bound itself."""
+        for name, target in zip(names, targets, strict=True):
+            value = self._variables.get(target)
+            if name in globbed and value is not None and not is_from_jshm(target, value):
+                raise SegmentExistsError(
+                    f"{name} would overwrite your variable {target}: name it explicitly "
+                    f"(%shm_attach {name}), give it another name (--as), or `del {target}` first; "
+                    "nothing was attached"
+                )
+
+    # -- once --------------------------------------------------------------------------------------
+
+    @cell_magic
+    @one_line
+    def shm_once(self, line: str, cell: str) -> None:
+        """Run this cell once on the machine: elsewhere, and after a restart, attach its result.
+
+        ::
+
+            %%shm_once X y
+            X, y = load_for_forty_seconds()
+
+        If X and y were shared from this very cell (comments and layout do not count), by any notebook,
+        they are attached in microseconds; else the cell runs, and X and y are published and become
+        the shared, read-only copies. Two notebooks that run it at the same time run it once.
+
+        Only the cell's text counts: if data that it reads have changed, say --rerun. Only X and y come
+        back. Where the cell is not run, its imports, functions, classes and constants are bound if that
+        runs no other code; what else it would set is named.
+
+        Options::
+
+            --rerun         run the cell in any case, and publish the next version
+
+            --as PREFIX/    names other than the variables' own
+            --mode c        bind writable copy-on-write views instead of read-only ones
+            --replace       also if another notebook has shared something else under these names
+            --keep          keep the result when the Jupyter server stops
+        """
+        parser = Parser("shm_once", "VARIABLE")
+        parser.prog = parser.prog.replace("%", "%%")
+        parser.add_argument("--as", dest="name")
+        parser.add_argument("--mode", default="r")
+        for option in ("--replace", "--keep", "--rerun"):
+            parser.flag(option)
+        args = parser.parse(line)
+        if not args.names:
+            parser.error("which variables does the cell make? For example: %%shm_once X y")
+        arguments.check_words(parser, args.names, (), ())
+        words = list(dict.fromkeys(arguments.check_variable(word) for word in args.names))
+        names = arguments.destinations(words, args.name)
+        once.run(
+            self.shell,
+            dict(zip(words, names, strict=True)),
+            cell,
+            mode=check_mode(args.mode),
+            replace=args.replace,
+            keep=args.keep,
+            rerun=args.rerun,
+        )
+
+
+def _published_line(published: Published) -> str:
+    info = published.info
+    how = {
+        "copied": "",
+        "sealed": " · sealed in place, nothing copied",
+        "alias": " · already shared, nothing copied",
+    }[published.how]
+    live = " · LIVE" if info.writable else ""
+    parts = f" · {object_text(info.details)}" if info.details else ""
+    return (
+        f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
+        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{_group_option()}"
+    )
+
+
+def _group_option() -> str:
+    group = chosen_group.get()
+    return f" --group {group}" if group else ""

@@ -1,0 +1,1 @@
+"""One segment: a file, its layout, its mapping, and how bytes get into it."""

@@ -1,0 +1,95 @@
+"""From a view to its segment and back.
+
+A reference names a segment and says where in it the view lies. The offset is taken from the data
+pointer, not from the lowest byte that the view touches: of ``m[::-1]`` they are not the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import mul
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import CorruptSegmentError
+from . import file as segment
+
+if TYPE_CHECKING:
+    from .file import Mapping, Mode
+
+
+# Bytes along one axis: far more than memory, and with 64 axes less than 64 bits hold.
+_FARTHEST = 1 << 56
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A view of a segment, without the memory.
+
+    Attributes
+    ----------
+    segment : str
+    mode : {'r', 'r+', 'c'}
+    offset : int
+        Bytes from the start of the segment to the view's first element.
+    dtype : dtype
+    shape : tuple of int
+    strides : tuple of int
+        In bytes.
+    """
+
+    segment: str
+    mode: Mode
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def view(self, mapping: Mapping) -> np.ndarray[Any, Any]:
+        """Return the view, of a mapping of its segment.
+
+        Raises
+        ------
+        CorruptSegmentError
+            The view would reach outside the segment.
+        """
+        root = segment.view(mapping)
+        try:
+            if self.dtype.hasobject:
+                raise TypeError("Python objects in shared memory")
+            if 0 in self.shape:
+                return np.ndarray(self.shape, self.dtype, root)
+            # NumPy checks the bounds, and takes a first axis of -1 for "as many as there are".
+            if min(self.shape, default=1) < 0 or not 0 <= self.offset <= len(root):
+                raise ValueError(f"shape {self.shape} from {self.offset}")
+            # But it does so in 64 bits: what wraps around looks as if it were inside.
+            reaches = map(mul, map(abs, self.strides), map((-1).__add__, self.shape))
+            if max(reaches, default=0) > _FARTHEST:
+                raise ValueError(f"strides {self.strides}")
+            return np.ndarray(self.shape, self.dtype, root, self.offset, self.strides)
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+            raise CorruptSegmentError(
+                f"a reference reaches outside segment {self.segment}: {error}"
+            ) from error
+
+
+def reference_to(array: np.ndarray[Any, Any]) -> Reference | None:
+    """Return the reference of an array that is in a segment, else None."""
+    mapping = segment.find(array)
+    if mapping is None:
+        return None
+    address = array.__array_interface__["data"][0]
+    return Reference(
+        mapping.segment,
+        mapping.mode,
+        address - mapping.address,
+        array.dtype,
+        array.shape,
+        array.strides,
+    )
+
+
+def is_shared(array: object) -> bool:
+    """Tell whether an array, or the array that it is a view of, is in shared memory."""
+    return issubclass(type(array), np.ndarray) and segment.find(array) is not None  # type: ignore[arg-type]

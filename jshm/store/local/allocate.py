@@ -1,0 +1,40 @@
+"""Arrays that are born in shared memory: allocated there, and without a name until they are published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...segment import file as segment
+from . import attach as attaching
+from .registry import rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...segment.array_layout import ArrayLayout
+    from .new_segment import Draft
+    from .references import Segments
+    from .space import Room
+
+
+def adopt(store: Segments, layout: ArrayLayout, draft: Draft, room: Room) -> np.ndarray[Any, Any]:
+    """Register a segment that only its holders keep, and map it."""
+    presence = store.presence
+    row = rows.with_writable(draft.row, writable=True)
+    try:
+        mapping = draft.map()
+        with presence.transaction() as (tx, _):
+            room.confirm(tx)
+            draft.offer()
+            rows.put_segment(tx, row, wanted=False)
+            segment.write(draft.fd, 0, [layout.magic])
+            draft.unlock()
+            tx.on_commit(draft.close)
+    except BaseException:
+        draft.discard()
+        raise
+    presence.mappings.adopt(mapping)
+    presence.tell_holds()
+    array = attaching.view(layout, mapping, segment.owned(mapping))
+    presence.born[row.id] = array
+    return array

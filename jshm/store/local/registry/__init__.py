@@ -1,0 +1,1 @@
+"""The catalogue in SQLite: names → versions → segments, leases, and references between segments."""

@@ -1,0 +1,1 @@
+"""What the operating system gives: signals, forks, processes, memory, private directories."""

@@ -1,0 +1,15 @@
+"""The README says which test proves what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_tests_that_the_readme_names_are_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text()))
+    source = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 15
+    assert named - set(re.findall(r"def (test_\w+)\(", source)) == set()

@@ -1,0 +1,320 @@
+"""Random operations of several processes on file systems that another one fills and empties meanwhile.
+
+Each worker owns names, knows what it published last under each, and finds exactly that after each of its
+operations, whether they worked or not. When all stand still, the files, the registry's rows and the
+bytes are compared past jshm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import random
+import sqlite3
+import tempfile
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import jshm
+
+from ...support.mounts import MB, CannotMountError, Mount, mounted
+from ...support.processes import Child, ChildError
+from ..report import Options, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_ROOT = Path(__file__).parents[3]
+_LARGEST = 3 * MB
+_NAMES = 6
+# Operations of each worker between two looks from outside.
+_BATCH = 12
+_PAUSE = 0.003
+
+Token = tuple[int, int]
+"""From which an array can be made again: a seed, and its bytes."""
+
+
+def make(token: Token) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(token[0]).integers(0, 256, token[1], np.uint8)
+
+
+class Worker:
+    """What one process does. Its names begin with its own.
+
+    Attributes
+    ----------
+    known : dict of str to Token
+        What must be under each of its names.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
+        warnings.simplefilter("ignore", jshm.OverflowWarning)
+        self.known: dict[str, Token] = {}
+        self.refused = 0
+        self._name = name
+        self._random = random.Random(seed)
+        self._held: dict[str, tuple[Token, Any]] = {}
+
+    def work(self, count: int) -> list[str]:
+        """Do something that many times; return what went wrong."""
+        wrong = []
+        for _ in range(count):
+            operation = self._random.choice(_OPERATIONS)
+            try:
+                operation(self)
+            except jshm.NoSpaceError as error:
+                self.refused += 1
+                if not any(way in str(error) for way in ("elease", "ree space")):
+                    wrong.append(f"{operation.__name__}: no way out: {error}")
+            except Exception as error:
+                wrong.append(f"{operation.__name__}: {type(error).__name__}: {error}")
+            wrong += [f"{operation.__name__}: then {what}" for what in self._wrong()]
+        return wrong
+
+    def _wrong(self) -> list[str]:
+        """Return what is not as it was left."""
+        found = []
+        for name, token in self.known.items():
+            try:
+                value = jshm.attach(name)
+            except jshm.JshmError as error:
+                found.append(f"{name}: {type(error).__name__}: {error}")
+                continue
+            array = value["a"] if isinstance(value, dict) else value
+            if not np.array_equal(array, make(token)):
+                found.append(f"{name} shows other data")
+        for name, (token, array) in self._held.items():
+            if not np.array_equal(array, make(token)):
+                found.append(f"what {name} was shows other data")
+        return found
+
+    def _any(self) -> str:
+        return f"{self._name}-{self._random.randrange(_NAMES)}"
+
+    def _token(self) -> Token:
+        return self._random.randrange(1 << 30), int(_LARGEST ** self._random.random())
+
+    def publish(self) -> None:
+        name, token = self._any(), self._token()
+        jshm.publish(name, make(token), keep=self._random.random() < 0.5)
+        self.known[name] = token
+
+    def publish_several(self) -> None:
+        tokens = {self._any(): self._token() for _ in range(3)}
+        jshm.publish({name: make(token) for name, token in tokens.items()})
+        self.known.update(tokens)
+
+    def publish_object(self) -> None:
+        name, token = self._any(), self._token()
+        jshm.publish(name, {"a": make(token), "b": ["text"] * self._random.randrange(1000)})
+        self.known[name] = token
+
+    def publish_strided(self) -> None:
+        name, token = self._any(), self._token()
+        jshm.publish(name, np.repeat(make(token), 2)[::2])
+        self.known[name] = token
+
+    def seal(self) -> None:
+        name, token = self._any(), self._token()
+        array = jshm.empty(token[1], np.uint8)
+        array[...] = make(token)  # a SIGBUS, if a page of it were not there
+        jshm.publish(name, array)
+        self.known[name] = token
+
+    def allocate(self) -> None:
+        token = self._token()
+        array = jshm.SharedNumpyArray.create_new(token[1], np.uint8).array
+        array[...] = make(token)
+        self._held["an array without a name"] = token, array
+
+    def hold(self) -> None:
+        arrays = [name for name in self.known if isinstance(jshm.attach(name), np.ndarray)]
+        if arrays:
+            name = self._random.choice(arrays)
+            self._held[name] = self.known[name], jshm.attach(name)
+
+    def let_go(self) -> None:
+        self._held.clear()
+        gc.collect()
+        jshm.gc()
+
+    def release(self) -> None:
+        """Whatever is full, this works."""
+        names = self._random.sample(sorted(self.known), min(len(self.known), 3))
+        if not names:
+            return
+        try:
+            jshm.release(names)
+        except jshm.NoSpaceError as error:
+            raise RuntimeError(f"a release was refused: {error}") from None
+        for name in names:
+            del self.known[name]
+
+    def look(self) -> None:
+        there = {info.name for info in jshm.segments() if info.state == "current"}
+        if missing := self.known.keys() - there:
+            raise RuntimeError(f"not listed: {missing}")
+
+
+# What takes room comes often enough that there is none.
+_OPERATIONS: list[Callable[[Worker], None]] = [
+    Worker.publish, Worker.publish, Worker.publish, Worker.publish_several, Worker.publish_object,
+    Worker.publish_strided, Worker.seal, Worker.allocate, Worker.hold, Worker.let_go,
+    Worker.release, Worker.look,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where it is tried.
+
+    Attributes
+    ----------
+    what : str
+    memory, disk : str
+        Options of the mounts; no disk, if empty.
+    quota : str
+    """
+
+    what: str
+    memory: str
+    disk: str = ""
+    quota: str = ""
+
+
+PLACES = [
+    Place("8 MB of memory", "size=8m"),
+    Place("8 MB of memory, 8 MB of disk", "size=8m", "size=8m"),
+    Place("64 MB of memory", "size=64m"),
+    Place("64 MB of memory, 30 inodes, 16 MB of disk", "size=64m,nr_inodes=30", "size=16m"),
+    Place("a quota of 5 MB", "size=64m", quota="5M"),
+    Place("a quota of 5 MB, 8 MB of disk", "size=64m", "size=8m", quota="5M"),
+]
+
+
+@dataclass
+class Found:
+    """What came of it."""
+
+    operations: int = 0
+    refused: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def trial(place: Place, seed: int, operations: int, workers: int = 3) -> Found:
+    """Try it in one place.
+
+    Raises
+    ------
+    CannotMountError
+    """
+    found = Found()
+    with contextlib.ExitStack() as stack:
+        parent = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jshm-full-")))
+        memory = stack.enter_context(mounted(parent / "memory", place.memory))
+        disk = stack.enter_context(mounted(parent / "disk", place.disk)) if place.disk else None
+        env = {
+            "JSHM_DIR": memory.root,
+            "JSHM_OVERFLOW_DIR": str(disk.point) if disk else "",
+            "JSHM_QUOTA": place.quota,
+        }
+        names = [f"w{i}" for i in range(workers)]
+        children = [stack.enter_context(Child(parent, f"{name}.py", env=env)) for name in names]
+        for i, (name, child) in enumerate(zip(names, children, strict=True)):
+            child.run(f"import sys; sys.path.insert(0, {str(_ROOT)!r})")
+            child.run("from tests.torture.kills.full import Worker, jshm")
+            child.run(f"worker = Worker({name!r}, {seed * 100 + i})")
+        mounts = [memory, *([disk] if disk else [])]
+        chance = random.Random(seed)
+        while found.operations < operations and not found.failures:
+            found.failures += _batch(children, mounts, chance)
+            found.operations += _BATCH * workers
+        found.refused = sum(child.run("worker.refused") for child in children)
+        if not found.failures:
+            found.failures += _end(children, mounts)
+    found.failures = [f"{place.what}, seed {seed}: {failure}" for failure in found.failures]
+    return found
+
+
+def _batch(children: Sequence[Child], mounts: Sequence[Mount], chance: random.Random) -> list[str]:
+    """Let all work at once while the file systems are filled and emptied; then look at it."""
+    wrong: list[str] = []
+    with ThreadPoolExecutor(len(children)) as pool:
+        waiting = [pool.submit(child.run, f"worker.work({_BATCH})") for child in children]
+        while not all(one.done() for one in waiting):
+            mount = chance.choice(mounts)
+            if chance.random() < 0.6:
+                mount.fill(chance.choice([0, 0, 8192, MB // 2, 2 * MB]))
+            else:
+                mount.relieve()
+            time.sleep(chance.random() * _PAUSE)
+        for one in waiting:
+            try:
+                wrong += one.result()
+            except (AssertionError, ChildError) as error:  # it died: SIGBUS, or something as bad
+                wrong.append(f"a worker is gone: {error}")
+    if wrong:
+        return wrong
+    for child in children:
+        child.run("jshm.gc()")
+    wrong += mounts[0].problems(*[mount.point for mount in mounts[1:]])
+    known = {name: token for child in children for name, token in child.run("worker.known").items()}
+    return wrong + _compare(mounts, known)
+
+
+def _compare(mounts: Sequence[Mount], known: dict[str, list[int]]) -> list[str]:
+    """Return which arrays are not what their publishers know, read with NumPy alone."""
+    registry = sqlite3.connect(f"file:{mounts[0].root}/registry.db?mode=ro", uri=True)
+    try:
+        rows = registry.execute(
+            "SELECT n.name, v.segment, s.kind FROM names n JOIN versions v ON v.name = n.name "
+            "AND v.version = n.current JOIN segments s ON s.id = v.segment"
+        ).fetchall()
+    finally:
+        registry.close()
+    wrong = []
+    if missing := known.keys() - {name for name, _, _ in rows}:
+        wrong.append(f"no rows: {sorted(missing)}")
+    for name, identity, kind in rows:
+        if name not in known:
+            wrong.append(f"a row of {name}, which was released or never published")
+        elif kind == "array":
+            (path,) = [
+                path for mount in mounts for path in mount.point.rglob(f"{identity}.npy")
+            ] or [None]
+            if path is None or not np.array_equal(np.load(path), make((*known[name],))):
+                wrong.append(f"the file of {name} holds other data")
+    return wrong
+
+
+def _end(children: Sequence[Child], mounts: Sequence[Mount]) -> list[str]:
+    """Return what is wrong, or left, once everything is released and the disks are full."""
+    for mount in mounts:
+        mount.fill()
+    for child in children:
+        child.run("worker.let_go(); jshm.release(list(worker.known)); jshm.gc()")
+    wrong = [f"{what!r}" for what in children[0].run("[p.what for p in jshm.check()]")]
+    for mount in mounts:
+        wrong += [f"left: {path}" for path in mount.point.rglob("*.npy")]
+        wrong += [f"left: {path}" for path in mount.point.rglob("*.jshm")]
+    return wrong
+
+
+def torture(options: Options) -> Iterator[Row]:
+    """Try all places, for about three minutes."""
+    for i, place in enumerate(PLACES):
+        what = f"No space: {place.what}, filled and emptied by another"
+        try:
+            found = trial(place, options.seed + i, 600)
+        except CannotMountError as error:
+            yield Row(what, 0, "operations", note=f"not tried, a tmpfs cannot be mounted: {error}")
+            continue
+        note = f"{found.refused:,} refused for want of room"
+        yield Row(what, found.operations, "operations", found.failures, note)

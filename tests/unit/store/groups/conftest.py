@@ -1,0 +1,67 @@
+"""Real users of a group of their own, and processes of theirs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ....conftest import PREFIX, SHM
+from ....support.users import People, User, people
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ....support.processes import Child
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[People]:
+    with people() as made:
+        yield made
+
+
+@pytest.fixture
+def place(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A directory like /dev/shm, in which everybody may make directories."""
+    root = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
+    os.chmod(root, 0o1777)
+    monkeypatch.setenv("JSHM_GROUP_DIR", root)
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def start(lab: People, place: str, tmp_path: Path) -> Iterator[Callable[..., Child]]:
+    """Start a process of a user, in the store of the group; or, without a group, in a private one."""
+    tmp_path.chmod(0o755)
+    started: list[Child] = []
+
+    def start(user: User, script: str = "train.py", group: str | None = None, **how: Any) -> Child:
+        env = {"JSHM_GROUP": lab.group if group is None else group}
+        env["JSHM_DIR"] = os.path.join(place, f"own-{user.name}")
+        child = user.child(tmp_path, script, env, **how)
+        started.append(child)
+        child.run("import jshm, numpy as np")
+        return child
+
+    yield start
+    for child in started:
+        child.__exit__()
+
+
+def root_of(place: str, lab: People, user: User) -> str:
+    """Return the directory of what a user shares with the group."""
+    return os.path.join(place, f"jshm-group-{lab.group}-{user.uid}")
+
+
+def files(root: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the paths of a directory and of all in it, and what they are."""
+    for directory, _, names in os.walk(root):
+        for name in ["", *names]:
+            path = os.path.join(directory, name)
+            yield path, os.lstat(path)

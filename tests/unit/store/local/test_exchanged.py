@@ -1,0 +1,330 @@
+"""An older registry, or another's, is put in the registry's place: what was published since stays."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import jshm
+from jshm.errors import RegistryError
+from jshm.segment.trailer import COMMITTED
+from jshm.store import default_store
+from jshm.store.local.registry import database
+from jshm.store.local.registry.database import Transaction
+
+from ....support.processes import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore::jshm.DirectoryLostWarning")
+
+PRELUDE = "import jshm, numpy as np; full = lambda n, value: np.full(n, float(value))"
+# Name → its newest version, and a value in it.
+NEWEST = {
+    "X": (4, 4.0), "big": (2, 2.0), "old": (1, 1.0), "since": (1, 7.0), "second": (1, 1.0), "O": (1, 1.0),
+    "p": (1, 5.0), "q": (1, 6.0), "LIVE": (1, 3.0), "sealed": (1, 8.0),
+}  # fmt: skip
+
+
+def exchange(root: str, backup: str, *endings: str) -> None:
+    """Rename copies into place."""
+    for ending in endings:
+        shutil.copy2(f"{backup}/registry.db{ending}", f"{root}/copy")
+        os.rename(f"{root}/copy", f"{root}/registry.db{ending}")
+
+
+def rename_all(root: str, backup: str) -> None:
+    exchange(root, backup, "", "-wal", "-shm")
+
+
+def rename_one(root: str, backup: str) -> None:
+    """A log stays beside it that is not its own."""
+    exchange(root, backup, "")
+
+
+def rename_alone(root: str, backup: str) -> None:
+    for ending in ("-wal", "-shm"):
+        os.unlink(f"{root}/registry.db{ending}")
+    exchange(root, backup, "")
+
+
+def write_all(root: str, backup: str) -> None:
+    """As ``cp`` does. Not of ``registry.db-shm``'s length: SQLite maps it."""
+    for ending in ("", "-wal", "-shm"):
+        with open(f"{backup}/registry.db{ending}", "rb") as copy:
+            content = copy.read()
+        with open(f"{root}/registry.db{ending}", "r+b") as file:
+            file.write(content)
+            if ending != "-shm":
+                file.truncate()
+
+
+HOWS = [rename_all, rename_one, rename_alone, write_all]
+
+
+@pytest.fixture
+def backup(store_dir: str) -> Iterator[str]:
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(store_dir), prefix="jt-backup-") as place:
+        yield place
+
+
+def back_up(root: str, backup: str) -> None:
+    for path in glob.glob(f"{root}/registry.db*"):
+        shutil.copy2(path, backup)
+
+
+def publish_around(train: Child, root: str, backup: str) -> None:
+    """Publish, make a backup, and publish more."""
+    train.run(PRELUDE)
+    train.run("""
+for name in ("X", "old", "gone"):
+    jshm.publish(name, full(10, 1), keep=True)
+jshm.publish("big", full(100_000, 1), keep=True)
+old, born = jshm.attach("old"), jshm.empty(6)
+""")
+    back_up(root, backup)
+    train.run("""
+for value in (2, 3, 4):
+    jshm.publish("X", full(10, value), keep=True)
+jshm.publish("big", full(100_000, 2), keep=True)
+jshm.release("gone")
+jshm.publish("since", full(5, 7), keep=True, note="new")
+jshm.publish("second", old, keep=True)
+jshm.publish("O", {"x": old}, keep=True)
+jshm.publish({"p": [full(3, 5)], "q": {"x": full(3, 6)}}, keep=True)
+jshm.publish("LIVE", full(3, 3), keep=True, writable=True)
+born[:] = 8
+jshm.publish("sealed", born, keep=True)
+""")
+
+
+def is_right(child: Child) -> None:
+    found = child.run("{i.name: i.version for i in jshm.segments() if i.state == 'current'}")
+    assert found == {name: version for name, (version, _) in NEWEST.items()}
+    for name, (_, value) in NEWEST.items():
+        how = {"p": "[0][0]", "q": "['x'][0]", "O": "['x'][0]"}.get(name, "[0]")
+        assert child.run(f"float(jshm.attach({name!r}){how})") == value
+    assert "SegmentNotFoundError" in child.fails("jshm.attach('gone')").kinds
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_under_live_processes(
+    store_dir: str, backup: str, tmp_path: Path, how: Callable[[str, str], None]
+) -> None:
+    with Child(tmp_path, "train.py") as train, Child(tmp_path, "eda.py") as eda:
+        publish_around(train, store_dir, backup)
+        eda.run(PRELUDE)
+        eda.run("held = jshm.attach('X')")
+        how(store_dir, backup)
+        time.sleep(0.1)  # for so long a read trusts that the file is there
+        with Child(tmp_path, "new.py") as new:
+            new.run(PRELUDE)
+            for child in (eda, train, new):
+                is_right(child)
+            # Numbers go on, and what is held is what it was.
+            numbers = new.run(
+                "[jshm.publish(n, full(2, 0), replace=True).version for n in ('X', 'since', 'gone')]"
+            )
+            assert numbers == [5, 2, 2]
+            assert eda.run("[float(held[0]), float(jshm.attach('X')[0])]") == [4.0, 0.0]
+            for child in (eda, train, new):
+                assert child.run("jshm.check()") == []
+
+
+def remove_all(root: str, backup: str) -> None:
+    for path in glob.glob(f"{root}/registry.db*"):
+        os.unlink(path)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("how", [*HOWS, remove_all])
+def test_between_the_look_and_the_commit(
+    store_dir: str,
+    backup: str,
+    tmp_path: Path,
+    how: Callable[[str, str], None],
+    *,
+    begun: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was told counts; what comes to nothing is told so, and can be done again."""
+    for value in (1, 2, 3):
+        jshm.publish("X", np.full(3, float(value)), keep=True)
+        jshm.publish("Y", np.full(3, float(value)), keep=True)
+        if value == 1:
+            back_up(store_dir, backup)
+    begin, pending = Transaction._begin, [how]
+
+    def exchange_meanwhile(transaction: Transaction) -> None:
+        exchanging = [pending.pop()] if pending else []
+        if begun:
+            begin(transaction)
+        for exchange_now in exchanging:
+            exchange_now(store_dir, backup)
+        if not begun:
+            begin(transaction)
+
+    jshm.segments()  # so that the next operation has nothing else to do
+    monkeypatch.setattr(database, "_JUST_NOW", 1e9)
+    monkeypatch.setattr(Transaction, "_begin", exchange_meanwhile)
+    with contextlib.suppress(RegistryError):
+        assert jshm.publish("X", np.full(3, 4.0), keep=True).version == 4
+    assert jshm.publish("X", np.full(3, 5.0), keep=True).version >= 4
+    assert jshm.attach("X")[0] == 5.0
+    jshm.segments()
+    back_up(store_dir, backup)
+    pending.append(how)
+    held = jshm.attach("Y")  # it could come back from here
+    try:
+        jshm.release("Y")
+    except RegistryError:
+        assert jshm.attach("Y")[0] == 3.0
+        jshm.release("Y")
+    jshm.segments()
+    assert held[0] == 3.0
+    with Child(tmp_path, "new.py") as new:
+        new.run(PRELUDE)
+        assert new.run("float(jshm.attach('X')[0])") == 5.0
+        assert "SegmentNotFoundError" in new.fails("jshm.attach('Y')").kinds
+        assert new.run("jshm.gc(); jshm.check()") == []
+
+
+@pytest.mark.parametrize("how", HOWS[::-1])
+def test_while_nobody_uses_it(
+    store_dir: str, backup: str, tmp_path: Path, how: Callable[[str, str], None]
+) -> None:
+    with Child(tmp_path, "train.py") as train:
+        publish_around(train, store_dir, backup)
+        train.kill()
+    how(store_dir, backup)
+    with Child(tmp_path, "new.py") as new:
+        new.run(PRELUDE)
+        assert new.run("float(jshm.attach('since')[0])") == 7.0  # an attach is enough
+        is_right(new)
+        assert new.run("jshm.check()") == []
+
+
+def test_the_registry_of_another_store(store_dir: str, backup: str, tmp_path: Path) -> None:
+    with Child(tmp_path, "other.py", env={"JSHM_DIR": f"{backup}/store"}) as other:
+        other.run(PRELUDE)
+        other.run("jshm.publish('theirs', full(3, 1), keep=True)")
+        with Child(tmp_path, "train.py") as train:
+            publish_around(train, store_dir, backup)
+            rename_all(store_dir, f"{backup}/store")
+            time.sleep(0.1)
+            is_right(train)
+            assert "SegmentNotFoundError" in train.fails("jshm.attach('theirs')").kinds
+        assert other.run("float(jshm.attach('theirs')[0])") == 1.0
+
+
+def forget(root: str, name: str, last: int) -> None:
+    """Let the registry be older by one version of a name, and count on from there."""
+    default_store().close()
+    con = sqlite3.connect(f"{root}/registry.db")
+    (segment,) = con.execute("SELECT segment FROM versions WHERE name = ?", (name,)).fetchone()
+    con.execute("DELETE FROM versions WHERE name = ?", (name,))
+    con.execute("DELETE FROM segments WHERE id = ?", (segment,))
+    con.execute("UPDATE names SET last = ?, current = NULL WHERE name = ?", (last, name))
+    con.commit()
+    con.close()
+
+
+@pytest.mark.parametrize("meet", ["attach", "segments", "publish", "gc"])
+def test_what_no_row_knows_is_registered_again(store_dir: str, meet: str) -> None:
+    jshm.publish("X", np.ones(3), keep=True)
+    jshm.publish("X", np.arange(3.0), keep=True, note="n")
+    forget(store_dir, "X", 1)
+    if meet == "attach":
+        jshm.attach("X")
+    elif meet == "segments":
+        jshm.segments()
+    elif meet == "publish":
+        jshm.publish("Y", np.ones(3))
+    else:
+        jshm.gc()
+    info = jshm.info("X")
+    assert (info.version, info.note, info.keep) == (2, "n", True)
+    assert jshm.attach("X").tolist() == [0.0, 1.0, 2.0]
+    assert jshm.check() == []
+
+
+def test_a_number_never_means_two_data(store_dir: str) -> None:
+    """The older registry has counted on: both are there, and X is what it was told to be."""
+    jshm.publish("X", np.arange(3.0), keep=True)
+    path = default_store().path("X")
+    os.link(path, f"{store_dir}/aside")
+    jshm.release("X")
+    os.chmod(f"{store_dir}/aside", 0o400)
+    forgotten = f"{store_dir}/segments/0123456789abcdef.npy"
+    jshm.publish("X", np.full(3, 9.0), keep=True)
+    default_store().close()
+    con = sqlite3.connect(f"{store_dir}/registry.db")
+    con.execute("UPDATE names SET last = 1, current = 1 WHERE name = 'X'")
+    con.execute("UPDATE versions SET version = 1 WHERE name = 'X'")
+    con.execute("INSERT INTO behind SELECT segment FROM versions WHERE name = 'X'")
+    con.commit()
+    con.close()
+    os.rename(f"{store_dir}/aside", forgotten)
+    jshm.gc()
+    found = {info.name: jshm.attach(info.name)[1] for info in jshm.segments()}
+    assert found == {"X": 9.0, "X.lost-01234567": 1.0}
+    assert jshm.check() == []
+    for ending in ("", "-wal", "-shm"):  # it says so itself
+        os.unlink(f"{store_dir}/registry.db{ending}")
+    time.sleep(0.1)
+    assert sorted(info.name for info in jshm.segments()) == ["X", "X.lost-01234567"]
+    # It is released, and comes back once more: its name does not grow.
+    os.link(forgotten, f"{store_dir}/aside")
+    jshm.release("X.lost-01234567", force=True)
+    os.chmod(f"{store_dir}/aside", 0o400)
+    os.rename(f"{store_dir}/aside", forgotten)
+    jshm.gc()
+    found = {info.name: info.version for info in jshm.segments()}
+    assert found == {"X": 1, "X.lost-01234567": 2}
+    assert jshm.check() == []
+
+
+def test_what_was_never_registered_or_was_released_is_garbage(store_dir: str) -> None:
+    jshm.publish("X", np.arange(3.0), keep=True)
+    jshm.publish("Y", np.arange(3.0), keep=True)
+    unfinished, released = default_store().path("X"), default_store().path("Y")
+    with open(unfinished, "rb") as file:
+        content = file.read()
+    assert content.count(COMMITTED) == 1
+    forget(store_dir, "X", 0)
+    forget(store_dir, "Y", 0)
+    os.chmod(unfinished, 0o600)
+    with open(unfinished, "wb") as file:
+        file.write(content.replace(COMMITTED, bytes(len(COMMITTED))))
+    os.chmod(released, 0o500)  # its process was killed before it removed it
+    assert jshm.segments() == []
+    jshm.gc()
+    assert os.listdir(f"{store_dir}/segments") == []
+
+
+def test_a_transaction_that_fails_releases_nothing(store_dir: str) -> None:
+    store = default_store()
+    jshm.publish("X", np.arange(3.0), keep=True)
+    path = default_store().path("X")
+
+    def doom() -> None:
+        with store.presence.transaction() as (_, doomed):
+            doomed.add(path)
+            assert os.stat(path).st_mode & 0o777 == 0o500
+            raise RuntimeError("before the commit")
+
+    with pytest.raises(RuntimeError):
+        doom()
+    assert os.stat(path).st_mode & 0o777 == 0o400
+    assert jshm.attach("X").sum() == 3

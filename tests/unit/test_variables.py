@@ -1,0 +1,688 @@
+"""What jshm handed out is known by identity alone, costs no memory, and can be let go of again."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+import types
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import jshm
+from jshm import handouts
+from jshm import variables as namespace
+from jshm.handouts import hand_out, prune, segments_of, was_handed_out
+
+from ..support.processes import Child, ChildError
+from ..support.touching import BASES, CANNOT_BE_SHARED, RAISING, Key, recording, touched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from jshm.store.local.store import LocalStore
+
+
+class Thing:
+    """An object that knows weak references, equal to every other."""
+
+    def __init__(self, a: Any = None) -> None:
+        self.a = a
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Thing)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Slotted:
+    """One that knows none."""
+
+    __slots__ = ("a",)
+
+    def __init__(self, a: Any = None) -> None:
+        self.a = a
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program without IPython, also where other tests have imported it."""
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    monkeypatch.setattr(handouts, "prunes", False)
+
+
+@pytest.fixture
+def main(store: LocalStore, plain: None) -> Iterator[dict[str, Any]]:
+    """The variables of the program."""
+    namespace = sys.modules["__main__"].__dict__
+    before = dict(namespace)
+    yield namespace
+    for name in set(namespace) - set(before):
+        del namespace[name]
+    namespace.update(before)
+    gc.collect()
+
+
+def mapped() -> int:
+    """How many segments' files this process has mapped, by the kernel's list."""
+    with open("/proc/self/maps") as file:
+        return sum("/segments/" in line for line in file)
+
+
+# -- by identity -----------------------------------------------------------------------------------
+
+SHARED_BY_ALL: list[Any] = [
+    None, True, False, 0, 5, -5, 10**30, 1.5, 2j, "", "text", b"bytes", (), (1, [2]), frozenset(), os,
+    np.float64(1.5), ..., NotImplemented,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", SHARED_BY_ALL, ids=repr)
+def test_what_may_be_anybodys_never_counts(value: Any) -> None:
+    assert hand_out(value, ("segment",)) is value
+    assert not was_handed_out(value)
+    assert segments_of(value) == ()
+
+
+@pytest.mark.parametrize("make", [Thing, lambda: np.zeros(3), lambda: {1, 2}, lambda: lambda: 1])
+def test_known_by_identity(make: Any) -> None:
+    value, other = make(), make()
+    assert hand_out(value, ("one",)) is value
+    assert was_handed_out(value)
+    assert segments_of(value) == ("one",)
+    assert not was_handed_out(other)
+    assert segments_of(other) == ()
+    hand_out(other, ("two", "what it needs"))
+    hand_out(value, ("three",))
+    prune()
+    assert (segments_of(value), segments_of(other)) == (("three",), ("two", "what it needs"))
+
+
+def test_none_is_kept_alive() -> None:
+    value = hand_out(Thing(np.zeros(10)), ("segment",))
+    alive = weakref.ref(value)
+    del value
+    assert alive() is None
+    prune()
+    assert not {*handouts._segments} - {*handouts._weak} - {*handouts._strong}
+
+
+def test_an_id_that_is_used_again_is_another_object() -> None:
+    seen, again = set(), 0
+    for i in range(3000):
+        value = Thing()
+        again += id(value) in seen
+        seen.add(id(value))
+        assert not was_handed_out(value)
+        assert segments_of(value) == ()
+        if i % 2:
+            hand_out(value, (str(i),))
+            assert segments_of(value) == (str(i),)
+        del value
+    assert again > 1000, "else nothing was tried"
+
+
+@pytest.mark.parametrize("make", [dict, list, Slotted, bytearray])
+def test_what_knows_no_weak_references_lives_as_long_as_the_user_has_it(
+    monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    """In a notebook, which prunes."""
+    monkeypatch.setattr(handouts, "prunes", True)
+    monkeypatch.setattr(handouts, "_strong", {})
+    values = [hand_out(make(), (str(i),)) for i in range(100)]
+    mine = {"deep": [values[7]]}
+    prune()
+    assert all(map(was_handed_out, values))
+    assert [segments_of(value) for value in values] == [(str(i),) for i in range(100)]
+    del values
+    prune()
+    assert [id(value) for value in handouts._strong.values()] == [id(mine["deep"][0])]
+    assert was_handed_out(mine["deep"][0])
+    for _ in range(1000):
+        assert not was_handed_out(make())
+    mine.clear()
+    prune()
+    assert handouts._strong == {}
+    # Also without a prune there is never more than what is in use.
+    for _ in range(100):
+        hand_out(make())
+    assert len(handouts._strong) <= 2
+
+
+@pytest.mark.parametrize("make", [dict, list, Slotted, bytearray, lambda: np.dtype([("a", "i4")])])
+def test_what_knows_no_weak_references_is_not_kept_by_a_program(plain: None, make: Any) -> None:
+    before = dict(handouts._strong)
+    for _ in range(1000):
+        assert not was_handed_out(hand_out(make(), ("segment",)))
+        assert not was_handed_out(make())
+    assert handouts._strong == before
+
+
+def test_attached_in_a_program(store: LocalStore, plain: None) -> None:
+    """Nothing of it stays: neither the object, nor its memory."""
+    for value in (
+        {"a": np.zeros(9)},
+        [np.zeros(9)],
+        Thing(np.zeros(9)),
+        np.zeros(9),
+        (np.zeros(9),),
+    ):
+        jshm.publish("X", value)
+        for mode in ("r", "c"):
+            for _ in range(5):
+                got = jshm.attach("X", mode)
+                del got
+            assert mapped() == 0, "without waiting for the garbage collector"
+    store.flush()
+    jshm.gc()
+
+
+# -- detach, in a program --------------------------------------------------------------------------
+
+
+def test_detach_of_an_object(main: dict[str, Any], store: LocalStore) -> None:
+    jshm.publish("cfg", Thing(np.zeros(1000)))
+    main["one"], main["two"] = jshm.attach("cfg"), jshm.attach("cfg")
+    main["copy"] = jshm.attach("cfg", "c")
+    main["own"] = Thing(np.zeros(3))
+    assert jshm.detach("cfg") == []
+    assert not {"one", "two", "copy"} & set(main)
+    assert main["own"].a.sum() == 0
+    assert mapped() == 0
+    assert not jshm.info("cfg").in_use
+    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is mapped nowhere here"):
+        jshm.detach("cfg")
+    main["cfg"] = jshm.attach("cfg")
+    left = jshm.detach(main["cfg"])  # in an assert, pytest would hold it
+    assert left == []
+    assert "cfg" not in main
+
+
+@pytest.mark.parametrize("way", ["name", "variable", "value"])
+def test_detach_by(main: dict[str, Any], way: str) -> None:
+    jshm.publish({"exp/one": Thing(np.zeros(10)), "exp/two": Thing(np.zeros(10))})
+    main["one"], main["two"] = jshm.attach(["exp/one", "exp/two"])
+    left = jshm.detach(
+        main["one"] if way == "value" else {"name": "exp/one", "variable": "one"}[way]
+    )
+    assert left == []
+    assert "one" not in main
+    assert main["two"].a.shape == (10,)
+
+
+@pytest.mark.parametrize("value", [Thing(), Thing("text"), {1, 2}])
+def test_detach_of_what_has_nothing_mapped(main: dict[str, Any], value: Any) -> None:
+    jshm.publish("cfg", value)
+    main["cfg"], main["own"] = jshm.attach("cfg"), value
+    assert jshm.detach("cfg") == []
+    assert "cfg" not in main
+    assert main["own"] is value
+
+
+def test_detach_of_what_only_refers(main: dict[str, Any], store: LocalStore) -> None:
+    jshm.publish("X", np.arange(1000.0))
+    jshm.publish("cfg", Thing(jshm.attach("X")))
+    main["cfg"] = jshm.attach("cfg")
+    main["X"] = jshm.attach("X")
+    # X is not what keeps the object, and the object's array is not the variable X.
+    assert jshm.detach("X") == ["cfg.a"]
+    assert "X" not in main
+    assert main["cfg"].a[-1] == 999
+    assert jshm.detach("cfg") == []
+    assert "cfg" not in main
+    assert mapped() == 0
+    assert not jshm.info("X").in_use
+
+
+def test_what_else_keeps_it_is_told(main: dict[str, Any]) -> None:
+    jshm.publish("cfg", Thing({"deep": np.zeros(1000)}))
+    main["cfg"] = jshm.attach("cfg")
+    main["mine"] = {"part": main["cfg"].a["deep"][3:5]}
+    assert jshm.detach("cfg") == ["mine['part']"]
+    assert "cfg" not in main
+    del main["mine"]
+    assert mapped() == 0
+
+
+def test_work_is_not_thrown_away(main: dict[str, Any]) -> None:
+    """What was changed privately is somebody's."""
+    jshm.publish("cfg", Thing(np.zeros(1000)))
+    main["same"] = jshm.attach("cfg", "c")
+    assert jshm.detach("cfg") == []
+    assert "same" not in main
+    main["changed"] = jshm.attach("cfg", "c")
+    main["changed"].a[5] = 7
+    assert jshm.detach("cfg") == ["changed"]
+    assert main["changed"].a[5] == 7
+
+
+def test_work_in_a_data_frame_is_not_thrown_away(main: dict[str, Any]) -> None:
+    pandas = pytest.importorskip("pandas")
+    jshm.publish("df", pandas.DataFrame({"a": np.zeros(1000), "b": np.zeros(1000)}))
+    main["df"] = jshm.attach("df", "c")
+    main["df"].iloc[0, 0] = 5
+    jshm.detach("df")
+    assert "df" in main
+
+
+def test_a_column_that_keeps_a_data_frames_memory_is_told(main: dict[str, Any]) -> None:
+    pandas = pytest.importorskip("pandas")
+    jshm.publish("df", pandas.DataFrame({"a": np.zeros(1000), "b": np.zeros(1000)}))
+    main["df"] = jshm.attach("df")
+    main["mine"] = main["df"]["a"]
+    assert jshm.detach("df") == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("made", "culprit"),
+    [
+        ("table.index", "mine"),
+        ("table.set_index('text').index", "mine"),
+        ("table[['many']] * 2", "mine.index"),
+        ("table['text']", "mine"),
+        ("table['kind'].cat.categories", "mine"),
+        ("table['many'].array", "mine"),
+        ("{'k': [table['text'].array]}", "mine['k'][0]"),
+        ("table.groupby('kind', observed=True)", "mine.obj"),
+    ],
+)
+def test_what_keeps_a_table_s_memory_is_told(main: dict[str, Any], made: str, culprit: str) -> None:
+    pd: Any = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    texts = [f"text {i}" for i in range(5000)]
+    table = pd.DataFrame({"many": pd.array(range(5000), dtype="Int64"), "text": texts})
+    table["kind"] = pd.Categorical([float(i) for i in range(5000)])
+    table["text"] = table["text"].astype("string[pyarrow]")
+    table.index = pd.date_range("2026", periods=5000)
+    jshm.publish("table", table)
+    main["table"] = jshm.attach("table")
+    main["mine"] = eval(made, main)
+    assert culprit in jshm.detach("table")
+    del main["mine"]
+    assert mapped() == 0
+
+
+def test_a_table_made_of_an_attached_one_does_not_keep_its_memory(main: dict[str, Any]) -> None:
+    pd: Any = pytest.importorskip("pandas")
+    jshm.publish("table", pd.DataFrame({"some": np.zeros(1000), "other": np.ones(1000)}))
+    main["table"] = jshm.attach("table")
+    main["mine"] = main["table"] * 2
+    assert jshm.detach("table") == []
+    assert list(main["mine"].columns) == ["some", "other"]
+
+
+def test_what_keeps_the_memory_of_one_of_several_is_told(main: dict[str, Any]) -> None:
+    shared = np.zeros(1000)
+    with pytest.warns(jshm.SharedStateWarning):
+        jshm.publish({"one": Thing(shared), "two": Thing([shared])})
+    main["one"], main["two"] = jshm.attach(["one", "two"])
+    main["mine"] = main["one"].a
+    del main["one"]
+    assert jshm.detach("one") == ["mine", "two.a[0]"]
+
+
+def test_a_dict_in_a_program_is_the_users(main: dict[str, Any]) -> None:
+    """Nobody knows whether it is still what was attached; what keeps the memory is told."""
+    jshm.publish("cfg", {"a": np.zeros(1000)})
+    main["cfg"] = jshm.attach("cfg")
+    assert jshm.detach("cfg") == ["cfg['a']"]
+    assert "cfg" in main
+    del main["cfg"]
+    assert mapped() == 0
+
+
+def test_several_versions(main: dict[str, Any], store: LocalStore) -> None:
+    jshm.publish("cfg", Thing(np.zeros(10)))
+    main["old"] = jshm.attach("cfg")
+    jshm.publish("cfg", Thing(np.ones(10)))
+    main["new"] = jshm.attach("cfg")
+    assert segments_of(main["old"]) != segments_of(main["new"])
+    assert jshm.detach("old") == []
+    assert "old" not in main
+    assert main["new"].a.sum() == 10
+    main["old"] = jshm.attach("cfg", version=2)
+    assert jshm.detach("cfg") == []
+    assert not {"old", "new"} & set(main)
+
+
+@pytest.mark.parametrize("what", ["function", "class", "logger"])
+def test_what_was_there_before_is_the_users(main: dict[str, Any], what: str) -> None:
+    import json
+    import logging
+    from collections import OrderedDict
+
+    value = {"function": json.dumps, "class": OrderedDict, "logger": logging.getLogger("x")}[what]
+    main["own"] = value
+    jshm.publish("f", value)
+    main["f"] = jshm.attach("f")
+    assert main["f"] is value
+    with contextlib.suppress(jshm.SegmentNotFoundError):
+        jshm.detach("f")
+    assert main.get("own") is value
+
+
+# -- under IPython ---------------------------------------------------------------------------------
+
+SHELL = """
+import contextlib, gc, io, os, sys, warnings
+warnings.simplefilter("ignore")
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.history import HistoryManager
+HistoryManager.enabled = False
+shell = InteractiveShell.instance()
+import jshm
+from jshm import handouts, variables as namespace
+from jshm.store import default_store
+
+def cell(code):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        result = shell.run_cell(code, store_history=True)
+    result.raise_error()
+    return out.getvalue()
+
+def mapped():
+    with open("/proc/self/maps") as file:
+        return sum("/segments/" in line for line in file)
+
+cell("import jshm, numpy as np")
+"""
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    pytest.importorskip("IPython")
+    with Child(tmp_path_factory.mktemp("shell"), "shell.py") as child:
+        child.run(SHELL)
+        yield child
+
+
+@pytest.fixture
+def bare(store: LocalStore, process: Child) -> Iterator[Child]:
+    """A shell in this test's store, which has not loaded the extension."""
+    process.run(f"os.environ['JSHM_DIR'] = {store.directory.root!r}")
+    yield process
+    process.run(
+        "cell('%reset -f'); handouts.prune(); cell('import jshm, numpy as np'); gc.collect()\n"
+        "default_store().close()"
+    )
+
+
+@pytest.fixture
+def shell(bare: Child) -> Iterator[Child]:
+    """With the extension: it prunes after each cell."""
+    bare.run("cell('%load_ext jshm')")
+    yield bare
+    bare.run("cell('%unload_ext jshm')")
+
+
+OBJECTS: dict[str, Any] = {"dict": {"a": np.zeros(1000)}, "list": [np.zeros(1000), 1]}
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_a_notebook_knows_its_dicts(store: LocalStore, shell: Child, kind: str) -> None:
+    jshm.publish("cfg", OBJECTS[kind])
+    shell.run("cell('%shm_attach cfg\\nalso = jshm.attach(\"cfg\"); own = dict(a=1)')")
+    asked = "[handouts.was_handed_out(shell.user_ns[n]) for n in ('cfg', 'also', 'own')]"
+    assert shell.run(asked) == [True, True, False]
+    assert shell.run("handouts.segments_of(shell.user_ns['cfg'])") == [jshm.info("cfg").segment]
+    # It may be attached again: it is nobody's work. An equal one is somebody's.
+    assert "v1" in shell.run("cell('%shm_attach cfg')")
+    out = shell.run("cell('%shm_detach cfg')")
+    assert "cfg detached" in out
+    assert "deleted" in out
+    assert shell.run("[n for n in ('cfg', 'also', 'own') if n in shell.user_ns]") == ["own"]
+    assert shell.run("mapped()") == 0
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_a_notebook_keeps_no_memory_alive(store: LocalStore, shell: Child, kind: str) -> None:
+    jshm.publish("cfg", OBJECTS[kind])
+    shell.run('cell(\'cfg = jshm.attach("cfg", "c")\')')
+    assert shell.run("mapped(), len(handouts._strong)") == [1, 1]
+    for gone in ("del cfg", "cfg = 5", "cfg = [jshm.attach('cfg')]; del cfg[0]"):
+        shell.run(f"cell({gone!r})")
+        assert shell.run("gc.collect() and 0, mapped(), len(handouts._strong)") == [0, 0, 0]
+        shell.run('cell(\'cfg = jshm.attach("cfg", "c")\')')
+    # What a cell attached, and no variable has, is not kept either.
+    shell.run('cell(\'del cfg\\nfor i in range(20): jshm.attach("cfg", "c")\')')
+    assert shell.run("gc.collect() and 0, mapped(), len(handouts._strong)") == [0, 0, 0]
+    # As a part of something it lives as long as that.
+    shell.run("cell('mine = dict(inner=jshm.attach(\"cfg\"))')")
+    assert shell.run("mapped()") == 1
+    shell.run("cell('del mine')")
+    assert shell.run("gc.collect() and 0, mapped(), len(handouts._strong)") == [0, 0, 0]
+
+
+def test_a_notebook_takes_no_new_dict_for_an_old_one(store: LocalStore, shell: Child) -> None:
+    jshm.publish("cfg", {"a": 1})
+    assert shell.run("""
+seen, again, mistaken = set(), 0, 0
+for i in range(300):
+    cell("cfg = jshm.attach('cfg')")
+    seen.add(id(shell.user_ns["cfg"]))
+    cell("del cfg")
+    for k in range(20):
+        new = [{} for _ in range(5)]
+        again += sum(id(d) in seen for d in new)
+        mistaken += sum(handouts.was_handed_out(d) or bool(handouts.segments_of(d)) for d in new)
+[again > 100, mistaken]
+""") == [True, 0]
+
+
+def test_a_notebook_takes_no_new_tuple_for_an_old_one(store: LocalStore, shell: Child) -> None:
+    """Of a tuple there is no weak reference, and none is kept: but its variable may have another."""
+    jshm.publish("pair", (np.arange(9), 1))
+    reused = shell.run("""
+reused = False
+for i in range(200):
+    cell("%shm_attach pair")
+    old = id(shell.user_ns["pair"])
+    cell("del pair")
+    new = [(i, k) for k in range(500)]
+    mine = [t for t in new if id(t) == old]
+    if mine:
+        shell.user_ns["pair"], reused = mine[0], True
+        break
+    del new, mine
+reused
+""")
+    if not reused:
+        pytest.skip("no tuple came to lie where the one before was")
+    with contextlib.suppress(ChildError):
+        shell.run("cell('%shm_detach pair')")
+    assert shell.run("'pair' in shell.user_ns"), "the user's own"
+
+
+def test_detach_in_a_notebook(store: LocalStore, shell: Child) -> None:
+    """Also what was displayed, and what only refers."""
+    jshm.publish("X", np.arange(1000))
+    X = jshm.attach("X")
+    jshm.publish("cfg", {"x": X})
+    del X
+    shell.run(
+        "cell('cfg = jshm.attach(\"cfg\")'); cell('cfg'); cell('two = jshm.attach(\"cfg\"); two')"
+    )
+    assert shell.run("mapped()") == 1
+    assert shell.run("cell('assert jshm.detach(\"cfg\") == []')") == ""
+    assert shell.run("'cfg' in shell.user_ns or 'two' in shell.user_ns") is False
+    assert shell.run("gc.collect() and 0, mapped()") == [0, 0]
+
+
+def test_an_explicit_attach_says_what_it_replaced(store: LocalStore, shell: Child) -> None:
+    jshm.publish({"cfg": {"a": 1}, "cfg2": {"a": 2}})
+    shell.run("cell('cfg = {\"mine\": 1}')")
+    error = shell.fails("cell(\"%shm_attach 'cfg*'\")")
+    assert "cfg" in error.message
+    assert shell.run("shell.user_ns['cfg']") == {"mine": 1}
+    assert "replaced" in shell.run("cell('%shm_attach cfg')")
+    assert shell.run("shell.user_ns['cfg']") == {"a": 1}
+    # By now it is one that jshm bound.
+    shell.run("cell(\"%shm_attach 'cfg*'\")")
+    assert shell.run("shell.user_ns['cfg2']") == {"a": 2}
+
+
+def test_without_the_extension_no_memory_is_kept_alive(store: LocalStore, bare: Child) -> None:
+    jshm.publish("cfg", {"a": np.zeros(1000)})
+    bare.run("cell('cfg = jshm.attach(\"cfg\", \"c\")'); cell('del cfg'); cell('pass')")
+    left = bare.run("gc.collect() and 0, mapped(), len(handouts._strong)")
+    assert left == [0, 0, 0]
+
+
+def test_a_program_that_imported_ipython(store: LocalStore, tmp_path: Path) -> None:
+    jshm.publish("cfg", {"a": np.zeros(1000)})
+    with Child(tmp_path) as child:
+        child.run("import gc, sys, types, jshm")
+        # As it is without a shell.
+        child.run("sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: None)")
+        child.run("for i in range(50): cfg = jshm.attach('cfg', 'c')")
+        child.run("del cfg; gc.collect()")
+        mapped = child.run("with open('/proc/self/maps') as f: n = f.read().count('/segments/')\nn")
+        child.kill()
+    assert mapped == 0
+
+
+def test_a_loop_in_a_cell_keeps_only_the_last(store: LocalStore, shell: Child) -> None:
+    jshm.publish("cfg", {"a": np.zeros(1000)})
+    shell.run(
+        'cell(\'import gc\\nfor i in range(30): cfg = jshm.attach("cfg", "c")\\ngc.collect()\\n\'\n'
+        '     \'with open("/proc/self/maps") as file: n = file.read().count("/segments/")\')'
+    )
+    n = shell.run("shell.user_ns['n']")
+    assert n <= 2
+
+
+def test_what_got_the_id_of_what_is_gone_is_not_it() -> None:
+    """`del X; X = np.ones(4)` may give the new array the place of the one that was attached."""
+    space: dict[str, object] = {}
+    handouts.bind(space, "X", np.zeros(3), ("aa",))
+    assert handouts.segments_bound("X", space["X"]) == ("aa",)
+    mine = np.ones(3)
+    handouts._bound["X"] = handouts._bound["X"]._replace(id=id(mine))
+    space["X"] = mine
+    assert handouts.segments_bound("X", mine) == ()
+    assert handouts.forget_unbound(space) == ["X"]
+    handouts.bind(space, "n", 5, ("bb",))
+    assert handouts.segments_bound("n", 5) == ("bb",)
+    assert handouts.forget_unbound({}) == ["n"]
+
+
+# -- beside other variables -------------------------------------------------------------------------
+
+
+def detach_beside(main: dict[str, Any], bystander: Any) -> None:
+    """Let go of an array that a list keeps, while there is another variable."""
+    jshm.publish("X", np.arange(10.0))
+    main["X"] = jshm.attach("X")
+    main["keeper"] = [main["X"][2:]]
+    main["bystander"], main["bystanders"] = bystander, {"x": [bystander]}
+    touched.clear()
+    assert jshm.detach("X") == ["keeper[0]"]
+    assert touched == []
+    assert "X" not in main
+    assert main["bystander"] is bystander
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
+def test_detach_touches_no_other_variable(main: dict[str, Any], base: Any) -> None:
+    detach_beside(main, recording(base))
+
+
+@pytest.mark.parametrize("name", [*RAISING, *CANNOT_BE_SHARED])
+def test_detach_beside_what_raises(main: dict[str, Any], name: str) -> None:
+    detach_beside(main, {**RAISING, **CANNOT_BE_SHARED}[name])
+
+
+def test_detach_beside_variables_that_are_not_named_by_text(main: dict[str, Any]) -> None:
+    main[5] = main[("a", 1)] = np.arange(3.0)  # type: ignore[index]
+    detach_beside(main, None)
+    del main[5], main["a", 1]  # type: ignore[arg-type]
+
+
+def test_detach_beside_tables_that_are_broken(main: dict[str, Any]) -> None:
+    pd: Any = pytest.importorskip("pandas")
+    detach_beside(main, object.__new__(pd.DataFrame))
+    detach_beside(main, pd.DataFrame({"a": [1]}).groupby("a"))
+
+
+def test_what_is_found_in_others_variables(main: dict[str, Any]) -> None:
+    class AttrDict(dict[Any, Any]):
+        __getattr__ = dict.__getitem__
+
+    class Base:
+        __slots__ = ("a",)
+
+    class Derived(Base):
+        __slots__ = ()
+        __getattr__ = AttrDict.__getattr__
+
+    class Sub(np.ndarray[Any, Any]):
+        base = flags = dtype = property(lambda _: 1 / 0)  # type: ignore[assignment]
+
+    jshm.publish("X", np.arange(10.0))
+    X = main["X"] = jshm.attach("X")
+    main["config"] = AttrDict(x=X[1:])
+    main["slotted"] = Derived()
+    main["slotted"].a = X[2:]
+    main["array"] = np.ndarray.view(X, Sub)
+    main["mapping"] = {(1, "a"): X[3:], Key(): X[4:]}
+    del X
+    found = set(jshm.detach("X"))
+    assert found == {"array", "config['x']", "slotted.a", "mapping[(1, 'a')]", "mapping[<Key>]"}
+
+
+def test_subclasses_of_tables_are_found(main: dict[str, Any]) -> None:
+    pd: Any = pytest.importorskip("pandas")
+
+    class Frame(pd.DataFrame):  # type: ignore[misc]
+        columns = dtypes = items = property(lambda _: 1 / 0)
+
+    jshm.publish("X", np.arange(10.0))
+    main["X"] = jshm.attach("X")
+    frame = main["df"] = object.__new__(Frame)
+    plain = pd.DataFrame({"a": main["X"]}, copy=False)
+    object.__setattr__(frame, "_mgr", plain._mgr)
+    main["plain"] = plain
+    assert set(jshm.detach("X")) == {"df", "plain['a']"}
+
+
+def test_an_exception_that_does_not_let_its_traceback_be_set(main: dict[str, Any]) -> None:
+    class StubbornError(Exception):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise RuntimeError(name)
+
+        __context__ = property(lambda _: 1 / 0)  # type: ignore[assignment]
+
+    error = StubbornError()
+    shell = types.SimpleNamespace(
+        user_ns=main,
+        user_ns_hidden={},
+        last_execution_result=types.SimpleNamespace(error_in_exec=error, result=None),
+    )
+    try:
+        raise error
+    except StubbornError:
+        pass
+    assert error.__traceback__ is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(namespace, "shell", lambda: shell)
+        namespace._forget_exceptions()
+    assert error.__traceback__ is None
+
+
+@pytest.mark.parametrize("name", ["lazy", "proxy", "endless", "slotted", "attributes are items"])
+def test_detach_of_what_is_not_shared(main: dict[str, Any], name: str) -> None:
+    with pytest.raises(jshm.SegmentNotFoundError, match="not in shared memory"):
+        jshm.detach(RAISING[name])
+
+
+def test_copies_of_a_mapping_leave_other_values(main: dict[str, Any]) -> None:
+    values = {**RAISING, **CANNOT_BE_SHARED}
+    found = jshm.copy_and_detach(values)
+    for name, value in values.items():
+        if not issubclass(type(value), dict):
+            assert found[name] is value, name
