@@ -18,7 +18,7 @@ from jshm.api import _warned
 from jshm.store import _store_in, default_store
 from jshm.store.local.listed import Listed
 
-from .support.mounts import CannotMountError, mounted
+from .support.full_disk import CannotMountError, mounted
 from .support.processes import SHORT_LIFE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jshm.store.local.store import LocalStore
 
-    from .support.mounts import MakeMount, Mount
+    from .support.full_disk import MakeMount, Mount
 
 SHM = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 PREFIX = f"jt{os.getpid()}-"

@@ -21,7 +21,7 @@ def paths(store_dir: str) -> list[str]:
 
 def test_a_kernel_that_rests_gives_them_back(open_notebook, store_dir):
     a = open_notebook("a.ipynb")
-    a.do("from jshm.store import spares\nspares.IDLE = 2.0")
+    a.do("from jshm.store.local import spares\nspares.IDLE = 2.0")
     a.do(LOOP)
     assert len(paths(store_dir)) == 2
     assert "1.6 MB more in spares" in a("%shm_list").results[-1]["text/plain"]

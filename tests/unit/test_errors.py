@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ..support.mounts import MakeMount
+    from ..support.full_disk import MakeMount
 
 root_only = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root, to make what is another user's"

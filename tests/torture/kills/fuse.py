@@ -2,7 +2,7 @@
 
 A boundary is a call by which jshm reaches the system, or SQLite: before each call, in the middle of
 each write, and before and after each SQL statement. What happens inside a call (SQLite's own writes) is
-for `traced` to find, and for kills at random times.
+for `strace` to find, and for kills at random times.
 """
 
 from __future__ import annotations

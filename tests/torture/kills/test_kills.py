@@ -12,7 +12,7 @@ import pytest
 
 import jshm
 
-from . import kills, traced
+from . import runner, strace
 from .fuse import CALLS, HARMLESS
 
 ROOT = Path(jshm.__file__).parent
@@ -26,9 +26,9 @@ AROUND = {"backup", "commit", "cursor", "executemany", "executescript", "write_b
 
 
 def kill(how: str, family: str) -> None:
-    found = kills.kill(how, family, "--every", str(EVERY[how]))
+    found = runner.kill(how, family, "--every", str(EVERY[how]))
     assert {name: one.wrong for name, one in found.items() if one.wrong} == {}
-    tried = {scenario.name: scenario for scenario in kills.FAMILIES[family]}
+    tried = {scenario.name: scenario for scenario in runner.FAMILIES[family]}
     if how == "boundaries":
         few = {
             name: one.killed
@@ -40,14 +40,14 @@ def kill(how: str, family: str) -> None:
         pytest.skip(f"not tried, for want of the right to mount: {', '.join(sorted(missing))}")
 
 
-@pytest.mark.parametrize("family", kills.FAMILIES)
+@pytest.mark.parametrize("family", runner.FAMILIES)
 def test_killed_on_the_way(family: str) -> None:
     """Before every call by which jshm reaches the system or SQLite, and in the middle of writes."""
     kill("boundaries", family)
 
 
-@pytest.mark.skipif(not traced.can_trace(), reason="strace is not installed, or may not trace")
-@pytest.mark.parametrize("family", kills.FAMILIES)
+@pytest.mark.skipif(not strace.can_trace(), reason="strace is not installed, or may not trace")
+@pytest.mark.parametrize("family", runner.FAMILIES)
 def test_killed_at_system_calls(family: str) -> None:
     """SQLite's included."""
     kill("calls", family)
@@ -55,7 +55,7 @@ def test_killed_at_system_calls(family: str) -> None:
 
 def test_killed_at_random_times() -> None:
     """Where nothing can be counted: in SQLite's shared memory, between two instructions."""
-    found = kills.kill("times", "", "--count", "30")
+    found = runner.kill("times", "", "--count", "30")
     assert {name: one.wrong for name, one in found.items() if one.wrong} == {}
     assert sum(one.killed for one in found.values()) == 30
 
@@ -75,7 +75,7 @@ def test_the_fuse_knows_every_call(path: Path) -> None:
                 or (module == "fcntl" and function not in {"flock", "fcntl"})
                 or (module == "shutil" and function != "rmtree")  # which calls `os` in its turn
                 or (module == "mmap" and function != "mmap")
-                or (name == "Mapping" and path.name != "segment.py")
+                or (name == "Mapping" and path.name != "file.py")
                 or (name == "open" and _writes(node))
                 # `copying.write_bytes` is called like pathlib's, and goes through `segment.write`.
                 or (module not in {"", "copying"} and function in AROUND)

@@ -13,9 +13,9 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from ...support.processes import until
+from ..place import own_place
 from ..report import Row
-from .place import own_place
-from .storms import Child, Plan, Report, examine_rest, listen
+from .runner import Child, Plan, Report, examine_rest, listen
 from .worker import DEADLINE
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .storms import MOST_LOG, Plan, storm
+from .runner import MOST_LOG, Plan, storm
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .world import BEFORE
+from ..world import BEFORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .world import Names
+    from ..world import Names
 
 
 @dataclass(frozen=True, slots=True)

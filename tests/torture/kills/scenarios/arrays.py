@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import jshm
 from jshm.store import default_store
 
-from .scenarios import Scenario, becomes, only
-from .world import born, make
+from ..world import born, make
+from . import Scenario, becomes, only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .world import Names
+    from ..world import Names
 
 
 # More files than one transaction may claim of the few descriptors that `release_many` leaves.

@@ -1,12 +1,7 @@
-"""Kills, everywhere: ``python -m tests.torture.kills.kills HOW SCENARIO … [--every 10]`` prints JSON.
-
-HOW is ``boundaries`` (see `fuse`), ``calls`` (of the system, see `traced`) or ``times`` (at random, while
-four others write). ``python -m tests.torture --only kills`` tries them all.
-"""
+"""Three ways to kill the process of an operation, and the programs that do it by the hundred."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -18,41 +13,36 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jshm
-from jshm.errors import OverflowWarning
 
-from ...support.mounts import CannotMountError, mounted
-from ..report import Options, Row
-from . import scenarios_arrays, scenarios_cleaning, scenarios_objects, scenarios_spares, traced
-from .harness import RoleError, Workplace, at_boundary, finish, spawn, trial
+from ...support.full_disk import CannotMountError, mounted
+from . import strace
+from .scenarios import arrays, cleaning, objects, spares
+from .trials import RoleError, Workplace, at_boundary, finish, spawn, trial
 from .world import make, wrong_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .harness import Kill
     from .scenarios import Scenario
+    from .trials import Kill
 
 FAMILIES = {
-    "publishing": scenarios_arrays.PUBLISHING,
-    "born in shared memory": scenarios_arrays.BORN,
-    "letting go": scenarios_arrays.LETTING_GO,
-    "objects": scenarios_objects.OBJECTS,
-    "ends and reaping": scenarios_cleaning.CLEANING,
-    "spares": scenarios_spares.SPARES,
-    "mending": scenarios_cleaning.MENDING,
+    "publishing": arrays.PUBLISHING,
+    "born in shared memory": arrays.BORN,
+    "letting go": arrays.LETTING_GO,
+    "objects": objects.OBJECTS,
+    "ends and reaping": cleaning.CLEANING,
+    "spares": spares.SPARES,
+    "mending": cleaning.MENDING,
 }
 SCENARIOS = {scenario.name: scenario for family in FAMILIES.values() for scenario in family}
-RANDOM = [scenarios_arrays.RANDOM, scenarios_objects.RANDOM]
+RANDOM = [arrays.RANDOM, objects.RANDOM]
 _WRITERS = 4
-# Two processes try them: as many as the machine has for it.
-_AT_ONCE = 2
 _ROOT = Path(__file__).parents[3]
 
 
@@ -97,13 +87,13 @@ def calls(workplace: Workplace, scenario: Scenario, every: int) -> Found:
     """Kill at every `every`-th of the system calls that an operation makes."""
     found = Found()
     log = f"{workplace.parent}/calls"
-    wrong, died = trial(workplace, scenario, traced.noted(log), 0)
+    wrong, died = trial(workplace, scenario, strace.noted(log), 0)
     found.note("none", wrong, died=died)
     with open(log, errors="replace") as file:
-        points = list(traced.points(file.read()))
+        points = list(strace.points(file.read()))
     start = sum(scenario.name.encode()) % every
     for at, (call, number) in list(enumerate(points))[start::every]:
-        wrong, died = trial(workplace, scenario, traced.at_call(call, number), at)
+        wrong, died = trial(workplace, scenario, strace.at_call(call, number), at)
         found.note(f"{call} {number}", wrong, died=died)
     return found
 
@@ -161,47 +151,13 @@ def _write(name: str, stopping: int) -> list[str]:
     return wrong
 
 
-# -- the program -----------------------------------------------------------------------------------
-
-
-def torture(options: Options) -> Iterator[Row]:
-    """Kill at every boundary and at every system call of every scenario, and at random times."""
-    jobs = [("boundaries", family, ()) for family in FAMILIES]
-    if traced.can_trace():
-        jobs += [("calls", family, ()) for family in FAMILIES]
-    else:
-        yield Row("SIGKILL at every system call", 0, "kill points", note="strace is not installed")
-    jobs.append(("times", "", ("--count", "400", "--seed", str(options.seed))))
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        done = [pool.submit(kill, how, family, *more) for how, family, more in jobs]
-        for (how, family, _), one in zip(jobs, done, strict=True):
-            yield _row(how, family, one.result())
-
-
-def _row(how: str, family: str, found: dict[str, Found]) -> Row:
-    what = "SIGKILL at random times, beside four writers"
-    missing: list[str] = []
-    if family:
-        where = {"boundaries": "boundary", "calls": "system call"}[how]
-        what = f"SIGKILL at every {where}: {family}"
-        missing = sorted({scenario.name for scenario in FAMILIES[family]} - found.keys())
-    return Row(
-        what,
-        sum(one.killed for one in found.values()),
-        "kill points",
-        [
-            f"{name} at {where}: {'; '.join(wrong)}"
-            for name, one in found.items()
-            for where, wrong in one.wrong.items()
-        ],
-        f"not tried (needs the right to mount): {', '.join(missing)}" if missing else "",
-    )
+# -- programs --------------------------------------------------------------------------------------
 
 
 def kill(how: str, family: str, *more: str) -> dict[str, Found]:
-    """Run this module as a program of its own, which has never used jshm; return what it found."""
+    """Run the kills in another process, which has never used jshm; return what it found."""
     names = [scenario.name for scenario in FAMILIES[family]] if family else []
-    words = [*_apart(), sys.executable, "-m", __name__, how, *names, *more]
+    words = [*_apart(), sys.executable, "-m", __package__, how, *names, *more]
     done = subprocess.run(words, stdout=subprocess.PIPE, cwd=_ROOT, check=True)
     return {name: Found(**found) for name, found in json.loads(done.stdout).items()}
 
@@ -215,41 +171,13 @@ def _apart() -> list[str]:
 
 
 @contextlib.contextmanager
-def _workplace() -> Iterator[Workplace]:
+def workplace() -> Iterator[Workplace]:
     with contextlib.ExitStack() as stack:
         made = tempfile.TemporaryDirectory(dir="/dev/shm", prefix="jshm-faults-")
         parent, small = stack.enter_context(made), ""
         with contextlib.suppress(CannotMountError):
             mount = mounted(Path(parent) / "small", "size=3m,mode=700")
             small = str(stack.enter_context(mount).point)
-        workplace = Workplace(parent, small)
-        workplace.prepare()
-        yield workplace
-
-
-def main() -> None:
-    """Try what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("how", choices=["boundaries", "calls", "times"])
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO")
-    parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--count", type=int, default=30, help="of kills at random times")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    warnings.simplefilter("ignore", OverflowWarning)
-    found: dict[str, Found] = {}
-    with _workplace() as workplace:
-        if args.how == "times":
-            for i, scenario in enumerate(RANDOM):
-                label = f"{scenario.name} {i}"
-                found[label] = times(workplace, scenario, args.count // len(RANDOM), args.seed + i)
-        else:
-            way = {"boundaries": boundaries, "calls": calls}[args.how]
-            for name in args.scenarios or SCENARIOS:
-                if workplace.can(SCENARIOS[name]):
-                    found[name] = way(workplace, SCENARIOS[name], args.every)
-    json.dump({name: asdict(one) for name, one in found.items()}, sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+        made_here = Workplace(parent, small)
+        made_here.prepare()
+        yield made_here

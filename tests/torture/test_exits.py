@@ -11,7 +11,7 @@ import pytest
 
 import jshm
 
-from ...support.processes import SHORT_LIFE_TOO
+from ..support.processes import SHORT_LIFE_TOO
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,8 @@ from jshm.segment import file as segment
 from jshm.store import default_store
 from jshm.store.local import locks, processes
 
-from .scenarios import Scenario, becomes, only
-from .world import LENGTH, born, make
+from ..world import LENGTH, born, make
+from . import Scenario, becomes, only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

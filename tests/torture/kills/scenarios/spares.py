@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import jshm
 from jshm.store import default_store
 
-from .scenarios import Scenario, only
-from .world import born, make, put_object
+from ..world import born, make, put_object
+from . import Scenario, only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,11 +1,11 @@
-"""A short run of what `full` does at length in `make torture`."""
+"""A short run of what ``make torture`` does at length: random operations while the disk fills."""
 
 from __future__ import annotations
 
 import pytest
 
-from ...support.mounts import CannotMountError
-from .full import PLACES, Place, trial
+from ...support.full_disk import CannotMountError
+from .torture import PLACES, Place, trial
 
 
 @pytest.mark.parametrize("place", PLACES[1::2], ids=lambda place: place.what)

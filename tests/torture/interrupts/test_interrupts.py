@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from . import interrupted
+from .runner import OPERATIONS, run
 
 # `detach` looks for who has an array at great length.
 _STEPS = {"detach": 997}
 _STEP = 29
 
 
-@pytest.mark.parametrize("operation", interrupted.OPERATIONS)
+@pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_interrupt_anywhere_leaves_the_old_or_the_new(store_dir: str, operation: str) -> None:
-    result = interrupted.run(operation, 1, _STEPS.get(operation, _STEP), timeout=60)
+    result = run(operation, 1, _STEPS.get(operation, _STEP), timeout=60)
     assert result.failures == []
     assert result.places > 150
     assert result.interrupted > 0.7 * result.tried > 3

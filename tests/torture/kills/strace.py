@@ -9,13 +9,13 @@ import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from .harness import finish, spawn
+from .trials import finish, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .harness import Kill
     from .scenarios import Scenario
+    from .trials import Kill
 
 # What changes something that outlives the process, or what others see of it. Reads change nothing:
 # before one, all is as it was after the call before it.

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import jshm
 
-from .scenarios import Scenario, becomes
-from .world import BEFORE, born, make, put_object
+from ..world import BEFORE, born, make, put_object
+from . import Scenario, becomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .world import Names
+    from ..world import Names
 
 
 def publish_object() -> Iterator[None]:

@@ -1,7 +1,4 @@
-"""Ctrl-C wherever in jshm it may come while an operation runs: a process of its own, one operation at a time.
-
-``python -m tests.torture.storms.interrupted OPERATION FIRST STEP`` prints what it found, as JSON.
-"""
+"""Ctrl-C at every place in jshm where Python can deliver it, for one operation in another process."""
 
 from __future__ import annotations
 
@@ -140,7 +137,7 @@ def _names() -> dict[str, int]:
     }
 
 
-def _wrong(before: dict[str, int], descriptors: int) -> list[str]:
+def _wrong(operation: str, before: dict[str, int], descriptors: int) -> list[str]:
     """Return what is not as it must be after an operation, interrupted or not."""
     store = default_store()
     found = []
@@ -157,7 +154,7 @@ def _wrong(before: dict[str, int], descriptors: int) -> list[str]:
     for name in {"X", "Y", "R", "L"} - set(now):
         found.append(f"{name} is gone")
     new = {name for name, version in now.items() if version != before.get(name)}
-    if {"X", "Y"} & new and OPERATION == "several" and not new >= {"X", "Y"}:
+    if {"X", "Y"} & new and operation == "several" and not new >= {"X", "Y"}:
         found.append(f"one of two: {new}")
     for name in now:
         value = jshm.attach(name)
@@ -187,10 +184,10 @@ def _once(operation: str, at: int) -> tuple[_Tracer, bool, list[str]]:
     finally:
         sys.settrace(None)
     made = None
-    return tracer, interrupted, _wrong(before, descriptors)
+    return tracer, interrupted, _wrong(operation, before, descriptors)
 
 
-def main(operation: str, first: int, step: int) -> dict[str, Any]:
+def interrupt(operation: str, first: int, step: int) -> dict[str, Any]:
     jshm.publish({"X": _array(1), "Y": _array(1), "R": _array(3)}, keep=True)
     jshm.publish("L", _array(4), keep=True, writable=True)
     jshm.publish("new", _array(1))
@@ -220,7 +217,7 @@ class Result:
 def run(operation: str, first: int = 1, step: int = 1, timeout: float = 600.0) -> Result:
     """Interrupt an operation in a process of its own, at every `step`-th place."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.torture.storms.interrupted", operation, str(first), str(step)],
+        [sys.executable, "-m", __package__, operation, str(first), str(step)],
         capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -229,9 +226,3 @@ def run(operation: str, first: int = 1, step: int = 1, timeout: float = 600.0) -
     if done.stderr:
         result.failures.append(f"{operation}: {done.stderr[-500:]}")
     return result
-
-
-OPERATION = ""
-if __name__ == "__main__":
-    OPERATION = sys.argv[1]
-    print(json.dumps(main(OPERATION, int(sys.argv[2]), int(sys.argv[3]))))

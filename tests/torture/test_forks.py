@@ -11,7 +11,7 @@ import pytest
 
 import jshm
 
-from ...support.processes import Child, until
+from ..support.processes import Child, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,18 +107,18 @@ statuses
 def test_a_child_does_not_close_what_is_not_its_own(child: Child) -> None:
     """It goes on in the midst of the transaction: its files are its parent's to remove."""
     assert child.run("""
-from jshm.store import reaper
+from jshm.store.local import collect
 def fork_inside():
-    let_go = reaper.Doomed._let_go
+    let_go = collect.Doomed._let_go
     def forking(doomed):
         if not pids:
             pids.append(os.fork())
         return let_go(doomed)
-    pids, reaper.Doomed._let_go = [], forking
+    pids, collect.Doomed._let_go = [], forking
     try:
         jshm.publish("theirs", np.arange(10), keep=True)
     finally:
-        reaper.Doomed._let_go = let_go
+        collect.Doomed._let_go = let_go
     return pids[0]
 pid = fork_inside()
 if not pid:

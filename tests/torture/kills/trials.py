@@ -7,7 +7,7 @@ nobody survives them by accident.
 - *victim* does the operation and is killed on the way.
 - *next* does one ordinary operation, then looks through jshm.
 
-The parent itself looks at the files and the tables with NumPy and sqlite3 alone (`raw`).
+The parent itself looks at the files and the tables with NumPy and sqlite3 alone (`on_disk`).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ import jshm
 from jshm import pickling, store
 from jshm.store import default_store
 
-from . import raw
+from . import on_disk
 from .fuse import Fuse
-from .raw import Place
+from .on_disk import Place
 from .world import make, setup, wrong_in
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Workplace:
                 os.rmdir(root)
             else:
                 shutil.copytree(f"{self.parent}/template", root, dirs_exist_ok=True)
-                raw.settle(place)
+                on_disk.settle(place)
             yield place
         finally:
             shutil.rmtree(root)
@@ -238,7 +238,7 @@ def trial(
     with workplace.place(scenario) as place, _holding(scenario.held) as let_go:
         try:
             died = kill(scenario)
-            wrong = raw.torn(place)
+            wrong = on_disk.torn(place)
             wrong += _aftermath(place, scenario, kind, held=scenario.held)
             if let_go is not None:
                 wrong += let_go()
@@ -251,16 +251,16 @@ def trial(
 
 def _aftermath(place: Place, scenario: Scenario, kind: int, *, held: bool) -> list[str]:
     found: list[str] = run(operate_and_look, kind % _KINDS, damaged=scenario.damaged)[0]
-    return found + raw.wrong(place, scenario.allowed, held=held)
+    return found + on_disk.wrong(place, scenario.allowed, held=held)
 
 
 def _without_registry(place: Place, scenario: Scenario) -> list[str]:
     """What the files say alone is what the registry said."""
-    before = raw.names(place)
+    before = on_disk.names(place)
     for path in Path(place.root).glob("registry.db*"):
         path.unlink()
     found, after = run(operate_and_look, 0, damaged=False)
     if after != before:
         found.append(f"names were {before}, rebuilt {after}")
-    found += raw.wrong(place, scenario.allowed, held=False)
+    found += on_disk.wrong(place, scenario.allowed, held=False)
     return [f"rebuilt: {what}" for what in found]
