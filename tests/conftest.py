@@ -35,6 +35,10 @@ PREFIX = f"jt{os.getpid()}-"
 NOWHERE = "/proc/a-test-without-the-store_dir-fixture"
 os.environ["JSHM_DIR"] = NOWHERE
 os.environ["JSHM_OVERFLOW_DIR"] = ""
+# A test starts hundreds of Python processes. Without its byte code each of them compiles all of jshm.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", os.path.join(_root, ".pytest_cache", "bytecode"))
 # What tests publish ends with them, and that need not be said: not here, nor in programs that they start.
 _warned.add(jshm.ShortLifeWarning)
 os.environ["PYTHONWARNINGS"] = SHORT_LIFE

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..support.processes import until
-
 if TYPE_CHECKING:
     from .notebook import Notebook, Outcome
 
@@ -72,7 +70,7 @@ def eda(open_notebook):
     return open_notebook("eda.ipynb")
 
 
-def test_it_lists_looks_attaches_releases_and_restores(eda: Notebook) -> None:
+def test_list_info_preview_attach_and_release(eda: Notebook) -> None:
     browser = Browser(eda)
     page = browser.ask("list", query=QUERY)
     assert page["total"] == 1
@@ -88,10 +86,8 @@ def test_it_lists_looks_attaches_releases_and_restores(eda: Notebook) -> None:
     assert (holder["label"], holder["here"]) == ("eda.ipynb", True)
     eda.do("%shm_detach data")
     (released,) = browser.ask("release", names=["X"])
-    assert (released["name"], released["undoable"]) == ("X", True)
+    assert released["name"] == "X"
     assert browser.ask("list", query=QUERY)["total"] == 0
-    assert browser.ask("restore", names=["X"]) == ["X"]
-    assert browser.ask("list", query=QUERY)["total"] == 1
 
 
 def test_what_goes_wrong_is_said(eda: Notebook) -> None:
@@ -143,15 +139,12 @@ def test_it_says_so_once(eda: Notebook) -> None:
     assert browser.receive()["id"] == "last"
 
 
-def test_a_release_frees_the_memory_when_it_can_be_undone_no_longer(eda: Notebook) -> None:
-    """Without a cell that runs, and without anybody who looks."""
-    eda.do("import jshm.widget; jshm.widget._UNDO = 0.3")
+def test_a_release_frees_the_memory_at_once(eda: Notebook) -> None:
     browser = Browser(eda)
     browser.ask("list", query=QUERY)
-    segments = os.path.join(eda.env["JSHM_DIR"], "segments")
     (released,) = browser.ask("release", names=["X"])
-    assert released["undoable"]
-    until(lambda: os.listdir(segments) == [])
+    assert (released["name"], released["freed"]) == ("X", 96)
+    assert os.listdir(os.path.join(eda.env["JSHM_DIR"], "segments")) == []
 
 
 def test_whatever_an_object_raises_is_answered(eda: Notebook) -> None:

@@ -79,7 +79,6 @@ def test_in_the_middle_of_a_transaction(store: LocalStore, child: Child, way: st
         lambda: jshm.publish("X", np.zeros(5)),
         lambda: jshm.empty(5),
         lambda: jshm.release("X"),
-        lambda: store.release(["X"], undo=1),
         jshm.gc,
     ):
         with times_out(child):

@@ -112,7 +112,7 @@ def look_at_all(store: LocalStore) -> None:
         lambda: service.page(Query(grouped=True, sort="type")),
         service.summary,
         store.names,
-        store.summaries,
+        lambda: store.complete("", 100),
         store.segments,
         lambda: store.registry.offers(KERNEL, 0.0),
         *(lambda name=name: service.info(name) for name in _names(store)),

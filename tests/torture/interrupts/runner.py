@@ -43,12 +43,6 @@ def _without_new() -> None:
         jshm.release("new")
 
 
-def _undo() -> None:
-    store = default_store()
-    store.release(["new"], undo=60)
-    store.restore(["new"])
-
-
 # The first brings about what the second needs; an interrupt comes in the second only.
 OPERATIONS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "publish": (_without_new, lambda _: jshm.publish("new", _array(1))),
@@ -63,7 +57,6 @@ OPERATIONS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "seal": (lambda: jshm.zeros(1000), lambda made: jshm.publish("X", made)),
     "detach": (lambda: jshm.attach("X"), jshm.detach),
     "release": (lambda: jshm.publish("new", _array(1)), lambda _: jshm.release("new")),
-    "undo": (lambda: jshm.publish("new", _array(1)), lambda _: _undo()),
     "list": (lambda: None, lambda _: jshm.segments()),
     "clean": (lambda: jshm.publish("new", jshm.zeros(10)), lambda _: jshm.gc()),
 }
@@ -147,7 +140,6 @@ def _wrong(operation: str, before: dict[str, int], descriptors: int) -> list[str
     if con.lock._is_owned() or (con.raw is not None and con.raw.in_transaction):
         found.append("a transaction is still open")
     own = {store.presence._lease._fd} if store.presence._lease else set()
-    store._undo.expire()
     if segment._locked - own:
         found.append(f"locked descriptors: {segment._locked - own}")
     now = _names()

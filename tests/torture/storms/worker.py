@@ -5,7 +5,6 @@ It runs as a script of its own, prints what it did as one line of JSON, and comp
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import json
 import os
@@ -79,7 +78,7 @@ class Worker:
             (4, self.look), (2, self.list), (3, self.allocate), (1, self.fork),
         ]  # fmt: skip
         if releasing:
-            choices += [(10, self.release), (4, self.release_and_restore), (2, self.clean)]
+            choices += [(12, self.release), (2, self.clean)]
         if mixed:
             choices += [(5, self.publish_object), (10, self.attach_object), (8, self.write_live)]
         self.weights, self.choices = zip(*choices, strict=True)
@@ -189,14 +188,6 @@ class Worker:
 
     def release(self, rng: random.Random) -> None:
         self._there(lambda: jshm.release(rng.sample(self.names, 1), force=True))
-
-    def release_and_restore(self, rng: random.Random) -> None:
-        name = rng.choice(self.names)
-        store = default_store()
-        if self._there(lambda: store.release([name], force=True, undo=30)):
-            # Another one may be faster.
-            with contextlib.suppress(jshm.SegmentNotFoundError, jshm.SegmentExistsError):
-                store.restore([name])
 
     def clean(self, _: random.Random) -> None:
         jshm.gc()

@@ -155,24 +155,6 @@ def release_many() -> Iterator[None]:
     jshm.release([*names, "X"])
 
 
-def release_with_undo() -> Iterator[None]:
-    jshm.segments()
-    yield
-    jshm.api.release_found(["X"], [], undo=60)
-
-
-def restore() -> Iterator[None]:
-    jshm.api.release_found(["X"], [], undo=60)
-    yield
-    default_store().restore(["X"])
-
-
-def expire() -> Iterator[None]:
-    jshm.api.release_found(["X"], [], undo=60)
-    yield
-    jshm.gc()
-
-
 def everything() -> Iterator[None]:
     """For kills at random times."""
     jshm.segments()
@@ -221,8 +203,5 @@ LETTING_GO = [
     Scenario(release_several, becomes({"X": None, "Y": None}), 40),
     Scenario(release_one_of_two, becomes({"A": 1}, {"A": 1, "X": None}), 45),
     Scenario(release_many, only({"A": 1, **_SEVERAL}, {"A": 1, "X": None}), 255),
-    Scenario(release_with_undo, becomes({"X": None}), 20),
-    Scenario(restore, becomes({"X": None}), 35),
-    Scenario(expire, becomes({"X": None}), 40),
 ]
 RANDOM = Scenario(everything, _whole_groups)

@@ -99,7 +99,7 @@ def take_turns() -> Iterator[None]:
     for shared in (False, True):
         with jshm.lock("X", shared=shared):
             pass
-    default_store().lock_of("once-" + "0" * 32, "a cell").__enter__()
+    jshm.lock("once-" + "0" * 32).__enter__()
     locks.sweep(default_store().directory.locks)
 
 

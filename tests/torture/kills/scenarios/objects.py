@@ -92,13 +92,6 @@ def release_needed() -> Iterator[None]:
     jshm.release("R")
 
 
-def release_needed_with_undo() -> Iterator[None]:
-    """Nobody but the process that can take it back knows that R may come back."""
-    jshm.api.release_found(["R"], [], undo=60)
-    yield
-    jshm.gc()
-
-
 def attach_objects() -> Iterator[None]:
     yield
     for mode in ("r", "c"):
@@ -150,7 +143,6 @@ OBJECTS = [
     Scenario(publish_array_and_object, becomes({"P": 2, "X": 2}), 80),
     Scenario(release_objects, becomes({"O": None, "P": None}), 80),
     Scenario(release_needed, becomes({"R": None}), 35),
-    Scenario(release_needed_with_undo, becomes({"R": None}), 55),
     Scenario(attach_objects, becomes(), 115),
     Scenario(detach_objects, becomes({"O": None, "P": None}), 50),
 ]
