@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 class BareStore(Store):
     """Has the abstract methods of another store, and the contract's defaults for everything else."""
 
-    def __init__(self, whole: Store) -> None:
+    is_usable = True
+
+    def __init__(self, whole: Any) -> None:
         self.whole = whole
+
+    def close(self) -> None:
+        self.whole.close()
 
     @property
     def identity(self) -> Identity:
