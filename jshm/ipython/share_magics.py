@@ -10,6 +10,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import variables
+from ..api import publish_values
 from ..browse.tables import object_text
 from ..errors import SegmentExistsError
 from ..pickling import static
@@ -93,10 +94,11 @@ class ShareMagics(ShmMagics):
         if args.move or args.writable:
             here.require_notebook(words, "--writable" if args.writable else "--move")
         del seen, here  # a function's variables are in there
-        done = default_store().publish(
+        done, moved = publish_values(
             values,
             replace=args.replace,
             keep=args.keep,
+            move=args.move,
             writable=args.writable,
             note=args.note,
         )
@@ -107,17 +109,15 @@ class ShareMagics(ShmMagics):
             say(f"{text}: %shm_attach {' '.join(names)}{option}")
         warn_of_short_life(done[0].info)
         if args.move or args.writable:
-            self._move(done, values, "r+" if args.writable else "r")
+            self._report_move(values, moved)
 
-    def _move(self, done: list[Published], values: dict[str, Any], mode: Mode) -> None:
-        """Rebind to the shared copies, and report which memory really came back."""
+    def _report_move(self, values: dict[str, Any], moved: list[list[str]]) -> None:
+        """Say which variables are the shared copies now, and how much private memory was returned."""
         space = self._variables
-        shared = variables.attach_published(default_store(), done, mode)
-        for name, attached in zip(list(values), shared, strict=True):
+        for name, rebound in zip(list(values), moved, strict=True):
             old = values.pop(name)
-            moved = variables.rebind(space, old, attached)
-            verb = "are" if len(moved) > 1 else "is"
-            what = f"{', '.join(moved) or name} {verb} the shared copy now"
+            verb = "are" if len(rebound) > 1 else "is"
+            what = f"{', '.join(rebound) or name} {verb} the shared copy now"
             if not issubclass(type(old), np.ndarray):
                 say(what)
                 continue
