@@ -15,7 +15,7 @@ from ..browse.tables import object_text
 from ..errors import SegmentExistsError
 from ..pickling import static
 from ..segment.file import Mode, check_mode
-from ..store import chosen_group, default_store, watching
+from ..store import default_store, watching
 from ..store.base import shared_states
 from ..store.names import as_variable, check_variable, check_version, is_glob
 from ..text import say, size_text
@@ -23,7 +23,7 @@ from ..variables import is_from_jshm
 from . import arguments, expressions, following, once
 from .arguments import Parser, expand
 from .calling import Caller, Targets, caller, targets_of
-from .magics import ShmMagics, one_line, warn_of_short_life
+from .magics import ShmMagics, group_option, one_line, warn_of_short_life
 
 if TYPE_CHECKING:
     from ..store.base import Published, Store
@@ -104,7 +104,7 @@ class ShareMagics(ShmMagics):
         )
         for published in done:
             say(_published_line(published))
-        option = _group_option()
+        option = group_option()
         for names, text in shared_states(published.info for published in done):
             say(f"{text}: %shm_attach {' '.join(names)}{option}")
         warn_of_short_life(done[0].info)
@@ -325,10 +325,5 @@ def _published_line(published: Published) -> str:
     parts = f" · {object_text(info.details)}" if info.details else ""
     return (
         f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
-        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{_group_option()}"
+        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{group_option()}"
     )
-
-
-def _group_option() -> str:
-    group = chosen_group.get()
-    return f" --group {group}" if group else ""
