@@ -100,7 +100,10 @@ def test_known_by_identity(make: Any) -> None:
     remember(other, ("two", "what it needs"))
     remember(value, ("three",))
     forget_unused()
-    assert (segments_of_value(value), segments_of_value(other)) == (("three",), ("two", "what it needs"))
+    assert (segments_of_value(value), segments_of_value(other)) == (
+        ("three",),
+        ("two", "what it needs"),
+    )
 
 
 def test_none_is_kept_alive() -> None:
@@ -429,7 +432,9 @@ def test_a_notebook_knows_its_dicts(store: LocalStore, shell: Child, kind: str) 
     shell.run("cell('%shm_attach cfg\\nalso = jshm.attach(\"cfg\"); own = dict(a=1)')")
     asked = "[variables.is_remembered(shell.user_ns[n]) for n in ('cfg', 'also', 'own')]"
     assert shell.run(asked) == [True, True, False]
-    assert shell.run("variables.segments_of_value(shell.user_ns['cfg'])") == [jshm.info("cfg").segment]
+    assert shell.run("variables.segments_of_value(shell.user_ns['cfg'])") == [
+        jshm.info("cfg").segment
+    ]
     # It may be attached again: it is nobody's work. An equal one is somebody's.
     assert "v1" in shell.run("cell('%shm_attach cfg')")
     out = shell.run("cell('%shm_detach cfg')")
