@@ -356,6 +356,11 @@ def in_memory(tx: Transaction) -> int:
     return int(tx.execute(IN_MEMORY)[0][0])
 
 
+def has_segment(tx: Transaction, segment: str) -> bool:
+    """Tell whether a segment has a row."""
+    return bool(tx.execute("SELECT 1 FROM segments WHERE id = ?", (segment,)))
+
+
 def mentions(tx: Transaction, segment: str) -> bool:
     """Tell whether any row is about a segment, also where the segment's own was lost."""
     sql = """SELECT 1 FROM segments WHERE id = ?1 UNION ALL SELECT 1 FROM versions
