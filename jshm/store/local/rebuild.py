@@ -136,13 +136,14 @@ class Found:
 
 def _admit(tx: Transaction, directory: Directory, chosen: Callable[[Found], bool]) -> None:
     """Add the rows of those files that are `chosen`, and of what they refer to, as far as they miss."""
-    # What is still to say of itself what its rows say is not asked.
-    behind = {row.id for row in rows.behind(tx)}
     known = {row.id: row for row in rows.all_segments(tx)}
+    # Skipped: a segment whose trailer does not match its rows yet, and a released one whose file is just
+    # being removed. That one refers to nothing any more.
+    skipped = {row.id for row in rows.behind(tx)} | {i for i, row in known.items() if row.unlinked}
     read = {
         identity: found
         for identity, path in directory.files().items()
-        if identity not in behind and (found := read_segment(identity, path, directory))
+        if identity not in skipped and (found := read_segment(identity, path, directory))
     }
     # What has a row can be attached, so it needs no other name.
     said = [
