@@ -75,7 +75,7 @@ def test_never_a_variable_that_python_would_not_mean(a):
         "    inner()\nouter()"
     )
     assert slip.evalue == (
-        "far is a variable of outer(), and inner() has it only if its own code names it: put a line "
+        "far is a variable of outer(), which inner() can read only if its own code uses it: put a line "
         "`far` above the magic"
     )
     slip = a.fail("def f():\n    %shm_publish later\n    later = 1\nf()")
