@@ -14,7 +14,7 @@ from IPython.core.error import UsageError
 from ..errors import InvalidNameError
 from ..store import chosen_group, default_store
 from ..store.names import as_variable, is_glob, is_variable, nearest
-from ..system import signals as interrupts
+from ..system import signals
 from . import expressions
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
                 raise UsageError(expressions.advice(self.prog, text, ())) from None
             self.error(f"{str(error).lower()} in: {line.strip()}")
         # A Ctrl-C inside argparse would make its cleanup fail, and that error would hide the interrupt.
-        with interrupts.deferred():
+        with signals.deferred():
             args = self.parse_intermixed_args(words)
         if args.group is not None:
             chosen_group.set(args.group)
