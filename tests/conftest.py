@@ -54,7 +54,7 @@ for _name in ("JPY_PARENT_PID", "JPY_SESSION_NAME"):
 @pytest.hookimpl(trylast=True)  # with -x it is called before the fixtures of modules are closed
 def pytest_sessionfinish(session: pytest.Session) -> None:
     left = [name for name in os.listdir(SHM) if name.startswith(PREFIX)]
-    if left:
+    if left and not session.testsfailed:  # the error would hide the failures, which explain it
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         raise pytest.UsageError(f"left in {SHM}: {left}")
 
