@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan(names=20, seconds=3.0, seed=1),
-        Plan(names=1000, seconds=3.0, threads=3, releasing=True, kills=4, seed=2),
+        Plan(names=20, seconds=2.0, seed=1),
+        Plan(names=1000, seconds=2.0, threads=3, releasing=True, kills=4, seed=2),
     ],
     ids=["no update is lost", "killed"],
 )
