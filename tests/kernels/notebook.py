@@ -1,4 +1,4 @@
-"""Live notebooks: real kernels, started and named as a Jupyter server does it."""
+"""Notebooks with real kernels, started and named as a Jupyter server does."""
 
 from __future__ import annotations
 
@@ -84,9 +84,12 @@ class Notebook:
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             self.client.kernel_info()
+            self.client.get_shell_msg(timeout=TIMEOUT)
             with contextlib.suppress(Empty):
-                self.client.get_shell_msg(timeout=1)
-                self.client.get_iopub_msg(timeout=0.2)
+                while self.client.get_iopub_msg(timeout=0.2)["content"] != {
+                    "execution_state": "idle"
+                }:
+                    pass
                 return
         raise TimeoutError(f"the kernel of {self.path} does not answer")
 

@@ -1,4 +1,4 @@
-"""Live notebooks whose other variables raise, or record it, when they are asked for anything."""
+"""Notebooks with other variables that raise, or record it, when anything is asked of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Magics within functions, and magics whose value is assigned."""
+"""Magics inside functions, and magics whose value is assigned."""
 
 from __future__ import annotations
 

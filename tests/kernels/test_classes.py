@@ -1,4 +1,4 @@
-"""Live kernels: a class is the class, after a restart and in another notebook."""
+"""A shared class is the same class after a restart and in another notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README works when pasted, and the tutorials run, as live notebooks."""
+"""The code of the README and the tutorials runs in live notebooks."""
 
 from __future__ import annotations
 

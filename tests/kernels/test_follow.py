@@ -1,4 +1,4 @@
-"""``%shm_attach --follow``: variables that are the newest version, cell by cell."""
+"""``%shm_attach --follow``: variables that are rebound to the newest version before each cell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from .test_group import GROUP, place  # noqa: F401 - a fixture
+from .test_group_option import GROUP, place  # noqa: F401 - a fixture
 
 
 @pytest.fixture

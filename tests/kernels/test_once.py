@@ -1,4 +1,4 @@
-"""``%%shm_once``: run once on the machine."""
+"""``%%shm_once``: a cell that runs once on the machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sqlite3
-import time
 
 import pytest
 
@@ -155,10 +154,7 @@ if os.environ.get("JPY_SESSION_NAME", "").endswith("a.ipynb"):
 X = np.ones(3)
 """
     a.client.execute(cell)
-    deadline = time.monotonic() + 60
-    while not told.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(told.exists)
     worker = int(told.read_text())
     try:
         assert os.listdir(f"{store_dir}/locks")

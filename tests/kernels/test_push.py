@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .test_group import GROUP, place  # noqa: F401 - a fixture
+from .test_group_option import GROUP, place  # noqa: F401 - a fixture
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A long copy in live notebooks, programs and terminals: its bar, and Ctrl-C."""
+"""The progress bar of a long copy in notebooks, programs and terminals, and Ctrl-C during it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Variables that share state, published in one line of one notebook and attached in another."""
+"""Variables that share state: one magic publishes them, and one attach in another notebook restores that."""
 
 from __future__ import annotations
 
 import pytest
 
-from .test_objects import a, b, desk, info, settled, shared_desk
+from .test_shared_objects import a, b, desk, info, settled, shared_desk
 
 __all__ = ["a", "b", "desk", "shared_desk"]  # fixtures
 

@@ -1,4 +1,4 @@
-"""Waiting and watching in live notebooks, whose kernels have an event loop and other threads."""
+"""Waits and watches in live kernels, which have an event loop and other threads."""
 
 from __future__ import annotations
 
@@ -50,13 +50,16 @@ def test_await_at_the_top_of_a_cell(a, b):
     b.do("jshm.publish('X', np.ones(3))")
     read(a, "b.ipynb")
     a.client.execute(
-        "seen = []\n"
-        "async for info in jshm.watch_async('X'):\n"
+        "seen, news = [], jshm.watch_async('X')\nprint('watches')\n"
+        "async for info in news:\n"
         "    seen.append(info.version)\n"
         "    print('seen', seen)\n"
         "    if len(seen) == 2: break\n"
     )
-    b.do("import time\nfor _ in range(2):\n    time.sleep(0.3); jshm.publish('X', np.ones(3))")
+    read(a, "watches")
+    b.do("jshm.publish('X', np.ones(3))")
+    read(a, "seen [2]")
+    b.do("jshm.publish('X', np.ones(3))")
     read(a, "seen [2, 3]")
     failed = a.fail("await jshm.wait_async('X', newer_than=3, timeout=0.05)")
     assert failed.ename == "WaitTimeoutError"

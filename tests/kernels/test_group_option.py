@@ -1,4 +1,4 @@
-"""``--group`` in live kernels, and on the command line."""
+"""The option ``--group`` in live kernels and on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebook widget, as its front end talks to it: a live kernel's comm."""
+"""The messages between the widget of a live kernel and its front end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions, classes, tables, models: published in one live kernel, used in another.
+"""Functions, classes, tables and models that one live kernel publishes and another one uses.
 
 Two kernels serve all tests. The publishing one has modules beside it and a package on its PYTHONPATH, the
 other is somewhere else. After each test both forget what they had, and no segment may be left.
