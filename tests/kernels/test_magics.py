@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import nbclient
 import nbformat
@@ -266,10 +265,10 @@ def test_waiting_for_a_publisher_that_comes_later(open_notebook, a):
     b = open_notebook("b.ipynb")
     slip = b.fail("%shm_attach late other --wait 0.3")
     assert "waited 0.3 s" in slip.evalue
-    with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(b.do, "jshm.publish('b_waits', [1])\n%shm_attach late --wait 60")
-        a.do("jshm.wait('b_waits')\nlate = np.arange(7)\n%shm_publish late")
-        assert told.result().startswith("late ← v1 from a.ipynb")
+    waits = "%%capture told\njshm.publish('b_waits', [1])\n%shm_attach late --wait 60"
+    b.client.execute(waits)
+    a.do("jshm.wait('b_waits')\nlate = np.arange(7)\n%shm_publish late")
+    assert b.value("told.stdout").startswith("late ← v1 from a.ipynb")
     assert b.value("late.tolist()") == list(range(7))
 
 
