@@ -160,7 +160,7 @@ def _has_changes(value: object, mappings: Mappings) -> bool:
     """Tell whether an array, or an array of an object, was changed privately."""
     # What is in an object may be hidden; the object's mappings are not.
     within = handouts.segments_of(value)
-    found = [segment.find(value)] if _is_array(value) else [*mappings.private(within)]
+    found = [segment.find_mapping(value)] if _is_array(value) else [*mappings.private(within)]
     return any(m is not None and m.mode == "c" and not pages.is_pristine(m) for m in found)
 
 
@@ -175,7 +175,7 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
     name = looking.text(what)
     value: Any = namespace.get(as_variable(name)) if name else what
     if issubclass(type(value), np.ndarray):
-        mapping = segment.find(value)
+        mapping = segment.find_mapping(value)
         if mapping is not None:
             return {mapping.segment}
     if own := handouts.segments_of(value)[:1]:
@@ -276,7 +276,7 @@ def in_segment(segments: set[str]) -> Test:
 
     def test(value: object) -> bool:
         if _is_array(value):
-            mapping = segment.find(value)
+            mapping = segment.find_mapping(value)
             return mapping is not None and mapping.segment in segments
         return not segments.isdisjoint(handouts.segments_of(value)[:1])
 

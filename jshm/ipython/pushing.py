@@ -212,7 +212,7 @@ def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
         return handouts.segments_of(value)[:1] == (found[0].own,)
     if type(value) is not np.ndarray:
         return False
-    mapping = segment.find(value)
+    mapping = segment.find_mapping(value)
     shared = store.attach([name])[0].value
     if shared.dtype != value.dtype or shared.shape != value.shape:
         return False

@@ -17,7 +17,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, Self
 
 from ..system.forks import wait_for
-from ..system.signals import Guard, Order, whole
+from ..system.signals import Guard, Order, deferred
 from ..text import say, shown
 from .local.waiting import INTERVAL, Seen
 
@@ -88,7 +88,7 @@ class Watch:
         """Whether no event loop calls it."""
         return self._task is None
 
-    @whole  # one that counts as stopped, and is among all, would never end
+    @deferred()  # one that counts as stopped, and is among all, would never end
     def stop(self) -> None:
         """Call it no more. A call that has begun goes on to its end; a coroutine is cancelled."""
         if self._is_over():  # a forked child has none of its parent's

@@ -14,8 +14,8 @@ from ...segment.object_layout import ObjectLayout
 from ...segment.progress import Progress
 from ...system import signals as interrupts
 from ...system.access import PRIVATE
+from ...system.processes import process_start
 from ..base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
-from ..identity import process_start
 from ..names import check_name
 from . import attach as attaching  # fmt: skip
 from . import check as checking
@@ -106,7 +106,7 @@ class LocalStore(Own, Store):
     def _readmit(self) -> None:
         recovery.readmit(self.registry, self.directory)
 
-    @interrupts.whole  # as all that makes drafts
+    @interrupts.deferred()  # as all that makes drafts
     def _recover(self) -> bool:
         return recovery.recover(self.presence, self.registry, self.directory)
 
@@ -126,7 +126,7 @@ class LocalStore(Own, Store):
             values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
-    @interrupts.whole
+    @interrupts.deferred()
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
         """Raise NotOwnerError now if publishing under these names would."""
         self._publisher.require_owner(names, replace=replace)
@@ -185,7 +185,9 @@ class LocalStore(Own, Store):
         mappings = self.presence.mappings
         mapping = mappings.get(row.id, mode)
         here = self.directory.segments
-        if mapping is not None and (mapping.place is here or self.directory.leads_to(row, mapping)):
+        if mapping is not None and (
+            mapping.directory is here or self.directory.leads_to(row, mapping)
+        ):
             return mapping
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
@@ -261,7 +263,7 @@ class LocalStore(Own, Store):
 
     # -- allocate --------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -275,7 +277,7 @@ class LocalStore(Own, Store):
         with self._publisher.room() as room:
             return adopt(self, layout, drafts.reserve(room, layout, zero=zero), room)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
@@ -286,7 +288,7 @@ class LocalStore(Own, Store):
 
     # -- release ---------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def release(
         self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
     ) -> list[Released]:
@@ -310,7 +312,7 @@ class LocalStore(Own, Store):
 
         return self.presence.making_room(release)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def restore(self, names: Sequence[str]) -> list[str]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self._undo.restore(names)
@@ -321,7 +323,7 @@ class LocalStore(Own, Store):
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
@@ -329,7 +331,7 @@ class LocalStore(Own, Store):
             self.registry.unnamed(), undo_limit(), quota(), spares,
         )  # fmt: skip
 
-    @interrupts.whole
+    @interrupts.deferred()
     def segments(self) -> list[SegmentInfo]:
         self._undo.expire(time.monotonic())
         self.presence.housekeep()
@@ -342,7 +344,7 @@ class LocalStore(Own, Store):
         )
         return listed.segments
 
-    @interrupts.whole
+    @interrupts.deferred()
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         for _ in interrupts.ATTEMPTS:
@@ -357,7 +359,7 @@ class LocalStore(Own, Store):
                 seen = entry
         raise attaching.always_changing(name)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def names(self) -> list[str]:
         return self.catalogue.names()
 
@@ -365,7 +367,7 @@ class LocalStore(Own, Store):
         """Return the names that can be attached, and that this user may release."""
         return self.catalogue.own_names()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
         """Return the first names that begin so, with dtype and shape: for completion."""
         return [
@@ -373,7 +375,7 @@ class LocalStore(Own, Store):
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
-    @interrupts.whole
+    @interrupts.deferred()
     def path(self, name: str, version: int | None = None) -> str:
         """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
         return str(self.path_of(self._find_one(name, version).segment))
@@ -418,7 +420,7 @@ class LocalStore(Own, Store):
 
     # -- housekeeping ----------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def flush(self) -> None:
         if not self.is_usable:
             return
@@ -427,7 +429,7 @@ class LocalStore(Own, Store):
             self.presence.refresh()
         self.presence.flush()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def gc(self) -> int:
         self._undo.expire()
         self.presence.tell_holds()
@@ -435,7 +437,7 @@ class LocalStore(Own, Store):
         self.presence.reclaim()
         return spares - spare_bytes(self.directory) + self.presence.reap()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end.
 
@@ -454,7 +456,7 @@ class LocalStore(Own, Store):
             self.presence.flush()
         return checking.check(self.registry, self.directory, fix=fix)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         if not self.is_usable:  # its files are not ours to remove: the user's next process does

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import JshmError, SegmentExistsError, SegmentNotFoundError
 from ...segment import file as segment
+from ...system import file_locks
 from ...system import signals as interrupts
 from .registry import rows
 from .release import Retiring, release
@@ -75,10 +76,10 @@ class Undo:
                 until = time.monotonic() + seconds
                 for name, (entry, fd) in held.items():
                     if name not in spared:
-                        segment.close(fd)
+                        file_locks.close(fd)
                         continue
                     if name in self._kept:  # an older version; it is among those spared now
-                        segment.close(self._kept[name].fd)
+                        file_locks.close(self._kept[name].fd)
                     self._kept[name] = _Kept(entry, fd, until, spared[name])
             return released
 
@@ -115,7 +116,7 @@ class Undo:
             if not tx.is_here:
                 raise self._presence.gone("restored", "Take it back again")
             for name in names:
-                segment.close(self._kept.pop(name).fd)
+                file_locks.close(self._kept.pop(name).fd)
 
     def expire(self, now: float | None = None) -> None:
         """Let go of what cannot be taken back any more; by default of everything."""
@@ -125,7 +126,7 @@ class Undo:
             over = [name for name, kept in self._kept.items() if now is None or kept.until <= now]
             gone = [self._kept.pop(name) for name in over]
             for kept in gone:
-                segment.close(kept.fd)
+                file_locks.close(kept.fd)
         if gone:
             retiring = Retiring(self._directory, self._registry, over, self._presence.holders())
             retiring.left = [entry for kept in gone for entry in kept.versions]

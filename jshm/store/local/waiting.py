@@ -52,7 +52,7 @@ class Newest:
         self._registry = registry
         self._state: object = None
 
-    @interrupts.whole
+    @interrupts.deferred()
     def look(self) -> bool:
         """Read again if anything was committed since; tell whether it was."""
         state = self._registry.data_version()
@@ -88,7 +88,7 @@ class Waiting:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._missing: list[str] = []
 
-    @interrupts.whole
+    @interrupts.deferred()
     def look(self) -> list[SegmentInfo] | None:
         """Return the versions if all are there by now.
 

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +13,7 @@ from hypothesis import strategies as st
 import jshm
 from jshm.errors import CorruptSegmentError, NotShareableError
 from jshm.segment import array_layout as layout
-from jshm.segment import trailer as records
 from jshm.segment.array_layout import describe, describe_array, read_layout
-from jshm.segment.trailer import read_records, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,8 +62,8 @@ def test_numpy_reads_the_header(dtype: Any, shape: tuple[int, ...], order: Any) 
         size *= n
     assert made.nbytes == size
     assert made.end == made.offset + size
-    assert made.end <= made.records < made.end + 64
-    assert made.records % 64 == 0
+    assert made.end <= made.trailer_offset < made.end + 64
+    assert made.trailer_offset % 64 == 0
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -114,68 +110,6 @@ def test_what_is_no_dtype_is_corrupt(text: str) -> None:
     with pytest.raises(CorruptSegmentError) as caught:
         layout.dtype_of(text)
     assert len(str(caught.value)) < 200
-
-
-# -- records ---------------------------------------------------------------------------------------
-
-CONTENT = [{"name": "X", "note": "schön \n日本"}, {"version": 2}, {}, {"long": "x" * 5000}]
-
-
-def test_records_are_read_back_in_order(fd: int) -> None:
-    put(fd, b"\0" * 128 + b"".join(map(record, CONTENT)))
-    assert read_records(fd, 128) == CONTENT
-    assert 128 + sum(len(record(content)) for content in CONTENT) == os.fstat(fd).st_size
-    assert read_records(fd, 0) == []
-    assert all(len(record(content)) % 64 == 0 for content in CONTENT)
-
-
-def test_a_torn_record_hides_itself_only(fd: int) -> None:
-    first, second = record(CONTENT[0]), record(CONTENT[1])
-    body = 16 + len(json.dumps(CONTENT[1], separators=(",", ":")))
-    for length in range(len(second)):
-        put(fd, first + second[:length])
-        # The zeros behind a record are no part of it.
-        whole = CONTENT[:2] if length >= body else CONTENT[:1]
-        assert read_records(fd, 0) == whole
-
-
-@given(st.integers(0, 63), st.integers(1, 255))
-@settings(max_examples=200, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
-def test_a_changed_record_is_not_believed(fd: int, position: int, change: int) -> None:
-    good = record({"name": "X", "version": 1})
-    used = 16 + len(json.dumps({"name": "X", "version": 1}, separators=(",", ":")))
-    bad = bytearray(good)
-    bad[position % used] ^= change
-    put(fd, bytes(bad) + good)
-    assert read_records(fd, 0) == []
-
-
-def raw_record(body: bytes, length: int | None = None) -> bytes:
-    head = struct.pack("<8sII", records.RECORD_MAGIC, len(body) if length is None else length,
-                       zlib.crc32(body))  # fmt: skip
-    return (head + body).ljust(64, b"\0")
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [raw_record(b"[1]"), raw_record(b'"text"'), raw_record(b"{"), raw_record(b"\xff\xfe"),
-     raw_record(b"[" * 100_000), raw_record(b'{"a":' * 50_000), raw_record(b"", 2**32 - 1),
-     raw_record(b"{}", 2**31), raw_record(b"9" * 10_000)],
-    ids=range(9),
-)  # fmt: skip
-def test_a_record_of_anything_else_ends_the_list(fd: int, bad: bytes) -> None:
-    put(fd, record({"a": 1}) + bad + record({"b": 2}))
-    assert read_records(fd, 0) == [{"a": 1}]
-
-
-def test_a_record_that_would_not_be_read_back_is_refused(fd: int) -> None:
-    longest = {"note": "x" * (records._RECORD_LIMIT - len('{"note":""}'))}
-    put(fd, record(longest))
-    assert read_records(fd, 0) == [longest]
-    for content in ({"note": longest["note"] + "x"}, {"note": "é" * (records._RECORD_LIMIT // 2)}):
-        with pytest.raises(NotShareableError, match="shorten the note"):
-            record(content)
 
 
 # -- malformed headers -----------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def test_every_layout_arrives_exactly(
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile(dir="/dev/shm") as file:
         for name, value in {
             "_PIECE": piece, "_CONTIGUOUS_PIECE": piece, "_BUFFER": buffer, "_TILE": (3, 2),
-            "_LINE": few, "_FEW": few, "_CACHE_SETS": 1, "_CACHE_WAYS": few,
+            "_LINE": few, "_FEW": few, "_CACHE_LINE": few, "_KEPT_LINES": few,
         }.items():  # fmt: skip
             patch.setattr(copying, name, value)
         end = copying.write(file.fileno(), 7, source, order)
@@ -239,7 +239,7 @@ def test_tiles_are_for_what_the_cache_does_not_keep() -> None:
         (np.broadcast_to(np.zeros((5000, 1)), (5000, 5000)), None),
         (np.broadcast_to(0.0, (5000, 5000)), None),
     ):
-        assert copying._lines(array) == axis
+        assert copying._tiled_axis(array) == axis
 
 
 def test_buffers_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

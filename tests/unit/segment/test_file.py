@@ -17,6 +17,7 @@ import pytest
 from jshm.errors import CorruptSegmentError, InvalidModeError, RegistryTimeout, SegmentNotFoundError
 from jshm.segment import file as segment
 from jshm.segment import pages
+from jshm.system import file_locks
 
 from ...support.processes import Child, until
 
@@ -52,7 +53,7 @@ def mapped(path: str, mode: Any, length: int = 3 * PAGE) -> segment.Mapping:
     try:
         return segment.map_file(fd, length, mode, "id")
     finally:
-        segment.close(fd)
+        file_locks.close(fd)
 
 
 def poke(mapping: segment.Mapping, offset: int, value: int) -> None:
@@ -67,7 +68,7 @@ def can_lock(path: str, operation: int = fcntl.LOCK_EX) -> bool:
     except BlockingIOError:
         return False
     finally:
-        segment.close(fd)
+        file_locks.close(fd)
     return True
 
 
@@ -81,7 +82,7 @@ def test_a_new_file_is_private_empty_and_locked(path: str) -> None:
     assert status.st_size == 0
     assert not os.get_inheritable(fd)
     assert not can_lock(path, fcntl.LOCK_SH)
-    segment.close(fd)
+    file_locks.close(fd)
     assert can_lock(path)
 
 
@@ -94,7 +95,7 @@ def test_an_existing_file_is_never_taken_over(filled: str) -> None:
 def test_a_file_that_a_reaper_removed_before_the_lock_is_made_again(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, removed = segment.lock, []
+    real, removed = file_locks.lock, []
 
     def lock(fd: int, operation: int, timeout: float = 0) -> None:
         if not removed:
@@ -106,7 +107,7 @@ def test_a_file_that_a_reaper_removed_before_the_lock_is_made_again(
     fd = segment.create(path)
     assert removed
     assert os.path.sameopenfile(fd, os.open(path, os.O_RDONLY))
-    segment.close(fd)
+    file_locks.close(fd)
 
 
 def test_buffers_are_written_one_after_the_other(path: str, monkeypatch: Any) -> None:
@@ -114,7 +115,7 @@ def test_buffers_are_written_one_after_the_other(path: str, monkeypatch: Any) ->
     fd = segment.create(path)
     chunks = [b"abcdefgh", b"", np.arange(4, dtype=np.uint8), bytearray(b"xyz")]
     assert segment.write(fd, 5, chunks) == 5 + 8 + 4 + 3
-    segment.close(fd)
+    file_locks.close(fd)
     assert content(path) == b"\0" * 5 + b"abcdefgh\0\1\2\3xyz"
 
 
@@ -123,7 +124,7 @@ def test_short_writes_are_continued(path: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, bytes(data)[:7], at))
     fd = segment.create(path)
     segment.write(fd, 0, [bytes(range(100))])
-    segment.close(fd)
+    file_locks.close(fd)
     assert content(path) == bytes(range(100))
 
 
@@ -136,7 +137,7 @@ def test_reserved_space_is_there(
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
     fd = segment.create(path)
     segment.reserve(fd, size)
-    segment.close(fd)
+    file_locks.close(fd)
     assert content(path) == bytes(size)
     assert os.stat(path).st_blocks * 512 >= size
 
@@ -182,10 +183,10 @@ def test_a_lock_that_stays_is_a_timeout(filled: str) -> None:
     fcntl.flock(fd, fcntl.LOCK_EX)
     mine = os.open(filled, os.O_RDONLY)
     with pytest.raises(RegistryTimeout) as caught:
-        segment.lock(mine, fcntl.LOCK_SH, 0.05)
+        file_locks.lock(mine, fcntl.LOCK_SH, 0.05)
     assert isinstance(caught.value, TimeoutError)
     threading.Timer(0.05, os.close, [fd]).start()
-    segment.lock(mine, fcntl.LOCK_SH, 10)
+    file_locks.lock(mine, fcntl.LOCK_SH, 10)
     os.close(mine)
 
 
@@ -230,7 +231,7 @@ def test_what_is_claimed_cannot_be_held(filled: str) -> None:
     fd = segment.claim(filled)
     assert fd is not None
     assert not can_lock(filled, fcntl.LOCK_SH)
-    segment.close(fd)
+    file_locks.close(fd)
     assert can_lock(filled)
     os.unlink(filled)
     with pytest.raises(FileNotFoundError):
@@ -243,7 +244,7 @@ import os
 from jshm.segment import file as segment
 fd, _ = segment.open_shared({0!r}, writable=False)
 mapping = segment.map_file(fd, 100, "r", "id")
-segment.close(fd)
+file_locks.close(fd)
 """
 
 
@@ -281,7 +282,7 @@ def test_shared_pages_are_the_files_pages(filled: str) -> None:
     assert content(filled)[10] == 77
     fd = os.open(filled, os.O_RDWR)
     os.pwrite(fd, b"\x63", PAGE)
-    segment.close(fd)
+    file_locks.close(fd)
     assert segment.view(first)[PAGE] == 0x63
 
 
@@ -296,7 +297,7 @@ def test_private_pages_are_the_files_until_they_are_written(filled: str, mode: A
     poke(mapping, PAGE + 1, 9)  # past the read-only flag: no crash, and nobody else sees it
     assert view[PAGE + 1] == 9
     assert content(filled)[PAGE + 1] == 2
-    segment.close(fd)
+    file_locks.close(fd)
 
 
 def test_a_read_only_view_stays_read_only(filled: str) -> None:
@@ -330,7 +331,7 @@ def test_a_mapping_that_cannot_be_made_is_a_typed_error(filled: str) -> None:
         segment.map_file(fd, 4 * PAGE, "r", "longer than the file")
     with pytest.raises(PermissionError):
         segment.map_file(fd, PAGE, "r+", "opened read-only")
-    segment.close(fd)
+    file_locks.close(fd)
     assert not segment.is_held(filled)
 
 
@@ -346,7 +347,7 @@ def test_views_are_found(filled: str) -> None:
         np.asarray(memoryview(root)), np.broadcast_to(root[:1], (5, 5)), root.view(np.recarray),
         np.ma.MaskedArray(root),
     ):  # fmt: skip
-        assert segment.find(array) is mapping
+        assert segment.find_mapping(array) is mapping
 
 
 class Foreign:
@@ -360,8 +361,8 @@ class Foreign:
 def test_memory_is_found_through_other_libraries(filled: str) -> None:
     mapping = mapped(filled, "r+")
     root = segment.view(mapping)
-    assert segment.find(np.asarray(Foreign(root[100:200]))) is mapping
-    assert segment.find(np.asarray(Foreign(root[-1:]))) is mapping
+    assert segment.find_mapping(np.asarray(Foreign(root[100:200]))) is mapping
+    assert segment.find_mapping(np.asarray(Foreign(root[-1:]))) is mapping
 
 
 def test_private_memory_is_not_found(filled: str) -> None:
@@ -371,7 +372,7 @@ def test_private_memory_is_not_found(filled: str) -> None:
         np.zeros(3), np.zeros((3, 3))[1:], np.frombuffer(b"abc", np.uint8), root.copy(), root + 1,
         np.zeros(0), np.asarray(Foreign(np.zeros(7))),
     ):  # fmt: skip
-        assert segment.find(array) is None
+        assert segment.find_mapping(array) is None
 
 
 def test_finding_goes_on_while_other_threads_map(filled: str) -> None:
@@ -381,7 +382,7 @@ def test_finding_goes_on_while_other_threads_map(filled: str) -> None:
     def look() -> None:
         try:
             while not stop.is_set():
-                assert segment.find(private) is None
+                assert segment.find_mapping(private) is None
         except BaseException as error:
             failed.append(error)
 
@@ -443,11 +444,11 @@ def test_a_part_of_it_is_asked_for(filled: str, how: str, monkeypatch: pytest.Mo
 
 
 def test_what_is_owned_can_be_sealed_for_good(filled: str) -> None:
-    array = np.ndarray((10,), np.uint8, segment.owned(mapped(filled, "r+")), 5)
+    array = np.ndarray((10,), np.uint8, segment.sealable(mapped(filled, "r+")), 5)
     before = array[2:]
     frozen = array[:2]
     frozen.flags.writeable = False
-    assert segment.find(array) is segment.find(before) is not None
+    assert segment.find_mapping(array) is segment.find_mapping(before) is not None
     array[0] = 7
     segment.seal(array)
     again: Any = np.asarray(array.base)

@@ -124,7 +124,7 @@ def test_what_was_described_is_parsed(parts: Any) -> None:
     for (start, end), length in zip(parsed.spans(), buffers, strict=True):
         assert (start, end) == (up(position), up(position) + length)
         position = end
-    assert (parsed.end, parsed.records) == (position, up(position))
+    assert (parsed.end, parsed.trailer_offset) == (position, up(position))
     assert parsed.nbytes == pickled + sum(buffers)
 
 
@@ -446,7 +446,7 @@ def with_header(file: bytes, **changes: Any) -> bytes:
         end = up(end) + size
     pickled = file[old.offset : old.end]
     start = (header.ljust(up(len(header)), b"\0") + pickled).ljust(end, b"\0")
-    return start.ljust(up(end), b"\0") + file[old.records :]
+    return start.ljust(up(end), b"\0") + file[old.trailer_offset :]
 
 
 def exercise(store: LocalStore) -> None:

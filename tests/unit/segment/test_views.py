@@ -15,6 +15,7 @@ from jshm import is_shared
 from jshm.errors import CorruptSegmentError
 from jshm.segment import file as segment
 from jshm.segment.views import reference_to
+from jshm.system import file_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,12 +32,12 @@ def whole(store_dir: str) -> Iterator[np.ndarray[Any, Any]]:
         file.write(bytes(HEADER) + np.arange(120.0).tobytes())
     fd, _ = segment.open_shared(path, writable=True)
     mapping = segment.map_file(fd, HEADER + SIZE, "r+", "id")
-    segment.close(fd)
+    file_locks.close(fd)
     return np.ndarray((4, 5, 6), float, segment.view(mapping), HEADER)
 
 
 def mapping_of(array: np.ndarray[Any, Any]) -> segment.Mapping:
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     assert mapping is not None
     return mapping
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jshm.errors import TooManyFilesError, UnsafeDirectoryError
-from jshm.store.identity import Identity, Session, boot_id, discover, is_running, process_start
+from jshm.store.identity import Identity, Session, discover
 from jshm.store.local import lease as leases
 from jshm.store.local.lease import is_alive, living
+from jshm.system.processes import boot_id, is_running, process_start
 
 from ....support.processes import Child, until
 
