@@ -17,18 +17,18 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 
 from .. import variables
 from ..errors import JshmError
-from ..handouts import is_from_jshm
 from ..pickling.describe import summary
 from ..store import default_store, group
 from ..text import printable
-from . import kernels
+from ..variables import is_from_jshm
+from .offer_magics import other_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-    from ..store.local.store import LocalStore
+    from ..store.base import Store
 
 _OPTIONS = {
     "publish": ("--as", "--group", "--keep", "--move", "--note", "--replace", "--writable"),
@@ -117,15 +117,15 @@ def _groups() -> list[tuple[str, str]]:
 
 def _names(token: str, before: str = "") -> list[tuple[str, str]]:
     """Return the names that begin so, and are shared with the group that the words before name."""
-    return _asked(before, lambda store: store.summaries(token, _LIMIT))
+    return _asked(before, lambda store: store.complete(token, _LIMIT))
 
 
 def _own_names(token: str, before: str) -> list[tuple[str, str]]:
     """Return those names that this user may release."""
 
-    def ask(store: LocalStore) -> list[tuple[str, str]]:
+    def ask(store: Store) -> list[tuple[str, str]]:
         own = {*store.own_names(), *map(store.exact, store.own_names())}
-        return [found for found in store.summaries(token, _LIMIT) if found[0] in own]
+        return [found for found in store.complete(token, _LIMIT) if found[0] in own]
 
     return _asked(before, ask)
 
@@ -142,7 +142,7 @@ def _kernels(before: str) -> list[tuple[str, str]]:
     """Return the other kernels that run: by notebook where that is one's only, and by id."""
     beside = _asked(
         before,
-        lambda store: [(k.label, k.identity.kernel_id) for k in kernels.others(store)],
+        lambda store: [(k.label, k.identity.kernel_id) for k in other_kernels(store)],
     )
     labels = [label for label, _ in beside]
     named = [(label, "notebook") for label in labels if labels.count(label) == 1]
@@ -150,7 +150,7 @@ def _kernels(before: str) -> list[tuple[str, str]]:
 
 
 def _asked(
-    before: str, question: Callable[[LocalStore], list[tuple[str, str]]]
+    before: str, question: Callable[[Store], list[tuple[str, str]]]
 ) -> list[tuple[str, str]]:
     """Ask the store that the words before the cursor mean; what cannot be read knows nothing."""
     chosen = _GROUP.search(before)

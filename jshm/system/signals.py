@@ -229,14 +229,13 @@ class Order(IntEnum):
 
     STORE = 0
     WATCHES = 1
-    UNDO = 2
-    SPARES = 3
-    LEASE = 4
-    MAPPINGS = 5
-    CONNECTIONS = 6
-    HOLDINGS = 7
-    DESCRIPTORS = 8
-    DEPTH = 9
+    SPARES = 2
+    LEASE = 3
+    MAPPINGS = 4
+    CONNECTIONS = 5
+    HOLDINGS = 6
+    DESCRIPTORS = 7
+    DEPTH = 8
 
 
 class Guard:

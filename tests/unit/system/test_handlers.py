@@ -408,7 +408,7 @@ def test_handlers_are_called_while_a_guard_is_waited_for(handle: Any) -> None:
 
 def test_a_guard_out_of_order_that_another_thread_has_is_refused() -> None:
     """Each thread would wait for the other."""
-    early, late = Guard(Order.UNDO), Guard(Order.SPARES)
+    early, late = Guard(Order.WATCHES), Guard(Order.SPARES)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
