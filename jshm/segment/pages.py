@@ -32,7 +32,7 @@ _OF_FILE = np.uint64(1 << 61)
 _SCAN = 0xC0606610
 _SCAN_ARGUMENT = struct.Struct("=12Q")
 _PAGE_IS_FILE, _PAGE_IS_PRESENT, _PAGE_IS_SWAPPED = 1 << 2, 1 << 3, 1 << 4
-# Under another name than `fcntl.ioctl`, whose calls the kill tests interrupt: this one changes nothing.
+# Under another name, because the kill tests must know every call that can change a file, and this cannot.
 _ask = fcntl.ioctl
 # The kernel writes the found page range here; it is not used.
 _FOUND = np.empty(3, np.uint64)

@@ -237,7 +237,7 @@ class Directory:
         self._inner.clear()
         self._overflow = DirectoryPath("")
 
-    def check_directory(self) -> None:
+    def check(self) -> None:
         """Raise UnsafeDirectoryError unless it is still theirs alone whose it is, and all in it."""
         for place in (self.place, self.segments, self.leases, self.locks):
             if place:

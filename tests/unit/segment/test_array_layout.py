@@ -68,7 +68,7 @@ def test_numpy_reads_the_header(dtype: Any, shape: tuple[int, ...], order: Any) 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d)[:20])
-def test_a_header_reads_as_what_it_was_made_of(fd: int, dtype: Any, shape: Any) -> None:
+def test_a_header_is_read_back_exactly(fd: int, dtype: Any, shape: Any) -> None:
     made = describe(shape, dtype, "F")
     put(fd, made.header)
     os.ftruncate(fd, min(made.end, 1 << 40))
@@ -79,7 +79,7 @@ def test_a_header_reads_as_what_it_was_made_of(fd: int, dtype: Any, shape: Any) 
         made.verify(fd, made.end - 1)
 
 
-def test_order_is_f_only_where_numpy_copies_in_f_and_not_in_c() -> None:
+def test_the_order_is_f_only_if_numpy_copies_in_f_and_not_in_c() -> None:
     c, three = np.zeros((3, 4)), np.zeros((4, 6, 8))
     for array, order in (
         (c, "C"), (c.T, "F"), (c[:, :1], "C"), (c[:1], "C"), (c[::2], "C"), (c[:, ::2].T, "F"),
@@ -92,7 +92,7 @@ def test_order_is_f_only_where_numpy_copies_in_f_and_not_in_c() -> None:
         assert order == ("F" if copy.flags.fnc else "C")
 
 
-def test_align_flag_and_metadata_are_no_cache_hits() -> None:
+def test_dtypes_that_differ_in_align_flag_or_metadata_are_not_confused() -> None:
     plain = np.dtype([("a", "i4"), ("b", "i4")])
     aligned = np.dtype([("a", "i4"), ("b", "i4")], align=True)
     noted = np.dtype("f8", metadata={"a": 1})
@@ -106,7 +106,7 @@ def test_align_flag_and_metadata_are_no_cache_hits() -> None:
 
 
 @pytest.mark.parametrize("text", ["'O'", "'|O'", "'junk'", "1+1", "(", "", "[('a','O'", "x" * 200])
-def test_what_is_no_dtype_is_corrupt(text: str) -> None:
+def test_a_descr_of_no_dtype_is_corrupt(text: str) -> None:
     with pytest.raises(CorruptSegmentError) as caught:
         layout.dtype_of(text)
     assert len(str(caught.value)) < 200
@@ -130,7 +130,7 @@ def dictionary(descr: str = "'<f8'", order: str = "False", shape: str = "(3,)") 
     return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
 
 
-def test_the_builder_of_bad_headers_can_build_good_ones(fd: int) -> None:
+def test_the_builder_of_bad_headers_also_builds_good_ones(fd: int) -> None:
     put(fd, npy(dictionary()) + bytes(24))
     assert read_layout(fd) == describe((3,), "<f8")
 
@@ -161,7 +161,7 @@ def test_a_header_that_jshm_did_not_write_is_corrupt(fd: int, text: str, version
     put(fd, npy(text, version) + bytes(1000))
     with pytest.raises(CorruptSegmentError):
         read_layout(fd)
-    # What was refused left nothing behind in the caches.
+    # A refused header leaves nothing in the caches.
     assert [type(n) for n in describe((1,), "<f8").shape] == [int]
     assert [type(n) for n in describe((3,), "<f8").shape] == [int]
 
@@ -213,7 +213,7 @@ def test_every_truncation_is_corrupt(fd: int) -> None:
 
 
 def test_a_dtype_that_takes_a_megabyte_to_describe_is_an_object(store: LocalStore) -> None:
-    """Its header would be longer than any that is read back: `check` took it for damaged."""
+    """Its header would be too long to be read back: `check` took it for damaged."""
     array = np.zeros(2, [(f"{i:01000}", "u1") for i in range(1100)])
     assert jshm.publish("X", array).kind == "object"
     assert jshm.attach("X").dtype == array.dtype

@@ -26,7 +26,7 @@ HEADER = 128
 
 @pytest.fixture
 def whole(store_dir: str) -> Iterator[np.ndarray[Any, Any]]:
-    """All data of a segment, behind a header, writable."""
+    """All data of a segment, after a header, writable."""
     path = os.path.join(store_dir, "file")
     with open(path, "wb") as file:
         file.write(bytes(HEADER) + np.arange(120.0).tobytes())
@@ -66,7 +66,9 @@ def test_a_reference_finds_the_same_bytes(
         assert np.array_equal(view, again)
 
 
-def test_a_reversed_view_starts_at_its_first_element(whole: np.ndarray[Any, Any]) -> None:
+def test_the_offset_of_a_reversed_view_is_that_of_its_first_element(
+    whole: np.ndarray[Any, Any],
+) -> None:
     reference = reference_to(whole[::-1, :, ::-1])
     assert reference is not None
     assert reference.offset == HEADER + 8 * (3 * 30 + 5)
@@ -81,10 +83,10 @@ WRONG: list[dict[str, Any]] = [
     {"dtype": np.dtype([("o", object)])}, {"dtype": np.dtype("V2000")}, {"shape": (1,) * 70},
     {"shape": (10**400,)}, {"offset": 10**400}, {"shape": (0, 2**62, 2**62)}, {"shape": (0, -1)},
     {"strides": (10**400, 1, 1)}, {"offset": None}, {"shape": None}, {"dtype": None},
-    # In 64 bits, this would begin and end inside.
+    # Computed in 64 bits, this would begin and end inside.
     {"offset": 0, "dtype": np.dtype("u1"), "shape": (2**32 + 1,), "strides": (2**32,)},
     {"offset": 0, "dtype": np.dtype("u1"), "shape": (2**32 + 1,), "strides": (-(2**32),)},
-    # NumPy divides by the size of an element to find out how many fit.
+    # NumPy divides by the item size to find out how many elements fit.
     {"offset": 0, "dtype": np.dtype("V0"), "shape": (-1,), "strides": None},
     {"offset": 0, "dtype": np.dtype("u1"), "shape": (-1,), "strides": (0,)},
     {"shape": (4, 5), "strides": ("ab" * 5000, 2**60)},
@@ -110,5 +112,5 @@ def test_private_memory_has_no_reference(whole: np.ndarray[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [1, 2], {"a": 1}, memoryview(b"abc")])
-def test_what_is_no_array_is_not_shared(value: object) -> None:
+def test_other_objects_are_not_shared(value: object) -> None:
     assert is_shared(value) is False

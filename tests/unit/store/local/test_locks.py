@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.segment import file as segment
 from jshm.store.local import locks
 from jshm.system import file_locks
 
@@ -252,7 +251,7 @@ def test_ctrl_c_while_it_is_taken_leaves_it_free(
     with monkeypatch.context() as patch:
         for name in ("_open", "_try", "_turn", "is_at", "_is_now"):
             patch.setattr(locks, name, interrupting(getattr(locks, name)))
-        patch.setattr(segment, "close", interrupting(file_locks.close))
+        patch.setattr(file_locks, "close", interrupting(file_locks.close))
         try:
             for _ in range(5):
                 with lock:
