@@ -24,7 +24,7 @@ from ..system.weak import WeakKeys
 from ..text import say
 from ..variables import user_namespace
 from . import following, offering
-from .magics import short_warnings
+from .magics import explain, short_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _complain(store: Store, error: Exception) -> None:
     kind = type(error).__name__
     if following.followers(store) and _said.get(store) != kind:
         _said[store] = kind
-        say(f"what is followed here stays as it is: {error}")
+        say(f"what is followed here stays as it is: {explain(error)}")
 
 
 def after(result: Any = None) -> None:

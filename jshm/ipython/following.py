@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import variables
 from ..text import age_text, printable
 from ..variables import forget_history
+from .magics import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,7 +112,7 @@ def update(namespace: Namespace, store: Store) -> list[str]:
             said += _stays(variable, follower, "released", f"{follower.name} was released")
         elif isinstance(new, Exception):
             follower.seen = _seen(entry)  # it is tried again when there is another
-            said += _stays(variable, follower, type(new).__name__, str(new))
+            said += _stays(variable, follower, type(new).__name__, explain(new))
         elif new is not None:
             said.append(_rebind(namespace, variable, follower, new))
         elif entry.version == follower.version:

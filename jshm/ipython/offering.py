@@ -12,6 +12,7 @@ from ..system.weak import WeakKeys
 from ..text import printable, size_text
 from ..variables import bind_attached
 from . import following
+from .magics import explain
 
 if TYPE_CHECKING:
     from ..store.base import Attached, Offer, SegmentInfo, Store
@@ -122,7 +123,7 @@ def _accept(
 
 
 def _not_bound(offer: Offer, store: Store, error: Exception) -> str:
-    return printable(f"{offer_line(offer, store)} (not bound: {error})")
+    return printable(f"{offer_line(offer, store)} (not bound: {explain(error)})")
 
 
 def _key(offer: Offer) -> tuple[str, float]:
