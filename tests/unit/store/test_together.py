@@ -478,7 +478,9 @@ def test_detaching_one_leaves_the_other(store: LocalStore) -> None:
     assert done.variables == ("b",)
     assert list(space) == ["a"]
     assert done.culprits
-    done = namespace.detach_segments(space, namespace.segments_named(space, "a", store), store, ["a"])
+    done = namespace.detach_segments(
+        space, namespace.segments_named(space, "a", store), store, ["a"]
+    )
     assert (done.variables, done.culprits) == (("a",), [])
 
 
