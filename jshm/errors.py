@@ -50,7 +50,9 @@ class Remedy:
         words = [f"[{', '.join(names)}]"] if len(names) > 1 else names
         if self.action == "publish" and names:
             words.append("…")
-        words += [f"{key}={value!r}" for key, value in self.options.items() if key != "as"]
+        for key, value in self.options.items():
+            if key != "as":
+                words.append(f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}")
         target = f"{self.options['as']} = " if "as" in self.options else ""
         return f"{target}jshm.{_CALLS.get(self.action, self.action)}({', '.join(words)})"
 

@@ -100,7 +100,10 @@ def test_known_by_identity(make: Any) -> None:
     remember(other, ("two", "what it needs"))
     remember(value, ("three",))
     forget_unused()
-    assert (segments_of_value(value), segments_of_value(other)) == (("three",), ("two", "what it needs"))
+    assert (segments_of_value(value), segments_of_value(other)) == (
+        ("three",),
+        ("two", "what it needs"),
+    )
 
 
 def test_none_is_kept_alive() -> None:
@@ -195,7 +198,7 @@ def test_detach_of_an_object(main: dict[str, Any], store: LocalStore) -> None:
     assert main["own"].a.sum() == 0
     assert mapped() == 0
     assert not jshm.info("cfg").in_use
-    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is mapped nowhere here"):
+    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is not mapped here"):
         jshm.detach("cfg")
     main["cfg"] = jshm.attach("cfg")
     left = jshm.detach(main["cfg"])  # in an assert, pytest would hold it
@@ -429,7 +432,9 @@ def test_a_notebook_knows_its_dicts(store: LocalStore, shell: Child, kind: str) 
     shell.run("cell('%shm_attach cfg\\nalso = jshm.attach(\"cfg\"); own = dict(a=1)')")
     asked = "[variables.is_remembered(shell.user_ns[n]) for n in ('cfg', 'also', 'own')]"
     assert shell.run(asked) == [True, True, False]
-    assert shell.run("variables.segments_of_value(shell.user_ns['cfg'])") == [jshm.info("cfg").segment]
+    assert shell.run("variables.segments_of_value(shell.user_ns['cfg'])") == [
+        jshm.info("cfg").segment
+    ]
     # It may be attached again: it is nobody's work. An equal one is somebody's.
     assert "v1" in shell.run("cell('%shm_attach cfg')")
     out = shell.run("cell('%shm_detach cfg')")
