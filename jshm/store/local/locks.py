@@ -222,9 +222,7 @@ class Lock:
 
     def _holders(self, fd: int) -> str:
         """Return who keeps us from it. The kernel says so: nobody who has died is among them."""
-        pids = file_locks.pids_locking(fd, "FLOCK", "WRITE")
-        if not self._shared:
-            pids += file_locks.pids_locking(fd, "FLOCK", "READ")
+        pids = file_locks.flock_pids(fd, shared=self._shared)
         here = any(path == self._path for _, path in list(_mine))
         parts = ["another thread of this process"] if here else []
         if pids or not here:
