@@ -32,7 +32,7 @@ _LONGEST_LABEL = 255
 # Characters of a UUID: the ids that a Jupyter server gives its kernels. `jupyter console` and the like use
 # a part of one.
 _UUID = 36
-# What ends soon-ending names, by kind of session; if that is the process, by program.
+# The end of a short lifetime in words, by kind of session, or by program if the session is the process.
 _ENDS = {
     "run": "this run ends",
     "kernel": "this kernel ends or is restarted",
