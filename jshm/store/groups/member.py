@@ -27,8 +27,10 @@ from ...errors import (
     UnsafeDirectoryError,
 )
 from ...segment import file as segment
-from ...segment.file import ID, limit_error
+from ...segment.file import ID
+from ...system import file_locks
 from ...system import signals as interrupts
+from ...system.limits import limit_error
 from ..identity import Identity, seems_to_run
 from ..local import lease_log as holdings
 from ..local.directory import file_name
@@ -291,7 +293,7 @@ class Member:
         """Open a file of the member's."""
         with interrupts.deferred():
             flags = os.O_RDWR if writable else os.O_RDONLY
-            fd = segment.open_locked(name, flags | _FILE, place)
+            fd = file_locks.open_locked(name, flags | _FILE, place)
             try:
                 status = os.fstat(fd)
                 if not self._is_file(status):
@@ -300,7 +302,7 @@ class Member:
                     )
                 yield fd, status
             finally:
-                segment.close(fd)
+                file_locks.close(fd)
 
     @contextlib.contextmanager
     def opened(
@@ -321,7 +323,7 @@ class Member:
                 self._open(name, place, writable=writable) as (fd, status),
             ):
                 if held:
-                    segment.hold(fd, shown=True)
+                    segment.hold(fd, group=True)
                 yield fd, status
         except FileNotFoundError:
             raise SegmentNotFoundError(f"segment {name} of {self.login} is gone") from None
@@ -340,7 +342,7 @@ class Member:
         return f"{self.path}/segments/{file_name(row.id.partition(BETWEEN)[0], row.kind)}"
 
     def open_lock(self, name: str) -> int:
-        """Open a file that was made to be locked; `segment.close` it.
+        """Open a file that was made to be locked; `file_locks.close` it.
 
         Raises
         ------
@@ -349,13 +351,13 @@ class Member:
         """
         try:
             with self._open_directory("locks") as place:
-                fd = segment.open_locked(name, os.O_RDONLY | _FILE, place)
+                fd = file_locks.open_locked(name, os.O_RDONLY | _FILE, place)
         except FileNotFoundError:
             raise SegmentNotFoundError(f"{self.login} shares that as LIVE data no more") from None
         except OSError as error:
             raise limit_error(error) from None
         if not self._is_file(os.fstat(fd)):
-            segment.close(fd)
+            file_locks.close(fd)
             raise UnsafeDirectoryError(
                 f"a lock in {self.path} is not a file of {self.login}: refused"
             )

@@ -35,6 +35,6 @@ def adopt(store: Segments, layout: ArrayLayout, draft: Draft, room: Room) -> np.
         raise
     presence.mappings.adopt(mapping)
     presence.tell_holds()
-    array = attaching.view(layout, mapping, segment.owned(mapping))
+    array = attaching.view(layout, mapping, segment.sealable(mapping))
     presence.born[row.id] = array
     return array

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import FormatVersionError, JshmError, NoSpaceError
 from ...segment import file as segment
 from ...segment.object_layout import OBJECT_MAGIC
-from ...segment.trailer import read_records
+from ...segment.trailer import read_trailer
+from ...system import file_locks
 from ...system.directories import File, exists, open_file, status
-from ..identity import has_ended, is_running, process_start
+from ...system.processes import is_running, process_start
+from ..identity import has_ended
 from .directory import ARRAY
 from .lease import living, sweep
 from .lease import state as lease_state
@@ -89,7 +91,7 @@ class Doomed:
         # Before the commit: whoever is killed behind it leaves a file that no row knows, and that must
         # not be taken for one that a registry has lost.
         with contextlib.suppress(OSError):  # it is gone, or another user's
-            fd = segment.open_locked(path, segment.LOOK) if fd < 0 else fd
+            fd = file_locks.open_locked(path, segment.PROBE_FLAGS) if fd < 0 else fd
             mode = segment.mark_released(fd)
         self._files.append(_Doomed(fd, path, adopt, mode))
 
@@ -113,7 +115,7 @@ class Doomed:
             with contextlib.suppress(OSError):
                 os.fchmod(fd, mode)
         if fd >= 0:
-            segment.close(fd)
+            file_locks.close(fd)
 
     def give_up(self) -> None:
         """Let go of the files that are left, without removing them."""
@@ -139,7 +141,7 @@ def collect(
             return
         if among is not None and row.id not in among:
             continue
-        if row.nbytes >= segment.RECYCLED:
+        if row.nbytes >= segment.MIN_SPARE_SIZE:
             kept = listed(directory) if kept is None else kept
             if row.id in kept and not kept[row.id].idle:
                 continue
@@ -172,7 +174,7 @@ def _empty(fd: int, path: File) -> None:
                 os.close(opened)
         segment.unlink(path, fd)
     finally:
-        segment.close(fd)
+        file_locks.close(fd)
 
 
 def collect_segment(
@@ -348,7 +350,7 @@ def collect_files(
         if doomed.full:
             return
         identity = os.path.splitext(os.path.basename(path))[0]
-        if rows.mentions(tx, identity) or not directory.has(path.place):
+        if rows.mentions(tx, identity) or not directory.has(path.directory):
             continue  # not of this registry, if the directory was moved since it was listed
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path, directory.access)
@@ -357,7 +359,7 @@ def collect_files(
                 and not known
                 and (is_published(path, directory) or _is_newer(fd, path))
             ):
-                segment.close(fd)
+                file_locks.close(fd)
             elif fd is not None:
                 doomed.add(path, fd)
 
@@ -371,7 +373,7 @@ def _is_newer(fd: int, path: str) -> bool:
             # Of another kind; or nobody's: it was never finished.
             return not OBJECT_MAGIC.startswith(magic.rstrip(b"\0"))
     try:
-        records = read_records(fd, layout_in(fd, kind).records)
+        records = read_trailer(fd, layout_in(fd, kind).trailer_offset)
     except FormatVersionError:
         return True
     except JshmError:

@@ -15,11 +15,18 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ...errors import CorruptRegistryError, TooManyFilesError, UnsafeDirectoryError
-from ...segment.file import ID, limit_error
-from ...system.access import PRIVATE
-from ...system.directories import File, Place, Seen, Spot, identity_of, status
-from ...system.private import TRIES, check, make_for_group, make_private, open_
-from ..identity import boot_id
+from ...segment.file import ID
+from ...system.access import (
+    PRIVATE,
+    TRIES,
+    check_directory,
+    make_directory,
+    make_group_directory,
+    open_directory,
+)
+from ...system.directories import DirectoryPath, File, OpenDirectory, Resolved, identity_of, status
+from ...system.limits import limit_error
+from ...system.processes import boot_id
 from .mappings import is_mapped_by
 
 if TYPE_CHECKING:
@@ -159,7 +166,7 @@ class Directory:
         Whether `root` is memory, so that memory limits concern it.
     access : Access
         Whose it is: one user's, or a group's. A group's has no overflow.
-    spot : Spot
+    spot : DirectoryPath
         Tells which directory `root` leads to now. Every use of the registry looks at it.
     """
 
@@ -167,23 +174,23 @@ class Directory:
     chosen_overflow: str
     in_memory: bool
     access: Access = PRIVATE
-    spot: Spot = field(init=False, repr=False, compare=False)
+    spot: DirectoryPath = field(init=False, repr=False, compare=False)
     # That of the registry, which looks at `root` too.
-    registry_spot: Spot = field(init=False, repr=False, compare=False)
+    registry_spot: DirectoryPath = field(init=False, repr=False, compare=False)
     # Of each directory in it: as of which look at the root, and what was found.
-    _inner: dict[str, tuple[Seen, Place]] = field(init=False, repr=False, compare=False)
-    _overflow: Spot = field(init=False, repr=False, compare=False)
+    _inner: dict[str, tuple[Resolved, OpenDirectory]] = field(init=False, repr=False, compare=False)
+    _overflow: DirectoryPath = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Look at nothing yet."""
-        self.spot = Spot(self.root, lambda path: open_(path, self.access))
+        self.spot = DirectoryPath(self.root, lambda path: open_directory(path, self.access))
         self.registry_spot = (
-            Spot(os.path.dirname(self.registry), open_, self.spot)
+            DirectoryPath(os.path.dirname(self.registry), open_directory, self.spot)
             if self.access.group
             else self.spot
         )
         self._inner = {}
-        self._overflow = Spot("")
+        self._overflow = DirectoryPath("")
 
     @classmethod
     def open(cls, root: str, access: Access = PRIVATE) -> Directory:
@@ -206,18 +213,18 @@ class Directory:
         for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 if self.access.group:
-                    make_for_group(self.root, _PLACES, _HIDDEN, self.access)
+                    make_group_directory(self.root, _PLACES, _HIDDEN, self.access)
                 else:
-                    place = make_private(self.root, parents=True)
+                    place = make_directory(self.root, parents=True)
                     for name in _PLACES:
-                        make_private(f"{self.root}/{name}", place)
-                self.spot.look()
+                        make_directory(f"{self.root}/{name}", place)
+                self.spot.resolve()
                 return
         raise UnsafeDirectoryError(
             f"{self.root} is removed again and again while it is made: something deletes it. Try again"
         )
 
-    def made(self) -> Place:
+    def made(self) -> OpenDirectory:
         """Return the directory, which is made again if it was removed."""
         if not self.place:
             self.make_again()
@@ -228,24 +235,24 @@ class Directory:
         self.spot.close()
         self.registry_spot.close()
         self._inner.clear()
-        self._overflow = Spot("")
+        self._overflow = DirectoryPath("")
 
     def check(self) -> None:
         """Raise UnsafeDirectoryError unless it is still theirs alone whose it is, and all in it."""
         for place in (self.place, self.segments, self.leases, self.locks):
             if place:
-                check(place, self.access)
+                check_directory(place, self.access)
         if self.access.group:
             with contextlib.suppress(FileNotFoundError):
-                check(self.registry_file.place)
+                check_directory(self.registry_file.directory)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> OpenDirectory:
         """The directory that the path led to when it was looked at last; missing, if there was none."""
         try:
-            return (self.spot.seen or self.spot.look()).place
+            return (self.spot.resolved or self.spot.resolve()).directory
         except FileNotFoundError:
-            return Place.missing(self.root)
+            return OpenDirectory.missing(self.root)
 
     @property
     def registry(self) -> str:
@@ -262,39 +269,39 @@ class Directory:
         FileNotFoundError
             There is no such directory.
         """
-        return File(self.registry_spot.look().place, os.path.basename(self.registry))
+        return File(self.registry_spot.resolve().directory, os.path.basename(self.registry))
 
     @property
-    def segments(self) -> Place:
+    def segments(self) -> OpenDirectory:
         known = self._inner.get("segments")  # as `_in`, which takes longer
-        return known[1] if known and known[0] is self.spot.seen else self._in("segments")
+        return known[1] if known and known[0] is self.spot.resolved else self._in("segments")
 
     @property
-    def leases(self) -> Place:
+    def leases(self) -> OpenDirectory:
         return self._in("leases")
 
     @property
-    def locks(self) -> Place:
+    def locks(self) -> OpenDirectory:
         return self._in("locks")
 
-    def _in(self, name: str) -> Place:
+    def _in(self, name: str) -> OpenDirectory:
         """Return a directory that is in it, if nothing has changed since the last look at it; else look.
 
         Raises
         ------
         UnsafeDirectoryError, TooManyFilesError
         """
-        seen, known = self.spot.seen, self._inner.get(name)
+        seen, known = self.spot.resolved, self._inner.get(name)
         if known is not None and known[0] is seen:
             return known[1]
         path = f"{self.root}/{name}"
         try:
-            seen = self.spot.look()
-            there = identity_of(status(File(seen.place, name)))
+            seen = self.spot.resolve()
+            there = identity_of(status(File(seen.directory, name)))
             if known is None or known[1].identity != there:
-                known = seen, open_(path, self.access, seen.place)
+                known = seen, open_directory(path, self.access, seen.directory)
         except FileNotFoundError:
-            return Place.missing(path)
+            return OpenDirectory.missing(path)
         self._inner[name] = seen, known[1]
         return known[1]
 
@@ -308,7 +315,7 @@ class Directory:
         """
         return File(self.overflow if overflow else self.segments, file_name(segment, kind))
 
-    def has(self, place: Place) -> bool:
+    def has(self, place: OpenDirectory) -> bool:
         """Tell whether segments are in that directory now."""
         now = place.identity
         return now == self.segments.identity or now == self.overflow.identity  # noqa: PLR1714 - dearer
@@ -316,12 +323,12 @@ class Directory:
     def leads_to(self, row: SegmentRow, mapping: Mapping) -> bool:
         """Tell whether a segment's path leads, now, to the file that a mapping is of."""
         place = self.segments
-        if mapping.place is place:
+        if mapping.directory is place:
             return True
         if not is_mapped_by(self.path(row.id, overflow=bool(row.overflow), kind=row.kind), mapping):
             return False
         if not row.overflow:
-            mapping.place = place  # it need not be asked again
+            mapping.directory = place  # it need not be asked again
         return True
 
     def files(self) -> dict[str, File]:
@@ -360,7 +367,7 @@ class Directory:
                 raise limit_error(error) from None
 
     @property
-    def overflow(self) -> Place:
+    def overflow(self) -> OpenDirectory:
         """Where segments go that do not fit; made when first needed. Its path is empty: nowhere.
 
         All processes of a store use the same directory, whatever ``JSHM_OVERFLOW_DIR`` is for each: the
@@ -368,7 +375,7 @@ class Directory:
         whoever makes it first could lead us, by a link, to files that are ours and no segments.
         """
         if self.access.group:
-            return Place.missing("")
+            return OpenDirectory.missing("")
         try:
             place = self.place
             used = os.readlink("overflow", dir_fd=place.fd)
@@ -381,17 +388,17 @@ class Directory:
                 return found
         return self._overflow_at(self.chosen_overflow)
 
-    def _overflow_at(self, path: str) -> Place:
+    def _overflow_at(self, path: str) -> OpenDirectory:
         if not path:
-            return Place.missing("")
+            return OpenDirectory.missing("")
         if self._overflow.path != path:
-            self._overflow = Spot(path, _open_overflow)
+            self._overflow = DirectoryPath(path, _open_overflow)
         try:
-            return self._overflow.look().place
+            return self._overflow.resolve().directory
         except TooManyFilesError:
             raise
         except OSError:  # it is not there; or it is not safe, which `open_overflow` says
-            return Place.missing(path)
+            return OpenDirectory.missing(path)
 
     def has_overflow(self) -> bool:
         """Tell whether the overflow directory is there, and safe to look into."""
@@ -409,7 +416,7 @@ class Directory:
 
         overflow = str(self.overflow)
         boots = os.path.dirname(overflow)
-        base = make_private(os.path.dirname(boots), parents=True, setting=_OVERFLOW)
+        base = make_directory(os.path.dirname(boots), parents=True, setting=_OVERFLOW)
         try:
             names = base.names()
         except OSError as error:
@@ -418,7 +425,9 @@ class Directory:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
                 shutil.rmtree(name, ignore_errors=True, dir_fd=base.fd)
         try:
-            make_private(overflow, make_private(boots, base, setting=_OVERFLOW), setting=_OVERFLOW)
+            make_directory(
+                overflow, make_directory(boots, base, setting=_OVERFLOW), setting=_OVERFLOW
+            )
         except FileNotFoundError:
             raise UnsafeDirectoryError(
                 f"{overflow} was removed while it was made: something deletes it. Try again"
@@ -435,14 +444,16 @@ class Directory:
             os.symlink(overflow, "overflow", dir_fd=place)
 
 
-def _open_overflow(path: str) -> Place:
+def _open_overflow(path: str) -> OpenDirectory:
     """Open an overflow directory, and on the way there nothing but directories of this user."""
     boots = os.path.dirname(path)
-    base = open_(os.path.dirname(boots), setting=_OVERFLOW)
-    return open_(path, parent=open_(boots, parent=base, setting=_OVERFLOW), setting=_OVERFLOW)
+    base = open_directory(os.path.dirname(boots), setting=_OVERFLOW)
+    return open_directory(
+        path, parent=open_directory(boots, parent=base, setting=_OVERFLOW), setting=_OVERFLOW
+    )
 
 
-def _overflow_for(place: Place) -> str:
+def _overflow_for(place: OpenDirectory) -> str:
     """Return this store's overflow directory; stores never share one, their reapers would fight."""
     chosen = os.environ.get(_OVERFLOW)
     if chosen == "":
@@ -453,7 +464,7 @@ def _overflow_for(place: Place) -> str:
     return os.path.join(base, _this_boot(), _own_name(place))
 
 
-def _own_name(place: Place) -> str:
+def _own_name(place: OpenDirectory) -> str:
     import hashlib
 
     # Its path is bytes, and need not be text.

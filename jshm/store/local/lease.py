@@ -15,21 +15,22 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import RegistryError, UnsafeDirectoryError
-from ...segment.file import close, limit_error, lock, open_locked
 from ...system import signals as interrupts
 from ...system.access import PRIVATE
 from ...system.directories import (
-    Place,
-    beside,
+    OpenDirectory,
+    file_in,
     identity_of,
-    inside,
     is_at,
     names_in,
     open_file,
     remove,
     rename,
     status,
+    with_ending,
 )
+from ...system.file_locks import close, lock, open_locked
+from ...system.limits import limit_error
 from ...system.weak import WeakSet
 from ..identity import Identity
 from . import lease_log as holdings
@@ -90,16 +91,16 @@ class Lease:
 
     @property
     def _path(self) -> str:
-        return inside(self.directory, self.id)
+        return file_in(self.directory, self.id)
 
     def _logs(self) -> tuple[str, str]:
         """Return the path of what it says that it holds, and what that is called until it is complete."""
         name = self.id + _HOLDS
-        return inside(self.directory, name), inside(self.directory, _TEMPORARY + name)
+        return file_in(self.directory, name), file_in(self.directory, _TEMPORARY + name)
 
     def _create(self) -> None:
         # Locked before it has its name: nobody ever sees it unlocked while its process lives.
-        temporary = inside(self.directory, _TEMPORARY + self.id)
+        temporary = file_in(self.directory, _TEMPORARY + self.id)
         for _ in interrupts.ATTEMPTS:
             interrupts.check()
             fd = open_locked(temporary, os.O_RDWR | os.O_CREAT)
@@ -207,7 +208,7 @@ def state(directory: str, lease_id: str) -> State:
     if not _OURS.fullmatch(lease_id):  # a damaged registry says so; no file is called that
         return "missing"
     with interrupts.deferred():  # the descriptor must not be left with nobody to close it
-        return _probe(inside(directory, lease_id))
+        return _probe(file_in(directory, lease_id))
 
 
 def _probe(path: str) -> State:
@@ -269,7 +270,7 @@ def said_by(directory: str) -> list[tuple[Identity, Said]]:
         alive = [
             name for name in _names(directory) if "." not in name and is_alive(directory, name)
         ]
-        found = [_read(inside(directory, name)) for name in alive]
+        found = [_read(file_in(directory, name)) for name in alive]
     return [one for one in found if one is not None]
 
 
@@ -278,7 +279,7 @@ def _read(path: str) -> tuple[Identity, Said] | None:
     try:
         with open(path, encoding="utf-8", opener=holdings.opener) as file:
             identity = Identity.from_json(file.read(_LONGEST))
-        return identity, holdings.read(beside(path, _HOLDS))
+        return identity, holdings.read(with_ending(path, _HOLDS))
     except (FileNotFoundError, ValueError, TypeError):
         return None
     except OSError as error:
@@ -296,7 +297,7 @@ def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
     for name in _names(directory):
         if "." not in name:
             try:
-                log = status(inside(directory, name + _HOLDS))
+                log = status(file_in(directory, name + _HOLDS))
                 size = (log.st_ino, log.st_size)
             except FileNotFoundError:
                 size = (0, 0)
@@ -313,7 +314,7 @@ def sweep(directory: str) -> None:
     """
     with interrupts.deferred():
         try:
-            place = directory if isinstance(directory, Place) else Place(directory)
+            place = directory if isinstance(directory, OpenDirectory) else OpenDirectory(directory)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -322,13 +323,13 @@ def sweep(directory: str) -> None:
             _sweep(place, name)
 
 
-def _sweep(directory: Place, name: str) -> None:
+def _sweep(directory: OpenDirectory, name: str) -> None:
     lease = name.removeprefix(_TEMPORARY).removesuffix(_HOLDS)
     owner = name if name.startswith(_TEMPORARY) and not name.endswith(_HOLDS) else lease
     found = state(directory, owner)
     # A lease that is gone by now may come back: then that is another file.
     if found == "dead" or (found == "missing" and name != owner):
         try:  # in the very directory that was listed, whatever has its name by now
-            remove(inside(directory, name))
+            remove(file_in(directory, name))
         except OSError as error:
-            raise _explain(error, inside(directory, name)) from None
+            raise _explain(error, file_in(directory, name)) from None

@@ -31,9 +31,10 @@ from ...errors import (
     UnsafeDirectoryError,
 )
 from ...segment import file as segment
-from ...system import lock_holders as blockers
+from ...system import file_locks
 from ...system import signals as interrupts
-from ...system.directories import File, Place, beside, exists, is_at, link
+from ...system.directories import File, OpenDirectory, exists, is_at, link, with_ending
+from ...system.limits import limit_error
 from ...text import shown
 from .new_segment import NO_SPACE
 from .registry.ballast import how_to_make_room
@@ -74,7 +75,7 @@ class _Held:
             _mine.pop((self.thread, self.path), None)
             # Not only closed: a process that a library has forked may keep a descriptor too.
             fcntl.flock(self.fd, fcntl.LOCK_UN)
-            segment.close(self.fd)
+            file_locks.close(self.fd)
 
 
 # What the threads of this process have, by thread and path.
@@ -84,7 +85,7 @@ os.register_at_fork(after_in_child=_mine.clear)
 left: deque[weakref.ref[Lock]] = deque()
 
 
-@interrupts.whole
+@interrupts.deferred()
 def release_left() -> None:
     """Release what nobody can release any more."""
     left.clear()
@@ -149,7 +150,7 @@ class Lock:
             raise
         return self
 
-    @interrupts.whole
+    @interrupts.deferred()
     def __exit__(self, *_: object) -> None:
         me = threading.get_ident()
         # A generator, or a stack of contexts, may be closed by another thread.
@@ -191,12 +192,12 @@ class Lock:
                     )  # fmt: skip
                     return held
             except BaseException:
-                segment.close(fd)
+                file_locks.close(fd)
                 raise
-            segment.close(fd)
+            file_locks.close(fd)
 
     def _open(self) -> tuple[int, str]:
-        """Return a descriptor of the file, and its path; `segment.close` it."""
+        """Return a descriptor of the file, and its path; `file_locks.close` it."""
         return _open(self._directory, self._file)
 
     def _is_there(self, path: str, fd: int) -> bool:
@@ -221,13 +222,11 @@ class Lock:
 
     def _holders(self, fd: int) -> str:
         """Return who keeps us from it. The kernel says so: nobody who has died is among them."""
-        pids = blockers.keeping(fd, "FLOCK", "WRITE")
-        if not self._shared:
-            pids += blockers.keeping(fd, "FLOCK", "READ")
+        pids = file_locks.flock_pids(fd, shared=self._shared)
         here = any(path == self._path for _, path in list(_mine))
         parts = ["another thread of this process"] if here else []
         if pids or not here:
-            parts.append(blockers.described(pids))
+            parts.append(file_locks.describe(pids))
         return ", ".join(parts)
 
 
@@ -290,10 +289,10 @@ def file_of(name: str) -> str:
 def _is_now(directory: Directory, path: str) -> bool:
     """Tell whether a file is in the directory that locks are in now."""
     try:
-        directory.spot.look()
+        directory.spot.resolve()
     except FileNotFoundError:
         return False
-    return isinstance(path, File) and path.place.identity == directory.locks.identity
+    return isinstance(path, File) and path.directory.identity == directory.locks.identity
 
 
 def _open(directory: Directory, name: str) -> tuple[int, File]:
@@ -301,10 +300,10 @@ def _open(directory: Directory, name: str) -> tuple[int, File]:
     for _ in interrupts.ATTEMPTS:
         interrupts.check()
         try:
-            directory.spot.look()
+            directory.spot.resolve()
             path = File(directory.locks, name)
             with contextlib.suppress(FileNotFoundError):
-                return segment.open_locked(path, _FLAGS), path
+                return file_locks.open_locked(path, _FLAGS), path
             with contextlib.suppress(FileExistsError):  # another was faster
                 return _make(path, directory.access), path
         except FileNotFoundError:
@@ -320,13 +319,13 @@ def _open(directory: Directory, name: str) -> tuple[int, File]:
 
 def _make(path: File, access: Access) -> int:
     """Make the file under another name first: nobody finds it before its whole group may open it."""
-    making = beside(path, f".{os.urandom(8).hex()}")
-    fd = segment.open_locked(making, _FLAGS | os.O_CREAT | os.O_EXCL)
+    making = with_ending(path, f".{os.urandom(8).hex()}")
+    fd = file_locks.open_locked(making, _FLAGS | os.O_CREAT | os.O_EXCL)
     try:
         access.settle(fd, access.own)
         link(making, path)
     except BaseException:
-        segment.close(fd)
+        file_locks.close(fd)
         raise
     finally:
         segment.unlink(making)
@@ -348,14 +347,14 @@ def show(directory: Directory, name: str, *, shown: bool) -> None:
         try:
             os.fchmod(fd, mode if shown else directory.access.own)
         finally:
-            segment.close(fd)
+            file_locks.close(fd)
 
 
 def sweep(directory: str) -> None:
     """Remove the files of locks that nobody has, and nobody waits for."""
     with interrupts.deferred(), contextlib.suppress(OSError):
         # Removed as a whole, and not made again yet; or what is there is not ours.
-        place = directory if isinstance(directory, Place) else Place(directory)
+        place = directory if isinstance(directory, OpenDirectory) else OpenDirectory(directory)
         for name in filter(_OURS.fullmatch, place.names()):
             # Gone, or another user's who is about to make it.
             with contextlib.suppress(OSError):
@@ -363,13 +362,13 @@ def sweep(directory: str) -> None:
 
 
 def _sweep(path: File) -> None:
-    fd = segment.open_locked(path, _FLAGS)
+    fd = file_locks.open_locked(path, _FLAGS)
     try:
         # What others may lock stays.
         if not os.fstat(fd).st_mode & 0o077 and _try(fd, shared=False):
             segment.unlink(path, fd)
     finally:
-        segment.close(fd)
+        file_locks.close(fd)
 
 
 def _explain(error: OSError, path: str) -> OSError | NoSpaceError:
@@ -391,4 +390,4 @@ def _explain(error: OSError, path: str) -> OSError | NoSpaceError:
             f"{path} cannot be opened: {error.strerror}. Somebody else made it, or changed whose it "
             "is: remove it"
         )
-    return segment.limit_error(error)
+    return limit_error(error)

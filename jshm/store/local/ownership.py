@@ -60,7 +60,7 @@ class Own:
 
     def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
         """Open a segment's file; what is mapped of it meanwhile holds it."""
-        return segment.shared(self.path_of(row), self.directory.access)
+        return segment.opened_shared(self.path_of(row), self.directory.access)
 
     def beside(self, row: SegmentRow, needed: str) -> str:  # noqa: ARG002 - all are this user's
         """Return how a segment is called here that another one refers to."""

@@ -17,16 +17,17 @@ from ...errors import (
     UnsafeDirectoryError,
 )
 from ...pickling import sources
-from ...segment.file import limit_error
+from ...system import file_locks
 from ...system import processes as programs
 from ...system import signals as interrupts
+from ...system.access import TRIES
 from ...system.directories import status
+from ...system.limits import limit_error
 from ...system.memory import is_short
-from ...system.private import TRIES
+from ...system.processes import process_start
 from ...system.weak import WeakValues
 from ..groups.announcing import Announcer
-from ..identity import Identity, process_start
-from ..workers import discover
+from ..identity import Identity, discover
 from . import collect as reaper
 from . import locks
 from .inspection import holders_in
@@ -99,6 +100,7 @@ class Presence:
         self._told: tuple[str, object] | None = None
         self._next_reap = 0.0
         self.forked = False
+        file_locks.add_labels(self)
         # Whether there is a parent or a child that may have the mappings of this process.
         self._has_kin = False
         # Segments of which a reference was pickled here: others may know them without a name.

@@ -8,9 +8,8 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from ...errors import JshmError
-from ...system import lock_holders as blockers
+from ...system.processes import after_workers
 from ...system.weak import WeakSet
-from ..workers import after_workers
 
 if TYPE_CHECKING:
     from .process import Presence
@@ -52,11 +51,3 @@ def _after_fork_in_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_fork_in_parent)
-
-
-def _label_of(pid: int) -> str:
-    labels = (store.presence.label_of(pid) for store in _opened)
-    return next(filter(None, labels), "a process")
-
-
-blockers.described_by(_label_of)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ...errors import CorruptSegmentError, DirectoryLostWarning, JshmError, RegistryError, outside
 from ...segment import file as segment
 from ...segment.object_layout import parse_object
+from ...system import file_locks
 from ...system import signals as interrupts
 from . import collect as reaper
 from . import new_segment as drafts
@@ -150,11 +151,11 @@ class Recovery:
 
     def _await(self, path: File) -> None:
         """Wait for whoever makes a file: he has it locked until it is registered, or given up."""
-        fd = segment.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
+        fd = file_locks.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            segment.lock(fd, fcntl.LOCK_SH, _PATIENCE)
+            file_locks.lock(fd, fcntl.LOCK_SH, _PATIENCE)
         finally:
-            segment.close(fd)
+            file_locks.close(fd)
         with self._presence.transaction() as (tx, doomed):
             reaper.collect_files(tx, self._directory, [path], doomed)  # if its maker was killed
 

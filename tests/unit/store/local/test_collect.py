@@ -16,7 +16,7 @@ import pytest
 
 import jshm
 from jshm.segment.array_layout import read_layout
-from jshm.segment.trailer import read_records, record
+from jshm.segment.trailer import pack_trailer, read_trailer
 from jshm.store.local import process as presence
 from jshm.store.local import rebuild as rebuilding
 
@@ -500,8 +500,11 @@ def test_what_a_newer_jshm_published_is_not_garbage_to_an_older_one(store: Local
     assert not spare.exists(), "the checksum of its record is wrong: nobody published this"
     with open(path, "rb") as file:
         layout = read_layout(file.fileno())
-        (content,) = read_records(file.fileno(), layout.records)
-    spare.write_bytes(path.read_bytes()[: layout.records] + record({**content, "jshm": 9}))
+        (content,) = read_trailer(file.fileno(), layout.trailer_offset)
+    spare.write_bytes(
+        path.read_bytes()[: layout.trailer_offset]
+        + pack_trailer([{**content, "jshm": 9}], committed=False)
+    )
     jshm.gc()
     assert spare.exists()
     assert jshm.check() == []

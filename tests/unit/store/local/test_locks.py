@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.segment import file as segment
 from jshm.store.local import locks
-from jshm.system import lock_holders as blockers
+from jshm.system import file_locks
 
 from ....support.processes import Child, until
 
@@ -252,7 +251,7 @@ def test_ctrl_c_while_it_is_taken_leaves_it_free(
     with monkeypatch.context() as patch:
         for name in ("_open", "_try", "_turn", "is_at", "_is_now"):
             patch.setattr(locks, name, interrupting(getattr(locks, name)))
-        patch.setattr(segment, "close", interrupting(segment.close))
+        patch.setattr(file_locks, "close", interrupting(file_locks.close))
         try:
             for _ in range(5):
                 with lock:
@@ -408,7 +407,9 @@ def test_only_who_has_this_very_file_is_named(
     status = os.stat(os.path.join(store.directory.locks, name))
     other = new("other.py")
     other.run("lock = jshm.lock('X'); lock.__enter__()")
-    assert blockers.keeping(os.path.join(store.directory.locks, name), "FLOCK") == [other.pid]
+    assert file_locks.pids_locking(os.path.join(store.directory.locks, name), "FLOCK") == [
+        other.pid
+    ]
     device = os.makedev(os.major(status.st_dev), os.minor(status.st_dev) + 1)
     real = os.stat
 
@@ -417,7 +418,7 @@ def test_only_who_has_this_very_file_is_named(
 
     os.stat = elsewhere  # type: ignore[assignment]
     try:
-        found = blockers.keeping(os.path.join(store.directory.locks, name), "FLOCK")
+        found = file_locks.pids_locking(os.path.join(store.directory.locks, name), "FLOCK")
     finally:
         os.stat = real
     assert found == []
