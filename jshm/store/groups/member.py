@@ -350,7 +350,9 @@ class Member:
             with self._open_directory("locks") as place:
                 fd = segment_file.open_locked(name, os.O_RDONLY | _FILE, place)
         except FileNotFoundError:
-            raise SegmentNotFoundError(f"{self.login} does not share that as LIVE data any more") from None
+            raise SegmentNotFoundError(
+                f"{self.login} does not share that as LIVE data any more"
+            ) from None
         except OSError as error:
             raise limit_error(error) from None
         if not self._is_file(os.fstat(fd)):

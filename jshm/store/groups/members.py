@@ -121,7 +121,7 @@ class Members:
         _, between, owner = identity.partition(BETWEEN)
         return f"{needed}{between}{owner}"
 
-    def called(self, root: str, identity: str, mine: str) -> str | None:
+    def translated(self, root: str, identity: str, mine: str) -> str | None:
         """Translate a segment id from the store in a member's directory.
 
         Returns None if it is not a member's directory. `mine` is this user's directory.

@@ -74,7 +74,9 @@ class Announcer:
             with self._registry.database.transact(_PATIENCE) as tx:
                 identity = rows.announced(tx)
                 changed = {name: rows.entries_of(tx, name) for name in rows.changed(tx)}
-                if rewrite or not self._append(identity, [_line(*item) for item in changed.items()]):
+                if rewrite or not self._append(
+                    identity, [_line(*item) for item in changed.items()]
+                ):
                     self._rewrite(identity, tx)
                 # Other members may only lock LIVE data.
                 for name, entries in changed.items():

@@ -128,7 +128,9 @@ class Union(Catalogue):
         for member in self._members.all():
             if member.login == login:
                 if member.problem:
-                    raise SegmentNotFoundError(f"nothing that {login} shares can be used: {member.problem}")
+                    raise SegmentNotFoundError(
+                        f"nothing that {login} shares can be used: {member.problem}"
+                    )
                 return member
         raise SegmentNotFoundError(f"{login} shares nothing with this group")
 

@@ -171,7 +171,8 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         yield from _compare_rows(tx, fix=fix)
     for path in directory.foreign():
         yield Problem(
-            f"{path} is not a segment. jshm did not create it and does not remove it: remove it", fixed=False
+            f"{path} is not a segment. jshm did not create it and does not remove it: remove it",
+            fixed=False,
         )
     spares = listed(directory).keys()
     strays = [path for identity, path in files.items() if identity not in known.keys() | spares]

@@ -1,5 +1,4 @@
-"""Garbage collection: removes dead processes' leases, expired names, unreferenced segments and
-unregistered files.
+"""Garbage collection of expired names, unreferenced segments, unregistered files and dead leases.
 
 All functions run inside a transaction and delete rows only; the files are removed after the commit. Until
 then each file is locked, so that no process can begin to map it.
@@ -180,7 +179,9 @@ def segment(
     path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     if row.unlinked:
         # There is no file to lock, so only the logs tell. The memory is freed with the last mapping.
-        gone = not any(row.id == h[0] for _, log in lease.living(directory.leases) for h in log.held)
+        gone = not any(
+            row.id == h[0] for _, log in lease.living(directory.leases) for h in log.held
+        )
         if exists(path):
             removals.add(path)  # its release was killed between commit and unlink
     else:
@@ -281,9 +282,7 @@ def _empty(fd: int, path: File) -> None:
 # -- processes and sessions --------------------------------------------------------------------------
 
 
-def leases(
-    tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None
-) -> None:
+def leases(tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None) -> None:
     """Release the expired names of dead processes, and remove the rows of their leases.
 
     Parameters
@@ -324,9 +323,7 @@ def expiring(tx: Transaction, directory: Directory, closed: lease.Lease) -> list
     return [entry for one in ended for entry in rows.leftovers(tx, one)]
 
 
-def offers(
-    tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None
-) -> None:
+def offers(tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None) -> None:
     """Remove offers that are too old, or that are made to kernels that will not come back.
 
     Parameters

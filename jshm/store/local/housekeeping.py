@@ -27,6 +27,7 @@ from .registry import rows
 from .spares import listed
 
 if TYPE_CHECKING:
+    from .collect import Removals
     from .directory import Directory
     from .lease import Lease
     from .process import Process
@@ -159,14 +160,18 @@ class Housekeeping:
     @signals.whole
     def close(self) -> None:
         """Give up the lease, and free what only this process kept. The next use starts again."""
-        if not self.process.is_usable:  # another user's files now: that user's next process cleans up
+        if (
+            not self.process.is_usable
+        ):  # another user's files now: that user's next process cleans up
             self._registry.database.close()
             return
         self.process.spares.give_back()
         closed = self.process.close_lease()
         if closed is not None:
             with contextlib.suppress(JshmError, OSError):
-                status(self._directory.registry_file)  # raises if it was removed: do not create it again
+                status(
+                    self._directory.registry_file
+                )  # raises if it was removed: do not create it again
                 self.process.making_room(lambda: self._release_expired(closed))
                 self.collect((closed.identity.pid, closed.identity.start))
         self._registry.database.close()
@@ -219,9 +224,7 @@ class Housekeeping:
                 self._release_part(tx, ending, removals)
                 full = removals.full
 
-    def _release_part(
-        self, tx: Transaction, ending: tuple[int, str], removals: collect.Removals
-    ) -> None:
+    def _release_part(self, tx: Transaction, ending: tuple[int, str], removals: Removals) -> None:
         """Release as much of a session as fits into one transaction."""
         held: set[str] = set()
         others: set[str] = set()

@@ -78,6 +78,10 @@ class Lookup(ABC):
     ) -> SegmentInfo:
         """Return what users see of a version."""
 
+    @abstractmethod
+    def segments(self) -> list[SegmentInfo]:
+        """Return every version of every name that takes memory, with its holders."""
+
     # -- segments --------------------------------------------------------------------------------
 
     @abstractmethod
@@ -85,7 +89,7 @@ class Lookup(ABC):
         """Map a segment."""
 
     @abstractmethod
-    def attach_segment(self, identity: str, mode: Mode) -> Mapping:
+    def attach_segment(self, segment: str, mode: Mode = "r") -> Mapping:
         """Map a segment by its id, with or without a name.
 
         Raises
@@ -122,7 +126,7 @@ class Lookup(ABC):
         """Return the id, in this store, of a segment that another segment refers to."""
         return needed
 
-    def require_trust(self, row: SegmentRow, name: str) -> None:
+    def require_trust(self, row: SegmentRow, name: str) -> None:  # noqa: B027 - all is this user's
         """Raise UntrustedError if another user wrote an object: to attach it runs their code."""
 
     def deleted(self, entries: Sequence[Entry]) -> JshmError:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..base import Holder
     from ..identity import Identity
     from .catalogue import Peers
+    from .collect import Removals
     from .directory import Directory
     from .lease import LogContent
     from .registry.database import Transaction
@@ -207,9 +208,7 @@ class Process:
     # -- transactions ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(
-        self, timeout: float | None = None
-    ) -> Iterator[tuple[Transaction, collect.Removals]]:
+    def transaction(self, timeout: float | None = None) -> Iterator[tuple[Transaction, Removals]]:
         """Open a transaction, with the files to remove once it is committed."""
         removals = collect.Removals()
         # Ctrl-C is deferred until the files are removed, too.
@@ -282,7 +281,7 @@ class Process:
             for hold in log.held
         )
 
-    def collect(self, tx: Transaction, removals: collect.Removals) -> None:
+    def collect(self, tx: Transaction, removals: Removals) -> None:
         """Free what this process let go of, as part of another transaction."""
         self.tell_holds()
         if self._let_go:

@@ -185,9 +185,7 @@ class Recovery:
         """Write a segment again, under its old id, so that references to it work again."""
         mapping = self._process.mappings.find(row.id)
         if mapping is None:
-            raise CorruptSegmentError(
-                "the mapping here was changed, and is not what was shared"
-            )
+            raise CorruptSegmentError("the mapping here was changed, and is not what was shared")
         content = segment_file.view(mapping)
         layout = row.layout if row.kind == "array" else parse_object(segment_file.memory(mapping))
         if content[: layout.offset].tobytes()[: len(layout.header)] != layout.header:
@@ -199,7 +197,9 @@ class Recovery:
             content,
         )
 
-    def _register(self, tx: Transaction, making: list[new_segment.Draft], entries: list[Entry]) -> None:
+    def _register(
+        self, tx: Transaction, making: list[new_segment.Draft], entries: list[Entry]
+    ) -> None:
         segment = entries[0].segment
         for draft in making:
             row = rows.with_writable(draft.row, writable=self._lost.segments[draft.row.id].writable)
