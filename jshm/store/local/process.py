@@ -179,12 +179,13 @@ class Process:
 
     def close_lease(self) -> Lease | None:
         """Give up the lease; return it if this process had one. The next use makes a new one."""
-        with self._guard:  # a daemon thread may continue to publish
+        # Under the guard: a daemon thread may continue to publish, and the next lease has the same log.
+        with self._guard:
             lease, self._lease = self._lease, None
-        if lease is None or lease.pid != os.getpid():
-            return None
-        lease.close()
-        return lease
+            if lease is None or lease.pid != os.getpid():
+                return None
+            lease.close()
+            return lease
 
     # -- all processes ---------------------------------------------------------------------------
 
