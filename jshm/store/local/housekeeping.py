@@ -20,9 +20,8 @@ from ...system.processes import mapped_by_younger
 from ...system.weak import WeakSet
 from ..identity import is_part_of
 from ..workers import after_workers
-from . import collect, lease, locks, recover
+from . import collect, lease, locks, rebuild, recover
 from .process import PATIENCE
-from .rebuild import is_published, register
 from .registry import rows
 from .spares import listed
 
@@ -140,10 +139,9 @@ class Housekeeping:
         for _ in signals.ATTEMPTS:
             signals.check()
             files = collect.unregistered(self._directory, self._registry, spares)
-            lost = any(is_published(path, self._directory) for path in files)
+            lost = rebuild.find_lost(files, self._directory)
             with self.process.transaction(timeout) as (tx, removals):
-                if lost:
-                    register(tx, self._directory)
+                rebuild.register_lost(tx, self._directory, lost)
                 collect.leases(tx, self._directory, ending)
                 collect.offers(tx, self._directory, ending)
                 collect.spares(tx, self._directory, due, removals)

@@ -66,9 +66,9 @@ def register_missing(registry: Registry, directory: Directory) -> None:
     # A read must not fail because of this; the next collection tries again.
     with contextlib.suppress(JshmError, OSError):
         unknown = collect.unregistered(directory, registry, ())
-        if any(rebuild.is_published(path, directory) for path in unknown):
+        if lost := rebuild.find_lost(unknown, directory):
             with registry.database.transact() as tx:
-                rebuild.register(tx, directory)
+                rebuild.register_lost(tx, directory, lost)
 
 
 class Recovery:
