@@ -117,10 +117,6 @@ def _identity(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _identity(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
-
-
 def _kind(path: str) -> str:
     return "array" if path.endswith(ARRAY) else "object"
 
