@@ -26,8 +26,9 @@ from ...errors import (
     UnsafeDirectoryError,
 )
 from ...segment import file as segment_file
-from ...segment.file import ID, limit_error
-from ...system import signals
+from ...segment.file import ID
+from ...system import file_locks, signals
+from ...system.limits import limit_error
 from ..identity import Identity, seems_to_run
 from ..local.directory import file_name
 from ..local.lease import parse_log
@@ -290,7 +291,7 @@ class Member:
         """Open a file of the member."""
         with signals.deferred():
             flags = os.O_RDWR if writable else os.O_RDONLY
-            fd = segment_file.open_locked(name, flags | _FILE, place)
+            fd = file_locks.open_locked(name, flags | _FILE, place)
             try:
                 status = os.fstat(fd)
                 if not self._is_file(status):
@@ -299,7 +300,7 @@ class Member:
                     )
                 yield fd, status
             finally:
-                segment_file.close(fd)
+                file_locks.close(fd)
 
     @contextlib.contextmanager
     def opened(
@@ -320,7 +321,7 @@ class Member:
                 self._open(name, place, writable=writable) as (fd, status),
             ):
                 if held:
-                    segment_file.hold(fd, shown=True)
+                    segment_file.hold(fd, group=True)
                 yield fd, status
         except FileNotFoundError:
             raise SegmentNotFoundError(f"segment {name} of {self.login} is gone") from None
@@ -339,7 +340,7 @@ class Member:
         return f"{self.path}/segments/{file_name(row.id.partition(BETWEEN)[0], row.kind)}"
 
     def open_lock(self, name: str) -> int:
-        """Open the file of a lock; close it with `segment_file.close`.
+        """Open the file of a lock; close it with `file_locks.close`.
 
         Raises
         ------
@@ -348,7 +349,7 @@ class Member:
         """
         try:
             with self._open_directory("locks") as place:
-                fd = segment_file.open_locked(name, os.O_RDONLY | _FILE, place)
+                fd = file_locks.open_locked(name, os.O_RDONLY | _FILE, place)
         except FileNotFoundError:
             raise SegmentNotFoundError(
                 f"{self.login} does not share that as LIVE data any more"
@@ -356,7 +357,7 @@ class Member:
         except OSError as error:
             raise limit_error(error) from None
         if not self._is_file(os.fstat(fd)):
-            segment_file.close(fd)
+            file_locks.close(fd)
             raise UnsafeDirectoryError(
                 f"a lock in {self.path} is not a file of {self.login}: refused"
             )

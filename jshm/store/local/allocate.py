@@ -35,6 +35,6 @@ def adopt(store: Lookup, layout: ArrayLayout, draft: Draft, room: Room) -> np.nd
         raise
     process.mappings.adopt(mapping)
     process.tell_holds()
-    array = attaching.view(layout, mapping, segment.owned(mapping))
+    array = attaching.view(layout, mapping, segment.sealable(mapping))
     process.born[row.id] = array
     return array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from ...system.caches import by_text
+from ...text import cached_by_text
 from ..base import Holder, Lifetime, ObjectDetails, SegmentInfo, type_text
 from ..identity import Identity, SessionKind
 from ..names import nearest
@@ -33,7 +33,7 @@ class _Publisher(NamedTuple):
     notebook: str
 
 
-@by_text(1024)
+@cached_by_text(1024)
 def _publisher(identity: str, me: Identity) -> _Publisher:
     who = rows.identity_of(identity)
     # A newer jshm may tie lives to something else; until that says otherwise, as to a server's.

@@ -150,7 +150,7 @@ def _joined(store: Lookup, packed: list[Packed], beside: Beside) -> list[Packed]
     """Pack anew, as one, what shares state."""
 
     def by_reference(array: np.ndarray[Any, Any]) -> bool:
-        return segment.find(array) is not None or beside.find(array) is not None
+        return segment.find_mapping(array) is not None or beside.find(array) is not None
 
     written = [sharing.Written(one.value, one.pickler, by_reference) for one in packed]
     found = []
@@ -318,7 +318,7 @@ def unpickle(opened: Opened, world: World) -> Any:
     def load() -> Any:
         resolving.set((opened.needs, world))
         classes.making.set(set())
-        buffers = segment.parts(data, layout.spans()) if layout.buffers else ()
+        buffers = segment.split(data, layout.spans()) if layout.buffers else ()
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
 
     try:

@@ -17,12 +17,12 @@ from ...errors import (
     UnsafeDirectoryError,
 )
 from ...pickling import sources
-from ...segment.file import limit_error
-from ...system import signals
-from ...system.private import TRIES
+from ...system import file_locks, signals
+from ...system.access import TRIES
+from ...system.limits import limit_error
+from ...system.processes import process_start
 from ...system.weak import WeakValues
-from ..identity import process_start
-from ..workers import discover
+from ..identity import discover
 from . import collect
 from .inspection import holders_in
 from .lease import Lease, Log, living
@@ -98,6 +98,7 @@ class Process:
         # A parent or a child may have the mappings of this process.
         self._has_kin = False
         self.referred: set[str] = set()
+        file_locks.add_labels(self)
 
     @property
     def is_usable(self) -> bool:

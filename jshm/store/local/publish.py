@@ -66,7 +66,7 @@ class Publisher:
         with self.room() as room:
             ready = objects.prepare(self._store, values)
             nbytes = sum(one.nbytes for one in ready)
-            large = nbytes >= segment.RECYCLED
+            large = nbytes >= segment.MIN_SPARE_SIZE
             shown = Progress(_label(names), nbytes) if large else contextlib.nullcontext()
             # A draft must not be left with nobody to close it. Of a long copy each piece lets handlers in.
             with interrupts.deferred(), shown:
@@ -213,7 +213,7 @@ class Publisher:
             return
         row, spares = old.segment, self._store.process.spares
         adopt = None
-        if row.nbytes >= segment.RECYCLED and not row.overflow:
+        if row.nbytes >= segment.MIN_SPARE_SIZE and not row.overflow:
             adopt = partial(spares.adopt, entry.name)
         if not collect.segment(tx, self._store.directory, row, doomed, adopt):
             rows.judge(tx, [row.id])

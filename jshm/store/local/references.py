@@ -69,7 +69,7 @@ class Beside:
         self._coming = [
             (i, array, describe_array(array), _address(array))
             for i, array in enumerate(arrays)
-            if array.size and segment.find(array) is None
+            if array.size and segment.find_mapping(array) is None
         ]
 
     def __bool__(self) -> bool:
@@ -127,7 +127,7 @@ _default: Callable[[], Lookup]
 
 def refer(array: Array) -> Any:
     """Return how to write an array that is in a segment; None where the segment shows other data."""
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     if mapping is None or not _default().process.mappings.is_mapped(mapping.segment):
         return None  # or it is in a group's store, where nobody would look for it
     return _reduced(array)
@@ -144,7 +144,7 @@ def _reduced(array: Array) -> Any:
 
 def shows_segment(array: Array) -> bool:
     """Tell whether an array shows what its segment holds: no page of it was changed privately."""
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     if mapping is None:
         return False
     if mapping.mode == "r+" or not array.size:
@@ -245,7 +245,7 @@ class Referring:
 
     def refer(self, array: Array) -> Any:
         """Return how to write an array by reference; None if a copy is to be written."""
-        mapping = segment.find(array)
+        mapping = segment.find_mapping(array)
         if mapping is None:
             return self._refer_to_coming(array)
         if not self._is_fixed(array, mapping):
@@ -271,7 +271,7 @@ class Referring:
 
     def need(self, array: Array) -> None:
         """Keep the segment of an array that writes itself as a reference (`SharedNumpyArray`)."""
-        mapping = segment.find(array)
+        mapping = segment.find_mapping(array)
         if mapping is not None:
             if not self._store.process.mappings.is_mapped(mapping.segment):
                 raise NotShareableError(

@@ -97,7 +97,7 @@ def source_of(
     `allocate` returned and no other process has it (sealing makes *that* array read-only, and no
     other), or if what the array shows is still exactly the segment's snapshot.
     """
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     row = registry.segment(mapping.segment) if mapping is not None else None
     if mapping is None or row is None or row.unlinked or not _covers(array, mapping, row):
         return None

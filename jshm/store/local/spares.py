@@ -27,16 +27,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import JshmError
 from ...segment import file as segment
 from ...segment.trailer import ALIGNMENT
+from ...system import file_locks
 from ...system import signals as interrupts
 from ...system.directories import exists, is_at, rename, status
-from ...system.memory import is_short
-from ...system.settings import size_setting
+from ...system.memory import is_short, size_setting
 from .lease import living
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ...system.directories import File, Place
+    from ...system.directories import File, OpenDirectory
     from .directory import Directory
     from .lease import Log
 
@@ -103,9 +103,9 @@ class Spare:
         status = os.fstat(self.fd)
         return is_only(status) and min(status.st_size, 512 * status.st_blocks) >= self.nbytes
 
-    def is_in(self, place: Place) -> bool:
+    def is_in(self, place: OpenDirectory) -> bool:
         """Tell whether it is the file that has its name in a directory."""
-        return self.path.place.identity == place.identity and is_at(self.path, self.fd)
+        return self.path.directory.identity == place.identity and is_at(self.path, self.fd)
 
     def empty(self) -> None:
         """Give up its memory, also where something may keep the mapping: a traceback's frames."""
@@ -117,7 +117,7 @@ class Spare:
         """Let go of the file."""
         self.mapping = None
         with contextlib.suppress(OSError):  # something has closed all descriptors
-            segment.close(self.fd)
+            file_locks.close(self.fd)
 
 
 def is_only(status: os.stat_result) -> bool:
@@ -234,12 +234,12 @@ class Spares:
                 if self._may_keep(nbytes) and self._may_write(status) and is_at(path, fd):
                     path = self._rename(fd, path)
                     if spare is None:
-                        opened = segment.open_locked(path, os.O_RDWR)
+                        opened = file_locks.open_locked(path, os.O_RDWR)
                         spare = Spare(_identity(path), path, opened, nbytes, name)
                     if not os.path.samestat(os.fstat(spare.fd), status):
                         raise FileNotFoundError(path)  # as if it had been removed
                     # With two descriptors this process would not be alone with it.
-                    segment.close(fd)
+                    file_locks.close(fd)
                     fd = -1
                     spare.identity, spare.path, spare.name = _identity(path), path, name
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -256,7 +256,7 @@ class Spares:
             # What has the path now may be another file: a directory was moved.
             segment.unlink(path, fd if fd >= 0 or spare is None else spare.fd)
             if fd >= 0:
-                segment.close(fd)
+                file_locks.close(fd)
             if spare is not None:
                 spare.close()
             return False
@@ -296,7 +296,7 @@ class Spares:
     def _may_keep(self, nbytes: int) -> bool:
         """Tell whether there may be one more spare; older ones make room for it."""
         most = self._most()
-        if not segment.RECYCLED <= nbytes <= most:
+        if not segment.MIN_SPARE_SIZE <= nbytes <= most:
             return False
         for identity in list(self._free):
             if self.nbytes + nbytes <= most and len(self._free) < _MOST:
@@ -337,8 +337,8 @@ class Spares:
                 self.give_back()
 
     @staticmethod
-    def _is_there(one: _Held, place: Place) -> bool:
-        return one.path.place.identity == place.identity and exists(one.path)
+    def _is_there(one: _Held, place: OpenDirectory) -> bool:
+        return one.path.directory.identity == place.identity and exists(one.path)
 
     def expire(self) -> bool:
         """Give everything back if nothing was used for long; tell whether it was so."""

@@ -13,8 +13,8 @@ from ...segment.object_layout import ObjectLayout
 from ...segment.progress import Progress
 from ...system import signals as interrupts
 from ...system.access import PRIVATE
+from ...system.processes import process_start
 from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space, Store
-from ..identity import process_start
 from ..names import check_name
 from . import attach as attaching  # fmt: skip
 from . import check as checking
@@ -158,7 +158,7 @@ class LocalStore(Lookup, Store):
             values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
-    @interrupts.whole
+    @interrupts.deferred()
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
         """Raise NotOwnerError now if publishing under these names would."""
         self._publisher.require_owner(names, replace=replace)
@@ -209,7 +209,9 @@ class LocalStore(Lookup, Store):
         mappings = self.process.mappings
         mapping = mappings.get(row.id, mode)
         here = self.directory.segments
-        if mapping is not None and (mapping.place is here or self.directory.leads_to(row, mapping)):
+        if mapping is not None and (
+            mapping.directory is here or self.directory.leads_to(row, mapping)
+        ):
             return mapping
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
@@ -265,7 +267,7 @@ class LocalStore(Lookup, Store):
 
     # -- allocate --------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -279,7 +281,7 @@ class LocalStore(Lookup, Store):
         with self._publisher.room() as room:
             return adopt(self, layout, drafts.reserve(room, layout, zero=zero), room)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
@@ -290,7 +292,7 @@ class LocalStore(Lookup, Store):
 
     # -- release ---------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self.housekeeping.refresh()
@@ -312,7 +314,7 @@ class LocalStore(Lookup, Store):
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
@@ -320,7 +322,7 @@ class LocalStore(Lookup, Store):
             self.registry.unnamed(), quota(), spares,
         )  # fmt: skip
 
-    @interrupts.whole
+    @interrupts.deferred()
     def segments(self) -> list[SegmentInfo]:
         self.housekeeping.run()
         self._listed = listed = list_segments(
@@ -332,7 +334,7 @@ class LocalStore(Lookup, Store):
         )
         return listed.segments
 
-    @interrupts.whole
+    @interrupts.deferred()
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         for _ in interrupts.ATTEMPTS:
@@ -347,40 +349,40 @@ class LocalStore(Lookup, Store):
                 seen = entry
         raise attaching.always_changing(name)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def names(self) -> list[str]:
         return self.catalogue.names()
 
     def own_names(self) -> list[str]:
         return self.catalogue.own_names()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def complete(self, prefix: str, most: int) -> list[tuple[str, str]]:
         return [
             (name, inspection.type_of(row, part))
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
-    @interrupts.whole
+    @interrupts.deferred()
     def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
         names = [self.checked(name) for name in names]
         entries = self.catalogue.current(names)
         return {entry.name: self.describe(entry) for entry in entries}
 
-    @interrupts.whole
+    @interrupts.deferred()
     def versions(self, name: str) -> list[SegmentInfo]:
         return [self.describe(e) for e in self.catalogue.versions(self.checked(name))]
 
-    @interrupts.whole
+    @interrupts.deferred()
     def names_of(self, segment: str) -> list[str]:
         entries = self.catalogue.of_segment(segment)
         return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
 
-    @interrupts.whole
+    @interrupts.deferred()
     def location(self, name: str, version: int | None = None) -> str:
         return str(self.path_of(self._find_one(name, version).segment))
 
-    @interrupts.whole
+    @interrupts.deferred()
     def revision(self) -> object:
         return self.catalogue.data_version()
 
@@ -415,7 +417,7 @@ class LocalStore(Lookup, Store):
 
     # -- housekeeping ----------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def flush(self) -> None:
         if not self.is_usable:
             return
@@ -423,14 +425,14 @@ class LocalStore(Lookup, Store):
             self.housekeeping.refresh()
         self.housekeeping.flush()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def gc(self) -> int:
         self.process.tell_holds()
         spares = spare_bytes(self.directory)
         self.process.reclaim()
         return spares - spare_bytes(self.directory) + self.housekeeping.collect()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end.
 
@@ -445,7 +447,7 @@ class LocalStore(Lookup, Store):
             self.housekeeping.flush()
         return checking.check(self.registry, self.directory, fix=fix)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         self.housekeeping.close()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jshm.store.identity import boot_id, discover, has_ended, process_start
+from jshm.store.identity import discover, has_ended
+from jshm.system.processes import boot_id, process_start
 
 from ...conftest import PREFIX, SHM
 from ...support.processes import Child, until
