@@ -203,7 +203,7 @@ def test_a_hidden_process_is_alive_by_its_lease(
             for child in (publisher, other):
                 child.run(f"os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})")
             publisher.run("jshm.publish('X', np.ones(1))")
-            other.run("from jshm.store.identity import process_start")
+            other.run("from jshm.system.processes import process_start")
             if other.run(f"process_start({publisher.pid})"):
                 pytest.skip("this kernel hides nothing")
             other.run("jshm.gc()")
