@@ -89,7 +89,7 @@ class Pace:
                 self._next = time.monotonic() + spent / _SHARE
 
 
-class _Read(NamedTuple):
+class _Names(NamedTuple):
     """The part of a names file that was read: which file, up to which byte, and its content.
 
     It is replaced and never changed, because threads and signal handlers read at any time.
@@ -121,7 +121,7 @@ class Member:
         self.login = login
         self.path = path
         self._gid = gid
-        self._read = _Read()
+        self._read = _Names()
         self._pace = Pace()
 
     @property
@@ -154,14 +154,14 @@ class Member:
                 with self._pace.measured():
                     self._read = self._read_list(known, signature)
             except FileNotFoundError:  # removed, or not created yet
-                self._read = _Read(signature)
+                self._read = _Names(signature)
             except JshmError as error:
-                self._read = _Read(signature, problem=str(error))
+                self._read = _Names(signature, problem=str(error))
             except OSError as error:
                 if isinstance(limit_error(error), TooManyFilesError):  # not the member's fault
                     raise limit_error(error) from None
                 # Without a signature, so that it is tried again: the error may pass unnoticed.
-                self._read = _Read(problem=str(error))
+                self._read = _Names(problem=str(error))
         return self._read.signature
 
     def _look_at_list(self) -> object:
@@ -175,7 +175,7 @@ class Member:
             there.st_ino, there.st_size, there.st_uid, there.st_mode,
         )  # fmt: skip
 
-    def _read_list(self, known: _Read, signature: object) -> _Read:
+    def _read_list(self, known: _Names, signature: object) -> _Names:
         """Return what is known, with the new part of the names file."""
         with self._open_directory() as place, self._open(names_file.FILE, place) as (fd, status):
             if status.st_size > _LONGEST_LIST:
@@ -189,11 +189,11 @@ class Member:
                     return known
                 if names_file.parse_head(os.pread(fd, names_file.HEAD, 0)) is None:
                     raise self._damaged("its first line")
-                known = _Read(file=file, size=names_file.HEAD)
+                known = _Names(file=file, size=names_file.HEAD)
             data = os.pread(fd, status.st_size - known.size, known.size)
         return self._with(known, data)._replace(signature=signature)
 
-    def _with(self, known: _Read, data: bytes) -> _Read:
+    def _with(self, known: _Names, data: bytes) -> _Names:
         """Return what is known, with the complete commits in the data; another process writes the rest."""
         whole = data.rfind(b"\n" + names_file.END) + 1
         if not whole and not data.startswith(names_file.END):

@@ -110,7 +110,7 @@ class LogContent(NamedTuple):
     identity: str = ""
 
 
-class Log:
+class LeaseLog:
     """The log of one process. Without a lease (`begin`), it only remembers.
 
     Parameters
@@ -303,7 +303,7 @@ class Lease:
         Written into the file, for messages and lists.
     access : Access
         Who may read the log.
-    log : Log, optional
+    log : LeaseLog, optional
         Records what this process holds; by default a new one.
 
     Attributes
@@ -311,7 +311,7 @@ class Lease:
     directory : str
     text : str
         The identity as JSON.
-    log : Log
+    log : LeaseLog
     """
 
     def __init__(
@@ -319,7 +319,7 @@ class Lease:
         directory: str,
         identity: Identity,
         access: Access = PRIVATE,
-        log: Log | None = None,
+        log: LeaseLog | None = None,
     ) -> None:
         self.identity = identity
         self._access = access
@@ -327,7 +327,7 @@ class Lease:
         self.id = os.urandom(8).hex()
         self.pid = os.getpid()
         self.directory = directory
-        self.log = Log(access) if log is None else log
+        self.log = LeaseLog(access) if log is None else log
         self.log.begin(*self._log_paths(), self.text)
         self._fd, self._file = -1, (0, 0)
         self._create()

@@ -25,7 +25,7 @@ from ...system.weak import WeakValues
 from ..identity import discover
 from . import collect
 from .inspection import holders_in
-from .lease import Lease, Log, living
+from .lease import Lease, LeaseLog, living
 from .mappings import Mappings
 from .new_segment import NO_SPACE
 from .rebuild import restore_counters
@@ -85,7 +85,7 @@ class Process:
         self.peers = peers
         self.mappings = Mappings(directory.access)
         self.born: WeakValues[str, np.ndarray[Any, Any]] = WeakValues()
-        self._log = Log(directory.access)
+        self._log = LeaseLog(directory.access)
         self.spares = Spares(directory, self._log)
         self._lease: Lease | None = None
         self._guard = signals.Guard(signals.Order.LEASE)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ...system.directories import File, OpenDirectory
     from .directory import Directory
-    from .lease import Log
+    from .lease import LeaseLog
 
 # What all spares of one process may take.
 DEFAULT = "10%"
@@ -142,11 +142,11 @@ class Spares:
     Parameters
     ----------
     directory : Directory
-    log : Log
+    log : LeaseLog
         Tells other processes what is kept.
     """
 
-    def __init__(self, directory: Directory, log: Log) -> None:
+    def __init__(self, directory: Directory, log: LeaseLog) -> None:
         self._directory = directory
         self._log = log
         self._guard = interrupts.Guard(interrupts.Order.SPARES)
