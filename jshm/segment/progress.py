@@ -20,7 +20,6 @@ from ..text import printable
 
 if TYPE_CHECKING:
     from contextvars import Token
-    from types import TracebackType
 
 # Seconds after which a bar appears.
 DELAY = 1.0
@@ -52,12 +51,7 @@ class Progress:
         self._token = _current.set(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         if self._token is not None:
             _current.reset(self._token)
         if self._bar is not None:

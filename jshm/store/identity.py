@@ -32,7 +32,7 @@ _LONGEST_LABEL = 255
 # Characters of a UUID: the ids that a Jupyter server gives its kernels. `jupyter console` and the like use
 # a part of one.
 _UUID = 36
-# What ends soon-ending names, by kind of session; if that is the process, by program.
+# The end of a short lifetime in words, by kind of session, or by program if the session is the process.
 _ENDS = {
     "run": "this run ends",
     "kernel": "this kernel ends or is restarted",
@@ -140,10 +140,6 @@ class Identity:
         end = _ENDS.get(self.program if lifetime == "process" else lifetime)
         return f"lives until {end}" if end and not self.root else ""
 
-    def is_user_of(self, other: Identity) -> bool:
-        """Tell whether both processes belong to the same user."""
-        return self.uid == other.uid
-
     @property
     def owner(self) -> str:
         """Text that all processes of one notebook, script or terminal share, and no others."""
@@ -161,7 +157,7 @@ class Identity:
 
     def owns(self, other: Identity) -> bool:
         """Tell whether both are the same notebook, script or terminal, maybe restarted."""
-        if not self.is_user_of(other):
+        if self.uid != other.uid:
             return False
         for mine, theirs in (
             (self.connection_file, other.connection_file),

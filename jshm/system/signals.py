@@ -33,7 +33,7 @@ from .weak import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from types import FrameType
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,12 +103,7 @@ class Block:
                 self.take()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, kind: object = None, value: object = None, traceback: object = None) -> None:
         if get_ident() == _main:
             if self.depth > 1:
                 self.depth -= 1
@@ -294,12 +289,7 @@ class Guard:
                 raise RegistryError(NESTED)
             _block.check()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._release()
         if get_ident() == _main:
             _block.sealed -= 1

@@ -52,13 +52,16 @@ class At:
         self.where = ""
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename == __file__ or "importlib" in frame.f_code.co_filename:
-            return None  # neither the test itself, nor an import that happens once
+        # Neither the test itself, nor an import that happens once, nor the lookup of an environment variable:
+        # an exception from here in its `except KeyError` leaks the frame.
+        file = frame.f_code.co_filename
+        if file == __file__ or "importlib" in file or file.startswith("<frozen"):
+            return None
         frame.f_trace_opcodes = True
         return self._step
 
     def _step(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event in ("opcode", "line"):  # of Python 3.12 there may be lines only
+        if event in ("opcode", "line"):  # Python 3.12 may report lines only
             self.left -= 1
             if not self.left:
                 self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -337,7 +337,8 @@ def test_without_descriptors_no_process_counts_as_ended(tmp_path: Path) -> None:
     start, namespace = process_start(os.getpid()), os.readlink("/proc/self/ns/pid")
     with Child(tmp_path) as child:
         child.run(
-            "import os, resource\nfrom jshm.store.identity import discover\nfrom jshm.system.processes import boot_id, is_running\n"
+            "import os, resource\nfrom jshm.store.identity import discover\n"
+            "from jshm.system.processes import boot_id, is_running\n"
             "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
             "fds = []\n"
             "try:\n"
