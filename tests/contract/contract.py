@@ -500,7 +500,7 @@ failed
         with store.lock("X", shared=True, timeout=0), store.lock("Y", timeout=0):
             pass
         with pytest.raises(
-            jshm.LockTimeoutError, match=r"the lock of X, which train\.py"
+            jshm.LockTimeoutError, match=r"the lock of X held by train\.py"
         ) as caught:
             store.lock("X", timeout=0).__enter__()
         assert isinstance(caught.value, TimeoutError)
