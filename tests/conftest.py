@@ -1,4 +1,4 @@
-"""Every test has a directory of its own; none ever touches the user's."""
+"""Each test has its own directory. No test touches the user's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ os.environ["JSHM_OVERFLOW_DIR"] = ""
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     os.environ.setdefault("PYTHONPYCACHEPREFIX", os.path.join(_root, ".pytest_cache", "bytecode"))
-# What tests publish ends with them, and that need not be said: not here, nor in programs that they start.
+# Names that tests publish end with the tests: no warning about it, here or in programs that they start.
 _warned.add(jshm.ShortLifeWarning)
 os.environ["PYTHONWARNINGS"] = SHORT_LIFE
 pytest.register_assert_rewrite("tests.support.exactness")
@@ -99,7 +99,7 @@ def mount(tmp_path: Path) -> Iterator[MakeMount]:
 
 
 def make_older(store: LocalStore, seconds: float = 600.0) -> None:
-    """Let everything have been published so much earlier."""
+    """Make everything look as if it was published `seconds` earlier."""
     with store.registry.database.transact() as tx:
         tx.execute("UPDATE versions SET created = created - ?", (seconds,))
     store._listed = Listed()  # jshm changes no version's row, and does not look whether others do

@@ -20,7 +20,7 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 
-# The parts of the package. Each may import those above it, and those of its own line without a circle.
+# The parts of the package. Each may import those above it, and those on the same line without a circle.
 LAYERS = [
     {"_version", "errors", "text"},
     {"system"},
@@ -101,7 +101,7 @@ def test_imports_point_one_way() -> None:
 
 
 def test_no_circles() -> None:
-    """Within a layer too; a package's ``__init__`` counts as a module of its own."""
+    """Also within a layer; a package's ``__init__`` counts as a module."""
     graph = {m: {name for _, name in imports(m) if name in MODULES and name != m} for m in MODULES}
     del graph["jshm"]
     done: set[str] = set()

@@ -69,7 +69,7 @@ def _measure(options: argparse.Namespace) -> archive.Run:
 
 
 def _themes(options: argparse.Namespace) -> dict[str, Theme]:
-    """Return what can be measured; each in a store and a directory of its own."""
+    """Return the themes; each has its own store and directory."""
     rounds, names = options.rounds, options.names
     # The source, the copies of all sides, and pickle's own; some room for everybody else.
     size, large = min(options.size, room() // 8), min(options.large, room() // 6)

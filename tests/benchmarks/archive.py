@@ -21,7 +21,7 @@ _PACKAGES = ("numpy", "SharedArray", "joblib", "ray", "redis", "ipyparallel", "i
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was measured together.
+    """The results of one run.
 
     Attributes
     ----------

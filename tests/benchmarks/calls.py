@@ -26,7 +26,7 @@ _ROUNDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What one operation calls.
+    """The calls of one operation.
 
     Attributes
     ----------

@@ -55,7 +55,7 @@ class TestLocalStore(StoreContract):
 
 
 class TestBareStore(StoreContract):
-    """What the contract derives from the abstract methods, and how it refuses the rest."""
+    """Tests what the contract derives from the abstract methods, and how it refuses the rest."""
 
     PRELUDE = f"""
 import sys

@@ -1,4 +1,4 @@
-"""Small file systems in memory, made for one test, and what is in a store there: seen past jshm."""
+"""Full disks: small file systems in memory that a test fills, and a look at a store there without jshm."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Mount:
         return found.f_bavail * found.f_frsize
 
     def fill(self, leave: int = 0) -> None:
-        """Let another writer take all but so many bytes; also more, if it has taken some already."""
+        """Fill the file system as another writer would, until only `leave` bytes are free."""
         with contextlib.suppress(OSError), self._junk.open("ab", buffering=0) as file:  # no inode
             for size in (MB, 4096):
                 with contextlib.suppress(OSError):
@@ -69,7 +69,7 @@ class Mount:
         self._junk.unlink(missing_ok=True)
 
     def take_inodes(self) -> None:
-        """Let another writer make files until no more can be made."""
+        """Create files as another writer would, until no inode is free."""
         place = self.point / "many"
         with contextlib.suppress(OSError):
             place.mkdir()

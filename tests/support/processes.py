@@ -74,7 +74,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a program."""
+    """The result of a program that has ended."""
 
     returncode: int
     stdout: str
@@ -231,7 +231,7 @@ class Child:
         self._close()
 
     def exit(self) -> None:
-        """Let it end in the ordinary way, exit handlers and all."""
+        """End it in the ordinary way, with its exit handlers."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         assert self._process.wait(TIMEOUT) == 0
@@ -277,7 +277,7 @@ def reading(directory: Path, helpers: str) -> Iterator[Child]:
 
 @contextlib.contextmanager
 def in_store(child: Child, root: str) -> Iterator[Child]:
-    """Let a process that is `reading` use a store, and forget all of it at the end."""
+    """Use a store in a process that is `reading`; at the end it forgets everything."""
     child.run(f"os.environ['JSHM_DIR'] = {root!r}")
     child.run(f"os.environ['JSHM_OVERFLOW_DIR'] = {os.environ['JSHM_OVERFLOW_DIR']!r}")
     child.run("jshm.segments()")  # its lease and its connection are there

@@ -108,7 +108,7 @@ def test_a_program_ends_quietly(store: LocalStore, tmp_path: Path, end: str) -> 
     assert done.stdout.strip() in ("", "1")
     jshm.gc()
     assert jshm.check() == []
-    # A session of its own: its names ended with it.
+    # The process was its own session: its names ended with it.
     assert os.listdir(store.directory.segments) == []
 
 

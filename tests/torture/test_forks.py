@@ -135,7 +135,7 @@ if not pid:
 
 
 def test_a_child_holds_on_when_its_parent_is_killed(store: LocalStore, child: Child) -> None:
-    """What it inherited stays valid, and the parent's lease is not kept alive by it."""
+    """Inherited views stay valid, and the child does not keep its parent's lease."""
     read, write = os.pipe()
     grandchild = child.run("""
 held = jshm.attach("theirs")
@@ -175,7 +175,7 @@ jshm.segments()
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_pools(store: LocalStore, tmp_path: Path, method: str) -> None:
-    """What a pool's workers attach and publish; they end without a farewell."""
+    """The workers of a pool attach and publish, and end without exit handlers."""
     program = f"""
 import warnings
 warnings.simplefilter("ignore")

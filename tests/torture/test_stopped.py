@@ -55,7 +55,7 @@ def _impatient(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def times_out(child: Child) -> Iterator[None]:
-    """What runs inside waits in vain, and says for whom."""
+    """The body waits in vain, and its error names the stopped process."""
     with pytest.raises(jshm.RegistryTimeout, match=rf"stopped\.py.* \(pid {child.pid}\)"):
         yield
 
@@ -83,7 +83,7 @@ def test_in_the_middle_of_a_transaction(store: LocalStore, child: Child, way: st
     ):
         with times_out(child):
             operation()
-    # Who only looks does not wait.
+    # Readers do not wait.
     assert jshm.attach("X")[3] == 3
     assert not jshm.attach("theirs").any()
     assert {(info.name, info.version) for info in jshm.segments()} == {("X", 1), ("theirs", 1)}

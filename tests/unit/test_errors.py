@@ -1,4 +1,4 @@
-"""What errors advise is true where they are printed: what to set, and whether anything can be released."""
+"""The advice in errors is right for the place: which setting to change, and whether a release helps."""
 
 from __future__ import annotations
 

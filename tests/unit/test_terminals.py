@@ -1,4 +1,4 @@
-"""Whatever comes from outside: it commands no terminal, forges no line, and is printed in any encoding."""
+"""Text from outside controls no terminal, forges no line, and is printed in any encoding."""
 
 from __future__ import annotations
 

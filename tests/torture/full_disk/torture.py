@@ -63,7 +63,7 @@ PLACES = [
 
 @dataclass
 class Found:
-    """What came of it."""
+    """The result."""
 
     operations: int = 0
     refused: int = 0
@@ -106,7 +106,7 @@ def trial(place: Place, seed: int, operations: int, workers: int = 3) -> Found:
 
 
 def _batch(children: Sequence[Child], mounts: Sequence[Mount], chance: random.Random) -> list[str]:
-    """Let all work at once while the file systems are filled and emptied; then look at it."""
+    """Run all workers while the file systems are filled and emptied; return what is wrong then."""
     wrong: list[str] = []
     with ThreadPoolExecutor(len(children)) as pool:
         waiting = [pool.submit(child.run, f"worker.work({_BATCH})") for child in children]

@@ -28,7 +28,7 @@ def make(token: Token) -> np.ndarray[Any, Any]:
 
 
 class Worker:
-    """What one process does. Its names begin with its own.
+    """The operations of one process. Its names begin with its own.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class Worker:
         jshm.gc()
 
     def release(self) -> None:
-        """Whatever is full, this works."""
+        """A release works even if everything is full."""
         names = self._random.sample(sorted(self.known), min(len(self.known), 3))
         if not names:
             return
@@ -145,7 +145,7 @@ class Worker:
             raise RuntimeError(f"not listed: {missing}")
 
 
-# What takes room comes often enough that there is none.
+# Operations that take space are frequent, so that it runs out.
 _OPERATIONS: list[Callable[[Worker], None]] = [
     Worker.publish, Worker.publish, Worker.publish, Worker.publish_several, Worker.publish_object,
     Worker.publish_strided, Worker.seal, Worker.allocate, Worker.hold, Worker.let_go,

@@ -1,4 +1,4 @@
-"""Damaged registries, rows and bytes; damaged leases; and any words that people may write."""
+"""Damaged registries (rows and bytes), damaged leases, and arbitrary names and patterns."""
 
 from __future__ import annotations
 

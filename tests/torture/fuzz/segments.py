@@ -156,7 +156,7 @@ def npy(random: Random, body: bytes) -> bytes:
 
 
 def look_at(store: LocalStore, name: str) -> None:
-    """What the front end is told of one name."""
+    """Ask for the preview of one name, as the front end does."""
     from jshm.browse import preview
 
     with store.reader(name) as reader:
@@ -164,7 +164,7 @@ def look_at(store: LocalStore, name: str) -> None:
 
 
 def exercise(store: LocalStore) -> None:
-    """Everything that reads what is there; it may refuse, it may not fall."""
+    """Run everything that reads the store; it may refuse, but not crash."""
     look_at_all(store)
     for name in store.names():
         with refusing():
@@ -276,7 +276,7 @@ class Objects:
 
 
 class Records:
-    """What segments say of themselves, and registries that are rebuilt of nothing else."""
+    """The trailers of segments, and registries that are rebuilt from them alone."""
 
     def __init__(self, root: str) -> None:
         self.tried: object = None

@@ -24,7 +24,7 @@ def test_only_errors_of_jshm(target: str) -> None:
 
 
 def test_a_crash_is_found_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What tries by the thousand must not pass because it tried nothing."""
+    """A campaign must not pass because it tried nothing."""
     monkeypatch.setenv("JSHM_FUZZ_CRASH", "7")
     found = campaign("words", SEED, 10)
     assert found.tried == 10

@@ -154,7 +154,7 @@ def rebuilt(store_dir: str) -> Iterator[Callable[[bytes], LocalStore]]:
 
 
 def exercise(store: LocalStore) -> None:
-    """Everything that reads what is there; it may refuse, it may not fall."""
+    """Run everything that reads the store; it may refuse, but not crash."""
     for name in store.names():
         try:
             array = store.attach([name])[0].value

@@ -1,4 +1,4 @@
-"""What lies in a segment's place and is none: refused by all who come across it, and left as it is."""
+"""A file in the place of a segment that is not one: every operation refuses it and leaves it as it is."""
 
 from __future__ import annotations
 

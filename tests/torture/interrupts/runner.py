@@ -198,7 +198,7 @@ def interrupt(operation: str, first: int, step: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was tried in one operation."""
+    """The interrupts of one operation."""
 
     places: int
     tried: int
@@ -207,7 +207,7 @@ class Result:
 
 
 def run(operation: str, first: int = 1, step: int = 1, timeout: float = 600.0) -> Result:
-    """Interrupt an operation in a process of its own, at every `step`-th place."""
+    """Interrupt an operation in another process, at every `step`-th place."""
     done = subprocess.run(
         [sys.executable, "-m", __package__, operation, str(first), str(step)],
         capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PRELUDE = struct.Struct("<8sIII")
 _MAGIC = b"\x93JSHMOBJ"
-# What a segment takes beside its data: header, records, alignment.
+# Bytes that a segment takes besides its data: header, trailer, alignment.
 _OVERHEAD = 8192
 _REGISTRY = {"registry.db", "registry.db-wal", "registry.db-shm", "registry.db.ballast"}
 # Where its overflow is.
@@ -52,7 +52,7 @@ class Place:
 
 
 def settle(place: Place) -> None:
-    """Let a registry that was copied here believe that it was made here; else it is made anew."""
+    """Mark a copied registry as made here; otherwise jshm makes a new one."""
     path = f"{place.root}/registry.db"
     con = sqlite3.connect(path)
     con.execute("UPDATE place SET inode = ?", (os.stat(path).st_ino,))
@@ -98,7 +98,7 @@ def names(place: Place) -> Names:
 
 
 class _Store:
-    """What the tables say, and what the files."""
+    """The rows of the tables, and the files."""
 
     def __init__(self, place: Place) -> None:
         con = sqlite3.connect(f"{place.root}/registry.db")
@@ -163,7 +163,7 @@ class _Store:
             yield f"references {sorted(self._refs)}, in the files {sorted(said)}"
 
     def leftovers(self, *, held: bool) -> Iterator[str]:
-        """Nothing else is there."""
+        """No other file is left."""
         there = {name for name in os.listdir(self._place.root) if ".damaged-" not in name}
         if more := there - _REGISTRY - {"segments", "leases", "locks", _LINK}:
             yield f"left in the directory: {more}"

@@ -48,7 +48,7 @@ _ROOT = Path(__file__).parents[3]
 
 @dataclass
 class Found:
-    """What came of killing the same operation often.
+    """The result of killing the same operation many times.
 
     Attributes
     ----------

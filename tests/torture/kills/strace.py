@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .scenarios import Scenario
     from .trials import Kill
 
-# What changes something that outlives the process, or what others see of it. Reads change nothing:
+# Calls that change something that outlives the process or that others see. Reads change nothing:
 # before one, all is as it was after the call before it.
 CALLS = (
     "pwrite64", "pwritev", "write", "writev", "fsync", "fdatasync", "unlink", "unlinkat", "symlink", "rename",
@@ -44,7 +44,7 @@ def at_call(call: str, number: int) -> Kill:
 
 
 def noted(log: str) -> Kill:
-    """Let an operation pass, and write its system calls to a file."""
+    """Run an operation to its end, and write its system calls to a file."""
     return lambda scenario: _trace(scenario, "-o", log)
 
 
@@ -57,7 +57,7 @@ def points(log: str) -> Iterator[tuple[str, int]]:
 
 
 def _trace(scenario: Scenario, *options: str) -> bool:
-    """Let a victim prepare, trace it from there on; tell whether it was killed."""
+    """Trace a victim after its preparation; return whether it was killed."""
     (ready, readying), (going, go) = os.pipe(), os.pipe()
 
     def operate() -> None:

@@ -94,7 +94,7 @@ def _is_known(call: ast.Call, file: str) -> bool:
 
 
 def _writes(call: ast.Call) -> bool:
-    """Tell whether ``open`` is called to write: then its file would need a fuse of its own."""
+    """Return whether ``open`` is called to write: such a file would need its own fuse."""
     modes = [*call.args[1:2], *(word.value for word in call.keywords if word.arg == "mode")]
     return any(
         not isinstance(mode, ast.Constant) or set(mode.value) & set("wax+") for mode in modes

@@ -88,7 +88,7 @@ def finish(pid: int, pipe: IO[str]) -> Any:
         text = pipe.read()
     _, status = os.waitpid(pid, 0)
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    if killed and not text:  # else a child of its own had something to say
+    if killed and not text:  # else one of its children reported
         return None
     if status:
         raise RoleError(f"status {status}: {text}")
@@ -122,7 +122,7 @@ def at_boundary(number: int) -> Kill:
     return lambda scenario: run(operate, scenario) is None
 
 
-# -- what is there afterwards ----------------------------------------------------------------------
+# -- the state afterwards --------------------------------------------------------------------------
 
 
 def operate_and_look(kind: int, *, damaged: bool) -> tuple[list[str], Names]:
@@ -154,7 +154,7 @@ _KINDS = 5
 
 @contextlib.contextmanager
 def _holding(wanted: bool) -> Iterator[Callable[[], list[str]] | None]:
-    """Let a process hold X, if wanted; yield what ends it, and says what is wrong with what it saw."""
+    """Hold X in a process, if wanted; yield a function that ends it and returns what it saw wrong."""
     if not wanted:
         yield None
         return
@@ -255,7 +255,7 @@ def _aftermath(place: Place, scenario: Scenario, kind: int, *, held: bool) -> li
 
 
 def _without_registry(place: Place, scenario: Scenario) -> list[str]:
-    """What the files say alone is what the registry said."""
+    """A registry that is rebuilt from the files alone is the same."""
     before = on_disk.names(place)
     for path in Path(place.root).glob("registry.db*"):
         path.unlink()

@@ -1,4 +1,4 @@
-"""Many processes at once: what they saw, and what is left, read past jshm."""
+"""Many processes at once: what they saw, and what is left, read without jshm."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it."""
+    """The result."""
 
     operations: int = 0
     publishes: int = 0
@@ -100,7 +100,7 @@ class Child:
 
 
 def storm(plan: Plan, scripts: Path) -> Report:
-    """Let processes do everything at once to the same names, in the directory of ``JSHM_DIR``."""
+    """Run processes that do everything at once with the same names, in the directory of ``JSHM_DIR``."""
     report = Report()
     rng = random.Random(plan.seed)
     children = [Child.start(plan, scripts, i, plan.seconds) for i in range(plan.processes)]
@@ -166,7 +166,7 @@ def _examine_versions(report: Report, versions: dict[str, list[int]], *, exact: 
 
 
 def examine_rest(report: Report) -> None:
-    """What is left is whole, and nothing else is there; and all of it goes when it is released."""
+    """Check that all that is left is whole and has a name, and that a release removes all of it."""
     default_store().gc()
     found = [f"check: {problem.what}" for problem in jshm.check()]
     folder = Path(os.environ["JSHM_DIR"], "segments")
@@ -199,7 +199,7 @@ def examine_rest(report: Report) -> None:
 
 
 def _query(sql: str) -> list[tuple[str, int]]:
-    """Ask the registry past jshm, in another process: closing a descriptor here would drop locks."""
+    """Query the registry without jshm, in another process: closing a descriptor here would drop locks."""
     code = (
         "import json, sqlite3, sys; con = sqlite3.connect(sys.argv[1], timeout=30)\n"
         "print(json.dumps(con.execute(sys.argv[2]).fetchall()))"

@@ -61,7 +61,7 @@ class Polls:
         until(lambda: self.count > target)
 
     async def more_async(self, number: int = 3) -> None:
-        """Let the event loop run during `number` more polls."""
+        """Return after `number` more polls on this event loop."""
         target = self.count + number
         while self.count <= target:  # noqa: ASYNC110 - they happen on this loop
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""What a scenario is: an operation, and what may be shared after whoever did it was killed."""
+"""A scenario: an operation whose process is killed, and the names that may be shared afterwards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Scenario:
     held : bool
         Whether another process has X attached meanwhile.
     nothing : bool
-        Whether there is no store before, not even its directory.
+        Whether the store does not exist before, not even its directory.
     damaged : bool
         Whether something was damaged before: then the next operation is ``check(fix=True)``.
     small : bool
@@ -45,7 +45,7 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name in tables and on the command line."""
         return self.operation.__name__ + "_held" * self.held
 
 

@@ -63,7 +63,7 @@ def alias() -> Iterator[None]:
 
 
 def alias_and_replace() -> Iterator[None]:
-    """A gets another version of its own, then X: the data are another name's once, twice, once."""
+    """A gets its own new version, then X: the data belong to another name once, twice, once."""
     x = jshm.attach("X")
     jshm.publish("A", x, keep=True)
     yield
@@ -89,7 +89,7 @@ def allocate() -> Iterator[None]:
 
 
 def overflow() -> Iterator[None]:
-    """What does not fit into memory goes to disk, into a directory that is made for it."""
+    """Data that does not fit into memory goes to disk, into a new directory."""
     yield
     jshm.publish("big", make("big", 1), keep=True)
 
@@ -118,7 +118,7 @@ def detach() -> Iterator[None]:
 
 
 def detach_last() -> Iterator[None]:
-    """What was replaced while it was held here, and what was released, goes with its last view."""
+    """Replaced and released versions that were held here go with their last view."""
     x, y = jshm.attach(["X", "Y"])
     jshm.publish("X", make("X", 2), keep=True)
     jshm.release("Y")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _dies(what: Callable[[], object]) -> None:
-    """Let a process do something, and be killed by its own hand."""
+    """Run an action in a process that then kills itself."""
     pid = os.fork()
     if not pid:
         try:
@@ -105,7 +105,7 @@ def take_turns() -> Iterator[None]:
 
 
 def exit_in_order() -> Iterator[None]:
-    """What an interpreter does at its end: it held, it had made, it had published."""
+    """The exit handlers of a process that held, allocated and published."""
     jshm.publish({"left": make("left", 1), "held": make("held", 1)})
     kept = jshm.attach(["held", "X", "O"]), born()
     yield

@@ -29,7 +29,7 @@ def replace_object() -> Iterator[None]:
 
 
 def replace_objects() -> Iterator[None]:
-    """Nothing needs what O was, nor what it alone needed."""
+    """Nothing needs the old O, nor the segments that only it needed."""
     jshm.segments()
     yield
     jshm.publish(

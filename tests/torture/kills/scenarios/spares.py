@@ -33,7 +33,7 @@ def again_and_again() -> Iterator[None]:
 
 
 def let_go_and_gathered() -> Iterator[None]:
-    """What is superseded while it is held becomes a spare later."""
+    """A version that is superseded while it is held becomes a spare later."""
     _publish(1)
     held = jshm.attach("S")
     yield
