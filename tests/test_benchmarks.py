@@ -142,7 +142,7 @@ def test_jshm_is_drawn_first_and_the_limit_as_a_line() -> None:
         chart.draw([], "2 cores")
 
 
-def test_who_takes_very_long_takes_part_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_rival_takes_part_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.benchmarks.measure._SLOW", 0)
     assert {name: len(taken) for name, taken in turns({"slow": int}, 7).items()} == {"slow": 3}
     monkeypatch.setattr("tests.benchmarks.measure._SLOW", 60)
@@ -154,7 +154,7 @@ def test_percentiles() -> None:
     assert [percentile(values, p) for p in (0, 50, 99, 100)] == [1, 51, 100, 100]
 
 
-def test_what_is_not_installed_is_skipped_and_said(
+def test_a_rival_that_is_not_installed_is_skipped_with_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(label: str, place: str, nbytes: int) -> Hosted:
@@ -190,7 +190,9 @@ def test_all_that_a_hosted_rival_started_ends_with_it(tmp_path: Path) -> None:
         assert not processes_of(leader.pid, place)
 
 
-def test_who_fails_is_left_out_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_rival_is_left_out_and_the_others_continue(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def fail() -> int:
         raise Unavailable("it ended")
 

@@ -161,7 +161,7 @@ class StoreContract(ABC):
                     use(name)
         assert store.names() == []
 
-    def test_what_cannot_be_shared_is_refused_and_nothing_of_it_stays(self, store: Store) -> None:
+    def test_a_refused_value_leaves_nothing_behind(self, store: Store) -> None:
         for bad in (threading.Lock(), [1, (n for n in "ab")], np.array([threading.Lock()], object)):
             with pytest.raises(jshm.NotShareableError, match=r"b → .*cannot be shared"):
                 store.publish({"a": np.zeros(3), "b": bad})
@@ -170,7 +170,9 @@ class StoreContract(ABC):
 
     # -- versions --------------------------------------------------------------------------------
 
-    def test_what_shares_state_shares_it_again(self, store: Store, new: NewChild) -> None:
+    def test_values_that_share_state_share_it_after_an_attach(
+        self, store: Store, new: NewChild
+    ) -> None:
         """In one attach; and an array beside an object that holds it is one, in any mode."""
         x, array = [1], np.arange(100.0)
         done = store.publish({"a": x, "b": {"x": x}, "c": [3], "X": array, "d": [array]})
@@ -337,7 +339,7 @@ failed
 
     # -- ownership -------------------------------------------------------------------------------
 
-    def test_names_belong_to_who_published_them(self, store: Store, new: NewChild) -> None:
+    def test_names_belong_to_their_publisher(self, store: Store, new: NewChild) -> None:
         train, eda = new("train.py"), new("eda.py")
         train.run("store.publish({'X': np.ones(3)}, keep=True)")
         error = eda.fails("store.publish({'X': np.zeros(3)})")
@@ -526,7 +528,7 @@ failed
 
     # -- look ------------------------------------------------------------------------------------
 
-    def test_holders_are_told(self, store: Store, new: NewChild) -> None:
+    def test_holders_are_listed(self, store: Store, new: NewChild) -> None:
         need(store, "writable")
         store.publish({"X": np.zeros(10)}, writable=True)
         assert not store.info("X").in_use

@@ -31,7 +31,7 @@ def test_a_kernel_that_rests_gives_them_back(open_notebook, store_dir):
     assert a.value("float(jshm.attach('frame')[0])") == 5.0
 
 
-def test_what_others_release_goes_within_a_second_or_two(open_notebook, store_dir):
+def test_an_idle_kernel_frees_what_another_one_released(open_notebook, store_dir):
     a, b = open_notebook("a.ipynb"), open_notebook("b.ipynb")
     a.do(LOOP)
     b.do("%shm_release frame --force")

@@ -33,7 +33,7 @@ jshm.segment.copying._PIECE = jshm.segment.copying._CONTIGUOUS_PIECE = 1 << 20
 LARGE = "B = np.broadcast_to(np.zeros(1 << 17), (1 << 11, 1 << 17))"
 
 
-def test_a_bar_in_a_notebook_appears_and_goes(open_notebook: Callable[..., Notebook]) -> None:
+def test_a_bar_in_a_notebook_appears_and_disappears(open_notebook: Callable[..., Notebook]) -> None:
     pytest.importorskip("ipywidgets")
     notebook = open_notebook("a.ipynb")
     notebook.do("x, y = np.ones(1_000_000), np.ones(3_000_000)[::2]")
@@ -77,7 +77,9 @@ def test_without_widgets_it_is_text(open_notebook: Callable[..., Notebook]) -> N
     assert outcome.stderr.rsplit("\r", 2)[1].strip() == ""
 
 
-def test_what_cannot_be_shown_fails_nothing(open_notebook: Callable[..., Notebook]) -> None:
+def test_a_progress_bar_that_cannot_be_shown_fails_nothing(
+    open_notebook: Callable[..., Notebook],
+) -> None:
     notebook = open_notebook("a.ipynb")
     notebook.do("import sys; sys.modules['tqdm'] = None\nx = np.ones(1_000_000)\n" + AT_ONCE)
     outcome = notebook("%shm_publish x")

@@ -35,7 +35,7 @@ def test_publishing_is_a_snapshot_and_modes_are_kept_apart(open_notebook):
     assert b.value("(X.sum(), C.sum())") == [0.0, 30.0]
 
 
-def test_versions_stay_with_those_who_hold_them(open_notebook, store_dir):
+def test_held_versions_stay(open_notebook, store_dir):
     a, b, c = (open_notebook(f"{name}.ipynb") for name in "abc")
     a.do("X = np.full(1000, 1.0)\n%shm_publish X")
     b.do("%shm_attach X")
@@ -91,7 +91,7 @@ def test_a_killed_holder_leaks_nothing(open_notebook, store_dir):
     assert jshm.check() == []
 
 
-def test_a_replaced_version_goes_with_its_killed_holder(open_notebook, store_dir):
+def test_a_replaced_version_is_freed_with_its_killed_holder(open_notebook, store_dir):
     a, b = open_notebook("a.ipynb"), open_notebook("b.ipynb")
     a.do("X = np.ones(100_000)\n%shm_publish X")
     b.do("%shm_attach X")
@@ -103,7 +103,7 @@ def test_a_replaced_version_goes_with_its_killed_holder(open_notebook, store_dir
     assert len(os.listdir(f"{store_dir}/segments")) == 1
 
 
-def test_a_fork_in_a_kernel_uses_the_store_and_goes(open_notebook, store_dir):
+def test_a_fork_in_a_kernel_uses_the_store_and_ends(open_notebook, store_dir):
     a, b = open_notebook("a.ipynb"), open_notebook("b.ipynb")
     a.do("X = np.arange(1000.0)\n%shm_publish X --move")
     printed = a.do(

@@ -535,7 +535,7 @@ def test_a_module_s_function_that_uses_another_module_keeps_its_source(a, b):
     assert re.search(r"-+> 5 +return float\(np\.sqrt\(x\)\)", trace)
 
 
-def test_by_reference_if_the_user_says_so(desk, a, b):
+def test_by_reference_if_the_user_asks_for_it(desk, a, b):
     a.do("import everywhere\njshm.pickle_by_reference(everywhere)")
     a.do("def four(): return everywhere.twice(2)\n%shm_publish four")
     slip = b.fail("%shm_attach four")
@@ -661,7 +661,7 @@ def test_detach_deletes_a_function_and_unmaps_what_it_used(a, b):
     assert "is not mapped here" in b.fail("%shm_detach total").evalue
 
 
-def test_detach_deletes_a_dict_and_names_who_else_has_its_arrays(a, b):
+def test_detach_deletes_a_dict_and_names_other_holders_of_its_arrays(a, b):
     a.do(PARAMETERS)
     b.do("%shm_attach params\nw = params['w']; w")
     said = b.do("%shm_detach params")
@@ -690,7 +690,7 @@ def test_a_function_keeps_the_array_that_it_needs(desk, a, b):
 # -- refusals --------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_shared_is_refused_with_the_way_to_it(a):
+def test_a_refusal_names_the_path_to_the_part(a):
     a.do(
         """
 import os, sqlite3, threading
@@ -804,7 +804,7 @@ def test_detach_lets_go_of_what_a_failed_function_used(a, b):
     assert b.value("mapped()") == 0
 
 
-def test_detach_names_who_else_has_what_a_function_used(a, b):
+def test_detach_names_other_holders_of_a_function_s_arrays(a, b):
     a.do("X = np.ones(100_000)\n%shm_publish X --move\ndef item(n): return X[n]\n%shm_publish item")
     b.do("%shm_attach item\nothers = [item]")
     assert "still mapped here by: others[0]" in b.do("%shm_detach item")
@@ -846,7 +846,7 @@ def test_detach_takes_a_glob_for_functions(a, b):
 
 
 @pytest.mark.parametrize("name", ["Point", "Plain", "Color"])
-def test_a_class_without_methods_of_its_own_is_not_said_to_be_from_elsewhere(a, b, name):
+def test_a_class_without_own_methods_has_no_foreign_place(a, b, name):
     """Nothing tells where it was defined; the methods of a dataclass are made from text."""
     cell = next_cell(a)
     a.do(f"{CLASSES}class Plain: x = 1\n%shm_publish {name}")
@@ -961,7 +961,7 @@ ADVICE = " --mode c (copy-on-write: your changes stay yours)"
         ("writable[0] = 1", ""),
     ],
 )
-def test_a_cell_that_fails_on_read_only_memory_is_told_what_to_do(a, b, cell, advice):
+def test_a_write_to_read_only_memory_names_the_remedy(a, b, cell, advice):
     a.do("X = np.arange(1e4); model = {'w': X * 2}")
     a.do("%shm_publish X --as exp/\n%shm_publish model")
     b.do("%shm_attach exp/X\n%shm_attach model\n%shm_attach exp/X --as mine --mode c")
@@ -973,7 +973,7 @@ def test_a_cell_that_fails_on_read_only_memory_is_told_what_to_do(a, b, cell, ad
     b.do("%shm_detach X")  # and what the traceback keeps
 
 
-def test_what_was_attached_before_is_not_the_user_s(a, b):
+def test_an_earlier_attached_value_is_not_the_user_s(a, b):
     a.do(
         "from collections import namedtuple\nPair = namedtuple('Pair', 'a b')\npair = Pair(1, 'text')"
     )
@@ -983,7 +983,7 @@ def test_what_was_attached_before_is_not_the_user_s(a, b):
     assert "replaced your tuple" in b.do("%shm_attach pair")
 
 
-def test_what_cannot_be_changed_is_let_go_all_the_same(a, b):
+def test_the_advice_on_read_only_memory_keeps_nothing(a, b):
     """The advice keeps nothing of the traceback that it looked at."""
     a.do("X = np.arange(1e4)\n%shm_publish X")
     b.do("%shm_attach X")

@@ -49,7 +49,7 @@ def test_published_in_one_line_and_attached_in_one(a, b):
     assert b.value("['inc' in globals(), get()]") == [False, 0]
 
 
-def test_nothing_is_said_where_nothing_is_shared(a, b):
+def test_no_message_where_nothing_is_shared(a, b):
     a.do("def helper(x): return x + 1\ndef f(x): return helper(x)\ndef g(x): return helper(x) + 1")
     assert len(a.do("%shm_publish f g").splitlines()) == 2
     assert " · " not in b.do("%shm_attach f")

@@ -84,7 +84,7 @@ def test_an_interrupt_ends_every_wait_and_nothing_else(a, b):
     a.do("with jshm.lock('X', timeout=0): pass")
 
 
-def test_what_callbacks_print_is_seen_below_the_cell_that_asked_for_them(a, b):
+def test_callbacks_print_below_the_cell_that_started_the_watch(a, b):
     cell = a.client.execute("""
 jshm.watch("X", lambda info: print("thread has v%d" % info.version))
 async def called(info):

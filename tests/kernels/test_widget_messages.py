@@ -90,7 +90,7 @@ def test_list_info_preview_attach_and_release(eda: Notebook) -> None:
     assert browser.ask("list", query=QUERY)["total"] == 0
 
 
-def test_what_goes_wrong_is_said(eda: Notebook) -> None:
+def test_errors_are_answered(eda: Notebook) -> None:
     browser = Browser(eda)
     assert browser.ask("info", name="Y")["reason"] == "missing"
     assert browser.ask("preview", name="../X", version=1)["reason"] == "refused"
@@ -130,7 +130,7 @@ def test_it_hears_of_what_its_notebook_does(eda: Notebook) -> None:
     assert browser.ask("list", query=QUERY)["total"] == 2
 
 
-def test_it_says_so_once(eda: Notebook) -> None:
+def test_a_cell_that_changes_nothing_sends_nothing(eda: Notebook) -> None:
     """A cell that changes nothing that is shared sends nothing."""
     browser = Browser(eda)
     browser.ask("list", query=QUERY)
@@ -147,7 +147,7 @@ def test_a_release_frees_the_memory_at_once(eda: Notebook) -> None:
     assert os.listdir(os.path.join(eda.env["JSHM_DIR"], "segments")) == []
 
 
-def test_whatever_an_object_raises_is_answered(eda: Notebook) -> None:
+def test_an_exception_of_an_object_is_answered(eda: Notebook) -> None:
     eda.do(
         "class Bad:\n    def __reduce__(self):\n        return fail, ()\n"
         "def fail():\n    raise RuntimeError('not today')\n%shm_publish Bad fail\n"

@@ -67,7 +67,7 @@ def test_an_overflow_directory_that_is_not_ours(
     jshm.publish("Y", np.zeros(10))  # what fits needs none
 
 
-def test_what_cannot_be_looked_into_is_not_forgotten(overflow: str) -> None:
+def test_an_object_that_cannot_be_inspected_is_not_forgotten(overflow: str) -> None:
     with pytest.warns(jshm.OverflowWarning):
         jshm.publish("X", np.arange(100_000.0), keep=True)
     os.chmod(overflow, 0o755)

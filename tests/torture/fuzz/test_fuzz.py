@@ -23,7 +23,7 @@ def test_only_errors_of_jshm(target: str) -> None:
     assert found.tried == count
 
 
-def test_a_crash_is_found_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_is_found_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """A campaign must not pass because it tried nothing."""
     monkeypatch.setenv("JSHM_FUZZ_CRASH", "7")
     found = campaign("words", SEED, 10)

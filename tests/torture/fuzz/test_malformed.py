@@ -170,7 +170,7 @@ def exercise(store: LocalStore) -> None:
     assert np.array_equal(store.attach(["fresh"])[0].value, DATA)
 
 
-def test_a_whole_file_comes_back(whole: bytes, rebuilt: Any) -> None:
+def test_an_undamaged_file_is_restored(whole: bytes, rebuilt: Any) -> None:
     store = rebuilt(whole)
     assert store.names() == ["X"]
     info = store.info("X")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     ids=["no update is lost", "killed"],
 )
 @pytest.mark.xdist_group("storms")
-def test_nothing_is_lost_torn_or_left(store_dir: str, tmp_path: Path, plan: Plan) -> None:
+def test_no_update_is_lost_torn_or_left_over(store_dir: str, tmp_path: Path, plan: Plan) -> None:
     report = storm(plan, tmp_path)
     assert report.failures == []
     assert report.operations > 200

@@ -210,7 +210,7 @@ finally:
 """
 
 
-def test_lab_is_told_to_end_when_the_demo_is_killed(tmp_path: Path) -> None:
+def test_lab_ends_when_the_demo_is_killed(tmp_path: Path) -> None:
     """Here a program of the same name stands for Lab."""
     package = tmp_path / "jupyterlab"
     package.mkdir()

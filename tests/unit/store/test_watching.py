@@ -198,7 +198,7 @@ def test_watch_calls_for_new_versions(store: LocalStore, train: Child) -> None:
     assert len(seen) == 1
 
 
-def test_a_watch_goes_on_through_a_release(store: LocalStore, polls: Polls) -> None:
+def test_a_watch_continues_after_a_release(store: LocalStore, polls: Polls) -> None:
     seen: list[SegmentInfo] = []
     with jshm.watch("X", seen.append):
         for _ in range(2):
