@@ -187,9 +187,9 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
     what = unicodedata.normalize("NFC", name)
     bound = _attached_from(namespace)
     found = {
-        entry.own
+        entry.value_id
         for entry in store.catalogue.versions(what)
-        if store.presence.mappings.is_mapped(entry.segment.id) or entry.own in bound
+        if store.presence.mappings.is_mapped(entry.segment.id) or entry.value_id in bound
     }
     if not found:
         raise SegmentNotFoundError(
@@ -214,7 +214,7 @@ def attached_names(namespace: Namespace, store: LocalStore) -> list[str]:
         {
             entry.name
             for entry in store.catalogue.everything()
-            if entry.own in bound or store.presence.mappings.is_mapped(entry.segment.id)
+            if entry.value_id in bound or store.presence.mappings.is_mapped(entry.segment.id)
         }
     )
 

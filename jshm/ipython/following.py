@@ -153,7 +153,7 @@ def _newest(store: LocalStore, names: list[str]) -> dict[str, Entry]:
 
 
 def _seen(entry: Entry) -> tuple[int, str]:
-    return entry.version, entry.own
+    return entry.version, entry.value_id
 
 
 def _attach(store: LocalStore, new: dict[str, Follower]) -> dict[str, Attached | Exception]:

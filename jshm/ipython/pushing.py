@@ -209,7 +209,7 @@ def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
         return False
     identity = found[0].segment.id
     if found[0].segment.kind != "array":
-        return handouts.segments_of(value)[:1] == (found[0].own,)
+        return handouts.segments_of(value)[:1] == (found[0].value_id,)
     if type(value) is not np.ndarray:
         return False
     mapping = segment.find(value)

@@ -136,10 +136,10 @@ class SegmentInfo:
         What ``%%shm_once`` remembers of the cell; else empty.
     segment : str
         Id of the segment that the version is in. Versions may share one.
-    own : str
-        What tells the value from all others: `segment`, and which value of it where it has several.
-    leftover : bool
-        Its lifetime has run out: it goes with the next operation of anybody.
+    value_id : str
+        The id of the value: `segment`, with the index of the value in it if it has several.
+    expired : bool
+        Its lifetime has run out: the next operation of any process frees it.
     keeps : int
         Bytes of memory that has no name (any more) and is there because this refers to it.
     user : str
@@ -171,11 +171,11 @@ class SegmentInfo:
     state: Literal["current", "old", "released"]
     once: str
     segment: str
-    own: str = ""
+    value_id: str = ""
     owner: str = ""
     kernel_id: str = ""
     notebook: str = ""
-    leftover: bool = False
+    expired: bool = False
     keeps: int = 0
     user: str = ""
     releasable: bool = True
@@ -199,8 +199,8 @@ class SegmentInfo:
         return self.state == "current" and not self.holders and not self.publisher_alive
 
     @property
-    def spared(self) -> str:
-        """Why it stays when all that is not in use is released at once; '' if it does not."""
+    def protected(self) -> str:
+        """Why a release of everything that is not in use keeps it; '' if it does not."""
         if self.keep:
             return "kept"
         if self.only_copy:
@@ -570,7 +570,7 @@ class Store(ABC):
 
     @abstractmethod
     def gc(self) -> int:
-        """Free all leftovers and spares now; return the bytes freed."""
+        """Free everything that has expired and all spares now; return the bytes freed."""
 
     @abstractmethod
     def check(self, *, fix: bool = False) -> list[Problem]:

@@ -99,7 +99,7 @@ def attached(
             one.layout.part(entry.part)  # CorruptSegmentError if there is no such part
             shares, segments = one.shares, (row.id, *one.needs)
             if entry.part:
-                value, segments = value[entry.part - 1], (entry.own, *segments)
+                value, segments = value[entry.part - 1], (entry.value_id, *segments)
                 others = inspection.together(store.catalogue, entry)
                 apart = tuple(sorted(set(others).difference(other.name for other in entries)))
         found.append(

@@ -137,9 +137,9 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
         ):
             yield f"segment {row.id} is whole, and not what its row says"
         for entry in found.entries:
-            said.setdefault((entry.name, entry.version), set()).add(entry.own)
+            said.setdefault((entry.name, entry.version), set()).add(entry.value_id)
     for entry in rows.everything(tx):
-        if entry.own not in said.get((entry.name, entry.version), {entry.own}):
+        if entry.value_id not in said.get((entry.name, entry.version), {entry.value_id}):
             yield f"{entry.name} v{entry.version} is in another segment than its row says"
 
 

@@ -420,7 +420,7 @@ def test_lists_and_details_are_of_each_part(store: LocalStore) -> None:
         "second": "list of 3",
     }
     assert len({info.segment for info in infos.values()}) == len(paths(store)) == 1
-    assert len({info.own for info in infos.values()}) == 2
+    assert len({info.value_id for info in infos.values()}) == 2
     assert store.summaries("s") == [("second", "list of 3")]
     assert jshm.info("first").details.together == ("second",)
     with store.look("second") as (_, layout):
@@ -488,9 +488,9 @@ def test_detaching_one_leaves_the_other(store: LocalStore) -> None:
 def test_the_registry_is_rebuilt_from_the_records(store: LocalStore, reader: Child) -> None:
     x = [np.arange(100.0)]
     publish(a=x, b=[x])
-    before = [(i.name, i.version, i.summary, i.own) for i in jshm.segments()]
+    before = [(i.name, i.version, i.summary, i.value_id) for i in jshm.segments()]
     lose_registry(store)
-    assert [(i.name, i.version, i.summary, i.own) for i in jshm.segments()] == before
+    assert [(i.name, i.version, i.summary, i.value_id) for i in jshm.segments()] == before
     assert jshm.check() == []
     assert reader.run("[a is b[0] for a, b in [jshm.attach(['a', 'b'])]]") == [True]
     # What is left of them is what its records say.

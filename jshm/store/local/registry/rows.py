@@ -85,14 +85,14 @@ def _shape_text(shape: tuple[int, ...]) -> str:
     return json.dumps(shape)
 
 
-def own_id(segment: str, part: int) -> str:
-    """Return what tells a value from all others: its segment's id, and its part of it if it is one."""
+def value_id(segment: str, part: int) -> str:
+    """Return the id of a value: its segment's id, with its part if the segment has several."""
     return f"{segment}{_PART}{part}" if part else segment
 
 
-def segment_in(own: str) -> str:
-    """Return the segment's id of what `own_id` returned."""
-    return own.partition(_PART)[0]
+def segment_in(value_id: str) -> str:
+    """Return the id of the segment that a value is in; see `value_id`."""
+    return value_id.partition(_PART)[0]
 
 
 class SegmentRow(NamedTuple):  # and not a dataclass: rows are made by the thousand, and in C
@@ -171,9 +171,9 @@ class Entry(NamedTuple):
     segment: SegmentRow
 
     @property
-    def own(self) -> str:
-        """What tells this value from all others: its segment's id, and its part."""
-        return own_id(self.segment.id, self.part)
+    def value_id(self) -> str:
+        """The id of this value: its segment's id, and its part."""
+        return value_id(self.segment.id, self.part)
 
     @property
     def publisher(self) -> Identity:
