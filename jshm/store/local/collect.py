@@ -22,7 +22,7 @@ from ..identity import has_ended, is_running, process_start
 from .directory import ARRAY
 from .lease import living, sweep
 from .lease import state as lease_state
-from .new_segment import layout_in, rewrite_records
+from .new_segment import layout_in, rewrite_trailer
 from .rebuild import is_published
 from .registry import offer_rows, rows
 from .spares import listed
@@ -248,7 +248,7 @@ def catch_up(tx: Transaction, directory: Directory) -> None:
         # None if it is another segment that needs this one.
         contents = [rows.metadata(entry) for entry in rows.entries_in(tx, row.id)]
         try:
-            rewrite_records(path, directory.access, row, contents)
+            rewrite_trailer(path, directory.access, row, contents)
         except NoSpaceError:
             continue
         except (OSError, JshmError):

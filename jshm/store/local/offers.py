@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from ...errors import SegmentNotFoundError
 from ..base import Offer, Offers
 from ..names import check_name
-from .inspection import missing
-from .lease import living
+from .inspection import not_found
 from .registry import offer_rows, rows
 
 if TYPE_CHECKING:
@@ -45,9 +44,6 @@ class LocalOffers(Offers):
         self._directory = directory
         self._describe = describe
 
-    def people(self) -> list[Identity]:
-        return [who for who, _ in living(self._directory.leases)]
-
     def make(self, names: Sequence[str], recipient: Identity) -> list[SegmentInfo]:
         names = list(dict.fromkeys(map(check_name, names)))
         self._presence.prepare()
@@ -56,7 +52,7 @@ class LocalOffers(Offers):
             found = {entry.name: entry for entry in rows.current(tx, names)}
             for name in names:
                 if name not in found:
-                    raise SegmentNotFoundError(missing(self._registry, name))
+                    raise not_found(self._registry, name)
                 offer_rows.put_offer(tx, name, recipient, sender, now)
         return [self._describe(found[name]) for name in names]
 

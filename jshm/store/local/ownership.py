@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from ...errors import CorruptSegmentError
 from ...segment import file as segment
+from ..base import Store
 from ..names import check_name
 
 if TYPE_CHECKING:
@@ -15,19 +17,34 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ...errors import JshmError
+    from ...segment.file import Mapping, Mode
+    from ..groups.union import Union
     from .directory import Directory
+    from .process import Presence
+    from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
 
 
-class Own:
+class Own(Store):
     """How names are looked for, and the files of segments opened.
 
     Attributes
     ----------
     directory : Directory
+    registry : Registry
+    presence : Presence
+    catalogue : Registry or Union
+        The names that can be read: in a group's store, the other members' too.
     """
 
     directory: Directory
+    registry: Registry
+    presence: Presence
+    catalogue: Registry | Union
+
+    @abstractmethod
+    def map(self, row: SegmentRow, mode: Mode) -> Mapping:
+        """Map a segment."""
 
     def exact(self, name: str) -> str:
         """Return a name in the form that never means another user's."""

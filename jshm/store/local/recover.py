@@ -22,7 +22,7 @@ from . import collect as reaper
 from . import new_segment as drafts
 from . import rebuild as rebuilding
 from .registry import rows
-from .space import Room
+from .space import Budget
 
 if TYPE_CHECKING:
     from ...system.directories import File
@@ -166,7 +166,7 @@ class Recovery:
         rows_missing = self._missing(entries[0].segment)
         if not all(self._presence.mappings.is_mapped(row.id) for row in rows_missing):
             return False
-        making: list[drafts.Draft] = []
+        making: list[drafts.NewSegment] = []
         try:
             for row in rows_missing:
                 making.append(self._copy(row))
@@ -184,7 +184,7 @@ class Recovery:
         needs = [self._lost.segments[needed] for needed in self._lost.needs.get(row.id, ())]
         return [one for one in [*needs, row] if self._registry.segment(one.id) is None]
 
-    def _copy(self, row: SegmentRow) -> drafts.Draft:
+    def _copy(self, row: SegmentRow) -> drafts.NewSegment:
         """Write a segment anew, under its old id: who refers to it finds it again."""
         mapping = self._presence.mappings.find(row.id)
         if mapping is None:
@@ -196,20 +196,21 @@ class Recovery:
         if content[: layout.offset].tobytes()[: len(layout.header)] != layout.header:
             raise CorruptSegmentError("what is attached here is not what the registry said")
         return drafts.restore(
-            Room(self._directory, self._registry, self._presence.spares, self._presence.reclaim),
+            Budget(self._directory, self._registry, self._presence.spares, self._presence.reclaim),
             layout,
             row.id,
             content,
         )
 
-    def _register(self, tx: Transaction, making: list[drafts.Draft], entries: list[Entry]) -> None:
+    def _register(self, tx: Transaction, making: list[drafts.NewSegment], entries: list[Entry]) -> None:
         own = entries[0].segment
         for draft in making:
-            row = rows.with_writable(draft.row, writable=self._lost.segments[draft.row.id].writable)
-            records = [rows.metadata(entry) for entry in entries] if row.id == own.id else []
-            draft.offer()
-            rows.put_segment(tx, row, wanted=False)
-            draft.finish(row, records)
+            writable = self._lost.segments[draft.row.id].writable
+            draft.row = rows.with_writable(draft.row, writable=writable)
+            is_own = draft.row.id == own.id
+            draft.register(
+                tx, [rows.metadata(entry) for entry in entries] if is_own else [], wanted=False
+            )
             tx.on_commit(draft.confirm)
             tx.on_commit(draft.close)
         rows.put_references(tx, own.id, self._lost.needs.get(own.id, ()))
