@@ -14,7 +14,7 @@ from ..system.signals import Guard, Order
 from ..system.weak import WeakValues
 from .groups.store import GroupStore
 from .local.directory import default_root, group_place, group_root
-from .local.references import resolve_in
+from .local.references import ProcessResolver
 from .local.registry.rows import segment_in
 from .local.store import LocalStore
 
@@ -82,6 +82,11 @@ def store_of(segment: str) -> LocalStore:
     return next(mapped, None) or default_store()
 
 
+def resolver() -> ProcessResolver:
+    """Return what finds the arrays that a pickle refers to, outside of an attach."""
+    return ProcessResolver(default_store())
+
+
 # Threads that come first together all miss the cache, and find here what one of them made. The cache
 # alone is asked ever after: an attach counts microseconds.
 @lru_cache(maxsize=8)
@@ -96,4 +101,3 @@ def _store_in(root: str, user: int, group: str = "") -> LocalStore:
 
 # A child must not find it taken by a thread that it does not have.
 wait_for(_making.lock)
-resolve_in(default_store)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..errors import DetachedError, NotShareableError, ReadOnlyError, SegmentNotFoundError
+from ..pickling import frozen
 from ..segment import file as segment
 from ..segment import pages
 from ..segment.array_layout import describe
@@ -290,23 +291,27 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         if object_ is not None:
             object_.need(self._array)
         self._store.presence.referred.add(self._reference.segment)
-        return _load, (self._store.directory.root, self._reference)
+        reference = self._reference
+        where = (reference.offset, reference.dtype, reference.shape, reference.strides)
+        root = self._store.directory.root
+        return frozen.load_handle, (root, reference.segment, reference.mode, *where)
 
 
 def _array_of(value: Any) -> Any:
     return value.array if isinstance(value, SharedNumpyArray) else value
 
 
-def _load(root: str, reference: Reference) -> SharedNumpyArray:
+def load(root: str, segment: str, mode: Mode, *where: Any) -> SharedNumpyArray:
+    """Return the handle that a pickle holds: see `jshm.pickling.frozen.load_handle`."""
     store = default_store()
-    identity = store.segment_of(root, reference.segment)
+    identity = store.segment_of(root, segment)
     if identity is None:
         raise SegmentNotFoundError(
             f"the array is shared in {root}, and this process uses {store.directory.root}: set "
             "JSHM_DIR alike in both"
         )
-    mapping = store.attach_segment(identity, reference.mode)
-    return SharedNumpyArray(store, reference.view(mapping))
+    mapping = store.attach_segment(identity, mode)
+    return SharedNumpyArray(store, Reference(segment, mode, *where).view(mapping))
 
 
 def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:

@@ -86,7 +86,7 @@ def attached(
     MissingModuleError, CorruptSegmentError
     """
     values: dict[str, Any] = {
-        identity: objects.unpickle(one, world) if isinstance(one, objects.Opened) else one
+        identity: objects.unpickle(store, one, world) if isinstance(one, objects.Opened) else one
         for identity, one in opened.items()
     }
     found = []

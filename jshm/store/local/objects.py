@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import CorruptSegmentError, JshmError, NotShareableError
-from ...pickling import Pickler, arrays, classes, describe, modules, numeric, sharing, slices
+from ...pickling import (
+    Pickler,
+    arrays,
+    classes,
+    describe,
+    frozen,
+    modules,
+    numeric,
+    sharing,
+    slices,
+)
 from ...pickling.code import PYTHON
 from ...pickling.pickler import Output
 from ...pickling.preview import preview
@@ -26,7 +36,7 @@ from ...segment.object_layout import (
     read_object_layout,
 )
 from ...system import signals as interrupts
-from .references import Beside, Referring, publishing, resolving
+from .references import Beside, Referring, Resolving, publishing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -202,12 +212,16 @@ def _pack(
             buffers.append(memory)
         return inside
 
-    pickler = Pickler(output, _PROTOCOL, take)
-    pickler.publishes = True
-    pickler.name = " and ".join(names)
     referring = Referring(store, beside)
-    pickler.refer = referring.refer
-    pickler.refers_to_any = bool(beside)
+    pickler = Pickler(
+        output,
+        _PROTOCOL,
+        take,
+        name=" and ".join(names),
+        publishes=True,
+        refer=referring.refer,
+        refers_to_any=bool(beside),
+    )
     _ = store.presence.identity  # a first lease tells `sources` what this notebook is called
 
     def dump() -> None:
@@ -296,7 +310,7 @@ def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapped:
         return store.presence.mappings.get_whole(row.id, fd, mode)
 
 
-def unpickle(opened: Opened, world: World) -> Any:
+def unpickle(store: Segments, opened: Opened, world: World) -> Any:
     """Return the object, or the tuple of several. This runs code of who published it.
 
     Raises
@@ -315,7 +329,7 @@ def unpickle(opened: Opened, world: World) -> Any:
     modules.require(layout.description.modules, name)
 
     def load() -> Any:
-        resolving.set((opened.needs, world))
+        frozen.resolver.set(Resolving(store, opened.needs, world))
         classes.making.set(set())
         buffers = segment.parts(data, layout.spans()) if layout.buffers else ()
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own

@@ -1,7 +1,8 @@
 """Arrays in a pickle that are in a segment already: written as references, and found again.
 
-`refer` is how the Pickler writes them outside of a publish (`jshm.dumps`): nothing is kept alive.
-`Referring` is how a publish does: what it refers to is kept as long as what is published.
+`ProcessResolver` writes and finds them outside of a publish and an attach (`jshm.dumps`, `jshm.loads`):
+nothing is kept alive. `Referring` writes them in a publish, which keeps what it refers to; `Resolving`
+finds them in an attach.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...errors import CorruptSegmentError, NotShareableError, SegmentNotFoundError
-from ...pickling import Pickler
+from ...pickling import frozen
 from ...segment import copying, pages
 from ...segment import file as segment
 from ...segment.array_layout import describe_array
@@ -21,7 +22,7 @@ from .registry import rows
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from ...segment.file import Mapping, Mode
@@ -144,30 +145,116 @@ def _reach(array: Array) -> tuple[int, int]:
     return low, address + sum(reach for reach in reaches if reach > 0) + array.itemsize
 
 
-# What the object which is just being attached refers to, mapped, and the world that it is attached in.
-resolving: ContextVar[tuple[dict[str, Mapping], World] | None] = ContextVar(
-    "resolving", default=None
-)
 # Before the index of a segment among those that an object refers to: its id was not known yet.
 _INDEX = "#"
-_default: Callable[[], Segments]
 
 
-def refer(array: Array) -> Any:
-    """Return how to write an array that is in a segment; None where the segment shows other data."""
-    mapping = segment.find(array)
-    if mapping is None or not _default().presence.mappings.is_mapped(mapping.segment):
-        return None  # or it is in a group's store, where nobody would look for it
-    return _reduced(array)
-
-
-def _reduced(array: Array) -> Any:
+def _reduced(store: Segments, array: Array) -> Any:
+    """Return the reduction of an array in a segment; None if the segment holds other data."""
     reference = reference_to(array)
     if reference is None or not shows_segment(array):
         return None
-    _default().presence.referred.add(reference.segment)
-    strides = reference.strides
-    return load, (reference.segment, reference.offset, array.dtype, array.shape, strides)
+    store.presence.referred.add(reference.segment)
+    where = (reference.segment, reference.offset, array.dtype, array.shape, reference.strides)
+    return frozen.load_view, where
+
+
+class ProcessResolver:
+    """Writes and finds references outside of a publish and an attach.
+
+    Parameters
+    ----------
+    store : Segments
+        The store of this process.
+    """
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Segments) -> None:
+        self._store = store
+
+    def refer(self, array: Array) -> Any:
+        """Return the reduction of an array in a segment of this store; None: it goes by value."""
+        mapping = segment.find(array)
+        if mapping is None or not self._store.presence.mappings.is_mapped(mapping.segment):
+            return None
+        return _reduced(self._store, array)
+
+    def view(
+        self,
+        identity: str,
+        offset: int,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> Array:
+        """Return a view of a segment; SegmentNotFoundError if the segment is gone."""
+        mapping = self._store.attach_segment(identity, "r")
+        return Reference(identity, mapping.mode, offset, dtype, shape, strides).view(mapping)
+
+    published = view
+
+
+class Resolving(ProcessResolver):
+    """Finds what an object refers to while it is attached.
+
+    Parameters
+    ----------
+    store : Segments
+        The store of this process, for what is loaded within the object and is no part of it.
+    needs : dict of str to Mapping
+        The segments that the object refers to, in that order.
+    world : World
+        What the attach has mapped.
+    """
+
+    __slots__ = ("_needs", "_world")
+
+    def __init__(self, store: Segments, needs: dict[str, Mapping], world: World) -> None:
+        super().__init__(store)
+        self._needs = needs
+        self._world = world
+
+    def view(
+        self,
+        identity: str,
+        offset: int,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> Array:
+        """Return a view of a segment; SegmentNotFoundError if the segment is gone."""
+        mapping = self._needed(identity)
+        if mapping is None:
+            return super().view(identity, offset, dtype, shape, strides)
+        return Reference(identity, mapping.mode, offset, dtype, shape, strides).view(mapping)
+
+    def published(
+        self,
+        identity: str,
+        offset: int,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> Array:
+        """Return the array that was published together with the object: the very one, if attached too."""
+        mapping = self._needed(identity)
+        array = None if mapping is None else self._world.arrays.get(mapping.segment)
+        if array is None or (array.dtype, array.shape) != (dtype, shape):
+            array = self.view(identity, offset, dtype, shape, strides)
+            if mapping is not None:
+                self._world.arrays.setdefault(mapping.segment, array)
+        return array
+
+    def _needed(self, identity: str) -> Mapping | None:
+        if identity[:1] != _INDEX:
+            return self._needs.get(identity)
+        try:
+            return list(self._needs.values())[int(identity[1:])]
+        except (IndexError, ValueError):
+            raise CorruptSegmentError(
+                f"a reference to segment {identity} of {len(self._needs)}"
+            ) from None
 
 
 def shows_segment(array: Array) -> bool:
@@ -181,67 +268,8 @@ def shows_segment(array: Array) -> bool:
     return pages.is_pristine(mapping, low - mapping.address, high - mapping.address)
 
 
-def load(
-    identity: str,
-    offset: int,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-) -> Array:
-    """Return the array that a reference stands for.
-
-    Raises
-    ------
-    SegmentNotFoundError
-        Its segment is gone.
-    """
-    found = resolving.get()
-    mapping = None
-    if found is not None:
-        mapping = _needed(found[0], identity)
-    if mapping is None:
-        mapping = _default().attach_segment(identity, "r")
-    return Reference(identity, mapping.mode, offset, dtype, shape, strides).view(mapping)
-
-
-def _needed(needs: dict[str, Mapping], identity: str) -> Mapping | None:
-    if identity[:1] != _INDEX:
-        return needs.get(identity)
-    try:
-        return list(needs.values())[int(identity[1:])]
-    except (IndexError, ValueError):
-        raise CorruptSegmentError(f"a reference to segment {identity} of {len(needs)}") from None
-
-
-def load_whole(
-    identity: str,
-    offset: int,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-) -> Array:
-    """Return the array that was published in one step with the object: if it is attached so, that one."""
-    found = resolving.get()
-    if found is None:
-        return load(identity, offset, dtype, shape, strides)
-    needs, world = found
-    mapping = _needed(needs, identity)
-    array = None if mapping is None else world.arrays.get(mapping.segment)
-    if array is None or (array.dtype, array.shape) != (dtype, shape):
-        array = load(identity, offset, dtype, shape, strides)
-        if mapping is not None:
-            world.arrays.setdefault(mapping.segment, array)
-    return array
-
-
 # The segments that the object which is just being published refers to.
 publishing: ContextVar[Referring | None] = ContextVar("publishing", default=None)
-
-
-def resolve_in(default: Callable[[], Segments]) -> None:
-    """Say where references are looked up while nothing is attached (`jshm.loads`)."""
-    global _default  # noqa: PLW0603
-    _default = default
 
 
 class Referring:
@@ -278,11 +306,11 @@ class Referring:
             return self._refer_to_coming(array)
         if not self._is_fixed(array, mapping):
             return None
-        reduced = _reduced(array)
+        reduced = _reduced(self._store, array)
         if reduced is not None:
             self.needs[mapping.segment] = array
             if self._beside.is_one(array):
-                return load_whole, reduced[1]
+                return frozen.load_published, reduced[1]
         return reduced
 
     def _refer_to_coming(self, array: Array) -> Any:
@@ -295,7 +323,7 @@ class Referring:
         is_one = self._beside.is_one(array)
         strides = _contiguous(array) if is_one else array.strides
         reference = f"{_INDEX}{position}", offset, array.dtype, array.shape, strides
-        return (load_whole if is_one else load), reference
+        return (frozen.load_published if is_one else frozen.load_view), reference
 
     def need(self, array: Array) -> None:
         """Keep the segment of an array that writes itself as a reference (`SharedNumpyArray`)."""
@@ -345,6 +373,3 @@ class Referring:
         """Make the arrays that were made here read-only, once the object is registered."""
         for array in self._sealing.values():
             segment.seal(array)
-
-
-Pickler.refer = staticmethod(refer)  # type: ignore[method-assign, assignment, unused-ignore]
