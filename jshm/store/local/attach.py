@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...errors import CorruptSegmentError, ReadOnlyError, RegistryError, Remedy, SegmentNotFoundError
+from ...errors import (
+    CorruptSegmentError,
+    ReadOnlyError,
+    RegistryError,
+    Remedy,
+    SegmentNotFoundError,
+)
 from ...segment import file as segment_file
 from ...system import signals
 from ..base import Attached
@@ -121,7 +127,9 @@ def _read_only(entry: Entry) -> ReadOnlyError:
     text = f"{entry.name} v{entry.version} is a read-only snapshot"
     if entry.segment.kind == "object":
         return ReadOnlyError(f"{text}; only arrays can be shared writable", remedy=copy)
-    live = Remedy("publish", (entry.name,), {"writable": True}, "Its publisher can share it writable")
+    live = Remedy(
+        "publish", (entry.name,), {"writable": True}, "Its publisher can share it writable"
+    )
     return ReadOnlyError(text, remedy=(copy, live))
 
 
@@ -136,9 +144,7 @@ def _values(
     """
     values: dict[str, Any] = {}
     for segment, one in opened.items():
-        values[segment] = (
-            unpickle(store, one, attachment) if isinstance(one, OpenObject) else one
-        )
+        values[segment] = unpickle(store, one, attachment) if isinstance(one, OpenObject) else one
     found = []
     for entry in entries:
         row, value, shares = entry.segment, values[entry.segment.id], True

@@ -9,8 +9,6 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...errors import CorruptSegmentError, JshmError, Remedy
 from ...pickling import (
     Pickler,
@@ -34,6 +32,8 @@ from .references import ObjectReferences, ObjectResolver, publishing
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pickle import PickleBuffer
+
+    import numpy as np
 
     from ...segment.file import Mapping as MappedSegment
     from ...segment.file import Mode

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ...errors import SegmentNotFoundError
 from ..base import Offer, Offers
 from ..names import check_name
 from .inspection import not_found

@@ -136,9 +136,7 @@ def publish(
                 raise process.gone("published", "Publish again")
     except NoSpaceError as error:
         raise _with_unused(store, error) from None
-    done = {
-        name: _published(store, item, entries[name]) for item in items for name in item.names
-    }
+    done = {name: _published(store, item, entries[name]) for item in items for name in item.names}
     return [done[name] for name in values]
 
 

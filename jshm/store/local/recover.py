@@ -202,7 +202,9 @@ class Recovery:
             content,
         )
 
-    def _register(self, tx: Transaction, making: list[drafts.NewSegment], entries: list[Entry]) -> None:
+    def _register(
+        self, tx: Transaction, making: list[drafts.NewSegment], entries: list[Entry]
+    ) -> None:
         own = entries[0].segment
         for draft in making:
             writable = self._lost.segments[draft.row.id].writable

@@ -88,7 +88,7 @@ class StoreResolver:
         """
         return self.view(segment, offset, dtype, shape, strides)
 
-    def _mapping(self, segment: str) -> Mapping | None:  # noqa: ARG002, PLR6301
+    def _mapping(self, segment: str) -> Mapping | None:  # noqa: ARG002
         return None
 
 
@@ -314,7 +314,9 @@ class ObjectReferences:
         if mapping.mode != "r+" or mapping.segment in self._sealing:
             return True
         if not row.writable:
-            return not array.flags.writeable  # a writable view was made before the segment was sealed
+            return (
+                not array.flags.writeable
+            )  # a writable view was made before the segment was sealed
         if store.registry.of_segment(row.id):
             return True  # LIVE: all processes see all changes, also through the object
         presence = store.presence

@@ -11,7 +11,7 @@ from ...segment import file as segment_file
 from ...segment.object_layout import ObjectLayout, read_object_layout
 from ...system import signals as interrupts
 from ...system.access import PRIVATE
-from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space, Store
+from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space
 from ..identity import process_start
 from ..names import check_name
 from . import attach as attaching  # fmt: skip

@@ -195,7 +195,7 @@ def test_without_room_it_says_so(store_dir: str, monkeypatch: pytest.MonkeyPatch
         raise jshm.NoSpaceError("needs 80 B, 0 B free")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jshm.store.local.space.Room.choose", full)
+        patch.setattr("jshm.store.local.space.Budget.choose", full)
         with pytest.warns(DirectoryLostWarning, match=r"Could not be brought back: X: needs 80 B"):
             assert jshm.segments() == []
     assert x.sum() == 10
@@ -335,8 +335,8 @@ def test_who_was_killed_while_it_came_back_keeps_it_from_nobody(
     delete(store_dir)
     train.send("""
 import os, signal
-from jshm.store import draft
-draft.Draft.finish = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+from jshm.store.local import new_segment
+new_segment.NewSegment.register = lambda *_, **__: os.kill(os.getpid(), signal.SIGSTOP)
 jshm.segments()
 """)
     until(lambda: glob.glob(f"{store_dir}/segments/*"))
