@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .registry.database import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
-    from .spares import Listed
+    from .spares import ListedSpare
 
 Adopt = Callable[[int, File], object]
 """What takes a file over, locked, instead of its removal."""
@@ -133,7 +133,7 @@ def collect(
 
     Not what its publisher is about to write into, unless memory is `short`.
     """
-    kept: Mapping[str, Listed] | None = {} if short else None
+    kept: Mapping[str, ListedSpare] | None = {} if short else None
     for row in rows.unwanted(tx):
         if doomed.full:
             return
