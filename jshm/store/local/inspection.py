@@ -80,7 +80,7 @@ def info_of(
         name=entry.name,
         version=entry.version,
         kind=row.kind,
-        summary=type_of(row, entry.part),
+        summary=type_text(layout.dtype, layout.shape) if layout else type_of(row, entry.part),
         dtype=layout.dtype if layout else None,
         shape=layout.shape if layout else (),
         order=layout.order if layout else "C",
@@ -156,7 +156,8 @@ def type_of(row: SegmentRow, part: int = 0) -> str:
         return row.summary(part)
     if row.kind not in rows.KINDS:
         return row.kind
-    return type_text(row.layout.dtype, row.layout.shape)
+    layout = row.layout
+    return type_text(layout.dtype, layout.shape)
 
 
 def holders_in(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder, ...]]:

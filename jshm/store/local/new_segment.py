@@ -150,16 +150,20 @@ class NewSegment:
         segment_file.write(self.fd, 0, [self.layout.magic])
         segment_file.lock(self.fd, fcntl.LOCK_SH)
 
-    def confirm(self) -> None:
-        """Note in the trailer that the registry has committed it; call it before `close`."""
+    def confirm(self) -> Spare | None:
+        """Note in the trailer that the registry has committed it, and close the file.
+
+        Returns
+        -------
+        Spare or None
+            The spare that the segment was written into, still open; the caller owns it.
+        """
         with contextlib.suppress(OSError):  # no room, on a disk that copies on write
             os.pwrite(self.fd, COMMITTED, self._end)
-
-    def take_spare(self) -> Spare | None:
-        """Return the spare that the segment was written into; the caller owns it, and its descriptor."""
-        spare, self.spare = self.spare, None
+        spare = self.spare
         if spare is not None:
             self.fd = -1
+        self.close()
         return spare
 
     def close(self) -> None:

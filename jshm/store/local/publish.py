@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ..base import How
     from ..identity import Identity
     from .collect import Doomed
+    from .lease import Lease
     from .new_segment import NewSegment
     from .ownership import Own
     from .registry.database import Transaction
@@ -123,9 +124,11 @@ def publish(
                     written.append(item.row.id)
                 with process.transaction() as (tx, doomed):
                     budget.confirm(tx)
+                    lease = process.lease(tx)
                     entries = _register(
-                        store, tx, doomed, items, replace=replace, keep=keep, note=note, once=once
-                    )
+                        store, tx, doomed, items, lease,
+                        replace=replace, keep=keep, note=note, once=once,
+                    )  # fmt: skip
                     tx.on_commit(partial(_close, store, items, writable=writable))
             except BaseException:
                 for item in items:
@@ -136,7 +139,11 @@ def publish(
                 raise process.gone("published", "Publish again")
     except NoSpaceError as error:
         raise _with_unused(store, error) from None
-    done = {name: _published(store, item, entries[name]) for item in items for name in item.names}
+    done = {
+        name: _published(store, item, entries[name], lease.identity)
+        for item in items
+        for name in item.names
+    }
     return [done[name] for name in values]
 
 
@@ -341,6 +348,7 @@ def _register(
     tx: Transaction,
     doomed: Doomed,
     items: Sequence[_Item],
+    lease: Lease,
     *,
     replace: bool,
     keep: bool,
@@ -348,8 +356,7 @@ def _register(
     once: str,
 ) -> dict[str, Entry]:
     """Make each item the newest version of its names; return the versions by name."""
-    process = store.presence
-    lease, now = process.lease(tx), time.time()
+    now = time.time()
     newest = rows.newest(tx, [name for item in items for name in item.names])
     _check_owners([old for _, old in newest.values() if old], lease.identity, replace=replace)
     entries: dict[str, Entry] = {}
@@ -385,7 +392,7 @@ def _register(
         old = newest.get(name, _NEVER)[1]
         if old is not None and old.segment.id != entry.segment.id:
             _supersede(store, tx, doomed, old)
-    process.collect(tx, doomed)
+    store.presence.collect(tx, doomed)
     return entries
 
 
@@ -410,25 +417,22 @@ def _close(store: Own, items: Sequence[_Item], *, writable: bool) -> None:
     for item in items:
         content, new = item.content, item.new
         if new is not None:
-            new.confirm()
-            spare = new.take_spare()
+            spare = new.confirm()
             if spare is not None:
                 store.presence.spares.keep(spare, item.names[0])
-            new.close()
         if isinstance(content, Pickled):
             content.references.seal()
         elif item.how == "sealed" and not writable:
             segment_file.seal(content)
 
 
-def _published(store: Own, item: _Item, entry: Entry) -> Published:
+def _published(store: Own, item: _Item, entry: Entry, me: Identity) -> Published:
     details = None
     if isinstance(item.content, Pickled) and item.new is not None:
         layout: Any = item.new.layout
         others = [name for name in item.names if name != entry.name]
         details = inspection.details_of(layout.part(entry.part), store.registry, others)
-    info = inspection.info_of(entry, store.presence.identity, alive=True, details=details)
-    return Published(info, item.how)
+    return Published(inspection.info_of(entry, me, alive=True, details=details), item.how)
 
 
 # -- space -----------------------------------------------------------------------------------------

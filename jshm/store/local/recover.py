@@ -214,7 +214,6 @@ class Recovery:
                 tx, [rows.metadata(entry) for entry in entries] if is_own else [], wanted=False
             )
             tx.on_commit(draft.confirm)
-            tx.on_commit(draft.close)
         rows.put_references(tx, own.id, self._lost.needs.get(own.id, ()))
         for entry in entries:
             rows.put_identity(tx, entry.lease, entry.identity)

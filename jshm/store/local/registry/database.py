@@ -406,7 +406,7 @@ class Transaction:
     def __init__(self, database: Database, timeout: float) -> None:
         self._database = database
         self._timeout = timeout
-        self._after: list[Callable[[], None]] = []
+        self._after: list[Callable[[], object]] = []
         # Whether something outside the database is to be written after it.
         self.falls_behind = False
         # As of the last `look`.
@@ -417,7 +417,7 @@ class Transaction:
         self.is_here = self._con.watched.is_at_home()
         return self.is_here
 
-    def on_commit(self, action: Callable[[], None]) -> None:
+    def on_commit(self, action: Callable[[], object]) -> None:
         """Call `action` once this transaction is committed."""
         self._after.append(action)
 
