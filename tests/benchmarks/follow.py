@@ -10,8 +10,8 @@ import sys
 import numpy as np
 
 import jshm
-from jshm import handouts
-from jshm.ipython import cells, following
+from jshm.ipython import cell_hooks as cells
+from jshm.ipython import following
 from jshm.store import default_store
 from jshm.variables import user_namespace
 
@@ -63,7 +63,7 @@ def _follow(count: int) -> None:
     variables = _variables(count)
     jshm.publish({name: np.zeros(1000) for name in variables}, keep=True)
     for variable, attached in zip(variables, store.attach(variables), strict=True):
-        handouts.bind(user_namespace(), variable, attached.value, attached.segments)
+        variables.bind(user_namespace(), variable, attached.value, attached.segments)
         following.follow(variable, attached, store, "r", trust=False)
 
 

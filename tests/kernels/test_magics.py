@@ -60,11 +60,11 @@ def test_loading_twice_and_unloading(a):
     assert "already loaded" in a.do("%load_ext jshm") or True
     a.do("%reload_ext jshm\nX = np.ones(2)\n%shm_publish X")
     hooks = "[f.__module__ for e in ('pre', 'post') for f in get_ipython().events.callbacks[e + '_run_cell']]"
-    assert a.value(hooks).count("jshm.ipython.cells") == 2
+    assert a.value(hooks).count("jshm.ipython.cell_hooks") == 2
     matchers = "[m.__module__ for m in get_ipython().Completer.custom_matchers]"
     assert a.value(matchers).count("jshm.ipython.completion") == 1
     a.do("%unload_ext jshm")
-    assert a.value(hooks).count("jshm.ipython.cells") == 0
+    assert a.value(hooks).count("jshm.ipython.cell_hooks") == 0
     assert "not found" in a.fail("%shm_list").evalue
 
 

@@ -26,11 +26,11 @@ import pytest
 
 import jshm
 from jshm import variables as namespace
-from jshm.handouts import bind
 from jshm.pickling import Pickler, sharing
 from jshm.pickling.pickler import Output
 from jshm.segment.object_layout import read_object_layout
 from jshm.segment.trailer import read_records
+from jshm.variables import bind
 
 from ...support.processes import Child, in_store, reading
 from .local.test_objects import HELPERS, lose_registry

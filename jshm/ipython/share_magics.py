@@ -10,39 +10,27 @@ from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import variables
-from ..binding import bind_attached
 from ..browse.tables import object_text
 from ..errors import SegmentExistsError
-from ..handouts import is_from_jshm
-from ..pickling import static as looking
+from ..pickling import static
 from ..segment.file import Mode, check_mode
 from ..store import chosen_group, default_store, watching
 from ..store.base import shared_states
-from ..store.names import as_variable, check_version, is_glob
+from ..store.names import as_variable, check_variable, check_version, is_glob
 from ..text import say, size_text
+from ..variables import is_from_jshm
 from . import arguments, expressions, following, once
 from .arguments import Parser, expand
-from .base import ShmMagics, one_line, warn_of_short_life
-from .calling import Caller, caller
-from .targets import Targets, targets_of
+from .calling import Caller, Targets, caller, targets_of
+from .magics import ShmMagics, one_line, warn_of_short_life
 
 if TYPE_CHECKING:
     from ..store.base import Published, Store
 
 
 @magics_class
-class SharingMagics(ShmMagics):
+class ShareMagics(ShmMagics):
     """Publish and attach."""
-
-    def _data(self, here: Caller) -> list[str]:
-        """Return the variables that a glob may mean: arrays and tables, and none of ``_…``."""
-        hidden = here.hidden or {}
-        found = [(n, v) for n, v in variables.user_variables(here.sees()) if n not in hidden]
-        return [
-            name
-            for name, value in found
-            if name[0] != "_" and looking.lookup(type(value), "shape") is not None
-        ]
 
     # -- publish -----------------------------------------------------------------------------------
 
@@ -93,7 +81,7 @@ class SharingMagics(ShmMagics):
         )
         # In one cell the same variable may be typed in several ways; Python knows one.
         typed = [as_variable(word) for word in args.names]
-        data = self._data(here)
+        data = publishable(here)
         arguments.check_words(parser, args.names, data, seen)
         words = expand(typed, data, "variable that is an array or a table")
         names = arguments.destinations(words, args.name)
@@ -216,41 +204,9 @@ class SharingMagics(ShmMagics):
             self._protect(names, targets.bound, globbed)
         if args.wait is not None:
             watching.wait(store, names, args.wait)
-        return self._bind(
+        return bind_names(
             store, names, targets, mode, version, trust=args.trust, follow=args.follow
         )
-
-    def _bind(
-        self,
-        store: Store,
-        names: list[str],
-        targets: Targets,
-        mode: Mode,
-        version: int | None = None,
-        *,
-        trust: bool,
-        follow: bool,
-    ) -> Any:
-        """Attach names, let variables be what they are, say so; return the magic's value."""
-        if follow and mode == "c":
-            raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
-        if follow and not targets.bound:
-            raise UsageError(
-                f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
-                f"{names[0]} --follow"
-            )
-        versions = None if version is None else [version] * len(names)
-        done = store.attach(names, mode, versions, trust=trust)
-        if not targets.bound:
-            say(*targets.lines(done, mode))
-        for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
-            stopped = following.stop([variable])
-            line = bind_attached(self._variables, variable, attached, mode)
-            if follow:
-                following.follow(variable, attached, store, mode, trust=trust)
-            more = ["followed"] if follow else stopped
-            say(" · ".join([line, *more, *targets.note]))
-        return targets.value(done)
 
     def _protect(self, names: list[str], targets: list[str], globbed: set[str]) -> None:
         """Let a glob overwrite only what jshm bound itself."""
@@ -302,7 +258,7 @@ class SharingMagics(ShmMagics):
         if not args.names:
             parser.error("which variables does the cell make? For example: %%shm_once X y")
         arguments.check_words(parser, args.names, (), ())
-        words = list(dict.fromkeys(arguments.check_variable(word) for word in args.names))
+        words = list(dict.fromkeys(check_variable(word) for word in args.names))
         names = arguments.destinations(words, args.name)
         once.run(
             self.shell,
@@ -313,6 +269,49 @@ class SharingMagics(ShmMagics):
             keep=args.keep,
             rerun=args.rerun,
         )
+
+
+def publishable(here: Caller) -> list[str]:
+    """Return the variables that a glob can mean: arrays and tables, except ``_…``."""
+    hidden = here.hidden or {}
+    return [
+        name
+        for name, value in variables.user_variables(here.sees())
+        if name not in hidden and name[0] != "_" and static.lookup(type(value), "shape") is not None
+    ]
+
+
+def bind_names(
+    store: Store,
+    names: list[str],
+    targets: Targets,
+    mode: Mode,
+    version: int | None = None,
+    *,
+    trust: bool,
+    follow: bool,
+) -> Any:
+    """Attach names, bind them to their targets and say so; return the magic's value."""
+    if follow and mode == "c":
+        raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
+    if follow and not targets.bound:
+        raise UsageError(
+            f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
+            f"{names[0]} --follow"
+        )
+    versions = None if version is None else [version] * len(names)
+    done = store.attach(names, mode, versions, trust=trust)
+    if not targets.bound:
+        say(*targets.lines(done, mode))
+    namespace = variables.user_namespace()
+    for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
+        stopped = following.stop([variable])
+        line = variables.bind_attached(namespace, variable, attached, mode)
+        if follow:
+            following.follow(variable, attached, store, mode, trust=trust)
+        more = ["followed"] if follow else stopped
+        say(" · ".join([line, *more, *targets.note]))
+    return targets.value(done)
 
 
 def _published_line(published: Published) -> str:
