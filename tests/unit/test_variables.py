@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm import handouts
+from jshm import variables
 from jshm import variables as namespace
-from jshm.variables import is_remembered, prune, remember, segments_of
+from jshm.variables import forget_unused, is_remembered, remember, segments_of_value
 
 from ..support.processes import Child, ChildError
 from ..support.touching import BASES, CANNOT_BE_SHARED, RAISING, Key, recording, touched
@@ -53,7 +53,7 @@ class Slotted:
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program without IPython, also where other tests have imported it."""
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
-    monkeypatch.setattr(handouts, "prunes", False)
+    monkeypatch.setattr(variables, "_keeps_containers", False)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ SHARED_BY_ALL: list[Any] = [
 def test_what_may_be_anybodys_never_counts(value: Any) -> None:
     assert remember(value, ("segment",)) is value
     assert not is_remembered(value)
-    assert segments_of(value) == ()
+    assert segments_of_value(value) == ()
 
 
 @pytest.mark.parametrize("make", [Thing, lambda: np.zeros(3), lambda: {1, 2}, lambda: lambda: 1])
@@ -94,13 +94,16 @@ def test_known_by_identity(make: Any) -> None:
     value, other = make(), make()
     assert remember(value, ("one",)) is value
     assert is_remembered(value)
-    assert segments_of(value) == ("one",)
+    assert segments_of_value(value) == ("one",)
     assert not is_remembered(other)
-    assert segments_of(other) == ()
+    assert segments_of_value(other) == ()
     remember(other, ("two", "what it needs"))
     remember(value, ("three",))
-    prune()
-    assert (segments_of(value), segments_of(other)) == (("three",), ("two", "what it needs"))
+    forget_unused()
+    assert (segments_of_value(value), segments_of_value(other)) == (
+        ("three",),
+        ("two", "what it needs"),
+    )
 
 
 def test_none_is_kept_alive() -> None:
@@ -108,7 +111,7 @@ def test_none_is_kept_alive() -> None:
     alive = weakref.ref(value)
     del value
     assert alive() is None
-    prune()
+    forget_unused()
     assert not {*variables._segments} - {*variables._weak} - {*variables._strong}
 
 
@@ -119,10 +122,10 @@ def test_an_id_that_is_used_again_is_another_object() -> None:
         again += id(value) in seen
         seen.add(id(value))
         assert not is_remembered(value)
-        assert segments_of(value) == ()
+        assert segments_of_value(value) == ()
         if i % 2:
             remember(value, (str(i),))
-            assert segments_of(value) == (str(i),)
+            assert segments_of_value(value) == (str(i),)
         del value
     assert again > 1000, "else nothing was tried"
 
@@ -132,21 +135,21 @@ def test_what_knows_no_weak_references_lives_as_long_as_the_user_has_it(
     monkeypatch: pytest.MonkeyPatch, make: Any
 ) -> None:
     """In a notebook, which prunes."""
-    monkeypatch.setattr(handouts, "prunes", True)
-    monkeypatch.setattr(handouts, "_strong", {})
+    monkeypatch.setattr(variables, "_keeps_containers", True)
+    monkeypatch.setattr(variables, "_strong", {})
     values = [remember(make(), (str(i),)) for i in range(100)]
     mine = {"deep": [values[7]]}
-    prune()
+    forget_unused()
     assert all(map(is_remembered, values))
-    assert [segments_of(value) for value in values] == [(str(i),) for i in range(100)]
+    assert [segments_of_value(value) for value in values] == [(str(i),) for i in range(100)]
     del values
-    prune()
+    forget_unused()
     assert [id(value) for value in variables._strong.values()] == [id(mine["deep"][0])]
     assert is_remembered(mine["deep"][0])
     for _ in range(1000):
         assert not is_remembered(make())
     mine.clear()
-    prune()
+    forget_unused()
     assert variables._strong == {}
     # Also without a prune there is never more than what is in use.
     for _ in range(100):
@@ -195,7 +198,7 @@ def test_detach_of_an_object(main: dict[str, Any], store: LocalStore) -> None:
     assert main["own"].a.sum() == 0
     assert mapped() == 0
     assert not jshm.info("cfg").in_use
-    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is mapped nowhere here"):
+    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is not mapped here"):
         jshm.detach("cfg")
     main["cfg"] = jshm.attach("cfg")
     left = jshm.detach(main["cfg"])  # in an assert, pytest would hold it
@@ -341,7 +344,7 @@ def test_several_versions(main: dict[str, Any], store: LocalStore) -> None:
     main["old"] = jshm.attach("cfg")
     jshm.publish("cfg", Thing(np.ones(10)))
     main["new"] = jshm.attach("cfg")
-    assert segments_of(main["old"]) != segments_of(main["new"])
+    assert segments_of_value(main["old"]) != segments_of_value(main["new"])
     assert jshm.detach("old") == []
     assert "old" not in main
     assert main["new"].a.sum() == 10
@@ -376,7 +379,7 @@ from IPython.core.history import HistoryManager
 HistoryManager.enabled = False
 shell = InteractiveShell.instance()
 import jshm
-from jshm import handouts, variables as namespace
+from jshm import variables, variables as namespace
 from jshm.store import default_store
 
 def cell(code):
@@ -429,7 +432,9 @@ def test_a_notebook_knows_its_dicts(store: LocalStore, shell: Child, kind: str) 
     shell.run("cell('%shm_attach cfg\\nalso = jshm.attach(\"cfg\"); own = dict(a=1)')")
     asked = "[variables.is_remembered(shell.user_ns[n]) for n in ('cfg', 'also', 'own')]"
     assert shell.run(asked) == [True, True, False]
-    assert shell.run("variables.segments_of_value(shell.user_ns['cfg'])") == [jshm.info("cfg").segment]
+    assert shell.run("variables.segments_of_value(shell.user_ns['cfg'])") == [
+        jshm.info("cfg").segment
+    ]
     # It may be attached again: it is nobody's work. An equal one is somebody's.
     assert "v1" in shell.run("cell('%shm_attach cfg')")
     out = shell.run("cell('%shm_detach cfg')")

@@ -396,10 +396,10 @@ def test_multiprocessing_passes_handles(store: LocalStore) -> None:
 
 def test_a_mangled_reference_is_an_error(store: LocalStore) -> None:
     handle = SharedNumpyArray.create_new(5)
-    load, (root, reference) = handle.__reduce__()
-    import dataclasses
-
+    load, arguments = handle.__reduce__()
+    names = ("address", "segment", "mode", "offset", "dtype", "shape", "strides")
+    given = dict(zip(names, arguments, strict=True))
     for change in ({"segment": "0" * 16}, {"segment": "../../etc/passwd"}, {"mode": "w"},
                    {"offset": 10**6}, {"shape": (50,)}):  # fmt: skip
         with pytest.raises(jshm.JshmError):
-            load(root, dataclasses.replace(reference, **change))
+            load(*{**given, **change}.values())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jshm.errors import InvalidNameError, NotShareableError, SegmentNotFoundError
+from jshm.errors import InvalidNameError, NotShareableError, Remedy, SegmentNotFoundError
 from jshm.store.names import check_name, check_note, check_version, is_glob, nearest, variable_for
 
 GOOD = ["X", "x1", "exp1/weights", "a-b", "a.b", "_x", "1", "日本/データ", "é", "a/b/c", "X" * 200,
@@ -79,7 +79,7 @@ def test_the_variable_is_one_or_the_error_gives_one(text: str) -> None:
         variable = variable_for(name)
         assert variable == unicodedata.normalize("NFKC", name.split("/")[-1])
     except InvalidNameError as error:
-        variable = str(error).partition("--as ")[2].rstrip("`")
+        variable = str(error.remedies[0].options["as"])
     assert variable.isidentifier()
     assert not keyword.iskeyword(variable)
 
@@ -110,8 +110,11 @@ def test_the_variable_is_the_last_component(name: str, expected: str) -> None:
     ],
 )
 def test_no_identifier_names_one(name: str, hint: str) -> None:
-    with pytest.raises(InvalidNameError, match=f"add `--as {hint}`"):
+    with pytest.raises(InvalidNameError, match="cannot be a variable") as caught:
         variable_for(name)
+    assert caught.value.remedies == (
+        Remedy("attach", (name,), {"as": hint}, "Choose another variable"),
+    )
 
 
 @pytest.mark.parametrize("text", ["*", "exp/*", "a?", "[ab]"])

@@ -28,7 +28,7 @@ import pytest
 import jshm
 from jshm.segment.object_layout import parse_object
 from jshm.store import default_store
-from jshm.store.local.store import LocalStore
+from jshm.store.local import attach
 
 from ....support.processes import Child, in_store, reading
 from ....support.touching import BASES, RAISING, recording, touched
@@ -36,6 +36,8 @@ from ....support.touching import BASES, RAISING, recording, touched
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from jshm.store.local.store import LocalStore
 
 # Also run in the reader: what is in an object, told in JSON.
 HELPERS = '''
@@ -119,7 +121,7 @@ def header_of(path: str) -> tuple[dict[str, Any], int]:
         body = file.read(length)
     assert (magic, checksum) == (b"\x93JSHMOBJ", zlib.crc32(body))
     content = json.loads(body)
-    assert version == 1
+    assert version == 2
     return content, up(PRELUDE.size + length)
 
 
@@ -556,7 +558,7 @@ def test_info_of_what_is_replaced_meanwhile(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jshm.publish("X", {"a": 1})
-    find, left = LocalStore._find, [1]
+    find, left = attach.find, [1]
 
     def slow(*args: Any) -> Any:
         found = find(*args)
@@ -565,7 +567,7 @@ def test_info_of_what_is_replaced_meanwhile(
             jshm.publish("X", {"a": 2})
         return found
 
-    monkeypatch.setattr(LocalStore, "_find", slow)
+    monkeypatch.setattr(attach, "find", slow)
     assert jshm.info("X").version in (1, 2)
 
 
@@ -576,7 +578,7 @@ def test_no_object_is_writable_for_all(store: LocalStore, reader: Child) -> None
     jshm.publish("X", {"a": np.arange(3)})
     error = reader.fails("jshm.attach('X', 'r+')")
     assert {"ReadOnlyError", "PermissionError"} < set(error.kinds)
-    assert "mode 'c'" in error.message
+    assert "mode='c'" in error.message
     before = files(store)
     for values in (
         {"Y": {"a": 1}},
@@ -861,7 +863,7 @@ def test_an_object_that_does_not_fit(small: str, tmp_path: Path) -> None:
             assert child.run("jshm.check()") == []
             assert child.run("default_store().names()") == ["born", "x"]
         # What was free when it began may be gone before it ends.
-        child.run("from jshm.store import room; room._free = lambda path: 1 << 30")
+        child.run("from jshm.store.local import space; space._free = lambda path: 1 << 30")
         for operation in (
             "jshm.publish('x', {'a': np.zeros(9 * MB, 'u1')})",
             "jshm.publish('x', [np.zeros(MB, 'u1') for i in range(9)])",
@@ -1066,7 +1068,7 @@ def test_an_object_that_needs_writable_memory_says_so(store: LocalStore) -> None
     jshm.publish("o", WritesIntoIt())
     with pytest.raises(ValueError, match="read-only") as caught:
         jshm.attach("o")
-    assert any("mode='c' (--mode c)" in note for note in caught.value.__notes__)
+    assert any("mode 'c'" in note for note in caught.value.__notes__)
     assert jshm.attach("o", "c").a[0] == 1
     jshm.publish("X", np.zeros(3))
     sent = WritesIntoIt()
@@ -1190,10 +1192,10 @@ def test_a_file_in_the_making_is_not_garbage(store: LocalStore) -> None:
 def test_an_object_of_a_newer_format_is_listed_and_left_alone(store: LocalStore) -> None:
     jshm.publish("X", {"a": np.arange(3)})
     path = store.location("X")
-    overwrite(path, 8, struct.pack("<I", 2))
+    overwrite(path, 8, struct.pack("<I", 3))
     whole = read(path, 0, 1 << 20)
     for operation in OPERATIONS.values():
-        with pytest.raises(jshm.FormatVersionError, match=r"format 2.*upgrade jshm"):
+        with pytest.raises(jshm.FormatVersionError, match=r"format 3.*upgrade jshm"):
             operation("X")
     assert [(i.name, i.summary) for i in jshm.segments()] == [("X", "dict of 1")]
     assert jshm.check() == []
@@ -1206,7 +1208,7 @@ def test_an_object_of_a_newer_format_is_listed_and_left_alone(store: LocalStore)
     jshm.gc()
     assert jshm.check(fix=True) == []
     assert read(path, 0, 1 << 20) == whole
-    overwrite(path, 8, struct.pack("<I", 1))
+    overwrite(path, 8, struct.pack("<I", 2))
     lose_registry(store)
     assert jshm.attach("X")["a"].tolist() == [0, 1, 2]
 

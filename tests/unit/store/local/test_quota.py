@@ -140,7 +140,7 @@ with warnings.catch_warnings(record=True) as found:
         assert text.startswith(
             "3.1 MB do not fit into shared memory (1.9 MB left of the quota of 5.0"
         )
-        assert "Raise JSHM_QUOTA, or release what you can spare" in text
+        assert "Raise JSHM_QUOTA, or release what you no longer need" in text
         # What is on disk does not count.
         train.run("jshm.publish('x2', data(1))")
         assert train.run("[i.name for i in jshm.segments() if not i.overflow]") == ["x", "x2"]
@@ -167,7 +167,7 @@ os.pwrite = pwrite
         train.stands()
         eda.run("jshm.publish('y', data(6))")
         train.signal(signal.SIGCONT)
-        with pytest.raises(Exception, match=r"others have taken meanwhile.*JSHM_QUOTA") as caught:
+        with pytest.raises(Exception, match=r"other processes have used.*JSHM_QUOTA") as caught:
             train.receive()
         assert "NoSpaceError" in caught.value.kinds  # type: ignore[attr-defined]
         assert "largest not in use: y (6.3 MB, eda.py)" in str(caught.value)
@@ -189,7 +189,7 @@ os.posix_fallocate = reserve
         train.stands()
         eda.run("jshm.publish('y', data(6))")
         train.signal(signal.SIGCONT)
-        with pytest.raises(Exception, match="others have taken meanwhile"):
+        with pytest.raises(Exception, match="other processes have used"):
             train.receive()
         assert shared(store_dir) < 7.5 * MB
         assert eda.run("jshm.check()") == []
@@ -238,8 +238,8 @@ def test_a_warning_before_memory_runs_short(
     assert shared(store.directory.root) == before  # it is said before anything is written
     me = jshm.info("some").publisher
     assert str(caught.value) == (
-        "memory runs short: these 62.9 MB leave 987.1 MB of 10.0 GB, and where it runs out Linux kills "
-        f"processes; largest not in use: some (41.9 MB, {me}), idle (8.0 kB, {me}), little (8.0 kB, {me})"
+        "memory runs low: 62.9 MB more leave 987.1 MB of 10.0 GB, and Linux kills processes when it runs "
+        f"out; largest not in use: some (41.9 MB, {me}), idle (8.0 kB, {me}), little (8.0 kB, {me})"
     )
     # Once a minute.
     with warnings.catch_warnings(record=True) as found:

@@ -20,8 +20,7 @@ import pytest
 
 import jshm
 from jshm.store import default_store
-from jshm.store.local.publish import Publisher
-from jshm.store.local.store import LocalStore
+from jshm.store.local import attach, publish
 
 from ....support.processes import Child, ChildError, in_store, reading
 from .test_objects import HELPERS, files, header_of, lose_registry, overwrite, read, told, where
@@ -29,6 +28,8 @@ from .test_objects import HELPERS, files, header_of, lose_registry, overwrite, r
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from jshm.store.local.store import LocalStore
 
 BIG = 1 << 20
 
@@ -445,7 +446,7 @@ def test_a_long_chain(store: LocalStore, tmp_path: Path) -> None:
             "assert jshm.attach('s')['last'][0] == 108\n"
             "del s; gc.collect(); default_store().flush()\n"
             "import resource; files = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
-            "from jshm.store import reaper; reaper.BATCH = 20"
+            "from jshm.store.local import collect; collect.BATCH = 20"
         )
         for limit in (
             "sys.setrecursionlimit(110)",
@@ -767,14 +768,14 @@ def test_an_array_of_an_object_under_its_own_name_is_copied(
 
 def between(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
     """Let something happen between the pickling and the transaction, once."""
-    source, left = Publisher._source, [action]
+    place, left = publish._place, [action]
 
-    def paused(self: Publisher, *args: Any, **options: Any) -> Any:
+    def paused(*args: Any, **options: Any) -> Any:
         if left:
             left.pop()()
-        return source(self, *args, **options)
+        return place(*args, **options)
 
-    monkeypatch.setattr(Publisher, "_source", paused)
+    monkeypatch.setattr(publish, "_place", paused)
 
 
 def test_released_between_pickling_and_registering(
@@ -783,9 +784,7 @@ def test_released_between_pickling_and_registering(
     reader.run("jshm.publish('X', numpy.arange(1e5)); jshm.publish('o', 'before')")
     X = jshm.attach("X")
     between(monkeypatch, lambda: reader.run("jshm.release('X')"))
-    with pytest.raises(
-        jshm.SegmentNotFoundError, match="released in this very moment; publish again"
-    ):
+    with pytest.raises(jshm.SegmentNotFoundError, match="released at this moment; publish again"):
         jshm.publish({"o": {"x": X}, "p": 1}, replace=True)
     assert jshm.attach("o") == "before"
     assert store.names() == ["o"]
@@ -841,7 +840,7 @@ def test_replaced_while_it_is_attached(
 ) -> None:
     """Between the lookup and the load the object goes, with what only it needed: look again."""
     reader.run("jshm.publish('o', {'b': jshm.full(10, 2.0)})")
-    find, calls = LocalStore._find, []
+    find, calls = attach.find, []
 
     def slow(*args: Any) -> Any:
         found = find(*args)
@@ -850,7 +849,7 @@ def test_replaced_while_it_is_attached(
         calls.append(1)
         return found
 
-    monkeypatch.setattr(LocalStore, "_find", slow)
+    monkeypatch.setattr(attach, "find", slow)
     assert jshm.attach("o")["b"].sum() == 30
     assert len(calls) == 2
     reader.run("jshm.release('o')")

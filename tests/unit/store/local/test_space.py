@@ -91,8 +91,8 @@ def test_room_taken_while_it_is_written(mount: MakeMount, tmp_path: Path) -> Non
     for overflow in ("", str(tmp_path / "disk")):
         with start(tmp_path, root, overflow) as train:
             train.run("""
-from jshm.store import room
-room._free = lambda path: 1 << 30
+from jshm.store.local import space
+space._free = lambda path: 1 << 30
 jshm.publish("x", data(1), keep=True)
 """)
             if overflow:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import jshm
-from jshm.store.local.listed import Listed, list_segments
+from jshm.store.local.inspection import VersionList, list_versions
 
 from ....support.processes import Child
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from jshm.store.local.store import LocalStore
 
 
-def anew(store: LocalStore) -> Listed:
+def read_anew(store: LocalStore) -> VersionList:
     presence = store.presence
-    return list_segments(
-        store.registry, store.directory, presence.identity, presence.said(), Listed()
+    return list_versions(
+        store.registry, store.directory, presence.identity, presence.said(), VersionList()
     )
 
 
@@ -57,8 +57,8 @@ def test_whatever_happens(store: LocalStore, tmp_path: Path) -> None:
         for _ in range(150):
             step()
             if chance.random() < 0.7:
-                assert store.segments() == anew(store).segments
-    assert store.segments() == anew(store).segments
+                assert store.segments() == read_anew(store).segments
+    assert store.segments() == read_anew(store).segments
 
 
 def test_only_what_has_changed_is_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
