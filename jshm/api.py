@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .segment.array_layout import Order
     from .segment.file import Mode
-    from .store.base import Problem, Released, SegmentInfo
+    from .store.base import Problem, Published, Released, SegmentInfo
 
     Names = list[str] | tuple[str, ...]
 
@@ -119,18 +119,41 @@ def publish(
         raise TypeError('publish takes a name and a value: jshm.publish("X", X)')
     else:
         values = {name: value}
-    store = default_store()
-    done = store.publish(values, replace=replace, keep=keep, writable=writable, note=note)
-    if move or writable:
-        shared = attach_published(store, done, "r+" if writable else "r")
-        for attached, old in zip(shared, values.values(), strict=True):
-            rebind(user_namespace(), old, attached)
+    done, _ = publish_values(
+        values, replace=replace, keep=keep, move=move, writable=writable, note=note
+    )
     infos = [published.info for published in done]
     for names, text in shared_states(infos):
         warnings.warn(f"{text}: jshm.attach({names})", SharedStateWarning, stacklevel=2)
     if infos and not keep:
         _warn_of_short_life(infos[0])
     return infos if isinstance(name, Mapping) else infos[0]
+
+
+def publish_values(
+    values: Mapping[str, object],
+    *,
+    replace: bool,
+    keep: bool,
+    move: bool,
+    writable: bool,
+    note: str,
+) -> tuple[list[Published], list[list[str]]]:
+    """Publish values, and rebind the notebook's variables to the shared copies if asked to.
+
+    Returns
+    -------
+    list of Published, and list of list of str
+        For each value, what was published and the variables that were rebound.
+    """
+    store = default_store()
+    done = store.publish(values, replace=replace, keep=keep, writable=writable, note=note)
+    if not (move or writable):
+        return done, [[] for _ in done]
+    shared = attach_published(store, done, "r+" if writable else "r")
+    namespace = user_namespace()
+    pairs = zip(shared, values.values(), strict=True)
+    return done, [rebind(namespace, old, attached) for attached, old in pairs]
 
 
 def _warn_of_short_life(info: SegmentInfo) -> None:

@@ -14,7 +14,7 @@ from IPython.core.magic import line_magic, magics_class
 from .. import variables
 from ..segment import file as segment
 from ..segment.file import check_mode
-from ..store import chosen_group, default_store, open_stores
+from ..store import default_store, open_stores
 from ..store.identity import of_kernel
 from ..store.names import as_variable, is_glob, nearest
 from ..system import processes
@@ -22,7 +22,7 @@ from ..text import say
 from . import arguments, offering
 from .arguments import Parser, expand
 from .calling import Caller, caller, targets_of
-from .magics import ShmMagics, one_line, warn_of_short_life
+from .magics import ShmMagics, group_option, one_line, warn_of_short_life
 from .share_magics import bind_names, publishable
 
 if TYPE_CHECKING:
@@ -87,13 +87,10 @@ class OfferMagics(ShmMagics):
         values = self._to_publish(store, dict(zip(names, words, strict=True)), args.name, here)
         published = store.publish(values, replace=args.replace) if values else []
         values.clear()
-        group = chosen_group.get()
-        how = f" --group {group}" if group else ""
         for info in store.offers.make(names, recipient.identity):
             new = " · published" if info.name in {done.info.name for done in published} else ""
-            say(
-                f"{offering.described(info)}{new} → {recipient.label}: %shm_accept {info.name}{how}"
-            )
+            answer = f"%shm_accept {info.name}{group_option()}"
+            say(f"{offering.described(info)}{new} → {recipient.label}: {answer}")
         if not recipient.loaded:
             say(f"{recipient.label} sees it once it runs %load_ext jshm")
         for done in published[:1]:

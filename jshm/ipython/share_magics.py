@@ -10,11 +10,12 @@ from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import variables
+from ..api import publish_values
 from ..browse.tables import object_text
 from ..errors import SegmentExistsError
 from ..pickling import static
 from ..segment.file import Mode, check_mode
-from ..store import chosen_group, default_store, watching
+from ..store import default_store, watching
 from ..store.base import shared_states
 from ..store.names import as_variable, check_variable, check_version, is_glob
 from ..text import say, size_text
@@ -22,7 +23,7 @@ from ..variables import is_from_jshm
 from . import arguments, expressions, following, once
 from .arguments import Parser, expand
 from .calling import Caller, Targets, caller, targets_of
-from .magics import ShmMagics, one_line, warn_of_short_life
+from .magics import ShmMagics, group_option, one_line, warn_of_short_life
 
 if TYPE_CHECKING:
     from ..store.base import Published, Store
@@ -93,31 +94,30 @@ class ShareMagics(ShmMagics):
         if args.move or args.writable:
             here.require_notebook(words, "--writable" if args.writable else "--move")
         del seen, here  # a function's variables are in there
-        done = default_store().publish(
+        done, moved = publish_values(
             values,
             replace=args.replace,
             keep=args.keep,
+            move=args.move,
             writable=args.writable,
             note=args.note,
         )
         for published in done:
             say(_published_line(published))
-        option = _group_option()
+        option = group_option()
         for names, text in shared_states(published.info for published in done):
             say(f"{text}: %shm_attach {' '.join(names)}{option}")
         warn_of_short_life(done[0].info)
         if args.move or args.writable:
-            self._move(done, values, "r+" if args.writable else "r")
+            self._report_move(values, moved)
 
-    def _move(self, done: list[Published], values: dict[str, Any], mode: Mode) -> None:
-        """Rebind to the shared copies, and report which memory really came back."""
+    def _report_move(self, values: dict[str, Any], moved: list[list[str]]) -> None:
+        """Say which variables are the shared copies now, and how much private memory was returned."""
         space = self._variables
-        shared = variables.attach_published(default_store(), done, mode)
-        for name, attached in zip(list(values), shared, strict=True):
+        for name, rebound in zip(list(values), moved, strict=True):
             old = values.pop(name)
-            moved = variables.rebind(space, old, attached)
-            verb = "are" if len(moved) > 1 else "is"
-            what = f"{', '.join(moved) or name} {verb} the shared copy now"
+            verb = "are" if len(rebound) > 1 else "is"
+            what = f"{', '.join(rebound) or name} {verb} the shared copy now"
             if not issubclass(type(old), np.ndarray):
                 say(what)
                 continue
@@ -325,10 +325,5 @@ def _published_line(published: Published) -> str:
     parts = f" · {object_text(info.details)}" if info.details else ""
     return (
         f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
-        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{_group_option()}"
+        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{group_option()}"
     )
-
-
-def _group_option() -> str:
-    group = chosen_group.get()
-    return f" --group {group}" if group else ""

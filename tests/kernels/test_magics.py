@@ -47,7 +47,7 @@ def test_words_quotes_and_options(a):
         ("%shm_attach noted --wait soon", "invalid positive value: 'soon'"),
         ("%shm_info nothing", "nothing is shared under 'nothing'"),
         ("%shm_release", "name what to release, or say --unused"),
-        ("%shm_detach nothing", "is mapped nowhere here"),
+        ("%shm_detach nothing", "is not mapped here"),
     ):
         slip = a.fail(line)
         assert slip.ename == "UsageError", line
@@ -316,14 +316,14 @@ def test_move_takes_the_very_version_that_was_published(a):
     """Another process may publish the next one in between."""
     a.do(
         """
-from jshm.ipython import sharing
-warn, held = sharing.warn_of_short_life, []
-def between(done):
-    warn(done)
+from jshm import api
+attach_published, held = api.attach_published, []
+def between(store, done, mode):
     if held is not None:
         held.append(jshm.attach("X"))
-    jshm.publish("X", np.zeros(2))
-sharing.warn_of_short_life = between
+    store.publish({"X": np.zeros(2)})
+    return attach_published(store, done, mode)
+api.attach_published = between
 X = np.arange(4.0)
 %shm_publish X --move
 """
