@@ -98,7 +98,8 @@ def make_older(store: LocalStore, seconds: float = 600.0) -> None:
     """Let everything have been published so much earlier."""
     with store.registry.database.transact() as tx:
         tx.execute("UPDATE versions SET created = created - ?", (seconds,))
-    store._listed = VersionList()  # jshm changes no version's row, and does not look whether others do
+    # jshm changes no version's row, and does not look whether others do.
+    store._listed = VersionList()
 
 
 @pytest.fixture

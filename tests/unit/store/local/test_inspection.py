@@ -1,4 +1,4 @@
-"""A list that is made of the one before it says what a new one says."""
+"""A list that is updated from the last one equals a new one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_anew(store: LocalStore) -> VersionList:
     )
 
 
-def test_whatever_happens(store: LocalStore, tmp_path: Path) -> None:
+def test_an_updated_list_equals_a_new_one(store: LocalStore, tmp_path: Path) -> None:
     chance = random.Random(3)
     held: list[object] = []
     with Child(tmp_path) as child:
@@ -61,7 +61,7 @@ def test_whatever_happens(store: LocalStore, tmp_path: Path) -> None:
     assert store.segments() == read_anew(store).segments
 
 
-def test_only_what_has_changed_is_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_names_are_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     from jshm.store.local.registry import registry
 
     jshm.publish({f"n{i}": np.zeros(2) for i in range(300)})
