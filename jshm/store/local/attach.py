@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...segment.file import Mode
-    from .ownership import Own
+    from .lookup import Lookup
     from .registry.rows import Entry
 
     Opened = dict[str, OpenObject | np.ndarray[Any, Any]]
 
 
 def attach(
-    store: Own, names: Sequence[str], mode: Mode, versions: Sequence[int] | None, *, trust: bool
+    store: Lookup, names: Sequence[str], mode: Mode, versions: Sequence[int] | None, *, trust: bool
 ) -> list[Attached]:
     """Map the newest (or the given) versions of names; see `jshm.store.base.Store.attach`."""
     segment_file.check_mode(mode)
@@ -55,11 +55,11 @@ def attach(
                 break
         else:
             raise always_changing(", ".join(names))
-        store.presence.tell_holds()
+        store.process.tell_holds()
     return _values(store, entries, opened, attachment)
 
 
-def find(store: Own, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
+def find(store: Lookup, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
     """Return the newest (or the wanted) versions of names.
 
     Raises
@@ -76,11 +76,11 @@ def find(store: Own, names: Sequence[str], wanted: Sequence[int] | None) -> list
         found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
     # The registry was deleted or replaced: what is mapped here may be newer, and is registered again.
     if store.registry.lost is not None:
-        store.presence.refresh()
+        store.housekeeping.refresh()
         return find(store, names, wanted)
     for i, name in enumerate(names):
         if name not in found:
-            if store.presence.refresh():
+            if store.housekeeping.refresh():
                 return find(store, names, wanted)
             version = None if wanted is None else wanted[i]
             raise inspection.not_found(store.catalogue, name, version)
@@ -88,7 +88,7 @@ def find(store: Own, names: Sequence[str], wanted: Sequence[int] | None) -> list
 
 
 def _open(
-    store: Own, entries: Sequence[Entry], mode: Mode, attachment: Attachment, *, trust: bool
+    store: Lookup, entries: Sequence[Entry], mode: Mode, attachment: Attachment, *, trust: bool
 ) -> Opened:
     """Map the segments of versions, each once; return by segment what it holds.
 
@@ -134,7 +134,7 @@ def _read_only(entry: Entry) -> ReadOnlyError:
 
 
 def _values(
-    store: Own, entries: Sequence[Entry], opened: Opened, attachment: Attachment
+    store: Lookup, entries: Sequence[Entry], opened: Opened, attachment: Attachment
 ) -> list[Attached]:
     """Return the values of versions; an object is unpickled once, with all its parts.
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ...segment.object_layout import ObjectLayout
-    from ..groups.union import Union
+    from .catalogue import Catalogue
     from .directory import Directory
-    from .lease_log import Said
+    from .lease import LogContent
     from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
 
@@ -109,7 +109,7 @@ def info_of(
 
 
 def details_of(
-    layout: ObjectLayout, registry: Registry | Union, together: Iterable[str] = ()
+    layout: ObjectLayout, registry: Catalogue, together: Iterable[str] = ()
 ) -> ObjectDetails:
     """Return what users are told about an object; `together` are the names that share state with it."""
     what = layout.description
@@ -130,7 +130,7 @@ def details_of(
     )
 
 
-def together(registry: Registry | Union, entry: Entry) -> list[str]:
+def together(registry: Catalogue, entry: Entry) -> list[str]:
     """Return the other names whose values are in the same segment: they share state."""
     if not entry.part:
         return []
@@ -141,7 +141,7 @@ def together(registry: Registry | Union, entry: Entry) -> list[str]:
     ]
 
 
-def _called(registry: Registry | Union, row: SegmentRow) -> str:
+def _called(registry: Catalogue, row: SegmentRow) -> str:
     """Return what users call a segment: its names and versions, if it has any."""
     names = [f"{entry.name} v{entry.version}" for entry in registry.of_segment(row.id)]
     return " = ".join(names) or f"{type_of(row)} without a name, {row.id}"
@@ -160,19 +160,17 @@ def type_of(row: SegmentRow, part: int = 0) -> str:
     return type_text(layout.dtype, layout.shape)
 
 
-def holders_in(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder, ...]]:
+def holders_in(living: Iterable[tuple[Identity, LogContent]]) -> dict[str, tuple[Holder, ...]]:
     """Return segment id → the processes that hold it, from the logs of the living processes."""
     found: dict[str, tuple[Holder, ...]] = {}
-    for who, each in said:
-        for segment_id, mode in sorted(each.held):
+    for who, log in living:
+        for segment_id, mode in sorted(log.held):
             holder = Holder(who.label, mode, who.pid, who.is_here, who.kernel_id, who.notebook)
             found[segment_id] = (*found.get(segment_id, ()), holder)
     return found
 
 
-def not_found(
-    registry: Registry | Union, name: str, version: int | None = None
-) -> SegmentNotFoundError:
+def not_found(registry: Catalogue, name: str, version: int | None = None) -> SegmentNotFoundError:
     """Return the error for a name, or a version, that does not exist."""
     known = registry.names()
     if version is not None and name in known:
@@ -261,7 +259,7 @@ def list_versions(
     registry: Registry,
     directory: Directory,
     me: Identity,
-    said: Sequence[tuple[Identity, Said]],
+    living: Sequence[tuple[Identity, LogContent]],
     before: VersionList,
 ) -> VersionList:
     """Return the list of all versions.
@@ -271,13 +269,13 @@ def list_versions(
     registry, directory
     me : Identity
         Of this process.
-    said : sequence of (Identity, Said)
-        The logs of the living processes.
+    living : sequence of (Identity, LogContent)
+        The living processes and their logs.
     before : VersionList
         The last list, or an empty one.
     """
     read, changed = _read(registry, before.rows)
-    facts = _find_out(registry, directory, me, said, read)
+    facts = _find_out(registry, directory, me, living, read)
     changed |= _affected(read, facts, before.facts)
     infos = dict(before.infos) if read.entries.keys() == before.infos.keys() else {}
     for name in changed if infos else read.entries:
@@ -315,7 +313,7 @@ def _find_out(
     registry: Registry,
     directory: Directory,
     me: Identity,
-    said: Sequence[tuple[Identity, Said]],
+    living: Sequence[tuple[Identity, LogContent]],
     read: _Rows,
 ) -> _Facts:
     of_lease = {e.lease: e for e in chain.from_iterable(read.entries.values())}
@@ -323,8 +321,8 @@ def _find_out(
     for lease, entry in of_lease.items():
         alive = is_alive(directory.leases, lease)
         lives[lease] = alive, not alive and has_ended(entry.publisher)
-    spares = frozenset(identity for _, each in said for identity in each.kept)
-    return _Facts(me, holders_in(said), registry.kept(), spares, lives)
+    spares = frozenset(identity for _, log in living for identity in log.spares)
+    return _Facts(me, holders_in(living), registry.kept(), spares, lives)
 
 
 def _affected(read: _Rows, facts: _Facts, before: _Facts | None) -> set[str]:

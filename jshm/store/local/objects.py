@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from ...segment.file import Mapping as MappedSegment
     from ...segment.file import Mode
+    from .lookup import Lookup
     from .new_segment import Buffer
-    from .ownership import Own
     from .references import Attachment, NewArrays
     from .registry.rows import SegmentRow
 
@@ -95,12 +95,12 @@ class Pickled:
         )
 
 
-def pickle_objects(store: Own, values: Mapping[str, object], new: NewArrays) -> list[Pickled]:
+def pickle_objects(store: Lookup, values: Mapping[str, object], new: NewArrays) -> list[Pickled]:
     """Pickle values; those that share state are pickled as one.
 
     Parameters
     ----------
-    store : Own
+    store : Lookup
     values : mapping of str to object
     new : NewArrays
         The arrays that are published together with the values.
@@ -131,7 +131,7 @@ def pickle_objects(store: Own, values: Mapping[str, object], new: NewArrays) -> 
 
 
 def _pickle(
-    store: Own,
+    store: Lookup,
     names: tuple[str, ...],
     value: object,
     new: NewArrays,
@@ -154,7 +154,7 @@ def _pickle(
         output, _PROTOCOL, take, name=" and ".join(names), publishes=True,
         refer=references.refer, refers_to_any=bool(new),
     )  # fmt: skip
-    _ = store.presence.identity  # the first lease tells `pickling.sources` this notebook's name
+    _ = store.process.identity  # the first lease tells `pickling.sources` this notebook's name
 
     def dump() -> None:
         publishing.set(references)
@@ -207,7 +207,7 @@ class OpenObject:
 
 
 def open_object(
-    store: Own, row: SegmentRow, name: str, mode: Mode, attachment: Attachment, *, trust: bool
+    store: Lookup, row: SegmentRow, name: str, mode: Mode, attachment: Attachment, *, trust: bool
 ) -> OpenObject:
     """Map an object and all segments that it refers to. Nothing of it is run.
 
@@ -229,7 +229,7 @@ def open_object(
                 raise CorruptSegmentError(f"the segment of {name} is empty")
             mapping = attachment.mappings.get(row.id)
             if mapping is None:
-                mapping = store.presence.mappings.get_whole(row.id, fd, mode)
+                mapping = store.process.mappings.get_whole(row.id, fd, mode)
                 attachment.mappings[row.id] = mapping
             data = segment_file.memory(mapping)
             layout = parse_object(data)
@@ -240,7 +240,7 @@ def open_object(
     return OpenObject(name, layout, data, needs)
 
 
-def unpickle(store: Own, opened: OpenObject, attachment: Attachment) -> Any:
+def unpickle(store: Lookup, opened: OpenObject, attachment: Attachment) -> Any:
     """Return the object, or the tuple of several. This runs its publisher's code.
 
     Raises

@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from ...segment.array_layout import ArrayLayout, Order
     from ..base import How
     from ..identity import Identity
-    from .collect import Doomed
+    from .collect import Removals
     from .lease import Lease
+    from .lookup import Lookup
     from .new_segment import NewSegment
-    from .ownership import Own
     from .registry.database import Transaction
     from .registry.rows import SegmentRow
 
@@ -88,7 +88,7 @@ class _Item:
 
 
 def publish(
-    store: Own,
+    store: Lookup,
     values: Mapping[str, Any],
     *,
     replace: bool = False,
@@ -102,7 +102,7 @@ def publish(
     check_note(note)
     if writable:
         _require_arrays(values)
-    process = store.presence
+    process = store.process
     try:
         budget = _budget(store)
         items = _items(store, values)
@@ -113,7 +113,7 @@ def publish(
         with signals.deferred(), shown:
             # For a large copy, space is freed first. A small copy takes as long as a look at the registry:
             # its own transaction frees space.
-            process.prepare(flush=large)
+            store.housekeeping.prepare(flush=large)
             if large:
                 # The transaction decides; to ask here too saves a copy in vain.
                 _check_owners(store.registry.current([*values]), process.identity, replace=replace)
@@ -122,11 +122,11 @@ def publish(
                 for item in items:
                     _place(store, budget, item, written, writable=writable)
                     written.append(item.row.id)
-                with process.transaction() as (tx, doomed):
+                with process.transaction() as (tx, removals):
                     budget.confirm(tx)
                     lease = process.lease(tx)
                     entries = _register(
-                        store, tx, doomed, items, lease,
+                        store, tx, removals, items, lease,
                         replace=replace, keep=keep, note=note, once=once,
                     )  # fmt: skip
                     tx.on_commit(partial(_close, store, items, writable=writable))
@@ -147,30 +147,30 @@ def publish(
     return [done[name] for name in values]
 
 
-def require_owner(store: Own, names: Sequence[str], *, replace: bool) -> None:
+def require_owner(store: Lookup, names: Sequence[str], *, replace: bool) -> None:
     """Raise NotOwnerError if publishing under these names would."""
     entries = store.registry.current(_check_names(names))
-    _check_owners(entries, store.presence.identity, replace=replace)
+    _check_owners(entries, store.process.identity, replace=replace)
 
 
 def allocate(
-    store: Own, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order, *, zero: bool
+    store: Lookup, shape: tuple[int, ...], dtype: npt.DTypeLike, order: Order, *, zero: bool
 ) -> Array:
     """Return a writable array in a new segment that has no name; its holders keep it."""
-    store.presence.prepare()
+    store.housekeeping.prepare()
     return _allocate(store, describe(shape, dtype, order), None, zero=zero)
 
 
-def copy(store: Own, array: Array) -> Array:
+def copy(store: Lookup, array: Array) -> Array:
     """Return a copy of an array, as from `allocate`."""
-    store.presence.prepare()
+    store.housekeeping.prepare()
     layout = describe_array(array)
     with Progress("copy", layout.nbytes):
         return _allocate(store, layout, array, zero=False)
 
 
-def _allocate(store: Own, layout: ArrayLayout, source: Array | None, *, zero: bool) -> Array:
-    process = store.presence
+def _allocate(store: Lookup, layout: ArrayLayout, source: Array | None, *, zero: bool) -> Array:
+    process = store.process
     try:
         budget = _budget(store)
         if source is None:
@@ -233,7 +233,7 @@ def is_array(value: object) -> bool:
     return True
 
 
-def _items(store: Own, values: Mapping[str, Any]) -> list[_Item]:
+def _items(store: Lookup, values: Mapping[str, Any]) -> list[_Item]:
     """Return the contents of segments: arrays first, because pickled objects may refer to them.
 
     Raises
@@ -261,7 +261,7 @@ def _items(store: Own, values: Mapping[str, Any]) -> list[_Item]:
 
 
 def _place(
-    store: Own, budget: Budget, item: _Item, written: Sequence[str], *, writable: bool
+    store: Lookup, budget: Budget, item: _Item, written: Sequence[str], *, writable: bool
 ) -> None:
     """Find the segment for an item, or write a new one; `written` are the segments of those before."""
     content = item.content
@@ -281,7 +281,7 @@ def _place(
 
 
 def _reuse(
-    store: Own, item: _Item, array: Array, mapping: segment_file.Mapping, *, writable: bool
+    store: Lookup, item: _Item, array: Array, mapping: segment_file.Mapping, *, writable: bool
 ) -> bool:
     """Publish the segment that an array is in, without a copy; return False if it must be copied.
 
@@ -289,7 +289,7 @@ def _reuse(
     and no other process has the segment mapped: sealing makes *that* array read-only, and no other view.
     It is an alias if it still shows exactly the segment's snapshot.
     """
-    registry, process = store.registry, store.presence
+    registry, process = store.registry, store.process
     row = registry.segment(mapping.segment)
     if row is None or row.unlinked or not _is_whole(array, mapping, row):
         return False
@@ -344,9 +344,9 @@ def _check_owners(entries: Iterable[Entry], me: Identity, *, replace: bool) -> N
 
 
 def _register(
-    store: Own,
+    store: Lookup,
     tx: Transaction,
-    doomed: Doomed,
+    removals: Removals,
     items: Sequence[_Item],
     lease: Lease,
     *,
@@ -391,42 +391,42 @@ def _register(
     for name, entry in entries.items():
         old = newest.get(name, _NEVER)[1]
         if old is not None and old.segment.id != entry.segment.id:
-            _supersede(store, tx, doomed, old)
-    store.presence.collect(tx, doomed)
+            _supersede(store, tx, removals, old)
+    store.process.collect(tx, removals)
     return entries
 
 
-def _supersede(store: Own, tx: Transaction, doomed: Doomed, old: Entry) -> None:
-    row, spares = old.segment, store.presence.spares
+def _supersede(store: Lookup, tx: Transaction, removals: Removals, old: Entry) -> None:
+    row, spares = old.segment, store.process.spares
     if not rows.is_needless(tx, row.id):
-        collect.forget_name(tx, old)
+        collect.forget_version(tx, old)
         return
     adopt = None
     if row.nbytes >= segment_file.RECYCLED and not row.overflow:
         adopt = partial(spares.adopt, old.name)
     # Mostly nobody holds the segment; then its row is deleted at once, without `judge`.
-    if not collect.collect_segment(tx, store.directory, row, doomed, adopt):
+    if not collect.segment(tx, store.directory, row, removals, adopt):
         rows.judge(tx, [row.id])
         if adopt is not None:
             path = store.directory.path(row.id, overflow=False, kind=row.kind)
             tx.on_commit(partial(spares.expect, path, row.nbytes, old.name))
 
 
-def _close(store: Own, items: Sequence[_Item], *, writable: bool) -> None:
+def _close(store: Lookup, items: Sequence[_Item], *, writable: bool) -> None:
     """Close the files of published items; a spare stays mapped for the next version of its name."""
     for item in items:
         content, new = item.content, item.new
         if new is not None:
             spare = new.confirm()
             if spare is not None:
-                store.presence.spares.keep(spare, item.names[0])
+                store.process.spares.keep(spare, item.names[0])
         if isinstance(content, Pickled):
             content.references.seal()
         elif item.how == "sealed" and not writable:
             segment_file.seal(content)
 
 
-def _published(store: Own, item: _Item, entry: Entry, me: Identity) -> Published:
+def _published(store: Lookup, item: _Item, entry: Entry, me: Identity) -> Published:
     details = None
     if isinstance(item.content, Pickled) and item.new is not None:
         layout: Any = item.new.layout
@@ -438,14 +438,14 @@ def _published(store: Own, item: _Item, entry: Entry, me: Identity) -> Published
 # -- space -----------------------------------------------------------------------------------------
 
 
-def _budget(store: Own) -> Budget:
-    process = store.presence
+def _budget(store: Lookup) -> Budget:
+    process = store.process
     return Budget(
         store.directory, store.registry, process.spares, process.reclaim, partial(_unused, store)
     )
 
 
-def _with_unused(store: Own, error: NoSpaceError) -> NoSpaceError:
+def _with_unused(store: Lookup, error: NoSpaceError) -> NoSpaceError:
     """Return the error with the names whose release would free the most space, if there are any."""
     unused = _unused(store)
     if not unused:
@@ -457,7 +457,7 @@ def _with_unused(store: Own, error: NoSpaceError) -> NoSpaceError:
     )
 
 
-def _unused(store: Own) -> str:
+def _unused(store: Lookup) -> str:
     """Return this user's largest versions in memory that are not in use, as text; the largest first."""
     with contextlib.suppress(JshmError):  # a full or damaged store cannot tell
         infos = [i for i in store.segments() if i.releasable and not (i.in_use or i.overflow)]

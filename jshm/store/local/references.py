@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...segment.file import Mapping, Mode
-    from .ownership import Own
+    from .lookup import Lookup
     from .registry.database import Transaction
 
 Array = np.ndarray[Any, Any]
@@ -41,18 +41,18 @@ class StoreResolver:
 
     Parameters
     ----------
-    store : Own
+    store : Lookup
     """
 
     __slots__ = ("_store",)
 
-    def __init__(self, store: Own) -> None:
+    def __init__(self, store: Lookup) -> None:
         self._store = store
 
     def refer(self, array: Array) -> Any:
         """Return the reduction of an array in a segment of this store; None: it is pickled by value."""
         mapping = segment_file.find(array)
-        if mapping is None or not self._store.presence.mappings.is_mapped(mapping.segment):
+        if mapping is None or not self._store.process.mappings.is_mapped(mapping.segment):
             return None
         return _reduced(self._store, array)
 
@@ -109,7 +109,7 @@ class Attachment:
         self.mappings: dict[str, Mapping] = {}
         self.arrays: dict[str, Array] = {}
 
-    def map(self, store: Own, segment: str, mode: Mode) -> Mapping:
+    def map(self, store: Lookup, segment: str, mode: Mode) -> Mapping:
         """Return the mapping of a segment; SegmentNotFoundError if it is gone."""
         mapping = self.mappings.get(segment)
         if mapping is None:
@@ -122,7 +122,7 @@ class ObjectResolver(StoreResolver):
 
     Parameters
     ----------
-    store : Own
+    store : Lookup
     needs : dict of str to Mapping
         The segments that the object refers to, mapped.
     attachment : Attachment
@@ -130,7 +130,7 @@ class ObjectResolver(StoreResolver):
 
     __slots__ = ("_attachment", "_needs")
 
-    def __init__(self, store: Own, needs: dict[str, Mapping], attachment: Attachment) -> None:
+    def __init__(self, store: Lookup, needs: dict[str, Mapping], attachment: Attachment) -> None:
         super().__init__(store)
         self._needs = needs
         self._attachment = attachment
@@ -165,12 +165,12 @@ class ObjectResolver(StoreResolver):
 # -- write -----------------------------------------------------------------------------------------
 
 
-def _reduced(store: Own, array: Array) -> Any:
+def _reduced(store: Lookup, array: Array) -> Any:
     """Return the reduction of an array in a segment; None if it shows other data than the segment."""
     reference = reference_to(array)
     if reference is None or not shows_segment(array):
         return None
-    store.presence.referred.add(reference.segment)
+    store.process.referred.add(reference.segment)
     found = reference.segment, reference.offset, array.dtype, array.shape, reference.strides
     return frozen.load_view, found
 
@@ -233,7 +233,7 @@ class ObjectReferences:
 
     Parameters
     ----------
-    store : Own
+    store : Lookup
     new : NewArrays
 
     Attributes
@@ -242,7 +242,7 @@ class ObjectReferences:
         Segment id → one of the arrays in it, which keeps it mapped until the object is registered.
     """
 
-    def __init__(self, store: Own, new: NewArrays) -> None:
+    def __init__(self, store: Lookup, new: NewArrays) -> None:
         self._store = store
         self._new = new
         # Arrays from `allocate` that are sealed with the object, by segment.
@@ -297,7 +297,7 @@ class ObjectReferences:
         """
         mapping = segment_file.find(array)
         if mapping is not None:
-            if not self._store.presence.mappings.is_mapped(mapping.segment):
+            if not self._store.process.mappings.is_mapped(mapping.segment):
                 raise NotShareableError(
                     "a SharedNumpyArray of another store (a group's, or your own) can only be referred "
                     "to there: share a copy, handle.array.copy()"
@@ -319,8 +319,8 @@ class ObjectReferences:
             )  # a writable view was made before the segment was sealed
         if store.registry.of_segment(row.id):
             return True  # LIVE: all processes see all changes, also through the object
-        presence = store.presence
-        if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
+        process = store.process
+        if process.born.get(row.id) is not array or process.is_held_elsewhere(row.id):
             return False
         copying.clear(array)
         self._sealing[row.id] = array

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ..base import Holder
-    from .collect import Doomed
-    from .ownership import Own
+    from .collect import Removals
+    from .lookup import Lookup
     from .registry.database import Transaction
     from .registry.rows import Entry
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PORTION = 1000
 
 
-def release(store: Own, names: Sequence[str], *, force: bool) -> list[Released]:
+def release(store: Lookup, names: Sequence[str], *, force: bool) -> list[Released]:
     """Retire names in one step; if the disk has no room for that, in several.
 
     The space that the first steps free is room for the others.
@@ -35,7 +35,7 @@ def release(store: Own, names: Sequence[str], *, force: bool) -> list[Released]:
         There is not even room to release one name.
     """
     try:
-        return store.presence.making_room(partial(_release, store, names, force=force))
+        return store.process.making_room(partial(_release, store, names, force=force))
     except NoSpaceError:
         if len(names) == 1:
             raise
@@ -46,15 +46,15 @@ def release(store: Own, names: Sequence[str], *, force: bool) -> list[Released]:
     ]
 
 
-def _release(store: Own, names: Sequence[str], *, force: bool) -> list[Released]:
+def _release(store: Lookup, names: Sequence[str], *, force: bool) -> list[Released]:
     """Retire names, all or none.
 
     All names are retired in one transaction. It takes several to free their memory, because each file
     stays open until it is removed.
     """
-    registry, process = store.registry, store.presence
+    registry, process = store.registry, store.process
     retired = _Retired(store, process.holders())
-    with process.transaction() as (tx, doomed):
+    with process.transaction() as (tx, removals):
         if registry.lost is not None:  # its names must come back first, else they would undo this
             raise process.gone("released", "Release again")
         found = {entry.name: entry for entry in _current(tx, names)}
@@ -68,12 +68,12 @@ def _release(store: Own, names: Sequence[str], *, force: bool) -> list[Released]
             retired.versions += rows.entries_of(tx, name)
         # Now, and not when it is freed: whatever happens next, the collector finds it.
         rows.judge(tx, {entry.segment.id for entry in retired.versions})
-        retired.free(tx, doomed)
+        retired.free(tx, removals)
         # If this process is killed before it frees the rest, the collector finds unneeded segments. It
         # does not find versions of segments that stay: they are forgotten now.
         for entry in retired.versions:
             if not rows.is_needless(tx, entry.segment.id):
-                collect.forget_name(tx, entry)
+                collect.forget_version(tx, entry)
     if not tx.is_here:
         raise process.gone("released", "Release again")
     retired.free_rest()
@@ -110,7 +110,7 @@ class _Retired:
     versions : list of Entry
     """
 
-    def __init__(self, store: Own, holders: Mapping[str, tuple[Holder, ...]]) -> None:
+    def __init__(self, store: Lookup, holders: Mapping[str, tuple[Holder, ...]]) -> None:
         self.versions: list[Entry] = []
         self._store = store
         self._holders = holders
@@ -121,7 +121,7 @@ class _Retired:
         while self.versions:
             before = list(self.versions), len(self._outcomes)
             try:
-                self._store.presence.making_room(partial(self._free, *before))
+                self._store.process.making_room(partial(self._free, *before))
             except NoSpaceError:  # the names are retired: the next collection frees the rest
                 return
 
@@ -129,24 +129,24 @@ class _Retired:
         """Free the memory in a transaction; a repeated call begins at the same state."""
         self.versions = list(versions)
         del self._outcomes[outcomes:]
-        with self._store.presence.transaction() as (tx, doomed):
-            self.free(tx, doomed)
+        with self._store.process.transaction() as (tx, removals):
+            self.free(tx, removals)
 
-    def free(self, tx: Transaction, doomed: Doomed) -> None:
+    def free(self, tx: Transaction, removals: Removals) -> None:
         """Free the memory of as many versions as one transaction may."""
         # A segment that refers to others is newer than they are, and is freed first.
         self.versions.sort(key=lambda entry: entry.created)
-        while self.versions and not doomed.full:
+        while self.versions and not removals.full:
             entry = self.versions.pop()
             name, row = entry.name, entry.segment
             if row.unlinked:
                 continue
-            free = collect.unlink_unwanted(tx, self._store.directory, row, doomed)
+            free = collect.unlink(tx, self._store.directory, row, removals)
             if free is None:  # the data are another name's too, or an object's
                 needed_by = self._store.registry.needed_by(row.id)
                 nbytes = row.nbytes if needed_by else 0
                 self._outcomes.append(_Outcome(name, nbytes, needed_by=needed_by))
-                collect.forget_name(tx, entry)
+                collect.forget_version(tx, entry)
             elif free:
                 self._outcomes.append(_Outcome(name, row.nbytes, row.nbytes))
             else:

@@ -32,14 +32,14 @@ from ...system import signals
 from ...system.directories import exists, is_at, rename, status
 from ...system.memory import is_short
 from ...system.settings import size_setting
-from .lease import said_by
+from .lease import living
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from ...system.directories import File, Place
     from .directory import Directory
-    from .lease_log import Holdings
+    from .lease import Log
 
 # The memory that all spares of one process may take.
 DEFAULT = "10%"
@@ -143,13 +143,13 @@ class Spares:
     Parameters
     ----------
     directory : Directory
-    holdings : callable
-        Returns the log in which other processes see the spares.
+    log : Log
+        Where other processes see the spares.
     """
 
-    def __init__(self, directory: Directory, holdings: Callable[[], Holdings]) -> None:
+    def __init__(self, directory: Directory, log: Log) -> None:
         self._directory = directory
-        self._holdings = holdings
+        self._log = log
         self._guard = signals.Guard(signals.Order.SPARES)
         self._free: dict[str, Spare] = {}
         # Versions that were written into a spare, by segment: the mapping is kept for the next publish.
@@ -190,7 +190,7 @@ class Spares:
                     place = self._directory.segments
                     if spare.is_in(place) and spare.is_whole() and segment_file.is_alone(spare.fd):
                         # First: a listed spare may be taken away while it is not locked.
-                        self._holdings().give_back(spare.identity)
+                        self._log.remove_spare(spare.identity)
                         spare.map()
                         return spare
                 except (
@@ -248,7 +248,7 @@ class Spares:
                     if segment_file.is_alone(spare.fd):
                         segment_file.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of either kind
                         os.fchmod(spare.fd, self._directory.access.own)
-                        self._holdings().keep(spare.identity, nbytes, name)
+                        self._log.add_spare(spare.identity, nbytes, name)
                         fcntl.flock(spare.fd, fcntl.LOCK_UN)
                         self._used = time.monotonic()
                         self._free[spare.identity] = spare
@@ -281,7 +281,7 @@ class Spares:
         with self._guard:
             if self._may_keep(nbytes):
                 with contextlib.suppress(OSError):
-                    self._holdings().keep(_identity(path), nbytes, name)
+                    self._log.add_spare(_identity(path), nbytes, name)
                     self._used = time.monotonic()
                     self._held[_identity(path)] = _Superseded(path, nbytes, name)
 
@@ -373,12 +373,12 @@ class Spares:
         segment_file.unlink(spare.path, spare.fd)
         spare.close()
         with contextlib.suppress(OSError):  # a full disk: the spare is gone all the same
-            self._holdings().give_back(spare.identity)
+            self._log.remove_spare(spare.identity)
 
     def _forget_held(self, identity: str) -> None:
         if self._held.pop(identity, None):
             with contextlib.suppress(OSError):
-                self._holdings().give_back(identity)
+                self._log.remove_spare(identity)
 
     def after_fork_in_child(self) -> None:
         """Forget all: they are the parent's, and the child's descriptors of them are closed."""
@@ -418,9 +418,9 @@ class ListedSpare(NamedTuple):
 def listed(directory: Directory) -> dict[str, ListedSpare]:
     """Return the spares of all living processes, by segment id."""
     return {
-        identity: ListedSpare(kept.nbytes, kept.name, who.label, said.idle >= IDLE)
-        for who, said in said_by(directory.leases)
-        for identity, kept in said.kept.items()
+        identity: ListedSpare(spare.nbytes, spare.name, who.label, log.idle >= IDLE)
+        for who, log in living(directory.leases)
+        for identity, spare in log.spares.items()
     }
 
 

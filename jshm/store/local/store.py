@@ -16,20 +16,19 @@ from ..identity import process_start
 from ..names import check_name
 from . import attach as attaching  # fmt: skip
 from . import check as checking
-from . import end_session as endings
-from . import inspection, new_segment, processes
+from . import inspection, new_segment
 from . import publish as publishing
 from . import rebuild as rebuilding
 from . import recover as recovery
 from . import release as releasing
-from .directory import Directory
-from .elsewhere import elsewhere
+from .directory import Directory, different_store
+from .housekeeping import Housekeeping
 from .lease import is_alive, living
 from .lease import signature as lease_signature
 from .locks import Lock, file_of
+from .lookup import Lookup
 from .offers import LocalOffers
-from .ownership import Own
-from .process import Presence
+from .process import Process
 from .references import StoreResolver
 from .references import publishing as publishing_references
 from .registry import rows
@@ -47,8 +46,6 @@ if TYPE_CHECKING:
     from ...segment.file import Mode
     from ...system.access import Access
     from ..base import Holder, ObjectDetails
-    from ..groups.members import Members
-    from ..groups.union import Union
     from ..identity import Identity
     from .registry.rows import Entry, SegmentRow
 
@@ -71,7 +68,7 @@ class FileReader(Reader):
         return data
 
 
-class LocalStore(Own):
+class LocalStore(Lookup):
     """The store in one directory, as one process sees it.
 
     Parameters
@@ -82,8 +79,6 @@ class LocalStore(Own):
         Seconds to wait for other processes' transactions.
     access : Access
         Who may read it: this user, or a Unix group too.
-    members : Members, optional
-        The other members of the group.
     """
 
     abilities = frozenset({"offers", "writable", "locks", "spares", "location"})
@@ -93,9 +88,7 @@ class LocalStore(Own):
         root: str,
         timeout: float = REGISTRY_TIMEOUT,
         access: Access = PRIVATE,
-        members: Members | None = None,
     ) -> None:
-        self._user = os.geteuid()
         self.directory = Directory.open(root, access)
         self.registry = Registry(
             self.directory.registry,
@@ -106,47 +99,42 @@ class LocalStore(Own):
             opened=self._readmit,
             access=access,
         )
-        # What can be read: in a group's store, the other members' names too.
-        self.catalogue: Registry | Union = self.registry
-        self.presence = Presence(self.directory, self.registry, self._recover, members)
+        self.catalogue = self.registry
+        self.process = Process(self.directory, self.registry, self._peers())
+        self.housekeeping = Housekeeping(self.process, self.registry, self.directory)
         self._listed = inspection.VersionList()
-        self._offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
-        processes.add(self)
+        self._offers = LocalOffers(self, self.housekeeping, self.registry)
 
     # -- this process ----------------------------------------------------------------------------
 
     @property
     def identity(self) -> Identity:
-        return self.presence.identity
+        return self.process.identity
 
     def processes(self) -> list[Identity]:
         return [who for who, _ in living(self.directory.leases)]
 
     def mapped(self) -> set[str]:
-        return self.presence.mappings.ids()
+        return self.process.mappings.ids()
 
     def mappings(self, segment: str) -> list[segment_file.Mapping]:
-        return self.presence.mappings.of(segment)
+        return self.process.mappings.of(segment)
 
     def unreachable(self, pid: int) -> str:
-        return elsewhere(pid)
+        return different_store(pid)
 
     @property
     def offers(self) -> LocalOffers:
         return self._offers
 
     def own_spares(self) -> int:
-        return self.presence.spares.nbytes
+        return self.process.spares.nbytes
 
     def rest(self) -> bool:
-        return self.presence.rest()
+        return self.housekeeping.rest()
 
     def _readmit(self) -> None:
-        recovery.readmit(self.registry, self.directory)
-
-    @interrupts.whole  # as all that makes drafts
-    def _recover(self) -> bool:
-        return recovery.recover(self.presence, self.registry, self.directory)
+        recovery.register_missing(self.registry, self.directory)
 
     # -- publish ---------------------------------------------------------------------------------
 
@@ -166,7 +154,6 @@ class LocalStore(Own):
 
     @interrupts.whole
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
-        """Raise NotOwnerError now if publishing under these names would."""
         publishing.require_owner(self, names, replace=replace)
 
     # -- attach ----------------------------------------------------------------------------------
@@ -184,7 +171,7 @@ class LocalStore(Own):
 
     def map(self, row: SegmentRow, mode: Mode) -> segment_file.Mapping:
         """Map a segment."""
-        mappings = self.presence.mappings
+        mappings = self.process.mappings
         if row.kind == "object":  # something refers to an array in it
             with self.opened(row) as (fd, _):
                 return mappings.get_whole(row.id, fd, mode)
@@ -205,7 +192,7 @@ class LocalStore(Own):
         if segment_file.check_mode(mode) == "r+" and not row.writable:
             mode = "r"
         mapping = self.map(row, mode)
-        self.presence.tell_holds()
+        self.process.tell_holds()
         return mapping
 
     def lock(
@@ -219,7 +206,7 @@ class LocalStore(Own):
     ) -> Lock:
         name = check_name(name)
         return Lock(
-            self.directory, lambda: self.presence.identity, file_of(name), called or name,
+            self.directory, self.process, file_of(name), called or name,
             shared=shared, timeout=timeout, waits=waits,
         )  # fmt: skip
 
@@ -250,7 +237,7 @@ class LocalStore(Own):
             references.need(array)
         mapping = segment_file.find(array)
         if mapping is not None:
-            self.presence.referred.add(mapping.segment)
+            self.process.referred.add(mapping.segment)
         return self.directory.root
 
     def segment_at(self, address: str, segment: str) -> str:
@@ -267,11 +254,11 @@ class LocalStore(Own):
     @interrupts.whole
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
-        self.presence.refresh()
+        self.housekeeping.refresh()
         # First the release, then the reaping: it might take a leftover that is to be released.
         released = releasing.release(self, names, force=force)
-        self.presence.reclaim(names)
-        self.presence.housekeep()
+        self.process.reclaim(names)
+        self.housekeeping.run()
         return released
 
     # -- look ------------------------------------------------------------------------------------
@@ -289,12 +276,12 @@ class LocalStore(Own):
 
     @interrupts.whole
     def segments(self) -> list[SegmentInfo]:
-        self.presence.housekeep()
+        self.housekeeping.run()
         self._listed = listed = inspection.list_versions(
             self.registry,
             self.directory,
-            self.presence.identity,
-            self.presence.said(),
+            self.process.identity,
+            self.process.living(),
             self._listed,
         )
         return listed.segments
@@ -305,9 +292,9 @@ class LocalStore(Own):
         for _ in interrupts.ATTEMPTS:
             interrupts.check()
             entry = self._find_one(name, version)
-            holders = self.presence.holders().get(entry.segment.id, ())
+            holders = self.process.holders().get(entry.segment.id, ())
             try:
-                return self._info(entry, holders, self._details_of(entry))
+                return self.describe(entry, holders, self._details_of(entry))
             except SegmentNotFoundError:
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
@@ -332,11 +319,11 @@ class LocalStore(Own):
     def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
         names = [self.checked(name) for name in names]
         entries = self.catalogue.current(names)
-        return {entry.name: self._info(entry) for entry in entries}
+        return {entry.name: self.describe(entry) for entry in entries}
 
     @interrupts.whole
     def versions(self, name: str) -> list[SegmentInfo]:
-        return [self._info(e) for e in self.catalogue.versions(self.checked(name))]
+        return [self.describe(e) for e in self.catalogue.versions(self.checked(name))]
 
     @interrupts.whole
     def names_of(self, segment: str) -> list[str]:
@@ -347,7 +334,7 @@ class LocalStore(Own):
     def in_use(self, segment: str) -> bool:
         row = self.catalogue.segment(segment)
         if row is None or row.unlinked:
-            return self.presence.mappings.is_mapped(segment)
+            return self.process.mappings.is_mapped(segment)
         return self.is_held(row)
 
     @interrupts.whole
@@ -379,14 +366,14 @@ class LocalStore(Own):
         together = inspection.together(self.catalogue, entry)
         return inspection.details_of(layout, self.catalogue, together)
 
-    def _info(
+    def describe(
         self,
         entry: Entry,
         holders: tuple[Holder, ...] = (),
         details: ObjectDetails | None = None,
     ) -> SegmentInfo:
         alive = is_alive(self.directory.leases, entry.lease)
-        me = self.presence.identity
+        me = self.process.identity
         return inspection.info_of(entry, me, alive=alive, holders=holders, details=details)
 
     # -- housekeeping ----------------------------------------------------------------------------
@@ -396,15 +383,15 @@ class LocalStore(Own):
         if not self.is_usable:
             return
         if self.registry.database.file is not None:  # else it was never used
-            self.presence.refresh()
-        self.presence.flush()
+            self.housekeeping.refresh()
+        self.housekeeping.flush()
 
     @interrupts.whole
     def gc(self) -> int:
-        self.presence.tell_holds()
+        self.process.tell_holds()
         spares = spare_bytes(self.directory)
-        self.presence.reclaim()
-        return spares - spare_bytes(self.directory) + self.presence.reap()
+        self.process.reclaim()
+        return spares - spare_bytes(self.directory) + self.housekeeping.collect()
 
     @interrupts.whole
     def end_session(self) -> None:
@@ -414,30 +401,19 @@ class LocalStore(Own):
         its views stay valid, and the memory goes when the last of these processes ends.
         """
         ending = (os.getpid(), process_start(os.getpid()) or "")
-        self.presence.making_room(
-            lambda: endings.retire_session(self.presence, self.directory, ending)
-        )
-        self.presence.reap(ending)
+        self.housekeeping.end_session(ending)
 
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
-            self.presence.flush()
+            self.housekeeping.flush()
         return checking.check(self.registry, self.directory, fix=fix)
 
     @interrupts.whole
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
-        if not self.is_usable:  # its files are not ours to remove: the user's next process does
-            self.registry.database.close()
-            return
-        self.presence.close()
-        self.directory.close()
+        self.housekeeping.close()
 
     @property
     def is_usable(self) -> bool:
-        """Whether this process still is the user's who opened the store: it may have given that up."""
-        return self._user == os.geteuid()
-
-    def after_fork_in_child(self) -> None:
-        """Be another process."""
-        self.presence.after_fork_in_child()
+        """Whether this process still runs as the user that opened the store."""
+        return self.process.is_usable

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ....errors import FormatVersionError, JshmError
 from ....system.access import PRIVATE
+from ..catalogue import Catalogue
 from . import offer_rows
 from .database import Database, MisplacedError, Transaction
 from .offer_rows import OfferRow
@@ -121,7 +122,7 @@ class Lost:
     needs: dict[str, list[str]]
 
 
-class Registry:
+class Registry(Catalogue):
     """The registry of one store directory.
 
     Parameters

@@ -349,10 +349,10 @@ def test_overflow_in_memory_takes_no_more_than_is_left(
     store.directory.open_overflow()
     kinds = {store.directory.overflow: "ext4"}
     monkeypatch.setattr(room, "filesystem", lambda path: kinds.get(path, "tmpfs"))
-    assert Budget(store.directory, store.registry, store.presence.spares, bool).choose(1 << 25)
+    assert Budget(store.directory, store.registry, store.process.spares, bool).choose(1 << 25)
     kinds[store.directory.overflow] = "tmpfs"
     with pytest.raises(jshm.NoSpaceError, match=r"needs .*of memory for"):
-        Budget(store.directory, store.registry, store.presence.spares, bool).choose(1 << 25)
+        Budget(store.directory, store.registry, store.process.spares, bool).choose(1 << 25)
 
 
 def test_two_stores_never_share_an_overflow_directory(store: LocalStore, tmp_path: Path) -> None:

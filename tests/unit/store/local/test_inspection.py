@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def read_anew(store: LocalStore) -> VersionList:
-    presence = store.presence
+    process = store.process
     return list_versions(
-        store.registry, store.directory, presence.identity, presence.said(), VersionList()
+        store.registry, store.directory, process.identity, process.living(), VersionList()
     )
 
 

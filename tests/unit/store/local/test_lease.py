@@ -100,18 +100,18 @@ def test_holds_are_told_and_forgotten_with_the_process(directory: Path, tmp_path
     with Child(tmp_path) as child:
         identity = new_lease(child, directory)
         child.run(
-            "lease.holdings.note([(('aa', 'r'), True), (('bb', 'r+'), True), (('cc', 'c'), True)])"
+            "lease.log.note([(('aa', 'r'), True), (('bb', 'r+'), True), (('cc', 'c'), True)])"
         )
-        child.run("lease.holdings.note([(('aa', 'r'), False)])")
+        child.run("lease.log.note([(('aa', 'r'), False)])")
         ((_, held),) = living(str(directory))
         assert held == {("bb", "r+"), ("cc", "c")}
         # A line that is being written does not count, and the log does not grow for ever.
-        child.run("os.write(lease.holdings._log, b'+dd')")
+        child.run("os.write(lease.log._fd, b'+dd')")
         ((_, held),) = living(str(directory))
         assert held == {("bb", "r+"), ("cc", "c")}
         child.run(
-            "for _ in range(3000): lease.holdings.note([(('ee', 'r'), True), (('ee', 'r'), False)])\n"
-            "lease.holdings.note([(('ff', 'r'), True)])"
+            "for _ in range(3000): lease.log.note([(('ee', 'r'), True), (('ee', 'r'), False)])\n"
+            "lease.log.note([(('ff', 'r'), True)])"
         )
         ((_, held),) = living(str(directory))
         assert held == {("bb", "r+"), ("cc", "c"), ("ff", "r")}
@@ -126,7 +126,7 @@ def test_sweep_leaves_the_living_alone(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path, "a.py") as a, Child(tmp_path, "b.py") as b:
         mine, other = new_lease(a, directory), new_lease(b, directory)
         for child in (a, b):
-            child.run("lease.holdings.note([(('aa', 'r'), True)])")
+            child.run("lease.log.note([(('aa', 'r'), True)])")
         a.kill()
         leases.sweep(str(directory))
         assert sorted(os.listdir(directory)) == sorted([other, f"{other}.holds"])
@@ -177,7 +177,7 @@ def test_a_sweeper_may_win_while_a_lease_is_made(directory: Path, tmp_path: Path
 def test_a_lease_whose_file_was_removed_comes_back(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
         identity = new_lease(child, directory)
-        child.run("lease.holdings.note([(('aa', 'r'), True)])")
+        child.run("lease.log.note([(('aa', 'r'), True)])")
         assert child.run("[lease.restore(), lease.is_valid()]") == [True, True]
         assert leases.state(str(directory), identity) == "alive"
         for path in directory.iterdir():

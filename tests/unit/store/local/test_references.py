@@ -1147,7 +1147,7 @@ def test_a_damaged_array_that_is_referred_to_blocks_no_operation(
         train.kill()
     try:
         jshm.gc()
-        store.presence._next_reap = 0
+        store.housekeeping._next_collection = 0
         jshm.publish("mine", np.zeros(3))
     except jshm.CorruptSegmentError as error:
         raise AssertionError(f"a stranger's publish: {error}") from None
