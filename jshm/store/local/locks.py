@@ -181,7 +181,7 @@ class Lock:
                         raise self._timed_out(fd)
                     if not told and self._waits is not None and waited > _SWEEP_TIME:
                         told = True
-                        self._waits(self._holders(fd))
+                        self._waits(self._labels(self._holding(fd)))
                     signals.check()
                     time.sleep(self._pause(waited))
                 # Meanwhile a sweep may have removed the file, or the directory was moved.
@@ -214,16 +214,19 @@ class Lock:
         return min(max(waited * _PART, least), most)
 
     def _timed_out(self, fd: int) -> LockTimeoutError:
+        pids = self._holding(fd)
         return LockTimeoutError(
             f"timed out after {self._timeout:g} s waiting for the lock of {self._name} held by "
-            f"{self._holders(fd)}; if that process is suspended, resume or kill it"
+            f"{self._labels(pids)}"
+            + ("; if that process is suspended, resume or kill it" if pids else "")
         )
 
-    def _holders(self, fd: int) -> str:
-        """Return the labels of the holders. The list comes from the kernel, so all of them live."""
+    def _holding(self, fd: int) -> list[int]:
+        """Return the pids of the processes that hold the lock, from the kernel's list: all of them live."""
         pids = lock_holders.keeping(fd, "FLOCK", "WRITE")
-        if not self._shared:
-            pids += lock_holders.keeping(fd, "FLOCK", "READ")
+        return pids if self._shared else pids + lock_holders.keeping(fd, "FLOCK", "READ")
+
+    def _labels(self, pids: list[int]) -> str:
         here = any(path == self._path for _, path in list(_mine))
         parts = ["another thread of this process"] if here else []
         if pids or not here:

@@ -38,6 +38,7 @@ _ATTEMPTS = 10
 _SHOWN = 10
 
 
+@signals.whole  # as everything that writes segments
 def recover(process: Process, registry: Registry, directory: Directory) -> bool:
     """Restore what this process still has of a deleted registry, and warn about the rest.
 
