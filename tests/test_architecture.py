@@ -118,30 +118,23 @@ def test_nothing_below_the_faces_imports_what_is_heavy(module: str) -> None:
     assert [name for _, name in imports(module) if name.split(".")[0] in HEAVY] == []
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "jshm.store.local.registry.registry",
-        "jshm.store.local.registry.rows",
-        "jshm.store.local.registry.database",
-        "jshm.store.local.lease",
-    ],
-)
-def test_the_catalogue_touches_no_data(module: str) -> None:
+REGISTRY = [module for module in MODULES if module.startswith("jshm.store.local.registry.")]
+
+
+@pytest.mark.parametrize("module", [*REGISTRY, "jshm.store.local.lease"])
+def test_the_registry_touches_no_data(module: str) -> None:
     assert {name.split(".")[0] for _, name in imports(module)} & {"mmap", "numpy"} == set()
 
 
-def test_the_contract_shows_nothing_of_its_first_implementation() -> None:
+def test_only_the_registry_uses_sqlite() -> None:
+    users = {m for m in MODULES if "sqlite3" in {name for _, name in imports(m)}}
+    assert "jshm.store.local.registry.database" in users
+    assert users <= set(REGISTRY)
+
+
+def test_the_contract_shows_nothing_of_the_registry() -> None:
     names = {name for _, name in imports("jshm.store.base")}
     assert not any("registry" in name or "database" in name or "sqlite3" in name for name in names)
-    assert "sqlite3" in {name for _, name in imports("jshm.store.local.registry.database")}
-    users = [m for m in MODULES if "sqlite3" in {name for _, name in imports(m)}]
-    assert users == [
-        "jshm.store.local.registry.database",
-        "jshm.store.local.registry.connection",
-        "jshm.store.local.registry.sqlite_errors",
-        "jshm.store.local.registry.wal",
-    ]
 
 
 @pytest.mark.parametrize(

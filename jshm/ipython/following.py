@@ -146,7 +146,7 @@ def _look(
 
 def _newest(store: LocalStore, names: list[str]) -> dict[str, Entry]:
     entries = store.catalogue.current(names)
-    if store.registry.lost is not None:  # it was deleted: what is mapped here comes back
+    if store.registry.removed is not None:  # it was deleted: what is mapped here comes back
         store.presence.refresh()
         entries = store.catalogue.current(names)
     return {entry.name: entry for entry in entries}

@@ -218,7 +218,7 @@ def test_what_goes_to_disk_is_said_in_one_line(a):
 
 OLDER = (
     "from jshm.store import default_store\n"
-    "with default_store().registry.database.transact() as tx:\n"
+    "with default_store().registry.transact() as tx:\n"
     "    tx.execute('UPDATE versions SET created = created - 600')"
 )
 

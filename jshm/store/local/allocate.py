@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...segment import file as segment
 from . import attach as attaching
-from .registry import rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
 def adopt(store: Segments, layout: ArrayLayout, draft: Draft, room: Room) -> np.ndarray[Any, Any]:
     """Register a segment that only its holders keep, and map it."""
     presence = store.presence
-    row = rows.with_writable(draft.row, writable=True)
+    row = draft.row._replace(writable=True)
     try:
         mapping = draft.map()
         with presence.transaction() as (tx, _):
             room.confirm(tx)
             draft.offer()
-            rows.put_segment(tx, row, wanted=False)
+            tx.add_segment(row, wanted=False)
             segment.write(draft.fd, 0, [layout.magic])
             draft.unlock()
             tx.on_commit(draft.close)

@@ -13,8 +13,8 @@ from ..base import Problem
 from . import collect as reaper
 from .new_segment import layout_in
 from .rebuild import find_lost, keep_counting, read_segment
-from .registry import files as dbfiles
-from .registry import offer_rows, rows
+from .registry import rows
+from .registry.files import BESIDE, JOURNAL, clear
 from .registry.rows import SegmentRow
 from .spares import listed
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .directory import Directory
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
     from .registry.registry import Registry
 
 
@@ -53,19 +53,19 @@ def _begin_anew(registry: Registry, directory: Directory) -> None:
     """Rebuild a damaged registry; what can still be read of its version numbers goes on."""
     last: dict[str, int] = {}
     with contextlib.suppress(JshmError):
-        last = dict(registry.database.read("SELECT name, last FROM names"))
+        last = registry.last_numbers()
     _put_aside(registry, directory)
     registry.names()  # opens, and so rebuilds
-    with registry.database.transact() as tx:
+    with registry.transact() as tx:
         keep_counting(tx, last)
 
 
 def _put_aside(registry: Registry, directory: Directory) -> None:
     """Rename a damaged registry; only the newest is kept, they take memory."""
-    registry.database.close()
+    registry.close()
     path = directory.registry_file
     aside = f"{path.name}.damaged-"
-    dbfiles.clear(path, *dbfiles.BESIDE, dbfiles.JOURNAL)
+    clear(path, *BESIDE, JOURNAL)
     for name in path.place.names():
         if name.startswith(aside):
             with contextlib.suppress(OSError):
@@ -98,19 +98,19 @@ def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
     CorruptRegistryError
         It cannot even be read.
     """
-    damage = registry.database.read("PRAGMA quick_check(1)")
+    damage = registry.read("PRAGMA quick_check(1)")
     if damage and damage[0][0] != "ok":
         raise CorruptRegistryError(f"the registry is damaged: {damage[0][0]}")
-    with registry.database.transact() as tx:
-        for text in rows.all_leases(tx).values():
-            rows.identity_of(text)
-        offer_rows.recipients(tx)
+    with registry.transact() as tx:
+        for text in tx.leases().values():
+            rows.parse_identity(text)
+        tx.recipients()
         for what, sql in _IMPOSSIBLE.items():
             for (found,) in tx.execute(sql):
                 if found:
                     yield what.format(found)
         yield from _denied(tx, directory)
-        known = {row.id for row in rows.all_segments(tx)}
+        known = {row.id for row in tx.segments()}
         strays = [path for identity, path in directory.files().items() if identity not in known]
         for path in find_lost(strays, directory):
             yield f"{path} was published, and the registry does not know it"
@@ -120,8 +120,8 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
     """Say which rows whole segments deny."""
     files = directory.files()
     said: dict[tuple[str, int], set[str]] = {}
-    known = {row.id: row for row in rows.all_segments(tx) if not row.unlinked}
-    references = rows.all_references(tx)
+    known = {row.id: row for row in tx.segments() if not row.unlinked}
+    references = tx.references()
     for row in known.values():
         path = files.get(row.id, "")
         found = read_segment(row.id, path, directory)
@@ -138,7 +138,7 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
             yield f"segment {row.id} is whole, and not what its row says"
         for entry in found.entries:
             said.setdefault((entry.name, entry.version), set()).add(entry.value_id)
-    for entry in rows.everything(tx):
+    for entry in tx.everything():
         if entry.value_id not in said.get((entry.name, entry.version), {entry.value_id}):
             yield f"{entry.name} v{entry.version} is in another segment than its row says"
 
@@ -150,9 +150,9 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         directory.check_overflow()
     except UnsafeDirectoryError as error:
         refused = str(error)
-    with registry.database.transact() as tx:
+    with registry.transact() as tx:
         files = directory.files()
-        known = {row.id: row for row in rows.all_segments(tx)}
+        known = {row.id: row for row in tx.segments()}
         if refused and any(row.overflow for row in known.values()):
             yield Problem(refused, fixed=False)
         for row in known.values():
@@ -161,7 +161,7 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
             problem = _examine(row, directory, files)
             if problem:
                 if fix:
-                    rows.forget_lost_segment(tx, row.id)
+                    tx.forget_broken_segment(row.id)
                     lost += [files[row.id]] if row.id in files else []
                 yield Problem(problem, fixed=fix)
         for segment_id, found in _compare_references(tx, fix=fix):
@@ -195,7 +195,7 @@ def _collect(
     doomed = reaper.Doomed()
     while paths:
         try:
-            with registry.database.transact() as tx:
+            with registry.transact() as tx:
                 reaper.collect_files(tx, directory, paths, doomed, known=known)
             found, full = doomed.paths, doomed.full
             if fix:
@@ -237,10 +237,10 @@ def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Pr
     while found := [row[0] for row in tx.execute(broken) if row[0] not in seen]:
         for segment_id in found:
             seen.add(segment_id)
-            names = " = ".join(f"{e.name} v{e.version}" for e in rows.entries_in(tx, segment_id))
+            names = " = ".join(f"{e.name} v{e.version}" for e in tx.of_segment(segment_id))
             if names:
                 if fix:
-                    rows.forget_lost_segment(tx, segment_id)
+                    tx.forget_broken_segment(segment_id)
                 yield segment_id, Problem(f"{names} refers to memory that is gone", fixed=fix)
 
 
@@ -250,11 +250,11 @@ def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
     for (count,) in tx.execute(f"SELECT count(*) FROM {lonely}"):  # noqa: S608
         if count:
             yield Problem(f"{count} × a reference without what it belongs to", fixed=fix)
-    misjudged = rows.misjudged(tx)
+    misjudged = tx.wrongly_marked()
     if misjudged:
         yield Problem(
             f"{len(misjudged)} × a segment that is marked as if not wanted, or wanted", fixed=fix
         )
     if fix:
         tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
-        rows.judge(tx, misjudged)
+        tx.mark_wanted(misjudged)

@@ -24,7 +24,7 @@ from .lease import living, sweep
 from .lease import state as lease_state
 from .new_segment import layout_in, rewrite_records
 from .rebuild import is_published
-from .registry import offer_rows, rows
+from .registry import rows
 from .spares import listed
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .directory import Directory
     from .lease import Lease
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
     from .spares import Listed
@@ -134,7 +134,7 @@ def collect(
     Not what its publisher is about to write into, unless memory is `short`.
     """
     kept: Mapping[str, Listed] | None = {} if short else None
-    for row in rows.unwanted(tx):
+    for row in tx.unwanted():
         if doomed.full:
             return
         if among is not None and row.id not in among:
@@ -152,7 +152,7 @@ def take_away(
     """Doom spares, of whatever process, unless it is just using them."""
     for identity in identities:
         path = directory.path(identity, overflow=False)
-        if doomed.full or rows.mentions(tx, identity):
+        if doomed.full or tx.mentions(identity):
             continue
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path, directory.access)
@@ -202,7 +202,7 @@ def collect_segment(
             if fd is not None:
                 doomed.add(path, fd, adopt)
     if gone:
-        for needless in rows.forget_segment(tx, row.id, refers=row.kind != "array"):
+        for needless in tx.forget_segment(row.id, refers=row.kind != "array"):
             # What is too much for one transaction stays unwanted, for the next.
             if not doomed.full:
                 collect_segment(tx, directory, needless, doomed)
@@ -219,11 +219,11 @@ def unlink_unwanted(
     bool or None
         Whether nobody holds it, so that the memory is free now; None if it is needed still.
     """
-    if not rows.judge(tx, [row.id]):
+    if not tx.mark_wanted([row.id]):
         return None
     if collect_segment(tx, directory, row, doomed):
         return True
-    for needless in rows.mark_unlinked(tx, row.id):
+    for needless in tx.mark_unlinked(row.id):
         if not doomed.full:
             collect_segment(tx, directory, needless, doomed)
     doomed.add(directory.path(row.id, overflow=row.overflow, kind=row.kind))
@@ -232,8 +232,8 @@ def unlink_unwanted(
 
 def forget_name(tx: Transaction, entry: Entry) -> None:
     """Forget a version whose data are needed still: they are another name's too, or an object's."""
-    rows.forget_version(tx, entry)
-    rows.fall_behind(tx, entry.segment.id)
+    tx.forget_version(entry)
+    tx.mark_stale(entry.segment.id)
 
 
 def catch_up(tx: Transaction, directory: Directory) -> None:
@@ -243,17 +243,17 @@ def catch_up(tx: Transaction, directory: Directory) -> None:
     be killed, and then the segments would say what never was. Whoever is killed in here leaves it to the
     next.
     """
-    for row in rows.behind(tx):
+    for row in tx.stale_trailers():
         path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
         # None if it is another segment that needs this one.
-        contents = [rows.metadata(entry) for entry in rows.entries_in(tx, row.id)]
+        contents = [rows.trailer_record(entry) for entry in tx.of_segment(row.id)]
         try:
             rewrite_records(path, directory.access, row, contents)
         except NoSpaceError:
             continue
         except (OSError, JshmError):
             pass  # a damaged one cannot say it, `check` finds it; another user's is not ours to write
-        rows.catch_up(tx, row.id)
+        tx.forget_stale(row.id)
 
 
 def bury_the_dead(
@@ -267,36 +267,36 @@ def bury_the_dead(
     ending : (int, str), optional
         Pid and start of a process that is about to end: what lives as long as it counts as ended.
     """
-    for lease, text in rows.all_leases(tx).items():
+    for lease, text in tx.leases().items():
         state = lease_state(directory.leases, lease)
         if state == "alive":
             continue
-        identity = rows.identity_of(text)
+        identity = rows.parse_identity(text)
         if state == "missing" and process_start(identity.pid) == identity.start:
             continue  # something removed the lease of a process that lives
         if has_ended(identity, ending):
-            for entry in rows.leftovers(tx, lease):
+            for entry in tx.published_without_keep(lease):
                 row = entry.segment
                 path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
                 if not segment.is_held(path):
-                    rows.retire(tx, entry.name)
-                    if not rows.judge(tx, [row.id]):
+                    tx.retire(entry.name)
+                    if not tx.mark_wanted([row.id]):
                         forget_name(tx, entry)
-        rows.forget_lease(tx, lease)
+        tx.forget_lease(lease)
 
 
 def leftovers(tx: Transaction, directory: Directory, lease: Lease) -> list[Entry]:
     """Return what lives as long as a process that is about to end: its own, and its dead workers'."""
     me = lease.identity
     ended = [lease.id] if me.session.kind == "process" else []
-    for other, text in rows.all_leases(tx).items():
-        who = rows.identity_of(text)
+    for other, text in tx.leases().items():
+        who = rows.parse_identity(text)
         theirs = (who.session.pid, who.session.start, who.pid_ns)
         if theirs != (me.pid, me.start, me.pid_ns) or other == lease.id:
             continue
         if lease_state(directory.leases, other) != "alive":
             ended.append(other)
-    return [entry for one in ended for entry in rows.leftovers(tx, one)]
+    return [entry for one in ended for entry in tx.published_without_keep(one)]
 
 
 def bury_offers(
@@ -309,15 +309,15 @@ def bury_offers(
     tx, directory, ending
         As for `bury_the_dead`.
     """
-    offer_rows.forget_old(tx, time.time())
-    there = offer_rows.recipients(tx)
+    tx.forget_old_offers(time.time())
+    there = tx.recipients()
     present = {who.connection_file for who, _ in living(directory.leases)} if there else set()
     for recipient, was in there.items():
         if recipient in present or is_running(was.pid, was.start, was.pid_ns):
             continue
         # One that is restarted keeps its connection file, and its server runs on.
         if has_ended(was, ending) or not os.path.exists(recipient):
-            offer_rows.forget_recipient(tx, recipient)
+            tx.forget_recipient(recipient)
 
 
 def unregistered(directory: Directory, known: Registry, kept: Collection[str]) -> list[File]:
@@ -348,7 +348,7 @@ def collect_files(
         if doomed.full:
             return
         identity = os.path.splitext(os.path.basename(path))[0]
-        if rows.mentions(tx, identity) or not directory.has(path.place):
+        if tx.mentions(identity) or not directory.has(path.place):
             continue  # not of this registry, if the directory was moved since it was listed
         with contextlib.suppress(FileNotFoundError):
             fd = segment.claim(path, directory.access)

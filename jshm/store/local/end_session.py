@@ -12,7 +12,7 @@ from .registry import rows
 if TYPE_CHECKING:
     from .directory import Directory
     from .process import Presence
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
 
 
 def retire_session(presence: Presence, directory: Directory, ending: tuple[int, str]) -> None:
@@ -50,20 +50,20 @@ def _retire(
         (held if mine else others).update(segment for segment, _ in said.held)
         if mine:
             spares += said.kept
-    for lease, text in rows.all_leases(tx).items():
-        if not is_part_of(rows.identity_of(text), ending):
+    for lease, text in tx.leases().items():
+        if not is_part_of(rows.parse_identity(text), ending):
             continue
-        for entry in rows.leftovers(tx, lease):
+        for entry in tx.published_without_keep(lease):
             if doomed.full:
                 return
             row = entry.segment
             path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
             if row.id in others or (row.id not in held and is_held(path)):
                 continue
-            rows.retire(tx, entry.name)
+            tx.retire(entry.name)
             if reaper.unlink_unwanted(tx, directory, row, doomed) is None:
                 reaper.forget_name(tx, entry)  # it is another name's too, or an object's
-    for row in rows.unwanted(tx):  # older versions, and arrays without a name
+    for row in tx.unwanted():  # older versions, and arrays without a name
         if doomed.full:
             return
         if row.id in held - others and not row.unlinked:

@@ -36,7 +36,7 @@ class _Publisher(NamedTuple):
 
 @by_text(1024)
 def _publisher(identity: str, me: Identity) -> _Publisher:
-    who = rows.identity_of(identity)
+    who = rows.parse_identity(identity)
     # A newer jshm may tie lives to something else; until that says otherwise, as to a server's.
     session: Lifetime = who.session.kind if who.session.kind in _SESSIONS else "server"
     return _Publisher(who.label, me.owns(who), session, who.owner, who.kernel_id, who.notebook)

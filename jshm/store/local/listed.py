@@ -87,7 +87,7 @@ def list_segments(
 
 def _read(registry: Registry, before: _Read) -> tuple[_Read, set[str]]:
     """Return what the registry says, and which names are not as they were before."""
-    file, current, unlinked = registry.database.file, registry.numbers(), registry.unlinked()
+    file, current, unlinked = registry.inodes, registry.current_numbers(), registry.unlinked()
     changed = {name for name, number in current.items() if before.current.get(name, 0) != number}
     if released := unlinked ^ before.unlinked:
         changed |= {
@@ -97,10 +97,10 @@ def _read(registry: Registry, before: _Read) -> tuple[_Read, set[str]]:
         }
     if file == before.file and len(changed) <= _FEW:
         entries = {**before.entries, **{name: [] for name in changed}}
-        for entry in registry.versions_of(changed):
+        for entry in registry.versions(*changed):
             entries[entry.name].append(entry)
         # An older version may go while its name stays as it is: then there are fewer.
-        if registry.count() == sum(map(len, entries.values())):
+        if registry.count_versions() == sum(map(len, entries.values())):
             if len(entries) > len(before.entries):
                 entries = dict(sorted(entries.items()))
             return _Read(file, current, unlinked, entries), changed
@@ -123,7 +123,7 @@ def _find_out(
         alive = is_alive(directory.leases, lease)
         lives[lease] = alive, not alive and has_ended(entry.publisher)
     spares = frozenset(identity for _, each in said for identity in each.kept)
-    return _Facts(me, holders_in(said), registry.kept(), spares, lives)
+    return _Facts(me, holders_in(said), registry.unnamed_bytes_by_referrer(), spares, lives)
 
 
 def _concerned(read: _Read, facts: _Facts, before: _Facts | None) -> set[str]:

@@ -10,7 +10,6 @@ from ..base import Offer, Offers
 from ..names import check_name
 from .inspection import missing
 from .lease import living
-from .registry import offer_rows, rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,11 +52,11 @@ class LocalOffers(Offers):
         self._presence.prepare()
         sender, now = self._presence.identity.to_json(), time.time()
         with self._presence.transaction() as (tx, _):
-            found = {entry.name: entry for entry in rows.current(tx, names)}
+            found = {entry.name: entry for entry in tx.current(names)}
             for name in names:
                 if name not in found:
                     raise SegmentNotFoundError(missing(self._registry, name))
-                offer_rows.put_offer(tx, name, recipient, sender, now)
+                tx.add_offer(name, recipient, sender, now)
         return [self._describe(found[name]) for name in names]
 
     def received(self) -> list[Offer]:
@@ -66,9 +65,9 @@ class LocalOffers(Offers):
             return []
         return [
             Offer(self._describe(row.entry), row.sender, row.created)
-            for row in self._registry.offers(me, time.time() - offer_rows.LIFETIME)
+            for row in self._registry.offers(me, time.time())
         ]
 
     def answer(self, names: Sequence[str]) -> None:
         with self._presence.transaction() as (tx, _):
-            offer_rows.forget_offers(tx, self._presence.identity.connection_file, names)
+            tx.forget_offers(self._presence.identity.connection_file, names)

@@ -29,13 +29,12 @@ from ..identity import Identity, process_start
 from ..workers import discover
 from . import collect as reaper
 from . import locks
+from .directory import disk_full
 from .inspection import holders_in
 from .lease import Lease, living, said_by
 from .mappings import Mappings
 from .new_segment import NO_SPACE
 from .rebuild import find_lost, keep_counting, readmit
-from .registry import rows
-from .registry.ballast import how_to_make_room
 from .spares import Spares, listed
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from ..groups.members import Members
     from .directory import Directory
     from .lease_log import Said
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
     from .registry.registry import Registry
 
 T = TypeVar("T")
@@ -117,13 +116,13 @@ class Presence:
     def lease(self, tx: Transaction) -> Lease:
         """Return this process's lease, which has a row now."""
         # Were its file removed in this moment: nobody buries a process that lives.
-        file = self._registry.database.file
+        file = self._registry.inodes
         if self._told is not None and self._told[1] != file:
             self._lease_checked = 0.0  # who removed the one may have removed the other
         lease = self._valid_lease()
         state = (lease.id, file)
         if self._told != state:
-            rows.put_identity(tx, lease.id, lease.text)
+            tx.add_lease(lease.id, lease.text)
             tx.on_commit(lambda: setattr(self, "_told", state))
         return lease
 
@@ -150,10 +149,8 @@ class Presence:
                     sources.here = self._lease.identity.label
                 except OSError as error:
                     if error.errno in NO_SPACE:
-                        raise NoSpaceError(
-                            f"no room left in {self._directory.leases} ({error.strerror}): "
-                            f"{how_to_make_room(self._directory.root)}"
-                        ) from None
+                        root = self._directory.root
+                        raise disk_full("a lease", root, error.strerror) from None
                     raise limit_error(error) from None
                 self.mappings.tell_again()
             self._lease_checked = now
@@ -205,19 +202,19 @@ class Presence:
         # Ctrl-C waits until the files are gone, too.
         with interrupts.deferred():
             try:
-                with self._registry.database.transact(timeout) as tx:
-                    if (lost := self._registry.lost) is not None:
+                with self._registry.transact(timeout) as tx:
+                    if (lost := self._registry.removed) is not None:
                         # It was deleted in this moment. The rest comes back later (`refresh`); version
                         # numbers must go on now.
                         keep_counting(tx, lost.last)
                     yield tx, doomed
                 # Of rows that are not what the path leads to, nothing is removed where it leads now.
-                if tx.look():
+                if tx.check_place():
                     self.tell_members()  # first: members never find a file gone that they are told of
                     doomed.execute()
             finally:
                 doomed.give_up()
-            if tx.falls_behind:
+            if tx.left_stale:
                 self._catch_up()
             self.tell_members()  # where there was no room before
 
@@ -231,13 +228,13 @@ class Presence:
     def _catch_up(self) -> None:
         # Where there is no room or no time now, or its process is killed, the next reaping does it.
         with contextlib.suppress(JshmError):
-            if self._registry.is_behind():
-                with self._registry.database.transact(_PATIENCE) as tx:
+            if self._registry.has_stale_trailers():
+                with self._registry.transact(_PATIENCE) as tx:
                     reaper.catch_up(tx, self._directory)
 
     def making_room(self, operation: Callable[[], T]) -> T:
         """Do what frees memory, also where there is no room left for the registry's log."""
-        return self._registry.database.making_room(operation)
+        return self._registry.free_space_with(operation)
 
     # -- holds -----------------------------------------------------------------------------------
 
@@ -291,7 +288,7 @@ class Presence:
 
     def _gather(self, ready: Mapping[str, str]) -> None:
         with self.transaction(_PATIENCE) as (tx, doomed):
-            for row in rows.unwanted(tx):
+            for row in tx.unwanted():
                 if row.id in ready and not doomed.full:
                     adopt = partial(self.spares.adopt, ready[row.id])
                     reaper.collect_segment(tx, self._directory, row, doomed, adopt)
@@ -340,7 +337,7 @@ class Presence:
 
     def refresh(self) -> bool:
         """Make sure that the registry is there; tell whether something was brought back."""
-        self._registry.database.refresh()
+        self._registry.refresh()
         found = self._recover()
         self.tell_members()
         return found
@@ -372,7 +369,7 @@ class Presence:
     def prepare(self, *, flush: bool = True) -> None:
         """Housekeep before something is added; RegistryTimeout if the registry cannot take more now."""
         self.housekeep(flush=flush)
-        self._registry.database.require_room()
+        self._registry.require_short_log()
 
     def reap(self, ending: tuple[int, str] | None = None, timeout: float | None = None) -> int:
         """Free everything that is not needed any more; return the bytes freed.
@@ -382,12 +379,12 @@ class Presence:
         freed = self.making_room(lambda: self._reap(ending, timeout))
         reaper.sweep_leases(self._directory)
         locks.sweep(self._directory.locks)
-        self._registry.database.provide()
+        self._registry.reserve_space()
         return freed
 
     def _reap(self, ending: tuple[int, str] | None, timeout: float | None) -> int:
         freed = 0
-        self._registry.database.refresh()  # first: it looks where all is
+        self._registry.refresh()  # first: it looks where all is
         kept = listed(self._directory)
         short = bool(kept) and is_short()
         due = [identity for identity, one in kept.items() if one.idle or short]
@@ -421,7 +418,7 @@ class Presence:
                 status(self._directory.registry_file)  # what was removed is not made again now
                 self.making_room(lambda: self._leave(lease))
                 self.reap((lease.identity.pid, lease.identity.start))
-        self._registry.database.close()
+        self._registry.close()
 
     def _leave(self, lease: Lease) -> None:
         """Free what only this process has mapped: it is about to end, and cannot unmap it before."""
@@ -431,11 +428,11 @@ class Presence:
         with self.transaction() as (tx, doomed):
             for entry in reaper.leftovers(tx, self._directory, lease):
                 if entry.segment.id not in others:
-                    rows.retire(tx, entry.name)
-                    if not rows.judge(tx, [entry.segment.id]):
+                    tx.retire(entry.name)
+                    if not tx.mark_wanted([entry.segment.id]):
                         reaper.forget_name(tx, entry)
             seen = set(others)
-            while going := [row for row in rows.unwanted(tx) if row.id not in seen]:
+            while going := [row for row in tx.unwanted() if row.id not in seen]:
                 for row in going:  # what goes may be all that needed others
                     seen.add(row.id)
                     if self.mappings.is_mapped(row.id) and not row.unlinked:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..base import SegmentInfo
     from .collect import Doomed
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
 
 # What is known of a name that never was: its last version, and its newest.
 _NEVER: tuple[int, Entry | None] = (0, None)
@@ -102,7 +102,7 @@ class Publisher:
                     for source in sources:
                         source.discard()
                     raise
-                if not tx.is_here:
+                if not tx.is_in_place:
                     raise self._store.presence.gone("published", "Publish again")
         done = {
             name: self._published(one, source, entries[name])
@@ -125,7 +125,7 @@ class Publisher:
     ) -> dict[str, Entry]:
         """Make what was written the newest version of its names."""
         lease, now = self._store.presence.lease(tx), time.time()
-        newest = rows.newest(tx, [name for one in ready for name in one.names])
+        newest = tx.newest([name for one in ready for name in one.names])
         self._check_owners((old for _, old in newest.values() if old), replace=replace)
         entries: dict[str, Entry] = {}
         for one, source in zip(ready, sources, strict=True):
@@ -183,7 +183,7 @@ class Publisher:
             return source
         layout = describe_array(array)
         draft = drafts.write_array(room, array, layout)
-        return Source("copied", rows.with_writable(draft.row, writable=writable), draft.path, draft)
+        return Source("copied", draft.row._replace(writable=writable), draft.path, draft)
 
     @contextlib.contextmanager
     def room(self) -> Iterator[Room]:
@@ -203,17 +203,17 @@ class Publisher:
             ) from None
 
     def _register(self, tx: Transaction, source: Source, entries: Sequence[Entry]) -> None:
-        source.seal(tx, [rows.metadata(entry) for entry in entries])
+        source.seal(tx, [rows.trailer_record(entry) for entry in entries])
         for entry in entries:
-            rows.put_version(tx, entry)
+            tx.add_version(entry)
             if source.draft is None:
-                rows.judge(tx, [entry.segment.id])
-                rows.forget_versions_in(tx, entry)
+                tx.mark_wanted([entry.segment.id])
+                tx.forget_older_in_segment(entry)
 
     def _supersede(self, tx: Transaction, doomed: Doomed, entry: Entry, old: Entry | None) -> None:
         if old is None or old.segment.id == entry.segment.id:
             return
-        if not rows.is_needless(tx, old.segment.id):
+        if not tx.is_unwanted(old.segment.id):
             reaper.forget_name(tx, old)
             # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
             return
@@ -222,7 +222,7 @@ class Publisher:
         if row.nbytes >= segment.RECYCLED and not row.overflow:
             adopt = partial(spares.adopt, entry.name)
         if not reaper.collect_segment(tx, self._store.directory, row, doomed, adopt):
-            rows.judge(tx, [row.id])
+            tx.mark_wanted([row.id])
             if adopt is not None:
                 path = self._store.directory.path(row.id, overflow=False, kind=row.kind)
                 tx.on_commit(partial(spares.expect, path, row.nbytes, entry.name))

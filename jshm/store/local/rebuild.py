@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from .directory import Directory
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
 
 # Of a record that is believed; SQLite's integers end at 2 ** 63.
 _MAX_VERSION = 1 << 53
@@ -48,7 +48,7 @@ def keep_counting(tx: Transaction, last: Mapping[str, int]) -> None:
     for name, number in last.items():
         with contextlib.suppress(JshmError, TypeError, ValueError):
             if type(number) is int and 0 < number < _MAX_VERSION:
-                rows.count_from(tx, check_name(name), number)
+                tx.count_from(check_name(name), number)
 
 
 def rebuild(tx: Transaction, directory: Directory, last: Mapping[str, int]) -> None:
@@ -76,13 +76,13 @@ def readmit(tx: Transaction, directory: Directory, also: Collection[str] = ()) -
     also : collection of str
         Segments that were registered, as the caller knows, whether they say so or not.
     """
-    known = {row.id: row for row in rows.all_segments(tx)}
+    known = {row.id: row for row in tx.segments()}
     registered = {*known, *also}
     _admit(tx, directory, lambda found: found.committed or found.row.id in registered)
     files, on_disk = directory.files(), directory.has_overflow()
     for row in known.values():
         if row.id not in files and not row.unlinked and (on_disk or not row.overflow):
-            rows.forget_lost_segment(tx, row.id)
+            tx.forget_broken_segment(row.id)
 
 
 def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
@@ -124,8 +124,8 @@ class Found:
 def _admit(tx: Transaction, directory: Directory, chosen: Callable[[Found], bool]) -> None:
     """Add the rows of those files that are `chosen`, and of what they refer to, as far as they miss."""
     # What is still to say of itself what its rows say is not asked.
-    behind = {row.id for row in rows.behind(tx)}
-    known = {row.id: row for row in rows.all_segments(tx)}
+    behind = {row.id for row in tx.stale_trailers()}
+    known = {row.id: row for row in tx.segments()}
     read = {
         identity: found
         for identity, path in directory.files().items()
@@ -145,15 +145,15 @@ def _admit(tx: Transaction, directory: Directory, chosen: Callable[[Found], bool
     for identity in kept:  # grows: what is needed is kept too, if it has no name
         row = read[identity].row
         if identity not in known:
-            rows.put_segment(tx, row, wanted=False)
+            tx.add_segment(row, wanted=False)
         elif row.writable != known[identity].writable:
-            rows.set_writable(tx, identity, writable=row.writable)
+            tx.set_writable(identity, writable=row.writable)
         kept += [one for one in read[identity].needs if one in read and one not in kept]
     for identity in kept:
-        rows.put_references(tx, identity, read[identity].needs)
+        tx.add_references(identity, read[identity].needs)
     names = dict.fromkeys(entry.name for entry in placed)
-    superseded = [entry.segment.id for name in names for entry in rows.entries_of(tx, name)]
-    rows.judge(tx, dict.fromkeys([*kept, *superseded]))
+    superseded = [entry.segment.id for name in names for entry in tx.versions(name)]
+    tx.mark_wanted(dict.fromkeys([*kept, *superseded]))
 
 
 def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
@@ -164,7 +164,7 @@ def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
     """
     found = tx.execute("SELECT last, current FROM names WHERE name = ?", (entry.name,))
     last, current = found[0] if found else (0, None)
-    rows.put_identity(tx, entry.lease, entry.identity)
+    tx.add_lease(entry.lease, entry.identity)
     if entry.version <= last:
         there = "SELECT segment FROM versions WHERE name = ? AND version = ?"
         taken = tx.execute(there, (entry.name, entry.version))
@@ -174,7 +174,7 @@ def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
             if not needed:
                 return None
             entry = _under_another_name(tx, entry)
-    rows.put_version(tx, entry)
+    tx.add_version(entry)
     return entry
 
 
@@ -185,9 +185,8 @@ def _under_another_name(tx: Transaction, entry: Entry) -> Entry:
         name = check_name(f"{own[:_LONGEST]}.{addition}")
     except InvalidNameError:
         name = addition
-    found = tx.execute("SELECT last FROM names WHERE name = ?", (name,))
-    version = found[0][0] + 1 if found else 1
-    rows.fall_behind(tx, entry.segment.id)
+    version = tx.last(name) + 1
+    tx.mark_stale(entry.segment.id)
     return entry._replace(name=name, version=version, current=version)
 
 

@@ -22,14 +22,17 @@ from . import collect as reaper
 from . import new_segment as drafts
 from . import rebuild as rebuilding
 from .registry import rows
+from .registry.registry import Repair
 from .space import Room
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ...system.directories import File
     from .directory import Directory
     from .process import Presence
-    from .registry.database import Transaction
-    from .registry.registry import Lost, Registry
+    from .registry.catalogue import Transaction
+    from .registry.registry import Registry, Removed
     from .registry.rows import Entry, SegmentRow
 
 # Seconds for another process to bring something back: some gigabytes.
@@ -48,7 +51,7 @@ def recover(presence: Presence, registry: Registry, directory: Directory) -> boo
     bool
         Whether anything was brought back, here or by another process meanwhile.
     """
-    lost, registry.lost = registry.lost, None
+    lost, registry.removed = registry.removed, None
     if lost is None:
         return False
     recovery = Recovery(presence, registry, directory, lost)
@@ -56,20 +59,28 @@ def recover(presence: Presence, registry: Registry, directory: Directory) -> boo
         recovery.keep_counting()
         recovery.restore()
     except BaseException:  # Ctrl-C, no time, no room: it is still mapped, and the next use goes on
-        registry.lost = lost
+        registry.removed = lost
         raise
     recovery.explain()
     return bool(recovery.restored) or recovery.awaited
 
 
-def readmit(registry: Registry, directory: Directory) -> None:
-    """Register what was published, and what the registry that is there now does not know."""
-    # A read must not fail because of what could be better; the next reaping tries it again.
-    with contextlib.suppress(JshmError, OSError):
-        unknown = reaper.unregistered(directory, registry, ())
-        if rebuilding.find_lost(unknown, directory):
-            with registry.database.transact() as tx:
-                rebuilding.readmit(tx, directory)
+class SegmentRepair(Repair):
+    """Brings a registry into line with the segments in a store's directory."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def rebuild(self, tx: Transaction, last: Mapping[str, int]) -> None:
+        rebuilding.rebuild(tx, self._directory, last)
+
+    def register_missing(self, registry: Registry) -> None:
+        # A read must not fail because of this; the next collection tries it again.
+        with contextlib.suppress(JshmError, OSError):
+            unknown = reaper.unregistered(self._directory, registry, ())
+            if rebuilding.find_lost(unknown, self._directory):
+                with registry.transact() as tx:
+                    rebuilding.readmit(tx, self._directory)
 
 
 class Recovery:
@@ -86,7 +97,7 @@ class Recovery:
     """
 
     def __init__(
-        self, presence: Presence, registry: Registry, directory: Directory, lost: Lost
+        self, presence: Presence, registry: Registry, directory: Directory, lost: Removed
     ) -> None:
         self._presence = presence
         self._registry = registry
@@ -181,7 +192,7 @@ class Recovery:
 
     def _missing(self, row: SegmentRow) -> list[SegmentRow]:
         """Return the segments to be written for one to be there again, what it refers to first."""
-        needs = [self._lost.segments[needed] for needed in self._lost.needs.get(row.id, ())]
+        needs = [self._lost.segments[needed] for needed in self._lost.references.get(row.id, ())]
         return [one for one in [*needs, row] if self._registry.segment(one.id) is None]
 
     def _copy(self, row: SegmentRow) -> drafts.Draft:
@@ -205,19 +216,19 @@ class Recovery:
     def _register(self, tx: Transaction, making: list[drafts.Draft], entries: list[Entry]) -> None:
         own = entries[0].segment
         for draft in making:
-            row = rows.with_writable(draft.row, writable=self._lost.segments[draft.row.id].writable)
-            records = [rows.metadata(entry) for entry in entries] if row.id == own.id else []
+            row = draft.row._replace(writable=self._lost.segments[draft.row.id].writable)
+            records = [rows.trailer_record(entry) for entry in entries] if row.id == own.id else []
             draft.offer()
-            rows.put_segment(tx, row, wanted=False)
+            tx.add_segment(row, wanted=False)
             draft.finish(row, records)
             tx.on_commit(draft.confirm)
             tx.on_commit(draft.close)
-        rows.put_references(tx, own.id, self._lost.needs.get(own.id, ()))
+        tx.add_references(own.id, self._lost.references.get(own.id, ()))
         for entry in entries:
-            rows.put_identity(tx, entry.lease, entry.identity)
-            rows.put_version(tx, entry)
-        superseded = [other.segment.id for e in entries for other in rows.entries_of(tx, e.name)]
-        rows.judge(tx, dict.fromkeys([own.id, *superseded]))
+            tx.add_lease(entry.lease, entry.identity)
+            tx.add_version(entry)
+        superseded = [other.segment.id for e in entries for other in tx.versions(e.name)]
+        tx.mark_wanted(dict.fromkeys([own.id, *superseded]))
 
     def explain(self) -> None:
         """Warn, if this process has to do with what was lost."""
@@ -249,9 +260,9 @@ class Recovery:
 
 def _is_missed(tx: Transaction, entry: Entry) -> bool:
     """Tell whether a name is not there, neither this version nor one that was published since."""
-    if any(other.version == entry.version for other in rows.entries_of(tx, entry.name)):
+    if any(other.version == entry.version for other in tx.versions(entry.name)):
         return False
-    return all(other.created < entry.created for other in rows.current(tx, [entry.name]))
+    return all(other.created < entry.created for other in tx.current([entry.name]))
 
 
 def _shown(names: list[str]) -> str:

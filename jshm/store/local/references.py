@@ -17,7 +17,6 @@ from ...segment import copying, pages
 from ...segment import file as segment
 from ...segment.array_layout import describe_array
 from ...segment.views import Reference, reference_to
-from .registry import rows
 
 if TYPE_CHECKING:
     import os
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from ...segment.file import Mapping, Mode
     from .directory import Directory
     from .process import Presence
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
     from .registry.registry import Registry
     from .registry.rows import SegmentRow
 
@@ -331,12 +330,12 @@ class Referring:
     def register(self, tx: Transaction, identity: str) -> None:
         """Let the object's segment keep these, inside the transaction that registers it."""
         for sealed in self._sealing:
-            rows.set_writable(tx, sealed, writable=False)
+            tx.set_writable(sealed, writable=False)
             row = self._store.registry.segment(sealed)
             if row is not None:
                 access = self._store.directory.access
                 segment.change_mode(self._store.path_of(row), access, access.sealed)
-        if rows.put_references(tx, identity, self.segments()):
+        if tx.add_references(identity, self.segments()):
             raise SegmentNotFoundError(
                 "an array that it refers to was released in this very moment; publish again"
             )

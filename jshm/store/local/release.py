@@ -10,7 +10,6 @@ from ...errors import NoSpaceError, NotOwnerError, SegmentNotFoundError
 from ..base import Released
 from . import collect as reaper
 from .inspection import missing
-from .registry import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from .collect import Doomed
     from .directory import Directory
     from .process import Presence
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry
 
@@ -59,7 +58,7 @@ def release(
     """
     retiring = Retiring(directory, registry, names, presence.holders())
     with presence.transaction() as (tx, doomed):
-        if registry.lost is not None:  # first comes back what it said: it would undo this
+        if registry.removed is not None:  # first comes back what it said: it would undo this
             raise presence.gone("released", "Release again")
         found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
@@ -71,7 +70,7 @@ def release(
         spared = retiring.spare([n for n in spare if found[n].segment.id == spare[n]])
         retiring.dispose(tx, doomed)
         retiring.forget_needed(tx, [*retiring.left, *chain.from_iterable(spared.values())])
-    if not tx.is_here:
+    if not tx.is_in_place:
         raise presence.gone("released", "Release again")
     retiring.finish(presence)
     return retiring.done(spared), spared
@@ -144,10 +143,10 @@ class Retiring:
     def retire(self, tx: Transaction, names: Sequence[str]) -> None:
         """Let the names have no newest version any more."""
         for name in names:
-            rows.retire(tx, name)
-            self.left += rows.entries_of(tx, name)
+            tx.retire(name)
+            self.left += tx.versions(name)
         # Judged now: whatever happens next, the reaper knows them for unwanted.
-        rows.judge(tx, {entry.segment.id for entry in self.left})
+        tx.mark_wanted({entry.segment.id for entry in self.left})
 
     def spare(self, names: Sequence[str]) -> dict[str, list[Entry]]:
         """Take the versions of these names out of what is left, and return them by name."""
@@ -166,7 +165,7 @@ class Retiring:
         that nobody needs.
         """
         for entry in entries:
-            if not rows.is_needless(tx, entry.segment.id):
+            if not tx.is_unwanted(entry.segment.id):
                 reaper.forget_name(tx, entry)
 
     def finish(self, presence: Presence) -> None:
@@ -232,5 +231,5 @@ def _current(tx: Transaction, names: Sequence[str]) -> list[Entry]:
     return [
         entry
         for start in range(0, len(names), _PORTION)
-        for entry in rows.current(tx, names[start : start + _PORTION])
+        for entry in tx.current(names[start : start + _PORTION])
     ]

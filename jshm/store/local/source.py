@@ -13,7 +13,6 @@ from ...segment import copying, pages
 from ...segment import file as segment
 from ...segment.array_layout import describe_array
 from .mappings import is_mapped_by
-from .registry import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from .new_segment import Draft
     from .process import Presence
     from .references import Referring
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
     from .registry.registry import Registry
     from .registry.rows import SegmentRow
 
@@ -57,16 +56,16 @@ class Source:
         """
         if self.draft is not None:
             self.draft.offer()
-            rows.put_segment(tx, self.row, wanted=True)
+            tx.add_segment(self.row, wanted=True)
             if self.referring is not None:
                 self.referring.register(tx, self.row.id)
             self.draft.finish(self.row, metadata)
             return
-        if not rows.set_writable(tx, self.row.id, writable=self.row.writable):
+        if not tx.set_writable(self.row.id, writable=self.row.writable):
             raise SegmentNotFoundError(
                 "the array's memory was released in this very moment; publish again"
             )
-        rows.fall_behind(tx, self.row.id)
+        tx.mark_stale(self.row.id)
 
     def close(self, sealed: np.ndarray[Any, Any] | None = None) -> None:
         """Let go of the file, once it is registered; the array that was sealed becomes read-only."""
@@ -111,7 +110,7 @@ def source_of(
             if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
                 return None
             copying.clear(array)
-            return Source("sealed", rows.with_writable(row, writable=writable), path)
+            return Source("sealed", row._replace(writable=writable), path)
         # Sealed, and this array with it: only views made earlier could still write.
         same = not array.flags.writeable and not row.writable
     else:

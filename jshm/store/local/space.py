@@ -11,9 +11,7 @@ from ...segment.file import limit_error
 from ...system.memory import SCARCE, available_memory, tightest
 from ...system.settings import size_setting
 from ...text import size_text
-from .directory import IN_MEMORY, filesystem
-from .registry import rows
-from .registry.ballast import is_anything_shared
+from .directory import IN_MEMORY, filesystem, is_anything_shared
 from .spares import spare_bytes, spares_limit
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     from ...system.directories import Place
     from .directory import Directory
-    from .registry.database import Transaction
+    from .registry.catalogue import Transaction
     from .registry.registry import Registry
     from .spares import Spares
 
@@ -129,7 +127,7 @@ class Room:
         limits = [Limit(free, f"free in {root}", _enlarge(root))]
         allowed = self._quota
         if allowed is not None:
-            left = allowed - self._registry.in_memory() - spare_bytes(self.directory) - self._taken
+            left = allowed - self._registry.bytes_in_memory() - spare_bytes(self.directory) - self._taken
             what = f"left of the quota of {size_text(allowed)} (JSHM_QUOTA)"
             limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
         if look:
@@ -159,7 +157,7 @@ class Room:
             Others have taken meanwhile what was left.
         """
         allowed = self._quota if self._taken else None
-        if allowed is not None and (left := allowed - rows.in_memory(tx)) < self._taken:
+        if allowed is not None and (left := allowed - tx.bytes_in_memory()) < self._taken:
             raise NoSpaceError(
                 f"needs {size_text(self._taken)}, and others have taken meanwhile what was left of "
                 f"the quota of {size_text(allowed)} (JSHM_QUOTA; {size_text(max(left, 0))} now). Raise "
@@ -215,7 +213,7 @@ def free(directory: Directory, registry: Registry, spares: int) -> int:
         left.append(available_memory())
     allowed = quota()
     if allowed is not None:
-        left.append(allowed - registry.in_memory() - spares)
+        left.append(allowed - registry.bytes_in_memory() - spares)
     return max(0, min(left))
 
 

@@ -22,7 +22,6 @@ from . import check as checking
 from . import end_session as endings
 from . import inspection, objects, processes
 from . import new_segment as drafts
-from . import rebuild as rebuilding
 from . import recover as recovery
 from . import release as releasing
 from .allocate import adopt
@@ -86,13 +85,7 @@ class LocalStore(Own, Store):
         self._user = os.geteuid()
         self.directory = Directory.open(root, access)
         self.registry = Registry(
-            self.directory.registry,
-            lambda tx, last: rebuilding.rebuild(tx, self.directory, last),
-            timeout,
-            self.directory.make_again,
-            spot=self.directory.registry_spot,
-            opened=self._readmit,
-            access=access,
+            self.directory, recovery.SegmentRepair(self.directory), timeout
         )
         # What can be read: in a group's store, the other members' names too.
         self.catalogue: Registry | Union = self.registry
@@ -102,9 +95,6 @@ class LocalStore(Own, Store):
         self._undo = Undo(self.presence, self.registry, self.directory)
         self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
         processes.add(self)
-
-    def _readmit(self) -> None:
-        recovery.readmit(self.registry, self.directory)
 
     @interrupts.whole  # as all that makes drafts
     def _recover(self) -> bool:
@@ -206,14 +196,14 @@ class LocalStore(Own, Store):
     def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
         if wanted is None:
             entries = self.catalogue.current(names)
-            if len(names) == len(entries) == 1 and self.registry.lost is None:
+            if len(names) == len(entries) == 1 and self.registry.removed is None:
                 return entries
             found = {entry.name: entry for entry in entries}
         else:
             versions = list(map(self.catalogue.version, names, wanted))
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
         # It was deleted, or is another one: newer versions may be mapped here, and come back.
-        if self.registry.lost is not None:
+        if self.registry.removed is not None:
             self.presence.refresh()
             return self._find(names, wanted)
         for i, name in enumerate(names):
@@ -326,7 +316,7 @@ class LocalStore(Own, Store):
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
             root, free(self.directory, self.registry, spares), capacity(self.directory.made()),
-            self.registry.unnamed(), undo_limit(), quota(), spares,
+            self.registry.unnamed_bytes(), undo_limit(), quota(), spares,
         )  # fmt: skip
 
     @interrupts.whole
@@ -423,7 +413,7 @@ class LocalStore(Own, Store):
         if not self.is_usable:
             return
         self._undo.expire(time.monotonic())
-        if self.registry.database.file is not None:  # else it was never used
+        if self.registry.inodes is not None:  # else it was never used
             self.presence.refresh()
         self.presence.flush()
 
@@ -458,7 +448,7 @@ class LocalStore(Own, Store):
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         if not self.is_usable:  # its files are not ours to remove: the user's next process does
-            self.registry.database.close()
+            self.registry.close()
             return
         with contextlib.suppress(JshmError):
             self._undo.expire()

@@ -105,14 +105,14 @@ class Undo:
                 if name not in self._kept:
                     raise SegmentNotFoundError(f"the release of {name} cannot be taken back now")
             with self._presence.transaction() as (tx, _):
-                for taken in rows.current(tx, names):
+                for taken in tx.current(names):
                     raise SegmentExistsError(
                         f"{taken.name} was published again meanwhile, by {taken.publisher.label}"
                     )
                 for name in names:
                     if not rows.bring_back(tx, self._kept[name].entry):
                         raise SegmentNotFoundError(f"{name} was released for good meanwhile")
-            if not tx.is_here:
+            if not tx.is_in_place:
                 raise self._presence.gone("restored", "Take it back again")
             for name in names:
                 segment.close(self._kept.pop(name).fd)

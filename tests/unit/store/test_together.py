@@ -517,7 +517,7 @@ def test_the_directory_is_deleted(store: LocalStore) -> None:
 def test_a_part_that_is_not_there(store: LocalStore, part: int) -> None:
     x = [np.arange(100.0)]
     publish(a=x, b=[x])
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET part = ? WHERE name = 'a'", (part,))
     for look in (jshm.attach, jshm.info):
         with pytest.raises((jshm.CorruptSegmentError, jshm.CorruptRegistryError), match="damaged"):
@@ -530,7 +530,7 @@ def test_a_part_that_is_not_there(store: LocalStore, part: int) -> None:
 
 def test_a_part_of_what_is_one_value(store: LocalStore) -> None:
     jshm.publish("a", {"x": 1})
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET part = 1 WHERE name = 'a'")
     with pytest.raises(jshm.CorruptSegmentError, match="damaged"):
         jshm.attach("a")

@@ -465,7 +465,7 @@ def test_what_an_object_needs_comes_back_into_a_registry_that_was_rebuilt(
     store.publish({"X": np.arange(1000.0)}, keep=True)
     store.publish({"O": {"x": store.attach(["X"])[0].value}}, keep=True)
     store.release(["X"], undo=LONG)
-    store.registry.database.close()
+    store.registry.close()
     for path in glob.glob(f"{store.directory.registry}*"):
         os.unlink(path)
     assert store.names() == ["O"]

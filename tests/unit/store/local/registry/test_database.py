@@ -15,7 +15,7 @@ import pytest
 
 from jshm.errors import RegistryError, RegistryTimeout
 from jshm.store.local.registry.database import Database
-from jshm.system import lock_holders as blockers
+from jshm.system import lock_holders
 
 from .....support.processes import Child
 
@@ -26,15 +26,19 @@ if TYPE_CHECKING:
 SETUP = """
 import os, threading, time
 from jshm.store.local.registry.database import Database
-def setup(db):
-    with db.transact() as tx:
-        tx.execute("CREATE TABLE IF NOT EXISTS t(x INTEGER)")
+class Table(Database):
+    def prepare(self):
+        with self.transact() as tx:
+            tx.execute("CREATE TABLE IF NOT EXISTS t(x INTEGER)")
 """
 
 
-def setup(database: Database) -> None:
-    with database.transact() as tx:
-        tx.execute("CREATE TABLE IF NOT EXISTS t(x INTEGER)")
+class Table(Database):
+    """A database with one table."""
+
+    def prepare(self) -> None:
+        with self.transact() as tx:
+            tx.execute("CREATE TABLE IF NOT EXISTS t(x INTEGER)")
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def path(store_dir: str) -> str:
 
 @pytest.fixture
 def database(path: str) -> Iterator[Database]:
-    made = Database(path, setup, 5.0)
+    made = Table(path, 5.0)
     yield made
     made.close()
 
@@ -97,7 +101,7 @@ def test_a_transaction_inside_another_is_refused(database: Database, path: str) 
 
 def test_readers_see_the_last_commit_and_wait_for_nobody(database: Database, path: str) -> None:
     insert(database, 1)
-    other = Database(path, lambda _: None, 0.01)
+    other = Database(path, 0.01)
     seen: list[object] = []
     reader = threading.Thread(target=lambda: seen.extend(other.read("SELECT x FROM t")))
     with database.transact() as tx:
@@ -127,7 +131,7 @@ def work(n):
 """
     with Child(tmp_path, "a.py") as a, Child(tmp_path, "b.py") as b:
         for child in (a, b):
-            child.run(SETUP + f"db = Database({path!r}, setup, 20.0)\n" + work)
+            child.run(SETUP + f"db = Table({path!r}, 20.0)\n" + work)
         for child in (a, b):
             child.send(
                 "threads = [threading.Thread(target=work, args=(150,)) for _ in range(3)]\n"
@@ -144,7 +148,7 @@ def work(n):
 
 def test_fork_waits_for_a_transaction_and_both_sides_go_on(path: str, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
-        child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")
+        child.run(SETUP + f"db = Table({path!r}, 5.0)")
         value = child.run("""
 inside, order = threading.Event(), []
 def slow():
@@ -220,7 +224,7 @@ import jshm
 
 def test_threads_fork_at_the_same_time(path: str, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
-        child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")
+        child.run(SETUP + f"db = Table({path!r}, 5.0)")
         value = child.run("""
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -261,7 +265,7 @@ def test_a_fork_inside_a_transaction_fails_clearly_and_harms_nobody(
     path: str, tmp_path: Path
 ) -> None:
     with Child(tmp_path) as child:
-        child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")
+        child.run(SETUP + f"db = Table({path!r}, 5.0)")
         error = child.fails("""
 import warnings
 warnings.simplefilter("ignore")
@@ -282,23 +286,23 @@ def test_the_state_changes_with_each_commit_and_only_then(
     database: Database, path: str, tmp_path: Path
 ) -> None:
     insert(database, 1)
-    seen = [database.state()]
+    seen = [database.data_version()]
 
     def expect_a_change() -> None:
-        assert database.state() not in seen
-        seen.append(database.state())
+        assert database.data_version() not in seen
+        seen.append(database.data_version())
         database.read("SELECT x FROM t")
-        assert database.state() == seen[-1]
+        assert database.data_version() == seen[-1]
 
     insert(database, 2)
     expect_a_change()
     with Child(tmp_path) as child:
-        child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")
-        seen.append(database.state())  # of its setup
+        child.run(SETUP + f"db = Table({path!r}, 5.0)")
+        seen.append(database.data_version())  # of its setup
         child.run('with db.transact() as tx: tx.execute("INSERT INTO t VALUES (3)")')
         expect_a_change()
         child.run('tx = db.transact(); tx.__enter__(); tx.execute("INSERT INTO t VALUES (4)")')
-        assert database.state() == seen[-1]
+        assert database.data_version() == seen[-1]
         child.run("tx.__exit__(None, None, None)")
         expect_a_change()
     thread = threading.Thread(target=insert, args=(database, 5))
@@ -359,11 +363,11 @@ def test_who_lost_the_connection_keeps_nobody_waiting(database: Database) -> Non
 def test_timeout_names_who_blocks(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blockers, "_who", lambda pid: f"train.ipynb/{pid}")
-    database = Database(path, setup, 0.1)
+    monkeypatch.setattr(lock_holders, "_who", lambda pid: f"train.ipynb/{pid}")
+    database = Table(path, 0.1)
     insert(database, 1)
     with Child(tmp_path) as child:
-        child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")
+        child.run(SETUP + f"db = Table({path!r}, 5.0)")
         child.run("tx = db.transact(); tx.__enter__(); tx.execute('INSERT INTO t VALUES (2)')")
         child.stop()
         with pytest.raises(RegistryTimeout) as caught, database.transact():
@@ -381,7 +385,7 @@ def test_timeout_names_who_blocks(
 def test_a_killed_writer_leaves_nothing(database: Database, path: str, tmp_path: Path) -> None:
     insert(database, 1)
     with Child(tmp_path) as child:
-        child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")
+        child.run(SETUP + f"db = Table({path!r}, 5.0)")
         child.run("tx = db.transact(); tx.__enter__(); tx.execute('INSERT INTO t VALUES (2)')")
         child.kill()
     began = time.monotonic()
@@ -412,7 +416,7 @@ def test_another_process_made_it_again(database: Database, path: str, tmp_path: 
     """A process with the removed file open must not spoil the new one when it notices."""
     insert(database, 1)
     with Child(tmp_path) as child:
-        child.run(SETUP + f"db = Database({path!r}, setup, 5.0)")
+        child.run(SETUP + f"db = Table({path!r}, 5.0)")
         child.run("db.read('SELECT * FROM t')")
         os.unlink(path)
         child.run("with db.transact() as tx: tx.execute('INSERT INTO t VALUES (5)')")

@@ -41,7 +41,7 @@ def database(root: str) -> str:
 
 def edit(root: str, *statements: str) -> None:
     """Change the registry as another program would, while no connection of this one is open."""
-    default_store().registry.database.close()
+    default_store().registry.close()
     con = sqlite3.connect(database(root))
     for statement in statements:
         con.execute(statement)
@@ -111,7 +111,7 @@ def test_damaged(store: LocalStore, tmp_path: Path, damage: object) -> None:
     intact()
     aside = {name for name in os.listdir(store.directory.root) if "damaged" in name}
     assert len(aside) == 1
-    store.registry.database.close()
+    store.registry.close()
     damage(database(store.directory.root))  # type: ignore[operator]
     jshm.check(fix=True)
     intact()
@@ -123,7 +123,7 @@ def test_damaged(store: LocalStore, tmp_path: Path, damage: object) -> None:
 def test_damaged_while_arrays_are_held(store: LocalStore, tmp_path: Path) -> None:
     published(tmp_path)
     held, other = jshm.attach("X"), jshm.attach("exp/y")
-    store.registry.database.close()
+    store.registry.close()
     spoil_header(database(store.directory.root))
     del other  # there is something to tell, and nobody who could be told
     found = jshm.check(fix=True)
@@ -204,7 +204,7 @@ def test_a_change_is_seen_through_a_new_connection(
     store: LocalStore, tmp_path: Path, how: str
 ) -> None:
     """SQLite counts the changes of others per connection, and each begins alike."""
-    database = store.registry.database
+    database = store.registry
     with Child(tmp_path) as other:
         other.run("import jshm, numpy as np; jshm.segments()")
         store.names()
@@ -267,7 +267,7 @@ def test_versions_never_restart(store: LocalStore, tmp_path: Path) -> None:
     jshm.release("X", force=True)
     assert jshm.publish("X", np.zeros(3)).version == 3
     jshm.release("X")
-    store.registry.database.close()
+    store.registry.close()
     jshm.gc()
     assert jshm.publish("X", np.zeros(3)).version == 4
 
@@ -328,7 +328,7 @@ def test_check_tells_all_of_many(store: LocalStore, fix: bool) -> None:
 
 def rebuild_without(root: str) -> None:
     """Lose the registry, so that the next use makes it anew from the segments."""
-    default_store().registry.database.close()
+    default_store().registry.close()
     for name in os.listdir(root):
         if name.startswith("registry.db") and "ballast" not in name:
             os.unlink(os.path.join(root, name))
@@ -370,7 +370,7 @@ def newer(store: LocalStore) -> Iterator[Path]:
     jshm.publish("X", np.arange(5.0), keep=True)
     path = Path(store.directory.segments) / f"{NEWER}.jshm"
     path.write_bytes(b"\x93JSHMOBJ" + b"sales" * 100)
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute(
             "INSERT INTO segments VALUES(?, 'table', 'arrow', '', '', 500, 0, 0, 1, 0)",
             (NEWER,),
@@ -382,7 +382,7 @@ def newer(store: LocalStore) -> Iterator[Path]:
             (NEWER,),
         )
     yield path
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         for table in ("versions", "names"):
             tx.execute(f"DELETE FROM {table} WHERE name = 'sales'")
         tx.execute("DELETE FROM segments WHERE id = ?", (NEWER,))
@@ -484,7 +484,7 @@ def mend():
     found = jshm.check()
     jshm.publish("new", X)
     jshm.release("new")
-    default_store().registry.database.close()
+    default_store().registry.close()
     return [problem.what for problem in found]
 """)
         failures = []
@@ -502,7 +502,7 @@ def mend():
                     failures.append((round_, right, left))
             except Exception as error:
                 failures.append((round_, str(error), len(files)))
-            child.run("default_store().registry.database.close()")
+            child.run("default_store().registry.close()")
             shutil.rmtree(store_dir)
             os.mkdir(store_dir, 0o700)
             published(tmp_path)
