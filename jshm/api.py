@@ -12,9 +12,9 @@ from .errors import SegmentNotFoundError, SharedStateWarning, ShortLifeWarning
 from .handouts import hand_out
 from .segment import copying
 from .segment.progress import Progress
-from .store import default_store, store_of
+from .store import default_store, store_of, watching
+from .store.base import shared_states
 from .store.handle import SharedNumpyArray
-from .store.local.inspection import shared_states
 from .store.names import check_version
 from .variables import attach_published, detach_segments, rebind, segments_of, user_namespace
 
@@ -125,7 +125,7 @@ def _warn_of_short_life(info: SegmentInfo) -> None:
     """Warn, once in a program, that what it publishes ends with it."""
     if ShortLifeWarning in _warned:
         return
-    life = default_store().presence.identity.short_life(info.lifetime)
+    life = default_store().identity.short_life(info.lifetime)
     if life:
         _warned.add(ShortLifeWarning)
         warnings.warn(f"{life}; add keep=True to keep it longer", ShortLifeWarning, stacklevel=3)
@@ -195,14 +195,13 @@ def attach(
     CorruptSegmentError
     """
     names = [name] if isinstance(name, str) else list(name)
-    if version is not None:
-        version = check_version(version)
+    versions = None if version is None else [check_version(version)] * len(names)
     store = default_store()
     if timeout is not None:
-        store.wait(names, timeout)
+        watching.wait(store, names, timeout)
     values = [
         hand_out(attached.value, attached.segments)
-        for attached in store.attach(names, mode, version, trust=trust)
+        for attached in store.attach(names, mode, versions, trust=trust)
     ]
     return values[0] if isinstance(name, str) else values
 
@@ -230,11 +229,11 @@ def release(name: str | Sequence[str], *, force: bool = False) -> list[Released]
 
 
 def release_found(
-    written: Sequence[str], found: Sequence[str], *, force: bool = False, undo: float = 0.0
+    written: Sequence[str], found: Sequence[str], *, force: bool = False
 ) -> list[Released]:
     """Release the names that a user wrote, all of them, and those found for him that are still there.
 
-    For `force` and `undo` see `Store.release`.
+    For `force` see `Store.release`.
 
     Raises
     ------
@@ -244,7 +243,7 @@ def release_found(
     store = default_store()
     while True:
         try:
-            return store.release([*written, *found], force=force, undo=undo)
+            return store.release([*written, *found], force=force)
         except SegmentNotFoundError:
             there = set(store.names())
             if there.issuperset(found):

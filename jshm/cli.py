@@ -124,13 +124,13 @@ def _plain(info: SegmentInfo) -> dict[str, Any]:
 
 def _info(args: argparse.Namespace) -> int:
     store = default_store()
-    rows = details(store.info(args.name), store.path(args.name), ())
+    rows = details(store.info(args.name), store.location(args.name), ())
     say(*details_text(rows).split("\n"))
     return 0
 
 
 def _path(args: argparse.Namespace) -> int:
-    path = default_store().path(args.name)
+    path = default_store().location(args.name)
     if sys.stdout.isatty():
         say(path)
     else:  # to a program the path itself goes, which need not be text

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from .store import default_store
-from .store.local.waiting import INTERVAL, Seen
-from .store.watching import Watch
+from .store import default_store, watching
+from .store.watching import INTERVAL, Newest, Seen, Waiting, Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from contextlib import AbstractContextManager
 
     from .store.base import SegmentInfo
-    from .store.local.waiting import Newest, Waiting
 
     Names = list[str] | tuple[str, ...]
 
@@ -57,7 +55,7 @@ def wait(
         Says what is still missing.
     InvalidNameError
     """
-    found = default_store().wait(_names(name), timeout, newer_than)
+    found = watching.wait(default_store(), _names(name), timeout, newer_than)
     return found[0] if isinstance(name, str) else found
 
 
@@ -73,7 +71,7 @@ def wait_async(
     name: str | Names, *, newer_than: int = 0, timeout: float | None = None
 ) -> Coroutine[Any, Any, Any]:
     """Let the event loop run while waiting as `wait` does: ``info = await jshm.wait_async("X")``."""
-    waiting = default_store().waiting(_names(name), timeout, newer_than)
+    waiting = Waiting(default_store(), _names(name), timeout, newer_than)
     return _wait(waiting, single=isinstance(name, str))
 
 
@@ -81,7 +79,7 @@ async def _wait(waiting: Waiting, *, single: bool) -> SegmentInfo | list[Segment
     import asyncio
 
     while True:
-        if (found := waiting.look()) is not None:
+        if (found := waiting.poll()) is not None:
             return found[0] if single else found
         await asyncio.sleep(waiting.pause)
 
@@ -145,8 +143,8 @@ def watch_async(name: str, *, newer_than: int | None = None) -> AsyncIterator[Se
     Where versions come faster than the loop's body runs, only the newest is yielded. For the
     parameters see `watch`.
     """
-    newest = default_store().newest([name])
-    newest.look()
+    newest = Newest(default_store(), [name])
+    newest.poll()
     return _news(newest, Seen(newer_than, newest.found.get(newest.names[0])))
 
 
@@ -154,10 +152,10 @@ async def _news(newest: Newest, seen: Seen) -> AsyncIterator[SegmentInfo]:
     import asyncio
 
     while True:
-        newest.look()
-        entry = newest.found.get(newest.names[0])
-        if entry is not None and seen.is_new(entry):
-            yield newest.describe(entry)
+        newest.poll()
+        info = newest.found.get(newest.names[0])
+        if info is not None and seen.is_new(info):
+            yield info
         # Also after a version: others on the loop have their turn, however fast those come.
         await asyncio.sleep(INTERVAL)
 

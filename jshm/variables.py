@@ -23,14 +23,12 @@ from .pickling import static as looking
 from .pickling.parts import parts_of
 from .segment import file as segment
 from .segment import pages
-from .store.local.registry.rows import segment_in
+from .store.base import segment_of
 from .store.names import as_variable
 
 if TYPE_CHECKING:
     from .segment.file import Mode
-    from .store.base import Attached, Published
-    from .store.local.mappings import Mappings
-    from .store.local.store import LocalStore
+    from .store.base import Attached, Published, Store
 
 Array = np.ndarray[Any, Any]
 Namespace = dict[str, Any]
@@ -78,7 +76,7 @@ def user_namespace() -> Namespace:
     return found
 
 
-def attach_published(store: LocalStore, done: Iterable[Published], mode: Mode) -> list[Attached]:
+def attach_published(store: Store, done: Iterable[Published], mode: Mode) -> list[Attached]:
     """Attach the very versions that were published here; by now others may be the newest.
 
     Raises
@@ -119,7 +117,7 @@ def user_variables(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def detach_segments(
-    namespace: Namespace, segments: set[str], store: LocalStore, named: Iterable[str] = ()
+    namespace: Namespace, segments: set[str], store: Store, named: Iterable[str] = ()
 ) -> Detached:
     """Delete the variables that are views of segments, and the variables `named` in any case.
 
@@ -127,44 +125,45 @@ def detach_segments(
 
     Who was given an array and calls this must have let go of it, else it is what keeps the memory.
     """
-    mappings = store.presence.mappings
     concerns = in_segment(segments)
     gone: list[str] = []
     # Of values that were published in one step each has an id of its own in one segment.
-    watched = segments.union(map(segment_in, segments))
+    watched = segments.union(map(segment_of, segments))
     for name, value in list(user_variables(namespace)):
         bound = handouts.segments_bound(name, value) if name in named else ()
         if not concerns(value) and segments.isdisjoint(bound[:1]):
             continue
-        if name in named or (was_handed_out(value) and not _has_changes(value, mappings)):
+        if name in named or (was_handed_out(value) and not _has_changes(value, store)):
             gone.append(name)
             # An object also lets go of what it refers to.
             watched.update(handouts.segments_of(value) or bound)
     value = None
-    nbytes = sum(mappings.length(identity) for identity in watched)
+    nbytes = sum(max(map(len, store.mappings(identity)), default=0) for identity in watched)
     for name in gone:
         del namespace[name]
     forget_history(namespace, concerns)
     handouts.prune()
-    if any(map(mappings.is_mapped, watched)):
+    if not watched.isdisjoint(store.mapped()):
         _forget_exceptions()
         gc.collect()
     culprits = []
-    if any(map(mappings.is_mapped, watched)):
+    if not watched.isdisjoint(store.mapped()):
         culprits = find_arrays(namespace, in_segment(watched)) or [_UNKNOWN]
     store.flush()
     return Detached(tuple(gone), culprits, nbytes)
 
 
-def _has_changes(value: object, mappings: Mappings) -> bool:
+def _has_changes(value: object, store: Store) -> bool:
     """Tell whether an array, or an array of an object, was changed privately."""
     # What is in an object may be hidden; the object's mappings are not.
-    within = handouts.segments_of(value)
-    found = [segment.find(value)] if _is_array(value) else [*mappings.private(within)]
+    if _is_array(value):
+        found = [segment.find(value)]
+    else:
+        found = [m for identity in handouts.segments_of(value) for m in store.mappings(identity)]
     return any(m is not None and m.mode == "c" and not pages.is_pristine(m) for m in found)
 
 
-def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> set[str]:
+def segments_of(namespace: Namespace, what: str | Array, store: Store) -> set[str]:
     """Return the ids of the mapped segments that a name, a variable's name or an array stands for.
 
     Raises
@@ -186,11 +185,8 @@ def segments_of(namespace: Namespace, what: str | Array, store: LocalStore) -> s
         return set(own)
     what = unicodedata.normalize("NFC", name)
     bound = _attached_from(namespace)
-    found = {
-        entry.value_id
-        for entry in store.catalogue.versions(what)
-        if store.presence.mappings.is_mapped(entry.segment.id) or entry.value_id in bound
-    }
+    mapped = store.mapped()
+    found = {i.value_id for i in store.versions(what) if i.segment in mapped or i.value_id in bound}
     if not found:
         raise SegmentNotFoundError(
             f"{what!r} is mapped nowhere here: neither a variable that is a shared array, nor a name "
@@ -207,16 +203,12 @@ def _attached_from(namespace: Namespace) -> set[str]:
     return found
 
 
-def attached_names(namespace: Namespace, store: LocalStore) -> list[str]:
+def attached_names(namespace: Namespace, store: Store) -> list[str]:
     """Return the names of which some version is attached here."""
     bound = _attached_from(namespace)
-    return sorted(
-        {
-            entry.name
-            for entry in store.catalogue.everything()
-            if entry.value_id in bound or store.presence.mappings.is_mapped(entry.segment.id)
-        }
-    )
+    mapped = store.mapped()
+    found = {i.name for i in store.segments() if i.segment in mapped or i.value_id in bound}
+    return sorted(found)
 
 
 def forget_history(namespace: Namespace, test: Test) -> list[str]:

@@ -77,10 +77,10 @@ def _line(variable: str, value: object) -> str:
     if not found:
         return ""
     own = handouts.segments_of(value)[:1]
-    entries = default_store().catalogue.of_segment(own[0] if own else found[0].segment)
-    if not entries:  # it was released, or is of a group
+    names = default_store().names_of(own[0] if own else found[0].segment)
+    if not names:  # it was released, or is of a group
         return f"{variable} is attached read-only; with --mode c your changes would stay yours"
-    name = max(entries, key=lambda entry: entry.is_current).name
+    name = names[0]
     what = "is attached" if own else f"is a part of {name}, which is attached"
     bound = f" --as {variable}" if own and variable != name else ""
     return (

@@ -81,7 +81,7 @@ def with_traceback(error: JshmError) -> None:
 
 def warn_of_short_life(published: SegmentInfo) -> None:
     """Say so where what was published here lives no longer than that."""
-    life = default_store().presence.identity.short_life(published.lifetime)
+    life = default_store().identity.short_life(published.lifetime)
     if life:
         say(f"{life}; add --keep to keep it longer")
 

@@ -20,26 +20,26 @@ from . import advice, following, offering, resting
 from .base import short_warnings
 
 if TYPE_CHECKING:
-    from ..store.local.store import LocalStore
+    from ..store.base import Store
 
 # What each store's registry was when it was last looked at.
-_seen: WeakKeys[LocalStore, object] = WeakKeys()
+_seen: WeakKeys[Store, object] = WeakKeys()
 # Why each could not be looked at, as the user was told.
-_said: WeakKeys[LocalStore, str] = WeakKeys()
+_said: WeakKeys[Store, str] = WeakKeys()
 
 
 def arrive() -> None:
     """Let other notebooks see that this one can be offered something."""
     with contextlib.suppress(JshmError, OSError):
         if discover().connection_file:
-            _ = default_store().presence.identity  # which has a lease from now on
+            _ = default_store().identity  # from now on others see this process
 
 
 def before(_info: object = None) -> None:
     """Bring this notebook up to date, and say what is new."""
     for store in open_stores():
         try:
-            state = store.catalogue.data_version()
+            state = store.revision()
             if state != _seen.get(store):
                 _look(store)
                 _seen[store] = state
@@ -48,7 +48,7 @@ def before(_info: object = None) -> None:
             _complain(store, error)
 
 
-def _look(store: LocalStore) -> None:
+def _look(store: Store) -> None:
     """Say what is offered, rebind what has a newer version, and let go of what it was."""
     with short_warnings():
         namespace = user_namespace()
@@ -59,7 +59,7 @@ def _look(store: LocalStore) -> None:
         _flush(store)
 
 
-def _complain(store: LocalStore, error: Exception) -> None:
+def _complain(store: Store, error: Exception) -> None:
     """Say once that nothing can be followed now."""
     kind = type(error).__name__
     if following.followers(store) and _said.get(store) != kind:
@@ -77,6 +77,6 @@ def after(result: Any = None) -> None:
     resting.begin()
 
 
-def _flush(store: LocalStore) -> None:
+def _flush(store: Store) -> None:
     with contextlib.suppress(JshmError, OSError):
         store.flush()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-    from ..store.local.store import LocalStore
+    from ..store.base import Store
 
 _OPTIONS = {
     "publish": ("--as", "--group", "--keep", "--move", "--note", "--replace", "--writable"),
@@ -117,15 +117,15 @@ def _groups() -> list[tuple[str, str]]:
 
 def _names(token: str, before: str = "") -> list[tuple[str, str]]:
     """Return the names that begin so, and are shared with the group that the words before name."""
-    return _asked(before, lambda store: store.summaries(token, _LIMIT))
+    return _asked(before, lambda store: store.complete(token, _LIMIT))
 
 
 def _own_names(token: str, before: str) -> list[tuple[str, str]]:
     """Return those names that this user may release."""
 
-    def ask(store: LocalStore) -> list[tuple[str, str]]:
+    def ask(store: Store) -> list[tuple[str, str]]:
         own = {*store.own_names(), *map(store.exact, store.own_names())}
-        return [found for found in store.summaries(token, _LIMIT) if found[0] in own]
+        return [found for found in store.complete(token, _LIMIT) if found[0] in own]
 
     return _asked(before, ask)
 
@@ -150,7 +150,7 @@ def _kernels(before: str) -> list[tuple[str, str]]:
 
 
 def _asked(
-    before: str, question: Callable[[LocalStore], list[tuple[str, str]]]
+    before: str, question: Callable[[Store], list[tuple[str, str]]]
 ) -> list[tuple[str, str]]:
     """Ask the store that the words before the cursor mean; what cannot be read knows nothing."""
     chosen = _GROUP.search(before)

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..segment.file import Mode
-    from ..store.base import Attached
-    from ..store.local.registry.rows import Entry
-    from ..store.local.store import LocalStore
+    from ..store.base import Attached, SegmentInfo, Store
 
 Namespace = dict[str, Any]
 # So often it is tried again to see all names as they were at one moment.
@@ -35,7 +33,7 @@ class Follower:
     Attributes
     ----------
     name : str
-    store : LocalStore
+    store : Store
     mode : {'r', 'r+'}
     trust : bool
         As for `Store.attach`.
@@ -48,7 +46,7 @@ class Follower:
     """
 
     name: str
-    store: LocalStore
+    store: Store
     mode: Mode
     trust: bool
     version: int
@@ -60,9 +58,7 @@ class Follower:
 _followers: dict[str, Follower] = {}
 
 
-def follow(
-    variable: str, attached: Attached, store: LocalStore, mode: Mode, *, trust: bool
-) -> None:
+def follow(variable: str, attached: Attached, store: Store, mode: Mode, *, trust: bool) -> None:
     """Let a variable that was just bound be the newest version from now on."""
     seen = attached.version, attached.segments[0]
     name = store.exact(attached.name)
@@ -80,7 +76,7 @@ def stop_all() -> None:
     _followers.clear()
 
 
-def followers(store: LocalStore) -> dict[str, list[str]]:
+def followers(store: Store) -> dict[str, list[str]]:
     """Return for each name of a store that is followed here: by which variables."""
     found: dict[str, list[str]] = {}
     for variable, follower in _followers.items():
@@ -89,7 +85,7 @@ def followers(store: LocalStore) -> dict[str, list[str]]:
     return found
 
 
-def update(namespace: Namespace, store: LocalStore) -> list[str]:
+def update(namespace: Namespace, store: Store) -> list[str]:
     """Rebind what has a newer version, all as they were at one moment; return what to tell the user.
 
     Raises
@@ -125,11 +121,16 @@ def update(namespace: Namespace, store: LocalStore) -> list[str]:
 
 
 def _look(
-    store: LocalStore, mine: dict[str, Follower]
-) -> tuple[dict[str, Entry], dict[str, Attached | Exception]]:
+    store: Store, mine: dict[str, Follower]
+) -> tuple[dict[str, SegmentInfo], dict[str, Attached | Exception]]:
     """Return the newest versions, and by variable what is new, attached: all as at one moment."""
     names = list(dict.fromkeys(follower.name for follower in mine.values()))
-    newest = _newest(store, names)
+    newest = store.current(names)
+    if len(newest) < len(
+        names
+    ):  # the directory may have been deleted: what is mapped here comes back
+        store.flush()
+        newest = store.current(names)
     found: dict[str, Attached | Exception] = {}
     for _ in range(_TRIES):
         new = {
@@ -138,25 +139,17 @@ def _look(
             if follower.name in newest and _seen(newest[follower.name]) != follower.seen
         }
         found = _attach(store, new)
-        before, newest = newest, _newest(store, names)
+        before, newest = newest, store.current(names)
         if before == newest:
             break
     return newest, found
 
 
-def _newest(store: LocalStore, names: list[str]) -> dict[str, Entry]:
-    entries = store.catalogue.current(names)
-    if store.registry.removed is not None:  # it was deleted: what is mapped here comes back
-        store.presence.refresh()
-        entries = store.catalogue.current(names)
-    return {entry.name: entry for entry in entries}
-
-
-def _seen(entry: Entry) -> tuple[int, str]:
+def _seen(entry: SegmentInfo) -> tuple[int, str]:
     return entry.version, entry.value_id
 
 
-def _attach(store: LocalStore, new: dict[str, Follower]) -> dict[str, Attached | Exception]:
+def _attach(store: Store, new: dict[str, Follower]) -> dict[str, Attached | Exception]:
     """Attach what is new; of what cannot be attached return why."""
     alike: dict[tuple[Mode, bool], list[str]] = {}
     for variable, follower in new.items():

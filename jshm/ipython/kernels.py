@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from IPython.core.error import UsageError
 
 from ..store.identity import of_kernel
-from ..store.local.elsewhere import elsewhere
 from ..store.names import nearest
 from ..system import processes as programs
 
@@ -60,12 +59,12 @@ def others(store: Store) -> list[Kernel]:
 
 
 def _running(store: Store) -> list[Kernel]:
-    people = (who for who in store.offers.people() if not who.root)  # not their workers
+    people = (who for who in store.processes() if not who.root)  # not their workers
     known = {who.connection_file: who for who in people if who.connection_file}
     found = [Kernel(who, loaded=True) for who in known.values()]
     for pid, connection_file in _processes():
         # With another store it would never see an offer.
-        if connection_file not in known and not elsewhere(pid):
+        if connection_file not in known and not store.unreachable(pid):
             with contextlib.suppress(OSError):  # it has ended
                 who = known[connection_file] = of_kernel(
                     pid, connection_file, programs.environment(pid)

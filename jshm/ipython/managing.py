@@ -99,10 +99,10 @@ class ManagingMagics(ShmMagics):
                 caller().sees(), variables.in_segment({info.segment, info.value_id})
             )
             followers = following.followers(store).get(store.exact(name), [])
-            mapped = store.presence.mappings.of(info.segment)
+            mapped = store.mappings(info.segment)
             memory = memory_rows(pages.of_mappings(mapped) if mapped else None, pages.of_process())
             del mapped
-            rows = details(info, store.path(name, version), here, followers, memory)
+            rows = details(info, store.location(name, version), here, followers, memory)
             show(details_text(rows), details_html(rows))
 
     @line_magic

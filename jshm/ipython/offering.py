@@ -14,19 +14,18 @@ from ..text import printable, size_text
 from . import following
 
 if TYPE_CHECKING:
-    from ..store.base import Attached, Offer, SegmentInfo
+    from ..store.base import Attached, Offer, SegmentInfo, Store
     from ..store.identity import Identity
-    from ..store.local.store import LocalStore
 
 Namespace = dict[str, Any]
 EVERYBODY = ""
 # Notebooks whose offers are accepted at once; `EVERYBODY` stands for all.
 accepted: set[str] = set()
 # What was shown, by store: name and time.
-_shown: WeakKeys[LocalStore, set[tuple[str, float]]] = WeakKeys()
+_shown: WeakKeys[Store, set[tuple[str, float]]] = WeakKeys()
 
 
-def look(namespace: Namespace, store: LocalStore) -> list[str]:
+def look(namespace: Namespace, store: Store) -> list[str]:
     """Bind what is accepted at once; return what to tell the user of what is new."""
     offers = store.offers.received()
     before = _shown.get(store, set())
@@ -45,7 +44,7 @@ def look(namespace: Namespace, store: LocalStore) -> list[str]:
     ]
 
 
-def look_again(store: LocalStore) -> None:
+def look_again(store: Store) -> None:
     """Take all offers for new ones."""
     _shown.pop(store, set())
 
@@ -66,16 +65,15 @@ def described(info: SegmentInfo) -> str:
     return f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}"
 
 
-def offer_line(offer: Offer, store: LocalStore) -> str:
+def offer_line(offer: Offer, store: Store) -> str:
     """Return an offer as the user is told of it, and how to accept it."""
-    group = store.directory.access.group
     return printable(
         f"{offer.sender.label} offers {described(offer.info)}: %shm_accept {offer.info.name}"
-        f"{' --group ' + group if group else ''}"
+        f"{' --group ' + store.group if store.group else ''}"
     )
 
 
-def _obstacle(namespace: Namespace, store: LocalStore, offer: Offer) -> str:
+def _obstacle(namespace: Namespace, store: Store, offer: Offer) -> str:
     """Return what to tell the user where an offer is not bound; '' if it can be."""
     name = offer.info.name
     try:
@@ -92,7 +90,7 @@ def _obstacle(namespace: Namespace, store: LocalStore, offer: Offer) -> str:
     return ""
 
 
-def _attach(store: LocalStore, offers: list[Offer]) -> dict[str, Attached | Exception]:
+def _attach(store: Store, offers: list[Offer]) -> dict[str, Attached | Exception]:
     """Attach what is offered, in one step; of what cannot be attached return why."""
     names = [offer.info.name for offer in offers]
     try:
@@ -108,7 +106,7 @@ def _attach(store: LocalStore, offers: list[Offer]) -> dict[str, Attached | Exce
 
 
 def _accept(
-    namespace: Namespace, store: LocalStore, offer: Offer, attached: Attached | Exception
+    namespace: Namespace, store: Store, offer: Offer, attached: Attached | Exception
 ) -> str:
     """Bind what is offered; where that cannot be, only say what is offered, and why."""
     if isinstance(attached, Exception):
@@ -123,7 +121,7 @@ def _accept(
     return printable(line)
 
 
-def _not_bound(offer: Offer, store: LocalStore, error: Exception) -> str:
+def _not_bound(offer: Offer, store: Store, error: Exception) -> str:
     return printable(f"{offer_line(offer, store)} (not bound: {error})")
 
 

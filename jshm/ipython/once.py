@@ -23,10 +23,10 @@ from .base import warn_of_short_life, with_traceback
 from .calling import caller
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ..segment.file import Mode
-    from ..store.base import Attached, SegmentInfo
-    from ..store.local.locks import Lock
-    from ..store.local.store import LocalStore
+    from ..store.base import Attached, SegmentInfo, Store
 
 # Characters of what a version says of its cell.
 _LONGEST = 1000
@@ -89,7 +89,7 @@ def cell_key(shell: Any, cell: str) -> str:
 
 def _attach(
     shell: Any,
-    store: LocalStore,
+    store: Store,
     names: dict[str, str],
     cell: str,
     key: str,
@@ -201,10 +201,10 @@ def _awaits(source: str) -> bool:
     return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
-def _turn(store: LocalStore, key: str) -> Lock:
+def _turn(store: Store, key: str) -> AbstractContextManager[object]:
     """Return what waits until no other notebook runs this cell."""
-    return store.lock_of(
+    return store.lock(
         f"once-{key[:32]}",
-        "this cell",
+        called="this cell",
         waits=lambda who: say(f"waiting for {who}, which runs this very cell"),
     )

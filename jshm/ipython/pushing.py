@@ -24,8 +24,7 @@ from .targets import targets_of
 if TYPE_CHECKING:
     import argparse
 
-    from ..store.base import SegmentInfo
-    from ..store.local.store import LocalStore
+    from ..store.base import SegmentInfo, Store
 
 # Elements that are compared at once: they fit into a processor's cache.
 _BLOCK = 1 << 15
@@ -95,7 +94,7 @@ class PushingMagics(SharingMagics):
             warn_of_short_life(done.info)
 
     def _to_publish(
-        self, store: LocalStore, words: dict[str, str], chosen: str | None, here: Caller
+        self, store: Store, words: dict[str, str], chosen: str | None, here: Caller
     ) -> dict[str, Any]:
         """Return by name the variables that are not yet what is shared under it."""
         found = {}
@@ -165,7 +164,7 @@ class PushingMagics(SharingMagics):
             return self._accept(store, names, args)
         if args.decline:
             parser.error("which offer? %shm_accept lists them")
-        elif not store.presence.identity.connection_file:
+        elif not store.identity.connection_file:
             say("only kernels of notebooks are offered anything; here: %shm_attach NAME")
         else:
             lines = [offering.offer_line(offer, store) for offer in offers.values()]
@@ -181,7 +180,7 @@ class PushingMagics(SharingMagics):
                 raise UsageError(f"{name} is not offered to this notebook; {hint}")
         return names
 
-    def _accept(self, store: LocalStore, names: list[str], args: argparse.Namespace) -> Any:
+    def _accept(self, store: Store, names: list[str], args: argparse.Namespace) -> Any:
         several = len(args.names) > 1 or any(map(is_glob, args.names))
         targets = targets_of(names, args.variable, caller(), several=several)
         mode = check_mode(args.mode)
@@ -202,14 +201,14 @@ class PushingMagics(SharingMagics):
             say(*offering.look(self._variables, store))
 
 
-def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
+def _is_shared_as(store: Store, name: str, value: Any) -> bool:
     """Tell whether a value is what is shared under a name now."""
-    found = store.catalogue.current([name])
-    if not found:
+    found = store.current([name]).get(name)
+    if found is None:
         return False
-    identity = found[0].segment.id
-    if found[0].segment.kind != "array":
-        return handouts.segments_of(value)[:1] == (found[0].value_id,)
+    identity = found.segment
+    if found.kind != "array":
+        return handouts.segments_of(value)[:1] == (found.value_id,)
     if type(value) is not np.ndarray:
         return False
     mapping = segment.find(value)
@@ -218,7 +217,7 @@ def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
         return False
     # What was written past its read-only flag is not at the place that is attached now.
     is_view = mapping is not None and mapping.segment == identity and mapping.mode != "c"
-    if is_view and (_place(value) == _place(shared) or found[0].segment.writable):
+    if is_view and (_place(value) == _place(shared) or found.writable):
         return True
     return _same_bytes(value, shared)
 

@@ -19,7 +19,7 @@ _timer: asyncio.TimerHandle | None = None
 
 def begin() -> None:
     """Look after the spares from now on, if there are any."""
-    if any(store.presence.spares for store in open_stores()):
+    if any(store.own_spares() for store in open_stores()):
         with contextlib.suppress(RuntimeError):  # no loop runs here
             _again(asyncio.get_running_loop())
 
@@ -42,6 +42,6 @@ def _look(loop: asyncio.AbstractEventLoop) -> None:
     left = False
     for store in open_stores():
         with contextlib.suppress(JshmError, OSError):
-            left |= store.presence.rest()
+            left |= store.rest()
     if left:
         _again(loop)

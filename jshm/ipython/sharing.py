@@ -16,8 +16,8 @@ from ..errors import SegmentExistsError
 from ..handouts import is_from_jshm
 from ..pickling import static as looking
 from ..segment.file import Mode, check_mode
-from ..store import chosen_group, default_store
-from ..store.local.inspection import shared_states
+from ..store import chosen_group, default_store, watching
+from ..store.base import shared_states
 from ..store.names import as_variable, check_version, is_glob
 from ..text import say, size_text
 from . import arguments, expressions, following, once
@@ -27,8 +27,7 @@ from .calling import Caller, caller
 from .targets import Targets, targets_of
 
 if TYPE_CHECKING:
-    from ..store.base import Published
-    from ..store.local.store import LocalStore
+    from ..store.base import Published, Store
 
 
 @magics_class
@@ -216,14 +215,14 @@ class SharingMagics(ShmMagics):
         if not targets.assigned:
             self._protect(names, targets.bound, globbed)
         if args.wait is not None:
-            store.wait(names, args.wait)
+            watching.wait(store, names, args.wait)
         return self._bind(
             store, names, targets, mode, version, trust=args.trust, follow=args.follow
         )
 
     def _bind(
         self,
-        store: LocalStore,
+        store: Store,
         names: list[str],
         targets: Targets,
         mode: Mode,
@@ -240,7 +239,8 @@ class SharingMagics(ShmMagics):
                 f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
                 f"{names[0]} --follow"
             )
-        done = store.attach(names, mode, version, trust=trust)
+        versions = None if version is None else [version] * len(names)
+        done = store.attach(names, mode, versions, trust=trust)
         if not targets.bound:
             say(*targets.lines(done, mode))
         for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):

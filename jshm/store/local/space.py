@@ -127,7 +127,12 @@ class Room:
         limits = [Limit(free, f"free in {root}", _enlarge(root))]
         allowed = self._quota
         if allowed is not None:
-            left = allowed - self._registry.bytes_in_memory() - spare_bytes(self.directory) - self._taken
+            left = (
+                allowed
+                - self._registry.bytes_in_memory()
+                - spare_bytes(self.directory)
+                - self._taken
+            )
             what = f"left of the quota of {size_text(allowed)} (JSHM_QUOTA)"
             limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
         if look:

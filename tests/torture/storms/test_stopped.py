@@ -72,7 +72,8 @@ def finish(child: Child, way: str) -> None:
 @pytest.mark.parametrize("way", ["continued", "killed"])
 def test_in_the_middle_of_a_transaction(store: LocalStore, child: Child, way: str) -> None:
     jshm.publish("X", np.arange(10))
-    child.run("from jshm.store.local.registry.catalogue import Transaction\nstop_before(Transaction, 'add_version')")
+    child.run("from jshm.store.local.registry.catalogue import Transaction")
+    child.run("stop_before(Transaction, 'add_version')")
     child.send("jshm.publish('theirs', np.ones(10))")
     child.stands()
     for operation in (
@@ -132,9 +133,7 @@ def test_while_the_registry_is_made(store_dir: str, tmp_path: Path) -> None:
 
     with Child(tmp_path, "stopped.py") as child:
         child.run(BEGIN.replace("jshm.publish(", "None and ("))
-        child.run(
-            "from jshm.store.local.registry import files\nstop_before(files, 'clear')"
-        )
+        child.run("from jshm.store.local.registry import files\nstop_before(files, 'clear')")
         child.send("jshm.segments()")
         child.stands()
         store = default_store()

@@ -421,10 +421,10 @@ def test_lists_and_details_are_of_each_part(store: LocalStore) -> None:
     }
     assert len({info.segment for info in infos.values()}) == len(paths(store)) == 1
     assert len({info.value_id for info in infos.values()}) == 2
-    assert store.summaries("s") == [("second", "list of 3")]
+    assert store.complete("s", -1) == [("second", "list of 3")]
     assert jshm.info("first").details.together == ("second",)
-    with store.look("second") as (_, layout):
-        assert layout.description.summary == "list of 3"
+    with store.reader("second") as reader:
+        assert reader.layout.description.summary == "list of 3"
     apart = [one.apart for one in store.attach(["second"])]
     assert apart == [("first",)]
     assert [one.apart for one in store.attach(["second", "first"])] == [(), ()]

@@ -187,7 +187,9 @@ class Queries(ABC):
 
     def of_segment(self, segment: str) -> list[Entry]:
         """Return the versions that are in a segment."""
-        return [Entry.parse(row) for row in self.read(f"{_ENTRIES} WHERE v.segment = ?", (segment,))]
+        return [
+            Entry.parse(row) for row in self.read(f"{_ENTRIES} WHERE v.segment = ?", (segment,))
+        ]
 
     def published_without_keep(self, lease: str) -> list[Entry]:
         """Return the newest versions that were published under a lease and without `keep`."""
@@ -264,7 +266,9 @@ class Queries(ABC):
 
     def is_unwanted(self, segment: str) -> bool:
         """Return whether a segment exists and is not wanted, whatever its mark says."""
-        return bool(self.read(f"SELECT 1 FROM segments s WHERE id = ? AND NOT {_IS_WANTED}", (segment,)))  # noqa: S608
+        return bool(
+            self.read(f"SELECT 1 FROM segments s WHERE id = ? AND NOT {_IS_WANTED}", (segment,))
+        )  # noqa: S608
 
     def wrongly_marked(self) -> list[str]:
         """Return the ids of the segments with a wrong `wanted` mark."""
@@ -512,7 +516,9 @@ class Transaction(ImmediateTransaction, Queries):
         self.forget_segment(segment)
 
     def _forget_references(self, segment: str) -> list[SegmentRow]:
-        needs = [row[0] for row in self.execute("SELECT needs FROM refs WHERE segment = ?", (segment,))]
+        needs = [
+            row[0] for row in self.execute("SELECT needs FROM refs WHERE segment = ?", (segment,))
+        ]
         if needs:
             self.execute("DELETE FROM refs WHERE segment = ?", (segment,))
         return self.mark_wanted(needs)
