@@ -266,9 +266,8 @@ class Queries(ABC):
 
     def is_unwanted(self, segment: str) -> bool:
         """Return whether a segment exists and is not wanted, whatever its mark says."""
-        return bool(
-            self.read(f"SELECT 1 FROM segments s WHERE id = ? AND NOT {_IS_WANTED}", (segment,))
-        )  # noqa: S608
+        sql = f"SELECT 1 FROM segments s WHERE id = ? AND NOT {_IS_WANTED}"  # noqa: S608
+        return bool(self.read(sql, (segment,)))
 
     def wrongly_marked(self) -> list[str]:
         """Return the ids of the segments with a wrong `wanted` mark."""

@@ -272,7 +272,7 @@ def test_a_number_never_means_two_data(store_dir: str) -> None:
     con = sqlite3.connect(f"{store_dir}/registry.db")
     con.execute("UPDATE names SET last = 1, current = 1 WHERE name = 'X'")
     con.execute("UPDATE versions SET version = 1 WHERE name = 'X'")
-    con.execute("INSERT INTO behind SELECT segment FROM versions WHERE name = 'X'")
+    con.execute("INSERT INTO stale_trailers SELECT segment FROM versions WHERE name = 'X'")
     con.commit()
     con.close()
     os.rename(f"{store_dir}/aside", forgotten)
