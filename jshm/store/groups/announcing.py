@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..local.directory import Directory
-    from ..local.registry.catalogue import Transaction
+    from ..local.registry.statements import Transaction
     from ..local.registry.registry import Registry
     from ..local.registry.rows import Entry
 

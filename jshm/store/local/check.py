@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .directory import Directory
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
     from .registry.registry import Registry
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from .directory import Directory
     from .lease import Lease
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
     from .spares import Listed

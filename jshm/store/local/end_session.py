@@ -12,7 +12,7 @@ from .registry import rows
 if TYPE_CHECKING:
     from .directory import Directory
     from .process import Presence
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
 
 
 def retire_session(presence: Presence, directory: Directory, ending: tuple[int, str]) -> None:

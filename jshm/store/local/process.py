@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ..groups.members import Members
     from .directory import Directory
     from .lease_log import Said
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
     from .registry.registry import Registry
 
 T = TypeVar("T")

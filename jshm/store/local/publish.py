@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from ..base import SegmentInfo
     from .collect import Doomed
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
 
 # What is known of a name that never was: its last version, and its newest.
 _NEVER: tuple[int, Entry | None] = (0, None)

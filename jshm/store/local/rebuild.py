@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from .directory import Directory
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
 
 # Of a record that is believed; SQLite's integers end at 2 ** 63.
 _MAX_VERSION = 1 << 53

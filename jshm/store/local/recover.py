@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ...system.directories import File
     from .directory import Directory
     from .process import Presence
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
     from .registry.registry import Registry, Removed
     from .registry.rows import Entry, SegmentRow
 

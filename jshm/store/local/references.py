@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...segment.file import Mapping, Mode
     from .directory import Directory
     from .process import Presence
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .registry.rows import SegmentRow
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .collect import Doomed
     from .directory import Directory
     from .process import Presence
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .new_segment import Draft
     from .process import Presence
     from .references import Referring
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .registry.rows import SegmentRow
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ...system.directories import Place
     from .directory import Directory
-    from .registry.catalogue import Transaction
+    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .spares import Spares
 

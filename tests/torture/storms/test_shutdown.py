@@ -89,7 +89,7 @@ jshm.gc()
 print(len(os.listdir(default_store().directory.segments)))
 """,
     "in the middle of a transaction": """
-from jshm.store.local.registry.catalogue import Transaction
+from jshm.store.local.registry.statements import Transaction
 Transaction.add_version = lambda *_: os._exit(0)
 jshm.publish('X', np.zeros(1000))
 """,

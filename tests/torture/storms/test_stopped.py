@@ -72,7 +72,7 @@ def finish(child: Child, way: str) -> None:
 @pytest.mark.parametrize("way", ["continued", "killed"])
 def test_in_the_middle_of_a_transaction(store: LocalStore, child: Child, way: str) -> None:
     jshm.publish("X", np.arange(10))
-    child.run("from jshm.store.local.registry.catalogue import Transaction")
+    child.run("from jshm.store.local.registry.statements import Transaction")
     child.run("stop_before(Transaction, 'add_version')")
     child.send("jshm.publish('theirs', np.ones(10))")
     child.stands()

@@ -182,7 +182,7 @@ class Database:
         con: Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
             # Inside a transaction it is too late for a check, and nobody else may wait for it.
-            if con.is_busy:
+            if con.transaction is not None and con.is_busy:
                 return con
             now = time.monotonic()
             thorough = thorough or now >= con.checked + _CHECK_INTERVAL
@@ -389,8 +389,8 @@ class Database:
 
         For operations that add something. Those that free memory go on.
         """
-        con = self._connection()
         if self._log.is_too_long():
+            con = self._connection()
             with con.lock:
                 if con.raw is not None:
                     self._log.require_short(con.raw)
@@ -464,7 +464,7 @@ class ImmediateTransaction:
     def __init__(self, database: Database, timeout: float | None = None) -> None:
         self._database = database
         self._timeout = timeout
-        self._after: list[Callable[[], None]] = []
+        self._after: list[Callable[[], object]] = []
         self.is_in_place = True
 
     def check_place(self) -> bool:
@@ -472,7 +472,7 @@ class ImmediateTransaction:
         self.is_in_place = self._con.files.are_current()
         return self.is_in_place
 
-    def on_commit(self, action: Callable[[], None]) -> None:
+    def on_commit(self, action: Callable[[], object]) -> None:
         """Call `action` once this transaction is committed."""
         self._after.append(action)
 
@@ -494,7 +494,9 @@ class ImmediateTransaction:
             if known is not None:
                 refreshed, known.refreshed = known.refreshed, 0.0
             con = database._connection(thorough=time.monotonic() > refreshed + _JUST_NOW)  # noqa: SLF001
-            if con.is_busy:  # called by a finalizer; signal handlers are deferred
+            if (
+                con.transaction is not None and con.is_busy
+            ):  # called by a finalizer; signal handlers are deferred
                 raise RegistryError(signals.NESTED)
             con.lock.acquire()
             try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ....errors import FormatVersionError, JshmError
-from .catalogue import GROUP_SCHEMA, SCHEMA, Queries, Transaction
+from .statements import GROUP_SCHEMA, SCHEMA, Queries, Transaction
 from .database import Database, MisplacedError
 from .rows import FORMAT
 

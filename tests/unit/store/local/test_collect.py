@@ -185,7 +185,7 @@ def test_files_in_the_making_are_not_reaped(store: LocalStore, tmp_path: Path, h
     with start(tmp_path) as train:
         train.run("""
 from jshm.segment import file as segment
-from jshm.store.local.registry.catalogue import Transaction
+from jshm.store.local.registry.statements import Transaction
 jshm.segments()
 begin = Transaction.__enter__
 def wait(self):

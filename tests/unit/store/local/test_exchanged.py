@@ -19,7 +19,7 @@ from jshm.errors import RegistryError
 from jshm.segment.trailer import COMMITTED
 from jshm.store import default_store
 from jshm.store.local.registry import database
-from jshm.store.local.registry.catalogue import Transaction
+from jshm.store.local.registry.statements import Transaction
 
 from ....support.processes import Child
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ...identity import Identity
-    from .database import Database, Row
+    from .database import Row
 
 # -- schema ----------------------------------------------------------------------------------------
 
@@ -377,11 +377,7 @@ class Transaction(ImmediateTransaction, Queries):
         Whether it marked a segment's trailer as stale, so that it must be rewritten afterwards.
     """
 
-    __slots__ = ("left_stale",)
-
-    def __init__(self, database: Database, timeout: float | None = None) -> None:
-        super().__init__(database, timeout)
-        self.left_stale = False
+    left_stale = False
 
     # Adding.
 
