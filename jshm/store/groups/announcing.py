@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..local.directory import Directory
-    from ..local.registry.statements import Transaction
     from ..local.registry.registry import Registry
     from ..local.registry.rows import Entry
+    from ..local.registry.statements import Transaction
 
 FORMAT = 1
 FILE = "names"

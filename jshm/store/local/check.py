@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .directory import Directory
-    from .registry.statements import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
 
 
 def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Problem]:

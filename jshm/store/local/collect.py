@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from .directory import Directory
     from .lease import Lease
-    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
+    from .registry.statements import Transaction
     from .spares import Listed
 
 Adopt = Callable[[int, File], object]

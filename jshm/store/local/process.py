@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from ..groups.members import Members
     from .directory import Directory
     from .lease_log import Said
-    from .registry.statements import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
 
 T = TypeVar("T")
 

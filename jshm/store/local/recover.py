@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from ...system.directories import File
     from .directory import Directory
     from .process import Presence
-    from .registry.statements import Transaction
     from .registry.registry import Registry, Removed
     from .registry.rows import Entry, SegmentRow
+    from .registry.statements import Transaction
 
 # Seconds for another process to bring something back: some gigabytes.
 _PATIENCE = 60.0

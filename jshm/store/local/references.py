@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ...segment.file import Mapping, Mode
     from .directory import Directory
     from .process import Presence
-    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .registry.rows import SegmentRow
+    from .registry.statements import Transaction
 
 Array = np.ndarray[Any, Any]
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .collect import Doomed
     from .directory import Directory
     from .process import Presence
-    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry
+    from .registry.statements import Transaction
 
 # SQLite takes at most 32,766 parameters.
 _PORTION = 1000

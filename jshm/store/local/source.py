@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from .new_segment import Draft
     from .process import Presence
     from .references import Referring
-    from .registry.statements import Transaction
     from .registry.registry import Registry
     from .registry.rows import SegmentRow
+    from .registry.statements import Transaction
 
 
 @dataclass(slots=True)

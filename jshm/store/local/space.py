@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ...system.directories import Place
     from .directory import Directory
-    from .registry.statements import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
     from .spares import Spares
 
 # Never filled: room for the registry's log.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ....errors import FormatVersionError, JshmError
-from .statements import GROUP_SCHEMA, SCHEMA, Queries, Transaction
 from .database import Database, MisplacedError
 from .rows import FORMAT
+from .statements import GROUP_SCHEMA, SCHEMA, Queries, Transaction
 
 if TYPE_CHECKING:
     import sqlite3
