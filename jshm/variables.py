@@ -1,35 +1,42 @@
-"""The variables of a notebook (or of a program's ``__main__``): which are shared, what keeps memory.
+"""The variables of a notebook, or of a program's ``__main__``: what jshm bound, what keeps memory mapped.
+
+jshm remembers by identity each value that it gave to the user, and the segments that it is from. A
+variable that still is that value may be deleted by a detach and replaced by an attach with a glob; a view
+that the user made of it belongs to the user.
 
 IPython keeps what was displayed (``Out``, ``_``, ``_5``) and what was raised (``sys.last_value``), so
-that ``del X`` often frees nothing. Here it is found and let go.
+that ``del X`` often frees nothing. `forget_history` finds these references and drops them.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
 import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 
-from . import handouts
 from .errors import SegmentNotFoundError
-from .handouts import hand_out, was_handed_out
 from .pickling import static as looking
 from .pickling.parts import parts_of
 from .segment import file as segment
 from .segment import pages
-from .store.base import segment_of
+from .store.base import segment_of, type_name
 from .store.names import as_variable
+from .system.weak import WeakValues
+from .text import age_text
 
 if TYPE_CHECKING:
     from .segment.file import Mode
     from .store.base import Attached, Published, Store
 
+T = TypeVar("T")
 Array = np.ndarray[Any, Any]
 Namespace = dict[str, Any]
 Test = Callable[[object], bool]
@@ -42,25 +49,6 @@ _RESULT = re.compile(r"_{1,3}\Z|_\d+\Z")
 _CONTEXT = BaseException.__dict__["__context__"].__get__
 _TRACEBACK = BaseException.__dict__["__traceback__"].__set__
 _UNKNOWN = "something outside the notebook's variables (a library's cache, a running thread)"
-
-
-@dataclass(frozen=True, slots=True)
-class Detached:
-    """What `detach_segments` did.
-
-    Attributes
-    ----------
-    variables : tuple of str
-        Deleted here.
-    culprits : list of str
-        What still keeps the memory mapped in this process.
-    nbytes : int
-        Bytes of the mapped segments.
-    """
-
-    variables: tuple[str, ...]
-    culprits: list[str]
-    nbytes: int
 
 
 def shell() -> Any:
@@ -97,7 +85,7 @@ def rebind(namespace: Namespace, old: object, new: Attached) -> list[str]:
     """Let the variables that are `old` be what was attached; return their names."""
     names = [name for name, value in user_variables(namespace) if value is old]
     for name in names:
-        namespace[name] = hand_out(new.value, new.segments)
+        namespace[name] = remember(new.value, new.segments)
     return names
 
 
@@ -113,7 +101,213 @@ def user_variables(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
+# -- what jshm gave --------------------------------------------------------------------------------
+
+
+# Equal values of these types may be one object, so that identity does not tell who made it.
+_SHARED_BY_ALL = (
+    int, float, complex, str, bytes, tuple, frozenset, type(None), ModuleType, logging.Logger,
+)  # fmt: skip
+# References to a value that only `_strong` keeps, while `forget_unused` counts them.
+_OURS = 3
+
+_weak: WeakValues[int, Any] = WeakValues()
+# Dicts, lists and the like take no weak references. They are kept here until nothing else refers to
+# them, but only where `forget_unused` runs after each cell; otherwise they would stay.
+_strong: dict[int, Any] = {}
+_keeps_containers = False
+_segments: dict[int, tuple[str, ...]] = {}
+
+
+class _Bound(NamedTuple):
+    """What an attach bound to a variable.
+
+    Attributes
+    ----------
+    id : int
+    known : bool
+        Whether it is known as handed out. A text or a number is anybody's.
+    segments : tuple of str
+    """
+
+    id: int
+    known: bool
+    segments: tuple[str, ...]
+
+    def is_still(self, value: object) -> bool:
+        """Tell whether a value is it: what was made when it had gone may have got its id."""
+        return id(value) == self.id and (not self.known or is_remembered(value))
+
+
+_bound: dict[str, _Bound] = {}
+
+
+def remember(value: T, segments: tuple[str, ...] = ()) -> T:
+    """Remember that jshm gave this value to the user, from these segments; return it."""
+    if issubclass(type(value), _SHARED_BY_ALL) or _is_imported(value):
+        return value
+    try:
+        _weak[id(value)] = value
+    except TypeError:
+        if not _keeps_containers:
+            return value
+        forget_unused()
+        _strong[id(value)] = value
+    _segments[id(value)] = segments
+    return value
+
+
+def keep_containers(on: bool) -> None:
+    """Remember dicts, lists and the like too, which take no weak references.
+
+    Only for a process that calls `forget_unused` after each cell: otherwise they would stay.
+    """
+    global _keeps_containers  # noqa: PLW0603
+    _keeps_containers = on
+
+
+def bind(
+    namespace: dict[str, Any], variable: str, value: object, segments: tuple[str, ...]
+) -> None:
+    """Let a variable be what was attached, and remember it."""
+    namespace[variable] = remember(value, segments)
+    _bound[variable] = _Bound(id(value), is_remembered(value), segments)
+
+
+def _is_imported(value: Any) -> bool:
+    """Tell whether a value is a function or a class that everybody here gets by importing it."""
+    kind = type(value)
+    if issubclass(kind, type):
+        place = looking.module(value)
+    elif kind is FunctionType or kind is BuiltinFunctionType:
+        place = looking.text(value.__module__)
+    else:
+        return False
+    module = sys.modules.get(place)
+    if module is None or not issubclass(type(module), ModuleType):
+        return False
+    # Not `getattr`: a module may import others for it.
+    return (looking.attributes(module) or {}).get(looking.own_name(value)) is value
+
+
+def is_remembered(value: object) -> bool:
+    """Tell whether a value is one that jshm gave to the user."""
+    if value is None:
+        return False
+    return _weak.get(id(value)) is value or _strong.get(id(value)) is value
+
+
+def segments_of_value(value: object) -> tuple[str, ...]:
+    """Return the segments that a value was attached from, its own first; () if from none."""
+    return _segments.get(id(value), ()) if is_remembered(value) else ()
+
+
+def segments_bound(variable: str, value: object) -> tuple[str, ...]:
+    """Return the segments of what an attach bound to a variable, if it still is that."""
+    bound = _bound.get(variable)
+    return bound.segments if bound is not None and bound.is_still(value) else ()
+
+
+def is_from_jshm(variable: str, value: object) -> bool:
+    """Tell whether what a variable has is what jshm gave or bound to it, and not the user's work."""
+    return is_remembered(value) or bool(segments_bound(variable, value))
+
+
+def forget_unbound(namespace: dict[str, Any]) -> list[str]:
+    """Forget what is not bound any more; return the variables."""
+    gone = [
+        variable
+        for variable, bound in _bound.copy().items()
+        if variable not in namespace or not bound.is_still(namespace[variable])
+    ]
+    for variable in gone:
+        _bound.pop(variable, None)
+    return gone
+
+
+def _forget_unused_once() -> bool:
+    before = len(_strong)
+    for key, value in list(_strong.copy().items()):
+        # The list's reference is not there while its tuple is taken apart.
+        if sys.getrefcount(value) <= _OURS + 1:
+            _strong.pop(key, None)
+    return len(_strong) < before
+
+
+def forget_unused() -> None:
+    """Let go of what nobody else has any more."""
+    while _forget_unused_once():  # one may have been in another that went
+        pass
+    for key in list(_segments):
+        if key not in _strong and key not in _weak:
+            _segments.pop(key, None)
+
+
+# -- bind ------------------------------------------------------------------------------------------
+
+
+_MODES: dict[Mode, str] = {
+    "r": "read-only, nothing copied",
+    "r+": "LIVE: shared and writable, nothing copied",
+    "c": "copy-on-write: your changes stay yours, nothing copied",
+}
+_OBJECT_MODES: dict[Mode, str] = {
+    "r": "its arrays are read-only, nothing copied",
+    "c": "its arrays are copy-on-write: your changes stay yours, nothing copied",
+}
+
+
+def bind_attached(namespace: dict[str, Any], variable: str, attached: Attached, mode: Mode) -> str:
+    """Let a variable be what was attached; return what to tell the user."""
+    before = namespace.get(variable)
+    replaced = "" if is_from_jshm(variable, before) else _describe_replaced(before)
+    bind(namespace, variable, attached.value, attached.segments)
+    return attached_line(variable, attached, mode) + replaced
+
+
+def attached_line(variable: str, attached: Attached, mode: Mode) -> str:
+    """Return what to tell the user of what was attached, and is called `variable` now, if anything."""
+    shown = f"{variable} ← {attached.name}" if variable else attached.name
+    arrow = ""
+    if variable == attached.name:
+        shown, arrow = variable, " ←"
+    age = age_text(attached.created)
+    how = (_MODES if attached.kind == "array" else _OBJECT_MODES)[mode]
+    how = f" · {how}" if attached.shares else ""
+    apart = ", ".join(attached.apart)
+    how += f" · shares state with {apart}, not attached with it" if apart else ""
+    return f"{shown}{arrow} v{attached.version} from {attached.publisher}, {age}{how}"
+
+
+def _describe_replaced(value: Any) -> str:
+    if value is None:
+        return ""
+    if issubclass(type(value), np.ndarray):
+        dtype, shape = np.ndarray.dtype.__get__(value), np.ndarray.shape.__get__(value)
+        return f" · replaced your {type_name(dtype)} {shape}"
+    return f" · replaced your {looking.name(type(value))}"
+
+
 # -- detach ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Detached:
+    """What `detach_segments` did.
+
+    Attributes
+    ----------
+    variables : tuple of str
+        Deleted here.
+    culprits : list of str
+        What still keeps the memory mapped in this process.
+    nbytes : int
+        Bytes of the mapped segments.
+    """
+
+    variables: tuple[str, ...]
+    culprits: list[str]
+    nbytes: int
 
 
 def detach_segments(
@@ -130,19 +324,19 @@ def detach_segments(
     # Of values that were published in one step each has an id of its own in one segment.
     watched = segments.union(map(segment_of, segments))
     for name, value in list(user_variables(namespace)):
-        bound = handouts.segments_bound(name, value) if name in named else ()
+        bound = segments_bound(name, value) if name in named else ()
         if not concerns(value) and segments.isdisjoint(bound[:1]):
             continue
-        if name in named or (was_handed_out(value) and not _has_changes(value, store)):
+        if name in named or (is_remembered(value) and not _has_changes(value, store)):
             gone.append(name)
             # An object also lets go of what it refers to.
-            watched.update(handouts.segments_of(value) or bound)
+            watched.update(segments_of_value(value) or bound)
     value = None
     nbytes = sum(max(map(len, store.mappings(identity)), default=0) for identity in watched)
     for name in gone:
         del namespace[name]
     forget_history(namespace, concerns)
-    handouts.prune()
+    forget_unused()
     if not watched.isdisjoint(store.mapped()):
         _forget_exceptions()
         gc.collect()
@@ -159,11 +353,11 @@ def _has_changes(value: object, store: Store) -> bool:
     if _is_array(value):
         found = [segment.find(value)]
     else:
-        found = [m for identity in handouts.segments_of(value) for m in store.mappings(identity)]
+        found = [m for identity in segments_of_value(value) for m in store.mappings(identity)]
     return any(m is not None and m.mode == "c" and not pages.is_pristine(m) for m in found)
 
 
-def segments_of(namespace: Namespace, what: str | Array, store: Store) -> set[str]:
+def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set[str]:
     """Return the ids of the mapped segments that a name, a variable's name or an array stands for.
 
     Raises
@@ -177,11 +371,11 @@ def segments_of(namespace: Namespace, what: str | Array, store: Store) -> set[st
         mapping = segment.find(value)
         if mapping is not None:
             return {mapping.segment}
-    if own := handouts.segments_of(value)[:1]:
+    if own := segments_of_value(value)[:1]:
         return set(own)
     if not issubclass(type(what), str):
         raise SegmentNotFoundError("it is not in shared memory")
-    if own := handouts.segments_bound(as_variable(name), value)[:1]:
+    if own := segments_bound(as_variable(name), value)[:1]:
         return set(own)
     what = unicodedata.normalize("NFC", name)
     bound = _attached_from(namespace)
@@ -199,7 +393,7 @@ def _attached_from(namespace: Namespace) -> set[str]:
     """Return the segments that variables were attached from; of an object nothing may be mapped."""
     found: set[str] = set()
     for name, value in user_variables(namespace):
-        found.update(handouts.segments_of(value)[:1], handouts.segments_bound(name, value)[:1])
+        found.update(segments_of_value(value)[:1], segments_bound(name, value)[:1])
     return found
 
 
@@ -270,7 +464,7 @@ def in_segment(segments: set[str]) -> Test:
         if _is_array(value):
             mapping = segment.find(value)
             return mapping is not None and mapping.segment in segments
-        return not segments.isdisjoint(handouts.segments_of(value)[:1])
+        return not segments.isdisjoint(segments_of_value(value)[:1])
 
     return test
 

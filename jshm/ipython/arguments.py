@@ -166,12 +166,3 @@ def lookup(
     close = nearest(variable, known)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(f"there is no variable {variable!r} here{hint}")
-
-
-def check_variable(name: str, option: str = "") -> str:
-    """Return the name of a variable as Python spells it, or raise InvalidNameError."""
-    variable = as_variable(name)
-    if is_variable(variable):
-        return variable
-    why = " (this is a word of Python's own)" if variable.isidentifier() else ""
-    raise InvalidNameError(f"{option}{name}: a variable's name is an identifier, like my_data{why}")

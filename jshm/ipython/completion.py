@@ -17,11 +17,11 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 
 from .. import variables
 from ..errors import JshmError
-from ..handouts import is_from_jshm
 from ..pickling.describe import summary
 from ..store import default_store, group
 from ..text import printable
-from . import kernels
+from ..variables import is_from_jshm
+from .offer_magics import other_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ def _kernels(before: str) -> list[tuple[str, str]]:
     """Return the other kernels that run: by notebook where that is one's only, and by id."""
     beside = _asked(
         before,
-        lambda store: [(k.label, k.identity.kernel_id) for k in kernels.others(store)],
+        lambda store: [(k.label, k.identity.kernel_id) for k in other_kernels(store)],
     )
     labels = [label for label, _ in beside]
     named = [(label, "notebook") for label in labels if labels.count(label) == 1]

@@ -1,7 +1,7 @@
 """``%shm_attach --follow``: variables that are the newest version of a name, cell by cell.
 
 They are rebound before a cell, and never while one runs. Nothing here keeps memory: a follower knows its
-segment by id, and whether its variable is still what was bound to it by `handouts`.
+segment by id, and whether its variable is still what was bound to it (`variables.bind`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import handouts
+from .. import variables
 from ..text import age_text, printable
 from ..variables import forget_history
+from .magics import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +100,7 @@ def update(namespace: Namespace, store: Store) -> list[str]:
     lost = [
         variable
         for variable, follower in mine.items()
-        if follower.segment not in handouts.segments_bound(variable, namespace.get(variable))[:1]
+        if follower.segment not in variables.segments_bound(variable, namespace.get(variable))[:1]
     ]
     said = stop(lost)
     for variable in lost:
@@ -111,7 +112,7 @@ def update(namespace: Namespace, store: Store) -> list[str]:
             said += _stays(variable, follower, "released", f"{follower.name} was released")
         elif isinstance(new, Exception):
             follower.seen = _seen(entry)  # it is tried again when there is another
-            said += _stays(variable, follower, type(new).__name__, str(new))
+            said += _stays(variable, follower, type(new).__name__, explain(new))
         elif new is not None:
             said.append(_rebind(namespace, variable, follower, new))
         elif entry.version == follower.version:
@@ -155,12 +156,12 @@ def _attach(store: Store, new: dict[str, Follower]) -> dict[str, Attached | Exce
     for variable, follower in new.items():
         alike.setdefault((follower.mode, follower.trust), []).append(variable)
     found: dict[str, Attached | Exception] = {}
-    for (mode, trust), variables in alike.items():
+    for (mode, trust), followers_of in alike.items():
         try:
-            names = [new[variable].name for variable in variables]
-            found.update(zip(variables, store.attach(names, mode, trust=trust), strict=True))
+            names = [new[variable].name for variable in followers_of]
+            found.update(zip(followers_of, store.attach(names, mode, trust=trust), strict=True))
         except Exception:  # noqa: BLE001 - an object's own code may raise anything
-            for variable in variables:  # one of them: the others follow on
+            for variable in followers_of:  # one of them: the others follow on
                 try:
                     found[variable] = store.attach([new[variable].name], mode, trust=trust)[0]
                 except Exception as error:  # noqa: BLE001
@@ -172,9 +173,9 @@ def _attach(store: Store, new: dict[str, Follower]) -> dict[str, Attached | Exce
 def _rebind(namespace: Namespace, variable: str, follower: Follower, new: Attached) -> str:
     """Let a variable be what was attached, and let go of what it was; return what to say."""
     old = namespace.get(variable)
-    handouts.bind(namespace, variable, new.value, new.segments)
+    variables.bind(namespace, variable, new.value, new.segments)
     # Each version that was displayed once would stay for ever; views that the user took are his.
-    if handouts.was_handed_out(old):
+    if variables.is_remembered(old):
         forget_history(namespace, lambda value: value is old)
     follower.seen = follower.version, follower.segment = new.version, new.segments[0]
     follower.said = ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any
 
-from .. import handouts
-from ..binding import bind_attached
+from .. import variables
 from ..errors import JshmError
 from ..store.names import variable_for
 from ..system.weak import WeakKeys
 from ..text import printable, size_text
+from ..variables import bind_attached
 from . import following
+from .magics import explain
 
 if TYPE_CHECKING:
     from ..store.base import Attached, Offer, SegmentInfo, Store
@@ -83,7 +84,7 @@ def _obstacle(namespace: Namespace, store: Store, offer: Offer) -> str:
             return f"{offer.sender.label} offers {name}, which {variable} follows"
     except (JshmError, OSError) as error:
         return _not_bound(offer, store, error)
-    if variable in namespace and not handouts.is_from_jshm(variable, namespace[variable]):
+    if variable in namespace and not variables.is_from_jshm(variable, namespace[variable]):
         return f"{offer_line(offer, store)} --as … ({variable} is a variable of yours)"
     if hasattr(builtins, variable):
         return f"{offer_line(offer, store)} --as … ({variable} is a word of Python's own)"
@@ -122,7 +123,7 @@ def _accept(
 
 
 def _not_bound(offer: Offer, store: Store, error: Exception) -> str:
-    return printable(f"{offer_line(offer, store)} (not bound: {error})")
+    return printable(f"{offer_line(offer, store)} (not bound: {explain(error)})")
 
 
 def _key(offer: Offer) -> tuple[str, float]:

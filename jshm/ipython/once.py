@@ -15,12 +15,12 @@ from IPython.core.error import UsageError
 
 from .. import variables
 from ..errors import JshmError, SegmentNotFoundError
-from ..handouts import bind
 from ..store import default_store, group
 from ..text import duration_text, say, size_text
-from . import definitions
-from .base import warn_of_short_life, with_traceback
+from ..variables import bind
+from . import cell_definitions as definitions
 from .calling import caller
+from .magics import warn_of_short_life, with_traceback
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

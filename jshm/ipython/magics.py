@@ -14,7 +14,7 @@ from IPython.core.magic import Magics
 from IPython.display import display
 
 from .. import errors, variables
-from ..errors import JshmError
+from ..errors import JshmError, JshmWarning, Remedy, with_remedies
 from ..store import chosen_group, default_store
 from ..system.weak import WeakSet
 from ..text import encodable, printable, say
@@ -42,7 +42,7 @@ def one_line(magic: F) -> F:
         except JshmError as error:
             if error in _shown_whole:
                 raise
-            message = str(error)
+            message = explain(error)
         except UsageError as error:  # it quotes what was typed
             error.args = (printable(str(error)),)
             raise
@@ -63,7 +63,8 @@ def short_warnings() -> Iterator[None]:
         message: Warning | str, category: type[Warning], *where: Any, **more: Any
     ) -> None:
         if category.__module__ == errors.__name__:
-            say(f"{category.__name__}: {message}", stream=sys.stderr)
+            text = explain(message) if isinstance(message, JshmWarning) else str(message)
+            say(f"{category.__name__}: {text}", stream=sys.stderr)
         else:
             show(message, category, *where, **more)
 
@@ -72,6 +73,26 @@ def short_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = show
+
+
+def explain(error: Exception) -> str:
+    """Return an error's message, with its remedies as magics."""
+    if not isinstance(error, JshmError | JshmWarning):
+        return str(error)
+    return with_remedies(error.message, [r.sentence(command_of(r)) for r in error.remedies])
+
+
+def command_of(remedy: Remedy) -> str:
+    """Return a remedy as a magic, ``%shm_release X --force``; as a Python call where there is no magic."""
+    if remedy.action in ("check", "gc"):
+        return remedy.call()
+    return " ".join([f"%shm_{remedy.action}", *remedy.words()]) + group_option()
+
+
+def group_option() -> str:
+    """Return the option of a magic that chooses the group of this line; '' if it chose none."""
+    chosen = chosen_group.get()
+    return f" --group {chosen}" if chosen else ""
 
 
 def with_traceback(error: JshmError) -> None:
