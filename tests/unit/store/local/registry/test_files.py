@@ -1,4 +1,4 @@
-"""The registry's log stays short."""
+"""The log stays short, and /proc/locks tells which processes lock a file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def database(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databa
     monkeypatch.setattr(files, "_LONG", 256 * KILOBYTE)
     monkeypatch.setattr(files, "_STEP", 256 * KILOBYTE)
     made = Table(os.path.join(store_dir, "registry.db"), 5.0)
-    made.read("PRAGMA wal_autocheckpoint = 0")  # as if there were always one who reads
+    made.read("PRAGMA wal_autocheckpoint = 0")  # as if there always were a reader
     yield made
     made.close()
 
@@ -48,20 +48,19 @@ def write(database: Database, times: int) -> None:
             tx.execute("INSERT INTO t VALUES (zeroblob(100))")
 
 
-def test_a_long_log_is_cut_though_sqlite_does_not(database: Database) -> None:
+def test_a_long_log_is_truncated_where_sqlite_does_not_do_it(database: Database) -> None:
     longest = 0
     for _ in range(40):
         write(database, 20)
         longest = max(longest, log_size(database))
-    # 64 commits go by between two looks, each of two pages.
+    # The size is read after every 64 commits, each of two pages.
     assert 256 * KILOBYTE < longest < 1024 * KILOBYTE
     assert database.read("SELECT count(*) FROM t") == [(800,)]
 
 
-def test_who_reads_is_waited_for_only_now_and_then(
+def test_a_log_that_cannot_be_truncated_is_tried_again_only_when_it_has_grown(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be cut is left alone until it has grown by a step."""
     tried = []
     truncate = files.Log._truncate
     monkeypatch.setattr(files.Log, "_truncate", lambda log, raw: tried.append(truncate(log, raw)))
@@ -79,7 +78,7 @@ def test_who_reads_is_waited_for_only_now_and_then(
     assert database.read("SELECT count(*) FROM t") == [(1201,)]
 
 
-def test_the_kernel_says_who_keeps_a_lock(tmp_path) -> None:
+def test_processes_that_lock_a_file_are_found(tmp_path) -> None:
     path = tmp_path / "file"
     path.touch()
     code = (
