@@ -65,24 +65,24 @@ def user_namespace() -> Namespace:
 
 
 def attach_published(store: Store, done: Iterable[Published], mode: Mode) -> list[Attached]:
-    """Attach the very versions that were published here; by now others may be the newest.
+    """Attach the versions that `publish` just returned, even if newer ones exist already.
 
     Raises
     ------
     SegmentNotFoundError
-        One is gone: nobody held it when it was superseded.
+        One is gone: another process replaced it while nobody held it.
     """
     try:
         return store.attach_published(list(done), mode)
     except SegmentNotFoundError as error:
         raise SegmentNotFoundError(
-            f"published, and replaced by another process at once, so your own array stays private: "
+            f"published, but another process replaced it at once, so your own array stays private: "
             f"{error}"
         ) from None
 
 
 def rebind(namespace: Namespace, old: object, new: Attached) -> list[str]:
-    """Let the variables that are `old` be what was attached; return their names."""
+    """Rebind the variables that are `old` to what was attached; return their names."""
     names = [name for name, value in user_variables(namespace) if value is old]
     for name in names:
         namespace[name] = remember(new.value, new.segments)
@@ -90,7 +90,7 @@ def rebind(namespace: Namespace, old: object, new: Attached) -> list[str]:
 
 
 def user_variables(namespace: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the variables that the user made: not IPython's own, and not its history."""
+    """Yield the variables that the user made, without IPython's own and its history."""
     running = shell()
     hidden = running.user_ns_hidden if running is not None else {}
     for name, value in list(namespace.items()):
@@ -126,7 +126,7 @@ class _Bound(NamedTuple):
     ----------
     id : int
     known : bool
-        Whether it is known as handed out. A text or a number is anybody's.
+        Whether the value is remembered (`remember`). Texts and numbers never are.
     segments : tuple of str
     """
 
@@ -135,7 +135,7 @@ class _Bound(NamedTuple):
     segments: tuple[str, ...]
 
     def is_still(self, value: object) -> bool:
-        """Tell whether a value is it: what was made when it had gone may have got its id."""
+        """Return whether a value is still this one, and not a newer object with the same id."""
         return id(value) == self.id and (not self.known or is_remembered(value))
 
 
@@ -143,7 +143,7 @@ _bound: dict[str, _Bound] = {}
 
 
 def remember(value: T, segments: tuple[str, ...] = ()) -> T:
-    """Remember that jshm gave this value to the user, from these segments; return it."""
+    """Remember that jshm gave this value to the user, and from which segments; return it."""
     if issubclass(type(value), _SHARED_BY_ALL) or _is_imported(value):
         return value
     try:
@@ -169,13 +169,13 @@ def keep_containers(on: bool) -> None:
 def bind(
     namespace: dict[str, Any], variable: str, value: object, segments: tuple[str, ...]
 ) -> None:
-    """Let a variable be what was attached, and remember it."""
+    """Bind a variable to an attached value, and remember both."""
     namespace[variable] = remember(value, segments)
     _bound[variable] = _Bound(id(value), is_remembered(value), segments)
 
 
 def _is_imported(value: Any) -> bool:
-    """Tell whether a value is a function or a class that everybody here gets by importing it."""
+    """Return whether a value is a function or class that an import in this process gives too."""
     kind = type(value)
     if issubclass(kind, type):
         place = looking.module(value)
@@ -186,35 +186,35 @@ def _is_imported(value: Any) -> bool:
     module = sys.modules.get(place)
     if module is None or not issubclass(type(module), ModuleType):
         return False
-    # Not `getattr`: a module may import others for it.
+    # Not `getattr`: a module may import others in its `__getattr__`.
     return (looking.attributes(module) or {}).get(looking.own_name(value)) is value
 
 
 def is_remembered(value: object) -> bool:
-    """Tell whether a value is one that jshm gave to the user."""
+    """Return whether jshm gave this value to the user."""
     if value is None:
         return False
     return _weak.get(id(value)) is value or _strong.get(id(value)) is value
 
 
 def segments_of_value(value: object) -> tuple[str, ...]:
-    """Return the segments that a value was attached from, its own first; () if from none."""
+    """Return the segments that a value was attached from, its own first; () if it was not attached."""
     return _segments.get(id(value), ()) if is_remembered(value) else ()
 
 
 def segments_bound(variable: str, value: object) -> tuple[str, ...]:
-    """Return the segments of what an attach bound to a variable, if it still is that."""
+    """Return the segments of the value that an attach bound to a variable, while the variable is it."""
     bound = _bound.get(variable)
     return bound.segments if bound is not None and bound.is_still(value) else ()
 
 
 def is_from_jshm(variable: str, value: object) -> bool:
-    """Tell whether what a variable has is what jshm gave or bound to it, and not the user's work."""
+    """Return whether jshm gave this value or bound it to this variable, so that it is not the user's work."""
     return is_remembered(value) or bool(segments_bound(variable, value))
 
 
 def forget_unbound(namespace: dict[str, Any]) -> list[str]:
-    """Forget what is not bound any more; return the variables."""
+    """Forget variables that are no longer bound to what was attached; return them."""
     gone = [
         variable
         for variable, bound in _bound.copy().items()
@@ -228,15 +228,15 @@ def forget_unbound(namespace: dict[str, Any]) -> list[str]:
 def _forget_unused_once() -> bool:
     before = len(_strong)
     for key, value in list(_strong.copy().items()):
-        # The list's reference is not there while its tuple is taken apart.
+        # The tuple from `items` is gone when it is unpacked, so its reference does not count.
         if sys.getrefcount(value) <= _OURS + 1:
             _strong.pop(key, None)
     return len(_strong) < before
 
 
 def forget_unused() -> None:
-    """Let go of what nobody else has any more."""
-    while _forget_unused_once():  # one may have been in another that went
+    """Drop the remembered values that nothing else refers to."""
+    while _forget_unused_once():  # a dropped value may have been the last to refer to another
         pass
     for key in list(_segments):
         if key not in _strong and key not in _weak:
@@ -258,7 +258,7 @@ _OBJECT_MODES: dict[Mode, str] = {
 
 
 def bind_attached(namespace: dict[str, Any], variable: str, attached: Attached, mode: Mode) -> str:
-    """Let a variable be what was attached; return what to tell the user."""
+    """Bind a variable to an attached value; return the line that tells the user."""
     before = namespace.get(variable)
     replaced = "" if is_from_jshm(variable, before) else _describe_replaced(before)
     bind(namespace, variable, attached.value, attached.segments)
@@ -266,7 +266,7 @@ def bind_attached(namespace: dict[str, Any], variable: str, attached: Attached, 
 
 
 def attached_line(variable: str, attached: Attached, mode: Mode) -> str:
-    """Return what to tell the user of what was attached, and is called `variable` now, if anything."""
+    """Return the line that tells the user what was attached as `variable`, or under no variable ('')."""
     shown = f"{variable} ← {attached.name}" if variable else attached.name
     arrow = ""
     if variable == attached.name:
@@ -298,7 +298,7 @@ class Detached:
     Attributes
     ----------
     variables : tuple of str
-        Deleted here.
+        The deleted variables.
     culprits : list of str
         What still keeps the memory mapped in this process.
     nbytes : int
@@ -315,13 +315,12 @@ def detach_segments(
 ) -> Detached:
     """Delete the variables that are views of segments, and the variables `named` in any case.
 
-    What was changed privately (mode ``'c'``) is somebody's work: it goes only if it is named.
-
-    Who was given an array and calls this must have let go of it, else it is what keeps the memory.
+    A copy-on-write view (mode ``'c'``) with changes is the user's work: it is deleted only if it is named.
+    The caller must not keep a reference to such an array, which would keep the memory mapped.
     """
     concerns = in_segment(segments)
     gone: list[str] = []
-    # Of values that were published in one step each has an id of its own in one segment.
+    # Values that were published in one step share a segment, and each has its own id in it.
     watched = segments.union(map(segment_of, segments))
     for name, value in list(user_variables(namespace)):
         bound = segments_bound(name, value) if name in named else ()
@@ -329,7 +328,7 @@ def detach_segments(
             continue
         if name in named or (is_remembered(value) and not _has_changes(value, store)):
             gone.append(name)
-            # An object also lets go of what it refers to.
+            # With an object go the segments that it refers to.
             watched.update(segments_of_value(value) or bound)
     value = None
     nbytes = sum(max(map(len, store.mappings(identity)), default=0) for identity in watched)
@@ -348,8 +347,8 @@ def detach_segments(
 
 
 def _has_changes(value: object, store: Store) -> bool:
-    """Tell whether an array, or an array of an object, was changed privately."""
-    # What is in an object may be hidden; the object's mappings are not.
+    """Return whether an array, or an array in an object, has private changes."""
+    # Arrays in an object may be hidden from a search, but its mappings are known.
     if _is_array(value):
         found = [segment.find(value)]
     else:
@@ -358,12 +357,12 @@ def _has_changes(value: object, store: Store) -> bool:
 
 
 def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set[str]:
-    """Return the ids of the mapped segments that a name, a variable's name or an array stands for.
+    """Return the ids of the mapped segments that a name, a variable's name or an array means.
 
     Raises
     ------
     SegmentNotFoundError
-        None.
+        Nothing that is mapped here.
     """
     name = looking.text(what)
     value: Any = namespace.get(as_variable(name)) if name else what
@@ -374,7 +373,7 @@ def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set
     if own := segments_of_value(value)[:1]:
         return set(own)
     if not issubclass(type(what), str):
-        raise SegmentNotFoundError("it is not in shared memory")
+        raise SegmentNotFoundError("the array is not in shared memory")
     if own := segments_bound(as_variable(name), value)[:1]:
         return set(own)
     what = unicodedata.normalize("NFC", name)
@@ -383,14 +382,14 @@ def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set
     found = {i.value_id for i in store.versions(what) if i.segment in mapped or i.value_id in bound}
     if not found:
         raise SegmentNotFoundError(
-            f"{what!r} is mapped nowhere here: neither a variable that is a shared array, nor a name "
-            "that is attached"
+            f"{what!r} is not mapped here: it is neither a variable with a shared array nor an attached "
+            "name"
         )
     return found
 
 
 def _attached_from(namespace: Namespace) -> set[str]:
-    """Return the segments that variables were attached from; of an object nothing may be mapped."""
+    """Return the segments that variables were attached from, mapped or not (an object may map none)."""
     found: set[str] = set()
     for name, value in user_variables(namespace):
         found.update(segments_of_value(value)[:1], segments_bound(name, value)[:1])
@@ -398,7 +397,7 @@ def _attached_from(namespace: Namespace) -> set[str]:
 
 
 def attached_names(namespace: Namespace, store: Store) -> list[str]:
-    """Return the names of which some version is attached here."""
+    """Return the names that have a version attached here."""
     bound = _attached_from(namespace)
     mapped = store.mapped()
     found = {i.name for i in store.segments() if i.segment in mapped or i.value_id in bound}
@@ -406,7 +405,7 @@ def attached_names(namespace: Namespace, store: Store) -> list[str]:
 
 
 def forget_history(namespace: Namespace, test: Test) -> list[str]:
-    """Drop what IPython keeps of displayed results; return the entries' names."""
+    """Drop the displayed results that IPython keeps and that pass `test`; return their names."""
     gone = []
     out = namespace.get("_oh")
     if type(out) is dict:
@@ -424,7 +423,7 @@ def forget_history(namespace: Namespace, test: Test) -> list[str]:
         else:
             namespace[name] = ""
     running = shell()
-    # `_5` is also where IPython remembers which variables are its own.
+    # IPython lists `_5` among its own variables, too.
     hidden = getattr(running, "user_ns_hidden", {})
     for name in [name for name, value in hidden.items() if test(value)]:
         del hidden[name]
@@ -454,7 +453,7 @@ def _forget_exceptions() -> None:
                 setattr(getattr(running, handler), name, None)
 
 
-# -- who keeps it ----------------------------------------------------------------------------------
+# -- what keeps it ---------------------------------------------------------------------------------
 
 
 def in_segment(segments: set[str]) -> Test:
@@ -470,16 +469,13 @@ def in_segment(segments: set[str]) -> Test:
 
 
 def _is_array(value: object) -> TypeGuard[Array]:
-    """Tell whether a value is an array that may be in a segment: one without Python objects."""
+    """Return whether a value is an array that can be in a segment, which has no Python objects."""
     kind = type(value)
     return issubclass(kind, np.ndarray) and not np.ndarray.dtype.__get__(value).hasobject
 
 
 def same_owner(array: Array) -> Test:
-    """Return a test for arrays that share their memory's owner with `array`.
-
-    It keeps neither alive.
-    """
+    """Return a test for arrays with the same memory owner as `array`. It keeps neither alive."""
     owner = id(owner_of(array))
 
     def test(other: Any) -> bool:
@@ -498,20 +494,20 @@ def owner_of(array: Array) -> Array:
 
 
 def find_arrays(namespace: Mapping[str, Any], test: Test) -> list[str]:
-    """Return how one reaches what passes `test`: ``Y``, ``d['x']``, ``Out[3]``."""
+    """Return the expressions that lead to what passes `test`: ``Y``, ``d['x']``, ``Out[3]``."""
     out = namespace.get("_oh")
     results = list(out.items()) if type(out) is dict else []
     roots = [
         *user_variables(namespace),
         *((f"Out[{looking.key(key)}]", value) for key, value in results),
     ]
-    # What is in private attributes is shown as what has them: `df`, not `df._mgr.blocks[0]`.
+    # Private attributes are not shown: `df`, not `df._mgr.blocks[0]`.
     return list(dict.fromkeys(path.partition("._")[0] for path in _search(roots, test)))
 
 
 def _search(roots: Iterable[tuple[str, object]], test: Test) -> list[str]:
     roots = list(roots)
-    # The variables themselves first: a long list must not use up the search before the last of them.
+    # All variables first, so that a long list cannot use up the search before the last of them.
     found = [path for path, value in roots if test(value)]
     known = set(found)
     seen: set[int] = set()

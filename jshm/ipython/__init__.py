@@ -1,4 +1,4 @@
-"""The face that IPython sees: ``%load_ext jshm``."""
+"""The IPython extension: magics, completion and hooks around each cell (``%load_ext jshm``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOOKS = {"pre_run_cell": cell_hooks.before, "post_run_cell": cell_hooks.after}
 
 
 def load(shell: Any) -> None:
-    """Register the magics, the completion and the hooks around each cell; twice does no harm."""
+    """Register the magics, the completion and the hooks around each cell. It can be repeated."""
     shell.register_magics(*_MAGICS)
     completion.install(shell)
     variables.keep_containers(True)

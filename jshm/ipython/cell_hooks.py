@@ -1,7 +1,7 @@
-"""What happens around each cell: before it what is followed is rebound, after it others are told.
+"""Hooks around each cell: rebind what follows a name and show offers before it, tell others after it.
 
-Nothing here may raise into the user's cell, or slow it: as long as nobody has published anything, a
-look before a cell takes a microsecond or two.
+Nothing here may raise into the user's cell or slow it: while nobody has published anything, the hook
+before a cell takes a few microseconds.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from ..segment.file import Mapping
     from ..store.base import Store
 
-# What each store's registry was when it was last looked at.
+# The revision of each store at the last look.
 _seen: WeakKeys[Store, object] = WeakKeys()
-# Why each could not be looked at, as the user was told.
+# The kind of error that the user was told about each store.
 _said: WeakKeys[Store, str] = WeakKeys()
 
 
 def arrive() -> None:
-    """Let other notebooks see that this one can be offered something."""
+    """Make this notebook visible to others, so that they can offer names to it."""
     with contextlib.suppress(JshmError, OSError):
         if discover().connection_file:
             _ = default_store().identity  # from now on others see this process
 
 
 def before(_info: object = None) -> None:
-    """Bring this notebook up to date, and say what is new."""
+    """Bind newer versions of what is followed, and show new offers."""
     for store in open_stores():
         try:
             state = store.revision()
@@ -59,7 +59,7 @@ def before(_info: object = None) -> None:
 
 
 def _look(store: Store) -> None:
-    """Say what is offered, rebind what has a newer version, and let go of what it was."""
+    """Rebind what has a newer version, show new offers, and drop the old values."""
     with short_warnings():
         namespace = user_namespace()
         said = [*following.update(namespace, store), *offering.look(namespace, store)]
@@ -70,15 +70,15 @@ def _look(store: Store) -> None:
 
 
 def _complain(store: Store, error: Exception) -> None:
-    """Say once that nothing can be followed now."""
+    """Print once that what is followed cannot be updated."""
     kind = type(error).__name__
     if following.followers(store) and _said.get(store) != kind:
         _said[store] = kind
-        say(f"what is followed here stays as it is: {explain(error)}")
+        say(f"what is followed here is not updated: {explain(error)}")
 
 
 def after(result: Any = None) -> None:
-    """Tell others what the cell let go of; say what to do if it met something read-only."""
+    """Tell others what the cell released, and explain an error about read-only data."""
     variables.forget_unused()
     say(*read_only_advice(getattr(result, "error_in_exec", None)))
     say(*following.stop(variables.forget_unbound(user_namespace())))
@@ -94,21 +94,23 @@ def _flush(store: Store) -> None:
 
 # -- spares -----------------------------------------------------------------------------------------
 
-# Seconds between two looks, which cost microseconds.
+# A kernel that is idle gives its spares back, checked by a timer on its event loop. Without a loop
+# (terminal, script) any other process takes the spares instead.
+# Seconds between two checks, which cost microseconds.
 _PERIOD = 1.0
 
 _timer: asyncio.TimerHandle | None = None
 
 
 def start_resting() -> None:
-    """Look after the spares from now on, if there are any."""
+    """Start the timer if this process has spares."""
     if any(store.own_spares() for store in open_stores()):
-        with contextlib.suppress(RuntimeError):  # no loop runs here
+        with contextlib.suppress(RuntimeError):  # no event loop runs here
             _rest_later(asyncio.get_running_loop())
 
 
 def stop_resting() -> None:
-    """Leave them to others."""
+    """Stop the timer; other processes can still take the spares."""
     global _timer  # noqa: PLW0603
     if _timer is not None:
         _timer.cancel()
@@ -132,18 +134,17 @@ def _rest(loop: asyncio.AbstractEventLoop) -> None:
 
 # -- read-only errors -------------------------------------------------------------------------------
 
-# NumPy, Cython's buffers, memoryview and pandas say the first; numba the second; NumPy of its flag the
-# third; xarray replaces NumPy's words.
+# In this order: NumPy, Cython's buffers, memoryview and pandas; numba; NumPy about its flag; xarray.
 _READ_ONLY = re.compile(r"read-only|readonly|WRITEABLE|Assignment destination is a view")
 
 
 def read_only_advice(error: BaseException | None) -> list[str]:
-    """Return a line for each variable that the failed statement names and that is attached read-only."""
-    with contextlib.suppress(Exception):  # it must not hide the error that it is about
+    """Return advice for each variable that the failed statement names and that is attached read-only."""
+    with contextlib.suppress(Exception):  # advice must not hide the error
         if error is not None and _READ_ONLY.search(str(error)):
             space = variables.user_namespace()
             named = {name: space[name] for name in _names(error, space)}
-            if not any(map(_is_own, named.values())):  # else nobody knows which it was about
+            if not any(map(_is_own, named.values())):  # otherwise the error may be about that one
                 return [
                     line for name, value in named.items() if (line := _advice_line(name, value))
                 ]
@@ -151,7 +152,7 @@ def read_only_advice(error: BaseException | None) -> list[str]:
 
 
 def _names(error: BaseException, space: dict[str, Any]) -> Iterator[str]:
-    """Yield the notebook's variables that the failed statement, and functions that it called, name."""
+    """Yield the notebook's variables that are named by the failed statement and the functions it called."""
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_globals is space:
@@ -160,14 +161,14 @@ def _names(error: BaseException, space: dict[str, Any]) -> Iterator[str]:
 
 
 def _is_own(value: object) -> bool:
-    """Tell whether a value is an array that the user made read-only."""
+    """Return whether a value is an array that the user made read-only."""
     return (
         isinstance(value, np.ndarray) and not value.flags.writeable and segment.find(value) is None
     )
 
 
 def _copies_itself(value: object) -> bool:
-    """Tell whether a value is a table that pandas copies on write; its read-only views are pandas' own."""
+    """Return whether pandas copies this table on write, so that its read-only views are its own."""
     if not any(looking.root(base) == "pandas" for base in looking.mro(type(value))):
         return False
     pandas = sys.modules["pandas"]
@@ -193,7 +194,7 @@ def _advice_line(variable: str, value: object) -> str:
         return ""
     own = variables.segments_of_value(value)[:1]
     names = default_store().names_of(own[0] if own else found[0].segment)
-    if not names:  # it was released, or is of a group
+    if not names:  # it was released, or belongs to a group
         return f"{variable} is attached read-only; with --mode c your changes would stay yours"
     name = names[0]
     what = "is attached" if own else f"is a part of {name}, which is attached"

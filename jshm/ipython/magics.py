@@ -1,4 +1,4 @@
-"""What all magics share: one-line errors, the notebook's variables, text that is also HTML."""
+"""What all magics share: errors in one line, remedies as magics, text that is HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Errors of the user's own code, which must find them.
+# Errors that the user's own code raised: it must see them unchanged.
 _shown_whole: WeakSet[JshmError] = WeakSet()
 
 
 def one_line(magic: F) -> F:
-    """Let a user's slip be one line that fails the cell, and not a traceback; warnings, too."""
+    """Turn a user's error into one line that fails the cell without a traceback; shorten warnings, too."""
 
     @functools.wraps(magic)
     def call(*args: Any, **kwargs: Any) -> Any:
-        line = chosen_group.set(chosen_group.get())  # what a line says of --group ends with it
+        line = chosen_group.set(chosen_group.get())  # --group ends with its line
         try:
             with short_warnings():
                 return magic(*args, **kwargs)
@@ -43,12 +43,12 @@ def one_line(magic: F) -> F:
             if error in _shown_whole:
                 raise
             message = explain(error)
-        except UsageError as error:  # it quotes what was typed
+        except UsageError as error:  # it quotes the user's words
             error.args = (printable(str(error)),)
             raise
         finally:
             chosen_group.reset(line)
-        # Not inside `except`: the error's traceback would go along, and keep arrays alive.
+        # Not inside `except`: the chained traceback would keep arrays alive.
         raise UsageError(message)
 
     return cast("F", call)
@@ -56,7 +56,7 @@ def one_line(magic: F) -> F:
 
 @contextlib.contextmanager
 def short_warnings() -> Iterator[None]:
-    """Show jshm's own warnings without the place in IPython that called the magic."""
+    """Show jshm's own warnings without the line of IPython that called the magic."""
     show = warnings.showwarning
 
     def show_short(
@@ -90,18 +90,18 @@ def command_of(remedy: Remedy) -> str:
 
 
 def group_option() -> str:
-    """Return the option of a magic that chooses the group of this line; '' if it chose none."""
+    """Return the ``--group`` option that this line was given, for a magic to copy; '' if none."""
     chosen = chosen_group.get()
     return f" --group {chosen}" if chosen else ""
 
 
 def with_traceback(error: JshmError) -> None:
-    """Let `one_line` pass an error on as it is: code of the user raised it, not the magic."""
+    """Make `one_line` raise this error unchanged: the user's code raised it, not the magic."""
     _shown_whole.add(error)
 
 
 def warn_of_short_life(published: SegmentInfo) -> None:
-    """Say so where what was published here lives no longer than that."""
+    """Print a note if what was published ends with this run or program."""
     life = default_store().identity.short_life(published.lifetime)
     if life:
         say(f"{life}; add --keep to keep it longer")
@@ -116,7 +116,7 @@ class ShmMagics(Magics):
 
 
 class Text:
-    """Something to display that is text in a terminal and HTML in a notebook."""
+    """A display object that is text in a terminal and HTML in a notebook."""
 
     def __init__(self, text: str, html: str) -> None:
         self._text = text
@@ -130,5 +130,5 @@ class Text:
 
 
 def show(text: str, html: str) -> None:
-    """Display text, as HTML where that is shown."""
+    """Display text in a terminal, and HTML in a notebook."""
     display(Text(text, html))  # type: ignore[no-untyped-call]

@@ -181,7 +181,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         """Tell whether any process, this one included, has the segment mapped."""
         row = self._store.catalogue.segment(self._reference.segment)
         if row is None or row.unlinked:
-            return self._store.presence.mappings.is_mapped(self._reference.segment)
+            return self._store.process.mappings.is_mapped(self._reference.segment)
         return self._store.is_held(row)
 
     # -- as an array -----------------------------------------------------------------------------
@@ -289,7 +289,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         object_ = publishing.get()
         if object_ is not None:
             object_.need(self._array)
-        self._store.presence.referred.add(self._reference.segment)
+        self._store.process.referred.add(self._reference.segment)
         return _load, (self._store.directory.root, self._reference)
 
 

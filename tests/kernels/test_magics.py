@@ -47,7 +47,7 @@ def test_words_quotes_and_options(a):
         ("%shm_attach noted --wait soon", "invalid positive value: 'soon'"),
         ("%shm_info nothing", "nothing is shared under 'nothing'"),
         ("%shm_release", "name what to release, or say --unused"),
-        ("%shm_detach nothing", "is mapped nowhere here"),
+        ("%shm_detach nothing", "is not mapped here"),
     ):
         slip = a.fail(line)
         assert slip.ename == "UsageError", line

@@ -198,7 +198,7 @@ def test_detach_of_an_object(main: dict[str, Any], store: LocalStore) -> None:
     assert main["own"].a.sum() == 0
     assert mapped() == 0
     assert not jshm.info("cfg").in_use
-    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is mapped nowhere here"):
+    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is not mapped here"):
         jshm.detach("cfg")
     main["cfg"] = jshm.attach("cfg")
     left = jshm.detach(main["cfg"])  # in an assert, pytest would hold it

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...segment.array_layout import ArrayLayout
+    from .lookup import Lookup
     from .new_segment import Draft
-    from .references import Segments
     from .space import Room
 
 
-def adopt(store: Segments, layout: ArrayLayout, draft: Draft, room: Room) -> np.ndarray[Any, Any]:
+def adopt(store: Lookup, layout: ArrayLayout, draft: Draft, room: Room) -> np.ndarray[Any, Any]:
     """Register a segment that only its holders keep, and map it."""
-    presence = store.presence
+    process = store.process
     row = draft.row._replace(writable=True)
     try:
         mapping = draft.map()
-        with presence.transaction() as (tx, _):
+        with process.transaction() as (tx, _):
             room.confirm(tx)
             draft.offer()
             tx.add_segment(row, wanted=False)
@@ -32,8 +32,8 @@ def adopt(store: Segments, layout: ArrayLayout, draft: Draft, room: Room) -> np.
     except BaseException:
         draft.discard()
         raise
-    presence.mappings.adopt(mapping)
-    presence.tell_holds()
+    process.mappings.adopt(mapping)
+    process.tell_holds()
     array = attaching.view(layout, mapping, segment.owned(mapping))
-    presence.born[row.id] = array
+    process.born[row.id] = array
     return array

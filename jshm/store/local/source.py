@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..base import How
     from .directory import Directory
     from .new_segment import Draft
-    from .process import Presence
+    from .process import Process
     from .references import Referring
     from .registry.registry import Registry
     from .registry.rows import SegmentRow
@@ -86,7 +86,7 @@ def source_of(
     array: np.ndarray[Any, Any],
     registry: Registry,
     directory: Directory,
-    presence: Presence,
+    process: Process,
     *,
     writable: bool,
 ) -> Source | None:
@@ -107,7 +107,7 @@ def source_of(
         return None  # the directory was copied, and another file has the name
     if mapping.mode == "r+":
         if not registry.of_segment(row.id):
-            if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
+            if process.born.get(row.id) is not array or process.is_held_elsewhere(row.id):
                 return None
             copying.clear(array)
             return Source("sealed", row._replace(writable=writable), path)

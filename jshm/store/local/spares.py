@@ -10,7 +10,7 @@ Who reads an old version must never see the next one written over it. So before 
   not (`segment.is_alone`). In doubt it is removed.
 
 A spare is a file that no row knows and nobody holds: garbage, but for a line in the log of a living
-process (`holdings`). So it goes when that process is killed, and others may take it away when it was
+process (`lease`). So it goes when that process is killed, and others may take it away when it was
 idle for long, or when memory is short: the `LOCK_EX` of whoever takes it decides.
 """
 
@@ -31,14 +31,14 @@ from ...system import signals as interrupts
 from ...system.directories import exists, is_at, rename, status
 from ...system.memory import is_short
 from ...system.settings import size_setting
-from .lease import said_by
+from .lease import living
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from ...system.directories import File, Place
     from .directory import Directory
-    from .lease_log import Holdings
+    from .lease import Log
 
 # What all spares of one process may take.
 DEFAULT = "10%"
@@ -142,13 +142,13 @@ class Spares:
     Parameters
     ----------
     directory : Directory
-    holdings : callable
-        Returns the log in which others see what is kept.
+    log : Log
+        Tells other processes what is kept.
     """
 
-    def __init__(self, directory: Directory, holdings: Callable[[], Holdings]) -> None:
+    def __init__(self, directory: Directory, log: Log) -> None:
         self._directory = directory
-        self._holdings = holdings
+        self._log = log
         self._guard = interrupts.Guard(interrupts.Order.SPARES)
         self._free: dict[str, Spare] = {}
         # Versions that were written into a spare, by segment: its mapping is kept for the next time.
@@ -189,7 +189,7 @@ class Spares:
                     place = self._directory.segments
                     if spare.is_in(place) and spare.is_whole() and segment.is_alone(spare.fd):
                         # First: what is said to be a spare may be taken away when it is unlocked.
-                        self._holdings().give_back(spare.identity)
+                        self._log.remove_spare(spare.identity)
                         spare.map()
                         return spare
                 except OSError:  # somebody is just taking it away, or there is no room to say so
@@ -246,7 +246,7 @@ class Spares:
                     if segment.is_alone(spare.fd):
                         segment.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of whatever kind it is
                         os.fchmod(spare.fd, self._directory.access.own)
-                        self._holdings().keep(spare.identity, nbytes, name)
+                        self._log.add_spare(spare.identity, nbytes, name)
                         fcntl.flock(spare.fd, fcntl.LOCK_UN)
                         self._used = time.monotonic()
                         self._free[spare.identity] = spare
@@ -277,7 +277,7 @@ class Spares:
         with self._guard:
             if self._may_keep(nbytes):
                 with contextlib.suppress(OSError):
-                    self._holdings().keep(_identity(path), nbytes, name)
+                    self._log.add_spare(_identity(path), nbytes, name)
                     self._used = time.monotonic()
                     self._held[_identity(path)] = _Held(path, nbytes, name)
 
@@ -369,12 +369,12 @@ class Spares:
         segment.unlink(spare.path, spare.fd)
         spare.close()
         with contextlib.suppress(OSError):  # a full disk: it is gone all the same
-            self._holdings().give_back(spare.identity)
+            self._log.remove_spare(spare.identity)
 
     def _forget_held(self, identity: str) -> None:
         if self._held.pop(identity, None):
             with contextlib.suppress(OSError):
-                self._holdings().give_back(identity)
+                self._log.remove_spare(identity)
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent: a child's descriptors of them are closed already."""
@@ -414,9 +414,9 @@ class Listed(NamedTuple):
 def listed(directory: Directory) -> dict[str, Listed]:
     """Return, by segment id, what living processes keep."""
     return {
-        identity: Listed(kept.nbytes, kept.name, who.label, said.idle >= IDLE)
-        for who, said in said_by(directory.leases)
-        for identity, kept in said.kept.items()
+        identity: Listed(spare.nbytes, spare.name, who.label, log.idle >= IDLE)
+        for who, log in living(directory.leases)
+        for identity, spare in log.spares.items()
     }
 
 

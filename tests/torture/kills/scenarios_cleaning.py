@@ -14,7 +14,7 @@ import numpy as np
 import jshm
 from jshm.segment import file as segment
 from jshm.store import default_store
-from jshm.store.local import locks, processes
+from jshm.store.local import housekeeping, locks
 
 from .scenarios import Scenario, becomes, only
 from .world import LENGTH, born, make
@@ -108,7 +108,7 @@ def exit_in_order() -> Iterator[None]:
     jshm.publish({"left": make("left", 1), "held": make("held", 1)})
     kept = jshm.attach(["held", "X", "O"]), born()
     yield
-    processes._close_all()
+    housekeeping.close_all()
     del kept
 
 

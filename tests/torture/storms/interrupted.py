@@ -149,7 +149,7 @@ def _wrong(before: dict[str, int], descriptors: int) -> list[str]:
     con = store.registry._connection()
     if con.lock._is_owned() or (con.raw is not None and con.raw.in_transaction):
         found.append("a transaction is still open")
-    own = {store.presence._lease._fd} if store.presence._lease else set()
+    own = {store.process._lease._fd} if store.process._lease else set()
     store._undo.expire()
     if segment._locked - own:
         found.append(f"locked descriptors: {segment._locked - own}")

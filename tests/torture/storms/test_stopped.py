@@ -101,7 +101,7 @@ def test_in_the_middle_of_a_transaction(store: LocalStore, child: Child, way: st
 def test_while_a_segment_is_claimed(store: LocalStore, child: Child, way: str) -> None:
     """A version that is about to be removed cannot be mapped meanwhile."""
     jshm.publish("X", np.arange(10))
-    child.run("from jshm.store import reaper\nstop_before(reaper.Doomed, 'add')")
+    child.run("from jshm.store.local import collect\nstop_before(collect.Removals, 'add')")
     child.send("jshm.publish('X', np.ones(10), replace=True)")
     child.stands()
     with times_out(child):

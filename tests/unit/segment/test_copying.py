@@ -337,7 +337,7 @@ def test_ctrl_c_leaves_the_old_version_and_nothing_else(
     for _ in range(times):
         jshm.publish("X", value)
     before = jshm.segments()
-    assert (store.presence.spares.nbytes > 0) == (times > 1)
+    assert (store.process.spares.nbytes > 0) == (times > 1)
     interrupted_halfway(4 << 20)
     with pytest.raises(KeyboardInterrupt):
         jshm.publish("X", SOURCES[source] + 1 if source != "a list of two" else value)
@@ -347,7 +347,7 @@ def test_ctrl_c_leaves_the_old_version_and_nothing_else(
     assert jshm.check() == []
     if times:
         assert not np.any(jshm.attach("X"))
-    store.presence.spares.give_back()
+    store.process.spares.give_back()
     assert len(store.directory.files()) == min(times, 1)
 
 

@@ -507,7 +507,7 @@ def test_the_directory_is_deleted(store: LocalStore) -> None:
     publish(a=x, b=[x])
     held = jshm.attach(["a", "b"])
     delete(store.directory.root)
-    with pytest.warns(jshm.DirectoryLostWarning, match="Back, from what is attached here: a, b"):
+    with pytest.warns(jshm.DirectoryLostWarning, match="Restored from what is attached here: a, b"):
         a, b = jshm.attach(["a", "b"])
     assert a is b[0]
     assert a[0].sum() == 4950

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ....errors import FormatVersionError, JshmError
+from ..catalogue import Catalogue
 from .database import Database, MisplacedError
 from .rows import FORMAT
 from .statements import GROUP_SCHEMA, SCHEMA, Queries, Transaction
@@ -71,7 +72,7 @@ class _RemovedFile(Queries):
         return self._raw.execute(sql, parameters).fetchall()
 
 
-class Registry(Database, Queries):
+class Registry(Database, Queries, Catalogue):
     """The registry of one store directory.
 
     Parameters

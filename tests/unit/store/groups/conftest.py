@@ -1,4 +1,4 @@
-"""Real users of a group of their own, and processes of theirs."""
+"""Real users with a common group, and processes that run as these users."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from ....conftest import PREFIX, SHM
 from ....support.users import People, User, people
+from .forked import Forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,9 +26,24 @@ def lab() -> Iterator[People]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with Forks() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shell_forks() -> Iterator[Forks]:
+    with Forks(
+        "import IPython, IPython.core.completer, IPython.core.interactiveshell, IPython.utils.capture\n"
+        "import IPython.terminal.interactiveshell, jshm.ipython, jshm.ipython.completion"
+    ) as made:
+        yield made
+
+
 @pytest.fixture
 def place(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A directory like /dev/shm, in which everybody may make directories."""
+    """A directory like /dev/shm, in which all users may create directories."""
     root = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
     os.chmod(root, 0o1777)
     monkeypatch.setenv("JSHM_GROUP_DIR", root)
@@ -36,15 +52,18 @@ def place(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def start(lab: People, place: str, tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    """Start a process of a user, in the store of the group; or, without a group, in a private one."""
+def start(
+    lab: People, forks: Forks, place: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Child]]:
+    """Start a process of a user, in the group's store or (with an empty group) in a private one."""
     tmp_path.chmod(0o755)
     started: list[Child] = []
 
     def start(user: User, script: str = "train.py", group: str | None = None, **how: Any) -> Child:
         env = {"JSHM_GROUP": lab.group if group is None else group}
         env["JSHM_DIR"] = os.path.join(place, f"own-{user.name}")
-        child = user.child(tmp_path, script, env, **how)
+        made = request.getfixturevalue("shell_forks") if how.get("before") else forks
+        child = user.child(tmp_path, script, env, make=made.start, **how)
         started.append(child)
         child.run("import jshm, numpy as np")
         return child
@@ -55,12 +74,12 @@ def start(lab: People, place: str, tmp_path: Path) -> Iterator[Callable[..., Chi
 
 
 def root_of(place: str, lab: People, user: User) -> str:
-    """Return the directory of what a user shares with the group."""
+    """Return the directory in which a user shares with the group."""
     return os.path.join(place, f"jshm-group-{lab.group}-{user.uid}")
 
 
 def files(root: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the paths of a directory and of all in it, and what they are."""
+    """Yield a directory and everything in it: paths and their status."""
     for directory, _, names in os.walk(root):
         for name in ["", *names]:
             path = os.path.join(directory, name)

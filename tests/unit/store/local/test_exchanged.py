@@ -319,7 +319,7 @@ def test_a_failed_transaction_releases_nothing(store_dir: str) -> None:
     path = default_store().location("X")
 
     def doom() -> None:
-        with store.presence.transaction() as (_, doomed):
+        with store.process.transaction() as (_, doomed):
             doomed.add(path)
             assert os.stat(path).st_mode & 0o777 == 0o500
             raise RuntimeError("before the commit")
