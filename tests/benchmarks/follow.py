@@ -10,8 +10,7 @@ import sys
 import numpy as np
 
 import jshm
-from jshm.ipython import cell_hooks
-from jshm.ipython import following
+from jshm.ipython import cell_hooks, following
 from jshm.store import default_store
 from jshm.variables import user_namespace
 

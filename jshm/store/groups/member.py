@@ -89,7 +89,7 @@ class Pace:
 
 
 class _Read(NamedTuple):
-    """What was read of a names file: which file, up to which byte, and its content.
+    """The part of a names file that was read: which file, up to which byte, and its content.
 
     It is replaced and never changed, because threads and signal handlers read at any time.
     """

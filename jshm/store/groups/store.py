@@ -172,7 +172,7 @@ class GroupStore(LocalStore):
         self.housekeeping.refresh()
         if not self._is_announced():
             if fix:
-                self.process.announce(rewrite=True)
+                self.process.peers.announce(rewrite=True)
             what = "the names file for the group's members does not match the registry"
             found.append(Problem(what, fixed=fix and self._is_announced()))
         self._members.state()

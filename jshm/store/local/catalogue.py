@@ -1,4 +1,4 @@
-"""What a store reads besides its directory: the names (`Catalogue`), and other members (`Peers`).
+"""Interfaces for reading names (`Catalogue`) and for the other members of a group (`Peers`).
 
 A user's own store reads them from its registry, and has no peers. A group's store has its own versions of
 both; see `jshm.store.groups`.

@@ -12,9 +12,9 @@ from ...system.directories import File, remove, rename
 from ..base import Problem
 from . import collect
 from .new_segment import layout_in
-from .rebuild import is_published, read_segment, restore_counters
-from .registry import rows
-from .registry.files import BESIDE, JOURNAL, clear
+from .rebuild import find_lost, read_segment, restore_counters
+from .registry import files as dbfiles
+from .registry import offer_rows, rows
 from .registry.rows import SegmentRow
 from .spares import listed
 
@@ -112,9 +112,8 @@ def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
         yield from _denied(tx, directory)
         known = {row.id for row in tx.segments()}
         strays = [path for identity, path in directory.files().items() if identity not in known]
-        for path in strays:
-            if is_published(path, directory):
-                yield f"{path} was published, but has no row in the registry"
+        for path in find_lost(strays, directory):
+            yield f"{path} was published, but has no row in the registry"
 
 
 def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
@@ -259,4 +258,5 @@ def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
         )
     if fix:
         tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
-        tx.mark_wanted(misjudged)
+        # Read again: one of the deleted references may have been the only one to a segment.
+        rows.judge(tx, rows.misjudged(tx))

@@ -172,7 +172,7 @@ def segment(
     removals: Removals,
     adopt: Adopt | None = None,
 ) -> bool:
-    """Remove one segment, and what only it needed, if nobody holds it; return whether it goes.
+    """Remove one segment, and what only it needed, if nobody holds it; return whether that is so.
 
     With `adopt`, its file is handed over instead.
     """
@@ -194,8 +194,8 @@ def segment(
             if fd is not None:
                 removals.add(path, fd, adopt)
     if gone:
-        for needless in tx.forget_segment(row.id, refers=row.kind != "array"):
-            # What does not fit into this transaction stays unwanted, for the next one.
+        for needless in rows.forget_segment(tx, row.id, refers=row.kind != "array"):
+            # Segments that do not fit into this transaction stay unwanted, for the next one.
             if not removals.full:
                 segment(tx, directory, needless, removals)
     return gone

@@ -1,6 +1,6 @@
-"""What a process does for the store besides its own operations: recovery, cleaning, and its end.
+"""Housekeeping by each process: recovery, garbage collection, and the end of processes and sessions.
 
-Operations call it: `prepare` before they add something, `run` otherwise, and `close` at the process's end.
+Operations call `prepare` before they add something, and `run` otherwise; a process calls `close` at its end.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from ...system.processes import mapped_by_younger
 from ...system.weak import WeakSet
 from ..identity import is_part_of
 from ..workers import after_workers
-from . import collect, lease, locks, recover
+from . import collect, lease, locks, rebuild, recover
 from .process import PATIENCE
-from .rebuild import is_published, register
 from .registry import rows
 from .spares import listed
 
@@ -88,12 +87,13 @@ class Housekeeping:
         self.run(flush=flush)
         self._registry.require_short_log()
 
-    @signals.whole  # as all that writes segments
     def refresh(self) -> bool:
         """Make sure that the registry exists; return whether names of a deleted one were restored."""
-        self._registry.refresh()
-        restored = recover.recover(self.process, self._registry, self._directory)
-        self.process.announce()
+        self._registry.database.refresh()
+        restored = False
+        if self._registry.lost is not None:
+            restored = recover.recover(self.process, self._registry, self._directory)
+        self.process.peers.announce()
         return restored
 
     def flush(self) -> None:
@@ -139,10 +139,9 @@ class Housekeeping:
         for _ in signals.ATTEMPTS:
             signals.check()
             files = collect.unregistered(self._directory, self._registry, spares)
-            lost = any(is_published(path, self._directory) for path in files)
+            lost = rebuild.find_lost(files, self._directory)
             with self.process.transaction(timeout) as (tx, removals):
-                if lost:
-                    register(tx, self._directory)
+                rebuild.register_lost(tx, self._directory, lost)
                 collect.leases(tx, self._directory, ending)
                 collect.offers(tx, self._directory, ending)
                 collect.spares(tx, self._directory, due, removals)
@@ -178,9 +177,9 @@ class Housekeeping:
         self._directory.close()
 
     def _release_expired(self, closed: Lease) -> None:
-        """Release what expires with this process.
+        """Release the names that expire with this process.
 
-        Its files are removed now: a process cannot unmap what it still uses, but it is about to end.
+        Their files are removed although this process may still have them mapped: it is about to end.
         """
         others = {hold[0] for _, log in lease.living(self._directory.leases) for hold in log.held}
         if self.process.has_forked:  # a child that never used jshm logs nothing
@@ -192,8 +191,8 @@ class Housekeeping:
                     if not tx.mark_wanted([entry.segment.id]):
                         collect.forget_version(tx, entry)
             seen = set(others)
-            # In rounds: what goes may have been the only reference to others.
-            while going := [row for row in tx.unwanted() if row.id not in seen]:
+            # In rounds, because a removed segment may have had the only reference to others.
+            while going := [row for row in rows.unwanted(tx) if row.id not in seen]:
                 for row in going:
                     seen.add(row.id)
                     if self.process.mappings.is_mapped(row.id) and not row.unlinked:
@@ -265,7 +264,7 @@ _all: WeakSet[Housekeeping] = WeakSet()
 def close_all() -> None:
     """Close all stores, at the end of the process."""
     for one in _all:
-        # A program ends without an error, whatever has become of the directory.
+        # A program must end without an error, even if the directory is gone.
         with contextlib.suppress(JshmError, OSError):
             one.close()
 

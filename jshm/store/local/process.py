@@ -62,10 +62,11 @@ class Process:
     directory : Directory
     registry : Registry
     peers : Peers
-        The other members of a group.
 
     Attributes
     ----------
+    peers : Peers
+        The other members of a group.
     mappings : Mappings
     born : WeakValues
         Segment id → the array that `allocate` returned, which alone may be sealed.
@@ -80,7 +81,7 @@ class Process:
         self._user = os.geteuid()
         self._directory = directory
         self._registry = registry
-        self._peers = peers
+        self.peers = peers
         self.mappings = Mappings(directory.access)
         self.born: WeakValues[str, np.ndarray[Any, Any]] = WeakValues()
         self._log = Log(directory.access)
@@ -175,12 +176,13 @@ class Process:
 
     def close_lease(self) -> Lease | None:
         """Give up the lease; return it if this process had one. The next use makes a new one."""
-        with self._guard:  # a daemon thread may continue to publish
+        # Under the guard: a daemon thread may continue to publish, and the next lease has the same log.
+        with self._guard:
             lease, self._lease = self._lease, None
-        if lease is None or lease.pid != os.getpid():
-            return None
-        lease.close()
-        return lease
+            if lease is None or lease.pid != os.getpid():
+                return None
+            lease.close()
+            return lease
 
     # -- all processes ---------------------------------------------------------------------------
 
@@ -189,7 +191,7 @@ class Process:
 
     def living(self) -> list[tuple[Identity, LogContent]]:
         """Return the living processes, also of other members of the group, and what each holds."""
-        return [*living(self._directory.leases), *self._peers.living()]
+        return [*living(self._directory.leases), *self.peers.living()]
 
     def holders(self) -> dict[str, tuple[Holder, ...]]:
         """Return segment id → the living processes that hold it."""
@@ -218,14 +220,14 @@ class Process:
                         restore_counters(tx, lost.last)
                     yield tx, removals
                 # If the path leads to another registry now, its files must not be removed.
-                if tx.check_place():
-                    self.announce()  # first: members must not find a listed file missing
+                if tx.look():
+                    self.peers.announce()  # first: members must not find a listed file missing
                     removals.execute()
             finally:
                 removals.cancel()
             if tx.left_stale:
                 self.rewrite_trailers()
-            self.announce()  # again, for changes that did not fit on the disk before the removal
+            self.peers.announce()  # again, for changes that did not fit on the disk before the removal
 
     def gone(self, done: str, remedy: str) -> RegistryError:
         """Return the error for a commit into a registry that the store does not use any more."""
@@ -247,10 +249,6 @@ class Process:
     def making_room(self, operation: Callable[[], T]) -> T:
         """Run an operation that frees memory, even if there is no room for the registry's log."""
         return self._registry.free_space_with(operation)
-
-    def announce(self, *, rewrite: bool = False) -> None:
-        """Tell the other members of the group what is shared."""
-        self._peers.announce(rewrite=rewrite)
 
     # -- holds -----------------------------------------------------------------------------------
 

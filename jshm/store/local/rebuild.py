@@ -29,7 +29,7 @@ from .registry import rows
 from .registry.rows import Entry, SegmentRow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from .directory import Directory
     from .registry.statements import Transaction
@@ -86,14 +86,39 @@ def register(tx: Transaction, directory: Directory, also: Collection[str] = ()) 
             tx.forget_broken_segment(row.id)
 
 
-def is_published(path: str, directory: Directory) -> bool:
-    """Return whether a file is a complete segment that was registered and was not released.
+def register_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) -> None:
+    """Register the segments that a registry has lost, if one of these files still has no row.
 
-    If it has no row, the registry has lost it.
+    Usually all have rows: they were published between the look at the rows and the look at the files. To
+    register reads every segment, while all other writers wait.
+
+    Parameters
+    ----------
+    tx, directory
+    lost : iterable of str
+        Paths that `find_lost` returned.
     """
-    identity = os.path.splitext(os.path.basename(path))[0]
-    found = read_segment(identity, path, directory, wait=False)
+    if not all(rows.has_segment(tx, _identity(path)) for path in lost):
+        register(tx, directory)
+
+
+def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
+    """Return the published segments among files without a row: the registry has lost them."""
+    return [path for path in paths if is_published(path, directory)]
+
+
+def is_published(path: str, directory: Directory) -> bool:
+    """Return whether a file is a complete segment that was registered and was not released."""
+    found = read_segment(_identity(path), path, directory, wait=False)
     return found is not None and found.committed and bool(found.entries)
+
+
+def _identity(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _identity(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _kind(path: str) -> str:
@@ -123,11 +148,13 @@ class Found:
 
 def _read_all(tx: Transaction, directory: Directory) -> dict[str, Found]:
     """Return all readable segments whose trailers match their rows, by id."""
-    behind = {row.id for row in tx.stale_trailers()}
+    # A released segment whose file still exists is skipped, too: its file is being removed at this moment.
+    skipped = {row.id for row in rows.behind(tx)}
+    skipped |= {row.id for row in rows.all_segments(tx) if row.unlinked}
     return {
         identity: found
         for identity, path in directory.files().items()
-        if identity not in behind and (found := read_segment(identity, path, directory))
+        if identity not in skipped and (found := read_segment(identity, path, directory))
     }
 
 

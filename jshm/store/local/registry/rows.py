@@ -183,20 +183,332 @@ class Entry(NamedTuple):
         return cls._make((*row[:10], SegmentRow._make(row[10:])))
 
 
-class OfferRow(NamedTuple):
-    """One offer, with the newest version of the offered name."""
+@lru_cache(maxsize=64)
+def current_sql(count: int) -> str:
+    """Return the query for the newest versions of `count` names."""
+    marks = ",".join("?" * count)
+    return f"{JOINED} WHERE n.name IN ({marks}) AND v.version = n.current"
 
-    sender: Identity
-    created: float
-    entry: Entry
 
-    @classmethod
-    def parse(cls, row: Sequence[Any]) -> OfferRow:
-        """Return the offer that a joined row describes; CorruptRegistryError as for `Entry.parse`."""
-        sender, created = row[:2]
-        if (type(sender), type(created)) != (str, float) or not isfinite(created):
-            raise damaged_row(f"the offer {row[:2]!r:.200}")
-        return cls(parse_identity(sender), created, Entry.parse(row[2:]))
+def put_identity(tx: Transaction, lease: str, identity: str) -> None:
+    """Say, as JSON, who a lease belongs or belonged to."""
+    tx.execute("INSERT OR IGNORE INTO leases(id, identity) VALUES (?, ?)", (lease, identity))
+
+
+def put_segment(tx: Transaction, row: SegmentRow, *, wanted: bool) -> None:
+    """Add a segment."""
+    tx.execute(
+        'INSERT INTO segments(id, kind, descr, shape, "order", nbytes, overflow, writable, wanted, '
+        "unlinked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        (row.id, row.kind, row.descr, row.shape, row.order, row.nbytes, row.overflow,
+         row.writable, wanted),
+    )  # fmt: skip
+
+
+def put_references(tx: Transaction, segment: str, needs: Iterable[str]) -> list[str]:
+    """Let a segment need others, which it keeps; return those that are not there any more."""
+    needs = list(needs)
+    for needed in needs:
+        tx.execute("INSERT OR IGNORE INTO refs(segment, needs) VALUES (?, ?)", (segment, needed))
+    judge(tx, needs)
+    there = "SELECT 1 FROM segments WHERE id = ? AND NOT unlinked"
+    return [needed for needed in needs if not tx.execute(there, (needed,))]
+
+
+def newest(tx: Transaction, names: Sequence[str]) -> dict[str, tuple[int, Entry | None]]:
+    """Return the last version number of each name that ever had one, and its newest version.
+
+    There is none if the name was released; its numbers go on nevertheless.
+    """
+    return {
+        # Version, identity and segment are missing where nothing is current (or rows were lost).
+        row[1]: (
+            _number(row[0]),
+            None if None in (row[2], row[10], row[11]) else Entry.parse(row[1:]),
+        )
+        for row in tx.execute(_newest(len(names)), names)
+    }
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise damaged(f"a version number {value!r:.80}")
+    return value
+
+
+@lru_cache(maxsize=64)
+def _newest(count: int) -> str:
+    marks = ",".join("?" * count)
+    return (
+        f"SELECT n.last, {_ENTRY} FROM names n "  # noqa: S608
+        "LEFT JOIN versions v ON v.name = n.name AND v.version = n.current "
+        "LEFT JOIN segments s ON s.id = v.segment LEFT JOIN leases l ON l.id = v.lease "
+        f"WHERE n.name IN ({marks})"
+    )
+
+
+def put_version(tx: Transaction, entry: Entry) -> None:
+    """Add a version and make it the name's newest."""
+    tx.execute(
+        "INSERT INTO names(name, last, current) VALUES (?, ?, ?) "
+        "ON CONFLICT(name) DO UPDATE SET last = max(last, excluded.last), current = excluded.current",
+        (entry.name, entry.version, entry.version),
+    )
+    add_version(tx, entry)
+
+
+def count_from(tx: Transaction, name: str, last: int) -> None:
+    """Let a name's next version be newer than `last`."""
+    tx.execute(
+        "INSERT INTO names(name, last) VALUES (?, ?) "
+        "ON CONFLICT(name) DO UPDATE SET last = max(last, excluded.last)",
+        (name, last),
+    )
+
+
+def add_version(tx: Transaction, entry: Entry) -> None:
+    """Add a version's row only."""
+    tx.execute(
+        "INSERT INTO versions(name, version, segment, lease, created, keep, note, once, part) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (entry.name, entry.version, entry.segment.id, entry.lease, entry.created, entry.keep,
+         entry.note, entry.once, entry.part),
+    )  # fmt: skip
+
+
+def current(tx: Transaction, names: Sequence[str]) -> list[Entry]:
+    """Return the newest versions of those names that have one."""
+    return [Entry.parse(row) for row in tx.execute(current_sql(len(names)), names)]
+
+
+def entries_of(tx: Transaction, name: str) -> list[Entry]:
+    """Return all versions of a name, the oldest first."""
+    return [Entry.parse(row) for row in tx.execute(f"{JOINED} WHERE n.name = ?", (name,))]
+
+
+def entries_in(tx: Transaction, segment: str) -> list[Entry]:
+    """Return all versions that are in a segment."""
+    return [Entry.parse(row) for row in tx.execute(f"{JOINED} WHERE v.segment = ?", (segment,))]
+
+
+def retire(tx: Transaction, name: str) -> None:
+    """Let a name have no newest version, and nobody be offered it."""
+    tx.execute("UPDATE names SET current = NULL WHERE name = ?", (name,))
+    tx.execute("DELETE FROM offers WHERE name = ?", (name,))
+
+
+def bring_back(tx: Transaction, entry: Entry) -> bool:
+    """Let a retired version be its name's newest again; tell whether its segment is still there."""
+    there = "SELECT 1 FROM segments WHERE id = ? AND NOT unlinked"
+    if not tx.execute(there, (entry.segment.id,)):
+        return False
+    forget_version(tx, entry)
+    put_identity(tx, entry.lease, entry.identity)
+    add_version(tx, entry)
+    # A registry that was rebuilt meanwhile may not know the name.
+    count_from(tx, entry.name, entry.version)
+    tx.execute("UPDATE names SET current = ? WHERE name = ?", (entry.version, entry.name))
+    judge(tx, [entry.segment.id])
+    fall_behind(tx, entry.segment.id)
+    return True
+
+
+def judge(tx: Transaction, segments: Iterable[str]) -> list[SegmentRow]:
+    """Find out again which of these segments are wanted; return those that are not."""
+    dropped = []
+    for segment in segments:
+        found = tx.execute(
+            f"UPDATE segments AS s SET wanted = {_WANTED} WHERE id = ? "  # noqa: S608
+            f"RETURNING wanted, {_RETURNED}",
+            (segment,),
+        )
+        dropped += [SegmentRow.parse(row[1:]) for row in found if not row[0]]
+    return dropped
+
+
+def is_needless(tx: Transaction, segment: str) -> bool:
+    """Tell whether a segment is there and nothing wants it now. Unlike `judge`, only looks."""
+    return bool(tx.execute(f"SELECT 1 FROM segments s WHERE id = ? AND NOT {_WANTED}", (segment,)))  # noqa: S608
+
+
+def all_segments(tx: Transaction) -> list[SegmentRow]:
+    """Return all segments."""
+    return [SegmentRow.parse(row) for row in tx.execute(f"SELECT {SEGMENT} FROM segments s")]  # noqa: S608
+
+
+def in_memory(tx: Transaction) -> int:
+    """Return the bytes that all segments take in memory; also those that are only held."""
+    return int(tx.execute(IN_MEMORY)[0][0])
+
+
+def has_segment(tx: Transaction, segment: str) -> bool:
+    """Tell whether a segment has a row."""
+    return bool(tx.execute("SELECT 1 FROM segments WHERE id = ?", (segment,)))
+
+
+def mentions(tx: Transaction, segment: str) -> bool:
+    """Tell whether any row is about a segment, also where the segment's own was lost."""
+    sql = """SELECT 1 FROM segments WHERE id = ?1 UNION ALL SELECT 1 FROM versions
+              WHERE segment = ?1 UNION ALL SELECT 1 FROM refs WHERE needs = ?1 LIMIT 1"""
+    return bool(tx.execute(sql, (segment,)))
+
+
+def everything(tx: Transaction) -> list[Entry]:
+    """Return all versions of all names."""
+    return [Entry.parse(row) for row in tx.execute(JOINED)]
+
+
+def all_references(tx: Transaction) -> dict[str, set[str]]:
+    """Return for each segment that refers to others: to which."""
+    found: dict[str, set[str]] = {}
+    for segment, needed in tx.execute("SELECT segment, needs FROM refs"):
+        found.setdefault(segment, set()).add(needed)
+    return found
+
+
+def misjudged(tx: Transaction) -> list[str]:
+    """Return the segments whose row does not say whether they are wanted as it is."""
+    rows = tx.execute(f"SELECT id FROM segments s WHERE wanted IS NOT {_WANTED}")  # noqa: S608
+    return [row[0] for row in rows]
+
+
+def unwanted(tx: Transaction) -> list[SegmentRow]:
+    """Return the segments that nothing but a holder keeps."""
+    # Asked again: data must not go because of one wrong flag.
+    rows = tx.execute(f"SELECT {SEGMENT} FROM segments s WHERE NOT s.wanted AND NOT {_WANTED}")  # noqa: S608
+    return [SegmentRow.parse(row) for row in rows]
+
+
+def set_writable(tx: Transaction, segment: str, *, writable: bool) -> bool:
+    """Say whether a segment may be attached ``'r+'``; tell whether it is still there."""
+    return bool(
+        tx.execute(
+            "UPDATE segments SET writable = ? WHERE id = ? AND NOT unlinked RETURNING 1",
+            (writable, segment),
+        )
+    )
+
+
+def forget_versions_in(tx: Transaction, entry: Entry) -> None:
+    """Delete older versions of the name that are in the same segment: they say nothing new."""
+    tx.execute(
+        "DELETE FROM versions WHERE name = ? AND segment = ? AND version < ?",
+        (entry.name, entry.segment.id, entry.version),
+    )
+
+
+def forget_version(tx: Transaction, entry: Entry) -> None:
+    """Delete a version's row only: its segment is needed under another name, or by an object.
+
+    The newest version stays, so no segment is wanted less afterwards.
+    """
+    # A release that goes on in a later transaction may find a version that another process has restored.
+    tx.execute(
+        "DELETE FROM versions WHERE name = ?1 AND version = ?2 "
+        "AND NOT EXISTS (SELECT 1 FROM names WHERE name = ?1 AND current = ?2)",
+        (entry.name, entry.version),
+    )
+
+
+def forget_segment(tx: Transaction, segment: str, *, refers: bool = True) -> list[SegmentRow]:
+    """Delete an unwanted segment's rows; return what only it needed, unwanted by now too.
+
+    An array's refers to none: then there is nothing to look for.
+    """
+    tx.execute("DELETE FROM versions WHERE segment = ?", (segment,))
+    tx.execute("DELETE FROM segments WHERE id = ?", (segment,))
+    return _forget_references(tx, segment) if refers else []
+
+
+def forget_lost_segment(tx: Transaction, segment: str) -> None:
+    """Delete the rows of a segment whose file is gone or damaged, wanted or not."""
+    tx.execute(
+        "UPDATE names SET current = NULL WHERE current = "
+        "(SELECT version FROM versions v WHERE v.segment = ? AND v.name = names.name "
+        "AND v.version = names.current) AND name IN (SELECT name FROM versions WHERE segment = ?)",
+        (segment, segment),
+    )
+    forget_segment(tx, segment)
+
+
+def mark_unlinked(tx: Transaction, segment: str) -> list[SegmentRow]:
+    """Remember a released segment whose file is gone but which is still held.
+
+    Nobody can attach it any more, and who holds it holds what it refers to: what only it needed is
+    unwanted by now, and returned.
+    """
+    tx.execute("UPDATE segments SET unlinked = 1 WHERE id = ?", (segment,))
+    return _forget_references(tx, segment)
+
+
+def _forget_references(tx: Transaction, segment: str) -> list[SegmentRow]:
+    needs = [row[0] for row in tx.execute("SELECT needs FROM refs WHERE segment = ?", (segment,))]
+    if needs:
+        tx.execute("DELETE FROM refs WHERE segment = ?", (segment,))
+    return judge(tx, needs)
+
+
+def fall_behind(tx: Transaction, segment: str) -> None:
+    """Note that a segment is still to say of itself what its rows say by now."""
+    tx.execute("INSERT OR IGNORE INTO behind(segment) VALUES (?)", (segment,))
+    tx.falls_behind = True
+
+
+def behind(tx: Transaction) -> list[SegmentRow]:
+    """Return the segments that are still to say of themselves what their rows say."""
+    tx.execute("DELETE FROM behind WHERE segment NOT IN (SELECT id FROM segments)")
+    sql = f"SELECT {SEGMENT} FROM behind b JOIN segments s ON s.id = b.segment"  # noqa: S608
+    return [SegmentRow.parse(row) for row in tx.execute(sql)]
+
+
+def catch_up(tx: Transaction, segment: str) -> None:
+    """Note that a segment says of itself what its rows say."""
+    tx.execute("DELETE FROM behind WHERE segment = ?", (segment,))
+
+
+def announced(tx: Transaction) -> str:
+    """Return what the list is called that a group's other members read."""
+    return str(tx.execute("SELECT id FROM announced")[0][0])
+
+
+def changed(tx: Transaction) -> list[str]:
+    """Return the names that the group's other members are still to be told of."""
+    return [row[0] for row in tx.execute("SELECT name FROM changed")]
+
+
+def forget_changed(tx: Transaction) -> None:
+    """Note that they were told."""
+    tx.execute("DELETE FROM changed")
+
+
+def all_leases(tx: Transaction) -> dict[str, str]:
+    """Return the identity, as JSON, of every lease."""
+    found = tx.execute("SELECT id, identity FROM leases")
+    for row in found:
+        if tuple(map(type, row)) != (str, str):
+            raise damaged(f"a process {row!r:.200}")
+    return dict(found)
+
+
+def forget_lease(tx: Transaction, lease: str) -> None:
+    """Delete a dead process's lease, if nothing it published is left."""
+    tx.execute(
+        "DELETE FROM leases WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE lease = ?)",
+        (lease, lease),
+    )
+
+
+def leftovers(tx: Transaction, lease: str) -> list[Entry]:
+    """Return the newest versions that a publisher of a dead session did not say to keep."""
+    rows = tx.execute(
+        f"{JOINED} WHERE v.lease = ? AND v.version = n.current AND NOT v.keep", (lease,)
+    )
+    return [Entry.parse(row) for row in rows]
+
+
+def with_writable(row: SegmentRow, *, writable: bool) -> SegmentRow:
+    """Return the row of the same segment, writable or not."""
+    return row._replace(writable=writable)
 
 
 def check_kind(entry: Entry) -> None:

@@ -305,6 +305,18 @@ def test_check_finds_and_repairs(store: LocalStore, tmp_path: Path) -> None:
     intact()
 
 
+def test_what_only_a_removed_reference_needed_goes(store: LocalStore) -> None:
+    """One look mends all, also what is wrong only after something else was mended."""
+    segment = jshm.publish("X", np.ones(3)).segment
+    edit(store.directory.root, f"INSERT INTO refs(segment, needs) VALUES ('nowhere', '{segment}')")
+    jshm.release("X")
+    assert store.registry.segment_ids() == {segment}
+    assert [problem.fixed for problem in jshm.check(fix=True)] == [True]
+    assert jshm.check() == []
+    jshm.gc()
+    assert store.registry.segment_ids() == set()
+
+
 @pytest.mark.parametrize("fix", [False, True])
 def test_check_reports_more_files_than_fit_a_batch(store: LocalStore, fix: bool) -> None:
     """Each file in a batch is open, and a process may have few descriptors."""
