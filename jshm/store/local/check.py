@@ -13,8 +13,8 @@ from ..base import Problem
 from . import collect
 from .new_segment import layout_in
 from .rebuild import find_lost, read_segment, restore_counters
-from .registry import files as dbfiles
-from .registry import offer_rows, rows
+from .registry import rows
+from .registry.files import BESIDE, JOURNAL, clear
 from .registry.rows import SegmentRow
 from .spares import listed
 
@@ -259,4 +259,4 @@ def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
     if fix:
         tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
         # Read again: one of the deleted references may have been the only one to a segment.
-        rows.judge(tx, rows.misjudged(tx))
+        tx.mark_wanted(tx.wrongly_marked())

@@ -194,7 +194,7 @@ def segment(
             if fd is not None:
                 removals.add(path, fd, adopt)
     if gone:
-        for needless in rows.forget_segment(tx, row.id, refers=row.kind != "array"):
+        for needless in tx.forget_segment(row.id, refers=row.kind != "array"):
             # Segments that do not fit into this transaction stay unwanted, for the next one.
             if not removals.full:
                 segment(tx, directory, needless, removals)

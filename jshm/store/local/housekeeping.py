@@ -89,9 +89,9 @@ class Housekeeping:
 
     def refresh(self) -> bool:
         """Make sure that the registry exists; return whether names of a deleted one were restored."""
-        self._registry.database.refresh()
+        self._registry.refresh()
         restored = False
-        if self._registry.lost is not None:
+        if self._registry.removed is not None:
             restored = recover.recover(self.process, self._registry, self._directory)
         self.process.peers.announce()
         return restored
@@ -192,7 +192,7 @@ class Housekeeping:
                         collect.forget_version(tx, entry)
             seen = set(others)
             # In rounds, because a removed segment may have had the only reference to others.
-            while going := [row for row in rows.unwanted(tx) if row.id not in seen]:
+            while going := [row for row in tx.unwanted() if row.id not in seen]:
                 for row in going:
                     seen.add(row.id)
                     if self.process.mappings.is_mapped(row.id) and not row.unlinked:

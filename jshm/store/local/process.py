@@ -220,7 +220,7 @@ class Process:
                         restore_counters(tx, lost.last)
                     yield tx, removals
                 # If the path leads to another registry now, its files must not be removed.
-                if tx.look():
+                if tx.check_place():
                     self.peers.announce()  # first: members must not find a listed file missing
                     removals.execute()
             finally:

@@ -98,7 +98,7 @@ def register_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) ->
     lost : iterable of str
         Paths that `find_lost` returned.
     """
-    if not all(rows.has_segment(tx, _identity(path)) for path in lost):
+    if not all(tx.has_segment(_identity(path)) for path in lost):
         register(tx, directory)
 
 
@@ -111,10 +111,6 @@ def is_published(path: str, directory: Directory) -> bool:
     """Return whether a file is a complete segment that was registered and was not released."""
     found = read_segment(_identity(path), path, directory, wait=False)
     return found is not None and found.committed and bool(found.entries)
-
-
-def _identity(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _identity(path: str) -> str:
@@ -149,8 +145,8 @@ class Found:
 def _read_all(tx: Transaction, directory: Directory) -> dict[str, Found]:
     """Return all readable segments whose trailers match their rows, by id."""
     # A released segment whose file still exists is skipped, too: its file is being removed at this moment.
-    skipped = {row.id for row in rows.behind(tx)}
-    skipped |= {row.id for row in rows.all_segments(tx) if row.unlinked}
+    skipped = {row.id for row in tx.stale_trailers()}
+    skipped |= {row.id for row in tx.segments() if row.unlinked}
     return {
         identity: found
         for identity, path in directory.files().items()

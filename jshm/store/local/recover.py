@@ -64,14 +64,22 @@ def recover(process: Process, registry: Registry, directory: Directory) -> bool:
     return bool(recovery.restored) or recovery.awaited
 
 
-def register_missing(registry: Registry, directory: Directory) -> None:
-    """Register published segments that the present registry does not have."""
-    # A read must not fail because of this; the next collection tries again.
-    with contextlib.suppress(JshmError, OSError):
-        unknown = collect.unregistered(directory, registry, ())
-        if lost := rebuild.find_lost(unknown, directory):
-            with registry.database.transact() as tx:
-                rebuild.register_lost(tx, directory, lost)
+class SegmentRepair(Repair):
+    """Brings a registry into line with the segments in a store's directory."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def rebuild(self, tx: Transaction, last: Mapping[str, int]) -> None:
+        rebuild.rebuild(tx, self._directory, last)
+
+    def register_missing(self, registry: Registry) -> None:
+        # A read must not fail because of this; the next collection tries again.
+        with contextlib.suppress(JshmError, OSError):
+            unknown = collect.unregistered(self._directory, registry, ())
+            if lost := rebuild.find_lost(unknown, self._directory):
+                with registry.transact() as tx:
+                    rebuild.register_lost(tx, self._directory, lost)
 
 
 class Recovery:

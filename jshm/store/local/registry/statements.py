@@ -243,6 +243,10 @@ class Queries(ABC):
         """Return the rows of all segments."""
         return [SegmentRow.parse(row) for row in self.read(f"SELECT {_SEGMENT} FROM segments s")]  # noqa: S608
 
+    def has_segment(self, segment: str) -> bool:
+        """Return whether a segment has a row."""
+        return bool(self.read("SELECT 1 FROM segments WHERE id = ?", (segment,)))
+
     def segment_ids(self) -> set[str]:
         """Return the ids of all segments."""
         return {row[0] for row in self.read("SELECT id FROM segments")}
@@ -479,9 +483,15 @@ class Transaction(ImmediateTransaction, Queries):
     # Removing.
 
     def forget_version(self, entry: Entry) -> None:
-        """Delete a version's row only: its segment is needed under another name."""
+        """Delete the row of a version whose segment is needed under another name, or by an object.
+
+        The newest version is kept, so that no segment becomes unwanted.
+        """
+        # A release that continues in a later transaction may find a version that another process restored.
         self.execute(
-            "DELETE FROM versions WHERE name = ? AND version = ?", (entry.name, entry.version)
+            "DELETE FROM versions WHERE name = ?1 AND version = ?2 "
+            "AND NOT EXISTS (SELECT 1 FROM names WHERE name = ?1 AND current = ?2)",
+            (entry.name, entry.version),
         )
 
     def forget_older_in_segment(self, entry: Entry) -> None:

@@ -332,7 +332,7 @@ def test_what_is_released_and_held_does_not_bring_back_what_it_referred_to(
     def late(removals: Removals) -> None:
         monkeypatch.setattr(Removals, "execute", execute)
         assert len(store.directory.files()) == 2
-        with store.registry.database.transact() as tx:
+        with store.registry.transact() as tx:
             rebuild.register(tx, store.directory)
         execute(removals)
 
