@@ -96,7 +96,7 @@ def mount(tmp_path: Path) -> Iterator[MakeMount]:
 
 def make_older(store: LocalStore, seconds: float = 600.0) -> None:
     """Let everything have been published so much earlier."""
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET created = created - ?", (seconds,))
     # jshm changes no version's row, and does not look whether others do.
     store._listed = VersionList()

@@ -219,7 +219,7 @@ def test_expressions_elsewhere(b):
     for part in ("X[:2]", "d['k']", "X.T"):
         slip = b.fail(f"%shm_attach {part}").evalue
         assert slip == (
-            f"%shm_attach takes names: attach {part[0]}, of which nothing is copied, and use {part}"
+            f"%shm_attach takes names: attach {part[0]}, which copies nothing, and use {part}"
         )
     slip = b.fail("%shm_attach X --as D['k']").evalue
     assert slip == "--as takes a variable's name: write D['k'] = %shm_attach X"

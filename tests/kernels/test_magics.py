@@ -218,7 +218,7 @@ def test_what_goes_to_disk_is_said_in_one_line(a):
 
 OLDER = (
     "from jshm.store import default_store\n"
-    "with default_store().registry.database.transact() as tx:\n"
+    "with default_store().registry.transact() as tx:\n"
     "    tx.execute('UPDATE versions SET created = created - 600')"
 )
 
@@ -244,7 +244,7 @@ def test_release_unused_asks_and_spares_what_is_kept(open_notebook, a):
         + "\n%shm_publish new"
     )
     spared = (
-        r"--yes spares X \(only copy\), new \(published .*\); "
+        r"--yes leaves X \(only copy\), new \(published .*\); "
         r"to release by name: %shm_release X new\n"
     )
     outcome = a("%shm_release --unused")
@@ -259,7 +259,7 @@ def test_release_unused_asks_and_spares_what_is_kept(open_notebook, a):
     assert "nothing to release" in a.do("%shm_release --unused --yes")
     b.do("%shm_detach z")
     theirs = a.do("%shm_release --unused --yes --all")
-    spared = "--yes spares z (only copy); to release by name: %shm_release z\n"
+    spared = "--yes leaves z (only copy); to release by name: %shm_release z\n"
     assert theirs == f"w released · 40 B freed\n{spared}"
 
 

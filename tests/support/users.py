@@ -16,11 +16,11 @@ import pytest
 from .processes import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 # What it needs of Python is loaded before it becomes somebody who may not be able to read it there.
-IMPORTS = """
+_BECOME = """
 import ctypes, glob, grp, hashlib, importlib, os, pickle, pkgutil, platformdirs, pwd, tempfile, warnings
 import cloudpickle, numpy as np, numpy.lib.format, numpy.ma
 import jshm
@@ -30,10 +30,6 @@ for package in ("", "pickling", "store"):
             importlib.import_module(".".join(filter(None, ("jshm", package, module.name))))
 import encodings.ascii, encodings.idna, encodings.latin_1
 pickle.loads(pickle.dumps(np.ma.masked_array([1], mask=[0])))
-"""
-BECOME = (
-    IMPORTS
-    + """\
 os.setgroups({groups!r})
 os.setresgid({gid}, {gid}, {gid})
 os.setresuid({uid}, {uid}, {uid})
@@ -41,7 +37,6 @@ assert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) == 0  # PR_SET_DUMPABLE: /proc/sel
 os.environ["HOME"] = "/"
 os.umask({umask})
 """
-)
 
 
 @dataclass(frozen=True)
@@ -59,21 +54,12 @@ class User:
         *,
         umask: int = 0o077,
         before: str = "",
-        make: Callable[..., Child] = Child,
     ) -> Child:
-        """Start a process of this user.
-
-        Parameters
-        ----------
-        before : str
-            Code that runs as root, in a store that exists.
-        make : callable
-            Starts the process; by default as a new program.
-        """
-        child = make(directory, script, env=env)
+        """Start a process of this user; `before` is run as root, in a store that is there already."""
+        child = Child(directory, script, env=env)
         if before:
             child.run(before)
-        child.run(BECOME.format(groups=list(self.groups), gid=self.gid, uid=self.uid, umask=umask))
+        child.run(_BECOME.format(groups=list(self.groups), gid=self.gid, uid=self.uid, umask=umask))
         return child
 
 

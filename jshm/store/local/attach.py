@@ -68,14 +68,14 @@ def find(store: Lookup, names: Sequence[str], wanted: Sequence[int] | None) -> l
     """
     if wanted is None:
         entries = store.catalogue.current(names)
-        if len(names) == len(entries) == 1 and store.registry.lost is None:
+        if len(names) == len(entries) == 1 and store.registry.removed is None:
             return entries
         found = {entry.name: entry for entry in entries}
     else:
         versions = list(map(store.catalogue.version, names, wanted))
         found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
     # The registry was deleted or replaced: what is mapped here may be newer, and is registered again.
-    if store.registry.lost is not None:
+    if store.registry.removed is not None:
         store.housekeeping.refresh()
         return find(store, names, wanted)
     for i, name in enumerate(names):

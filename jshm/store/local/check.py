@@ -12,9 +12,9 @@ from ...system.directories import File, remove, rename
 from ..base import Problem
 from . import collect
 from .new_segment import layout_in
-from .rebuild import is_published, read_segment, restore_counters
-from .registry import files as dbfiles
-from .registry import offer_rows, rows
+from .rebuild import find_lost, read_segment, restore_counters
+from .registry import rows
+from .registry.files import BESIDE, JOURNAL, clear
 from .registry.rows import SegmentRow
 from .spares import listed
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .directory import Directory
-    from .registry.database import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
 
 
 def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Problem]:
@@ -53,19 +53,19 @@ def _rebuild(registry: Registry, directory: Directory) -> None:
     """Rebuild a damaged registry; version numbers that can still be read continue."""
     last: dict[str, int] = {}
     with contextlib.suppress(JshmError):
-        last = dict(registry.database.read("SELECT name, last FROM names"))
+        last = registry.last_numbers()
     _put_aside(registry, directory)
     registry.names()  # opens the new registry, and that rebuilds it
-    with registry.database.transact() as tx:
+    with registry.transact() as tx:
         restore_counters(tx, last)
 
 
 def _put_aside(registry: Registry, directory: Directory) -> None:
     """Rename a damaged registry. Only the newest one is kept, because they take memory."""
-    registry.database.close()
+    registry.close()
     path = directory.registry_file
     aside = f"{path.name}.damaged-"
-    dbfiles.clear(path, *dbfiles.BESIDE, dbfiles.JOURNAL)
+    clear(path, *BESIDE, JOURNAL)
     for name in path.place.names():
         if name.startswith(aside):
             with contextlib.suppress(OSError):
@@ -98,31 +98,30 @@ def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
     CorruptRegistryError
         The registry cannot be read.
     """
-    damage = registry.database.read("PRAGMA quick_check(1)")
+    damage = registry.read("PRAGMA quick_check(1)")
     if damage and damage[0][0] != "ok":
         raise CorruptRegistryError(f"the registry is damaged: {damage[0][0]}")
-    with registry.database.transact() as tx:
-        for text in rows.all_leases(tx).values():
-            rows.identity_of(text)
-        offer_rows.recipients(tx)
+    with registry.transact() as tx:
+        for text in tx.leases().values():
+            rows.parse_identity(text)
+        tx.recipients()
         for what, sql in _IMPOSSIBLE.items():
             for (found,) in tx.execute(sql):
                 if found:
                     yield what.format(found)
         yield from _denied(tx, directory)
-        known = {row.id for row in rows.all_segments(tx)}
+        known = {row.id for row in tx.segments()}
         strays = [path for identity, path in directory.files().items() if identity not in known]
-        for path in strays:
-            if is_published(path, directory):
-                yield f"{path} was published, but has no row in the registry"
+        for path in find_lost(strays, directory):
+            yield f"{path} was published, but has no row in the registry"
 
 
 def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
     """Yield the rows that complete segments contradict."""
     files = directory.files()
     said: dict[tuple[str, int], set[str]] = {}
-    known = {row.id: row for row in rows.all_segments(tx) if not row.unlinked}
-    references = rows.all_references(tx)
+    known = {row.id: row for row in tx.segments() if not row.unlinked}
+    references = tx.references()
     for row in known.values():
         path = files.get(row.id, "")
         found = read_segment(row.id, path, directory)
@@ -139,7 +138,7 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
             yield f"segment {row.id} is complete, but does not match its row"
         for entry in found.entries:
             said.setdefault((entry.name, entry.version), set()).add(entry.value_id)
-    for entry in rows.everything(tx):
+    for entry in tx.everything():
         if entry.value_id not in said.get((entry.name, entry.version), {entry.value_id}):
             yield f"{entry.name} v{entry.version} is in another segment than in its row"
 
@@ -151,9 +150,9 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         directory.check_overflow()
     except UnsafeDirectoryError as error:
         refused = str(error)
-    with registry.database.transact() as tx:
+    with registry.transact() as tx:
         files = directory.files()
-        known = {row.id: row for row in rows.all_segments(tx)}
+        known = {row.id: row for row in tx.segments()}
         if refused and any(row.overflow for row in known.values()):
             yield Problem(refused, fixed=False)
         for row in known.values():
@@ -162,7 +161,7 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
             problem = _examine(row, directory, files)
             if problem:
                 if fix:
-                    rows.forget_lost_segment(tx, row.id)
+                    tx.forget_broken_segment(row.id)
                     lost += [files[row.id]] if row.id in files else []
                 yield Problem(problem, fixed=fix)
         for segment_id, found in _compare_references(tx, fix=fix):
@@ -197,7 +196,7 @@ def _collect(
     removals = collect.Removals()
     while paths:
         try:
-            with registry.database.transact() as tx:
+            with registry.transact() as tx:
                 collect.files(tx, directory, paths, removals, known=known)
             found, full = removals.paths, removals.full
             if fix:
@@ -239,10 +238,10 @@ def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Pr
     while found := [row[0] for row in tx.execute(broken) if row[0] not in seen]:
         for segment_id in found:
             seen.add(segment_id)
-            names = " = ".join(f"{e.name} v{e.version}" for e in rows.entries_in(tx, segment_id))
+            names = " = ".join(f"{e.name} v{e.version}" for e in tx.of_segment(segment_id))
             if names:
                 if fix:
-                    rows.forget_lost_segment(tx, segment_id)
+                    tx.forget_broken_segment(segment_id)
                 yield segment_id, Problem(f"{names} refers to memory that is gone", fixed=fix)
 
 
@@ -252,11 +251,12 @@ def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
     for (count,) in tx.execute(f"SELECT count(*) FROM {lonely}"):  # noqa: S608
         if count:
             yield Problem(f"{count} × a reference without its segment", fixed=fix)
-    misjudged = rows.misjudged(tx)
+    misjudged = tx.wrongly_marked()
     if misjudged:
         yield Problem(
             f"{len(misjudged)} × a segment that is wrongly marked as wanted or unwanted", fixed=fix
         )
     if fix:
         tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
-        rows.judge(tx, misjudged)
+        # Read again: one of the deleted references may have been the only one to a segment.
+        tx.mark_wanted(tx.wrongly_marked())

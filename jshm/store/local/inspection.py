@@ -44,7 +44,7 @@ class _Publisher(NamedTuple):
 
 @by_text(1024)
 def _publisher(identity: str, me: Identity) -> _Publisher:
-    who = rows.identity_of(identity)
+    who = rows.parse_identity(identity)
     # A newer jshm may know other kinds of session; they are shown as a server's.
     session: Lifetime = who.session.kind if who.session.kind in _SESSIONS else "server"
     return _Publisher(who.label, me.owns(who), session, who.owner, who.kernel_id, who.notebook)
@@ -286,7 +286,7 @@ def list_versions(
 
 def _read(registry: Registry, before: _Rows) -> tuple[_Rows, set[str]]:
     """Return the rows, and the names whose rows have changed."""
-    file, current, unlinked = registry.database.file, registry.numbers(), registry.unlinked()
+    file, current, unlinked = registry.inodes, registry.current_numbers(), registry.unlinked()
     changed = {name for name, number in current.items() if before.current.get(name, 0) != number}
     if released := unlinked ^ before.unlinked:
         changed |= {
@@ -296,10 +296,10 @@ def _read(registry: Registry, before: _Rows) -> tuple[_Rows, set[str]]:
         }
     if file == before.file and len(changed) <= _FEW:
         entries = {**before.entries, **{name: [] for name in changed}}
-        for entry in registry.versions_of(changed):
+        for entry in registry.versions(*changed):
             entries[entry.name].append(entry)
         # An older version may be deleted while its name stays as it is: then there are fewer rows.
-        if registry.count() == sum(map(len, entries.values())):
+        if registry.count_versions() == sum(map(len, entries.values())):
             if len(entries) > len(before.entries):
                 entries = dict(sorted(entries.items()))
             return _Rows(file, current, unlinked, entries), changed
@@ -322,7 +322,7 @@ def _find_out(
         alive = is_alive(directory.leases, lease)
         lives[lease] = alive, not alive and has_ended(entry.publisher)
     spares = frozenset(identity for _, log in living for identity in log.spares)
-    return _Facts(me, holders_in(living), registry.kept(), spares, lives)
+    return _Facts(me, holders_in(living), registry.unnamed_bytes_by_referrer(), spares, lives)
 
 
 def _affected(read: _Rows, facts: _Facts, before: _Facts | None) -> set[str]:

@@ -33,7 +33,6 @@ from ...segment.trailer import ALIGNMENT, COMMITTED, end, record
 from ...system.directories import open_file, rename
 from ...system.private import TRIES
 from ...text import size_text
-from .registry import rows
 from .registry.rows import SegmentRow
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
     from ...system.access import Access
     from .directory import Directory
-    from .registry.database import Transaction
+    from .registry.statements import Transaction
     from .space import Budget, Limit
     from .spares import Spare
 
@@ -141,7 +140,7 @@ class NewSegment:
                 f"{self.path} was removed or moved while it was written; something deletes files in that "
                 "directory (systemd's RemoveIPC at logout?). Publish again"
             )
-        rows.put_segment(tx, self.row, wanted=wanted)
+        tx.add_segment(self.row, wanted=wanted)
         if versions is not None:
             self._end = _write_trailer(
                 self.fd, self.directory.access, self.row, self.layout.records, versions

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
     from .lease import Lease
     from .lookup import Lookup
     from .new_segment import NewSegment
-    from .registry.database import Transaction
     from .registry.rows import SegmentRow
+    from .registry.statements import Transaction
 
     Array = np.ndarray[Any, Any]
 
@@ -135,7 +135,7 @@ def publish(
                     if item.new is not None:
                         item.new.discard()
                 raise
-            if not tx.is_here:
+            if not tx.is_in_place:
                 raise process.gone("published", "Publish again")
     except NoSpaceError as error:
         raise _with_unused(store, error) from None
@@ -302,7 +302,7 @@ def _reuse(
         if process.born.get(row.id) is not array or process.is_held_elsewhere(row.id):
             return False
         copying.clear(array)
-        item.how, item.row = "sealed", rows.with_writable(row, writable=writable)
+        item.how, item.row = "sealed", row._replace(writable=writable)
         return True
     if mapping.mode == "r+":
         # Sealed, and this array too: only views made before that can still write.
@@ -357,7 +357,7 @@ def _register(
 ) -> dict[str, Entry]:
     """Make each item the newest version of its names; return the versions by name."""
     now = time.time()
-    newest = rows.newest(tx, [name for item in items for name in item.names])
+    newest = tx.newest([name for item in items for name in item.names])
     _check_owners([old for _, old in newest.values() if old], lease.identity, replace=replace)
     entries: dict[str, Entry] = {}
     for item in items:
@@ -375,18 +375,18 @@ def _register(
         if item.new is not None:
             if isinstance(content, Pickled):
                 content.references.register(tx, row.id, item.needs)
-            item.new.register(tx, [rows.metadata(entry) for entry in made], wanted=True)
-        elif rows.set_writable(tx, row.id, writable=row.writable):
-            rows.fall_behind(tx, row.id)
+            item.new.register(tx, [rows.trailer_record(entry) for entry in made], wanted=True)
+        elif tx.set_writable(row.id, writable=row.writable):
+            tx.mark_stale(row.id)
         else:
             raise SegmentNotFoundError(
                 "the array's memory was released at this moment; publish again"
             )
         for entry in made:
-            rows.put_version(tx, entry)
+            tx.add_version(entry)
             if item.new is None:
-                rows.judge(tx, [row.id])
-                rows.forget_versions_in(tx, entry)
+                tx.mark_wanted([row.id])
+                tx.forget_older_in_segment(entry)
     # After all are registered: one of them may refer to what another one supersedes.
     for name, entry in entries.items():
         old = newest.get(name, _NEVER)[1]
@@ -398,7 +398,7 @@ def _register(
 
 def _supersede(store: Lookup, tx: Transaction, removals: Removals, old: Entry) -> None:
     row, spares = old.segment, store.process.spares
-    if not rows.is_needless(tx, row.id):
+    if not tx.is_unwanted(row.id):
         collect.forget_version(tx, old)
         return
     adopt = None
@@ -406,7 +406,7 @@ def _supersede(store: Lookup, tx: Transaction, removals: Removals, old: Entry) -
         adopt = partial(spares.adopt, old.name)
     # Mostly nobody holds the segment; then its row is deleted at once, without `judge`.
     if not collect.segment(tx, store.directory, row, removals, adopt):
-        rows.judge(tx, [row.id])
+        tx.mark_wanted([row.id])
         if adopt is not None:
             path = store.directory.path(row.id, overflow=False, kind=row.kind)
             tx.on_commit(partial(spares.expect, path, row.nbytes, old.name))

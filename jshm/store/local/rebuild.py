@@ -29,10 +29,10 @@ from .registry import rows
 from .registry.rows import Entry, SegmentRow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from .directory import Directory
-    from .registry.database import Transaction
+    from .registry.statements import Transaction
 
 # A record with a higher version is damaged; SQLite's integers end at 2 ** 63.
 _MAX_VERSION = 1 << 53
@@ -48,7 +48,7 @@ def restore_counters(tx: Transaction, last: Mapping[str, int]) -> None:
     for name, number in last.items():
         with contextlib.suppress(JshmError, TypeError, ValueError):
             if type(number) is int and 0 < number < _MAX_VERSION:
-                rows.count_from(tx, check_name(name), number)
+                tx.count_from(check_name(name), number)
 
 
 def rebuild(tx: Transaction, directory: Directory, last: Mapping[str, int]) -> None:
@@ -76,24 +76,45 @@ def register(tx: Transaction, directory: Directory, also: Collection[str] = ()) 
     also : collection of str
         Segments that the caller knows to have been registered, whatever their trailers say.
     """
-    known = {row.id: row for row in rows.all_segments(tx)}
+    known = {row.id: row for row in tx.segments()}
     registered = {*known, *also}
     found = _read_all(tx, directory)
     _add(tx, found, {i for i, one in found.items() if one.committed or i in registered})
     files, on_disk = directory.files(), directory.has_overflow()
     for row in known.values():
         if row.id not in files and not row.unlinked and (on_disk or not row.overflow):
-            rows.forget_lost_segment(tx, row.id)
+            tx.forget_broken_segment(row.id)
+
+
+def register_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) -> None:
+    """Register the segments that a registry has lost, if one of these files still has no row.
+
+    Usually all have rows: they were published between the look at the rows and the look at the files. To
+    register reads every segment, while all other writers wait.
+
+    Parameters
+    ----------
+    tx, directory
+    lost : iterable of str
+        Paths that `find_lost` returned.
+    """
+    if not all(tx.has_segment(_identity(path)) for path in lost):
+        register(tx, directory)
+
+
+def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
+    """Return the published segments among files without a row: the registry has lost them."""
+    return [path for path in paths if is_published(path, directory)]
 
 
 def is_published(path: str, directory: Directory) -> bool:
-    """Return whether a file is a complete segment that was registered and was not released.
-
-    If it has no row, the registry has lost it.
-    """
-    identity = os.path.splitext(os.path.basename(path))[0]
-    found = read_segment(identity, path, directory, wait=False)
+    """Return whether a file is a complete segment that was registered and was not released."""
+    found = read_segment(_identity(path), path, directory, wait=False)
     return found is not None and found.committed and bool(found.entries)
+
+
+def _identity(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _kind(path: str) -> str:
@@ -123,11 +144,13 @@ class Found:
 
 def _read_all(tx: Transaction, directory: Directory) -> dict[str, Found]:
     """Return all readable segments whose trailers match their rows, by id."""
-    behind = {row.id for row in rows.behind(tx)}
+    # A released segment whose file still exists is skipped, too: its file is being removed at this moment.
+    skipped = {row.id for row in tx.stale_trailers()}
+    skipped |= {row.id for row in tx.segments() if row.unlinked}
     return {
         identity: found
         for identity, path in directory.files().items()
-        if identity not in behind and (found := read_segment(identity, path, directory))
+        if identity not in skipped and (found := read_segment(identity, path, directory))
     }
 
 
@@ -137,7 +160,7 @@ def _add(
     chosen: Collection[str] | None = None,
 ) -> None:
     """Add the rows that are missing for segments, by default for all, and for what they refer to."""
-    known = {row.id: row for row in rows.all_segments(tx)}
+    known = {row.id: row for row in tx.segments()}
     # A segment with a row can be attached already, so it needs no other name.
     said = [
         (entry, identity not in known and one.committed)
@@ -152,15 +175,15 @@ def _add(
     for identity in added:  # grows: a segment that another one needs is added, too, without a name
         row = read[identity].row
         if identity not in known:
-            rows.put_segment(tx, row, wanted=False)
+            tx.add_segment(row, wanted=False)
         elif row.writable != known[identity].writable:
-            rows.set_writable(tx, identity, writable=row.writable)
+            tx.set_writable(identity, writable=row.writable)
         added += [one for one in read[identity].needs if one in read and one not in added]
     for identity in added:
-        rows.put_references(tx, identity, read[identity].needs)
+        tx.add_references(identity, read[identity].needs)
     names = dict.fromkeys(entry.name for entry in placed)
-    superseded = [entry.segment.id for name in names for entry in rows.entries_of(tx, name)]
-    rows.judge(tx, dict.fromkeys([*added, *superseded]))
+    superseded = [entry.segment.id for name in names for entry in tx.versions(name)]
+    tx.mark_wanted(dict.fromkeys([*added, *superseded]))
 
 
 def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
@@ -171,7 +194,7 @@ def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
     """
     found = tx.execute("SELECT last, current FROM names WHERE name = ?", (entry.name,))
     last, current = found[0] if found else (0, None)
-    rows.put_identity(tx, entry.lease, entry.identity)
+    tx.add_lease(entry.lease, entry.identity)
     if entry.version <= last:
         there = "SELECT segment FROM versions WHERE name = ? AND version = ?"
         taken = tx.execute(there, (entry.name, entry.version))
@@ -181,7 +204,7 @@ def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
             if not needed:
                 return None
             entry = _under_another_name(tx, entry)
-    rows.put_version(tx, entry)
+    tx.add_version(entry)
     return entry
 
 
@@ -192,9 +215,8 @@ def _under_another_name(tx: Transaction, entry: Entry) -> Entry:
         name = check_name(f"{own[:_LONGEST]}.{addition}")
     except InvalidNameError:
         name = addition
-    found = tx.execute("SELECT last FROM names WHERE name = ?", (name,))
-    version = found[0][0] + 1 if found else 1
-    rows.fall_behind(tx, entry.segment.id)
+    version = tx.last(name) + 1
+    tx.mark_stale(entry.segment.id)
     return entry._replace(name=name, version=version, current=version)
 
 

@@ -18,14 +18,13 @@ from ...segment import copying
 from ...segment import file as segment_file
 from ...segment.array_layout import describe_array
 from ...segment.views import Reference, address_of, reach, reference_to, shows_segment
-from .registry import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...segment.file import Mapping, Mode
     from .lookup import Lookup
-    from .registry.database import Transaction
+    from .registry.statements import Transaction
 
 Array = np.ndarray[Any, Any]
 
@@ -334,12 +333,12 @@ class ObjectReferences:
         SegmentNotFoundError
         """
         for sealed in self._sealing:
-            rows.set_writable(tx, sealed, writable=False)
+            tx.set_writable(sealed, writable=False)
             row = self._store.registry.segment(sealed)
             if row is not None:
                 access = self._store.directory.access
                 segment_file.change_mode(self._store.path_of(row), access, access.sealed)
-        if rows.put_references(tx, segment, needs):
+        if tx.add_references(segment, needs):
             raise SegmentNotFoundError(
                 "an array that the object refers to was released at this moment; publish again"
             )

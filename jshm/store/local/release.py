@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import NoSpaceError, NotOwnerError, Remedy
 from ..base import Released
 from . import collect, inspection
-from .registry import rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from ..base import Holder
     from .collect import Removals
     from .lookup import Lookup
-    from .registry.database import Transaction
     from .registry.rows import Entry
+    from .registry.statements import Transaction
 
 # SQLite takes at most 32,766 parameters.
 _PORTION = 1000
@@ -55,7 +54,9 @@ def _release(store: Lookup, names: Sequence[str], *, force: bool) -> list[Releas
     registry, process = store.registry, store.process
     retired = _Retired(store, process.holders())
     with process.transaction() as (tx, removals):
-        if registry.lost is not None:  # its names must come back first, else they would undo this
+        if (
+            registry.removed is not None
+        ):  # its names must come back first, else they would undo this
             raise process.gone("released", "Release again")
         found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
@@ -64,17 +65,17 @@ def _release(store: Lookup, names: Sequence[str], *, force: bool) -> list[Releas
             if not force and not process.identity.owns(found[name].publisher):
                 raise _not_owner(found[name], retired.labels(found[name]))
         for name in names:
-            rows.retire(tx, name)
-            retired.versions += rows.entries_of(tx, name)
+            tx.retire(name)
+            retired.versions += tx.versions(name)
         # Now, and not when it is freed: whatever happens next, the collector finds it.
-        rows.judge(tx, {entry.segment.id for entry in retired.versions})
+        tx.mark_wanted({entry.segment.id for entry in retired.versions})
         retired.free(tx, removals)
         # If this process is killed before it frees the rest, the collector finds unneeded segments. It
         # does not find versions of segments that stay: they are forgotten now.
         for entry in retired.versions:
-            if not rows.is_needless(tx, entry.segment.id):
+            if not tx.is_unwanted(entry.segment.id):
                 collect.forget_version(tx, entry)
-    if not tx.is_here:
+    if not tx.is_in_place:
         raise process.gone("released", "Release again")
     retired.free_rest()
     return retired.report(names)
@@ -180,5 +181,5 @@ def _current(tx: Transaction, names: Sequence[str]) -> list[Entry]:
     return [
         entry
         for start in range(0, len(names), _PORTION)
-        for entry in rows.current(tx, names[start : start + _PORTION])
+        for entry in tx.current(names[start : start + _PORTION])
     ]

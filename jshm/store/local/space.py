@@ -11,9 +11,7 @@ from ...segment.file import limit_error
 from ...system.memory import SCARCE, available_memory, tightest
 from ...system.settings import size_setting
 from ...text import size_text
-from .directory import IN_MEMORY, filesystem
-from .registry import rows
-from .registry.ballast import is_anything_shared
+from .directory import IN_MEMORY, filesystem, is_anything_shared
 from .spares import spare_bytes, spares_limit
 
 if TYPE_CHECKING:
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
 
     from ...system.directories import Place
     from .directory import Directory
-    from .registry.database import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
     from .spares import Spares
 
 # Never filled: room for the registry's log.
@@ -132,7 +130,7 @@ class Budget:
         root = self.directory.root
         limits = [Limit(_free(self.directory.made()), f"free in {root}", _enlarge(root))]
         if self._quota is not None:
-            used = self._registry.in_memory() + spare_bytes(self.directory) + self._taken
+            used = self._registry.bytes_in_memory() + spare_bytes(self.directory) + self._taken
             what = f"left of the quota of {size_text(self._quota)} (JSHM_QUOTA)"
             limits.append(Limit(self._quota - used, what, "Raise JSHM_QUOTA"))
         if look:
@@ -164,7 +162,7 @@ class Budget:
         """
         if self._quota is None or not self._taken:
             return
-        left = self._quota - rows.in_memory(tx)
+        left = self._quota - tx.bytes_in_memory()
         if left < self._taken:
             raise NoSpaceError(
                 f"needs {size_text(self._taken)}, and other processes have used what was left of the "
@@ -211,7 +209,7 @@ def free(directory: Directory, registry: Registry, spares: int) -> int:
         left.append(available_memory())
     allowed = quota()
     if allowed is not None:
-        left.append(allowed - registry.in_memory() - spares)
+        left.append(allowed - registry.bytes_in_memory() - spares)
     return max(0, min(left))
 
 

@@ -18,8 +18,6 @@ from . import attach as attaching  # fmt: skip
 from . import check as checking
 from . import inspection, new_segment
 from . import publish as publishing
-from . import rebuild as rebuilding
-from . import recover as recovery
 from . import release as releasing
 from .directory import Directory, different_store
 from .housekeeping import Housekeeping
@@ -29,6 +27,7 @@ from .locks import Lock, file_of
 from .lookup import Lookup
 from .offers import LocalOffers
 from .process import Process
+from .recover import SegmentRepair
 from .references import StoreResolver
 from .references import publishing as publishing_references
 from .registry import rows
@@ -90,15 +89,7 @@ class LocalStore(Lookup):
         access: Access = PRIVATE,
     ) -> None:
         self.directory = Directory.open(root, access)
-        self.registry = Registry(
-            self.directory.registry,
-            lambda tx, last: rebuilding.rebuild(tx, self.directory, last),
-            timeout,
-            self.directory.make_again,
-            spot=self.directory.registry_spot,
-            opened=self._readmit,
-            access=access,
-        )
+        self.registry = Registry(self.directory, SegmentRepair(self.directory), timeout)
         self.catalogue = self.registry
         self.process = Process(self.directory, self.registry, self._peers())
         self.housekeeping = Housekeeping(self.process, self.registry, self.directory)
@@ -132,9 +123,6 @@ class LocalStore(Lookup):
 
     def rest(self) -> bool:
         return self.housekeeping.rest()
-
-    def _readmit(self) -> None:
-        recovery.register_missing(self.registry, self.directory)
 
     # -- publish ---------------------------------------------------------------------------------
 
@@ -271,7 +259,7 @@ class LocalStore(Lookup):
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
             root, free(self.directory, self.registry, spares), capacity(self.directory.made()),
-            self.registry.unnamed(), quota(), spares,
+            self.registry.unnamed_bytes(), quota(), spares,
         )  # fmt: skip
 
     @interrupts.whole
@@ -382,7 +370,7 @@ class LocalStore(Lookup):
     def flush(self) -> None:
         if not self.is_usable:
             return
-        if self.registry.database.file is not None:  # else it was never used
+        if self.registry.inodes is not None:  # else it was never used
             self.housekeeping.refresh()
         self.housekeeping.flush()
 

@@ -519,7 +519,7 @@ def test_parts_come_back_after_the_directory_was_deleted(store: LocalStore) -> N
 def test_a_missing_part(store: LocalStore, part: int) -> None:
     x = [np.arange(100.0)]
     publish(a=x, b=[x])
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET part = ? WHERE name = 'a'", (part,))
     for look in (jshm.attach, jshm.info):
         with pytest.raises((jshm.CorruptSegmentError, jshm.CorruptRegistryError), match="damaged"):
@@ -532,7 +532,7 @@ def test_a_missing_part(store: LocalStore, part: int) -> None:
 
 def test_a_part_of_a_single_value(store: LocalStore) -> None:
     jshm.publish("a", {"x": 1})
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET part = 1 WHERE name = 'a'")
     with pytest.raises(jshm.CorruptSegmentError, match="damaged"):
         jshm.attach("a")

@@ -16,7 +16,7 @@ import jshm
 from jshm.errors import RegistryError
 from jshm.ipython.arguments import Parser
 from jshm.store import watching
-from jshm.store.local.registry import files as dbfiles
+from jshm.store.local.registry import files as registry_files
 from jshm.system import signals as interrupts
 from jshm.system.signals import Guard, Order
 from jshm.system.weak import WeakKeys, WeakSet, WeakValues
@@ -241,18 +241,18 @@ def test_a_finalizer_commits_while_the_log_is_looked_at(
     published: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes further than what was read before: that is no older log that was put back."""
-    number = dbfiles._number
+    number = registry_files._number
 
     def commit_first(*of: Any) -> int:
-        monkeypatch.setattr(dbfiles, "_number", number)
+        monkeypatch.setattr(registry_files, "_number", number)
         jshm.publish("n", SMALL)
         jshm.publish("n", SMALL)  # which looks at what the first one did
         return number(*of)
 
-    watched = published.registry.database._connection().watched
-    monkeypatch.setattr(dbfiles, "_number", commit_first)
-    assert not watched._goes_back()
-    assert not watched._goes_back()
+    files = published.registry._connection().files
+    monkeypatch.setattr(registry_files, "_number", commit_first)
+    assert not files._has_older_log()
+    assert not files._has_older_log()
 
 
 FIRST_USE = """
@@ -336,7 +336,7 @@ def test_in_a_transaction_a_check_lets_only_ctrl_c_through(
     handle(lambda: calls.append(1))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with store.registry.database.transact():
+        with store.registry.transact():
             signal.raise_signal(signal.SIGUSR1)
             signal.raise_signal(signal.SIGINT)
             with pytest.raises(KeyboardInterrupt):
@@ -353,7 +353,7 @@ def test_a_handler_checkpoints_while_a_writer_is_waited_for(store: LocalStore, h
     locked = threading.Event()
 
     def write() -> None:
-        with store.registry.database.transact():
+        with store.registry.transact():
             locked.set()
             handled.wait(20)
 

@@ -66,7 +66,7 @@ def test_an_interrupt_anywhere_in_a_publish_loses_nothing(
         np.testing.assert_array_equal(jshm.attach("X")[-3:], array[-3:])
     assert interrupted > 20
     assert len(os.listdir("/proc/self/fd")) < descriptors + 5
-    with_lock = store.registry.database._connection().raw
+    with_lock = store.registry._connection().raw
     assert with_lock is not None
     assert not with_lock.in_transaction
     with Child(tmp_path) as other:

@@ -11,7 +11,6 @@ import pytest
 
 from ....conftest import PREFIX, SHM
 from ....support.users import People, User, people
-from .forked import Forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,21 +25,6 @@ def lab() -> Iterator[People]:
         yield made
 
 
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    with Forks() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def shell_forks() -> Iterator[Forks]:
-    with Forks(
-        "import IPython, IPython.core.completer, IPython.core.interactiveshell, IPython.utils.capture\n"
-        "import IPython.terminal.interactiveshell, jshm.ipython, jshm.ipython.completion"
-    ) as made:
-        yield made
-
-
 @pytest.fixture
 def place(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A directory like /dev/shm, in which all users may create directories."""
@@ -52,9 +36,7 @@ def place(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
-def start(
-    lab: People, forks: Forks, place: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., Child]]:
+def start(lab: People, place: str, tmp_path: Path) -> Iterator[Callable[..., Child]]:
     """Start a process of a user, in the group's store or (with an empty group) in a private one."""
     tmp_path.chmod(0o755)
     started: list[Child] = []
@@ -62,8 +44,7 @@ def start(
     def start(user: User, script: str = "train.py", group: str | None = None, **how: Any) -> Child:
         env = {"JSHM_GROUP": lab.group if group is None else group}
         env["JSHM_DIR"] = os.path.join(place, f"own-{user.name}")
-        made = request.getfixturevalue("shell_forks") if how.get("before") else forks
-        child = user.child(tmp_path, script, env, make=made.start, **how)
+        child = user.child(tmp_path, script, env, **how)
         started.append(child)
         child.run("import jshm, numpy as np")
         return child

@@ -17,10 +17,12 @@ import pytest
 import jshm
 from jshm.segment.array_layout import read_layout
 from jshm.segment.trailer import read_records, record
+from jshm.store.local import rebuild
 
 from ....support.processes import Child, until
 
 if TYPE_CHECKING:
+    from jshm.store.local.directory import Directory
     from jshm.store.local.store import LocalStore
 
 PRELUDE = """
@@ -185,7 +187,7 @@ def test_unfinished_segments_are_not_collected(store: LocalStore, tmp_path: Path
     with start(tmp_path) as train:
         train.run("""
 from jshm.segment import file as segment
-from jshm.store.local.registry.database import Transaction
+from jshm.store.local.registry.statements import Transaction
 jshm.segments()
 begin = Transaction.__enter__
 def wait(self):
@@ -232,6 +234,25 @@ def test_killed_in_the_middle_of_a_copy(store: LocalStore, tmp_path: Path) -> No
     jshm.gc()
     assert len(files(store)) == 1
     np.testing.assert_array_equal(jshm.attach("X"), np.ones(10))
+
+
+def test_a_publish_during_a_collection_does_not_make_it_read_all_segments(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listed file that had no row has one now: the registry has lost nothing."""
+    store.publish({"X": np.zeros(3)})
+    listed = [store.directory.files()[store.info("X").segment]]
+    looked: list[list[str]] = []
+    real = rebuild.find_lost
+
+    def find_lost(_: object, directory: Directory) -> list[str]:
+        looked.append(real(listed, directory))
+        return looked[-1]
+
+    monkeypatch.setattr(rebuild, "find_lost", find_lost)
+    monkeypatch.setattr(rebuild, "_read_all", lambda *_: pytest.fail("it reads every segment"))
+    store.gc()
+    assert looked == [listed]
 
 
 def test_unregistered_files_are_removed(store: LocalStore) -> None:

@@ -62,13 +62,13 @@ def test_an_updated_list_equals_a_new_one(store: LocalStore, tmp_path: Path) -> 
 
 
 def test_only_changed_names_are_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jshm.store.local.registry import registry
+    from jshm.store.local.registry import rows
 
     jshm.publish({f"n{i}": np.zeros(2) for i in range(300)})
     store.segments()
     read: list[str] = []
-    parse = registry.Entry.parse
-    monkeypatch.setattr(registry.Entry, "parse", lambda row: (read.append(row[0]), parse(row))[1])
+    parse = rows.Entry.parse
+    monkeypatch.setattr(rows.Entry, "parse", lambda row: (read.append(row[0]), parse(row))[1])
 
     def listed(registry: Registry = store.registry) -> list[str]:
         read.clear()

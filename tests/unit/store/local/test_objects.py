@@ -1216,7 +1216,7 @@ def test_an_object_of_a_newer_format_is_listed_and_left_alone(store: LocalStore)
 
 
 def lose_registry(store: LocalStore) -> None:
-    store.registry.database.close()
+    store.registry.close()
     for name in os.listdir(store.directory.root):
         if name.startswith("registry.db") and "ballast" not in name:
             os.unlink(os.path.join(store.directory.root, name))

@@ -16,7 +16,7 @@ import pytest
 import jshm
 from jshm.ipython import offer_magics
 from jshm.store import identity
-from jshm.store.local.registry import offer_rows
+from jshm.store.local.registry.rows import OfferRow
 from jshm.system import processes as programs
 
 from ....support.processes import until
@@ -58,7 +58,7 @@ def as_kernel(store: LocalStore, monkeypatch: pytest.MonkeyPatch, path: str) -> 
 
 
 def count(store: LocalStore) -> int:
-    return store.registry.database.read("SELECT count(*) FROM offers")[0][0]  # type: ignore[no-any-return]
+    return store.registry.read("SELECT count(*) FROM offers")[0][0]  # type: ignore[no-any-return]
 
 
 def test_an_offer_is_for_one_kernel_and_ends_when_it_is_answered(
@@ -90,7 +90,7 @@ def test_offers_expire(store: LocalStore, kernel: Any) -> None:
     store.offers.make(["X", "y"], to)
     store.gc()
     assert count(store) == 2
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE offers SET created = created - 86401 WHERE name = 'y'")
     store.gc()
     assert count(store) == 1
@@ -141,10 +141,10 @@ def test_rows_of_wrong_types_are_not_offers(store: LocalStore) -> None:
     (entry,) = store.registry.everything()
     row = (*entry[:-1], *entry.segment)
     text = store.process.identity.to_json()
-    assert offer_rows.OfferRow.parse((text, 1.0, *row)).entry.name == "X"
+    assert OfferRow.parse((text, 1.0, *row)).entry.name == "X"
     for sender, created in ((b"", 1.0), (text, 1), (text, float("inf")), ("[]", 1.0), (None, 1.0)):
         with pytest.raises(jshm.CorruptRegistryError):
-            offer_rows.OfferRow.parse((sender, created, *row))
+            OfferRow.parse((sender, created, *row))
 
 
 def test_kernels_are_found_by_processes_not_files(store: LocalStore, kernel: Any) -> None:
