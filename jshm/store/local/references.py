@@ -70,7 +70,9 @@ class StoreResolver:
         SegmentNotFoundError
             Its segment is gone.
         """
-        mapping = self._mapping(segment) or self._store.attach_segment(segment, "r")
+        mapping = self._mapping(segment)
+        if mapping is None:
+            mapping = self._store.attach_segment(segment, "r")
         return Reference(segment, mapping.mode, offset, dtype, shape, strides).view(mapping)
 
     def published(
