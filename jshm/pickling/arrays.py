@@ -19,6 +19,7 @@ from ..segment import file as segment
 from ..segment.array_layout import order_of
 from ..system.memory import available_memory
 from ..text import size_text
+from . import frozen
 
 if TYPE_CHECKING:
     from ..segment.array_layout import Order
@@ -46,7 +47,7 @@ def reduce_array(pickler: Writer, array: Array) -> Any:
     if pickler.proto < _BUFFERS or array.dtype.hasobject:
         return _reduce_items(pickler, array)
     order = order_of(array)
-    return _load, (_bytes_of(pickler, array, order), array.dtype, array.shape, order)
+    return frozen.array, (_bytes_of(pickler, array, order), array.dtype, array.shape, order)
 
 
 def _reduce_items(pickler: Writer, array: Array) -> Any:
@@ -55,9 +56,9 @@ def _reduce_items(pickler: Writer, array: Array) -> Any:
         _require_memory(pickler, array)
     if copying.mask_of(array.dtype) is not None and not array.dtype.hasobject:
         array = _cleared(array)
-    frozen = not (array.flags.writeable or pickler.publishes)
-    state = (array.__reduce__()[2], frozen)
-    return _load_empty, (np.ndarray, (0,), "b"), state, None, None, _fill
+    read_only = not (array.flags.writeable or pickler.publishes)
+    state = (array.__reduce__()[2], read_only)
+    return frozen.empty_array, (np.ndarray, (0,), "b"), state, None, None, frozen.fill_array
 
 
 def _require_memory(pickler: Writer, array: Array) -> None:
@@ -84,14 +85,6 @@ def _cleared(array: Array) -> Array:
     copy = np.ndarray(array.shape, array.dtype, copying.packed(array, order), order=order)
     copy.flags.writeable = array.flags.writeable
     return copy
-
-
-def _fill(array: Array, state: tuple[Any, bool]) -> None:
-    """Fill an array, which its own items may refer to."""
-    items, frozen = state
-    array.__setstate__(items)
-    if frozen:
-        array.flags.writeable = False
 
 
 class _Writable:
@@ -143,30 +136,19 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
     return PickleBuffer(data)
 
 
-def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> Array:
-    memory = memoryview(buffer)
-    if not memory.nbytes:
-        empty: Array = np.ndarray(shape, dtype, order=order)
-        empty.flags.writeable = not memory.readonly
-        return empty
-    # Over an array of the buffer: of the buffer itself NumPy would take the memory behind it for the
-    # base, which may be writable.
-    return np.ndarray(shape, dtype, np.frombuffer(buffer, np.uint8), 0, None, order)
-
-
 def reduce_subclass(pickler: Writer, array: Array) -> Any:
     """Reduce an array of a subclass; one that has its own ways, in these."""
     kind = type(array)
     plain = np.ndarray.view(array, np.ndarray)  # a subclass may have its own `view`, and `dtype`
     if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
-        return _load_plain, (plain,)
+        return frozen.last, (plain,)
     if pickler.proto < _BUFFERS or plain.dtype.hasobject or not _is_plain(kind):
         if kind in pickler.dispatch_table:
             return NotImplemented
         if not plain.flags.forc:
             _require_memory(pickler, plain)
         return _renamed(array.__reduce_ex__(pickler.proto))
-    return _load_subclass, (kind, plain), _state(array), None, None, _update
+    return frozen.subclass_array, (kind, plain), _state(array), None, None, frozen.set_state
 
 
 def _is_plain(kind: type[Array]) -> bool:
@@ -200,38 +182,10 @@ def _renamed(reduced: Any) -> Any:
     ):
         return reduced
     if reduced[0].__name__ == "_reconstruct":
-        return _load_empty, reduced[1], *reduced[2:]
+        return frozen.empty_array, reduced[1], *reduced[2:]
     if reduced[0].__name__ == "_mareconstruct":
-        return _load_empty_masked, reduced[1], *reduced[2:]
+        return frozen.empty_masked_array, reduced[1], *reduced[2:]
     return reduced
-
-
-def _load_empty(kind: type[Array], shape: tuple[int, ...], dtype: Any) -> Array:
-    return np.ndarray.__new__(kind, shape, dtype)
-
-
-def _load_empty_masked(
-    kind: type[Array], base: type[Array], shape: tuple[int, ...], dtype: Any
-) -> Array:
-    mask = np.ndarray.__new__(np.ndarray, shape, np.ma.make_mask_descr(np.dtype(dtype)))
-    made: Any = kind
-    return made.__new__(kind, np.ndarray.__new__(base, shape, dtype), mask=mask, dtype=dtype)  # type: ignore[no-any-return]
-
-
-def _load_plain(array: Array) -> Array:
-    return array
-
-
-def _load_subclass(kind: type[Array], array: Array) -> Array:
-    return array.view(kind)
-
-
-def _update(array: Array, state: dict[str, Any] | tuple[dict[str, Any] | None, Any]) -> None:
-    known, slots = state if isinstance(state, tuple) else (state, {})
-    if known:
-        array.__dict__.update(known)
-    for name, value in slots.items():
-        setattr(array, name, value)
 
 
 def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:
@@ -239,18 +193,6 @@ def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:
     if pickler.proto < _BUFFERS:
         return NotImplemented
     if view.format in _NATIVE and view.c_contiguous and view.nbytes:
-        return _load_memoryview, (PickleBuffer(view), view.format, view.shape)
+        return frozen.memory_view, (PickleBuffer(view), view.format, view.shape)
     # NumPy knows all other formats, and where a view's items are.
-    return _load_memoryview_of, (np.asarray(view), view.readonly)
-
-
-def _load_memoryview(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
-    view = memoryview(buffer).cast("B")
-    if form == "B" and len(shape) == 1:
-        return view
-    return view.cast(form, shape)  # type: ignore[call-overload, no-any-return, unused-ignore]
-
-
-def _load_memoryview_of(array: Any, readonly: bool) -> memoryview:
-    view = memoryview(array)
-    return view.toreadonly() if readonly else view
+    return frozen.memory_view_of_array, (np.asarray(view), view.readonly)

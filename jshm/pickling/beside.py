@@ -16,7 +16,7 @@ from cloudpickle import cloudpickle as cp
 
 from ..errors import MissingModuleError
 from ..system.weak import WeakSet
-from . import modules
+from . import frozen, modules
 from .definitions import Definition, module_of
 from .modules import Origin
 from .survey import definition_of
@@ -54,9 +54,10 @@ def reduce(obj: Any, qualname: str, reduced: Any) -> Any:
     text = definition_of(obj).to_json() if rest else ""
     found = (tuple(origin), "".join(qualname), text, make, arguments)
     if not rest:
-        return find, found
+        return frozen.own_or_new, found
     state, *_ = rest
-    return find, found, state, None, None, fill_cached if is_cached else fill_function
+    fill = frozen.fill_cached_function if is_cached else frozen.fill_function
+    return frozen.own_or_new, found, state, None, None, fill
 
 
 def find(
@@ -155,7 +156,7 @@ def refer(pickler: Writer, obj: Any, qualname: str) -> Any:
     origin = modules.origin_of(name)
     if origin is None or (qualname and _lookup(sys.modules.get(name), qualname) is not obj):
         return None
-    return load, (tuple(origin), "".join(qualname))
+    return frozen.imported, (tuple(origin), "".join(qualname))
 
 
 def load(origin: tuple[str, str, str], qualname: str) -> Any:

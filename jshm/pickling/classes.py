@@ -28,7 +28,7 @@ from ..errors import DefinitionWarning, outside
 from ..system import signals as interrupts
 from ..system.forks import wait_for
 from ..system.weak import WeakKeys, WeakSet
-from . import enumerations, generated, modules, typings
+from . import enumerations, frozen, generated, modules, typings
 from .code import TAG, mark_generated
 from .definitions import CONSTANT, DOCSTRING, Definition, Part, module_of
 from .hooks import hooked, new_class, without_hooks
@@ -92,7 +92,7 @@ def reduce(_: Writer, cls: type, reduced: Any) -> Any:
         constructor, name, bases, keywords, *_ = arguments
         if "__module__" in keywords:
             keywords["__module__"] = module
-        construct, arguments = _new_class, (constructor, name, bases, keywords)
+        construct, arguments = frozen.new_class, (constructor, name, bases, keywords)
     else:
         construct, arguments = enumerations.reduce(cls, attributes)
     if "__module__" in attributes:
@@ -112,7 +112,8 @@ def reduce(_: Writer, cls: type, reduced: Any) -> Any:
     origin = modules.origin_of(definition.module)
     # Strings are copied: what else in a pickle is the very same object is up to chance.
     where = (definition.to_json(), "".join(identity), tuple(origin) if origin else None)
-    return make, (*where, construct, arguments), (attributes, about), None, None, fill
+    made = (*where, construct, arguments)
+    return frozen.class_of, made, (attributes, about), None, None, frozen.fill_class
 
 
 @interrupts.whole
@@ -340,7 +341,7 @@ def _tell(definition: Definition, different: list[str]) -> None:
     )
 
 
-def _new_class(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]) -> type:
+def new(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]) -> type:
     """Make a class without its attributes.
 
     What the hook of a base did to that base is there already, if the base arrives at the same time.

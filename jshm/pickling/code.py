@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import NotShareableError
 from ..system.weak import forgetting
-from . import sources
+from . import frozen, sources
 from .generated import placeholder
 from .rebuild import LAMBDA, Address, address_of, locate, rebuild
 
@@ -61,13 +61,13 @@ def shipped_block(code: CodeType) -> Block | None:
     if found is None or found.code() is not code:
         return None
     load, arguments = found.reduced
-    return arguments[-1] if load is load_code and isinstance(arguments[-1], tuple) else None
+    return arguments[-1] if load is frozen.code and isinstance(arguments[-1], tuple) else None
 
 
 def source_of(code: CodeType) -> str:
     """Return the statement that a code object is of; '' where its source is not known."""
     load, arguments = _look(code).reduced
-    if load is not load_code or not isinstance(arguments[-1], tuple):
+    if load is not frozen.code or not isinstance(arguments[-1], tuple):
         return ""
     text: str = arguments[-1][2]
     return textwrap.dedent(text) if text[:1] in " \t" else text
@@ -75,9 +75,9 @@ def source_of(code: CodeType) -> str:
 
 def mark_generated(code: CodeType) -> None:
     """Let a code object be one that its class generates again, where it cannot be unmarshalled."""
-    if _look(code).reduced[0] is load_code:
+    if _look(code).reduced[0] is frozen.code:
         arguments = (TAG, _marshalled(code), "".join(code.co_qualname), tuple(code.co_freevars))
-        _known[id(code)] = _look(code)._replace(reduced=(load_generated, arguments))
+        _known[id(code)] = _look(code)._replace(reduced=(frozen.generated_code, arguments))
 
 
 def load_generated(tag: int, marshalled: bytes, qualname: str, free: tuple[str, ...]) -> CodeType:
@@ -115,10 +115,10 @@ def _reduce(code: CodeType) -> Reduced:
             address = locate(address, block, named)
         # It may have been edited already, since it was imported.
         if not sources.is_file(code.co_filename) or sources.is_current(code):
-            return load_code, (TAG, _marshalled(named), PYTHON, tuple(address), block)
+            return frozen.code, (TAG, _marshalled(named), PYTHON, tuple(address), block)
     if sources.is_file(code.co_filename):
         code = _renamed(code, sources.without_source(code.co_filename))
-    return load_code, (TAG, _marshalled(code), PYTHON, "".join(code.co_qualname))
+    return frozen.code, (TAG, _marshalled(code), PYTHON, "".join(code.co_qualname))
 
 
 def _marshalled(code: CodeType) -> bytes:
@@ -137,7 +137,7 @@ def _renamed(code: CodeType, filename: str) -> CodeType:
     return code.replace(co_filename=filename, co_consts=constants)
 
 
-def load_code(
+def load(
     tag: int,
     marshalled: bytes,
     python: str,

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import NotShareableError
 from ..system.weak import WeakKeys
-from . import classes
+from . import classes, frozen
 from .writer import UnwritableError
 
 if TYPE_CHECKING:
@@ -69,14 +69,14 @@ def reduce(pickler: Writer, obj: Any) -> Any:
     if isinstance(obj, _FUNCTION):
         return _reduce_function(obj)
     if isinstance(obj, _POINTER) and not obj:
-        return _of_value, (type(obj),), vars(obj) or None
+        return frozen.ctypes_value, (type(obj),), vars(obj) or None
     if isinstance(obj, _DATA) and not isinstance(obj, _POINTER):
         if isinstance(obj, ctypes.c_void_p) and not obj:
-            return _of_value, (type(obj),), vars(obj) or None
+            return frozen.ctypes_value, (type(obj),), vars(obj) or None
         if isinstance(obj, ctypes.c_char_p | ctypes.c_wchar_p):
-            return _of_value, (type(obj), obj.value), vars(obj) or None
+            return frozen.ctypes_value, (type(obj), obj.value), vars(obj) or None
         if isinstance(obj, ctypes.py_object):
-            return _of_value, (type(obj), *_content_of(obj)), vars(obj) or None
+            return frozen.ctypes_value, (type(obj), *_content_of(obj)), vars(obj) or None
         try:
             return obj.__reduce_ex__(pickler.proto)
         except ValueError:  # ctypes: objects that contain pointers
@@ -94,10 +94,6 @@ def _content_of(obj: Any) -> tuple[Any, ...]:
         return ()
 
 
-def _of_value(kind: Any, *value: Any) -> Any:
-    return kind(*value)
-
-
 # -- libraries -------------------------------------------------------------------------------------
 
 
@@ -106,7 +102,7 @@ def _reduce_library(library: Any) -> Any:
         return getattr, (ctypes, "pythonapi")
     own = {name: value for name, value in vars(library).items() if name not in _OF_A_LIBRARY}
     arguments = (type(library), _name_of(library), library._FuncPtr._flags_)
-    return _load_library, arguments, own or None, None, None, _update
+    return frozen.library, arguments, own or None, None, None, frozen.set_state
 
 
 def _name_of(library: Any) -> str | None:
@@ -144,7 +140,8 @@ def _is_replaced(name: str) -> bool:
         return False
 
 
-def _load_library(kind: Any, name: str | None, flags: int) -> Any:
+def load_library(kind: Any, name: str | None, flags: int) -> Any:
+    """Return a library, loaded here by its name."""
     library = kind.__new__(kind)
     try:
         ctypes.CDLL.__init__(
@@ -159,10 +156,6 @@ def _load_library(kind: Any, name: str | None, flags: int) -> Any:
             "that place, or where the loader finds it (LD_LIBRARY_PATH)"
         ) from error
     return library
-
-
-def _update(library: Any, attributes: dict[str, Any]) -> None:
-    vars(library).update(attributes)
 
 
 def _reduce_function(function: Any) -> Any:
@@ -191,19 +184,16 @@ def _reduce_function(function: Any) -> Any:
         declared["errcheck"] = function.errcheck
     # Never the one that all code of the reader's process calls.
     is_its_own = vars(library).get(name) is function and library is not ctypes.pythonapi
-    return _find_function, (library, name, is_its_own), declared or None, None, None, _declare
+    found = (library, name, is_its_own)
+    return frozen.library_function, found, declared or None, None, None, frozen.declare_function
 
 
-def _find_function(library: Any, name: str, is_its_own: bool) -> Any:
+def find_function(library: Any, name: str, is_its_own: bool) -> Any:
+    """Return a function of a library."""
     try:
         return getattr(library, name) if is_its_own else library[name]
     except AttributeError as error:
         raise NotShareableError(f"the library {library._name} has no {name} here") from error
-
-
-def _declare(function: Any, declared: dict[str, Any]) -> None:
-    for name, value in declared.items():
-        setattr(function, name, value)
 
 
 # -- types -----------------------------------------------------------------------------------------
@@ -232,21 +222,10 @@ def reduce_type(pickler: Writer, cls: Any, reduced: Any) -> Any:
         if cls is ctypes.POINTER(cls._type_):
             return ctypes.POINTER, (cls._type_,)
     elif cls.__name__ == "CFunctionType" and cls.__bases__ == (_FUNCTION,):
-        return _make_prototype, (cls._restype_, cls._argtypes_, cls._flags_)
+        return frozen.function_type, (cls._restype_, cls._argtypes_, cls._flags_)
     elif (pointer := _array_pointer(cls)) is not None:
         return pointer
     return _reduce_declared(pickler, cls, reduced)
-
-
-def _make_prototype(restype: Any, argtypes: tuple[Any, ...], flags: int) -> Any:
-    if flags & _ctypes.FUNCFLAG_PYTHONAPI:
-        return ctypes.PYFUNCTYPE(restype, *argtypes)
-    return ctypes.CFUNCTYPE(
-        restype,
-        *argtypes,
-        use_errno=bool(flags & _ctypes.FUNCFLAG_USE_ERRNO),
-        use_last_error=bool(flags & _ctypes.FUNCFLAG_USE_LASTERROR),
-    )
 
 
 def _array_pointer(cls: Any) -> Any:
@@ -276,7 +255,15 @@ def _reduce_declared(pickler: Writer, cls: Any, reduced: Any) -> Any:
     fields = cls.__dict__.get("_fields_")
     if fields is not None:
         fields = [(field[0], *_lengths_of(field[1]), *field[2:]) for field in fields]
-    return _make_declared, (make, arguments), (fill, state, fields), None, None, _complete
+    declared_later = (fill, state, fields)
+    return (
+        frozen.ctypes_type,
+        (make, arguments),
+        declared_later,
+        None,
+        None,
+        frozen.fill_ctypes_type,
+    )
 
 
 def _lengths_of(cls: Any) -> tuple[Any, list[int]]:
@@ -291,14 +278,15 @@ def _lengths_of(cls: Any) -> tuple[Any, list[int]]:
     return cls, lengths
 
 
-def _make_declared(make: Any, arguments: tuple[Any, ...]) -> Any:
+def make_declared(make: Any, arguments: tuple[Any, ...]) -> Any:
+    """Return a type whose fields come later."""
     cls = make(*arguments)
     if "_fields_" not in cls.__dict__:
         _incomplete[cls] = _incomplete.get(cls, [])
     return cls
 
 
-def _complete(cls: Any, state: tuple[Any, Any, Any]) -> None:
+def complete(cls: Any, state: tuple[Any, Any, Any]) -> None:
     """Fill a type, and give it its fields as soon as the types that it contains have theirs."""
     fill, attributes, fields = state
     fill(cls, attributes)
@@ -315,4 +303,4 @@ def _complete(cls: Any, state: tuple[Any, Any, Any]) -> None:
         for name, contained, lengths, *bits in fields
     ]
     for waiting, its_state in _incomplete.pop(cls, []):
-        _complete(waiting, its_state)
+        complete(waiting, its_state)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle as cp
 
 from ..errors import NotShareableError
+from . import frozen
 from .definitions import module_of
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ def reduce(cls: Any, attributes: dict[str, Any]) -> Reduced:
     if getattr(attributes.get("_value_repr_"), "__module__", "") == "enum":
         del attributes["_value_repr_"]  # not of all versions, which each find their own
     if _is_simple(cls, values):
-        return new_enumeration, (*known, values)
+        return frozen.enumeration, (*known, values)
     for word in _MADE_BY:
         attributes.pop(word, None)
     contents = {member.name: (member.value, _content(cls, member)) for member in cls}
     made = cls.__dict__.get("__new_member__")
-    return new_enumeration_of, (*known, contents, cls._use_args_, made)
+    return frozen.enumeration_of, (*known, contents, cls._use_args_, made)
 
 
 def _is_simple(cls: Any, values: dict[str, Any]) -> bool:
@@ -100,14 +101,7 @@ def members(cls: type[enum.Enum]) -> list[Member]:
     ]
 
 
-def new_enumeration(
-    bases: tuple[Any, ...], name: str, qualname: str, module: str, values: dict[str, Any]
-) -> type:
-    """Make an enumeration as its class body does: of names and values."""
-    return cp._make_skeleton_enum(bases, name, qualname, values, module, None, None)  # type: ignore[no-any-return]
-
-
-def new_enumeration_of(  # noqa: PLR0917 - as a pickle calls it
+def make(  # noqa: PLR0917 - as a pickle calls it
     bases: tuple[Any, ...],
     name: str,
     qualname: str,

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingModuleError
-from . import modules, numeric
+from . import frozen, modules, numeric
 
 if TYPE_CHECKING:
     from .writer import Writer
@@ -35,7 +35,7 @@ def reduce(pickler: Writer, name: str, qualname: str = "", obj: Any = None) -> A
     """
     file = file_of(name)
     if file:
-        return find, (name, file, qualname)
+        return frozen.compiled, (name, file, qualname)
     if obj is not None:
         return numeric.reduce_named(pickler, name, obj)
     pickler.needs.add(name)

@@ -8,7 +8,6 @@ as their library makes them, or refused before anything is published.
 from __future__ import annotations
 
 import functools
-import importlib
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..system.weak import WeakSet
-from . import classes, ctypes_, structs
+from . import classes, ctypes_, frozen, structs
 from .libraries import is_compiled_by_numba, is_struct
 from .writer import UnwritableError
 
@@ -92,24 +91,16 @@ def _reduce_compiled(pickler: Writer, cls: type) -> Any:
         for key, value in list(vars(sys.modules[name]).items()):
             if value is cls:
                 pickler.needs.add(name)
-                return _kept, (name, key)
+                return frozen.named, (name, key)
             # A metaclass, or the class of one instance, as of `sys.flags`.
             if type(value) is cls and (issubclass(cls, type) or key == cls.__name__):
                 pickler.needs.add(name)
-                return _type_of_kept, (name, key)
+                return frozen.type_of_named, (name, key)
     raise UnwritableError(
         f"compiled code made the class {place}.{cls.__qualname__}, and keeps it under no name "
         "that another process could import",
         "take it from an instance where it is used, as type(x)",
     )
-
-
-def _kept(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)
-
-
-def _type_of_kept(module: str, name: str) -> Any:
-    return type(_kept(module, name))
 
 
 def _try(cls: type, kind: type) -> None:
@@ -144,7 +135,7 @@ def _reduce_dtype(cls: Any) -> Any:
     # One that has no dtypes: the base of some that do.
     for concrete in _all_below(cls):
         if getattr(np.dtypes, concrete.__name__, None) is concrete:
-            return _base_of, (concrete, cls.__name__)
+            return frozen.base_named, (concrete, cls.__name__)
     raise UnwritableError(
         f"no dtype is known of which the class is {cls.__qualname__}",
         "share a dtype instead of its class, and take type(dtype) where it is used",
@@ -155,11 +146,6 @@ def _all_below(cls: Any) -> list[Any]:
     found = list(type.__subclasses__(cls))
     for below in found:
         found += type.__subclasses__(below)
-    return found
-
-
-def _base_of(cls: type, name: str) -> type:
-    (found,) = (base for base in cls.__mro__ if base.__name__ == name)
     return found
 
 
@@ -177,11 +163,5 @@ def _reduce_typed_dict(pickler: Writer, cls: Any, reduced: Any) -> Any:
     make, (kind, name, _, keywords, *rest), state, *others = reduced
     if "__orig_bases__" in cls.__dict__:
         keywords = {**keywords, "__orig_bases__": cls.__orig_bases__}
-    arguments = (functools.partial(_make_typed_dict, kind), name, cls.__bases__, keywords, *rest)
+    arguments = (functools.partial(frozen.typed_dict, kind), name, cls.__bases__, keywords, *rest)
     return classes.reduce(pickler, cls, (make, arguments, state, *others))
-
-
-def _make_typed_dict(
-    kind: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any]
-) -> Any:
-    return type.__new__(kind, name, bases, namespace)

@@ -12,6 +12,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotShareableError
+from . import frozen
 from .hooks import without_hooks
 from .rebuild import LAMBDA
 
@@ -157,15 +158,10 @@ def _twin_of_named_tuple(cls: Any) -> type:
 
 def reduce_slotted(_: object, obj: Any) -> Any:
     """Reduce a field, or a dataclass's parameters: other versions have other slots."""
-    return load_slotted, (type(obj), {n: getattr(obj, n) for n in obj.__slots__ if hasattr(obj, n)})
-
-
-def load_slotted(kind: Any, values: dict[str, Any]) -> Any:
-    """Return such an object, with as much of it as this Python knows."""
-    obj = kind.__new__(kind)
-    for name in kind.__slots__:
-        setattr(obj, name, values.get(name))
-    return obj
+    return frozen.slotted, (
+        type(obj),
+        {n: getattr(obj, n) for n in obj.__slots__ if hasattr(obj, n)},
+    )
 
 
 def reduce_sentinel(_: object, sentinel: object) -> Any:

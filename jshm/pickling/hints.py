@@ -14,7 +14,6 @@ import ast
 import builtins
 import dis
 import functools
-import importlib
 import operator
 import sys
 import types
@@ -25,9 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudpickle import cloudpickle as cp
 
-from . import modules
+from . import frozen, modules
 from .bycode import cached_by_code
-from .libraries import Resolved
 from .rebuild import no_warnings
 
 if TYPE_CHECKING:
@@ -86,17 +84,7 @@ class IfThere:
         self.names = (value.__name__,) if is_module else (value.__module__, value.__qualname__)
 
     def __reduce__(self) -> Any:
-        return _if_there, self.names
-
-
-def _if_there(module: str, qualname: str = "") -> Any:
-    try:
-        found: Any = importlib.import_module(module)
-        for name in filter(None, qualname.split(".")):
-            found = getattr(found, name)
-    except Exception:  # noqa: BLE001 - whatever it raises, it is not there
-        return None
-    return found
+        return frozen.if_there, self.names
 
 
 def _is_found(value: Any) -> bool:
@@ -175,14 +163,13 @@ def resolve(pickler: Writer, cls: type, attributes: dict[str, Any]) -> None:
     """Replace annotations that are text by what they stand for, where that is known and can travel."""
     pickler.judged[id(cls)] = True
     own = attributes.get("__annotations__")
-    if type(own) is Resolved:
+    if type(own) is frozen.Annotations:
         return  # by who wrote it first
     module = sys.modules.get(cls.__module__) if own else None
     if isinstance(own, dict) and module is not None:
         found = {name: _resolved(pickler, value, vars(module)) for name, value in own.items()}
         if any(found[name] is not value for name, value in own.items()):
-            attributes["__annotations__"] = Resolved(found)
-            attributes["__annotations__"].written = dict(own)
+            attributes["__annotations__"] = frozen.resolved_annotations(found, dict(own))
 
 
 def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from . import extensions, modules
+from . import extensions, frozen, modules
 from .bycode import cached_by_code
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Beside:
         self.arguments = (name, root, file)
 
     def __reduce__(self) -> Any:
-        return remember, self.arguments
+        return frozen.remember_place, self.arguments
 
 
 def beside(function: FunctionType) -> list[Beside]:

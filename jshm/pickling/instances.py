@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle as cp
 
 from ..system.weak import WeakKeys
-from . import ctypes_, enumerations
+from . import ctypes_, enumerations, frozen
 from . import static as looking
 from .writer import UnwritableError
 
@@ -87,7 +87,7 @@ def _reduce_exception(_: Writer, error: BaseException) -> Any:
     made_of = reduced[1]
     if _takes(kind.__new__, kind, *made_of) and _takes(kind.__init__, error, *made_of):
         return NotImplemented
-    return _make_exception, (kind, made_of, error.args), *reduced[2:]
+    return frozen.exception, (kind, made_of, error.args), *reduced[2:]
 
 
 def _reduce_checked(pickler: Writer, obj: Any) -> Any:
@@ -129,29 +129,18 @@ def _reduce_called(pickler: Writer, obj: Any) -> Any:
     if isinstance(reduced, str) or reduced[0] is not kind:
         return reduced
     _, arguments, state, *items = (*reduced, None, None, None)[:5]
-    return _make_called, (kind, *arguments), state or getattr(obj, "__dict__", None) or None, *items
+    return (
+        frozen.called,
+        (kind, *arguments),
+        state or getattr(obj, "__dict__", None) or None,
+        *items,
+    )
 
 
 def _is_reduced_by_python(kind: type) -> bool:
     """Tell whether a class is reduced as a compiled class of Python itself, and of no other library."""
     giver = next(base for base in kind.__mro__ if _REDUCERS & set(vars(base)))
     return str(getattr(giver, "__module__", "")).partition(".")[0] in sys.stdlib_module_names
-
-
-def _make_called(kind: Any, *arguments: Any) -> Any:
-    made = _inherited(kind, "__new__")(kind, *arguments)
-    initialize = _inherited(kind, "__init__")
-    if initialize is not object.__init__:
-        initialize(made, *arguments)
-    return made
-
-
-def _make_exception(kind: Any, made_of: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-    """Return an exception, made by what its class inherits from Python itself."""
-    made = _inherited(kind, "__new__")(kind, *made_of)
-    _inherited(kind, "__init__")(made, *made_of)
-    made.args = arguments
-    return made
 
 
 def _is_made_bare(kind: Any) -> bool:
@@ -183,32 +172,10 @@ def _reduce_bare(pickler: Writer, obj: Any) -> Any:
     if function is not copyreg.__newobj__:  # type: ignore[attr-defined]
         return reduced
     kind = type(obj)
-    make = function if _is_made_bare(kind) else _make_bare
+    make = function if _is_made_bare(kind) else frozen.bare
     if _asks_itself(kind):
-        return make, arguments, state, *items, _set_state
+        return make, arguments, state, *items, frozen.set_state
     return make, arguments, state, *items
-
-
-def _set_state(obj: Any, state: Any) -> None:
-    """Do what `pickle` does with the state of an object that has no ``__setstate__``."""
-    attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)  # noqa: PLR2004
-    if attributes:
-        object.__getattribute__(obj, "__dict__").update(attributes)
-    for name, value in (slots or {}).items():
-        setattr(obj, name, value)
-
-
-def _make_bare(kind: Any, *arguments: Any) -> Any:
-    """Return an object as what its class inherits makes it; its state follows."""
-    giver: Any = _giver(kind)
-    make = _inherited(kind, "__new__") if giver is None else giver.__new__
-    return make(kind, *arguments)
-
-
-def _inherited(kind: type, name: str) -> Any:
-    """Return a method that a class inherits from compiled code."""
-    found = (base.__dict__[name] for base in kind.__mro__ if name in base.__dict__)
-    return next(m for m in found if not isinstance(m, types.FunctionType | staticmethod))
 
 
 # -- by name ---------------------------------------------------------------------------------------
@@ -227,14 +194,12 @@ def _with_attributes(*names: str) -> Rule:
     """Return how to write an object that is made by its attributes, given by name."""
 
     def reduce_attributes(_: Writer, obj: Any) -> Any:
-        return make_with, (type(obj), {n: getattr(obj, n) for n in names if hasattr(obj, n)})
+        return frozen.with_attributes, (
+            type(obj),
+            {n: getattr(obj, n) for n in names if hasattr(obj, n)},
+        )
 
     return reduce_attributes
-
-
-def make_with(kind: Any, attributes: dict[str, Any]) -> Any:
-    """Return an object that is made by its attributes."""
-    return kind(**{name: value for name, value in attributes.items() if value is not None})
 
 
 _CODING = ("enc_hook", "decimal_format", "uuid_format", "order")

@@ -19,20 +19,6 @@ CACHES = frozenset({"__msgspec_cache__"})
 """What libraries keep in classes of other makers, and find out again."""
 
 
-class Resolved(dict[str, Any]):
-    """Annotations of a class that arrived.
-
-    Attributes
-    ----------
-    written : dict
-        As they were written, with text: so the definition of the class is the same.
-    """
-
-    __slots__ = ("written",)
-
-    written: dict[str, Any]
-
-
 def own_annotations(space: Mapping[str, Any]) -> dict[str, Any]:
     """Return the annotations of a class that are not inherited, as they were written."""
     found = space.get("__annotations__") or space.get("__annotations_cache__")

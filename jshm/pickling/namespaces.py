@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from . import frozen
+
 if TYPE_CHECKING:
     import types
     from collections.abc import Iterable
@@ -63,7 +65,7 @@ def reduce_namespace(_: Writer, namespace: Namespace) -> Any:
 def reduce_prefixed(_: Writer, prefixed: Prefixed) -> Any:
     """Reduce to the object alone."""
     namespaces = prefixed.namespaces
-    return last, (namespaces, EndOfPrefix(namespaces), prefixed.obj)
+    return frozen.last, (namespaces, EndOfPrefix(namespaces), prefixed.obj)
 
 
 def reduce_end(pickler: Writer, end: EndOfPrefix) -> Any:
@@ -75,11 +77,6 @@ def reduce_end(pickler: Writer, end: EndOfPrefix) -> Any:
         memo[id(dict_)] = (memo.pop(id(namespace))[0], dict_)
     pickler.memo = memo
     return tuple, ()
-
-
-def last(*values: Any) -> Any:
-    """Return the last argument."""
-    return values[-1]
 
 
 def reduce_spec(pickler: Writer, spec: ModuleSpec) -> Any:

@@ -7,9 +7,6 @@ path that users import them by.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import operator
 import pickle
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..segment import copying
+from . import frozen
 
 if TYPE_CHECKING:
     import types
@@ -31,7 +29,6 @@ _PUBLIC = (
 )  # fmt: skip
 # Where the flags of a dtype are in what NumPy reduces it to.
 _FLAGS = 7
-_SIGNED = np.dtype([("a", "u1"), ("b", "u2")], align=True).flags < 0
 # Objects that there are once.
 _ONCE = ("s_", "index_exp", "mgrid", "ogrid", "r_", "c_")
 
@@ -39,11 +36,19 @@ _ONCE = ("s_", "index_exp", "mgrid", "ogrid", "r_", "c_")
 def reduce_named(pickler: Writer, module: str, obj: Any) -> Any:
     """Reduce a class or a function to its name; of NumPy, to one that all versions know."""
     top = module.partition(".")[0]
-    if top == "jshm":  # it is wherever a pickle of jshm is read
-        return NotImplemented
+    if top == "jshm":
+        return _reduce_own(obj)
     place = _place(module, obj) if top == "numpy" else None
     pickler.needs.add(module if place is None else place[0])
-    return NotImplemented if place is None else (load_named, place)
+    return NotImplemented if place is None else (frozen.named, place)
+
+
+def _reduce_own(obj: Any) -> Any:
+    """Reduce a function or a class of jshm: by its public name, for modules may move."""
+    public = sys.modules["jshm"]
+    name = obj.__name__
+    is_public = name in public.__all__ and getattr(public, name) is obj
+    return (frozen.named, ("jshm", name)) if is_public else NotImplemented
 
 
 def _place(module: str, obj: Any) -> tuple[str, str] | None:
@@ -69,11 +74,6 @@ def _at(obj: Any, path: str) -> Any:
     return obj
 
 
-def load_named(module: str, path: str) -> Any:
-    """Return what a module has under a dotted path."""
-    return operator.attrgetter(path)(importlib.import_module(module))
-
-
 class Part:
     """A module within NumPy that a function may need: imported by who loads it, if it is there.
 
@@ -86,7 +86,7 @@ class Part:
         self.name = name
 
     def __reduce__(self) -> Any:
-        return _load_part, (self.name,)
+        return frozen.if_there, (self.name,)
 
 
 def part_or_module(module: types.ModuleType) -> Part | types.ModuleType:
@@ -98,11 +98,6 @@ def part_or_module(module: types.ModuleType) -> Part | types.ModuleType:
     return Part(module.__name__) if module.__name__.startswith("numpy.") else module
 
 
-def _load_part(name: str) -> None:
-    with contextlib.suppress(ModuleNotFoundError):
-        importlib.import_module(name)
-
-
 def version(needs: Collection[str]) -> dict[str, str]:
     """Return NumPy's version if a pickle names anything below `numpy`, which others may not have."""
     return {"numpy": np.__version__} if any(n.startswith("numpy.") for n in needs) else {}
@@ -112,7 +107,7 @@ def _reduce_ufunc(pickler: Writer, ufunc: np.ufunc) -> Any:
     # It knows its name alone; `pickle` looks for its module, and so does this.
     name = ufunc.__name__
     if vars(np).get(name) is ufunc:
-        return load_named, ("numpy", name)
+        return frozen.named, ("numpy", name)
     return reduce_named(pickler, pickle.whichmodule(ufunc, name), ufunc)  # type: ignore[attr-defined]
 
 
@@ -121,17 +116,8 @@ def _reduce_scalar(_: Writer, scalar: np.generic) -> Any:
         return type(scalar), (scalar[:],)
     array = np.asarray(scalar)
     if array.dtype.hasobject:
-        return _load_item, (array,)
-    return load_scalar, (array.dtype, copying.packed(array, "C").tobytes())
-
-
-def load_scalar(dtype: np.dtype[Any], content: bytes) -> Any:
-    """Return a number, a date or a record of these bytes."""
-    return np.ndarray((), dtype, bytearray(content))[()]
-
-
-def _load_item(array: np.ndarray[Any, Any]) -> Any:
-    return array[()]
+        return frozen.item, (array,)
+    return frozen.scalar, (array.dtype, copying.packed(array, "C").tobytes())
 
 
 def _reduce_info(_: Writer, info: Any) -> Any:
@@ -147,9 +133,9 @@ def reduce_other(pickler: Writer, obj: Any) -> Any:
         return _reduce_aligned(obj)
     for name in _ONCE:
         if obj is vars(np)[name]:
-            return load_named, ("numpy", name)
+            return frozen.named, ("numpy", name)
     if kind is getattr(getattr(np, "dtypes", None), "StringDType", None):
-        return _load_string_dtype, (
+        return frozen.string_dtype, (
             obj.coerce,
             *([obj.na_object] if hasattr(obj, "na_object") else []),
         )
@@ -158,14 +144,14 @@ def reduce_other(pickler: Writer, obj: Any) -> Any:
         return NotImplemented
     pickler.needs.add("numpy.random")
     if kind is random.Generator:
-        return _load_generator, (obj.bit_generator,)
+        return frozen.generator, (obj.bit_generator,)
     if kind is random.RandomState:
-        return _load_random_state, (obj._bit_generator, obj.get_state(legacy=False))
+        return frozen.random_state, (obj._bit_generator, obj.get_state(legacy=False))
     if kind is random.SeedSequence:
-        return _load_seed_sequence, (obj.state,)
+        return frozen.seed_sequence, (obj.state,)
     if issubclass(kind, random.BitGenerator):
         seed = getattr(obj, "seed_seq", None)
-        return _load_bit_generator, (kind.__name__, seed, obj.state)
+        return frozen.bit_generator, (kind.__name__, seed, obj.state)
     return NotImplemented
 
 
@@ -177,41 +163,7 @@ def _reduce_aligned(dtype: np.dtype[Any]) -> Any:
     reduced: Any = dtype.__reduce__()
     _, arguments, state = reduced
     *before, flags = state[: _FLAGS + 1]
-    return _load_aligned, (arguments, (*before, flags % 256, *state[_FLAGS + 1 :]))
-
-
-def _load_aligned(arguments: Any, state: Any) -> np.dtype[Any]:
-    dtype: Any = np.dtype(*arguments)
-    if _SIGNED:
-        state = (*state[:_FLAGS], state[_FLAGS] - 256, *state[_FLAGS + 1 :])
-    dtype.__setstate__(state)
-    return dtype  # type: ignore[no-any-return]
-
-
-def _load_string_dtype(coerce: bool, *missing: Any) -> Any:
-    named = {"na_object": missing[0]} if missing else {}
-    return np.dtypes.StringDType(coerce=coerce, **named)
-
-
-def _load_generator(bits: Any) -> Any:
-    return np.random.Generator(bits)
-
-
-def _load_random_state(bits: Any, state: Any) -> Any:
-    found = np.random.RandomState(bits)
-    found.set_state(state)
-    return found
-
-
-def _load_seed_sequence(state: dict[str, Any]) -> Any:
-    return np.random.SeedSequence(**state)
-
-
-def _load_bit_generator(name: str, seed: Any, state: Any) -> Any:
-    # From a seed that was the user's own it cannot be told how it was made: the state is what counts.
-    found = getattr(np.random, name)(0 if seed is None else seed)
-    found.state = state
-    return found
+    return frozen.aligned_dtype, (arguments, (*before, flags % 256, *state[_FLAGS + 1 :]))
 
 
 REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {

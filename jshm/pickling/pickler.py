@@ -16,7 +16,18 @@ import numpy as np
 
 from ..errors import JshmError
 from ..system import signals as interrupts
-from . import arrays, classes, depth, extensions, instances, numeric, slices, sources, tables
+from . import (
+    arrays,
+    classes,
+    depth,
+    extensions,
+    frozen,
+    instances,
+    numeric,
+    slices,
+    sources,
+    tables,
+)
 from . import static as looking
 from .namespaces import Namespace, NamespaceMet, Prefixed
 from .reducers import REDUCERS, reduce_class, reduce_module, reduce_shell
@@ -105,6 +116,15 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         By default 5, the first that knows out-of-band buffers.
     buffer_callback : callable, optional
         Called with each `pickle.PickleBuffer`; see `pickle.Pickler`.
+    name : str
+        What messages call the object; by default what it calls itself.
+    publishes : bool
+        Whether `buffer_callback` writes a segment, and knows `arrays.bytes_of`.
+    refer : callable, optional
+        Called with an array in a segment; returns its reduction, or None: it goes by value. By default
+        it is a reference into the store of this process.
+    refers_to_any : bool
+        Whether `refer` is asked about every array, and not only about those in a segment.
 
     Attributes
     ----------
@@ -116,25 +136,18 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
 
     memo: Any
     globals_ref: dict[int, Any]
-    name = ""
-    """What messages call the object; by default what it calls itself."""
-
     _is_trial = False
-
-    publishes = False
-    """Whether its `buffer_callback` writes a segment, and knows `arrays.bytes_of`."""
-
-    refer: Callable[[np.ndarray[Any, Any]], Any] = staticmethod(lambda _: None)
-    """How an array in a segment is written; None: by value. The store knows, and says it here."""
-
-    refers_to_any = False
-    """Whether `refer` is asked about every array, and not only about those in a segment."""
 
     def __init__(
         self,
         file: Any,
         protocol: int | None = None,
         buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+        *,
+        name: str = "",
+        publishes: bool = False,
+        refer: Callable[[np.ndarray[Any, Any]], Any] | None = None,
+        refers_to_any: bool = False,
     ) -> None:
         if not callable(getattr(file, "write", None)):
             raise TypeError(f"file must have a method 'write'; a {type(file).__name__} has none")
@@ -144,6 +157,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         self.in_band = buffer_callback is None
         self._buffers = None if buffer_callback is None else _Buffers(buffer_callback)
         super().__init__(self._output, protocol, self._buffers)
+        self.name = name
+        self.publishes = publishes
+        self._refer = refer
+        self.refers_to_any = refers_to_any
         self.needs: set[str] = set()
         self.by_import: set[str] = set()
         # Namespace's id → what stands for it.
@@ -261,6 +278,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
             return extensions.reduce(self, obj.__module__, obj.__qualname__, obj)
         reduce = LIBRARIES.get(looking.root(kind))
         return instances.reduce(self, obj, kind) if reduce is None else reduce(self, obj)
+
+    def refer(self, array: np.ndarray[Any, Any]) -> Any:
+        """Return the reduction of an array in a segment; None: it goes by value."""
+        refer = self._refer or frozen.process_resolver().refer
+        return refer(array)
 
     def meet(self, module: types.ModuleType) -> None:
         """Begin anew unless this module's namespace is known to be one: it may be what is written."""

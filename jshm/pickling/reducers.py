@@ -22,6 +22,7 @@ from . import (
     classes,
     extensions,
     foreign,
+    frozen,
     generated,
     hints,
     imports,
@@ -36,7 +37,6 @@ from .namespaces import (
     EndOfPrefix,
     Namespace,
     Prefixed,
-    last,
     reduce_end,
     reduce_namespace,
     reduce_prefixed,
@@ -59,7 +59,7 @@ def _reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     if pickler.whole and id(function.__globals__) in pickler.whole:
         _share_namespace(pickler, pickler.whole[id(function.__globals__)])
     if function.__code__.co_name == "_modified_open" and function.__name__ == "open":
-        return last, (io.open,)  # what `open` is in a notebook
+        return frozen.last, (io.open,)  # what `open` is in a notebook
     if reference := beside.refer(pickler, function, function.__qualname__):
         return reference
     code, namespace, name, defaults, _ = pickler._function_getnewargs(function)
@@ -105,11 +105,7 @@ def _reduce_cell(_: Writer, cell: types.CellType) -> Any:
     except ValueError:
         return types.CellType, ()
     # Filled later, when what it contains may refer to it.
-    return types.CellType, (), (content,), None, None, _fill_cell
-
-
-def _fill_cell(cell: types.CellType, state: tuple[Any]) -> None:
-    (cell.cell_contents,) = state
+    return types.CellType, (), (content,), None, None, frozen.fill_cell
 
 
 def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
@@ -131,7 +127,7 @@ def reduce_module(pickler: Writer, module: types.ModuleType) -> Any:
     if isinstance(pickler.globals_ref.get(id(module.__dict__)), dict):
         pickler.meet_whole(module)  # after some of its functions
     state = {key: value for key, value in module.__dict__.items() if key not in _OF_THE_LOADER}
-    return last, (_share_namespace(pickler, module),), state, None, None, beside.fill_module
+    return frozen.last, (_share_namespace(pickler, module),), state, None, None, frozen.fill_module
 
 
 def _share_namespace(pickler: Writer, module: types.ModuleType) -> _Bare:
@@ -156,13 +152,12 @@ def _reduce_bare(_: Writer, bare: _Bare) -> Any:
     known = looking.attributes(module) or {}  # of a lazy one no more
     named = {name: known[name] for name in ("__package__", "__file__") if name in known}
     origin = modules.origin_of(module.__name__)
-    return beside.find_module, (origin and tuple(origin), _make_module, module.__name__, named)
-
-
-def _make_module(name: str, named: dict[str, Any]) -> types.ModuleType:
-    module = types.ModuleType(name)
-    vars(module).update(named, __builtins__=builtins)
-    return module
+    return frozen.own_or_new_module, (
+        origin and tuple(origin),
+        frozen.new_module,
+        module.__name__,
+        named,
+    )
 
 
 def _reduce_cached(pickler: Writer, function: Any) -> Any:
@@ -175,27 +170,13 @@ def _reduce_cached(pickler: Writer, function: Any) -> Any:
     if reference := beside.refer(pickler, function, function.__qualname__):
         return reference
     own = {k: v for k, v in vars(function).items() if k not in ("__wrapped__", "cache_parameters")}
-    reduced = _make_cached, arguments, own or None, None, None, _update
+    reduced = frozen.cached_function, arguments, own or None, None, None, frozen.set_state
     return beside.reduce(function, function.__qualname__, reduced)
-
-
-def _make_cached(function: Any, maxsize: int | None, typed: bool) -> Any:
-    return functools.lru_cache(maxsize, typed)(function)
-
-
-def _update(function: Any, attributes: dict[str, Any]) -> None:
-    vars(function).update(attributes)
 
 
 def _reduce_cached_property(_: Writer, cached: Any) -> Any:
     # Before Python 3.12 there is a lock in it.
-    return _make_cached_property, (cached.func, cached.attrname)
-
-
-def _make_cached_property(function: Any, name: str | None) -> Any:
-    cached = functools.cached_property(function)
-    cached.attrname = name
-    return cached
+    return frozen.cached_property, (cached.func, cached.attrname)
 
 
 def _reduce_dispatching(_: Writer, method: functools.singledispatchmethod[Any]) -> Any:
@@ -218,7 +199,7 @@ def _reduce_method(_: Writer, method: types.MethodType) -> Any:
     # anything that can be called, and have no name.
     name = looking.own_name(method.__func__)
     if name == "get_ipython" and REDUCERS.get(type(method.__self__)) is reduce_shell:
-        return last, (sys.modules["IPython"].get_ipython,)
+        return frozen.last, (sys.modules["IPython"].get_ipython,)
     return NotImplemented
 
 

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
-from . import classes, modules
+from . import classes, frozen, modules
 from .libraries import struct_options
 
 if TYPE_CHECKING:
     from .writer import Writer
-
-
-class Later:
-    """A factory of defaults that is made with the struct, and told its function when that has arrived.
-
-    The function may refer to the struct, which does not exist when its fields are needed.
-    """
-
-    __slots__ = ("function",)
-
-    function: Any
-
-    def __call__(self) -> Any:
-        return self.function()
-
-    def __reduce__(self) -> Any:
-        return Later, ()
 
 
 def reduce(pickler: Writer, cls: Any, reduced: Any) -> Any:
@@ -53,21 +35,23 @@ def reduce(pickler: Writer, cls: Any, reduced: Any) -> Any:
     names = [field[0] for field in fields]
     kinds = {n: p.kind for n, p in inspect.signature(cls).parameters.items()}
     options["kw_only"] = any(kinds[n] is inspect.Parameter.KEYWORD_ONLY for n in names)
-    constructor = functools.partial(_make, fields, options)
+    constructor = functools.partial(frozen.struct, fields, options)
     arguments = (constructor, name, bases, keywords, *rest)
     made = classes.reduce(pickler, cls, (make, arguments, state, *others))
     make, arguments, state, *_, fill = made
-    return make, arguments, (fill, state, later), None, None, _fill
+    return make, arguments, (fill, state, later), None, None, frozen.fill_struct
 
 
-def _fields_of(cls: Any) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[Later, Any]]]:
+def _fields_of(
+    cls: Any,
+) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[frozen.LateFactory, Any]]]:
     """Return a struct's own fields, as `msgspec.field` takes them, and the factories that come later."""
     every, defaults = cls.__struct_fields__, cls.__struct_defaults__
     missing = len(every) - len(defaults)
     encoded = dict(zip(every, cls.__struct_encode_fields__, strict=True))
     own = inspect.get_annotations(cls)
     fields: list[tuple[str, dict[str, Any]]] = []
-    later: list[tuple[Later, Any]] = []
+    later: list[tuple[frozen.LateFactory, Any]] = []
     for name in own:
         if name not in encoded:
             continue  # a class variable
@@ -76,10 +60,10 @@ def _fields_of(cls: Any) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[L
         default = defaults[index] if index >= 0 else sys.modules["msgspec"].NODEFAULT
         if type(default).__name__ == "Factory":
             factory = default.factory
-            if isinstance(factory, Later):
+            if isinstance(factory, frozen.LateFactory):
                 factory = factory.function
             if not _is_found(factory):
-                later.append((Later(), factory))
+                later.append((frozen.LateFactory(), factory))
                 factory = later[-1][0]
             options["default_factory"] = factory
         elif default is not sys.modules["msgspec"].NODEFAULT:
@@ -92,25 +76,3 @@ def _is_found(factory: Any) -> bool:
     module = getattr(factory, "__module__", None)
     is_named = isinstance(factory, type) or inspect.isfunction(factory)
     return is_named and not modules.is_by_value(module) and cp._should_pickle_by_reference(factory)
-
-
-def _make(
-    fields: list[tuple[str, dict[str, Any]]],
-    options: dict[str, Any],
-    name: str,
-    bases: tuple[type, ...],
-    namespace: dict[str, Any],
-) -> Any:
-    msgspec: Any = importlib.import_module("msgspec")
-    given = {field: msgspec.field(**how) for field, how in fields}
-    annotations = {field: Any for field, _ in fields}
-    namespace = {n: value for n, value in namespace.items() if n != "__slots__"}
-    kind = type(msgspec.Struct)
-    return kind(name, bases, {**namespace, "__annotations__": annotations, **given}, **options)
-
-
-def _fill(cls: type, state: tuple[Any, Any, list[tuple[Later, Any]]]) -> None:
-    fill, attributes, later = state
-    for factory, function in later:
-        factory.function = function
-    fill(cls, attributes)

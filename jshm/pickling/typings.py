@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import typing
 from types import FunctionType
 from typing import Any
 
 from cloudpickle import cloudpickle as cp
 
-from . import beside, modules
+from . import beside, frozen, modules
 from .definitions import module_of
 
 
@@ -18,16 +17,8 @@ def reduce_typevar(_: object, typevar: typing.TypeVar) -> Any:
     module = module_of(typevar)
     if module != "__main__" and not modules.is_by_value(module):
         return NotImplemented
-    reduced = make_typevar, (module, *cp._decompose_typevar(typevar))
+    reduced = frozen.type_variable, (module, *cp._decompose_typevar(typevar))
     return beside.reduce(typevar, typevar.__name__, reduced)
-
-
-def make_typevar(module: str, name: str, *arguments: Any) -> Any:
-    """Return the reader's own type variable of that name, if it is alike, or else a new one."""
-    own = getattr(sys.modules.get(module), "__dict__", {}).get(name)
-    if type(own) is typing.TypeVar and cp._decompose_typevar(own)[1:-1] == arguments[:-1]:
-        return own
-    return cp._make_typevar(name, *arguments)
 
 
 def is_found(obj: Any) -> bool:
@@ -42,13 +33,7 @@ def reduce_new_type(_: object, new_type: Any) -> Any:
     """Reduce a `typing.NewType`, which by itself is no more than its name."""
     if is_found(new_type):
         return NotImplemented
-    return _make_new_type, (new_type.__name__, new_type.__supertype__, new_type.__module__)
-
-
-def _make_new_type(name: str, supertype: Any, module: str) -> Any:
-    made = typing.NewType(name, supertype)  # type: ignore[misc]
-    made.__module__ = module
-    return made
+    return frozen.new_type, (new_type.__name__, new_type.__supertype__, new_type.__module__)
 
 
 def reduce_parameters(_: object, parameters: Any) -> Any:
@@ -65,29 +50,17 @@ def reduce_alias(_: object, alias: Any) -> Any:
     """Reduce a type alias (``type X = int``), which by itself is no more than its name."""
     if is_found(alias):
         return NotImplemented
-    return _make_alias, (alias.__name__, alias.__value__, alias.__type_params__)
-
-
-def _make_alias(name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
-    make: Any = getattr(typing, "TypeAliasType", None)
-    return value if make is None else make(name, value, type_params=parameters)
+    return frozen.type_alias, (alias.__name__, alias.__value__, alias.__type_params__)
 
 
 def reduce_forward_reference(_: object, reference: Any) -> Any:
     """Reduce an annotation that is text to its text; it keeps code that only this Python knows."""
-    return load_forward_reference, (
+    return frozen.forward_reference, (
         reference.__forward_arg__,
         getattr(reference, "__forward_is_argument__", True),
         getattr(reference, "__forward_module__", None),
         getattr(reference, "__forward_is_class__", False),
     )
-
-
-def load_forward_reference(
-    text: str, is_argument: bool, module: Any, is_class: bool
-) -> typing.ForwardRef:
-    """Return an annotation that is text."""
-    return typing.ForwardRef(text, is_argument, module=module, is_class=is_class)
 
 
 def is_protocol(cls: type) -> bool:

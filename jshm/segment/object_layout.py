@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 OBJECT_MAGIC = b"\x93JSHMOBJ"
 # Raised by changes that a jshm which does not know them would misread; fields of the header are added
 # freely.
-OBJECT_FORMAT = 1
+# 1 was never released: its pickles name functions that are gone.
+OBJECT_FORMAT = 2
 _PRELUDE = struct.Struct("<8sIII")
 # Bytes; a million buffers take about eight.
 _HEADER_LIMIT = 64 << 20
@@ -223,6 +224,11 @@ def parse_object(data: Any) -> ObjectLayout:
         raise CorruptSegmentError("not an object that jshm wrote: it has another magic")
     if version < 1:
         raise CorruptSegmentError("not an object that jshm wrote: it has no format")
+    if version < OBJECT_FORMAT:
+        raise FormatVersionError(
+            f"the object has format {version}, from before the first release of jshm, and this jshm knows "
+            f"{OBJECT_FORMAT}: release the name and publish again"
+        )
     if version > OBJECT_FORMAT:
         raise FormatVersionError(
             f"the object has format {version}, and this jshm knows {OBJECT_FORMAT}: upgrade jshm in "

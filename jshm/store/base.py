@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..pickling.frozen import Resolver
     from ..segment.array_layout import ArrayLayout, Order
     from ..segment.file import Mapping, Mode
     from ..segment.object_layout import ObjectLayout
@@ -618,6 +619,35 @@ class Store(ABC):
         found[...] = array
         return found
 
+    # -- references in pickles -------------------------------------------------------------------
+
+    @abstractmethod
+    def resolver(self) -> Resolver:
+        """Return what pickles arrays of this store as references, and finds them again."""
+
+    @abstractmethod
+    def refer(self, array: np.ndarray[Any, Any]) -> str:
+        """Note that a handle on an array is pickled, and return the address of this store.
+
+        If it is pickled as a part of an object that is being published, the object keeps the array's
+        segment.
+
+        Raises
+        ------
+        NotShareableError
+            The object is published in another store.
+        """
+
+    @abstractmethod
+    def segment_at(self, address: str, segment: str) -> str:
+        """Return the id that a segment of the store at an address has in this store.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            At that address is another store.
+        """
+
     # -- look ------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -674,6 +704,10 @@ class Store(ABC):
         """Return the names of a segment or of a part of one, those of newest versions first."""
         found = [i for i in self.segments() if segment in (i.segment, i.value_id)]
         return [i.name for i in sorted(found, key=lambda i: i.state != "current")]
+
+    @abstractmethod
+    def in_use(self, segment: str) -> bool:
+        """Return whether any process has a segment mapped, with or without a name."""
 
     @abstractmethod
     def reader(self, name: str, version: int | None = None) -> AbstractContextManager[Reader]:

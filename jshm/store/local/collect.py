@@ -21,7 +21,7 @@ from ...system.directories import File, exists, open_file, status
 from ..identity import has_ended, is_running, process_start
 from . import lease
 from .directory import ARRAY
-from .new_segment import layout_in, rewrite_records
+from .new_segment import layout_in, rewrite_trailer
 from .rebuild import is_published
 from .registry import rows
 from .spares import listed
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
     from .registry.statements import Transaction
-    from .spares import Listed
+    from .spares import ListedSpare
 
 Adopt = Callable[[int, File], object]
 """Takes over the descriptor (locked) and the path of a file, instead of its removal."""
@@ -152,7 +152,7 @@ def unwanted(
     short : bool
         Memory is short: also remove what a publisher reserves for its next publish.
     """
-    reserved: Mapping[str, Listed] | None = {} if short else None
+    reserved: Mapping[str, ListedSpare] | None = {} if short else None
     for row in tx.unwanted():
         if removals.full:
             return
@@ -239,7 +239,7 @@ def rewrite_trailers(tx: Transaction, directory: Directory) -> None:
         # Empty if only another segment needs this one.
         contents = [rows.trailer_record(entry) for entry in tx.of_segment(row.id)]
         try:
-            rewrite_records(path, directory.access, row, contents)
+            rewrite_trailer(path, directory.access, row, contents)
         except NoSpaceError:
             continue
         except (OSError, JshmError):

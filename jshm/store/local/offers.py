@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ...errors import SegmentNotFoundError
 from ..base import Offer, Offers
 from ..names import check_name
-from .inspection import missing
+from .inspection import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +44,7 @@ class LocalOffers(Offers):
             found = {entry.name: entry for entry in tx.current(names)}
             for name in names:
                 if name not in found:
-                    raise SegmentNotFoundError(missing(self._registry, name))
+                    raise not_found(self._registry, name)
                 tx.add_offer(name, recipient, sender, now)
         return [self._lookup.describe(found[name]) for name in names]
 

@@ -21,7 +21,7 @@ from ...system import signals
 from . import collect, new_segment, rebuild
 from .registry import rows
 from .registry.registry import Repair
-from .space import Room
+from .space import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -175,7 +175,7 @@ class Recovery:
         rows_missing = self._missing(entries[0].segment)
         if not all(self._process.mappings.is_mapped(row.id) for row in rows_missing):
             return False
-        making: list[new_segment.Draft] = []
+        making: list[new_segment.NewSegment] = []
         try:
             for row in rows_missing:
                 making.append(self._copy(row))
@@ -193,7 +193,7 @@ class Recovery:
         needs = [self._lost.segments[needed] for needed in self._lost.references.get(row.id, ())]
         return [one for one in [*needs, row] if self._registry.segment(one.id) is None]
 
-    def _copy(self, row: SegmentRow) -> new_segment.Draft:
+    def _copy(self, row: SegmentRow) -> new_segment.NewSegment:
         """Write a segment again, under its old id, so that references to it work again."""
         mapping = self._process.mappings.find(row.id)
         if mapping is None:
@@ -203,26 +203,22 @@ class Recovery:
         if content[: layout.offset].tobytes()[: len(layout.header)] != layout.header:
             raise CorruptSegmentError("the mapping here does not match the registry's row")
         return new_segment.restore(
-            Room(self._directory, self._registry, self._process.spares, self._process.reclaim),
+            Budget(self._directory, self._registry, self._process.spares, self._process.reclaim),
             layout,
             row.id,
             content,
         )
 
     def _register(
-        self, tx: Transaction, making: list[new_segment.Draft], entries: list[Entry]
+        self, tx: Transaction, making: list[new_segment.NewSegment], entries: list[Entry]
     ) -> None:
         segment = entries[0].segment
         for draft in making:
-            row = draft.row._replace(writable=self._lost.segments[draft.row.id].writable)
-            records = (
-                [rows.trailer_record(entry) for entry in entries] if row.id == segment.id else []
-            )
-            draft.offer()
-            tx.add_segment(row, wanted=False)
-            draft.finish(row, records)
+            writable = self._lost.segments[draft.row.id].writable
+            draft.row = draft.row._replace(writable=writable)
+            named = entries if draft.row.id == segment.id else []
+            draft.register(tx, [rows.trailer_record(entry) for entry in named], wanted=False)
             tx.on_commit(draft.confirm)
-            tx.on_commit(draft.close)
         tx.add_references(segment.id, self._lost.references.get(segment.id, ()))
         for entry in entries:
             tx.add_lease(entry.lease, entry.identity)

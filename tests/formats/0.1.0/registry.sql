@@ -24,11 +24,11 @@ INSERT INTO "segments" VALUES('0000000000000003','array','''<f8''','[2000000]','
 INSERT INTO "segments" VALUES('0000000000000004','array','''>i4''','[2, 2]','F',16,0,0,1,0);
 INSERT INTO "segments" VALUES('0000000000000005','array','''<f8''','[2000, 1000]','F',16000000,0,0,1,0);
 INSERT INTO "segments" VALUES('0000000000000006','array','[(''größe'', ''<i4''), (''b'', ''|S4'')]','[2, 1]','C',16,0,0,1,0);
-INSERT INTO "segments" VALUES('0000000000000007','object','dict of 2','[]','C',158,0,0,1,0);
-INSERT INTO "segments" VALUES('0000000000000008','object','dict of 2','[]','C',16000168,0,0,1,0);
+INSERT INTO "segments" VALUES('0000000000000007','object','dict of 2','[]','C',152,0,0,1,0);
+INSERT INTO "segments" VALUES('0000000000000008','object','dict of 2','[]','C',16000162,0,0,1,0);
 INSERT INTO "segments" VALUES('0000000000000009','object','list of 1
 list of 1','[]','C',24,0,0,1,0);
-INSERT INTO "segments" VALUES('000000000000000a','object','dict of 1','[]','C',144,0,0,1,0);
+INSERT INTO "segments" VALUES('000000000000000a','object','dict of 1','[]','C',148,0,0,1,0);
 INSERT INTO "segments" VALUES('000000000000000b','array','''<f8''','[2]','C',16,0,1,1,0);
 CREATE TABLE stale_trailers(segment TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE versions( name TEXT NOT NULL, version INTEGER NOT NULL, segment TEXT NOT NULL, lease TEXT NOT NULL, created REAL NOT NULL, keep INTEGER NOT NULL, note TEXT NOT NULL, once TEXT NOT NULL, part INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(name, version) ) WITHOUT ROWID;

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import jshm
 
+from .globals_named import not_frozen
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -109,7 +111,9 @@ class Interpreter:
 
     def dump(self, expression: str, protocol: int | None = None) -> Pickled:
         """Pickle the value of an expression of the cells; `obj` is that value from now on."""
-        return Pickled(*self._call("dump", expression, protocol))
+        pickled = Pickled(*self._call("dump", expression, protocol))
+        assert not_frozen(pickled.data) == set()
+        return pickled
 
     def load(self, pickled: Pickled) -> None:
         """Load what another wrote; `obj` is what came."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import pickle
-import pickletools
 import subprocess
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jshm.pickling import Pickler, dumps, loads
 
+from .globals_named import names
 from .test_arrays import send
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RECORDS = np.array([(1, "a")], [("n", "i4"), ("o", "O")])
 
@@ -106,24 +103,6 @@ ZOO: dict[str, Any] = {
 }
 
 
-def names(data: bytes) -> Iterator[tuple[str, str]]:
-    """The modules and names that a pickle refers to."""
-    texts: list[Any] = []
-    memo: list[Any] = []
-    for operation, argument, _ in pickletools.genops(data):
-        if operation.name == "GLOBAL":
-            module, _, name = str(argument).partition(" ")
-            yield module, name
-        elif operation.name == "STACK_GLOBAL":
-            yield texts[-2], texts[-1]
-        elif operation.name == "MEMOIZE":
-            memo.append(texts[-1] if texts else None)
-        elif "GET" in operation.name:
-            texts.append(memo[argument] if len(memo) > argument else None)
-        elif "UNICODE" in operation.name:
-            texts.append(argument)
-
-
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 @pytest.mark.parametrize("what", ZOO)
 def test_nothing_private_of_numpy_is_named(what: str, protocol: int) -> None:
@@ -200,7 +179,7 @@ def test_aligned_structures(dtype: np.dtype[Any]) -> None:
     assert dict(found.metadata or {}) == dict(dtype.metadata or {})
     # What NumPy 2 writes of one, 1.26 does not read; and in 2 what 1.26 writes is not aligned any more.
     assert all(
-        place == "jshm.pickling.numeric" for place, name in names(data) if name == "_load_aligned"
+        place == "jshm.pickling.frozen" for place, name in names(data) if name == "aligned_dtype"
     )
 
 

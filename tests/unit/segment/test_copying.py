@@ -185,7 +185,7 @@ def test_nothing_of_the_heap_travels_between_the_fields(
         jshm.publish("X", source)
         jshm.publish("O", {"x": source})
         copies += [jshm.attach("X"), jshm.attach("O")["x"]]
-    if jshm.store.local.objects.is_array(source):
+    if jshm.store.local.publish.is_array(source):
         copies.append(jshm.SharedNumpyArray.create_copy(source).array)
     for copy in copies:
         assert copy.dtype == dtype

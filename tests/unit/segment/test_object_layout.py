@@ -196,6 +196,11 @@ def test_format_zero_never_was(whole: bytes) -> None:
         parse_object(crafted(CONTENT, version=0).ljust(ROOM, b"\0"))
 
 
+def test_a_format_that_was_never_released_says_so() -> None:
+    with pytest.raises(jshm.FormatVersionError, match="before the first release"):
+        parse_object(crafted(CONTENT, version=1).ljust(ROOM, b"\0"))
+
+
 @pytest.mark.parametrize("version", [OBJECT_FORMAT + 1, 255, 1 << 16, 2**32 - 1])
 def test_a_newer_format_says_so(version: int) -> None:
     with pytest.raises(jshm.FormatVersionError, match="upgrade jshm"):

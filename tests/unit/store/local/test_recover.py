@@ -195,8 +195,8 @@ def test_restoring_without_room_is_a_warning(
         raise jshm.NoSpaceError("needs 80 B, 0 B free")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jshm.store.local.space.Room.choose", full)
-        with pytest.warns(DirectoryLostWarning, match=r"Could not be restored: X: needs 80 B"):
+        patch.setattr("jshm.store.local.space.Budget.choose", full)
+        with pytest.warns(DirectoryLostWarning, match=r"Could not be brought back: X: needs 80 B"):
             assert jshm.segments() == []
     assert x.sum() == 10
     jshm.publish("X", x)
@@ -338,7 +338,7 @@ def test_a_process_killed_while_it_restores_blocks_nobody(
     train.send("""
 import os, signal
 from jshm.store.local import new_segment
-new_segment.Draft.finish = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+new_segment.NewSegment.register = lambda *_, **__: os.kill(os.getpid(), signal.SIGSTOP)
 jshm.segments()
 """)
     until(lambda: glob.glob(f"{store_dir}/segments/*"))
