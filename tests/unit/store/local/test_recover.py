@@ -196,7 +196,7 @@ def test_restoring_without_room_is_a_warning(
 
     with monkeypatch.context() as patch:
         patch.setattr("jshm.store.local.space.Budget.choose", full)
-        with pytest.warns(DirectoryLostWarning, match=r"Could not be brought back: X: needs 80 B"):
+        with pytest.warns(DirectoryLostWarning, match=r"Could not be restored: X: needs 80 B"):
             assert jshm.segments() == []
     assert x.sum() == 10
     jshm.publish("X", x)
