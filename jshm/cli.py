@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import json
 import os
 import shlex
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .api import release_found
-from .browse.find import find
+from .browse.globs import expand, matching
 from .browse.tables import as_text, details, details_text
 from .browse.words import CommandParser
 from .errors import JshmError, with_remedies
@@ -117,9 +116,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.pattern:
         pattern = unicodedata.normalize("NFC", args.pattern)
         infos = [
-            info
-            for info in infos
-            if any(fnmatch.fnmatchcase(n, pattern) for n in (info.name, f"{info.user}:{info.name}"))
+            info for info in infos if matching(pattern, (info.name, f"{info.user}:{info.name}"))
         ]
     if args.json:
         say(*json.dumps([_plain(info) for info in infos], indent=2).split("\n"))
@@ -154,7 +151,8 @@ def _path(args: argparse.Namespace) -> int:
 
 
 def _release(args: argparse.Namespace) -> int:
-    written, found = find(args.names, default_store().own_names())
+    store = default_store()
+    _, written, found = expand(args.names, store.own_names(), store)
     for released in release_found(written, found, force=args.force):
         held = f", held by {', '.join(released.held_by)}" if released.held_by else ""
         say(f"{released.name} released: {size_text(released.freed)} freed{held}")

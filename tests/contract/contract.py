@@ -323,10 +323,10 @@ failed
         train.run("store.publish({'X': np.ones(3)}, keep=True)")
         error = eda.fails("store.publish({'X': np.zeros(3)})")
         assert {"NotOwnerError", "PermissionError"} < set(error.kinds)
-        for part in ("X v1", "train.py", "--as", "--replace"):
+        for part in ("X v1", "train.py", "another name", "replace=True"):
             assert part in error.message
         error = eda.fails("store.release(['X'])")
-        for part in ("belongs to train.py", "not in use", "--force"):
+        for part in ("belongs to train.py", "not in use", "force=True"):
             assert part in error.message
         assert [eda.run(f"store.info('X').{what}") for what in ("mine", "publisher")] == [
             False, "train.py",

@@ -121,7 +121,7 @@ def test_who_is_meant(a, b, open_notebook, store_dir):
     assert "train.ipynb offers X" in c.do("%load_ext jshm\n%shm_accept")
     for line, said in (
         ("%shm_push X", "to which notebook?"),
-        ("%shm_push --to analysis.ipynb", "what?"),
+        ("%shm_push --to analysis.ipynb", "which variable?"),
         ("%shm_push X --to train.ipynb", "--to train.ipynb is this notebook"),
         ("%shm_push X --to analyses.ipynb", "did you mean analysis.ipynb?"),
         ("%shm_push X --to zzz", "there are analysis.ipynb"),

@@ -185,7 +185,10 @@ def not_found(registry: Catalogue, name: str, version: int | None = None) -> Seg
             remedy=Remedy("publish", (name,), {"keep": True}, "Keep a name beyond its session"),
         )
     if not known:
-        return SegmentNotFoundError(f"{nothing}: nothing at all is shared yet")
+        return SegmentNotFoundError(
+            f"{nothing}: nothing at all is shared yet",
+            remedy=Remedy("publish", (name,), {}, "Publish it first"),
+        )
     if close := nearest(name, known):
         return SegmentNotFoundError(f"{nothing}; did you mean {' or '.join(close)}?")
     return SegmentNotFoundError(nothing, remedy=Remedy("list", (), {}, "See what is shared"))

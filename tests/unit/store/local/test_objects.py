@@ -580,7 +580,7 @@ def test_objects_cannot_be_published_writable(store: LocalStore, reader: Child) 
     jshm.publish("X", {"a": np.arange(3)})
     error = reader.fails("jshm.attach('X', 'r+')")
     assert {"ReadOnlyError", "PermissionError"} < set(error.kinds)
-    assert "mode='c'" in error.message
+    assert 'mode="c"' in error.message
     before = files(store)
     for values in (
         {"Y": {"a": 1}},
