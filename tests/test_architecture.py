@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,16 @@ def test_only_the_registry_uses_sqlite() -> None:
     users = {m for m in MODULES if "sqlite3" in {name for _, name in imports(m)}}
     assert "jshm.store.local.registry.database" in users
     assert users <= set(REGISTRY)
+
+
+def test_only_the_registry_has_sql() -> None:
+    sql = re.compile(r"SELECT |INSERT |DELETE FROM |UPDATE \w+ SET |PRAGMA |CREATE (TABLE|INDEX) ")
+    assert {m for m, path in MODULES.items() if sql.search(path.read_text())} == {
+        "jshm.store.local.registry.database",
+        "jshm.store.local.registry.files",
+        "jshm.store.local.registry.registry",
+        "jshm.store.local.registry.statements",
+    }
 
 
 def test_the_contract_shows_nothing_of_the_registry() -> None:

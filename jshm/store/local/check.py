@@ -73,23 +73,6 @@ def _put_aside(registry: Registry, directory: Directory) -> None:
     rename(path, File(path.place, f"{aside}{time.time_ns()}"))
 
 
-# States that no transaction leaves: a message, and a query for their number or the names.
-_IMPOSSIBLE = {
-    "{} × a version without its name, segment or lease": """
-        SELECT count(*) FROM versions WHERE segment NOT IN (SELECT id FROM segments)
-        OR name NOT IN (SELECT name FROM names) OR lease NOT IN (SELECT id FROM leases)""",
-    "the newest version of {} is missing": """
-        SELECT name FROM names n WHERE current NOT NULL AND NOT EXISTS
-        (SELECT 1 FROM versions v WHERE v.name = n.name AND v.version = n.current)""",
-    "{} has a version with a higher number than its last one": """
-        SELECT name FROM names n WHERE typeof(last) <> 'integer' OR last <
-        (SELECT max(version) FROM versions v WHERE v.name = n.name)""",
-    "{} can be attached, but its memory was released": """
-        SELECT n.name FROM names n JOIN versions v ON v.name = n.name AND v.version = n.current
-        JOIN segments s ON s.id = v.segment WHERE s.unlinked""",
-}
-
-
 def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
     """Yield what in the registry cannot be true. Its cause is unknown, so the whole registry is distrusted.
 
@@ -98,17 +81,12 @@ def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
     CorruptRegistryError
         The registry cannot be read.
     """
-    damage = registry.read("PRAGMA quick_check(1)")
-    if damage and damage[0][0] != "ok":
-        raise CorruptRegistryError(f"the registry is damaged: {damage[0][0]}")
+    registry.check_integrity()
     with registry.transact() as tx:
         for text in tx.leases().values():
             rows.parse_identity(text)
         tx.recipients()
-        for what, sql in _IMPOSSIBLE.items():
-            for (found,) in tx.execute(sql):
-                if found:
-                    yield what.format(found)
+        yield from tx.contradictions()
         yield from _denied(tx, directory)
         known = {row.id for row in tx.segments()}
         strays = [path for identity, path in directory.files().items() if identity not in known]
@@ -233,9 +211,8 @@ def _examine(row: SegmentRow, directory: Directory, files: Mapping[str, str]) ->
 
 def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Problem]]:
     """Yield the segments that refer to segments which are gone: they can never be attached."""
-    broken = "SELECT DISTINCT segment FROM refs WHERE needs NOT IN (SELECT id FROM segments)"
     seen: set[str] = set()
-    while found := [row[0] for row in tx.execute(broken) if row[0] not in seen]:
+    while found := [one for one in tx.referring_to_missing() if one not in seen]:
         for segment_id in found:
             seen.add(segment_id)
             names = " = ".join(f"{e.name} v{e.version}" for e in tx.of_segment(segment_id))
@@ -246,17 +223,14 @@ def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Pr
 
 
 def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
-    lonely = """refs WHERE segment NOT IN (SELECT id FROM segments)
-                        OR needs NOT IN (SELECT id FROM segments)"""
-    for (count,) in tx.execute(f"SELECT count(*) FROM {lonely}"):  # noqa: S608
-        if count:
-            yield Problem(f"{count} × a reference without its segment", fixed=fix)
+    if count := tx.count_dangling_references():
+        yield Problem(f"{count} × a reference without its segment", fixed=fix)
     misjudged = tx.wrongly_marked()
     if misjudged:
         yield Problem(
             f"{len(misjudged)} × a segment that is wrongly marked as wanted or unwanted", fixed=fix
         )
     if fix:
-        tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
+        tx.forget_dangling_references()
         # Read again: one of the deleted references may have been the only one to a segment.
         tx.mark_wanted(tx.wrongly_marked())

@@ -192,15 +192,13 @@ def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
     Its number may have been given to another segment: two registries continued from the same copy. It
     then gets another name, if it is `needed`, so that a number never means two different data.
     """
-    found = tx.execute("SELECT last, current FROM names WHERE name = ?", (entry.name,))
-    last, current = found[0] if found else (0, None)
+    last, current = tx.numbers(entry.name)
     tx.add_lease(entry.lease, entry.identity)
     if entry.version <= last:
-        there = "SELECT segment FROM versions WHERE name = ? AND version = ?"
-        taken = tx.execute(there, (entry.name, entry.version))
-        if taken == [(entry.segment.id,)]:  # only its segment's row was lost
+        taken = tx.segment_of(entry.name, entry.version)
+        if taken == entry.segment.id:  # only its segment's row was lost
             return entry
-        if taken or entry.version != current:
+        if taken is not None or entry.version != current:
             if not needed:
                 return None
             entry = _under_another_name(tx, entry)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .database import ImmediateTransaction
-from .rows import Entry, OfferRow, SegmentRow, damaged_row, parse_identity
+from .rows import Entry, OfferRow, SegmentRow, damaged, damaged_row, parse_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -113,6 +113,24 @@ _EVERYTHING = f"{_ENTRIES.replace(' JOIN ', ' CROSS JOIN ')} ORDER BY 1, 2"
 _IS_WANTED = """(EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
                           WHERE v.segment = s.id AND n.current = v.version)
                  OR EXISTS (SELECT 1 FROM refs WHERE needs = s.id))"""
+_IS_DANGLING = (
+    """(segment NOT IN (SELECT id FROM segments) OR needs NOT IN (SELECT id FROM segments))"""
+)
+# States that no transaction leaves: a message, and a query for their number or the names.
+_CONTRADICTIONS = {
+    "{} × a version without its name, segment or lease": """
+        SELECT count(*) FROM versions WHERE segment NOT IN (SELECT id FROM segments)
+        OR name NOT IN (SELECT name FROM names) OR lease NOT IN (SELECT id FROM leases)""",
+    "the newest version of {} is missing": """
+        SELECT name FROM names n WHERE current NOT NULL AND NOT EXISTS
+        (SELECT 1 FROM versions v WHERE v.name = n.name AND v.version = n.current)""",
+    "{} has a version with a higher number than its last one": """
+        SELECT name FROM names n WHERE typeof(last) <> 'integer' OR last <
+        (SELECT max(version) FROM versions v WHERE v.name = n.name)""",
+    "{} can be attached, but its memory was released": """
+        SELECT n.name FROM names n JOIN versions v ON v.name = n.name AND v.version = n.current
+        JOIN segments s ON s.id = v.segment WHERE s.unlinked""",
+}
 # Greater than every character that a name can have.
 _LAST = chr(0x10FFFF)
 # Seconds after which an offer is deleted.
@@ -215,6 +233,17 @@ class Queries(ABC):
         rows = self.read("SELECT last FROM names WHERE name = ?", (name,))
         return int(rows[0][0]) if rows else 0
 
+    def numbers(self, name: str) -> tuple[int, int | None]:
+        """Return the last version number of a name, and its newest version's; (0, None) if it has none."""
+        rows = self.read("SELECT last, current FROM names WHERE name = ?", (name,))
+        return rows[0] if rows else (0, None)
+
+    def segment_of(self, name: str, version: int) -> str | None:
+        """Return the id of a version's segment, also where the segment's own row was lost."""
+        sql = "SELECT segment FROM versions WHERE name = ? AND version = ?"
+        rows = self.read(sql, (name, version))
+        return rows[0][0] if rows else None
+
     def names(self) -> list[str]:
         """Return all names that can be attached, sorted."""
         found = [row[0] for row in self.read("SELECT name FROM names WHERE current NOT NULL")]
@@ -310,6 +339,15 @@ class Queries(ABC):
         """Return whether another segment refers to a segment."""
         return bool(self.read("SELECT 1 FROM refs WHERE needs = ? LIMIT 1", (segment,)))
 
+    def referring_to_missing(self) -> list[str]:
+        """Return the ids of the segments that refer to a segment without a row."""
+        sql = "SELECT DISTINCT segment FROM refs WHERE needs NOT IN (SELECT id FROM segments)"
+        return [row[0] for row in self.read(sql)]
+
+    def count_dangling_references(self) -> int:
+        """Return the number of references from or to a segment without a row."""
+        return int(self.read(f"SELECT count(*) FROM refs WHERE {_IS_DANGLING}")[0][0])  # noqa: S608
+
     def needed_by(self, segment: str) -> list[str]:
         """Return the names of the objects that refer to a segment."""
         sql = "SELECT DISTINCT v.name FROM refs r JOIN versions v ON v.segment = r.segment WHERE needs = ?"
@@ -320,6 +358,23 @@ class Queries(ABC):
         sql = """SELECT r.segment, sum(s.nbytes) FROM refs r JOIN segments s ON s.id = r.needs
                   WHERE NOT EXISTS (SELECT 1 FROM versions v WHERE v.segment = s.id) GROUP BY 1"""
         return dict(self.read(sql))
+
+    # Checks.
+
+    def check_integrity(self) -> None:
+        """Raise CorruptRegistryError if SQLite finds the database damaged."""
+        found = self.read("PRAGMA quick_check(1)")
+        if found and found[0][0] != "ok":
+            raise damaged(f"the registry is damaged: {found[0][0]}")
+
+    def contradictions(self) -> list[str]:
+        """Return descriptions of the rows that cannot be true together."""
+        return [
+            message.format(found)
+            for message, sql in _CONTRADICTIONS.items()
+            for (found,) in self.read(sql)
+            if found
+        ]
 
     # Trailers, leases, offers, a group's announcements.
 
@@ -533,6 +588,10 @@ class Transaction(ImmediateTransaction, Queries):
         self.execute("DELETE FROM stale_trailers WHERE segment NOT IN (SELECT id FROM segments)")
         sql = f"SELECT {_SEGMENT} FROM stale_trailers t JOIN segments s ON s.id = t.segment"  # noqa: S608
         return [SegmentRow.parse(row) for row in self.execute(sql)]
+
+    def forget_dangling_references(self) -> None:
+        """Delete the references from or to a segment without a row."""
+        self.execute(f"DELETE FROM refs WHERE {_IS_DANGLING}")  # noqa: S608
 
     def forget_stale(self, segment: str) -> None:
         """Remove a segment's mark: its trailer matches its rows again."""

@@ -9,6 +9,7 @@ import numpy as np
 
 import jshm
 from jshm.store.local.inspection import VersionList, list_versions
+from jshm.store.local.registry import rows
 
 from ....support.processes import Child
 
@@ -62,8 +63,6 @@ def test_an_updated_list_equals_a_new_one(store: LocalStore, tmp_path: Path) -> 
 
 
 def test_only_changed_names_are_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jshm.store.local.registry import rows
-
     jshm.publish({f"n{i}": np.zeros(2) for i in range(300)})
     store.segments()
     read: list[str] = []
