@@ -20,7 +20,7 @@ from . import handouts
 from .errors import SegmentNotFoundError
 from .handouts import hand_out, was_handed_out
 from .pickling import static as looking
-from .pickling.parts import parts_of
+from .pickling.static import parts_of
 from .segment import file as segment
 from .segment import pages
 from .store.local.registry.rows import segment_in

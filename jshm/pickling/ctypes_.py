@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import _ctypes
 import ctypes
-import functools
 import operator
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import NotShareableError
-from ..system.weak import WeakKeys
-from . import classes, frozen
+from . import class_reducers, frozen
 from .writer import UnwritableError
 
 if TYPE_CHECKING:
@@ -27,7 +24,6 @@ _DATA: type = ctypes._SimpleCData.__base__  # type: ignore[assignment]
 _POINTER, _FUNCTION = _ctypes._Pointer, _ctypes.CFuncPtr
 KINDS = (_DATA, ctypes.CDLL, ctypes.LibraryLoader, type(ctypes.byref(ctypes.c_int())))
 """Whose instances `reduce` is asked about."""
-
 # What a type must have when it is made; all else may be set later.
 _DECLARED = frozenset(
     {
@@ -45,12 +41,6 @@ class _Sample(ctypes.Structure):
 
 
 _FIELD = type(_Sample.x)
-
-# Made, and not yet told their fields → what is told its own when that has happened.
-_incomplete: WeakKeys[type, list[tuple[Any, Any]]] = WeakKeys()
-
-
-# -- data ------------------------------------------------------------------------------------------
 
 
 def reduce(pickler: Writer, obj: Any) -> Any:
@@ -92,9 +82,6 @@ def _content_of(obj: Any) -> tuple[Any, ...]:
         return (obj.value,)
     except ValueError:  # NULL
         return ()
-
-
-# -- libraries -------------------------------------------------------------------------------------
 
 
 def _reduce_library(library: Any) -> Any:
@@ -140,24 +127,6 @@ def _is_replaced(name: str) -> bool:
         return False
 
 
-def load_library(kind: Any, name: str | None, flags: int) -> Any:
-    """Return a library, loaded here by its name."""
-    library = kind.__new__(kind)
-    try:
-        ctypes.CDLL.__init__(
-            library,
-            name,
-            use_errno=bool(flags & _ctypes.FUNCFLAG_USE_ERRNO),
-            use_last_error=bool(flags & _ctypes.FUNCFLAG_USE_LASTERROR),
-        )
-    except OSError as error:
-        raise NotShareableError(
-            f"it uses the library {name}, which cannot be loaded here: {error}. Put the library in "
-            "that place, or where the loader finds it (LD_LIBRARY_PATH)"
-        ) from error
-    return library
-
-
 def _reduce_function(function: Any) -> Any:
     for key in ("memmove", "memset"):
         if function is getattr(ctypes, key):
@@ -188,28 +157,16 @@ def _reduce_function(function: Any) -> Any:
     return frozen.library_function, found, declared or None, None, None, frozen.declare_function
 
 
-def find_function(library: Any, name: str, is_its_own: bool) -> Any:
-    """Return a function of a library."""
-    try:
-        return getattr(library, name) if is_its_own else library[name]
-    except AttributeError as error:
-        raise NotShareableError(f"the library {library._name} has no {name} here") from error
-
-
-# -- types -----------------------------------------------------------------------------------------
-
-
 def is_type(cls: type) -> bool:
     """Tell whether a class is a type of ctypes."""
     return issubclass(cls, _DATA)
 
 
-def reduce_type(pickler: Writer, cls: Any, reduced: Any) -> Any:
+def reduce_type(cls: Any, reduced: Any) -> Any:
     """Reduce a type of ctypes that cannot be imported.
 
     Parameters
     ----------
-    pickler : Writer
     cls : type
     reduced : tuple
         cloudpickle's reduction of it.
@@ -225,7 +182,7 @@ def reduce_type(pickler: Writer, cls: Any, reduced: Any) -> Any:
         return frozen.function_type, (cls._restype_, cls._argtypes_, cls._flags_)
     elif (pointer := _array_pointer(cls)) is not None:
         return pointer
-    return _reduce_declared(pickler, cls, reduced)
+    return _reduce_declared(cls, reduced)
 
 
 def _array_pointer(cls: Any) -> Any:
@@ -240,7 +197,7 @@ def _array_pointer(cls: Any) -> Any:
     return (np.ctypeslib.ndpointer, arguments) if is_one else None
 
 
-def _reduce_declared(pickler: Writer, cls: Any, reduced: Any) -> Any:
+def _reduce_declared(cls: Any, reduced: Any) -> Any:
     """Reduce a type that somebody declared: its fields come after it, for they may refer to it."""
     make, (constructor, name, bases, keywords, *rest), (attributes, slots), *others = reduced
     declared = {n: value for n, value in attributes.items() if n in _DECLARED}
@@ -250,7 +207,7 @@ def _reduce_declared(pickler: Writer, cls: Any, reduced: Any) -> Any:
         if n not in _DECLARED | _ADDED and type(value) is not _FIELD
     }
     arguments = (constructor, name, bases, {**keywords, **declared}, *rest)
-    made = classes.reduce(pickler, cls, (make, arguments, (attributes, slots), *others))
+    made = class_reducers.reduce(cls, (make, arguments, (attributes, slots), *others))
     make, arguments, state, *_, fill = made
     fields = cls.__dict__.get("_fields_")
     if fields is not None:
@@ -276,31 +233,3 @@ def _lengths_of(cls: Any) -> tuple[Any, list[int]]:
         lengths.insert(0, cls._length_)
         cls = cls._type_
     return cls, lengths
-
-
-def make_declared(make: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return a type whose fields come later."""
-    cls = make(*arguments)
-    if "_fields_" not in cls.__dict__:
-        _incomplete[cls] = _incomplete.get(cls, [])
-    return cls
-
-
-def complete(cls: Any, state: tuple[Any, Any, Any]) -> None:
-    """Fill a type, and give it its fields as soon as the types that it contains have theirs."""
-    fill, attributes, fields = state
-    fill(cls, attributes)
-    if fields is None or "_fields_" in cls.__dict__:
-        _incomplete.pop(cls, [])
-        return
-    for _, contained, *_ in fields:
-        waiting_too = None if contained is cls else _incomplete.get(contained)
-        if waiting_too is not None:
-            waiting_too.append((cls, state))
-            return
-    cls._fields_ = [
-        (name, functools.reduce(operator.mul, lengths, contained), *bits)
-        for name, contained, lengths, *bits in fields
-    ]
-    for waiting, its_state in _incomplete.pop(cls, []):
-        complete(waiting, its_state)

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudpickle import cloudpickle as cp
 
-from .bycode import cached_by_code
-from .code import class_globals, source_of
-from .preview import class_statement
-from .rebuild import no_warnings
+from .code import class_globals, statement_of
+from .source import cached_by_code, class_statement, no_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,9 +58,6 @@ def function_of(value: Any) -> types.FunctionType | None:
     return None
 
 
-# -- code ------------------------------------------------------------------------------------------
-
-
 class Known(NamedTuple):
     """What was found out about a code object.
 
@@ -88,7 +83,7 @@ class Known(NamedTuple):
 @cached_by_code
 def look(code: CodeType) -> Known:
     """Return what is known of a code object; it is found out once."""
-    text = source_of(code)
+    text = statement_of(code)
     names = {**cp._extract_code_globals(code), **dict.fromkeys(class_globals(code))}
     return Known(
         digest(_code_text(code)), digest(text.strip()) if text else "", tuple(names),
@@ -153,9 +148,6 @@ def stored_by(values: Iterable[Any]) -> set[str]:
     return {name for function in functions for name in look(function.__code__).stored}
 
 
-# -- source ----------------------------------------------------------------------------------------
-
-
 def expressions(cls: type) -> dict[str, str]:
     """Return the fingerprints of the expressions in a class's body; empty where it is not known.
 
@@ -170,7 +162,7 @@ def _statement(cls: type) -> str:
     for value in vars(cls).values():
         function = function_of(value)
         code = getattr(function, "__code__", None)
-        if code is not None and code.co_qualname.startswith(prefix) and source_of(code):
+        if code is not None and code.co_qualname.startswith(prefix) and statement_of(code):
             lines = linecache.getlines(code.co_filename)
             return class_statement(lines, cls.__name__, code.co_firstlineno)
     return ""

@@ -1,11 +1,11 @@
-"""What annotations name as text, and no code does.
+"""Annotations: what `typing` makes, and what annotations name as text.
 
-`typing.get_type_hints` looks such names up among a function's globals, so they travel with the function.
-For a class it looks in the module of the class's name, which is another one where it arrives: so what
-the text stands for travels instead of the text.
+`typing.get_type_hints` looks up names in text among a function's globals, so these travel with the
+function. For a class it looks in the module of that name, which is another one where the class
+arrives. So the text of a class's annotations is replaced by the types that it names.
 
-An annotation is not worth a refusal. What cannot be written stays text; what the reader cannot import
-is left out there.
+An annotation is not worth a refusal. What cannot be written stays text; what the reader cannot
+import is left out there.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cloudpickle import cloudpickle as cp
 
 from . import frozen, modules
-from .bycode import cached_by_code
-from .rebuild import no_warnings
+from .source import cached_by_code, no_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .writer import Writer
 
@@ -56,9 +55,6 @@ class _Text(NamedTuple):
 
     chains: tuple[tuple[str, ...], ...]
     code: CodeType | None
-
-
-# -- functions -------------------------------------------------------------------------------------
 
 
 def complete(pickler: Writer, function: types.FunctionType, space: dict[str, Any]) -> None:
@@ -156,9 +152,6 @@ def _is_annotations(pairs: Any) -> bool:
     )
 
 
-# -- classes ---------------------------------------------------------------------------------------
-
-
 def resolve(pickler: Writer, cls: type, attributes: dict[str, Any]) -> None:
     """Replace annotations that are text by what they stand for, where that is known and can travel."""
     pickler.judged[id(cls)] = True
@@ -222,9 +215,6 @@ def _only_types(found: Any) -> Any:
     raise TypeError(f"a {kind.__name__} is no type")
 
 
-# -- text ------------------------------------------------------------------------------------------
-
-
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> _Text:
     try:
@@ -270,3 +260,59 @@ def _chains(tree: ast.AST) -> Iterator[tuple[str, ...]]:
         return
     for child in ast.iter_child_nodes(tree):
         yield from _chains(child)
+
+
+# -- types of `typing` -----------------------------------------------------------------------------
+
+
+def is_found(obj: Any) -> bool:
+    """Tell whether a reader can import something by its name."""
+    if modules.is_by_value(obj.__module__):
+        return False
+    name = getattr(obj, "__qualname__", obj.__name__)
+    return cp._lookup_module_and_qualname(obj, name=name) is not None
+
+
+def _reduce_new_type(_: object, new_type: Any) -> Any:
+    """Reduce a `typing.NewType`, which by itself is no more than its name."""
+    if is_found(new_type):
+        return NotImplemented
+    return frozen.new_type, (new_type.__name__, new_type.__supertype__, new_type.__module__)
+
+
+def _reduce_parameters(_: object, parameters: Any) -> Any:
+    """Reduce a `typing.ParamSpec` or `TypeVarTuple`, which by themselves are their names."""
+    return NotImplemented if is_found(parameters) else (type(parameters), (parameters.__name__,))
+
+
+def _reduce_of_parameters(_: object, part: Any) -> Any:
+    """Reduce the ``args`` or the ``kwargs`` of a `typing.ParamSpec`."""
+    return type(part), (part.__origin__,)
+
+
+def _reduce_alias(_: object, alias: Any) -> Any:
+    """Reduce a type alias (``type X = int``), which by itself is no more than its name."""
+    if is_found(alias):
+        return NotImplemented
+    return frozen.type_alias, (alias.__name__, alias.__value__, alias.__type_params__)
+
+
+def _reduce_forward_reference(_: object, reference: Any) -> Any:
+    """Reduce an annotation that is text to its text; it keeps code that only this Python knows."""
+    return frozen.forward_reference, (
+        reference.__forward_arg__,
+        getattr(reference, "__forward_is_argument__", True),
+        getattr(reference, "__forward_module__", None),
+        getattr(reference, "__forward_is_class__", False),
+    )
+
+
+REDUCERS: dict[type, Callable[[Any, Any], Any]] = {
+    typing.ForwardRef: _reduce_forward_reference,
+    typing.NewType: _reduce_new_type,
+    typing.ParamSpec: _reduce_parameters,
+    typing.TypeVarTuple: _reduce_parameters,
+    typing.ParamSpecArgs: _reduce_of_parameters,
+    typing.ParamSpecKwargs: _reduce_of_parameters,
+    **({typing.TypeAliasType: _reduce_alias} if hasattr(typing, "TypeAliasType") else {}),
+}

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle as cp
 
 from ..system.weak import WeakKeys
-from . import ctypes_, enumerations, frozen
-from . import static as looking
+from . import class_reducers, ctypes_, frozen, static
 from .writer import UnwritableError
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def _rule_of(kind: Any) -> Rule | None:
     if issubclass(kind, ctypes_.KINDS):
         return ctypes_.reduce
     if issubclass(kind, enum.Enum) and kind.__reduce_ex__ is enum.Enum.__reduce_ex__:
-        return enumerations.reduce_member
+        return class_reducers.reduce_member
     rule = _NAMED.get(f"{getattr(kind, '__module__', None)}.{kind.__qualname__}")
     own = (kind.__reduce_ex__, kind.__reduce__)
     if rule is not None or kind in cp.Pickler.dispatch_table:
@@ -98,7 +97,7 @@ def _reduce_checked(pickler: Writer, obj: Any) -> Any:
     kind, arguments, *_ = reduced
     if type(kind) is type and type(arguments) is tuple and not _fits(kind, len(arguments)):
         raise UnwritableError(
-            f"__reduce__ gives {len(arguments)} arguments for {looking.qualname(kind)}, which its "
+            f"__reduce__ gives {len(arguments)} arguments for {static.qualname(kind)}, which its "
             "__init__ or __new__ does not take: nobody could load it",
             "Define __reduce__ in the class, so that it gives what __init__ wants",
         )
@@ -178,7 +177,9 @@ def _reduce_bare(pickler: Writer, obj: Any) -> Any:
     return make, arguments, state, *items
 
 
-# -- by name ---------------------------------------------------------------------------------------
+def reduce_weak_dictionary(_: Writer, mapping: Any) -> Any:
+    """Reduce a dictionary with weak keys or values to its present items."""
+    return type(mapping), (dict(mapping),)
 
 
 def _reduce_format(_: Writer, compiled: Any) -> Any:

@@ -218,9 +218,6 @@ def _editable() -> list[tuple[str, frozenset[str]]]:
     return found
 
 
-# -- modules beside the notebook, in the reader's process ------------------------------------------
-
-
 class Origin(NamedTuple):
     """Where a module that travels by value was imported from.
 
@@ -330,9 +327,6 @@ def _digest_at(file: str, *_: int) -> str:
         return ""
 
 
-# -- what a reader needs ---------------------------------------------------------------------------
-
-
 def versions(names: Iterable[str]) -> dict[str, str]:
     """Return the versions of the packages that these modules are of; '' for one that has none."""
     tops = {name.partition(".")[0] for name in names} - _EVERYWHERE
@@ -372,3 +366,12 @@ def _can_import(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
+
+
+def file_of_compiled(name: str) -> str:
+    """Return the file of a compiled module that is not installed; '' for any other module."""
+    module = sys.modules.get(name)
+    if is_everywhere(name) or module is None or not is_compiled(module):
+        return ""
+    file = os.path.realpath(str(module.__file__))
+    return "" if is_installed(name, file) else file

@@ -21,11 +21,9 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from ..errors import NotShareableError
-from . import modules
-from . import static as looking
-from .namespaces import NamespaceMet
+from . import modules, static
 from .static import Types
-from .writer import UnwritableError
+from .writer import NamespaceMet, UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -60,7 +58,7 @@ _WAYS: list[tuple[Callable[[type], bool], str, str]] = [
     (lambda kind: issubclass(kind, socket.socket), "socket", "connect where it is used"),
     (lambda kind: issubclass(kind, _RUNNING), "running generator",
      "share a list of what it yields, or the function that makes it"),
-    (lambda kind: looking.name(kind) in _CONNECTIONS,
+    (lambda kind: static.name(kind) in _CONNECTIONS,
      "live database connection", "connect where it is used"),
     (lambda kind: issubclass(kind, threading.Thread), "thread", "start it where it is used"),
     (lambda kind: issubclass(kind, weakref.ref), "weak reference", "share the object itself"),
@@ -135,14 +133,14 @@ def _module_of(obj: Any) -> str:
     """Return the name of the module that defines an object, or that it is, or whose namespace it is."""
     kind = type(obj)
     if kind is dict:
-        name = looking.text(obj.get("__name__"))
+        name = static.text(obj.get("__name__"))
         module = sys.modules.get(name)
-        return name if module is not None and looking.attributes(module) is obj else ""
+        return name if module is not None and static.attributes(module) is obj else ""
     if issubclass(kind, type):
-        return looking.module(obj)
+        return static.module(obj)
     if kind is types.FunctionType:
-        return looking.text(obj.__module__)
-    return looking.own_name(obj) if issubclass(kind, types.ModuleType) else ""
+        return static.text(obj.__module__)
+    return static.own_name(obj) if issubclass(kind, types.ModuleType) else ""
 
 
 def _is_of_recursion(error: BaseException) -> bool:
@@ -154,7 +152,7 @@ def _said(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # noqa: BLE001
-        return looking.name(type(error))
+        return static.name(type(error))
 
 
 def _shortened(path: list[str]) -> list[str]:
@@ -181,14 +179,14 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
     for is_one, what, way_out in _WAYS:
         if is_one(kind):
             # That of a file; a subclass of the user's is not asked.
-            name = getattr(culprit, "name", None) if looking.module(kind) in _IN_C else None
+            name = getattr(culprit, "name", None) if static.module(kind) in _IN_C else None
             shown = f" {name!r}" if type(name) is str else ""
             return what + shown, f"cannot be shared ({_said(why)}); {way_out}"
     usual = "leave it out, or say how to share it with __reduce__"
     said = "its own code calls itself (deep recursion)" if _is_of_recursion(why) else _said(why)
     advice = (type(why) is UnwritableError and why.way_out) or usual
     return (
-        looking.full_name(kind),
+        static.full_name(kind),
         f"cannot be shared: {said}. {advice[0].upper()}{advice[1:]}",
     )
 
@@ -250,7 +248,7 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return ()
     if kind is dict:
         keys = (("key", key) for key in obj)
-        return chain(((f"[{looking.key(key)}]", value) for key, value in obj.items()), keys)
+        return chain(((f"[{static.key(key)}]", value) for key, value in obj.items()), keys)
     if kind is list or kind is tuple:
         return ((f"[{i}]", value) for i, value in enumerate(obj))
     if kind is set or kind is frozenset:
@@ -259,8 +257,8 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return ()
     if issubclass(kind, np.ndarray):
         return _array_parts(obj)
-    if looking.root(kind) == "pandas" and looking.name(kind) == "DataFrame":
-        return ((f"[{looking.key(name)}]", column.to_numpy()) for name, column in obj.items())
+    if static.root(kind) == "pandas" and static.name(kind) == "DataFrame":
+        return ((f"[{static.key(name)}]", column.to_numpy()) for name, column in obj.items())
     reduced = probe.reducer_override(obj)
     if reduced is NotImplemented:
         if issubclass(kind, type) or kind is types.FunctionType:
@@ -273,14 +271,14 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return _function_parts(obj, reduced)
     if reduced[0] is copyreg.__newobj__ and reduced[1][0] is not obj.__class__:  # type: ignore[attr-defined]
         raise PicklingError(
-            f"pickle would make a {looking.name(reduced[1][0])} of it, but it says that it is a "
-            f"{looking.name(obj.__class__)}"
+            f"pickle would make a {static.name(reduced[1][0])} of it, but it says that it is a "
+            f"{static.name(obj.__class__)}"
         )
     return _reduced_parts(obj, reduced)
 
 
 def _array_parts(array: np.ndarray[Any, Any]) -> Iterator[Part]:
-    for name, value in (looking.attributes(array) or {}).items():
+    for name, value in (static.attributes(array) or {}).items():
         yield f".{name}", value
     plain = np.ndarray.view(array, np.ndarray)
     if plain.dtype.hasobject:
@@ -324,7 +322,7 @@ def _reduced_parts(obj: Any, reduced: tuple[Any, ...]) -> Iterator[Part]:
         return
     for part in state if type(state) is tuple else (state,):
         if type(part) is dict:
-            labels = ((looking.text(key) or looking.key(key), value) for key, value in part.items())
+            labels = ((static.text(key) or static.key(key), value) for key, value in part.items())
             yield from ((f".{label}", value) for label, value in labels)
         else:
             yield "", part
@@ -333,14 +331,14 @@ def _reduced_parts(obj: Any, reduced: tuple[Any, ...]) -> Iterator[Part]:
     yield from (("", argument) for argument in arguments or ())
     yield from ((f"[{i}]", value) for i, value in enumerate(() if items is None else items))
     for key, value in () if pairs is None else pairs:
-        yield f"[{looking.key(key)}]", value
+        yield f"[{static.key(key)}]", value
 
 
 def _name(obj: Any) -> str:
     """Return what to call an object of which no name is known."""
     function: Any = obj.__func__ if type(obj) is types.MethodType else obj
     if issubclass(type(function), type):
-        named = looking.qualname(function)
+        named = static.qualname(function)
     else:
-        named = looking.text(function.__qualname__) if type(function) is types.FunctionType else ""
-    return named.rpartition("<locals>.")[2] or f"the {looking.name(type(obj))}"
+        named = static.text(function.__qualname__) if type(function) is types.FunctionType else ""
+    return named.rpartition("<locals>.")[2] or f"the {static.name(type(obj))}"

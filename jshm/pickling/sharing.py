@@ -27,11 +27,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cloudpickle import cloudpickle as cp
 
-from . import modules
-from . import static as looking
-from .pickler import Output, Pickler
-from .reducers import REDUCERS
+from . import modules, static
+from .pickler import REDUCERS, Pickler
 from .static import Types
+from .writer import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -248,15 +247,15 @@ def _is_state(found: Any, by_reference: Callable[[Any], bool]) -> bool:
         return kind in _REDUCED
     if kind in cp.Pickler._dispatch_table:
         return kind is weakref.WeakSet
-    if looking.root(kind) in _UNCHANGED or _is_whole(found):
-        return looking.lookup(kind, "iloc") is not None  # a table, or a column
+    if static.root(kind) in _UNCHANGED or _is_whole(found):
+        return static.lookup(kind, "iloc") is not None  # a table, or a column
     return kind is object or not _is_value(found)
 
 
 def _is_value(found: Any) -> bool:
     """Tell whether an object is as good as any that is equal to it."""
     kind = type(found)
-    hashed = looking.lookup(kind, "__hash__")
+    hashed = static.lookup(kind, "__hash__")
     if not _has_own(kind, "__eq__") or hashed is None or not _has_own(kind, "__hash__"):
         # Equal to nothing else: but a name, by which it is found again, can stand for it.
         return _is_overridden(kind) and issubclass(type(_reduce(found)), str)
@@ -270,7 +269,7 @@ def _is_value(found: Any) -> bool:
 
 def _has_own(kind: type, method: str) -> bool:
     """Tell whether a class, or a base of it, has a method of its own in place of that of `object`."""
-    return looking.lookup(kind, method) is not looking.namespace(object)[method]
+    return static.lookup(kind, method) is not static.namespace(object)[method]
 
 
 def _is_overridden(kind: type) -> bool:
@@ -295,22 +294,22 @@ def _is_constant(value: Any) -> bool:
 
 def _is_namespace(found: dict[Any, Any]) -> bool:
     """Tell whether a dict is a module's, which goes by reference."""
-    module = sys.modules.get(looking.text(found.get("__name__")))
-    return module is not None and looking.attributes(module) is found
+    module = sys.modules.get(static.text(found.get("__name__")))
+    return module is not None and static.attributes(module) is found
 
 
 def _is_whole(found: Any) -> bool:
     """Tell whether what an object is made of belongs to it, and nobody changes it."""
     kind = type(found)
     if issubclass(kind, type):
-        return modules.is_by_value(looking.module(found)) or not cp._should_pickle_by_reference(
+        return modules.is_by_value(static.module(found)) or not cp._should_pickle_by_reference(
             found
         )
-    return not _bases(kind).isdisjoint(_WHOLE.get(looking.root(kind), ()))
+    return not _bases(kind).isdisjoint(_WHOLE.get(static.root(kind), ()))
 
 
 def _bases(kind: type) -> set[str]:
-    return set(map(looking.name, looking.mro(kind)))
+    return set(map(static.name, static.mro(kind)))
 
 
 def _attributes(found: Iterable[Any]) -> set[int]:
@@ -321,13 +320,13 @@ def _attributes(found: Iterable[Any]) -> set[int]:
         if kind is types.FunctionType:
             hidden.update((id(one.__kwdefaults__), id(one.__annotations__)))
         elif issubclass(kind, types.ModuleType):
-            known = (looking.attributes(one) or {}).items()
-            hidden.update(id(v) for name, v in known if looking.text(name).startswith("__"))
+            known = (static.attributes(one) or {}).items()
+            hidden.update(id(v) for name, v in known if static.text(name).startswith("__"))
         elif issubclass(kind, type):
-            for base in looking.mro(one):
-                hidden.update(map(id, looking.namespace(base).values()))
+            for base in static.mro(one):
+                hidden.update(map(id, static.namespace(base).values()))
         elif kind not in _BUILTIN:
-            hidden.add(id(looking.attributes(one)))  # an object's own dict changes with it
+            hidden.add(id(static.attributes(one)))  # an object's own dict changes with it
             if issubclass(kind, functools.partial):
                 hidden.add(id(_KEYWORDS(one)))
     return hidden
@@ -338,7 +337,7 @@ def _columns(written: Written) -> set[int]:
     return {
         id(getattr(found, part, None))
         for _, found in written.memo.values()
-        if looking.root(type(found)) == "pandas"
+        if static.root(type(found)) == "pandas"
         for base in _bases(type(found))
         for part in _COLUMNS.get(base, ())
     }

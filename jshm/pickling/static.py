@@ -8,8 +8,10 @@ them, ``issubclass(type(value), kind)`` is safe where `kind` is a plain class, a
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import enum
+import sys
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 _WORD = 60
 _LISTED = 6
 _INTEGER_BITS = 128
-
 _NAME = type.__dict__["__name__"].__get__
 _QUALNAME = type.__dict__["__qualname__"].__get__
 _MODULE = type.__dict__["__module__"].__get__
@@ -46,9 +47,6 @@ _PANDAS_SCALARS = frozenset({"Timestamp", "Timedelta", "Period", "NaTType", "NAT
 _ZONES = frozenset({"datetime", "zoneinfo", "pytz", "dateutil", "pandas"})
 _NAMED = Types(types.FunctionType, types.BuiltinFunctionType, np.ufunc)
 _PLAIN = Types(types.GetSetDescriptorType, types.MemberDescriptorType)
-
-
-# -- types -----------------------------------------------------------------------------------------
 
 
 def name(kind: type) -> str:
@@ -99,9 +97,6 @@ def lookup(kind: type, attribute: str) -> Any:
     return None
 
 
-# -- objects ---------------------------------------------------------------------------------------
-
-
 def text(value: object) -> str:
     """Return a text as a plain `str`; '' for anything else."""
     if type(value) is str:
@@ -141,9 +136,6 @@ def slots(obj: object) -> Iterator[tuple[str, Any]]:
                     except AttributeError:  # it is not set
                         continue
                     yield label, value
-
-
-# -- words -----------------------------------------------------------------------------------------
 
 
 def key(value: Any) -> str:
@@ -197,3 +189,98 @@ def short(words: str, most: int) -> str:
     words = words if len(words) <= most else f"{words[: most - 1]}…"
     # Half of a surrogate pair cannot be encoded.
     return words if words.isascii() else words.encode(errors="replace").decode()
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+# Types without parts, or only with those that everybody has.
+_LEAVES = (str, bytes, int, float, types.ModuleType, type, set, frozenset)
+# Items of an array of objects that are looked into.
+_MOST_ITEMS = 1000
+# How deep the arrays of a column or an index are: index, categorical, its type, categories, array.
+_TABLE_DEPTH = 6
+
+
+def parts_of(value: Any) -> Iterator[tuple[str, object]]:
+    """Yield how one gets to each part of a value, and the part.
+
+    Only tables are asked for their parts, and only those whose type is pandas' own.
+    """
+    kind = type(value)
+    if issubclass(kind, _LEAVES):
+        return
+    if issubclass(kind, np.ndarray):
+        plain = np.ndarray.view(value, np.ndarray)
+        if plain.dtype.kind == "O" and plain.size <= _MOST_ITEMS:
+            yield from ((f"[{i}]", inner) for i, inner in enumerate(plain.ravel().tolist()))
+    elif root(kind) == "pandas":  # its parts are hidden in C
+        # One of a table's columns may be of the user's own type, which may raise.
+        with contextlib.suppress(Exception):
+            yield from _parts_of_table(value)
+    elif kind is types.FunctionType:
+        yield from _parts_of_function(value)
+    else:
+        if issubclass(kind, dict):
+            yield from ((f"[{key(k)}]", inner) for k, inner in list(dict.items(value)))
+        for sequence in (list, tuple):
+            if issubclass(kind, sequence):
+                yield from ((f"[{i}]", inner) for i, inner in enumerate(sequence.__iter__(value)))
+        own = list((attributes(value) or {}).items())
+        for name, inner in [*own, *slots(value)]:
+            yield f".{text(name) or key(name)}", inner
+
+
+def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    code, space = function.__code__, function.__globals__
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield f" (closure {name!r})", cell.cell_contents
+        except ValueError:  # an empty cell
+            continue
+    defaults = function.__defaults__
+    if defaults is not None:
+        yield from ((f" (default {i})", x) for i, x in enumerate(tuple.__iter__(defaults)))
+    if space is not sys.modules["__main__"].__dict__:  # one that was attached has its own
+        yield from (
+            (f" (global {name!r})", dict.__getitem__(space, name))
+            for name in code.co_names
+            if dict.__contains__(space, name)
+        )
+
+
+def _parts_of_table(table: Any) -> Iterator[tuple[str, object]]:
+    bases = {name(base) for base in mro(type(table))}
+    if "DataFrame" in bases:
+        for name, column in table.items():
+            yield from ((f"[{key(name)}]", array) for array in _arrays_of(column.array))
+        for part in ("index", "columns"):
+            yield from ((f".{part}", array) for array in _arrays_of(getattr(table, part)))
+    elif "Series" in bases:
+        yield from (("", array) for array in _arrays_of(table.array))
+        yield from ((".index", array) for array in _arrays_of(table.index))
+    elif not bases.isdisjoint(("Index", "ExtensionArray")):
+        yield from (("", array) for array in _arrays_of(table))
+    elif any(base.endswith("BlockManager") for base in bases):  # of a subclass of the user's
+        yield from (("", array) for array in table.arrays)
+    else:  # a group-by, a rolling window
+        yield from ((f".{name}", inner) for name, inner in (attributes(table) or {}).items())
+
+
+def _arrays_of(values: Any, depth: int = _TABLE_DEPTH) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield the arrays of NumPy that the values of a column or an index are in, without a copy."""
+    package = root(type(values))
+    if issubclass(type(values), np.ndarray):
+        yield values
+    elif package == "pyarrow":
+        for chunk in getattr(values, "chunks", (values,)):
+            for buffer in filter(None, chunk.buffers()):
+                yield np.frombuffer(buffer, np.uint8)
+    elif depth:
+        inner = [getattr(values, "_ndarray", None)] if package == "pandas" else []
+        inner += (attributes(values) or {}).values()
+        if issubclass(type(values), list):  # levels and codes of an index of several
+            inner += list.__iter__(values)
+        for part in inner:
+            if root(type(part)) in ("numpy", "pandas", "pyarrow"):
+                yield from _arrays_of(part, depth - 1)

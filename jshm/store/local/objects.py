@@ -12,20 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import CorruptSegmentError, JshmError, NotShareableError
-from ...pickling import (
-    Pickler,
-    arrays,
-    classes,
-    describe,
-    frozen,
-    modules,
-    numeric,
-    sharing,
-    slices,
-)
+from ...pickling import Pickler, arrays, classes, describe, frozen, libraries, modules, sharing
 from ...pickling.code import PYTHON
-from ...pickling.pickler import Output
-from ...pickling.preview import preview
+from ...pickling.writer import Output
 from ...segment import file as segment
 from ...segment.array_layout import describe_array, is_plain
 from ...segment.object_layout import (
@@ -207,7 +196,7 @@ def _pack(
     def take(buffer: PickleBuffer) -> bool:
         """Keep a buffer for the segment; return True for one that belongs into the pickle."""
         memory = arrays.bytes_of(buffer)
-        inside = slices.is_little(memory)
+        inside = libraries.is_little(memory)
         if not inside:
             buffers.append(memory)
         return inside
@@ -218,11 +207,11 @@ def _pack(
         _PROTOCOL,
         take,
         name=" and ".join(names),
+        notebook=store.presence.identity.label,
         publishes=True,
         refer=referring.refer,
         refers_to_any=bool(beside),
     )
-    _ = store.presence.identity  # a first lease tells `sources` what this notebook is called
 
     def dump() -> None:
         publishing.set(referring)
@@ -230,7 +219,7 @@ def _pack(
 
     copy_context().run(dump)  # whatever happens, it does not stay set
     with interrupts.deferred():
-        needs = modules.versions(pickler.needs) | numeric.version(pickler.needs)
+        needs = modules.versions(pickler.needs) | arrays.version(pickler.needs)
         descriptions = [replace(one, modules=needs) for one in said] or [
             Description(
                 describe.summary(value),
@@ -239,7 +228,7 @@ def _pack(
                 PYTHON,
                 needs,
                 describe.copied_columns(value),
-                preview(value),
+                describe.preview(value),
             )
         ]
     return Packed(names, descriptions, chunks, buffers, referring, pickler, value)

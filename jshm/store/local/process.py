@@ -16,7 +16,6 @@ from ...errors import (
     TooManyFilesError,
     UnsafeDirectoryError,
 )
-from ...pickling import sources
 from ...segment.file import limit_error
 from ...system import processes as programs
 from ...system import signals as interrupts
@@ -146,8 +145,6 @@ class Presence:
                 try:
                     self._told = None
                     self._lease = self._make_lease()
-                    # Tracebacks through functions that are shared name this notebook.
-                    sources.here = self._lease.identity.label
                 except OSError as error:
                     if error.errno in NO_SPACE:
                         raise NoSpaceError(

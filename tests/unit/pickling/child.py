@@ -47,7 +47,8 @@ def reset() -> None:
     """Forget all that was defined and loaded."""
     vars(main).clear()
     vars(main).update(blank)
-    classes._known.clear()
+    classes._made.clear()
+    classes._definitions._entries.clear()
     classes._told.clear()
     modules._told.clear()
     names.clear()

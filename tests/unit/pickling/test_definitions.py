@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jshm.pickling.definitions import CODE, VALUE, Definition, Part
-from jshm.pickling.survey import definition_of
+from jshm.pickling.definitions import CODE, VALUE, Definition, Part, definition_of
 
 from .cases import CLASSES, THIS, Case, params
 from .fresh import FreshError, Interpreter
@@ -111,8 +110,8 @@ def test_no_class_with_a_name_is_made_where_its_cell_has_run(
     reader.load(writer.dump(case.expression))
     reader.run("from jshm.pickling import classes")
     made = reader.run(
-        "[d.qualname for entries in classes._known.values() for d, cls in entries"
-        " if cls() in classes._made and classes._WHICH not in d.parts]"
+        "[d.qualname for key in classes._made for cls in classes._living(key)"
+        " for d in classes._definitions.get(cls) if classes._WHICH not in d.parts]"
     )
     assert made == []
 

@@ -230,7 +230,7 @@ def test_an_old_generator_goes_on_where_it_was() -> None:
 def test_numpy_counts_as_needed_where_its_parts_are_named() -> None:
     import io
 
-    from jshm.pickling import numeric
+    from jshm.pickling import arrays
 
     for sent, needed in (
         ([np.zeros(3), np.float64(1), np.sum, np.add], False),
@@ -238,7 +238,7 @@ def test_numpy_counts_as_needed_where_its_parts_are_named() -> None:
     ):
         pickler = Pickler(io.BytesIO())
         pickler.dump(sent)
-        assert numeric.version(pickler.needs) == ({"numpy": np.__version__} if needed else {})
+        assert arrays.version(pickler.needs) == ({"numpy": np.__version__} if needed else {})
 
 
 class New(np.ndarray):  # type: ignore[type-arg]

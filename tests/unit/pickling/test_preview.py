@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.pickling.preview import preview
+from jshm.pickling.describe import preview
 from jshm.segment.object_layout import read_object_layout
 
 LIMIT = 10_000

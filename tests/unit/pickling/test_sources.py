@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jshm.pickling import dumps, loads, sources, texts
+from jshm.pickling import dumps, loads, source
 
 from .cases import THIS, Version
 from .fresh import ROOT, Interpreter, Pickled, failing
@@ -330,7 +330,7 @@ def test_what_is_registered_stays() -> None:
     found = loads(dumps(names["stays"]))
     linecache.checkcache()
     assert inspect.getsource(found) == text
-    assert sources.block_of(found.__code__) == (found.__code__.co_filename, 1, text)
+    assert source.block_of(found.__code__) == (found.__code__.co_filename, 1, text)
 
 
 def test_what_is_registered_survives_clearcache() -> None:
@@ -354,17 +354,19 @@ shell.run_cell("def train(a): return a + x\\nsquare = lambda a: a * a\\n"
                "def shell(): return get_ipython()\\nclass M:\\n    def m(self): return 1\\n",
                store_history=True)
 shell.run_cell("%config\\ndef after_magic(): return 5\\n", store_history=True)
-from jshm.pickling import dumps, loads, sources, describe
+from jshm.pickling import Pickler, describe, dumps, loads, source
+import io
+def dumps_in(notebook, obj):
+    file = io.BytesIO()
+    Pickler(file, notebook=notebook).dump(obj)
+    return file.getvalue()
 names = shell.user_ns
 found = {}
 for here in ("", "demo.ipynb"):
-    sources.here = here
     for name in ("train", "square"):
-        # Another code object: what was found out about one is kept.
-        names[name].__code__ = names[name].__code__.replace(co_stacksize=9 + len(here))
-        copy = loads(dumps(names[name]))
+        copy = loads(dumps_in(here, names[name]))
         code = copy.__code__
-        found[f"{name} {here}"] = [code.co_filename, sources.place(code), describe.place(copy)]
+        found[f"{name} {here}"] = [code.co_filename, source.place(code), describe.place(copy)]
 found["place"] = [describe.place(names["train"]), describe.place(names["M"])]
 found["shell"] = [loads(dumps(names["shell"]))() is shell, loads(dumps(shell)) is shell,
                   loads(dumps(names)) is names, loads(dumps(names["get_ipython"]))() is shell]
@@ -401,8 +403,8 @@ def test_in_ipython(tmp_path: Path) -> None:
 def test_python_c_is_not_the_source_of_strings() -> None:
     program = (
         "f = eval('lambda x: x + 1')\n"
-        "from jshm.pickling import sources\n"
-        "assert sources.block_of(f.__code__) is None, sources.block_of(f.__code__)\n"
+        "from jshm.pickling import source\n"
+        "assert source.block_of(f.__code__) is None, source.block_of(f.__code__)\n"
     )
     subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
@@ -446,10 +448,12 @@ shell = InteractiveShell.instance()
 shell.history_manager.enabled = False
 for cell in json.loads(sys.argv[1]):
     shell.run_cell(cell, store_history=True).raise_error()
-from jshm.pickling import describe, dumps, sources
-sources.here = "demo.ipynb"
+from jshm.pickling import Pickler, describe
+import io
 def written(name):
-    return base64.b64encode(dumps(eval(name, shell.user_ns))).decode()
+    file = io.BytesIO()
+    Pickler(file, notebook="demo.ipynb").dump(eval(name, shell.user_ns))
+    return base64.b64encode(file.getvalue()).decode()
 found = {name: written(name) for name in json.loads(sys.argv[2])}
 json.dump([found, describe.place(shell.user_ns["h"]), describe.place(shell.user_ns["gone"])], sys.stderr)
 """
@@ -515,12 +519,12 @@ def test_looking_for_texts_is_limited_to_cells_that_may_have_them(
             input_hist_parsed = ("", *["def f(): pass\n" * 50] * 1000, "exec(text)")
 
     parsed = []
-    monkeypatch.setattr(texts.ast, "parse", lambda text: parsed.append(text) or ast.Module([], []))
+    monkeypatch.setattr(source.ast, "parse", lambda text: parsed.append(text) or ast.Module([], []))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=Shell))
     names: dict[str, Any] = {}
     exec(compile("def f(): pass", "<nowhere>", "exec"), names)
-    assert sources.block_of(names["f"].__code__) is None
-    sources.forget_trees()
+    assert source.block_of(names["f"].__code__) is None
+    source.forget_trees()
     assert parsed == []
 
 

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from jshm.binding import _describe_replaced
-from jshm.pickling import describe
-from jshm.pickling import static as looking
-from jshm.pickling.parts import parts_of
-from jshm.pickling.preview import preview
+from jshm.pickling import describe, static
+from jshm.pickling.describe import preview
+from jshm.pickling.static import parts_of
 
 from ...support.touching import (
     BASES,
@@ -37,7 +36,7 @@ def look(obj: Any) -> None:
         preview(one)
         _describe_replaced(one)
         list(parts_of(one))
-    looking.key(obj)
+    static.key(obj)
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
@@ -68,15 +67,15 @@ def test_what_cannot_be_shared_is_looked_at(name: str) -> None:
 
 
 def test_names() -> None:
-    assert looking.full_name(Key) == f"{Key.__module__}.Key"
-    assert looking.full_name(NoModule) == "NoModule"
-    assert looking.full_name(dict) == "dict"
-    assert looking.root(np.float64) == "numpy"
-    assert looking.own_name(len) == looking.own_name(np.sin).replace("sin", "len") == "len"
-    assert looking.own_name(Lazy()) == ""
+    assert static.full_name(Key) == f"{Key.__module__}.Key"
+    assert static.full_name(NoModule) == "NoModule"
+    assert static.full_name(dict) == "dict"
+    assert static.root(np.float64) == "numpy"
+    assert static.own_name(len) == static.own_name(np.sin).replace("sin", "len") == "len"
+    assert static.own_name(Lazy()) == ""
     nameless = types.ModuleType("m")
     del nameless.__name__
-    assert looking.own_name(nameless) == ""
+    assert static.own_name(nameless) == ""
     assert describe.summary(nameless) == "module"
     assert describe.summary(types.ModuleType.__new__(types.ModuleType)) == "module"
 
@@ -106,7 +105,7 @@ class Color(enum.Enum):
     ],
 )
 def test_keys(key: object, words: str) -> None:
-    assert looking.key(key) == words
+    assert static.key(key) == words
 
 
 def test_attributes_and_slots() -> None:
@@ -123,11 +122,11 @@ def test_attributes_and_slots() -> None:
 
     derived = Derived()
     derived.a, derived.c = 1, 2  # type: ignore[attr-defined]
-    assert looking.attributes(derived) == {"c": 2}
-    assert dict(looking.slots(derived)) == {"a": 1}
-    assert looking.attributes(Base()) is looking.attributes(Hidden()) is None
-    assert looking.lookup(Derived, "a") is Base.__dict__["a"]
-    assert looking.lookup(Derived, "nothing") is None
+    assert static.attributes(derived) == {"c": 2}
+    assert dict(static.slots(derived)) == {"a": 1}
+    assert static.attributes(Base()) is static.attributes(Hidden()) is None
+    assert static.lookup(Derived, "a") is Base.__dict__["a"]
+    assert static.lookup(Derived, "nothing") is None
 
 
 def test_shapes_of_subclasses() -> None:

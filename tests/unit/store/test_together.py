@@ -28,7 +28,7 @@ import jshm
 from jshm import variables as namespace
 from jshm.handouts import bind
 from jshm.pickling import Pickler, sharing
-from jshm.pickling.pickler import Output
+from jshm.pickling.writer import Output
 from jshm.segment.object_layout import read_object_layout
 from jshm.segment.trailer import read_records
 
