@@ -23,6 +23,7 @@ from ..segment.array_layout import order_of
 from ..system.memory import available_memory
 from ..text import size_text
 from . import frozen
+from .writer import Scattered
 
 if TYPE_CHECKING:
     import types
@@ -107,21 +108,6 @@ class _Writable:
         }  # fmt: skip
 
 
-class _Scattered(np.ndarray[Any, Any]):
-    """An empty buffer that stands for those of an array which does not lie in memory as it is written.
-
-    A pickler takes nothing but a `PickleBuffer` out-of-band, and a copy of it all would take memory.
-    """
-
-    source: Array
-
-
-def bytes_of(buffer: PickleBuffer) -> memoryview | Array:
-    """Return the memory of a buffer; or an array, to be written in C order, that it stands for."""
-    memory = buffer.raw()
-    return memory.obj.source if isinstance(memory.obj, _Scattered) else memory
-
-
 def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
     """Return an array's bytes in this order, as an out-of-band buffer."""
     array = array.T if order == "F" else array
@@ -136,7 +122,7 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
         data = copying.packed(array, "C")
         data.flags.writeable = array.flags.writeable
     elif array.nbytes:
-        data = data.view(_Scattered)
+        data = data.view(Scattered)
         data.source = array
     return PickleBuffer(data)
 

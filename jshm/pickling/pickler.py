@@ -103,7 +103,7 @@ class Pickler(Writer):
     notebook : str
         What people call this process: tracebacks through a function show it where the function arrives.
     publishes : bool
-        Whether `buffer_callback` writes a segment, and knows `arrays.bytes_of`.
+        Whether `buffer_callback` writes a segment, and knows `writer.bytes_of`.
     refer : callable, optional
         Called with an array in a segment; returns its reduction, or None: the array goes by value. By
         default it returns a reference into the store of this process.

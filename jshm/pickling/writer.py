@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import numpy as np
 
 from ..system import signals
 from . import frozen
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     import types
     from collections.abc import Callable, Iterable
     from importlib.machinery import ModuleSpec
-
-    import numpy as np
 
     Refer = Callable[[np.ndarray[Any, Any]], Any]
 
@@ -85,6 +84,21 @@ class _Buffers:
         answer = self._callback(buffer)
         self._answers.append(answer)
         return answer
+
+
+class Scattered(np.ndarray[Any, Any]):
+    """An empty buffer that stands for an array whose bytes are not in the order in which they are written.
+
+    A pickler takes only a `PickleBuffer` out-of-band, and a copy of the whole array would take memory.
+    """
+
+    source: np.ndarray[Any, Any]
+
+
+def bytes_of(buffer: pickle.PickleBuffer) -> memoryview | np.ndarray[Any, Any]:
+    """Return the memory of a buffer; or the array that it stands for, to be written in C order."""
+    memory = buffer.raw()
+    return memory.obj.source if isinstance(memory.obj, Scattered) else memory
 
 
 class Writer(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
@@ -156,8 +170,6 @@ class Writer(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
 
     def can_write(self, obj: Any) -> bool:
         """Tell whether an object can be written and is small, by writing it to nowhere."""
-        from .arrays import bytes_of
-
         nowhere = _Nowhere()
         take = (
             (lambda buffer: nowhere.take(bytes_of(buffer).nbytes))

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import CorruptSegmentError, JshmError, NotShareableError
 from ...pickling import Pickler, arrays, classes, describe, frozen, libraries, modules, sharing
 from ...pickling.code import PYTHON
-from ...pickling.writer import Output
+from ...pickling.writer import Output, bytes_of
 from ...segment import file as segment
 from ...segment.array_layout import describe_array, is_plain
 from ...segment.object_layout import (
@@ -195,7 +195,7 @@ def _pack(
 
     def take(buffer: PickleBuffer) -> bool:
         """Keep a buffer for the segment; return True for one that belongs into the pickle."""
-        memory = arrays.bytes_of(buffer)
+        memory = bytes_of(buffer)
         inside = libraries.is_little(memory)
         if not inside:
             buffers.append(memory)
