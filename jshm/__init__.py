@@ -28,9 +28,14 @@ if TYPE_CHECKING:
         full,
         gc,
         info,
+        lock,
         publish,
         release,
         segments,
+        wait,
+        wait_async,
+        watch,
+        watch_async,
         zeros,
     )
     from .errors import (
@@ -57,6 +62,7 @@ if TYPE_CHECKING:
         ReadOnlyError,
         RegistryError,
         RegistryTimeout,
+        Remedy,
         SegmentExistsError,
         SegmentNotFoundError,
         SharedStateWarning,
@@ -64,10 +70,10 @@ if TYPE_CHECKING:
         TooManyFilesError,
         UnknownGroupError,
         UnsafeDirectoryError,
+        UnsupportedError,
         UntrustedError,
         WaitTimeoutError,
     )
-    from .live import lock, wait, wait_async, watch, watch_async
     from .pickling import Pickler, dumps, loads, pickle_by_reference, pickle_by_value
     from .segment.views import is_shared
     from .store import group
@@ -80,7 +86,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     **dict.fromkeys(
         ("attach", "check", "copy_and_detach", "detach", "empty", "empty_like", "full", "gc", "info",
-         "publish", "release", "segments", "zeros"),
+         "lock", "publish", "release", "segments", "wait", "wait_async", "watch", "watch_async", "zeros"),
         "api",
     ),
     **dict.fromkeys(
@@ -92,11 +98,10 @@ _PUBLIC = {
          "OverflowWarning", "ReadOnlyError", "RegistryError", "RegistryTimeout",
          "SegmentExistsError", "SegmentNotFoundError", "SharedStateWarning", "ShortLifeWarning",
          "TooManyFilesError",
-         "UnknownGroupError", "UnsafeDirectoryError", "UntrustedError",
+         "Remedy", "UnknownGroupError", "UnsafeDirectoryError", "UnsupportedError", "UntrustedError",
          "WaitTimeoutError"),
         "errors",
     ),
-    **dict.fromkeys(("lock", "wait", "wait_async", "watch", "watch_async"), "live"),
     **dict.fromkeys(
         ("Pickler", "dumps", "loads", "pickle_by_reference", "pickle_by_value"), "pickling"
     ),
@@ -135,6 +140,7 @@ __all__ = [
     "ReadOnlyError",
     "RegistryError",
     "RegistryTimeout",
+    "Remedy",
     "SegmentBrowser",
     "SegmentExistsError",
     "SegmentInfo",
@@ -145,6 +151,7 @@ __all__ = [
     "TooManyFilesError",
     "UnknownGroupError",
     "UnsafeDirectoryError",
+    "UnsupportedError",
     "UntrustedError",
     "WaitTimeoutError",
     "Watch",

@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import json
 import os
-import re
+import shlex
 import sys
 import unicodedata
 from dataclasses import asdict
@@ -17,13 +17,14 @@ from .api import release_found
 from .browse.find import find
 from .browse.tables import as_text, details, details_text
 from .browse.words import CommandParser
-from .errors import JshmError
-from .store import default_store, group
+from .errors import JshmError, with_remedies
+from .store import chosen_group, default_store, group
 from .text import say, size_text
 
 if TYPE_CHECKING:
     import argparse
 
+    from .errors import Remedy
     from .store.base import SegmentInfo
 
 _EPILOG = (
@@ -34,18 +35,24 @@ _EPILOG = (
 def main(words: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = _parser().parse_args(words)
+    with group(args.group) if args.group else contextlib.nullcontext():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
-        with group(args.group) if args.group else contextlib.nullcontext():
-            code = int(args.run(args))
-        if sys.stdout is not None:  # else it is closed, as `jshm gc >&-` does
+        code = int(args.run(args))
+        if sys.stdout is not None:  # `jshm gc >&-` closes it
             sys.stdout.flush()
     except JshmError as error:
-        say(f"jshm: {for_shell(str(error))}", stream=sys.stderr)
+        say(f"jshm: {explain(error)}", stream=sys.stderr)
         return 1
-    except OSError as error:  # it cannot be printed: `jshm list > /dev/full`, `jshm list | head`
+    except (
+        OSError
+    ) as error:  # stdout cannot be written: `jshm list > /dev/full`, `jshm list | head`
         if not isinstance(error, BrokenPipeError):
             say(f"jshm: {error}", stream=sys.stderr)
-        # What is left to be printed would fail again when Python ends.
+        # Python flushes stdout at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -53,13 +60,20 @@ def main(words: list[str] | None = None) -> int:
     return code
 
 
-def for_shell(message: str) -> str:
-    """Return a message with the commands of a shell in place of those of a notebook."""
-    # A shell holds nothing that it could let go of.
-    message = re.sub(r" ?Let go here: %shm_detach [^ ]+\.(?= |$)", "", message)
-    message = re.sub(r" \((?:force|replace)=True\)", "", message)
-    message = re.sub(r"%shm_(list|info|release)\b", r"jshm \1", message)
-    return re.sub(r"%shm_\w+ [\w./-]+", r"in a notebook: \g<0>", message)
+def explain(error: JshmError) -> str:
+    """Return an error's message, with its remedies as commands of a shell."""
+    # A shell has nothing mapped that it could detach.
+    remedies = [remedy for remedy in error.remedies if remedy.action != "detach"]
+    return with_remedies(error.message, [r.sentence(_command_of(r)) for r in remedies])
+
+
+def _command_of(remedy: Remedy) -> str:
+    """Return a remedy as a command: ``jshm release X --force``."""
+    if remedy.action in ("publish", "attach"):
+        return " ".join([f"in a notebook: %shm_{remedy.action}", *remedy.words()])
+    group = chosen_group.get()
+    chosen = ["--group", group] if group else []
+    return shlex.join(["jshm", *chosen, remedy.action, *remedy.words()])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,13 +138,13 @@ def _plain(info: SegmentInfo) -> dict[str, Any]:
 
 def _info(args: argparse.Namespace) -> int:
     store = default_store()
-    rows = details(store.info(args.name), store.path(args.name), ())
+    rows = details(store.info(args.name), store.location(args.name), ())
     say(*details_text(rows).split("\n"))
     return 0
 
 
 def _path(args: argparse.Namespace) -> int:
-    path = default_store().path(args.name)
+    path = default_store().location(args.name)
     if sys.stdout.isatty():
         say(path)
     else:  # to a program the path itself goes, which need not be text

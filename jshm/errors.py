@@ -1,26 +1,115 @@
-"""Every exception that jshm raises.
+"""Every exception that jshm raises, with its remedies as data.
 
-Each derives from `JshmError` and from the builtin that a user would catch who has never heard of
-jshm. Messages say what was wrong, what was found, and what to do.
+Each exception derives from `JshmError` and from the builtin that a user would catch. The message says
+what was wrong and what was found. A `Remedy` names the jshm operation that helps; each face shows it in
+its own words: a magic, a shell command, a Python call or a button.
 """
 
 from __future__ import annotations
 
 import pickle
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from .text import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType
 
+Action = Literal["publish", "attach", "detach", "release", "list", "info", "check", "gc"]
+# The Python call of each action; `segments` lists.
+_CALLS = {"list": "segments"}
 
-class JshmError(Exception):
-    """Base of all jshm errors."""
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A jshm operation that solves a problem, or a part of it.
+
+    Attributes
+    ----------
+    action : {'publish', 'attach', 'detach', 'release', 'list', 'info', 'check', 'gc'}
+    names : tuple of str
+        What it applies to; empty for all, or where only the user knows.
+    options : mapping of str to str or bool
+        By the names that they have in the Python call: ``{"force": True}``, ``{"mode": "c"}``; ``as``
+        is the variable that an attach binds.
+    purpose : str
+        What it achieves, at the start of a sentence: ``Retire for everyone``. May be empty.
+    """
+
+    action: Action
+    names: tuple[str, ...] = ()
+    options: Mapping[str, str | bool] = field(default_factory=dict)
+    purpose: str = ""
+
+    def call(self) -> str:
+        """Return the remedy as a Python call: ``jshm.release("X", force=True)``."""
+        names = [f'"{name}"' for name in self.names]
+        words = [f"[{', '.join(names)}]"] if len(names) > 1 else names
+        if self.action == "publish" and names:
+            words.append("…")
+        for key, value in self.options.items():
+            if key != "as":
+                words.append(f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}")
+        target = f"{self.options['as']} = " if "as" in self.options else ""
+        return f"{target}jshm.{_CALLS.get(self.action, self.action)}({', '.join(words)})"
+
+    def words(self) -> list[str]:
+        """Return the names and options as words of a command line: ``["X", "--force"]``."""
+        words = list(self.names)
+        for key, value in self.options.items():
+            words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+        return words
+
+    def sentence(self, command: str) -> str:
+        """Return the purpose, followed by the command that a face shows for this remedy."""
+        return f"{self.purpose}: {command}" if self.purpose else command
+
+
+class _Remedied(Exception):  # noqa: N818 - a base of errors and of warnings
+    """A message and its remedies.
+
+    Parameters
+    ----------
+    *args
+        As the builtin exception takes them: a message, or an errno and a message.
+    remedy : Remedy or tuple of Remedy
+        The most useful one first.
+    """
+
+    remedies: tuple[Remedy, ...] = ()
+
+    def __init__(self, *args: Any, remedy: Remedy | tuple[Remedy, ...] = (), **named: Any) -> None:
+        super().__init__(*args, **named)
+        if remedy:
+            self.remedies = (remedy,) if isinstance(remedy, Remedy) else remedy
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without the remedies: for a face that shows those in its own words."""
+        return shown(super().__str__())
 
     def __str__(self) -> str:
-        return shown(super().__str__())
+        return with_remedies(self.message, [r.sentence(r.call()) for r in self.remedies])
+
+
+def with_remedies(message: str, sentences: list[str]) -> str:
+    """Return a message, followed by what to do about it."""
+    return ". ".join([message.removesuffix("."), *map(shown, sentences)]) if sentences else message
+
+
+class JshmError(_Remedied):
+    """Base of all jshm errors.
+
+    Attributes
+    ----------
+    message : str
+        What is wrong, without the remedies.
+    remedies : tuple of Remedy
+        What to do about it; ``str(error)`` shows them as Python calls.
+    """
 
 
 class InvalidNameError(JshmError, ValueError):
@@ -115,15 +204,16 @@ class TooManyFilesError(JshmError, OSError):
     """The process ran out of file descriptors or of memory mappings."""
 
 
+class UnsupportedError(JshmError, NotImplementedError):
+    """The store does not have the ability that was asked for; see `Store.can`."""
+
+
 class DetachedError(JshmError, ValueError):
     """A handle was used after `detach` or `release`."""
 
 
-class JshmWarning(UserWarning):
+class JshmWarning(_Remedied, UserWarning):
     """Base of all jshm warnings."""
-
-    def __str__(self) -> str:
-        return shown(super().__str__())
 
 
 class OverflowWarning(JshmWarning):

@@ -18,7 +18,6 @@ import anywidget
 import traitlets
 from IPython.display import display
 
-from .binding import bind_attached
 from .browse import wire
 from .browse.listing import SORT_KEYS, Query
 from .browse.people import Nowhere
@@ -29,14 +28,12 @@ from .segment.file import check_mode
 from .store import default_store
 from .store.names import as_variable, is_variable
 from .system.weak import WeakSet
-from .variables import shell, user_namespace
+from .variables import bind_attached, shell, user_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _STATIC = Path(__file__).parent / "static"
-# Seconds for which a release can be undone; as long as the front end offers it.
-_UNDO = 10.0
 _MOST_ROWS = 50
 _MOST = 1000
 # Shown where jshm was installed from source without Node, so without its front end.
@@ -128,12 +125,7 @@ class SegmentBrowser(anywidget.AnyWidget):
         return self._get_service().preview(name, version)
 
     def _release(self, names: list[str]) -> list[dict[str, Any]]:
-        released = self._get_service().release(names, undo=_UNDO)
-        _flush_after(_UNDO)
-        return released
-
-    def _restore(self, names: list[str]) -> list[str]:
-        return self._get_service().restore(names)
+        return self._get_service().release(names)
 
     def _attach(self, name: str, variable: str, mode: str) -> str:
         variable = as_variable(variable)
@@ -171,18 +163,6 @@ class SegmentBrowser(anywidget.AnyWidget):
             display(snapshot, raw=True)  # type: ignore[no-untyped-call]
 
 
-def _flush_after(seconds: float) -> None:
-    """Free what was released when it can be undone no longer, if this kernel is free by then."""
-
-    def flush() -> None:
-        with contextlib.suppress(JshmError, OSError):
-            default_store().flush()
-
-    loop = getattr(getattr(shell(), "kernel", None), "io_loop", None)
-    if loop is not None:  # this may be another thread than the loop's
-        loop.add_callback(lambda: loop.call_later(seconds + 0.1, flush))
-
-
 def _query(query: dict[str, Any]) -> Query:
     """Return a checked query, of whatever came."""
     sort = query["sort"]
@@ -214,7 +194,6 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "info": SegmentBrowser._info,  # noqa: SLF001
     "preview": SegmentBrowser._preview,  # noqa: SLF001
     "release": SegmentBrowser._release,  # noqa: SLF001
-    "restore": SegmentBrowser._restore,  # noqa: SLF001
     "attach": SegmentBrowser._attach,  # noqa: SLF001
 }
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .sample import offset_of, read
+from .sample import offset_of
 
 if TYPE_CHECKING:
     from ..segment.array_layout import ArrayLayout
+    from ..store.base import Reader
 
 # Bytes. What is larger, and neither text nor plain bytes, is shown by its type.
 _LARGEST = 4096
@@ -18,7 +19,7 @@ _CHARACTER = 4
 
 
 def table(
-    fd: int, layout: ArrayLayout, most_rows: int, most_columns: int, length: int
+    reader: Reader, layout: ArrayLayout, most_rows: int, most_columns: int, length: int
 ) -> dict[str, Any]:
     """Return the first values in the order of their indices, a row for each and a column for each field.
 
@@ -38,7 +39,7 @@ def table(
     rows = []
     for index in indices:
         start = offset_of(layout, index)
-        row = [describe_cell(fd, start + offset, kind, length) for kind, offset in fields]
+        row = [describe_cell(reader, start + offset, kind, length) for kind, offset in fields]
         label = [f"[{', '.join(map(str, index))}]"] if len(shape) > 1 else []
         rows.append([*label, *row, *(["…"] if too_many else [])])
     columns = [*([""] if len(shape) > 1 else []), *names, *(["…"] if too_many else [])]
@@ -59,23 +60,25 @@ def _index(position: int, shape: tuple[int, ...]) -> list[int]:
     return index[::-1]
 
 
-def describe_cell(fd: int, offset: int, dtype: np.dtype[Any], length: int) -> str:
+def describe_cell(reader: Reader, offset: int, dtype: np.dtype[Any], length: int) -> str:
     """Return the text of a value in a file, of at most `length` characters."""
     size = dtype.itemsize
     if not size:
         return ""
     if dtype.kind == "S":
         text = (
-            read(fd, offset, min(size, length + 1)).rstrip(b"\0").decode(errors="backslashreplace")
+            reader.read(offset, min(size, length + 1))
+            .rstrip(b"\0")
+            .decode(errors="backslashreplace")
         )
     elif dtype.kind == "U":
-        text = _unicode(read(fd, offset, min(size, (length + 1) * _CHARACTER)), dtype)
+        text = _unicode(reader.read(offset, min(size, (length + 1) * _CHARACTER)), dtype)
     elif dtype.kind == "V" and dtype.names is None and dtype.subdtype is None:
-        text = read(fd, offset, min(size, length)).hex()
+        text = reader.read(offset, min(size, length)).hex()
     elif size > _LARGEST:
         text = f"<{_name(dtype)}>"
     else:
-        text = _value(read(fd, offset, size), dtype)
+        text = _value(reader.read(offset, size), dtype)
     return _short(text, length)
 
 

@@ -88,7 +88,7 @@ class Listing:
 
     def refresh(self) -> bool:
         """Read the store if it has changed; tell whether it had."""
-        self._store.flush()  # what can be undone no longer goes
+        self._store.flush()
         seen = self._store.state()
         if seen == self._seen:
             return False
@@ -173,13 +173,11 @@ def _items(infos: list[SegmentInfo], before: dict[str, Item]) -> dict[str, Item]
     older: tuple[SegmentInfo, ...] = ()
     for info, following in zip_longest(infos, infos[1:]):
         if following is not None and following.name == info.name:
-            # What an undo keeps for a while has no holder that anybody should see.
             older += (info,) if info.in_use else ()
             continue
         known = before.get(info.name)
         if known is not None and known.newest is info and known.older == older:
             found[info.name] = known
-        # A name that was released, and whose release could still be taken back, is not shown.
         elif info.state == "current" or info.in_use or older:
             found[info.name] = Item(info, older)
         older = ()
@@ -211,7 +209,6 @@ def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> 
         "idleNames": len(idle),
         "leftovers": sum({i.segment: i.nbytes for i in infos if i.leftover}.values()),
         "capacity": space.capacity,
-        "undoLimit": space.undo_limit,
     }
 
 

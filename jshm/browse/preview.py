@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..segment.object_layout import ObjectLayout
+    from ..store.base import Reader
 
 _CELLS, _PIXELS = 96, 136  # in base64, of four bytes a pixel, just below 100 kB
 # No axis of a heatmap gets less than a quarter of the other's cells, if it is that long.
@@ -32,12 +33,12 @@ _ROWS, _COLUMNS = 8, 20
 _MOST_ROWS = 1 << 53
 
 
-def preview(fd: int, layout: ArrayLayout | ObjectLayout) -> dict[str, Any]:
+def preview(reader: Reader, layout: ArrayLayout | ObjectLayout) -> dict[str, Any]:
     """Return a picture of what a segment holds, ready for JSON; see `Preview` in ``types.ts``.
 
     Parameters
     ----------
-    fd : int
+    reader : int
         Of the open segment.
     layout
         What its header says.
@@ -47,39 +48,43 @@ def preview(fd: int, layout: ArrayLayout | ObjectLayout) -> dict[str, Any]:
     CorruptSegmentError
         It is truncated.
     """
-    return preview_array(fd, layout) if isinstance(layout, ArrayLayout) else preview_object(layout)
+    return (
+        preview_array(reader, layout) if isinstance(layout, ArrayLayout) else preview_object(layout)
+    )
 
 
 # -- arrays ----------------------------------------------------------------------------------------
 
 
-def preview_array(fd: int, layout: ArrayLayout) -> dict[str, Any]:
+def preview_array(reader: Reader, layout: ArrayLayout) -> dict[str, Any]:
     """Return a picture of an array; for parameters and errors see `preview`."""
     kind, shape = layout.dtype.kind, layout.shape
     is_time = kind in "mM"
     if not shape:
-        text = describe_cell(fd, layout.offset, layout.dtype, _TEXT_LENGTH + 1)
-        stats = _stats(fd, layout) if kind in "biufc" else None
+        text = describe_cell(reader, layout.offset, layout.dtype, _TEXT_LENGTH + 1)
+        stats = _stats(reader, layout) if kind in "biufc" else None
         return {"type": "text", **_cut(text, _TEXT_LENGTH), "stats": stats}
     if kind in "SUV" or (is_time and len(shape) > 1):
-        return {**table(fd, layout, _ROWS, _COLUMNS, _CELL_LENGTH), "stats": None}
+        return {**table(reader, layout, _ROWS, _COLUMNS, _CELL_LENGTH), "stats": None}
     if 0 in shape:
         none = {"type": "none", "text": f"It is empty: its shape is {shape}."}
         return {**none, "stats": None if is_time else numbers.no_stats()}
     if len(shape) == 1:
-        return _line(fd, layout)
+        return _line(reader, layout)
     is_image = layout.dtype == np.uint8 and len(shape) > 2 and shape[-1] in _CHANNELS  # noqa: PLR2004
-    picture = _image(fd, layout) if is_image and min(shape[-3:-1]) > 1 else _heatmap(fd, layout)
-    return {**picture, "stats": _stats(fd, layout)}
+    picture = (
+        _image(reader, layout) if is_image and min(shape[-3:-1]) > 1 else _heatmap(reader, layout)
+    )
+    return {**picture, "stats": _stats(reader, layout)}
 
 
-def _stats(fd: int, layout: ArrayLayout) -> dict[str, Any]:
-    found = sample.stretches(fd, layout)
+def _stats(reader: Reader, layout: ArrayLayout) -> dict[str, Any]:
+    found = sample.stretches(reader, layout)
     return numbers.stats(found.values, math.prod(layout.shape))
 
 
-def _line(fd: int, layout: ArrayLayout) -> dict[str, Any]:
-    found = sample.stretches(fd, layout)
+def _line(reader: Reader, layout: ArrayLayout) -> dict[str, Any]:
+    found = sample.stretches(reader, layout)
     values = numbers.as_floats(found.values)
     is_time = layout.dtype.kind in "mM"
     low, high = numbers.envelope(values, found.starts)
@@ -92,8 +97,8 @@ def _line(fd: int, layout: ArrayLayout) -> dict[str, Any]:
     }
 
 
-def _heatmap(fd: int, layout: ArrayLayout) -> dict[str, Any]:
-    values, where = _slice(fd, layout, _heatmap_axes(layout.shape), _CELLS, _FLATTEST)
+def _heatmap(reader: Reader, layout: ArrayLayout) -> dict[str, Any]:
+    values, where = _slice(reader, layout, _heatmap_axes(layout.shape), _CELLS, _FLATTEST)
     floats = numbers.as_floats(values)
     low, high = numbers.extent(floats)
     levels = np.where(np.isfinite(floats), np.rint(numbers.scaled(floats, low, high) * 254), 255)
@@ -115,9 +120,9 @@ def _heatmap_axes(shape: tuple[int, ...]) -> tuple[int, int]:
     return (last - 2, last - 1) if is_picture and shape[-1] <= _MOST_CHANNELS else (last - 1, last)
 
 
-def _image(fd: int, layout: ArrayLayout) -> dict[str, Any]:
+def _image(reader: Reader, layout: ArrayLayout) -> dict[str, Any]:
     last = len(layout.shape) - 1
-    values, where = _slice(fd, layout, (last - 2, last - 1, last), _PIXELS, _PIXELS)
+    values, where = _slice(reader, layout, (last - 2, last - 1, last), _PIXELS, _PIXELS)
     height, width, channels = values.shape
     pixels = np.full((height, width, 4), 255, np.uint8)
     pixels[..., :channels] = values
@@ -126,13 +131,13 @@ def _image(fd: int, layout: ArrayLayout) -> dict[str, Any]:
 
 
 def _slice(
-    fd: int, layout: ArrayLayout, axes: tuple[int, ...], side: int, flattest: int
+    reader: Reader, layout: ArrayLayout, axes: tuple[int, ...], side: int, flattest: int
 ) -> tuple[np.ndarray[Any, Any], str]:
     """Return values of the first slice along some axes, and which slice that is.
 
     Parameters
     ----------
-    fd : int
+    reader : int
     layout : ArrayLayout
     axes : tuple of int
         Rows, columns, and what is taken as it is.
@@ -150,7 +155,7 @@ def _slice(
         for axis in picture:
             wanted = max(side * shape[axis] // longest, side // flattest, 1)
             index[axis] = sample.centres(shape[axis], min(shape[axis], wanted))
-        found = sample.grid(fd, layout, index)
+        found = sample.grid(reader, layout, index)
         side = side * 3 // 4
     words = [":" if axis in axes else "0" for axis in range(len(shape))]
     return found, f"[{', '.join(words)}]" if "0" in words else ""

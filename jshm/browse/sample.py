@@ -1,4 +1,4 @@
-"""A bounded part of an array in a file, read and never mapped: who truncates it must not kill a server.
+"""A bounded part of an array, read and never mapped: a truncated file must not kill a server.
 
 However large the array is, at most about 100,000 values and a few thousand pieces are read.
 """
@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-
-from ..errors import CorruptSegmentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..segment.array_layout import ArrayLayout
+    from ..store.base import Reader
 
 WHOLE = 100_000
 """Arrays of up to so many values are read completely."""
@@ -47,23 +45,7 @@ class Stretches(NamedTuple):
     starts: list[int]
 
 
-def read(fd: int, offset: int, length: int) -> bytes:
-    """Return bytes of a file.
-
-    Raises
-    ------
-    CorruptSegmentError
-        It has been truncated.
-    """
-    data = os.pread(fd, length, offset)
-    if len(data) < length:
-        raise CorruptSegmentError(
-            "a segment was truncated while it was read. Release the name and publish again"
-        )
-    return data
-
-
-def stretches(fd: int, layout: ArrayLayout) -> Stretches:
+def stretches(reader: Reader, layout: ArrayLayout) -> Stretches:
     """Return values from equal stretches of an array: all, or of each a run somewhere in it.
 
     Its values are numbers, or as small as these, and there is at least one.
@@ -71,7 +53,7 @@ def stretches(fd: int, layout: ArrayLayout) -> Stretches:
     count = math.prod(layout.shape)
     parts = min(count, STRETCHES)
     if count <= WHOLE:
-        data = read(fd, layout.offset, layout.nbytes)
+        data = reader.read(layout.offset, layout.nbytes)
         starts = [i * count // parts for i in range(parts)]
         return Stretches(np.frombuffer(data, layout.dtype), starts)
     size = layout.dtype.itemsize
@@ -80,7 +62,7 @@ def stretches(fd: int, layout: ArrayLayout) -> Stretches:
         first, end = i * count // parts, (i + 1) * count // parts
         # Not always at the same place in its stretch: that may be the same column of a matrix.
         first += int(i * _SPREAD % 1 * (end - first - _RUN))
-        runs.append(read(fd, layout.offset + first * size, _RUN * size))
+        runs.append(reader.read(layout.offset + first * size, _RUN * size))
     values = np.frombuffer(b"".join(runs), layout.dtype)
     return Stretches(values, [i * _RUN for i in range(parts)])
 
@@ -90,12 +72,14 @@ def centres(length: int, parts: int) -> list[int]:
     return [(2 * i + 1) * length // (2 * parts) for i in range(parts)]
 
 
-def grid(fd: int, layout: ArrayLayout, index: dict[int, list[int]]) -> np.ndarray[Any, Any] | None:
+def grid(
+    reader: Reader, layout: ArrayLayout, index: dict[int, list[int]]
+) -> np.ndarray[Any, Any] | None:
     """Return the values at all combinations of ascending indices on some axes; None for too many reads.
 
     Parameters
     ----------
-    fd : int
+    reader : Reader
     layout : ArrayLayout
     index : dict of int to list of int
         By axis. The result has these axes, in this order; on all others the first index is taken.
@@ -117,7 +101,7 @@ def grid(fd: int, layout: ArrayLayout, index: dict[int, list[int]]) -> np.ndarra
     first = layout.offset + sum(index[axis][0] * strides[axis] for axis in fast)
     starts = itertools.product(*([i * strides[axis] for i in index[axis]] for axis in slow))
     within = _offsets([index[axis] for axis in fast], [strides[axis] for axis in fast])
-    pieces = [_pick(read(fd, first + sum(start), span), within, size) for start in starts]
+    pieces = [_pick(reader.read(first + sum(start), span), within, size) for start in starts]
     order = [*slow, *fast]
     found = np.frombuffer(b"".join(pieces), layout.dtype)
     found = found.reshape([len(index[axis]) for axis in order])

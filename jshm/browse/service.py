@@ -13,7 +13,7 @@ from .listing import Listing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..store.local.store import LocalStore
+    from ..store.base import Store
     from .listing import Query
     from .people import Places
 
@@ -23,12 +23,12 @@ class Service:
 
     Parameters
     ----------
-    store : LocalStore
+    store : Store
     places : Places
         Where notebooks are now.
     """
 
-    def __init__(self, store: LocalStore, places: Places) -> None:
+    def __init__(self, store: Store, places: Places) -> None:
         self._store = store
         self._places = places
         self.listing = Listing(store)
@@ -72,8 +72,8 @@ class Service:
         SegmentNotFoundError, CorruptSegmentError
         """
         try:
-            with self._store.look(name, version) as (fd, layout):
-                return preview.preview(fd, layout)
+            with self._store.reader(name, version) as reader:
+                return preview.preview(reader, reader.layout)
         except SegmentNotFoundError:
             item = self.listing.item(name)
             if item is None or item.newest.state == "current":
@@ -81,16 +81,16 @@ class Service:
             text = "It was released: only who holds it can still read it."
             return {"type": "none", "text": text, "stats": None}
 
-    def release_one(self, name: str, *, undo: float = 0.0) -> dict[str, Any]:
+    def release_one(self, name: str) -> dict[str, Any]:
         """Retire one name for everyone (`IReleased`).
 
         Raises
         ------
         SegmentNotFoundError, InvalidNameError
         """
-        return wire.released(release_found([name], (), force=True, undo=undo)[0])
+        return wire.released(release_found([name], (), force=True)[0])
 
-    def release(self, words: Sequence[str], *, undo: float = 0.0) -> list[dict[str, Any]]:
+    def release(self, words: Sequence[str]) -> list[dict[str, Any]]:
         """Retire names for everyone (`IReleased`); `words` may be patterns.
 
         Of several, those are retired that are still there.
@@ -103,20 +103,11 @@ class Service:
         written, found = find(words, self._store.own_names())
         if len(written) > 1:  # they were picked from a list that may be a moment old
             written, found = [], [*written, *found]
-        return [wire.released(one) for one in release_found(written, found, force=True, undo=undo)]
+        return [wire.released(one) for one in release_found(written, found, force=True)]
 
-    def release_unused(self, *, undo: float = 0.0) -> list[dict[str, Any]]:
+    def release_unused(self) -> list[dict[str, Any]]:
         """Retire what nobody holds, but for what is spared: kept, the only copy, published just now."""
         listing = Listing(self._store)  # a list is not for several threads
         listing.refresh()
         idle = [info.name for info in listing.idle() if not info.spared]
-        return [wire.released(one) for one in release_found((), idle, force=True, undo=undo)]
-
-    def restore(self, names: Sequence[str]) -> list[str]:
-        """Take a release back that could be undone; return the names.
-
-        Raises
-        ------
-        SegmentNotFoundError, SegmentExistsError
-        """
-        return self._store.restore(names)
+        return [wire.released(one) for one in release_found((), idle, force=True)]

@@ -112,7 +112,6 @@ def released(found: Released) -> dict[str, Any]:
         "freed": found.freed,
         "heldBy": list(found.held_by),
         "neededBy": list(found.needed_by),
-        "undoable": found.undoable,
     }
 
 

@@ -9,7 +9,6 @@ import sys
 from ..browse.words import CommandParser
 from ..errors import JshmError
 from ..store import default_store
-from ..store.local.space import capacity
 from ..system.memory import available_memory
 from ..text import say, size_text
 
@@ -73,10 +72,8 @@ def _size(text: str) -> int:
 
 def _affordable(wanted: int, times: int) -> int:
     """Return `wanted`, or less where that is short."""
-    place = (
-        default_store().directory.place
-    )  # made, or refused with a clear error, before any kernel
-    room = min(available_memory() // times, capacity(place) // 2)
+    # The store's directory is made, or refused with a clear error, before any kernel starts.
+    room = min(available_memory() // times, default_store().space().capacity // 2)
     if room < wanted:
         say(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
     return min(wanted, room)

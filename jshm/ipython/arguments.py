@@ -1,4 +1,4 @@
-"""The words behind a magic: shell-like quoting, comments, no abbreviated options."""
+"""The arguments of a magic: shell-like quoting, comments, globs, no abbreviated options."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from .calling import Caller
 
 
-# Whose name a pattern means.
+# A pattern for the names of one member of a group.
 _WHOSE = re.compile(r"[^:/\[]+:")
 
 
 class Parser(argparse.ArgumentParser):
-    """Options of one magic; a mistake is a UsageError of one line."""
+    """The arguments of one magic; a mistake is a UsageError of one line."""
 
     def __init__(self, magic: str, names: str = "") -> None:
         super().__init__(prog=f"%{magic}", add_help=False, allow_abbrev=False)
@@ -39,15 +39,15 @@ class Parser(argparse.ArgumentParser):
             self.add_argument("names", nargs="*", metavar=names)
 
     def flag(self, option: str) -> None:
-        """Add an option that is there or not."""
+        """Add an option without a value."""
         self.add_argument(option, action="store_true")
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"%{self.magic}: {message}. See %{self.magic}?")
 
     def parse(self, line: str) -> argparse.Namespace:
-        """Parse the line behind the magic's name; ``--group`` counts until the magic has ended."""
-        # A semicolon at the end is IPython's for "show nothing".
+        """Parse the line after the magic's name; ``--group`` takes effect until the magic returns."""
+        # IPython takes a semicolon at the end for "display nothing".
         self.line = strip_comment(line).rstrip().rstrip(";")
         try:
             words = shlex.split(self.line)
@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
             if text := expressions.whole(self.line):  # d["it's"]
                 raise UsageError(expressions.advice(self.prog, text, ())) from None
             self.error(f"{str(error).lower()} in: {line.strip()}")
-        # What `argparse` does in the end fails where Ctrl-C kept it from beginning, and would hide that.
+        # A Ctrl-C inside argparse would make its cleanup fail, and that error would hide the interrupt.
         with interrupts.deferred():
             args = self.parse_intermixed_args(words)
         if args.group is not None:
@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def strip_comment(line: str) -> str:
-    """Return a line without its ``# comment``: one that follows a blank and is not quoted."""
+    """Return a line without its ``# comment``, which follows a blank and is not quoted."""
     quote = ""
     for i, char in enumerate(line):
         if quote:
@@ -87,9 +87,9 @@ def positive(text: str) -> float:
 def check_words(
     parser: Parser, words: Iterable[str], known: Iterable[str], namespace: Container[str]
 ) -> None:
-    """Raise a UsageError for an expression where a variable belongs.
+    """Raise a UsageError for an expression where the magic takes a variable.
 
-    ``x[ab]`` stays a pattern if it matches something and cannot be evaluated.
+    ``x[ab]`` remains a pattern if it matches something and cannot be evaluated.
     """
     known = list(known)
     for word in words:
@@ -104,7 +104,7 @@ def check_words(
 
 
 def _may_be_meant(word: str, known: list[str]) -> bool:
-    """Tell whether a word can be a pattern that matches, or a name."""
+    """Return whether a word can be a pattern that matches something, or a name."""
     if is_glob(word):
         return bool(fnmatch.filter(known, word))
     try:
@@ -115,7 +115,7 @@ def _may_be_meant(word: str, known: list[str]) -> bool:
 
 
 def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
-    """Return the words, in NFC form, with every glob replaced by what it matches, each once.
+    """Return the words in NFC form, each glob replaced by its matches, without duplicates.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
     known = sorted(known)
     found: dict[str, None] = {}
     for word in (unicodedata.normalize("NFC", word) for word in words):
-        # A pattern that says whose names it means (``ada:*``) matches them as they are called with that.
+        # A pattern for one member (``ada:*``) is matched against names with their owner.
         among = (default_store().exact_names() if _WHOSE.match(word) else []) or known
         matches = fnmatch.filter(among, word) if is_glob(word) else [word]
         if not matches:
@@ -135,7 +135,7 @@ def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
 
 
 def destinations(variables: Sequence[str], chosen: str | None) -> list[str]:
-    """Return the names that variables are published under, given ``--as``.
+    """Return the names under which variables are published, given ``--as``.
 
     One variable takes any name; several, or a name with a trailing slash, take a prefix.
     """
@@ -166,12 +166,3 @@ def lookup(
     close = nearest(variable, known)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(f"there is no variable {variable!r} here{hint}")
-
-
-def check_variable(name: str, option: str = "") -> str:
-    """Return the name of a variable as Python spells it, or raise InvalidNameError."""
-    variable = as_variable(name)
-    if is_variable(variable):
-        return variable
-    why = " (this is a word of Python's own)" if variable.isidentifier() else ""
-    raise InvalidNameError(f"{option}{name}: a variable's name is an identifier, like my_data{why}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import grp
 import os
 import signal
 from pathlib import Path
@@ -14,8 +13,7 @@ from jupyter_server.extension.application import ExtensionApp
 
 from .._version import __version__
 from ..errors import JshmError
-from ..store import default_store, group
-from ..store.local.directory import default_root, group_place, group_root
+from ..store import end_session
 from ..system import processes as programs
 from .desk import Desk
 from .handlers import HANDLERS
@@ -77,16 +75,4 @@ def _end_session() -> None:
     """
     with contextlib.suppress(JshmError, OSError):
         programs.end_children(programs.kernels_of(os.getpid()), _PATIENCE)
-    for name in ("", *_own_groups()):
-        if os.path.isdir(group_root(group_place(), name, os.geteuid()) if name else default_root()):
-            with contextlib.suppress(JshmError, OSError), group(name):
-                default_store().end_session()
-
-
-def _own_groups() -> list[str]:
-    """Return the names of the Unix groups that this process is in."""
-    names = []
-    for gid in {*os.getgroups(), os.getegid()}:
-        with contextlib.suppress(KeyError):  # it has no name
-            names.append(grp.getgrgid(gid).gr_name)
-    return names
+    end_session()

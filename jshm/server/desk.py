@@ -45,7 +45,6 @@ class Desk:
         self._watching: asyncio.Task[None] | None = None
         self._interest = 0.0
         self._told: object = None
-        self._flushes: set[asyncio.TimerHandle] = set()
 
     async def look(self, answer: Callable[[Service], T]) -> T:
         """Ask for what is on the list, and watch it for a while from now on."""
@@ -68,16 +67,6 @@ class Desk:
     async def do(self, answer: Callable[[Service], T]) -> T:
         """Ask for something that is not on the list, or change something."""
         return await self._run(self._others, lambda: answer(self._get_service()))
-
-    def flush_after(self, seconds: float) -> None:
-        """Free what was released with an undo, when its time is over."""
-
-        def flush() -> None:
-            self._flushes.discard(timer)
-            self._others.submit(lambda: default_store().flush())
-
-        timer = asyncio.get_running_loop().call_later(seconds + 0.1, flush)
-        self._flushes.add(timer)
 
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, call)
@@ -104,7 +93,5 @@ class Desk:
         """Stop watching, and answer nothing any more."""
         if self._watching is not None:
             self._watching.cancel()
-        for timer in self._flushes:
-            timer.cancel()
         self._lists.shutdown(wait=False, cancel_futures=True)
         self._others.shutdown(wait=False, cancel_futures=True)

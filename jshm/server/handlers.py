@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -35,8 +34,6 @@ class RequestError(JshmError, ValueError):
     """A request that is none."""
 
 
-# Seconds for which a client may keep a release undoable.
-MOST_UNDO = 60.0
 _MOST_NUMBER = (1 << 63) - 1
 _LONGEST = len(str(_MOST_NUMBER))
 # The first that fits says which status an error has.
@@ -138,13 +135,6 @@ def _sort(text: str) -> SortKey:
     return text
 
 
-def _seconds(value: Any) -> float:
-    with contextlib.suppress(TypeError, ValueError):
-        if 0 <= float(value) <= MOST_UNDO:
-            return float(value)
-    raise ValueError(f"seconds from 0 to {MOST_UNDO:g}")
-
-
 class SegmentsHandler(JshmHandler):
     """The list."""
 
@@ -180,10 +170,7 @@ class SegmentHandler(JshmHandler):
 
     @answers
     async def delete(self, name: str) -> None:
-        undo = self.argument("undo", _seconds, 0.0)
-        released = await self.desk.do(lambda service: service.release_one(name, undo=undo))
-        self.desk.flush_after(undo)
-        self.say(released)
+        self.say(await self.desk.do(lambda service: service.release_one(name)))
 
 
 class PreviewHandler(JshmHandler):
@@ -202,27 +189,13 @@ class ReleaseHandler(JshmHandler):
     async def post(self) -> None:
         body = self.body()
         names = self.names(body, [])
-        try:
-            undo = _seconds(body.get("undo", 0))
-        except ValueError as error:
-            raise RequestError(f"undo must be {error}") from None
         if bool(names) == (body.get("unused", False) is True):
             raise RequestError("say either names, or unused: true")
         if names:
-            released = await self.desk.do(lambda service: service.release(names, undo=undo))
+            released = await self.desk.do(lambda service: service.release(names))
         else:
-            released = await self.desk.do(lambda service: service.release_unused(undo=undo))
-        self.desk.flush_after(undo)
+            released = await self.desk.do(lambda service: service.release_unused())
         self.say(released)
-
-
-class RestoreHandler(JshmHandler):
-    """Taking a release back."""
-
-    @answers
-    async def post(self) -> None:
-        names = self.names(self.body())
-        self.say(await self.desk.do(lambda service: service.restore(names)))
 
 
 _API = "/jshm/api"
@@ -231,6 +204,5 @@ HANDLERS = [
     (rf"{_API}/segments/(.+)", SegmentHandler),
     (rf"{_API}/previews/(.+)", PreviewHandler),
     (rf"{_API}/release", ReleaseHandler),
-    (rf"{_API}/restore", RestoreHandler),
     (rf"{_API}/summary", SummaryHandler),
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 
-from ..store.local.elsewhere import elsewhere
+from ..store import default_store
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
@@ -85,7 +85,7 @@ class Kernels:
         pid = getattr(provisioner, "pid", None)
         if pid is None:
             return "does not run on this host" if provisioner is not None else ""
-        return elsewhere(pid)
+        return default_store().unreachable(pid)
 
 
 def _notice(what: str) -> dict[str, str]:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ..errors import JshmError
 from ..system.access import of_group
 from ..system.forks import wait_for
 from ..system.signals import Guard, Order
 from ..system.weak import WeakValues
+from .base import segment_of
 from .groups.store import GroupStore
 from .local.directory import default_root, group_place, group_root
 from .local.references import ProcessResolver
-from .local.registry.rows import segment_in
 from .local.store import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .base import Store
 
 # Two stores of one directory would be two processes in one: each with a lease and mappings of its own.
 _made: WeakValues[tuple[str, int], LocalStore] = WeakValues()
@@ -28,11 +32,15 @@ _making = Guard(Order.STORE)
 chosen_group: ContextVar[str | None] = ContextVar("chosen_group", default=None)
 
 
-def default_store() -> LocalStore:
+def default_store() -> Store:
     """Return the store of ``JSHM_DIR``, or of this user on this machine.
 
     Inside `group`, or where ``JSHM_GROUP`` is set, it is that of a Unix group.
     """
+    return _default_store()
+
+
+def _default_store() -> LocalStore:
     chosen = chosen_group.get()
     if name := (os.environ.get("JSHM_GROUP") if chosen is None else chosen):
         return _store_in(group_root(group_place(), name, os.geteuid()), os.geteuid(), name)
@@ -70,21 +78,41 @@ def group(name: str | None) -> Iterator[None]:
         chosen_group.reset(token)
 
 
-def open_stores() -> list[LocalStore]:
+def end_session() -> None:
+    """Release what lives as long as this process, in this user's own store and in those of groups.
+
+    A store that cannot be opened is skipped.
+    """
+    for name in ("", *_own_groups()):
+        root = group_root(group_place(), name, os.geteuid()) if name else default_root()
+        if os.path.isdir(root):
+            with contextlib.suppress(JshmError, OSError), group(name):
+                default_store().end_session()
+
+
+def _own_groups() -> list[str]:
+    """Return the names of the Unix groups that this process is in."""
+    names = []
+    for gid in {*os.getgroups(), os.getegid()}:
+        with contextlib.suppress(KeyError):  # it has no name
+            names.append(grp.getgrgid(gid).gr_name)
+    return names
+
+
+def open_stores() -> list[Store]:
     """Return the stores that this process uses."""
     return [store for store in _made if store.is_usable]
 
 
-def store_of(segment: str) -> LocalStore:
+def store_of(segment: str) -> Store:
     """Return the store in which a segment is mapped here, by default the default one."""
-    identity = segment_in(segment)  # of a part of it
-    mapped = (s for s in open_stores() if s.presence.mappings.is_mapped(identity))
-    return next(mapped, None) or default_store()
+    identity = segment_of(segment)
+    return next((s for s in open_stores() if s.mappings(identity)), None) or default_store()
 
 
 def resolver() -> ProcessResolver:
     """Return what finds the arrays that a pickle refers to, outside of an attach."""
-    return ProcessResolver(default_store())
+    return ProcessResolver(_default_store())
 
 
 # Threads that come first together all miss the cache, and find here what one of them made. The cache

@@ -1,4 +1,8 @@
-"""The contract of a store, and the values it speaks in. No I/O, no SQLite, no paths."""
+"""The contract of a store, and the values that it exchanges. No I/O, no SQLite, no paths.
+
+Everything outside ``store/`` works with a `Store` through this contract alone. What it needs besides the
+abstract methods is derived from them here, or is an optional ability (`Store.can`).
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..errors import UnsupportedError
 from ..text import age_text, shortened, shown, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Mapping as Dict
     from contextlib import AbstractContextManager
 
     import numpy as np
     import numpy.typing as npt
 
-    from ..segment.array_layout import Order
-    from ..segment.file import Mode
+    from ..segment.array_layout import ArrayLayout, Order
+    from ..segment.file import Mapping, Mode
+    from ..segment.object_layout import ObjectLayout
     from .identity import Identity
 
 How = Literal["copied", "sealed", "alias"]
@@ -26,6 +33,7 @@ How = Literal["copied", "sealed", "alias"]
 _RECENT = 600.0
 # Characters of a structured dtype's fields.
 _LONGEST_FIELDS = 500
+Ability = Literal["offers", "writable", "locks", "spares", "location"]
 Lifetime = Literal["kept", "server", "run", "process"]
 
 
@@ -210,6 +218,11 @@ class SegmentInfo:
         return ""
 
 
+def segment_of(value: str) -> str:
+    """Return the id of the segment that a value is in, from what tells it from all others."""
+    return value.partition(":")[0]
+
+
 def type_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
     """Return dtype and shape, as people read them."""
     if dtype.names is None:
@@ -227,6 +240,21 @@ def type_name(dtype: np.dtype[Any]) -> str:
     if dtype.names is not None:
         return "{" + shortened(", ".join(dtype.names), _LONGEST_FIELDS) + "}"
     return str(dtype)
+
+
+def shared_states(infos: Iterable[SegmentInfo]) -> list[tuple[list[str], str]]:
+    """Return the names that share state, group by group, and a sentence that says so."""
+    groups: dict[str, list[str]] = {}
+    for info in infos:
+        if info.details and info.details.together:
+            groups.setdefault(info.segment, []).append(info.name)
+    return [
+        (
+            names,
+            f"{', '.join(names[:-1])} and {names[-1]} share state: attach them together to keep that",
+        )
+        for names in groups.values()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +327,6 @@ class Released:
         Who still has the rest mapped, by what people call them.
     needed_by : tuple of str
         Names of objects that refer to the rest, and keep it.
-    undoable : bool
-        Whether `Store.restore` can bring it back, for now.
     """
 
     name: str
@@ -308,7 +334,6 @@ class Released:
     freed: int
     held_by: tuple[str, ...]
     needed_by: tuple[str, ...] = ()
-    undoable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +351,6 @@ class Space:
     unnamed : int
         Bytes, of what is in memory, that have no name: allocated and not published yet, or only
         referred to by something that has one.
-    undo_limit : int
-        How many names can be released at once so that they can be restored.
     quota : int or None
         Bytes that the user allows it to take in memory; `free` and `capacity` are within it.
     spares : int
@@ -338,7 +361,6 @@ class Space:
     free: int
     capacity: int
     unnamed: int
-    undo_limit: int
     quota: int | None = None
     spares: int = 0
 
@@ -380,13 +402,9 @@ class Offer:
 class Offers(ABC):
     """What notebooks offer to each other.
 
-    An offer goes when it is answered, when its name is released, when the kernel that it is for is gone
+    An offer ends when it is answered, when its name is released, when the kernel that it is for is gone
     for good (not when it is restarted), or after a day.
     """
-
-    @abstractmethod
-    def people(self) -> list[Identity]:
-        """Return who uses the store now."""
 
     @abstractmethod
     def make(self, names: Sequence[str], recipient: Identity) -> list[SegmentInfo]:
@@ -403,26 +421,109 @@ class Offers(ABC):
 
     @abstractmethod
     def answer(self, names: Sequence[str]) -> None:
-        """Forget that names are offered to this process: they were accepted, or declined."""
+        """Remove the offers of these names to this process: they were accepted, or declined."""
+
+
+class Reader(ABC):
+    """Reads parts of one version's data, without a mapping. It is open inside a ``with`` block.
+
+    Attributes
+    ----------
+    layout : ArrayLayout or ObjectLayout
+        Where everything is, in bytes from the start of the segment.
+    """
+
+    layout: ArrayLayout | ObjectLayout
+
+    @abstractmethod
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes of the segment from `offset` on.
+
+        Raises
+        ------
+        CorruptSegmentError
+            The segment has become shorter.
+        """
 
 
 class Store(ABC):
     """Where names live.
 
+    All methods are safe to call from several threads and processes at once. The store checks names; an
+    unknown one raises SegmentNotFoundError that suggests the nearest.
+
     Attributes
     ----------
-    offers : Offers
-
-    All methods are safe to call from several threads and processes at once. Names are checked by the
-    store; an unknown one raises SegmentNotFoundError that names the nearest.
+    abilities : frozenset of str
+        The optional abilities; see `can`.
     """
 
-    offers: Offers
+    abilities: frozenset[Ability] = frozenset()
+
+    @property
+    def group(self) -> str:
+        """The Unix group whose members share this store; empty for a user's own store."""
+        return ""
+
+    def can(self, ability: Ability) -> bool:
+        """Return whether the store has an optional ability.
+
+        Parameters
+        ----------
+        ability : str
+            ``'offers'``: `offers` exists. ``'writable'``: `publish` takes ``writable=True``, so that
+            others can attach in mode ``'r+'``. ``'locks'``: `lock` works. ``'spares'``: processes keep
+            spares. ``'location'``: `location` returns a path.
+        """
+        return ability in self.abilities
+
+    def require(self, ability: Ability, what: str) -> None:
+        """Raise UnsupportedError if the store lacks an ability.
+
+        Parameters
+        ----------
+        ability : str
+        what : str
+            What the user asked for, as the subject of a sentence: ``%shm_push``.
+        """
+        if not self.can(ability):
+            raise UnsupportedError(f"{what} is not possible: this store has no {ability}")
+
+    # -- this process ----------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def identity(self) -> Identity:
+        """Who this process is in the store. From the first use on, others see that it runs."""
+
+    @abstractmethod
+    def processes(self) -> list[Identity]:
+        """Return the processes that use the store now."""
+
+    @abstractmethod
+    def mapped(self) -> set[str]:
+        """Return the ids of the segments that this process has mapped."""
+
+    @abstractmethod
+    def mappings(self, segment: str) -> list[Mapping]:
+        """Return what this process has mapped of a segment.
+
+        The memory stays mapped as long as the caller keeps the result.
+        """
+
+    def unreachable(self, pid: int) -> str:  # noqa: ARG002
+        """Return why another process on this machine does not use this store by default; '' if it does.
+
+        The reason is the end of a sentence: ``has another JSHM_DIR``. A store that cannot tell returns ''.
+        """
+        return ""
+
+    # -- publish and attach ----------------------------------------------------------------------
 
     @abstractmethod
     def publish(
         self,
-        values: Mapping[str, Any],
+        values: Dict[str, Any],
         *,
         replace: bool = False,
         keep: bool = False,
@@ -433,10 +534,10 @@ class Store(ABC):
         """Publish several values, all or none, each as the next version of its name.
 
         An array is published as such, anything else as an object. Values that share state (a model and
-        its optimizer, two closures) are parts of one object: attached in one attach they share it again.
-        The store keeps a snapshot of its own; the caller's arrays stay the caller's, except that one that
-        was allocated by `allocate` is sealed without a copy (and made read-only), also where it is a part
-        of an object.
+        its optimizer, two closures) become parts of one object: one attach of all of them gives values
+        that share that state again. The store keeps its own snapshot, and the caller's arrays stay
+        private. An array from `allocate` is sealed instead of copied (it becomes read-only), also as a
+        part of an object.
 
         Raises
         ------
@@ -448,50 +549,52 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
+        """Check that `publish` would accept these names from this process.
+
+        Raises
+        ------
+        NotOwnerError
+        """
+
+    @abstractmethod
     def attach(
         self,
         names: Sequence[str],
         mode: Mode = "r",
-        version: int | None = None,
+        versions: Sequence[int] | None = None,
         *,
         trust: bool = False,
     ) -> list[Attached]:
         """Map the newest (or the given) versions, in one consistent view of all names.
 
-        With `trust`, also objects of other members of a group: attaching one runs code of theirs.
+        With `trust`, also objects of other members of a group: to attach one runs their code.
 
         Raises
         ------
         SegmentNotFoundError, ReadOnlyError, UntrustedError, CorruptSegmentError, TooManyFilesError
         """
 
-    @abstractmethod
-    def wait(
-        self, names: Sequence[str], timeout: float | None, newer_than: int = 0
-    ) -> list[SegmentInfo]:
-        """Return when all names have a version newer than `newer_than`.
+    def attach_published(self, done: Sequence[Published], mode: Mode = "r") -> list[Attached]:
+        """Map the versions that `publish` returned, whatever the newest ones are now.
 
         Raises
         ------
-        WaitTimeoutError
-            After `timeout` seconds; None waits for ever.
+        SegmentNotFoundError
+            One is gone: nobody held it when another process replaced it.
         """
+        infos = [published.info for published in done]
+        return self.attach([info.name for info in infos], mode, [info.version for info in infos])
 
     @abstractmethod
-    def lock(
-        self, name: str, *, shared: bool = False, timeout: float | None = None
-    ) -> AbstractContextManager[object]:
-        """Return a lock that a name stands for, published or not; entering waits for it.
+    def attach_segment(self, segment: str, mode: Mode = "r") -> Mapping:
+        """Map a segment by its id, with or without a name.
 
-        Who has it keeps out others who take it, in any thread of any process, and with `shared` only
-        those who do not share it. It is free when its holder leaves or dies.
+        Mode ``'r+'`` of a segment that is sealed by now gives ``'r'``.
 
         Raises
         ------
-        LockTimeoutError
-            When it is entered, after `timeout` seconds; None waits for ever.
-        LockHeldError
-            When it is entered by a thread that has it.
+        SegmentNotFoundError
         """
 
     @abstractmethod
@@ -505,41 +608,50 @@ class Store(ABC):
     ) -> np.ndarray[Any, Any]:
         """Return a writable array in shared memory that has no name yet: of zeros, if `zero`.
 
-        The memory is the caller's alone until it is published, and goes when the last view goes.
+        The memory belongs to the caller until it is published, and is freed with the last view.
         """
 
-    @abstractmethod
-    def release(
-        self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
-    ) -> list[Released]:
-        """Retire names for everyone, all or none. Holders keep what they have mapped.
+    def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return a writable copy of an array, as from `allocate`."""
+        order: Order = "F" if array.flags.fnc else "C"
+        found = self.allocate(array.shape, array.dtype, order, zero=False)
+        found[...] = array
+        return found
 
-        Parameters
-        ----------
-        names : sequence of str
-        force : bool
-            Also names of other notebooks.
-        undo : float
-            Seconds during which this process keeps the memory, so that `restore` can bring the names
-            back. It goes with the next operation (or `flush`) after that, or when the process ends.
+    # -- look ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def checked(self, name: str) -> str:
+        """Return a name in the form in which the store knows it.
 
         Raises
         ------
-        NotOwnerError
-            A name belongs to another notebook and `force` is False.
+        InvalidNameError
         """
+
+    def exact(self, name: str) -> str:
+        """Return what a name means now, in a form that keeps that meaning: ``ada:X`` in a group."""
+        return name
 
     @abstractmethod
-    def restore(self, names: Sequence[str]) -> list[str]:
-        """Take back what this process released with `undo`, all or none; return the names.
+    def names(self) -> list[str]:
+        """Return all names that can be attached."""
 
-        Raises
-        ------
-        SegmentNotFoundError
-            The time is over, or it was not released so.
-        SegmentExistsError
-            The name was published again meanwhile.
-        """
+    def exact_names(self) -> list[str]:
+        """Return all names as `exact` returns them."""
+        return self.names()
+
+    def own_names(self) -> list[str]:
+        """Return the names that this user may release."""
+        return self.names()
+
+    @abstractmethod
+    def complete(self, prefix: str, most: int) -> list[tuple[str, str]]:
+        """Return the first names that begin with `prefix`, each with its dtype and shape."""
+
+    @abstractmethod
+    def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
+        """Return the newest versions of those names that exist, at one moment, without holders."""
 
     @abstractmethod
     def segments(self) -> list[SegmentInfo]:
@@ -547,22 +659,72 @@ class Store(ABC):
 
     @abstractmethod
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
-        """Return what is known of the newest (or the given) version of a name."""
+        """Return what is known of the newest (or the given) version of a name.
+
+        Raises
+        ------
+        SegmentNotFoundError
+        """
 
     @abstractmethod
-    def state(self) -> object:
-        """Return a value that changes when `segments` may have changed. Cheap: it can be polled.
+    def versions(self, name: str) -> list[SegmentInfo]:
+        """Return all versions of a name that take memory, without holders."""
+
+    def names_of(self, segment: str) -> list[str]:
+        """Return the names of a segment or of a part of one, those of newest versions first."""
+        found = [i for i in self.segments() if segment in (i.segment, i.own)]
+        return [i.name for i in sorted(found, key=lambda i: i.state != "current")]
+
+    @abstractmethod
+    def reader(self, name: str, version: int | None = None) -> AbstractContextManager[Reader]:
+        """Open the data of a version, to read a little of it without a mapping.
+
+        Raises
+        ------
+        SegmentNotFoundError, CorruptSegmentError, FormatVersionError
+        """
+
+    def location(self, name: str, version: int | None = None) -> str:  # noqa: ARG002
+        """Return the path of the file that holds the data (of an array, a valid ``.npy``); '' if none."""
+        return ""
+
+    @abstractmethod
+    def revision(self) -> object:
+        """Return a value that changes with every commit to the store. It costs microseconds.
 
         Values of different threads do not compare.
         """
+
+    def state(self) -> object:
+        """Return a value that changes when `segments` may have changed. Cheap: it can be polled.
+
+        Besides what `revision` sees, it sees processes come, go, attach and detach. Values of different
+        threads do not compare.
+        """
+        return self.revision()
 
     @abstractmethod
     def space(self) -> Space:
         """Return where the data are, and how much more fits."""
 
+    # -- let go ----------------------------------------------------------------------------------
+
     @abstractmethod
-    def names(self) -> list[str]:
-        """Return all names that can be attached."""
+    def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
+        """Retire names for everyone, all or none. Holders keep what they have mapped.
+
+        Parameters
+        ----------
+        names : sequence of str
+        force : bool
+            Also names of other notebooks.
+
+        Raises
+        ------
+        NotOwnerError
+            A name belongs to another notebook and `force` is False.
+        SegmentNotFoundError
+        """
 
     @abstractmethod
     def flush(self) -> None:
@@ -570,8 +732,75 @@ class Store(ABC):
 
     @abstractmethod
     def gc(self) -> int:
-        """Free all leftovers and spares now; return the bytes freed."""
+        """Free everything that has expired and all spares now; return the bytes freed."""
 
     @abstractmethod
     def check(self, *, fix: bool = False) -> list[Problem]:
-        """Compare what the store believes with what is there; mend it if `fix`."""
+        """Compare the store's records with its data; repair them if `fix`."""
+
+    @abstractmethod
+    def end_session(self) -> None:
+        """Release what lives as long as this process, a Jupyter server that is about to end.
+
+        Views of other processes stay valid; the memory is freed when the last of them is gone.
+        """
+
+    # -- optional abilities ----------------------------------------------------------------------
+
+    @property
+    def offers(self) -> Offers:
+        """What notebooks offer to each other.
+
+        Raises
+        ------
+        UnsupportedError
+            The store does not have the ability ``'offers'``.
+        """
+        raise UnsupportedError("this store has no offers between notebooks")
+
+    def lock(
+        self,
+        name: str,
+        *,
+        shared: bool = False,  # noqa: ARG002
+        timeout: float | None = None,  # noqa: ARG002
+        called: str = "",
+        waits: Callable[[str], None] | None = None,  # noqa: ARG002
+    ) -> AbstractContextManager[object]:
+        """Return a lock for a name, published or not; to enter it waits for it.
+
+        It excludes all others that take it, in any thread of any process; with `shared`, only those
+        that do not share it. It is free when its holder leaves or dies.
+
+        Parameters
+        ----------
+        name : str
+        shared : bool
+        timeout : float, optional
+            Seconds; None waits for ever.
+        called : str
+            What messages call it; by default its name.
+        waits : callable, optional
+            Called once with the holder's label, if the lock is not free at once.
+
+        Raises
+        ------
+        LockTimeoutError
+            On entering, after `timeout` seconds.
+        LockHeldError
+            On entering, in a thread that has the lock.
+        UnsupportedError
+            The store does not have the ability ``'locks'``.
+        """
+        raise UnsupportedError(f"{called or name} cannot be locked: this store has no locks")
+
+    def own_spares(self) -> int:
+        """Return the bytes that this process keeps as spares."""
+        return 0
+
+    def rest(self) -> bool:
+        """Give back the spares that this process has not used for a while.
+
+        Returns whether some are left, so that the caller tries again later.
+        """
+        return False

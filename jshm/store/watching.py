@@ -1,6 +1,7 @@
-"""Callbacks for new versions: one daemon thread for all of a process; coroutines on their own loop.
+"""Wait for new versions of names, and watch them, in any store.
 
-The thread is there while there is a watch that needs it. It looks for news every ten milliseconds.
+Everything here polls `Store.revision`, which costs microseconds, and reads versions only when it has
+changed. Callbacks run in one daemon thread per process, coroutines on their own event loop.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import atexit
 import contextlib
 import contextvars
 import inspect
+import operator
 import os
 import sys
 import threading
@@ -16,22 +18,170 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any, Self
 
+from ..errors import SegmentNotFoundError, WaitTimeoutError
 from ..system.forks import wait_for
 from ..system.signals import Guard, Order, whole
 from ..text import say, shown
-from .local.waiting import INTERVAL, Seen
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from .base import SegmentInfo
-    from .local.registry.rows import Entry
-    from .local.store import LocalStore
-    from .local.waiting import Newest
+    from .base import SegmentInfo, Store
 
-# Seconds for which the end of the process waits for a callback that runs.
+# Seconds between two polls.
+INTERVAL = 0.01
+# A timeout names at most this number of missing names.
+_SHOWN = 5
+# Seconds for which the end of the process waits for a running callback.
 _LAST = 1.0
+
+
+# -- wait ------------------------------------------------------------------------------------------
+
+
+class Newest:
+    """The newest versions of some names, read again when something was committed.
+
+    Parameters
+    ----------
+    store : Store
+    names : sequence of str
+
+    Attributes
+    ----------
+    names : list of str
+        As the store knows them.
+    found : dict of str to SegmentInfo
+        The newest versions at the last `poll`, all at one moment.
+    """
+
+    def __init__(self, store: Store, names: Sequence[str]) -> None:
+        self.names = [store.checked(name) for name in names]
+        self.found: dict[str, SegmentInfo] = {}
+        self._store = store
+        self._revision: object = None
+
+    @whole
+    def poll(self) -> bool:
+        """Read the versions if anything was committed since the last poll; return whether it was."""
+        revision = self._store.revision()
+        if revision == self._revision:
+            return False
+        self.found = self._store.current(self.names)
+        self._revision = revision
+        return True
+
+    def missing(self, name: str) -> str:
+        """Return why a wait for a name did not end."""
+        if name in self.found:
+            return f"{name} is still v{self.found[name].version}"
+        try:
+            self._store.info(name)
+        except SegmentNotFoundError as error:
+            return error.message
+        return f"{name} was published at the last moment"
+
+
+class Waiting:
+    """A wait until all of some names have a version that is new enough.
+
+    Parameters
+    ----------
+    store : Store
+    names : sequence of str
+    timeout : float or None
+        Seconds; None waits for ever.
+    newer_than : int
+        Each version must be newer than this one.
+    """
+
+    def __init__(
+        self, store: Store, names: Sequence[str], timeout: float | None, newer_than: int = 0
+    ) -> None:
+        self._newest = Newest(store, names)
+        self._timeout = timeout
+        self._newer_than = operator.index(newer_than)
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._missing: list[str] = []
+
+    @whole
+    def poll(self) -> list[SegmentInfo] | None:
+        """Return the versions if all of them exist, else None.
+
+        Raises
+        ------
+        WaitTimeoutError
+            The time is over.
+        """
+        newest = self._newest
+        if newest.poll():
+            found = newest.found
+            self._missing = [
+                name
+                for name in newest.names
+                if name not in found or found[name].version <= self._newer_than
+            ]
+            if not self._missing:
+                return [found[name] for name in newest.names]
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            reasons = [newest.missing(name) for name in self._missing[:_SHOWN]]
+            if len(self._missing) > _SHOWN:
+                reasons.append(f"and {len(self._missing) - _SHOWN} more")
+            raise WaitTimeoutError(f"waited {self._timeout:g} s: {'; '.join(reasons)}")
+        return None
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next poll."""
+        if self._deadline is None:
+            return INTERVAL
+        return min(INTERVAL, max(0.0, self._deadline - time.monotonic()))
+
+
+def wait(
+    store: Store, names: Sequence[str], timeout: float | None, newer_than: int = 0
+) -> list[SegmentInfo]:
+    """Return the newest versions of names when all are newer than `newer_than`.
+
+    Raises
+    ------
+    WaitTimeoutError
+        After `timeout` seconds; None waits for ever.
+    """
+    waiting = Waiting(store, names, timeout, newer_than)
+    while (found := waiting.poll()) is None:
+        time.sleep(waiting.pause)
+    return found
+
+
+class Seen:
+    """The last version of a name that was reported, to tell which ones are new.
+
+    Parameters
+    ----------
+    newer_than : int or None
+        The first version to report must be newer than this one; None: than `now`.
+    now : SegmentInfo or None
+        The newest version that exists now.
+    """
+
+    def __init__(self, newer_than: int | None, now: SegmentInfo | None) -> None:
+        self._newer_than = 0 if newer_than is None else operator.index(newer_than)
+        self._last = None if now is None or newer_than is not None else _mark(now)
+
+    def is_new(self, info: SegmentInfo) -> bool:
+        """Return whether this is another version than the last one, and remember it."""
+        last, self._last = self._last, _mark(info)
+        return info.version > self._newer_than if last is None else self._last != last
+
+
+def _mark(info: SegmentInfo) -> tuple[int, float]:
+    # Version numbers restart where somebody removed the store's directory while nobody had the name.
+    return info.version, info.created
+
+
+# -- watch -----------------------------------------------------------------------------------------
 
 
 class Watch:
@@ -44,7 +194,7 @@ class Watch:
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         name: str,
         callback: Callable[[SegmentInfo], Any],
         newer_than: int | None,
@@ -55,8 +205,8 @@ class Watch:
         # What the callback publishes goes to the store that was chosen here; what it prints, below the
         # cell that asked for it.
         self._context = contextvars.copy_context()
-        newest = store.newest([name])
-        newest.look()
+        newest = Newest(store, [name])
+        newest.poll()
         self._seen = Seen(newer_than, newest.found.get(name))
         self._shown: set[tuple[object, ...]] = set()
         self._stopped = False
@@ -79,7 +229,7 @@ class Watch:
         return self._stopped or self._pid != os.getpid()
 
     @property
-    def store(self) -> LocalStore:
+    def store(self) -> Store:
         """Where the name is."""
         return self._store
 
@@ -101,13 +251,13 @@ class Watch:
 
     def tell(self, newest: Newest) -> None:
         """Call the callback if there is news."""
-        entry = newest.found.get(self.name)
-        if entry is not None and self._seen.is_new(entry) and not self._stopped:
-            self._context.run(self._call, newest, entry)
+        info = newest.found.get(self.name)
+        if info is not None and self._seen.is_new(info) and not self._stopped:
+            self._context.run(self._call, info)
 
-    def _call(self, newest: Newest, entry: Entry) -> None:
+    def _call(self, info: SegmentInfo) -> None:
         try:
-            self._callback(newest.describe(entry))
+            self._callback(info)
         except BaseException as error:  # noqa: BLE001 - the thread is others' too
             self._show(error)
 
@@ -147,10 +297,10 @@ class Watch:
 
         while True:
             try:
-                newest.look()
-                entry = newest.found.get(self.name)
-                if entry is not None and self._seen.is_new(entry):
-                    await self._callback(newest.describe(entry))
+                newest.poll()
+                info = newest.found.get(self.name)
+                if info is not None and self._seen.is_new(info):
+                    await self._callback(info)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - the loop is the notebook's
@@ -210,18 +360,18 @@ def _look_for_all() -> None:
 
 def _by_store(watches: Sequence[Watch]) -> list[tuple[Newest, list[Watch]]]:
     """Let one look serve all that watch in the same store."""
-    groups: dict[LocalStore, list[Watch]] = {}
+    groups: dict[Store, list[Watch]] = {}
     for watch in watches:
         groups.setdefault(watch.store, []).append(watch)
     return [
-        (store.newest(sorted({watch.name for watch in group})), group)
+        (Newest(store, sorted({watch.name for watch in group})), group)
         for store, group in groups.items()
     ]
 
 
 def _look(newest: Newest, group: Sequence[Watch]) -> None:
     try:
-        if not newest.look():
+        if not newest.poll():
             return
     except Exception as error:  # noqa: BLE001 - it may be mended, and others' watches go on
         group[0].show(error)

@@ -87,7 +87,7 @@ def _contenders(place: str, nbytes: int) -> Iterator[dict[str, Callable[[], floa
     # Only what loads everything needs its pages; nothing here is ever copied.
     array = np.zeros(nbytes // 8)
     jshm.publish(name, jshm.empty(array.shape, array.dtype))
-    path = default_store().path(name)
+    path = default_store().location(name)
     lookup = _lookup(place, name)
     contenders: dict[str, Callable[[], float]] = {
         JSHM: repeated(lambda: jshm.attach(name), times=_TIMES),

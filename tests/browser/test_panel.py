@@ -306,7 +306,7 @@ def test_what_vanished_and_what_is_damaged_is_said(lab: Lab) -> None:
     path = lab.run(
         "train.ipynb",
         "X = np.ones(1000)\njshm.publish('X', X, keep=True); jshm.publish('Y', X + 1, keep=True)\n"
-        "from jshm.store import default_store\nprint(default_store().path('Y'))",
+        "from jshm.store import default_store\nprint(default_store().location('Y'))",
     ).strip()
     panel = lab.show_panel()
     expect(lab.row("Y")).to_be_visible()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import jshm
+from jshm.store import watching
 
 from ..support.processes import Child
 
@@ -121,7 +122,7 @@ class StoreContract(ABC):
         with pytest.raises(LookupError, match="nothing is shared under 'q'"):
             store.attach(["weights", "q"])
         with pytest.raises(jshm.SegmentNotFoundError, match=r"no version 7.*there: v1"):
-            store.attach(["weights"], version=7)
+            store.attach(["weights"], versions=[7])
         for use in (store.info, lambda name: store.release([name])):
             with pytest.raises(jshm.SegmentNotFoundError, match="did you mean weights"):
                 use("wieghts")
@@ -133,7 +134,7 @@ class StoreContract(ABC):
             lambda: store.attach([name]),
             lambda: store.release([name]),
             lambda: store.info(name),
-            lambda: store.wait([name], 0),
+            lambda: watching.wait(store, [name], 0),
             lambda: store.lock(name),
         ):
             with pytest.raises(jshm.InvalidNameError):
@@ -189,18 +190,18 @@ class StoreContract(ABC):
         assert [(i.version, i.state) for i in store.segments()] == [(1, "old"), (3, "current")]
         assert 2 * size <= self.footprint(store) < 3 * size
         for version in (1, 3):
-            found = store.attach(["X"], version=version)[0]
+            found = store.attach(["X"], versions=[version])[0]
             assert (found.version, found.value[0], found.value[-1]) == (version,) * 3
             assert (self.read_raw(store, "X", version) == version).all()
             del found
         with pytest.raises(jshm.SegmentNotFoundError, match="there: v1, v3"):
-            store.attach(["X"], version=2)
+            store.attach(["X"], versions=[2])
         assert other.run("int(first[-1])") == 1
         other.run("del first; store.flush()")
         assert [i.version for i in store.segments()] == [3]
         assert size <= self.footprint(store) < 2 * size
         with pytest.raises(jshm.SegmentNotFoundError):
-            store.attach(["X"], version=1)
+            store.attach(["X"], versions=[1])
 
     def test_the_last_holder_may_be_here(self, store: Store) -> None:
         store.publish({"X": np.zeros(1 << 20, np.uint8)})
@@ -362,7 +363,7 @@ failed
         (info,) = store.segments()
         assert (info.state, [h.label for h in info.holders]) == ("released", ["eda.py"])
         assert store.names() == []
-        for attempt in ("store.attach(['X'])", "store.attach(['X'], version=1)"):
+        for attempt in ("store.attach(['X'])", "store.attach(['X'], versions=[1])"):
             assert "SegmentNotFoundError" in eda.fails(attempt).kinds
         assert store.publish({"X": np.zeros(3)})[0].info.version == 2
         assert eda.run("float(x.sum())") == float(np.arange(1000.0).sum())
@@ -455,22 +456,22 @@ failed
     def test_wait(self, store: Store, new: NewChild) -> None:
         train = new("train.py")
         store.publish({"X": np.zeros(1)})
-        assert [i.version for i in store.wait(["X"], 0)] == [1]
+        assert [i.version for i in watching.wait(store, ["X"], 0)] == [1]
         with pytest.raises(jshm.WaitTimeoutError, match="X is still v1") as caught:
-            store.wait(["X"], 0.05, newer_than=1)
+            watching.wait(store, ["X"], 0.05, newer_than=1)
         assert isinstance(caught.value, TimeoutError)
         assert isinstance(caught.value, LookupError)
         with pytest.raises(jshm.WaitTimeoutError, match="nothing is shared under 'Y'"):
-            store.wait(["X", "Y"], 0)
+            watching.wait(store, ["X", "Y"], 0)
         train.send("import time; time.sleep(0.2); store.publish({'Y': np.zeros(1)})")
         began = time.monotonic()
-        assert [i.name for i in store.wait(["X", "Y"], 30)] == ["X", "Y"]
+        assert [i.name for i in watching.wait(store, ["X", "Y"], 30)] == ["X", "Y"]
         assert time.monotonic() - began < 20
         train.receive()
         train.send(
             "time.sleep(0.2); store.publish({'X': np.ones(1)}, replace=True); store.release(['Y'])"
         )
-        assert [i.version for i in store.wait(["X"], None, newer_than=1)] == [2]
+        assert [i.version for i in watching.wait(store, ["X"], None, newer_than=1)] == [2]
         train.receive()
 
     # -- lock ------------------------------------------------------------------------------------
@@ -494,9 +495,9 @@ failed
 
     def test_offers(self, store: Store, new: NewChild) -> None:
         store.publish({"X": np.zeros(10)})
-        me = next(who for who in store.offers.people() if who.is_here)
+        me = next(who for who in store.processes() if who.is_here)
         new("eda.py").run("store.names(), store.presence.identity")
-        assert {who.label for who in store.offers.people()} == {me.label, "eda.py"}
+        assert {who.label for who in store.processes()} == {me.label, "eda.py"}
         kernel = replace(me, connection_file="/run/kernel-1.json")
         with pytest.raises(jshm.SegmentNotFoundError, match="'Y'"):
             store.offers.make(["X", "Y"], kernel)
@@ -532,75 +533,7 @@ failed
         assert held.sum() == 0
         assert store.info("X").version == 2
 
-    # -- undo ------------------------------------------------------------------------------------
-
-    def test_a_release_can_be_taken_back(self, store: Store, new: NewChild) -> None:
-        eda = new("eda.py")
-        store.publish({"exp/X": np.arange(1000.0), "Y": np.zeros(3)}, note="n")
-        before = store.segments()
-        done = store.release(["exp/X", "Y"], undo=60)
-        assert [(d.name, d.nbytes, d.freed, d.undoable) for d in done] == [
-            ("exp/X", 8000, 0, True), ("Y", 24, 0, True),
-        ]  # fmt: skip
-        # For everybody it is released, and nobody else can take that back.
-        assert store.names() == eda.run("store.names()") == []
-        assert "SegmentNotFoundError" in eda.fails("store.attach(['exp/X'])").kinds
-        assert "SegmentNotFoundError" in eda.fails("store.restore(['exp/X'])").kinds
-        eda.run("store.gc()")
-        assert store.check() == []
-        assert store.restore(["exp/X", "Y"]) == ["exp/X", "Y"]
-        assert store.segments() == before
-        np.testing.assert_array_equal(self.read_raw(store, "exp/X"), np.arange(1000.0))
-        assert eda.run("float(store.attach(['exp/X'])[0].value.sum())") == 499500
-        assert store.publish({"Y": np.ones(3)})[0].info.version == 2
-
-    def test_what_cannot_be_taken_back(self, store: Store, new: NewChild) -> None:
-        eda = new("eda.py")
-        store.publish({"X": np.zeros(100), "Y": np.zeros(3), "Z": np.zeros(3)})
-        store.release(["X", "Y"], undo=60)
-        (done,) = store.release(["Z"])
-        assert not done.undoable
-        for names in (["Z"], ["X", "Z"], ["X", "never"]):
-            with pytest.raises(jshm.SegmentNotFoundError, match=names[-1]):
-                store.restore(names)
-        eda.run("store.publish({'Y': np.ones(3)}); None")
-        with pytest.raises(jshm.SegmentExistsError, match=r"Y.*eda\.py"):
-            store.restore(["X", "Y"])
-        assert store.names() == ["Y"]
-        assert self.read_raw(store, "Y").sum() == 3
-        assert store.restore(["X"]) == ["X"]
-        with pytest.raises(jshm.SegmentNotFoundError, match="X"):
-            store.restore(["X"])
-        store.release(["X", "Y"], force=True)
-        assert self.footprint(store) == 0
-
-    @pytest.mark.parametrize("operation", ["flush", "segments"])
-    def test_what_was_released_goes_when_its_time_is_over(
-        self, store: Store, operation: str
-    ) -> None:
-        store.publish({"X": np.zeros(1 << 20, np.uint8)})
-        store.release(["X"], undo=0.01)
-        assert self.footprint(store) > 1 << 20
-        time.sleep(0.02)
-        getattr(store, operation)()
-        assert self.footprint(store) == 0
-        with pytest.raises(jshm.SegmentNotFoundError, match="X"):
-            store.restore(["X"])
-
-    @pytest.mark.parametrize("how", ["exit", "kill"])
-    def test_what_was_released_goes_with_its_process(
-        self, store: Store, new: NewChild, how: str
-    ) -> None:
-        eda = new("eda.py")
-        store.publish({"X": np.zeros(1 << 20, np.uint8)}, keep=True)
-        eda.run("store.release(['X'], force=True, undo=60); None")
-        assert self.footprint(store) > 1 << 20
-        getattr(eda, how)()
-        store.gc()
-        assert self.footprint(store) == 0
-        assert store.names() == []
-
-    # -- state and space -------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
 
     def test_the_state_tells_when_to_list_again(self, store: Store, new: NewChild) -> None:
         eda = new("eda.py")
@@ -614,8 +547,7 @@ failed
             lambda: eda.run("del x; store.flush()"),
             lambda: eda.run("x = store.attach(['X'])[0].value; None"),
             lambda: store.publish({"X": np.ones(3)}),
-            lambda: store.release(["X"], undo=60),
-            lambda: store.restore(["X"]),
+            lambda: store.publish({"U": np.zeros(3)}) and store.release(["U"]),
             eda.kill,
             lambda: store.release(["X", "Y"], force=True),
         ):
@@ -626,6 +558,8 @@ failed
             store.segments()
             store.names()
             assert store.state() == seen
+
+    # -- state and space -------------------------------------------------------------------------
 
     def test_space(self, store: Store) -> None:
         before = store.space()

@@ -96,7 +96,7 @@ def test_an_array_is_an_npy_file_with_a_record_behind_it(
     store_dir: str, name: str, start: int
 ) -> None:
     golden.restore(store_dir, with_registry=True)
-    path = jshm.store.default_store().path(name)
+    path = jshm.store.default_store().location(name)
     found = np.load(path, mmap_mode="r")
     assert found.offset == start
     assert_exact(np.asarray(found), golden.values()[name])

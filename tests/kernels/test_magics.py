@@ -47,7 +47,7 @@ def test_words_quotes_and_options(a):
         ("%shm_attach noted --wait soon", "invalid positive value: 'soon'"),
         ("%shm_info nothing", "nothing is shared under 'nothing'"),
         ("%shm_release", "name what to release, or say --unused"),
-        ("%shm_detach nothing", "is mapped nowhere here"),
+        ("%shm_detach nothing", "is not mapped here"),
     ):
         slip = a.fail(line)
         assert slip.ename == "UsageError", line
@@ -60,11 +60,11 @@ def test_loading_twice_and_unloading(a):
     assert "already loaded" in a.do("%load_ext jshm") or True
     a.do("%reload_ext jshm\nX = np.ones(2)\n%shm_publish X")
     hooks = "[f.__module__ for e in ('pre', 'post') for f in get_ipython().events.callbacks[e + '_run_cell']]"
-    assert a.value(hooks).count("jshm.ipython.cells") == 2
+    assert a.value(hooks).count("jshm.ipython.cell_hooks") == 2
     matchers = "[m.__module__ for m in get_ipython().Completer.custom_matchers]"
     assert a.value(matchers).count("jshm.ipython.completion") == 1
     a.do("%unload_ext jshm")
-    assert a.value(hooks).count("jshm.ipython.cells") == 0
+    assert a.value(hooks).count("jshm.ipython.cell_hooks") == 0
     assert "not found" in a.fail("%shm_list").evalue
 
 
@@ -316,14 +316,14 @@ def test_move_takes_the_very_version_that_was_published(a):
     """Another process may publish the next one in between."""
     a.do(
         """
-from jshm.ipython import sharing
-warn, held = sharing.warn_of_short_life, []
-def between(done):
-    warn(done)
+from jshm import api
+attach_published, held = api.attach_published, []
+def between(store, done, mode):
     if held is not None:
         held.append(jshm.attach("X"))
-    jshm.publish("X", np.zeros(2))
-sharing.warn_of_short_life = between
+    store.publish({"X": np.zeros(2)})
+    return attach_published(store, done, mode)
+api.attach_published = between
 X = np.arange(4.0)
 %shm_publish X --move
 """

@@ -60,7 +60,7 @@ def test_two_notebooks_at_the_same_time_run_it_once(open_notebook, a, store_dir)
     # b must not be the first.
     until(lambda: any(map(segment.is_held, glob.glob(f"{store_dir}/locks/once-*"))))
     said = b.do(slow)
-    waited = f"waiting for a.ipynb (pid {a.pid}), which runs this very cell\nX, y attached in"
+    waited = f"waiting for a.ipynb (pid {a.pid}), which is running this cell\nX, y attached in"
     assert said.startswith(waited)
     assert a.value("globals().get('runs', 0)") == 1
     assert b.value("globals().get('runs', 0)") == 0

@@ -70,7 +70,7 @@ def test_bound_at_once_where_one_said_so(a, b):
     assert b.value("'X' in globals()") is False
     said = b.do("%shm_accept --auto train.ipynb").splitlines()
     assert said[1].startswith("X ← v1 from train.ipynb, ")
-    assert said[2].endswith("%shm_accept y --as … (y is a variable of yours)")
+    assert said[2].endswith("%shm_accept y --as … (y is your own variable)")
     assert b.value("(X.sum(), y)") == [3.0, "mine"]
     a.do("X += 1\n%shm_push X --to analysis.ipynb")
     assert b.do("print(X.sum())").endswith("6.0\n")

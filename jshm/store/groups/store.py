@@ -32,7 +32,7 @@ from .members import Members
 from .union import BETWEEN, Union, called, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ...errors import JshmError
     from ...segment.file import Mapping as Mapped
@@ -75,19 +75,13 @@ class GroupStore(LocalStore):
         done = super().publish(dict(zip(own, values.values(), strict=True)), **how)
         return [replace(one, info=self._own(one.info)) for one in done]
 
-    def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
+    def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
         super().require_owner([self.catalogue.own(name) for name in names], replace=replace)
 
-    def release(
-        self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
-    ) -> list[Released]:
+    def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         own = {self._releasable(name): name for name in names}
-        done = super().release(list(own), force=force, undo=undo)
+        done = super().release(list(own), force=force)
         return [replace(one, name=own[one.name]) for one in done]
-
-    def restore(self, names: Sequence[str]) -> list[str]:
-        super().restore([self.catalogue.own(name) for name in names])
-        return list(dict.fromkeys(names))
 
     def _releasable(self, name: str) -> str:
         """Return what this user calls a name; what is another's is the other's to release."""
@@ -175,7 +169,15 @@ class GroupStore(LocalStore):
             if member.problem
         ]
 
-    def lock(self, name: str, *, shared: bool = False, timeout: float | None = None) -> Lock:
+    def lock(
+        self,
+        name: str,
+        *,
+        shared: bool = False,
+        timeout: float | None = None,
+        called: str = "",
+        waits: Callable[[str], None] | None = None,
+    ) -> Lock:
         """Return the lock of a name, as `Store.lock` says.
 
         That of another member's LIVE data lies with the data, and keeps out all members. Any other name
@@ -191,7 +193,7 @@ class GroupStore(LocalStore):
             entry.is_current and entry.segment.writable for entry in member.entries.get(own, ())
         )
         if member is None or not (live or BETWEEN in name):
-            return super().lock(own, shared=shared, timeout=timeout)
+            return super().lock(own, shared=shared, timeout=timeout, called=called, waits=waits)
         if not live:
             raise ReadOnlyError(
                 f"{name} is a snapshot of {member.login}'s, which nobody changes: of what another member "
@@ -200,7 +202,8 @@ class GroupStore(LocalStore):
         file = file_of(own)
         return LockOfOther(
             lambda: member.open_lock(file), f"{member.path}/locks/{file}", self.directory,
-            lambda: self.presence.identity, file, name, shared=shared, timeout=timeout,
+            lambda: self.presence.identity, file, called or name,
+            shared=shared, timeout=timeout, waits=waits,
         )  # fmt: skip
 
     def _is_told(self) -> bool:
@@ -282,7 +285,8 @@ class GroupStore(LocalStore):
                 "yours: --trust (trust=True)"
             )
 
-    def attach_segment(self, identity: str, mode: Mode) -> Mapped:
+    def attach_segment(self, segment: str, mode: Mode = "r") -> Mapped:
+        identity = segment
         member = self._members.of_segment(identity)
         if member is None:
             return super().attach_segment(identity, mode)

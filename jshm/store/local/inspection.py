@@ -164,18 +164,3 @@ def missing(registry: Registry | Union, name: str, version: int | None = None) -
     close = nearest(name, known)
     hint = f"did you mean {' or '.join(close)}?" if close else "see what is there: %shm_list"
     return f"{nothing}; {hint}"
-
-
-def shared_states(infos: Iterable[SegmentInfo]) -> list[tuple[list[str], str]]:
-    """Return the names that share state, group by group, and a sentence that says so."""
-    groups: dict[str, list[str]] = {}
-    for info in infos:
-        if info.details and info.details.together:
-            groups.setdefault(info.segment, []).append(info.name)
-    return [
-        (
-            names,
-            f"{', '.join(names[:-1])} and {names[-1]} share state: attach them together to keep that",
-        )
-        for names in groups.values()
-    ]

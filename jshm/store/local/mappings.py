@@ -158,6 +158,12 @@ class Mappings:
         """Tell whether this process has the segment mapped, in any mode."""
         return any(self._find((identity, mode)) is not None for mode in ("r", "r+", "c"))
 
+    def ids(self) -> set[str]:
+        """Return the ids of the segments that this process has mapped, in any mode."""
+        with self._guard:
+            keys = list(self._live)
+        return {key[0] for key in keys if self._find(key) is not None}
+
     def private(self, identities: Iterable[str]) -> list[Mapping]:
         """Return the living copy-on-write mappings of these segments."""
         with self._guard:

@@ -9,7 +9,6 @@ from ...errors import SegmentNotFoundError
 from ..base import Offer, Offers
 from ..names import check_name
 from .inspection import missing
-from .lease import living
 from .registry import offer_rows, rows
 
 if TYPE_CHECKING:
@@ -44,9 +43,6 @@ class LocalOffers(Offers):
         self._registry = registry
         self._directory = directory
         self._describe = describe
-
-    def people(self) -> list[Identity]:
-        return [who for who, _ in living(self._directory.leases)]
 
     def make(self, names: Sequence[str], recipient: Identity) -> list[SegmentInfo]:
         names = list(dict.fromkeys(map(check_name, names)))

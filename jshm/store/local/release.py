@@ -13,7 +13,7 @@ from .inspection import missing
 from .registry import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..base import Holder
     from .collect import Doomed
@@ -74,7 +74,7 @@ def release(
     if not tx.is_here:
         raise presence.gone("released", "Release again")
     retiring.finish(presence)
-    return retiring.done(spared), spared
+    return retiring.done(), spared
 
 
 def in_parts(
@@ -205,8 +205,8 @@ class Retiring:
                 held_by = self._labels(entry) or ["a process that jshm does not know"]
                 self._parts.append(_Part(name, row.nbytes, held_by=held_by))
 
-    def done(self, spared: Collection[str]) -> list[Released]:
-        """Return what it came to, name by name; the spared ones can be taken back."""
+    def done(self) -> list[Released]:
+        """Return what it came to, name by name."""
         parts: dict[str, list[_Part]] = {name: [] for name in self._names}
         for part in self._parts:
             parts[part.name].append(part)
@@ -217,7 +217,6 @@ class Retiring:
                 sum(part.freed for part in found),
                 tuple(sorted({label for part in found for label in part.held_by})),
                 tuple(sorted({label for part in found for label in part.needed_by})),
-                name in spared,
             )
             for name, found in parts.items()
         ]

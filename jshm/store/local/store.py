@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
-from ...errors import CorruptRegistryError, JshmError, SegmentNotFoundError
-from ...segment import file as segment
+from ...errors import CorruptRegistryError, CorruptSegmentError, SegmentNotFoundError
+from ...segment import file as segment_file
 from ...segment.array_layout import describe, describe_array
 from ...segment.object_layout import ObjectLayout
 from ...segment.progress import Progress
 from ...system import signals as interrupts
 from ...system.access import PRIVATE
-from ..base import Attached, Problem, Published, Released, SegmentInfo, Space, Store
+from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space, Store
 from ..identity import process_start
 from ..names import check_name
 from . import attach as attaching  # fmt: skip
@@ -27,7 +26,8 @@ from . import recover as recovery
 from . import release as releasing
 from .allocate import adopt
 from .directory import Directory
-from .lease import is_alive
+from .elsewhere import elsewhere
+from .lease import is_alive, living
 from .lease import signature as lease_signature
 from .listed import Listed, list_segments
 from .locks import Lock, file_of
@@ -41,8 +41,6 @@ from .registry.registry import Registry
 from .source import check_array
 from .space import capacity, free, quota
 from .spares import spare_bytes
-from .undo import Undo, undo_limit
-from .waiting import Newest, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,9 +54,26 @@ if TYPE_CHECKING:
     from ..base import Holder, ObjectDetails
     from ..groups.members import Members
     from ..groups.union import Union
+    from ..identity import Identity
     from .registry.rows import Entry, SegmentRow
 
 REGISTRY_TIMEOUT = 10.0
+
+
+class FileReader(Reader):
+    """Reads the file of a segment, which the caller keeps open."""
+
+    def __init__(self, fd: int, layout: ArrayLayout | ObjectLayout) -> None:
+        self._fd = fd
+        self.layout = layout
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._fd, length, offset)
+        if len(data) < length:
+            raise CorruptSegmentError(
+                "a segment became shorter while it was read. Release the name and publish again"
+            )
+        return data
 
 
 class LocalStore(Own, Store):
@@ -75,6 +90,8 @@ class LocalStore(Own, Store):
     members : Members, optional
         The other members of the group.
     """
+
+    abilities = frozenset({"offers", "writable", "locks", "spares", "location"})
 
     def __init__(
         self,
@@ -99,9 +116,36 @@ class LocalStore(Own, Store):
         self.presence = Presence(self.directory, self.registry, self._recover, members)
         self._publisher = Publisher(self)
         self._listed = Listed()
-        self._undo = Undo(self.presence, self.registry, self.directory)
-        self.offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
+        self._offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
         processes.add(self)
+
+    # -- this process ----------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Identity:
+        return self.presence.identity
+
+    def processes(self) -> list[Identity]:
+        return [who for who, _ in living(self.directory.leases)]
+
+    def mapped(self) -> set[str]:
+        return self.presence.mappings.ids()
+
+    def mappings(self, segment: str) -> list[segment_file.Mapping]:
+        return self.presence.mappings.of(segment)
+
+    def unreachable(self, pid: int) -> str:
+        return elsewhere(pid)
+
+    @property
+    def offers(self) -> LocalOffers:
+        return self._offers
+
+    def own_spares(self) -> int:
+        return self.presence.spares.nbytes
+
+    def rest(self) -> bool:
+        return self.presence.rest()
 
     def _readmit(self) -> None:
         recovery.readmit(self.registry, self.directory)
@@ -127,7 +171,7 @@ class LocalStore(Own, Store):
         )
 
     @interrupts.whole
-    def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
+    def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
         """Raise NotOwnerError now if publishing under these names would."""
         self._publisher.require_owner(names, replace=replace)
 
@@ -137,25 +181,17 @@ class LocalStore(Own, Store):
         self,
         names: Sequence[str],
         mode: Mode = "r",
-        version: int | None = None,
+        versions: Sequence[int] | None = None,
         *,
         trust: bool = False,
     ) -> list[Attached]:
         names = [self.checked(name) for name in names]
-        versions = None if version is None else [version] * len(names)
         return self._attach(names, mode, versions, trust=trust)
-
-    def attach_published(self, done: Sequence[Published], mode: Mode = "r") -> list[Attached]:
-        """Map the very versions that were published, as `attach` does."""
-        infos = [published.info for published in done]
-        return self._attach(
-            [info.name for info in infos], mode, [info.version for info in infos], trust=False
-        )
 
     def _attach(
         self, names: Sequence[str], mode: Mode, versions: Sequence[int] | None, *, trust: bool
     ) -> list[Attached]:
-        segment.check_mode(mode)
+        segment_file.check_mode(mode)
         seen: list[Entry] = []
         with interrupts.deferred():  # once, and not for each segment
             for _ in interrupts.ATTEMPTS:
@@ -178,7 +214,7 @@ class LocalStore(Own, Store):
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
 
-    def map(self, row: SegmentRow, mode: Mode) -> segment.Mapping:
+    def map(self, row: SegmentRow, mode: Mode) -> segment_file.Mapping:
         """Map a segment."""
         if row.kind == "object":
             return objects.map_segment(self, row, mode)
@@ -189,15 +225,15 @@ class LocalStore(Own, Store):
             return mapping
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
-    def attach_segment(self, identity: str, mode: Mode) -> segment.Mapping:
+    def attach_segment(self, segment: str, mode: Mode = "r") -> segment_file.Mapping:
         """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
 
         Mode ``'r+'`` of a segment that is sealed by now gives ``'r'``.
         """
-        row = self.registry.segment(identity)
+        row = self.registry.segment(segment)
         if row is None or row.unlinked:
-            raise SegmentNotFoundError(f"segment {identity} is gone: it was released")
-        if segment.check_mode(mode) == "r+" and not row.writable:
+            raise SegmentNotFoundError(f"segment {segment} is gone: it was released")
+        if segment_file.check_mode(mode) == "r+" and not row.writable:
             mode = "r"
         mapping = self.map(row, mode)
         self.presence.tell_holds()
@@ -224,38 +260,18 @@ class LocalStore(Own, Store):
                 raise SegmentNotFoundError(inspection.missing(self.catalogue, name, version))
         return [found[name] for name in names]
 
-    def wait(
-        self, names: Sequence[str], timeout: float | None, newer_than: int = 0
-    ) -> list[SegmentInfo]:
-        waiting = self.waiting(names, timeout, newer_than)
-        while (found := waiting.look()) is None:
-            time.sleep(waiting.pause)
-        return found
-
-    def waiting(self, names: Sequence[str], timeout: float | None, newer_than: int = 0) -> Waiting:
-        """Return a `wait` to be looked at again and again, by who has other things to do meanwhile."""
-        return Waiting(self.newest(names), timeout, newer_than)
-
-    def newest(self, names: Sequence[str]) -> Newest:
-        """Return what tells, again and again, which versions of names are the newest."""
-        return Newest(self.catalogue, [self.checked(name) for name in names], self._info)
-
-    def lock(self, name: str, *, shared: bool = False, timeout: float | None = None) -> Lock:
-        name = check_name(name)
-        return self.lock_of(file_of(name), name, shared=shared, timeout=timeout)
-
-    def lock_of(
+    def lock(
         self,
-        file: str,
         name: str,
         *,
         shared: bool = False,
         timeout: float | None = None,
+        called: str = "",
         waits: Callable[[str], None] | None = None,
     ) -> Lock:
-        """Return the lock of that file; see `Lock`."""
+        name = check_name(name)
         return Lock(
-            self.directory, lambda: self.presence.identity, file, name,
+            self.directory, lambda: self.presence.identity, file_of(name), called or name,
             shared=shared, timeout=timeout, waits=waits,
         )  # fmt: skip
 
@@ -287,34 +303,21 @@ class LocalStore(Own, Store):
     # -- release ---------------------------------------------------------------------------------
 
     @interrupts.whole
-    def release(
-        self, names: Sequence[str], *, force: bool = False, undo: float = 0.0
-    ) -> list[Released]:
+    def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self.presence.refresh()
         # First the release, then the reaping: it might take a leftover that is to be released.
-        released = releasing.in_parts(
-            names, lambda part: self._release(part, force=force, undo=undo)
-        )
+        released = releasing.in_parts(names, lambda part: self._release(part, force=force))
         self.presence.reclaim(names)
         self.presence.housekeep()
         return released
 
-    def _release(self, names: Sequence[str], *, force: bool, undo: float) -> list[Released]:
-        def release() -> list[Released]:
-            if undo > 0:
-                return self._undo.release(names, force=force, seconds=undo)
-            return releasing.release(
+    def _release(self, names: Sequence[str], *, force: bool) -> list[Released]:
+        return self.presence.making_room(
+            lambda: releasing.release(
                 self.presence, self.registry, self.directory, names, force=force
             )[0]
-
-        return self.presence.making_room(release)
-
-    @interrupts.whole
-    def restore(self, names: Sequence[str]) -> list[str]:
-        names = list(dict.fromkeys(check_name(name) for name in names))
-        self._undo.restore(names)
-        return names
+        )
 
     # -- look ------------------------------------------------------------------------------------
 
@@ -326,12 +329,11 @@ class LocalStore(Own, Store):
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
             root, free(self.directory, self.registry, spares), capacity(self.directory.made()),
-            self.registry.unnamed(), undo_limit(), quota(), spares,
+            self.registry.unnamed(), quota(), spares,
         )  # fmt: skip
 
     @interrupts.whole
     def segments(self) -> list[SegmentInfo]:
-        self._undo.expire(time.monotonic())
         self.presence.housekeep()
         self._listed = listed = list_segments(
             self.registry,
@@ -362,42 +364,49 @@ class LocalStore(Own, Store):
         return self.catalogue.names()
 
     def own_names(self) -> list[str]:
-        """Return the names that can be attached, and that this user may release."""
         return self.catalogue.own_names()
 
     @interrupts.whole
-    def summaries(self, prefix: str = "", most: int = -1) -> list[tuple[str, str]]:
-        """Return the first names that begin so, with dtype and shape: for completion."""
+    def complete(self, prefix: str, most: int) -> list[tuple[str, str]]:
         return [
             (name, inspection.type_of(row, part))
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
     @interrupts.whole
-    def path(self, name: str, version: int | None = None) -> str:
-        """Return the path of the file that a name's data are in: for an array, a valid ``.npy``."""
+    def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
+        names = [self.checked(name) for name in names]
+        entries = self.catalogue.current(names)
+        return {entry.name: self._info(entry) for entry in entries}
+
+    @interrupts.whole
+    def versions(self, name: str) -> list[SegmentInfo]:
+        return [self._info(e) for e in self.catalogue.versions(self.checked(name))]
+
+    @interrupts.whole
+    def names_of(self, segment: str) -> list[str]:
+        entries = self.catalogue.of_segment(segment)
+        return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
+
+    @interrupts.whole
+    def location(self, name: str, version: int | None = None) -> str:
         return str(self.path_of(self._find_one(name, version).segment))
+
+    @interrupts.whole
+    def revision(self) -> object:
+        return self.catalogue.data_version()
 
     def _find_one(self, name: str, version: int | None) -> Entry:
         return self._find([self.checked(name)], None if version is None else [version])[0]
 
     @contextlib.contextmanager
-    def look(
-        self, name: str, version: int | None = None
-    ) -> Iterator[tuple[int, ArrayLayout | ObjectLayout]]:
-        """Open the file that a version is in, to read a little of it with `os.pread`.
-
-        Nobody is told, and nothing is mapped: what is wrong with the file is an error, never a crash.
-
-        Raises
-        ------
-        SegmentNotFoundError, CorruptSegmentError, FormatVersionError
-        """
+    def reader(self, name: str, version: int | None = None) -> Iterator[Reader]:
         entry = self._find_one(name, version)
         rows.check_kind(entry)
         with self.unheld(entry.segment) as fd:
             layout = drafts.layout_in(fd, entry.segment.kind)
-            yield fd, layout.part(entry.part) if isinstance(layout, ObjectLayout) else layout
+            part = layout.part(entry.part) if isinstance(layout, ObjectLayout) else layout
+            yield FileReader(fd, part)
 
     def _details_of(self, entry: Entry) -> ObjectDetails | None:
         if entry.segment.kind != "object":
@@ -422,14 +431,12 @@ class LocalStore(Own, Store):
     def flush(self) -> None:
         if not self.is_usable:
             return
-        self._undo.expire(time.monotonic())
         if self.registry.database.file is not None:  # else it was never used
             self.presence.refresh()
         self.presence.flush()
 
     @interrupts.whole
     def gc(self) -> int:
-        self._undo.expire()
         self.presence.tell_holds()
         spares = spare_bytes(self.directory)
         self.presence.reclaim()
@@ -442,7 +449,6 @@ class LocalStore(Own, Store):
         Names go also where their publisher still lives, or another process of this session holds them:
         its views stay valid, and the memory goes when the last of these processes ends.
         """
-        self._undo.expire()
         ending = (os.getpid(), process_start(os.getpid()) or "")
         self.presence.making_room(
             lambda: endings.retire_session(self.presence, self.directory, ending)
@@ -460,8 +466,6 @@ class LocalStore(Own, Store):
         if not self.is_usable:  # its files are not ours to remove: the user's next process does
             self.registry.database.close()
             return
-        with contextlib.suppress(JshmError):
-            self._undo.expire()
         self.presence.close()
         self.directory.close()
 
@@ -472,5 +476,4 @@ class LocalStore(Own, Store):
 
     def after_fork_in_child(self) -> None:
         """Be another process."""
-        self._undo.after_fork_in_child()
         self.presence.after_fork_in_child()

@@ -61,7 +61,7 @@ class Segment:
 
     def __init__(self, store: LocalStore, name: str) -> None:
         self.name = name
-        self.path = store.path(name)
+        self.path = store.location(name)
         self.id = os.path.basename(self.path).partition(".")[0]
         os.chmod(self.path, 0o600)
         self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
@@ -318,7 +318,9 @@ class References:
         self.tried: object = None
         store = default_store()
         store.publish({"X": ARRAYS["page"], "O": {"a": np.arange(500.0)}}, keep=True)
-        self._ids = [os.path.basename(store.path(name)).partition(".")[0] for name in ("X", "O")]
+        self._ids = [
+            os.path.basename(store.location(name)).partition(".")[0] for name in ("X", "O")
+        ]
         self._held = [store.attach([name])[0].value for name in ("X", "O")]
         self._dtypes = [np.dtype(dtype) for dtype in self.DTYPES]
 

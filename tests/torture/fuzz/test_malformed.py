@@ -25,7 +25,7 @@ def path(store_dir: str) -> str:
     """The file of X, sealed, mapped by nobody."""
     jshm.publish("X", DATA, note="the note", keep=True)
     jshm.publish("Y", DATA + 1, keep=True)
-    return default_store().path("X")
+    return default_store().location("X")
 
 
 def mutate(path: str, position: int, content: bytes) -> None:
@@ -114,7 +114,7 @@ def test_another_valid_header(path: str, old: bytes, new: bytes) -> None:
         return
     assert new in (b"(30, 20)", b"<i8", b"True ")
     assert array.tobytes("A") == DATA.tobytes()
-    assert np.array_equal(array, np.load(default_store().path("X")))
+    assert np.array_equal(array, np.load(default_store().location("X")))
 
 
 def test_a_segment_that_changed_while_it_is_mapped_stays_readable(path: str) -> None:

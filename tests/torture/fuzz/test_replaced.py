@@ -97,7 +97,7 @@ def path(
             patch.setenv("JSHM_QUOTA", "1")
             with pytest.warns(jshm.OverflowWarning):
                 jshm.publish("X", DATA, keep=True)
-        assert default_store().path("X").startswith(overflow)
+        assert default_store().location("X").startswith(overflow)
     elif request.param == "object":
         jshm.publish("X", [Canary(str(tmp_path / "unpickled")), DATA], keep=True)
     else:
@@ -105,7 +105,7 @@ def path(
     if request.param != "object":
         jshm.publish("Y", jshm.attach("X"), keep=True)  # an alias: releases rewrite the records
     jshm.publish("Z", DATA, keep=True)
-    return default_store().path("X")
+    return default_store().location("X")
 
 
 def look(name: str) -> list[Callable[[], object]]:
@@ -160,7 +160,7 @@ def test_what_another_user_planted_is_not_unpickled(store_dir: str, tmp_path: Pa
     """A whole segment, checksums and all, whose only fault is its owner: also in a rebuild."""
     marker = tmp_path / "unpickled"
     jshm.publish("X", [Canary(str(marker)), DATA], keep=True)
-    path = default_store().path("X")
+    path = default_store().location("X")
     os.chown(path, NOBODY, NOBODY)
     for use in [*look("X"), lambda: jshm.info("X")]:
         with pytest.raises(jshm.CorruptSegmentError):

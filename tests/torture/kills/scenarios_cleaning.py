@@ -168,7 +168,7 @@ def lose_the_registry() -> Iterator[None]:
 def fix() -> Iterator[None]:
     """A segment's file is gone, another one's is damaged, and there is a stray one."""
     for name in ("X", "P"):
-        path = default_store().path(name)
+        path = default_store().location(name)
         if name == "X":
             os.unlink(path)
         else:

@@ -552,6 +552,6 @@ def test_through_the_store(store: LocalStore) -> None:
     jshm.publish("f", double)
     jshm.publish("d", {"weights": np.zeros((3, 4), "f4")})
     for name, expected in (("f", "def double(x: int) -> int:"), ("d", "'weights': float32 (3, 4)")):
-        with open(store.path(name), "rb") as file:
+        with open(store.location(name), "rb") as file:
             found = checked(preview_object(parse_object(file.read())))
         assert found["text"].startswith(expected)

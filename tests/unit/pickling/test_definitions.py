@@ -247,7 +247,9 @@ def test_another_value_of_a_global_constant_is_told_of(
     writer.cell(CELL)
     reader.cell("import warnings\nwarnings.simplefilter('error')\n" + CELL + "EPS = 1e-6\n")
     pickled = writer.dump("Model(1)")
-    with pytest.raises(FreshError, match=r"methods of Model use the values of this process, .*: EPS"):
+    with pytest.raises(
+        FreshError, match=r"methods of Model use the values of this process, .*: EPS"
+    ):
         reader.load(pickled)
     reader.load(pickled)  # it is told once
     assert reader.run("obj == main.Model(1)")

@@ -357,6 +357,6 @@ class Model:
 def test_what_has_a_repr_that_raises_is_published(store: Any) -> None:
     jshm.publish("model", Model())
     jshm.publish("models", {"a": [Model()]})
-    with open(store.path("model"), "rb") as file:
+    with open(store.location("model"), "rb") as file:
         described = read_object_layout(file.fileno()).description
     assert described.preview == {"text": "weights: float64 (3, 4)", "truncated": False}

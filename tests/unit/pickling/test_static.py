@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jshm.binding import _describe_replaced
 from jshm.pickling import describe, static
 from jshm.pickling.describe import preview
 from jshm.pickling.static import parts_of
+from jshm.variables import _describe_replaced
 
 from ...support.touching import (
     BASES,

@@ -201,7 +201,7 @@ def test_fields_that_a_view_leaves_out_stay_here(store: LocalStore) -> None:
     jshm.publish("X", shown)
     jshm.publish("O", [shown])
     for name in "XO":
-        with open(store.path(name), "rb") as file:
+        with open(store.location(name), "rb") as file:
             assert b"hunter2" not in file.read()
     assert (jshm.attach("X")["x"] == records["x"]).all()
     assert (jshm.attach("O")[0] == shown).all()

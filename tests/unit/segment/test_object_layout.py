@@ -327,7 +327,7 @@ class Trap:
     def __init__(self, directory: Path, also: Any) -> None:
         self.marker = str(directory / "unpickled")
         jshm.publish("trap", [Tripwire(self.marker), also])
-        self.path = default_store().path("trap")
+        self.path = default_store().location("trap")
         os.chmod(self.path, 0o600)
         with open(self.path, "rb") as file:
             self.whole = file.read()
@@ -436,7 +436,7 @@ def rebuilt(store_dir: str) -> Iterator[Callable[..., LocalStore]]:
 def file(store_dir: str) -> bytes:
     """The file of O, ``{"a": 1}``: its header is written anew, and the rest stays."""
     jshm.publish("O", {"a": 1}, keep=True, note="the note")
-    with open(default_store().path("O"), "rb") as file:
+    with open(default_store().location("O"), "rb") as file:
         return file.read()
 
 

@@ -70,7 +70,7 @@ async def test_a_damaged_segment(api: Api, store_dir: str, harm: Callable[[str],
     store.publish({"X": np.arange(5000.0), "Y": np.arange(5.0)})
     store.publish({"O": {"a": np.arange(5000.0)}})
     for name in ("X", "O"):
-        harm(store.path(name))
+        harm(store.location(name))
         for _ in range(2):
             answer = await api("GET", f"/previews/{name}")
             assert answer.code in (404, 422), answer

@@ -140,7 +140,7 @@ def test_what_is_published_comes_back_exactly(
         assert attached.flags.c_contiguous == original.flags.c_contiguous
         assert attached.flags.f_contiguous == original.flags.f_contiguous
     # Numpy's own reader, which knows nothing of us, sees the same in the file.
-    read = np.load(store.path("X"), mmap_mode="r")
+    read = np.load(store.location("X"), mmap_mode="r")
     assert_same_dtype(read.dtype, original.dtype)
     assert read.shape == original.shape
     assert list(leaves(np.asarray(read))) == list(leaves(original))
@@ -157,7 +157,7 @@ def test_what_is_sealed_comes_back_exactly(
     shared[...] = original
     jshm.publish("X", shared)
     assert_same(jshm.attach("X"), original)
-    assert list(leaves(np.asarray(np.load(store.path("X"))))) == list(leaves(original))
+    assert list(leaves(np.asarray(np.load(store.location("X"))))) == list(leaves(original))
 
 
 @pytest.mark.parametrize("bits", [0x7FF0000000000001, 0xFFF8DEADBEEF0001, 0x8000000000000000])
@@ -180,7 +180,7 @@ def test_a_wide_structure_needs_a_longer_header(store: LocalStore) -> None:
     original = filled((2,), dtype, 1)
     jshm.publish("X", original)
     assert_same(jshm.attach("X"), original)
-    assert_same(np.load(store.path("X"), max_header_size=1 << 20), original)
+    assert_same(np.load(store.location("X"), max_header_size=1 << 20), original)
 
 
 # -- what .npy does not keep -----------------------------------------------------------------------
@@ -291,8 +291,8 @@ needs_pagemap = pytest.mark.skipif(
 def republish(store: LocalStore, array: Array) -> str:
     """Publish as Y; check what is there now with NumPy's own reader; return how."""
     published = store.publish({"Y": array})[0]
-    assert_same(np.asarray(np.load(store.path("Y"))), np.asarray(array))
-    same_file = os.path.samefile(store.path("X"), store.path("Y"))
+    assert_same(np.asarray(np.load(store.location("Y"))), np.asarray(array))
+    same_file = os.path.samefile(store.location("X"), store.location("Y"))
     assert same_file == (published.how == "alias")
     return published.how
 
@@ -316,7 +316,7 @@ def test_private_changes_are_copied_with_their_values(store: LocalStore, positio
     attached[position] = -1.0
     assert republish(store, attached) == "copied"
     assert jshm.attach("Y")[position] == -1.0
-    assert_same(np.load(store.path("X")), original)
+    assert_same(np.load(store.location("X")), original)
 
 
 @pytest.mark.parametrize("position", [0, 1000, 99_999])
@@ -328,9 +328,9 @@ def test_changes_past_the_read_only_flag_stay_here_and_are_copied(
     attached = jshm.attach("X")
     ctypes.c_double.from_address(attached.ctypes.data + 8 * position).value = -1.0
     assert attached[position] == -1.0
-    assert_same(np.load(store.path("X")), original)
+    assert_same(np.load(store.location("X")), original)
     assert republish(store, attached) == "copied"
-    assert_same(np.load(store.path("X")), original)
+    assert_same(np.load(store.location("X")), original)
 
 
 @pytest.mark.parametrize("pagemap", [True, False])
@@ -423,5 +423,5 @@ def test_an_alias_may_not_become_writable(store: LocalStore) -> None:
     jshm.publish("X", np.zeros(4))
     jshm.publish("Y", jshm.attach("X"), writable=True)
     jshm.attach("Y", "r+")[0] = 1.0
-    assert np.load(store.path("X"))[0] == 0.0
-    assert np.load(store.path("Y"))[0] == 1.0
+    assert np.load(store.location("X"))[0] == 0.0
+    assert np.load(store.location("Y"))[0] == 1.0

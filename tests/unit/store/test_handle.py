@@ -129,7 +129,7 @@ def test_what_was_changed_privately_is_copied_and_not_referred_to(store: LocalSt
     handle = SharedNumpyArray.as_shared(array)
     assert handle.array is not array
     assert pickle.loads(pickle.dumps(handle)).array[0] == 1.0
-    assert np.load(store.path("X"))[0] == 0.0
+    assert np.load(store.location("X"))[0] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_published_memory_outlives_its_handle(store: LocalStore) -> None:
     handle.detach()
     gc.collect()
     assert not handle.is_in_use()
-    assert (np.load(store.path("X")) == 7.0).all()
+    assert (np.load(store.location("X")) == 7.0).all()
 
 
 def test_released(store: LocalStore) -> None:
@@ -292,8 +292,8 @@ def test_released(store: LocalStore) -> None:
     jshm.publish("X", handle.array)
     jshm.publish("Y", handle.array)
     kept = jshm.attach("X")
-    path = store.path("X")
-    assert path == store.path("Y")
+    path = store.location("X")
+    assert path == store.location("Y")
     handle.release()
     assert store.names() == []
     assert not os.path.exists(path)

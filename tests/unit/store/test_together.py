@@ -26,11 +26,11 @@ import pytest
 
 import jshm
 from jshm import variables as namespace
-from jshm.handouts import bind
 from jshm.pickling import Pickler, sharing
 from jshm.pickling.writer import Output
 from jshm.segment.object_layout import read_object_layout
 from jshm.segment.trailer import read_records
+from jshm.variables import bind
 
 from ...support.processes import Child, in_store, reading
 from .local.test_objects import HELPERS, lose_registry
@@ -421,10 +421,10 @@ def test_lists_and_details_are_of_each_part(store: LocalStore) -> None:
     }
     assert len({info.segment for info in infos.values()}) == len(paths(store)) == 1
     assert len({info.own for info in infos.values()}) == 2
-    assert store.summaries("s") == [("second", "list of 3")]
+    assert store.complete("s", -1) == [("second", "list of 3")]
     assert jshm.info("first").details.together == ("second",)
-    with store.look("second") as (_, layout):
-        assert layout.description.summary == "list of 3"
+    with store.reader("second") as reader:
+        assert reader.layout.description.summary == "list of 3"
     apart = [one.apart for one in store.attach(["second"])]
     assert apart == [("first",)]
     assert [one.apart for one in store.attach(["second", "first"])] == [(), ()]
@@ -473,12 +473,14 @@ def test_detaching_one_leaves_the_other(store: LocalStore) -> None:
     for attached in store.attach(["a", "b"]):
         bind(space, attached.name, attached.value, attached.segments)
     del attached
-    segments = namespace.segments_of(space, "b", store)
+    segments = namespace.segments_named(space, "b", store)
     done = namespace.detach_segments(space, segments, store, ["b"])
     assert done.variables == ("b",)
     assert list(space) == ["a"]
     assert done.culprits
-    done = namespace.detach_segments(space, namespace.segments_of(space, "a", store), store, ["a"])
+    done = namespace.detach_segments(
+        space, namespace.segments_named(space, "a", store), store, ["a"]
+    )
     assert (done.variables, done.culprits) == (("a",), [])
 
 

@@ -23,7 +23,7 @@ def test_results_go_where_the_array_is(store: LocalStore) -> None:
     assert (array == 3).all()
     jshm.publish("X", array)
     assert not array.flags.writeable
-    assert (np.load(store.path("X")) == 3).all()
+    assert (np.load(store.location("X")) == 3).all()
 
 
 def test_a_tensor_is_copied_once(store: LocalStore) -> None:
@@ -40,7 +40,7 @@ def test_what_was_attached_read_only_stays_everybody_s(store: LocalStore) -> Non
     mine = jshm.attach("X")
     with pytest.warns(UserWarning, match="not writable"):
         torch.from_numpy(mine)[5] = 7
-    assert np.load(store.path("X"))[5] == 0
+    assert np.load(store.location("X"))[5] == 0
     del mine
 
 

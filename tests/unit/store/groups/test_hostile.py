@@ -178,7 +178,7 @@ from jshm.store import default_store
 r, their_root = {root!r}, {theirs!r}
 d, their_dir = r + "/segments", their_root + "/segments"
 theirs = glob.glob(their_dir + "/*.npy")[0]
-p = default_store().path("B")
+p = default_store().location("B")
 def keep(): shutil.copytree(r, r + ".kept")
 def mend():
     shutil.rmtree(r + ".old", ignore_errors=True)
@@ -254,7 +254,7 @@ def test_an_id_is_its_member_s(start: Callable[..., Child], lab: People, place: 
 import json, glob, shutil
 from jshm.store import default_store
 theirs = [os.path.basename(p) for p in glob.glob({root_of(place, lab, lab.ada)!r} + "/segments/*.npy")]
-mine = default_store().path("B")
+mine = default_store().location("B")
 p = {root_of(place, lab, lab.bob)!r} + "/names"
 text = open(p).read().split("\\n")
 for other in theirs:
@@ -287,7 +287,7 @@ for root, dirs, names in os.walk({root_of(place, lab, lab.ada)!r}):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB); kept.append(fd)
 for name in ("B", "O"):
     from jshm.store import default_store
-    fd = os.open(default_store().path(name), os.O_RDONLY); fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fd = os.open(default_store().location(name), os.O_RDONLY); fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     kept.append(fd)
 """)
     assert bob.run("len(kept)") > 5

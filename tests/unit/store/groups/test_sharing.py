@@ -30,7 +30,7 @@ pytestmark = pytest.mark.xdist_group("users")  # they are made once
 def test_nobody_reads_another_s_data_by_default(start: Callable[..., Child], lab: People) -> None:
     ada = start(lab.ada, group="", umask=0)
     path = ada.run("jshm.publish('X', np.arange(3.0)); from jshm.store import default_store; "
-                   "default_store().path('X')")  # fmt: skip
+                   "default_store().location('X')")  # fmt: skip
     bob = start(lab.bob, group="")
     for attempt in (f"open({path!r}).read()", f"np.load({path!r})", f"os.stat({path!r})",
                     f"os.listdir({os.path.dirname(path)!r})"):  # fmt: skip
@@ -56,7 +56,7 @@ class Canary:
         return os.mkdir, (ran,)
 jshm.publish("O", Canary())
 from jshm.store import default_store
-default_store().path("O")
+default_store().location("O")
 """)
     os.chown(path, lab.eve.uid, -1)
     os.chmod(path, 0o444)
@@ -250,7 +250,7 @@ def test_the_same_memory(start: Callable[..., Child], lab: People) -> None:
 def test_whoever_is_not_a_member(start: Callable[..., Child], lab: People, place: str) -> None:
     ada = start(lab.ada, umask=0)
     path = ada.run("jshm.publish('X', np.zeros(3)); from jshm.store import default_store; "
-                   "default_store().path('X')")  # fmt: skip
+                   "default_store().location('X')")  # fmt: skip
     eve = start(lab.eve)
     refused = eve.fails("jshm.attach('X')")
     assert "UnknownGroupError" in refused.kinds
@@ -329,8 +329,8 @@ jshm.release(["X", "L", "O"])
 jshm.wait("X", timeout=1)
 with jshm.lock("L", timeout=1): pass
 from jshm.store import default_store
-store = default_store(); store.flush(); store.space(); store.state(); store.names(); store.summaries("")
-with store.look("X") as (fd, layout): os.pread(fd, 10, 0)
+store = default_store(); store.flush(); store.space(); store.state(); store.names(); store.complete("", -1)
+with store.reader("X") as reader: reader.read(0, 10)
 store.close()
 """)
     assert seen() == before

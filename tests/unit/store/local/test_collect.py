@@ -262,7 +262,7 @@ def test_a_foreign_reader_keeps_nothing_alive_but_loses_nothing(
     """`np.load` takes no lock: the name goes, the reader's pages stay."""
     with start(tmp_path) as train:
         train.run("jshm.publish('X', np.arange(1000.0))")
-        reader = np.load(store.path("X"), mmap_mode="r")
+        reader = np.load(store.location("X"), mmap_mode="r")
         train.kill()
     jshm.gc()
     assert files(store) == []
@@ -472,7 +472,7 @@ failed
 
 def test_what_a_newer_jshm_published_is_not_garbage_to_an_older_one(store: LocalStore) -> None:
     jshm.publish("X", np.arange(5))
-    path = Path(store.path("X"))
+    path = Path(store.location("X"))
     spare = path.with_name("00000000000000ff.npy")
     spare.write_bytes(path.read_bytes().replace(b'{"jshm":1,', b'{"jshm":9,'))
     jshm.gc()

@@ -135,7 +135,7 @@ def test_the_default_is_this_users(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_another_user_can_read_nothing(store: LocalStore, tmp_path: Path) -> None:
     jshm.publish("X", np.arange(1000.0))
     held = jshm.attach("X")
-    path = store.path("X")
+    path = store.location("X")
     # Its own directories must be reachable for the other user; the store's must not.
     for place in (tmp_path, *tmp_path.parents[:2]):
         place.chmod(0o755)
@@ -179,7 +179,7 @@ def test_a_directory_of_another_user(tmp_path: Path) -> None:
 @root_only
 def test_a_segment_of_another_user_is_refused(store: LocalStore) -> None:
     jshm.publish("X", np.ones(3))
-    path = store.path("X")
+    path = store.location("X")
     os.chown(path, 65534, 65534)
     with pytest.raises(jshm.CorruptSegmentError, match="not a regular file of this user"):
         jshm.attach("X")
@@ -189,7 +189,7 @@ def test_a_segment_of_another_user_is_refused(store: LocalStore) -> None:
 
 def test_a_link_in_place_of_a_segment_is_not_followed(store: LocalStore) -> None:
     jshm.publish("X", np.ones(3))
-    path = Path(store.path("X"))
+    path = Path(store.location("X"))
     path.rename(Path(store.directory.locks) / "moved")
     path.symlink_to(Path(store.directory.locks) / "moved")
     with pytest.raises(jshm.CorruptSegmentError, match="symbolic link"):

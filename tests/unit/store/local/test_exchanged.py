@@ -262,7 +262,7 @@ def test_what_no_row_knows_is_registered_again(store_dir: str, meet: str) -> Non
 def test_a_number_never_means_two_data(store_dir: str) -> None:
     """The older registry has counted on: both are there, and X is what it was told to be."""
     jshm.publish("X", np.arange(3.0), keep=True)
-    path = default_store().path("X")
+    path = default_store().location("X")
     os.link(path, f"{store_dir}/aside")
     jshm.release("X")
     os.chmod(f"{store_dir}/aside", 0o400)
@@ -298,7 +298,7 @@ def test_a_number_never_means_two_data(store_dir: str) -> None:
 def test_what_was_never_registered_or_was_released_is_garbage(store_dir: str) -> None:
     jshm.publish("X", np.arange(3.0), keep=True)
     jshm.publish("Y", np.arange(3.0), keep=True)
-    unfinished, released = default_store().path("X"), default_store().path("Y")
+    unfinished, released = default_store().location("X"), default_store().location("Y")
     with open(unfinished, "rb") as file:
         content = file.read()
     assert content.count(COMMITTED) == 1
@@ -316,7 +316,7 @@ def test_what_was_never_registered_or_was_released_is_garbage(store_dir: str) ->
 def test_a_transaction_that_fails_releases_nothing(store_dir: str) -> None:
     store = default_store()
     jshm.publish("X", np.arange(3.0), keep=True)
-    path = default_store().path("X")
+    path = default_store().location("X")
 
     def doom() -> None:
         with store.presence.transaction() as (_, doomed):

@@ -36,7 +36,7 @@ EXPECTED = np.random.default_rng(1).integers(0, 256, MB, np.uint8)
 def prepare(train: Child) -> str:
     """Publish what must stay; return the path of the array in it."""
     train.run("jshm.publish(dict(x=data(1, 1), o=dict(a=data(0.01))), keep=True)")
-    return str(train.run("default_store().path('x')"))
+    return str(train.run("default_store().location('x')"))
 
 
 def intact(small: Mount, path: str, *overflow: Path) -> None:
@@ -269,7 +269,7 @@ jshm.publish('x', data(1, 1))
         small.fill()
         train.run("""
 live = jshm.attach('live', 'r+')
-raw = np.load(default_store().path('live'), mmap_mode='r+')
+raw = np.load(default_store().location('live'), mmap_mode='r+')
 mine = jshm.attach('x', 'c')
 for array in (a, b, c, d.array, live, raw, mine):
     array[...] = 1

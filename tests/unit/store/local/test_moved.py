@@ -279,7 +279,7 @@ def test_a_backup_of_links_never_changes(root: str) -> None:
     """``cp -al`` gives files a second name: what has one is not written again."""
     for value in range(3):
         publish(value)
-    path = default_store().path("X")
+    path = default_store().location("X")
     subprocess.run(["cp", "-al", root, f"{root}.copy"], check=True)
     backup = os.path.join(f"{root}.copy", "segments", os.path.basename(path))
     for value in range(3, 8):
@@ -292,7 +292,7 @@ def test_what_was_moved_away_is_left_alone(root: str, other: Child) -> None:
     """Somebody who moves a directory away keeps what is in it."""
     publish(1)
     publish(2)
-    path = default_store().path("X")
+    path = default_store().location("X")
     other.run("held = jshm.attach('X')")
     os.rename(root, f"{root}.gone")
     for value in range(3, 8):

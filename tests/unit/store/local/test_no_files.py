@@ -66,7 +66,7 @@ WORK = {
     "list": lambda: jshm.cli.main(["list"]),
     "segments": jshm.segments,
     "info": lambda: jshm.info("X"),
-    "path": lambda: default_store().path("X"),
+    "path": lambda: default_store().location("X"),
     "attach": lambda: float(jshm.attach("X").sum()),
     "object": lambda: jshm.attach("O")["a"].tolist(),
     "state": lambda: default_store().state(),
@@ -165,7 +165,7 @@ def test_in_place_of_ours_it_is_a_clear_error(made: str, work: Work, place: str,
     store = default_store()
     path = os.path.join(made, place)
     if place == "X.npy":
-        path = store.path("X")
+        path = store.location("X")
     elif place == "lock of X":
         with jshm.lock("X"):
             path = os.path.join(made, "locks", *os.listdir(f"{made}/locks"))

@@ -195,7 +195,7 @@ VALUES: dict[str, Callable[[], Any]] = {
 def test_comes_back_exactly_and_is_not_copied(store: LocalStore, reader: Child, what: str) -> None:
     value = VALUES[what]()
     info = jshm.publish("X", value)
-    path = store.path("X")
+    path = store.location("X")
     assert (info.kind, info.dtype, info.shape, info.version) == ("object", None, (), 1)
     reader.run("value = jshm.attach('X')")
     expected, got = told(value), reader.run("told(value)")
@@ -244,7 +244,7 @@ def test_read_only_cannot_be_lifted(store: LocalStore) -> None:
 def test_copy_on_write(store: LocalStore, reader: Child, what: str) -> None:
     value = VALUES[what]()
     jshm.publish("X", value)
-    path = store.path("X")
+    path = store.location("X")
     whole = read(path, 0, 1 << 20)
     reader.run("kept = jshm.attach('X'); before = told(kept); value = jshm.attach('X', 'c')")
     assert reader.run("before == told(value)")
@@ -287,7 +287,7 @@ def test_a_data_frame_with_texts(store: LocalStore, reader: Child) -> None:
         reader.run(f"pandas.testing.assert_frame_equal(X, pickle.loads(bytes.fromhex({back!r})))")
         is None
     )
-    assert reader.run("where(X['n'].to_numpy())[0]") == store.path("X")
+    assert reader.run("where(X['n'].to_numpy())[0]") == store.location("X")
     # Copy on write, pandas' own way.
     reader.run("X['n'] += 1; X.loc[:, 'more'] = 1")
     assert reader.run("float(jshm.attach('X')['n'].iloc[7])") == 7.0
@@ -297,7 +297,7 @@ def test_the_file_is_what_the_format_says(store: LocalStore) -> None:
     """It is read by hand, with plain `pickle`, where there is nothing of jshm."""
     value = {"a": np.arange(1000.0), "b": np.arange(3, dtype="i2"), "n": 5}
     jshm.publish("exp/X", value, note="the note")
-    path = store.path("exp/X")
+    path = store.location("exp/X")
     assert path.endswith(".jshm")
     assert os.stat(path).st_mode & 0o777 == 0o400
     content, start = header_of(path)
@@ -346,7 +346,7 @@ def test_what_has_no_arrays_maps_nothing(store: LocalStore, reader: Child) -> No
 def test_a_long_pickle_maps_nothing_either(store: LocalStore, reader: Child) -> None:
     value = [f"{i:010}" for i in range(30_000)]
     jshm.publish("X", value)
-    assert header_of(store.path("X"))[0]["pickle"][0] > 1 << 18
+    assert header_of(store.location("X"))[0]["pickle"][0] > 1 << 18
     reader.run("value = jshm.attach('X')")
     assert reader.run("len(value), value[12345]") == [30_000, "0000012345"]
     assert reader.run("mapped()") == []
@@ -355,7 +355,7 @@ def test_a_long_pickle_maps_nothing_either(store: LocalStore, reader: Child) -> 
 def test_many_buffers(store: LocalStore, reader: Child) -> None:
     value = [np.full(3, i) for i in range(5000)]
     jshm.publish("X", value)
-    assert len(header_of(store.path("X"))[0]["buffers"]) == 5000
+    assert len(header_of(store.location("X"))[0]["buffers"]) == 5000
     assert jshm.info("X").details.buffers == (24,) * 5000
     reader.run("fds = len(os.listdir('/proc/self/fd')); value = jshm.attach('X')")
     assert reader.run("all((a == i).all() and len(a) == 3 for i, a in enumerate(value))")
@@ -364,7 +364,7 @@ def test_many_buffers(store: LocalStore, reader: Child) -> None:
         reader.run("len(os.listdir('/proc/self/fd')) - fds") <= 2
     )  # of the mapping, of the list of what is held
     reader.run("last = value[4999]; del value; gc.collect()")
-    assert reader.run("mapped()") == [os.path.basename(store.path("X"))]
+    assert reader.run("mapped()") == [os.path.basename(store.location("X"))]
     reader.run("del last; gc.collect()")
     assert reader.run("mapped()") == []
 
@@ -410,7 +410,7 @@ def test_nothing_of_an_older_version_is_between_buffers(store: LocalStore) -> No
         jshm.publish("X", np.full(4_000_000, 0x53, np.uint8))
     for n in range(3):
         jshm.publish("o", [np.zeros(2_000_001, np.uint8), n, np.zeros(1_990_003, np.uint8)])
-    with open(store.path("o"), "rb") as file:
+    with open(store.location("o"), "rb") as file:
         content = file.read()
     assert b"SS" not in content[: parse_object(content).end]
 
@@ -420,7 +420,7 @@ def test_identity_and_cycles(store: LocalStore, reader: Child) -> None:
     loop: list[Any] = [a, a, {"a": a}]
     loop.append(loop)
     jshm.publish("X", loop)
-    assert header_of(store.path("X"))[0]["buffers"] == [800]
+    assert header_of(store.location("X"))[0]["buffers"] == [800]
     assert (
         reader.run(
             "X = jshm.attach('X'); a = X[0]\n"
@@ -601,7 +601,7 @@ def test_move_rebinds_to_the_shared_copy(
     monkeypatch.setattr(main, "others", {"a": 1}, raising=False)
     jshm.publish("X", value, move=True)
     assert main.mine is not value
-    assert where(main.mine["a"])[0] == store.path("X")
+    assert where(main.mine["a"])[0] == store.location("X")
     assert main.others == {"a": 1}
 
 
@@ -610,7 +610,7 @@ def test_move_rebinds_to_the_shared_copy(
 
 def test_who_holds_an_older_version_keeps_it(store: LocalStore, reader: Child) -> None:
     jshm.publish("X", {"a": np.arange(1000)})
-    first = store.path("X")
+    first = store.location("X")
     reader.run("old = jshm.attach('X')")
     assert jshm.publish("X", {"a": np.arange(3)}).version == 2
     assert reader.run("jshm.attach('X')['a'].tolist()") == [0, 1, 2]
@@ -719,7 +719,7 @@ def test_what_is_told_of_an_object(store: LocalStore, reader: Child) -> None:
     assert info.summary == "function train(X, lr=0.1)"
     assert info.details.doc == "Fit it."
     assert info.details.python == f"{sys.version_info[0]}.{sys.version_info[1]}"
-    assert info.details.copied == header_of(store.path("train"))[0]["pickle"][0]
+    assert info.details.copied == header_of(store.location("train"))[0]["pickle"][0]
     assert (info.note, info.publisher, info.mine) == ("v", "reader.py", False)
     assert jshm.attach("train")(np.arange(3.0), 2).tolist() == [0, 2, 4]
     (listed,) = jshm.segments()
@@ -941,7 +941,7 @@ def test_the_tripwire_works(marker: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("name", ["small", "large"])
 def test_another_users_file_is_not_unpickled(marker: Path, name: str) -> None:
-    os.chown(default_store().path(name), 65534, 65534)
+    os.chown(default_store().location(name), 65534, 65534)
     assert_refused(name, marker)
 
 
@@ -950,7 +950,7 @@ def test_another_users_file_is_not_unpickled(marker: Path, name: str) -> None:
 def test_something_else_in_its_place_is_not_unpickled(
     marker: Path, tmp_path: Path, name: str, what: str
 ) -> None:
-    path = default_store().path(name)
+    path = default_store().location(name)
     moved = str(tmp_path / "moved")
     if what == "a link to itself":
         os.rename(path, path + ".moved")
@@ -969,7 +969,7 @@ def test_something_else_in_its_place_is_not_unpickled(
 
 def test_a_file_that_is_gone(marker: Path) -> None:
     for name in ("small", "large"):
-        os.unlink(default_store().path(name))
+        os.unlink(default_store().location(name))
         with pytest.raises(jshm.JshmError, match=r"check --fix|gone"):
             jshm.attach(name)
     problems = jshm.check(fix=True)
@@ -1189,7 +1189,7 @@ def test_a_file_in_the_making_is_not_garbage(store: LocalStore) -> None:
 
 def test_an_object_of_a_newer_format_is_listed_and_left_alone(store: LocalStore) -> None:
     jshm.publish("X", {"a": np.arange(3)})
-    path = store.path("X")
+    path = store.location("X")
     overwrite(path, 8, struct.pack("<I", 2))
     whole = read(path, 0, 1 << 20)
     for operation in OPERATIONS.values():
@@ -1242,7 +1242,7 @@ def zeros(path: str) -> None:
 def test_check_forgets_what_is_damaged(store: LocalStore, damage: Callable[[str], None]) -> None:
     jshm.publish("X", {"a": np.arange(5000)}, note="n")
     jshm.publish("Y", {"a": np.arange(3)})
-    path = store.path("X")
+    path = store.location("X")
     damage(path)
     with pytest.raises(jshm.CorruptSegmentError):
         jshm.attach("X")
@@ -1259,7 +1259,7 @@ def test_check_forgets_what_is_damaged(store: LocalStore, damage: Callable[[str]
 def test_damaged_objects_can_be_released_and_replaced(store: LocalStore) -> None:
     for name, damage in (("a", truncate), ("b", damage_header), ("c", zeros), ("d", damage_magic)):
         jshm.publish(name, {"a": np.arange(5000)})
-        damage(store.path(name))
+        damage(store.location(name))
     jshm.release(["a", "b"])
     jshm.publish({"c": {"a": 1}, "d": np.arange(3)})
     gc.collect()
@@ -1270,7 +1270,7 @@ def test_damaged_objects_can_be_released_and_replaced(store: LocalStore) -> None
 def test_the_buffers_are_the_publishers_bytes_whatever_is_in_them(store: LocalStore) -> None:
     """Only header and pickle have a checksum; what is in a buffer is data, and never code."""
     jshm.publish("X", {"a": np.arange(1000.0)})
-    path = store.path("X")
+    path = store.location("X")
     content, start = header_of(path)
     overwrite(path, up(start + content["pickle"][0]), b"\xff" * 8000)
     assert np.isnan(jshm.attach("X")["a"]).all()

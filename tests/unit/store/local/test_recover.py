@@ -351,7 +351,7 @@ jshm.segments()
 def test_what_is_in_its_place_and_is_not_it_does_not_keep_anybody_waiting(store_dir: str) -> None:
     jshm.publish("X", np.ones(10))
     x = jshm.attach("X")
-    path = default_store().path("X")
+    path = default_store().location("X")
     shutil.rmtree(store_dir)
     for place in (store_dir, f"{store_dir}/segments"):
         os.mkdir(place, 0o700)

@@ -82,13 +82,13 @@ def start(tmp_path: Path, script: str = "train.py", **options: Any) -> Child:
 
 def payload(store: LocalStore, name: str) -> int:
     """Bytes of pickle and buffers, as the file itself says."""
-    content, _ = header_of(store.path(name))
+    content, _ = header_of(store.location(name))
     return int(content["pickle"][0] + sum(content["buffers"]))
 
 
 def needs(store: LocalStore, name: str) -> list[str]:
     """The segments that an object needs, as its file says."""
-    found: list[str] = header_of(store.path(name))[0]["references"]
+    found: list[str] = header_of(store.location(name))[0]["references"]
     return found
 
 
@@ -142,11 +142,11 @@ def test_a_view_is_a_reference(
     view = VIEWS[what](jshm.attach("X", mode))
     info = jshm.publish("ref", {"v": view, "n": 1})
     assert payload(store, "ref") < 4096
-    assert os.path.getsize(store.path("ref")) < 8192
-    assert header_of(store.path("ref"))[0]["buffers"] == []
-    segment = identity(store.path("X"))
+    assert os.path.getsize(store.location("ref")) < 8192
+    assert header_of(store.location("ref"))[0]["buffers"] == []
+    segment = identity(store.location("X"))
     assert needs(store, "ref") == [segment]
-    assert query(REFS) == [[identity(store.path("ref")), segment]]
+    assert query(REFS) == [[identity(store.location("ref")), segment]]
     assert info.details.references == {"X v1": BIG}
     assert jshm.info("ref").details.references == {"X v1": BIG}
     for there in "rc":
@@ -155,7 +155,7 @@ def test_a_view_is_a_reference(
         if view.size:
             assert reader.run("list(got.strides)") == list(view.strides)
             assert reader.run("where(got)") == where(view)
-            assert where(view)[0] == store.path("X")
+            assert where(view)[0] == store.location("X")
         assert reader.run("got.flags.writeable") == (there == "c")
     assert set(reader.run("mapped()")) <= {f"{segment}.npy"}
     del view
@@ -197,7 +197,7 @@ def test_wherever_it_is(store: LocalStore, reader: Child, where_: str) -> None:
     assert payload(store, "f") < 8192
     reader.run("f = jshm.attach('f')")
     assert reader.run("f().sum()") == X.sum()
-    assert reader.run("where(np.asarray(f()))[0]") == store.path("X")
+    assert reader.run("where(np.asarray(f()))[0]") == store.location("X")
 
 
 def test_a_handle_keeps_what_it_stands_for(store: LocalStore, reader: Child) -> None:
@@ -254,7 +254,7 @@ def ref(store: LocalStore) -> str:
     jshm.publish("X", np.arange(BIG / 8))
     X = jshm.attach("X")
     jshm.publish("ref", {"x": X[::2]})
-    path = store.path("X")
+    path = store.location("X")
     del X
     gc.collect()
     store.flush()
@@ -398,7 +398,7 @@ def test_through_other_objects(store: LocalStore, reader: Child, query: Any) -> 
     gc.collect()
     jshm.publish("two", [jshm.attach("one")["own"][::-1]])
     jshm.publish("three", {"of two": jshm.attach("two"), "own": np.arange(3)})
-    A, one = store.path("A"), store.path("one")
+    A, one = store.location("A"), store.location("one")
     assert needs(store, "two") == needs(store, "three") == [identity(one)]
     settle(store)
     jshm.release(["A", "one", "two"])
@@ -491,7 +491,7 @@ def test_changed_privately_it_is_copied(store: LocalStore, reader: Child, query:
     assert query(REFS) == []
     # Of what was not changed there is no copy: whole pages of it.
     jshm.publish("first", {"x": X[: BIG // 16]})
-    assert needs(store, "first") == [identity(store.path("X"))]
+    assert needs(store, "first") == [identity(store.location("X"))]
     jshm.publish("last", {"x": X[-10:], "reversed": X[::-1]})
     assert needs(store, "last") == []
     X[0] = 7
@@ -522,7 +522,7 @@ def test_changed_past_the_flag_it_is_copied(store: LocalStore, reader: Child) ->
     data = jshm.dumps(jshm.attach("X"))
     Y = jshm.attach("X")
     ctypes.memset(Y.ctypes.data, 1, 8)
-    assert needs(store, "refers") == [identity(store.path("X"))]
+    assert needs(store, "refers") == [identity(store.location("X"))]
     assert jshm.attach("refers")["x"][0] == 0
     assert jshm.loads(data)[0] == 0
 
@@ -543,14 +543,14 @@ def test_changed_past_the_flag_what_an_object_holds_is_not_attached_again(
     third = jshm.attach("o")
     assert np.shares_memory(second["x"], third["x"])
     jshm.publish("again", {"y": second["y"]})
-    assert needs(store, "again") == [identity(store.path("o"))]
+    assert needs(store, "again") == [identity(store.location("o"))]
 
 
 def test_live_data_is_live_in_objects_too(store: LocalStore, reader: Child) -> None:
     jshm.publish("live", np.zeros(1000), writable=True)
     live = jshm.attach("live", "r+")
     jshm.publish("o", {"view": live[10:20], "all": live})
-    assert needs(store, "o") == [identity(store.path("live"))]
+    assert needs(store, "o") == [identity(store.location("live"))]
     reader.run("o, copy = jshm.attach('o'), jshm.attach('o', 'c')")
     live[:] = 3
     assert reader.run("[o['view'].sum(), o['all'].sum(), copy['view'].sum()]") == [30, 3000, 30]
@@ -607,7 +607,7 @@ def test_a_part_of_what_was_born_is_copied(store: LocalStore, reader: Child) -> 
     jshm.publish("both", [born[:10], born, born[5:]])
     assert not born.flags.writeable
     assert len(needs(store, "both")) == 1
-    assert header_of(store.path("both"))[0]["buffers"] == [80]
+    assert header_of(store.location("both"))[0]["buffers"] == [80]
     assert reader.run("[float(a[0]) for a in jshm.attach('both')]") == [4, 4, 4]
 
 
@@ -617,7 +617,7 @@ def test_born_and_published_both_ways_at_once(store: LocalStore, reader: Child) 
         values = {"name": born, "object": {"w": born}}
         jshm.publish({key: values[key] for key in order})
         assert not born.flags.writeable
-        assert needs(store, "object") == [identity(store.path("name"))]
+        assert needs(store, "object") == [identity(store.location("name"))]
         assert len(files(store)) == 2
         jshm.publish("second", {"w": born})
         assert needs(store, "second") == needs(store, "object")
@@ -638,7 +638,7 @@ def test_a_name_for_what_an_object_keeps(store: LocalStore, reader: Child, query
     (segment,) = needs(store, "o")
     (done,) = store.publish({"w": jshm.attach("o")["w"]})
     assert done.how == "alias"
-    assert identity(store.path("w")) == segment
+    assert identity(store.location("w")) == segment
     settle(store)
     jshm.release("o")
     assert reader.run("float(jshm.attach('w').sum())") == 2000
@@ -738,7 +738,7 @@ def test_arrays_of_an_attached_object_are_references(store: LocalStore, reader: 
         "del one"
     )
     assert payload(store, "two") < 8192
-    assert needs(store, "two") == [identity(store.path("one"))]
+    assert needs(store, "two") == [identity(store.location("one"))]
     assert jshm.info("two").details.references == {"one v1": jshm.info("one").nbytes}
     jshm.release("one")
     two = jshm.attach("two")
@@ -756,7 +756,7 @@ def test_an_array_of_an_object_under_its_own_name_is_copied(
     jshm.publish("o", {"a": np.arange(1000.0)})
     (done,) = store.publish({"a": jshm.attach("o")["a"]})
     assert done.how == "copied"
-    assert np.load(store.path("a")).sum() == 499500
+    assert np.load(store.location("a")).sum() == 499500
     gc.collect()
     jshm.release("o")
     assert reader.run("float(jshm.attach('a').sum())") == 499500
@@ -805,7 +805,7 @@ def test_replaced_between_pickling_and_registering(
     """The old version is nobody's but ours, who have it mapped: it is kept from now on."""
     reader.run("jshm.publish('X', numpy.arange(1e5))")
     X = jshm.attach("X")
-    path = store.path("X")
+    path = store.location("X")
     between(monkeypatch, lambda: reader.run("jshm.publish('X', 1); jshm.gc()"))
     jshm.publish("o", {"x": X[1:]})
     assert query(ORPHANS) == []
@@ -1006,7 +1006,7 @@ def test_nothing_that_is_only_needed_by_what_is_gone_comes_back(store: LocalStor
     """An object's file is lost as well: what it needed, and has no name, is garbage."""
     jshm.publish("o", {"b": jshm.full(100, 1.0)})
     settle(store)
-    os.unlink(store.path("o"))
+    os.unlink(store.location("o"))
     lose_registry(store)
     assert store.names() == []
     jshm.gc()
@@ -1055,7 +1055,7 @@ def test_what_only_a_damaged_object_needed_goes(store: LocalStore, query: Any) -
     jshm.publish("X", np.arange(10))
     jshm.publish("o", {"b": jshm.full(1000, 1.0), "x": jshm.attach("X"), "own": np.zeros(5000)})
     settle(store)
-    os.truncate(store.path("o"), 3000)
+    os.truncate(store.location("o"), 3000)
     with pytest.raises(jshm.CorruptSegmentError):
         jshm.attach("o")
     assert [problem.fixed for problem in jshm.check(fix=True)] == [True]
@@ -1093,7 +1093,7 @@ def test_what_is_found_is_mended_at_once(store: LocalStore, ref: str) -> None:
 def test_damage_of_either_is_an_error_of_its_own(
     store: LocalStore, reader: Child, ref: str, what: str
 ) -> None:
-    overwrite(ref if what == "needed" else store.path("ref"), 0, bytes(64))
+    overwrite(ref if what == "needed" else store.location("ref"), 0, bytes(64))
     error = reader.fails("jshm.attach('ref')")
     assert "CorruptSegmentError" in error.kinds
     jshm.segments()
@@ -1127,7 +1127,7 @@ def test_damaged_and_needed_it_stops_nobody(store: LocalStore, tmp_path: Path) -
             "jshm.publish('X', np.arange(1000.0)); x = jshm.attach('X')\n"
             "jshm.publish('ref', {'x': x[::2]}, keep=True)"
         )
-        overwrite(default_store().path("X"), 0, bytes(64))
+        overwrite(default_store().location("X"), 0, bytes(64))
         train.kill()
     try:
         jshm.gc()
@@ -1268,7 +1268,7 @@ class Model:
     def reachable(self) -> set[str]:
         """The segments that names need, by what the files say."""
         paths = self.store.directory.files()
-        found = {identity(self.store.path(name)) for name in self.names}
+        found = {identity(self.store.location(name)) for name in self.names}
         left = [*found]
         while left:
             path = paths[left.pop()]

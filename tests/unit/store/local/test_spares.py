@@ -57,7 +57,7 @@ def files(store: LocalStore) -> dict[int, Path]:
 
 
 def inode(store: LocalStore, name: str) -> int:
-    return os.stat(store.path(name)).st_ino
+    return os.stat(store.location(name)).st_ino
 
 
 def publish(value: float, name: str = "X", count: int = COUNT) -> None:
@@ -82,7 +82,7 @@ def test_two_files_serve_for_ever(store: LocalStore) -> None:
         publish(value)
         assert set(files(store)) == both
         seen.add(inode(store, "X"))
-        assert np.load(store.path("X"))[-1] == value
+        assert np.load(store.location("X"))[-1] == value
         assert jshm.attach("X")[0] == value
     assert seen == both
     assert jshm.check() == []
@@ -159,7 +159,7 @@ def test_sizes_that_fit(store: LocalStore, grows: int) -> None:
     publish(2)
     for value in range(3, 6):
         publish(value, count=COUNT + grows * (value % 2))
-        found = np.load(store.path("X"))
+        found = np.load(store.location("X"))
         assert found.shape == (COUNT + grows * (value % 2),)
         assert (found == value).all()
     assert jshm.check() == []
@@ -191,7 +191,7 @@ def test_layouts_change(store: LocalStore) -> None:
         np.arange(COUNT).astype("M8[s]"),
     ):
         jshm.publish("X", array)
-        found = np.load(store.path("X"))
+        found = np.load(store.location("X"))
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, array)
         assert len(files(store)) == 2
@@ -208,7 +208,7 @@ def test_born_arrays_take_spares(store: LocalStore) -> None:
     assert os.stat(segment_path(store, array)).st_ino == spare
     array[:] = 7
     jshm.publish("B", array)
-    assert np.load(store.path("B"))[-1] == 7
+    assert np.load(store.location("B"))[-1] == 7
     assert not array.flags.writeable
     assert jshm.check() == []
 
@@ -250,7 +250,7 @@ def segment_path(store: LocalStore, array: np.ndarray) -> str:
 
 def test_np_load_is_never_written_over(store: LocalStore) -> None:
     publish(1)
-    theirs = np.load(store.path("X"), mmap_mode="r")
+    theirs = np.load(store.location("X"), mmap_mode="r")
     for value in range(2, 8):
         publish(value)
         assert (theirs == 1).all()
@@ -258,7 +258,7 @@ def test_np_load_is_never_written_over(store: LocalStore) -> None:
 
 def test_an_open_file_is_enough(store: LocalStore) -> None:
     publish(1)
-    with open(store.path("X"), "rb") as theirs:
+    with open(store.location("X"), "rb") as theirs:
         for value in range(2, 6):
             publish(value)
         content = np.load(theirs)
@@ -313,7 +313,7 @@ def test_a_child_has_none_of_its_parents_spares(store: LocalStore) -> None:
     assert os.waitpid(pid, 0)[1] == 0
     assert {path: path.read_bytes() for path in spare_files(store)} == before
     publish(4)
-    assert np.load(store.path("X"))[0] == 4
+    assert np.load(store.location("X"))[0] == 4
 
 
 def test_a_racing_open_is_seen_and_does_no_harm(tmp_path: Path) -> None:
@@ -391,7 +391,7 @@ def test_release_by_another_process_frees_at_once(store: LocalStore, child: Chil
     child.run("from jshm.store import default_store as d; d().flush()")
     assert memory_of(child) == []
     child.run("jshm.publish('X', np.full(65536, 9))")
-    assert np.load(store.path("X"))[0] == 9
+    assert np.load(store.location("X"))[0] == 9
 
 
 def memory_of(child: Child) -> list[int]:
@@ -437,7 +437,7 @@ def test_idle_spares_are_taken_away_by_others(
     assert spare_files(store) == []
     assert memory_of(child) == [0]  # although its process has it mapped
     child.run("jshm.publish('X', np.full(65536, 9)); jshm.publish('X', np.full(65536, 10))")
-    assert np.load(store.path("X"))[0] == 10
+    assert np.load(store.location("X"))[0] == 10
     assert jshm.check() == []
 
 
@@ -539,7 +539,7 @@ def test_a_spare_that_somebody_meddled_with(store: LocalStore, harm: str) -> Non
         fcntl.flock(locked, fcntl.LOCK_SH)
     for value in (4, 5, 6, 7):
         publish(value)
-        assert (np.load(store.path("X")) == value).all()
+        assert (np.load(store.location("X")) == value).all()
     if locked >= 0:
         os.close(locked)
     jshm.gc()

@@ -278,7 +278,7 @@ def test_check_finds_and_mends(store: LocalStore, tmp_path: Path) -> None:
     root = store.directory.root
     segments = store.directory.segments
     jshm.publish({"gone": np.ones(3), "short": np.ones(3000), "other": np.ones(3)}, keep=True)
-    path = {name: store.path(name) for name in ("gone", "short", "other")}
+    path = {name: store.location(name) for name in ("gone", "short", "other")}
     os.unlink(path["gone"])
     os.truncate(path["short"], 200)
     os.chmod(path["other"], 0o600)
@@ -338,13 +338,13 @@ def test_a_released_name_does_not_come_back(store: LocalStore) -> None:
     """Its segment stays, under another name; what the segment says of itself is written anew."""
     jshm.publish("secret", np.arange(3.0))
     jshm.publish("other", jshm.attach("secret"))
-    path = store.path("secret")
+    path = store.location("secret")
     jshm.release("secret")
     rebuild_without(store.directory.root)
     assert store.names() == ["other"]
     np.testing.assert_array_equal(jshm.attach("other"), np.arange(3.0))
     jshm.publish("secret", jshm.attach("other"))
-    assert os.path.samefile(store.path("secret"), path)
+    assert os.path.samefile(store.location("secret"), path)
     assert os.stat(path).st_mode & 0o777 == 0o400
     rebuild_without(store.directory.root)
     assert store.names() == ["other", "secret"]
@@ -353,10 +353,10 @@ def test_a_released_name_does_not_come_back(store: LocalStore) -> None:
 def test_republishing_the_same_segment_does_not_let_its_file_grow(store: LocalStore) -> None:
     jshm.publish("X", np.arange(3.0))
     jshm.publish("X", jshm.attach("X"))
-    size = os.path.getsize(store.path("X"))
+    size = os.path.getsize(store.location("X"))
     for _ in range(50):
         jshm.publish("X", jshm.attach("X"))
-    assert os.path.getsize(store.path("X")) == size
+    assert os.path.getsize(store.location("X")) == size
 
 
 # -- beside a newer jshm ---------------------------------------------------------------------------
@@ -449,7 +449,7 @@ def test_a_note_that_could_not_be_read_back_is_refused(store: LocalStore, note: 
             store.publish({"X": value}, note=note)
     assert store.names() == []
     store.publish({"X": array}, note="ü" * MAX_NOTE)
-    path = store.path("X")
+    path = store.location("X")
     rebuild_without(store.directory.root)
     assert jshm.info("X").note == "ü" * MAX_NOTE
     with refused:
@@ -625,7 +625,7 @@ def test_a_row_never_leads_to_a_shape_of_fractions(store: LocalStore, tmp_path: 
     with contextlib.suppress(jshm.JshmError):
         jshm.attach("X")
     jshm.publish("Z", np.arange(7777.0))
-    np.testing.assert_array_equal(np.load(store.path("Z")), np.arange(7777.0))
+    np.testing.assert_array_equal(np.load(store.location("Z")), np.arange(7777.0))
     jshm.check(fix=True)
 
 
@@ -634,8 +634,8 @@ def test_names_that_begin_so_are_found_without_the_others(store: LocalStore) -> 
     store.publish(dict.fromkeys(["a/é", "a/x", "a/y", "a0", "b", "ä", "𝒳", "𝒳/y"], array))
     store.release(["a/y"])
     kind = "float64 (3, 2)"
-    assert store.summaries("a/") == [("a/x", kind), ("a/é", kind)]
-    assert store.summaries("𝒳") == [("𝒳", kind), ("𝒳/y", kind)]
-    assert [name for name, _ in store.summaries()] == store.names()
-    assert [name for name, _ in store.summaries("", 2)] == ["a/x", "a/é"]
-    assert store.summaries("nothing") == []
+    assert store.complete("a/", -1) == [("a/x", kind), ("a/é", kind)]
+    assert store.complete("𝒳", -1) == [("𝒳", kind), ("𝒳/y", kind)]
+    assert [name for name, _ in store.complete("", -1)] == store.names()
+    assert [name for name, _ in store.complete("", 2)] == ["a/x", "a/é"]
+    assert store.complete("nothing", -1) == []

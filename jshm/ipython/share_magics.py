@@ -10,40 +10,28 @@ from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import variables
-from ..binding import bind_attached
+from ..api import publish_values
 from ..browse.tables import object_text
 from ..errors import SegmentExistsError
-from ..handouts import is_from_jshm
-from ..pickling import static as looking
+from ..pickling import static
 from ..segment.file import Mode, check_mode
-from ..store import chosen_group, default_store
-from ..store.local.inspection import shared_states
-from ..store.names import as_variable, check_version, is_glob
+from ..store import default_store, watching
+from ..store.base import shared_states
+from ..store.names import as_variable, check_variable, check_version, is_glob
 from ..text import say, size_text
+from ..variables import is_from_jshm
 from . import arguments, expressions, following, once
 from .arguments import Parser, expand
-from .base import ShmMagics, one_line, warn_of_short_life
-from .calling import Caller, caller
-from .targets import Targets, targets_of
+from .calling import Caller, Targets, caller, targets_of
+from .magics import ShmMagics, group_option, one_line, warn_of_short_life
 
 if TYPE_CHECKING:
-    from ..store.base import Published
-    from ..store.local.store import LocalStore
+    from ..store.base import Published, Store
 
 
 @magics_class
-class SharingMagics(ShmMagics):
+class ShareMagics(ShmMagics):
     """Publish and attach."""
-
-    def _data(self, here: Caller) -> list[str]:
-        """Return the variables that a glob may mean: arrays and tables, and none of ``_…``."""
-        hidden = here.hidden or {}
-        found = [(n, v) for n, v in variables.user_variables(here.sees()) if n not in hidden]
-        return [
-            name
-            for name, value in found
-            if name[0] != "_" and looking.lookup(type(value), "shape") is not None
-        ]
 
     # -- publish -----------------------------------------------------------------------------------
 
@@ -94,7 +82,7 @@ class SharingMagics(ShmMagics):
         )
         # In one cell the same variable may be typed in several ways; Python knows one.
         typed = [as_variable(word) for word in args.names]
-        data = self._data(here)
+        data = publishable(here)
         arguments.check_words(parser, args.names, data, seen)
         words = expand(typed, data, "variable that is an array or a table")
         names = arguments.destinations(words, args.name)
@@ -106,31 +94,30 @@ class SharingMagics(ShmMagics):
         if args.move or args.writable:
             here.require_notebook(words, "--writable" if args.writable else "--move")
         del seen, here  # a function's variables are in there
-        done = default_store().publish(
+        done, moved = publish_values(
             values,
             replace=args.replace,
             keep=args.keep,
+            move=args.move,
             writable=args.writable,
             note=args.note,
         )
         for published in done:
             say(_published_line(published))
-        option = _group_option()
+        option = group_option()
         for names, text in shared_states(published.info for published in done):
             say(f"{text}: %shm_attach {' '.join(names)}{option}")
         warn_of_short_life(done[0].info)
         if args.move or args.writable:
-            self._move(done, values, "r+" if args.writable else "r")
+            self._report_move(values, moved)
 
-    def _move(self, done: list[Published], values: dict[str, Any], mode: Mode) -> None:
-        """Rebind to the shared copies, and report which memory really came back."""
+    def _report_move(self, values: dict[str, Any], moved: list[list[str]]) -> None:
+        """Say which variables are the shared copies now, and how much private memory was returned."""
         space = self._variables
-        shared = variables.attach_published(default_store(), done, mode)
-        for name, attached in zip(list(values), shared, strict=True):
+        for name, rebound in zip(list(values), moved, strict=True):
             old = values.pop(name)
-            moved = variables.rebind(space, old, attached)
-            verb = "are" if len(moved) > 1 else "is"
-            what = f"{', '.join(moved) or name} {verb} the shared copy now"
+            verb = "are" if len(rebound) > 1 else "is"
+            what = f"{', '.join(rebound) or name} {verb} the shared copy now"
             if not issubclass(type(old), np.ndarray):
                 say(what)
                 continue
@@ -216,41 +203,10 @@ class SharingMagics(ShmMagics):
         if not targets.assigned:
             self._protect(names, targets.bound, globbed)
         if args.wait is not None:
-            store.wait(names, args.wait)
-        return self._bind(
+            watching.wait(store, names, args.wait)
+        return bind_names(
             store, names, targets, mode, version, trust=args.trust, follow=args.follow
         )
-
-    def _bind(
-        self,
-        store: LocalStore,
-        names: list[str],
-        targets: Targets,
-        mode: Mode,
-        version: int | None = None,
-        *,
-        trust: bool,
-        follow: bool,
-    ) -> Any:
-        """Attach names, let variables be what they are, say so; return the magic's value."""
-        if follow and mode == "c":
-            raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
-        if follow and not targets.bound:
-            raise UsageError(
-                f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
-                f"{names[0]} --follow"
-            )
-        done = store.attach(names, mode, version, trust=trust)
-        if not targets.bound:
-            say(*targets.lines(done, mode))
-        for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
-            stopped = following.stop([variable])
-            line = bind_attached(self._variables, variable, attached, mode)
-            if follow:
-                following.follow(variable, attached, store, mode, trust=trust)
-            more = ["followed"] if follow else stopped
-            say(" · ".join([line, *more, *targets.note]))
-        return targets.value(done)
 
     def _protect(self, names: list[str], targets: list[str], globbed: set[str]) -> None:
         """Let a glob overwrite only what jshm bound itself."""
@@ -302,7 +258,7 @@ class SharingMagics(ShmMagics):
         if not args.names:
             parser.error("which variables does the cell make? For example: %%shm_once X y")
         arguments.check_words(parser, args.names, (), ())
-        words = list(dict.fromkeys(arguments.check_variable(word) for word in args.names))
+        words = list(dict.fromkeys(check_variable(word) for word in args.names))
         names = arguments.destinations(words, args.name)
         once.run(
             self.shell,
@@ -313,6 +269,49 @@ class SharingMagics(ShmMagics):
             keep=args.keep,
             rerun=args.rerun,
         )
+
+
+def publishable(here: Caller) -> list[str]:
+    """Return the variables that a glob can mean: arrays and tables, except ``_…``."""
+    hidden = here.hidden or {}
+    return [
+        name
+        for name, value in variables.user_variables(here.sees())
+        if name not in hidden and name[0] != "_" and static.lookup(type(value), "shape") is not None
+    ]
+
+
+def bind_names(
+    store: Store,
+    names: list[str],
+    targets: Targets,
+    mode: Mode,
+    version: int | None = None,
+    *,
+    trust: bool,
+    follow: bool,
+) -> Any:
+    """Attach names, bind them to their targets and say so; return the magic's value."""
+    if follow and mode == "c":
+        raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
+    if follow and not targets.bound:
+        raise UsageError(
+            f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
+            f"{names[0]} --follow"
+        )
+    versions = None if version is None else [version] * len(names)
+    done = store.attach(names, mode, versions, trust=trust)
+    if not targets.bound:
+        say(*targets.lines(done, mode))
+    namespace = variables.user_namespace()
+    for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
+        stopped = following.stop([variable])
+        line = variables.bind_attached(namespace, variable, attached, mode)
+        if follow:
+            following.follow(variable, attached, store, mode, trust=trust)
+        more = ["followed"] if follow else stopped
+        say(" · ".join([line, *more, *targets.note]))
+    return targets.value(done)
 
 
 def _published_line(published: Published) -> str:
@@ -326,10 +325,5 @@ def _published_line(published: Published) -> str:
     parts = f" · {object_text(info.details)}" if info.details else ""
     return (
         f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
-        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{_group_option()}"
+        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{group_option()}"
     )
-
-
-def _group_option() -> str:
-    group = chosen_group.get()
-    return f" --group {group}" if group else ""

@@ -19,16 +19,16 @@ from ..browse.tables import (
     memory_rows,
     resident_text,
 )
-from ..handouts import is_from_jshm, was_handed_out
 from ..segment import pages
 from ..segment.views import is_shared
 from ..store import default_store, store_of
 from ..store.names import as_variable, check_version, is_glob
 from ..text import say, size_text
+from ..variables import is_from_jshm, is_remembered
 from . import following
 from .arguments import Parser, expand
-from .base import ShmMagics, one_line, show
 from .calling import caller
+from .magics import ShmMagics, one_line, show
 
 if TYPE_CHECKING:
     from ..store.base import Released, SegmentInfo
@@ -39,7 +39,7 @@ _SHOWN = 5
 
 
 @magics_class
-class ManagingMagics(ShmMagics):
+class ManageMagics(ShmMagics):
     """Look and let go."""
 
     # -- look --------------------------------------------------------------------------------------
@@ -99,10 +99,10 @@ class ManagingMagics(ShmMagics):
                 caller().sees(), variables.in_segment({info.segment, info.own})
             )
             followers = following.followers(store).get(store.exact(name), [])
-            mapped = store.presence.mappings.of(info.segment)
+            mapped = store.mappings(info.segment)
             memory = memory_rows(pages.of_mappings(mapped) if mapped else None, pages.of_process())
             del mapped
-            rows = details(info, store.path(name, version), here, followers, memory)
+            rows = details(info, store.location(name, version), here, followers, memory)
             show(details_text(rows), details_html(rows))
 
     @line_magic
@@ -155,7 +155,7 @@ class ManagingMagics(ShmMagics):
         ]
         there = variables.attached_names(self._variables, store)
         words = expand(args.names, {*bound, *there}, "variable or name attached here")
-        targets = {word: variables.segments_of(self._variables, word, store) for word in words}
+        targets = {word: variables.segments_named(self._variables, word, store) for word in words}
         seen: set[str] = set()
         for word, segments in targets.items():
             if segments <= seen:
@@ -177,7 +177,7 @@ class ManagingMagics(ShmMagics):
         here = caller()
         for variable in map(as_variable, words):
             value = (here.local or {}).get(variable)
-            if was_handed_out(value) or is_shared(value):
+            if is_remembered(value) or is_shared(value):
                 where = here.function or "a comprehension"
                 raise UsageError(
                     f"{variable} is a variable of {where}, and a magic cannot delete it: write "

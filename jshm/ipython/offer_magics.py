@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from IPython.core.error import UsageError
 from IPython.core.magic import line_magic, magics_class
 
-from .. import handouts
+from .. import variables
 from ..segment import file as segment
 from ..segment.file import check_mode
-from ..store import chosen_group, default_store, open_stores
+from ..store import default_store, open_stores
+from ..store.identity import of_kernel
 from ..store.names import as_variable, is_glob, nearest
+from ..system import processes
 from ..text import say
-from . import arguments, kernels, offering
+from . import arguments, offering
 from .arguments import Parser, expand
-from .base import one_line, warn_of_short_life
-from .calling import Caller, caller
-from .sharing import SharingMagics
-from .targets import targets_of
+from .calling import Caller, caller, targets_of
+from .magics import ShmMagics, group_option, one_line, warn_of_short_life
+from .share_magics import bind_names, publishable
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator, Sequence
 
-    from ..store.base import SegmentInfo
-    from ..store.local.store import LocalStore
+    from ..store.base import SegmentInfo, Store
+    from ..store.identity import Identity
 
 # Elements that are compared at once: they fit into a processor's cache.
 _BLOCK = 1 << 15
 
 
 @magics_class
-class PushingMagics(SharingMagics):
+class OfferMagics(ShmMagics):
     """Offer and accept."""
 
     @line_magic
@@ -72,9 +77,9 @@ class PushingMagics(SharingMagics):
         here = caller()
         here.refuse_value("shm_push", "the other notebook accepts what is offered")
         store = default_store()
-        recipient = kernels.find(args.to, store)
+        recipient = find_kernel(args.to, store)
         mine = [i.name for i in store.segments() if i.mine and i.state == "current"]
-        known = {*self._data(here), *mine}
+        known = {*publishable(here), *mine}
         written = [word for word in args.names if word not in mine]
         arguments.check_words(parser, written, known, here.sees())
         words = expand(args.names, known, "variable or name of this notebook")
@@ -82,20 +87,17 @@ class PushingMagics(SharingMagics):
         values = self._to_publish(store, dict(zip(names, words, strict=True)), args.name, here)
         published = store.publish(values, replace=args.replace) if values else []
         values.clear()
-        group = chosen_group.get()
-        how = f" --group {group}" if group else ""
         for info in store.offers.make(names, recipient.identity):
             new = " · published" if info.name in {done.info.name for done in published} else ""
-            say(
-                f"{offering.described(info)}{new} → {recipient.label}: %shm_accept {info.name}{how}"
-            )
+            answer = f"%shm_accept {info.name}{group_option()}"
+            say(f"{offering.described(info)}{new} → {recipient.label}: {answer}")
         if not recipient.loaded:
             say(f"{recipient.label} sees it once it runs %load_ext jshm")
         for done in published[:1]:
             warn_of_short_life(done.info)
 
     def _to_publish(
-        self, store: LocalStore, words: dict[str, str], chosen: str | None, here: Caller
+        self, store: Store, words: dict[str, str], chosen: str | None, here: Caller
     ) -> dict[str, Any]:
         """Return by name the variables that are not yet what is shared under it."""
         found = {}
@@ -108,7 +110,7 @@ class PushingMagics(SharingMagics):
                 if not _is_shared_as(store, name, value):
                     found[name] = value
             elif chosen is not None:
-                arguments.lookup(seen, variable, self._data(here), here)  # raises
+                arguments.lookup(seen, variable, publishable(here), here)  # raises
             else:
                 store.info(name)  # raises, and says which is near
         return found
@@ -165,7 +167,7 @@ class PushingMagics(SharingMagics):
             return self._accept(store, names, args)
         if args.decline:
             parser.error("which offer? %shm_accept lists them")
-        elif not store.presence.identity.connection_file:
+        elif not store.identity.connection_file:
             say("only kernels of notebooks are offered anything; here: %shm_attach NAME")
         else:
             lines = [offering.offer_line(offer, store) for offer in offers.values()]
@@ -181,11 +183,11 @@ class PushingMagics(SharingMagics):
                 raise UsageError(f"{name} is not offered to this notebook; {hint}")
         return names
 
-    def _accept(self, store: LocalStore, names: list[str], args: argparse.Namespace) -> Any:
+    def _accept(self, store: Store, names: list[str], args: argparse.Namespace) -> Any:
         several = len(args.names) > 1 or any(map(is_glob, args.names))
         targets = targets_of(names, args.variable, caller(), several=several)
         mode = check_mode(args.mode)
-        value = self._bind(store, names, targets, mode, trust=args.trust, follow=args.follow)
+        value = bind_names(store, names, targets, mode, trust=args.trust, follow=args.follow)
         store.offers.answer(names)
         return value
 
@@ -202,14 +204,14 @@ class PushingMagics(SharingMagics):
             say(*offering.look(self._variables, store))
 
 
-def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
+def _is_shared_as(store: Store, name: str, value: Any) -> bool:
     """Tell whether a value is what is shared under a name now."""
-    found = store.catalogue.current([name])
-    if not found:
+    found = store.current([name]).get(name)
+    if found is None:
         return False
-    identity = found[0].segment.id
-    if found[0].segment.kind != "array":
-        return handouts.segments_of(value)[:1] == (found[0].own,)
+    identity = found.segment
+    if found.kind != "array":
+        return variables.segments_of_value(value)[:1] == (found.own,)
     if type(value) is not np.ndarray:
         return False
     mapping = segment.find(value)
@@ -218,7 +220,7 @@ def _is_shared_as(store: LocalStore, name: str, value: Any) -> bool:
         return False
     # What was written past its read-only flag is not at the place that is attached now.
     is_view = mapping is not None and mapping.segment == identity and mapping.mode != "c"
-    if is_view and (_place(value) == _place(shared) or found[0].segment.writable):
+    if is_view and (_place(value) == _place(shared) or found.writable):
         return True
     return _same_bytes(value, shared)
 
@@ -237,3 +239,113 @@ def _same_bytes(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
         flat[0][start : start + _BLOCK].tobytes() == flat[1][start : start + _BLOCK].tobytes()
         for start in range(0, one.size, _BLOCK)
     )
+
+
+# -- kernels ----------------------------------------------------------------------------------------
+
+# A part of a kernel's id that stands for it is at least so long.
+_PART = 4
+_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel that runs.
+
+    Attributes
+    ----------
+    identity : Identity
+    loaded : bool
+        Whether it has loaded jshm, and uses the store that was asked.
+    """
+
+    identity: Identity
+    loaded: bool
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.identity.label
+
+    @property
+    def long_label(self) -> str:
+        """What nobody else is called."""
+        return f"{self.label} ({self.identity.kernel_id or self.identity.connection_file})"
+
+
+def other_kernels(store: Store) -> list[Kernel]:
+    """Return the kernels that run beside this process, by what people call them."""
+    return sorted(
+        (k for k in _running_kernels(store) if not k.identity.is_here), key=lambda k: k.label
+    )
+
+
+def _running_kernels(store: Store) -> list[Kernel]:
+    people = (who for who in store.processes() if not who.root)  # not their workers
+    known = {who.connection_file: who for who in people if who.connection_file}
+    found = [Kernel(who, loaded=True) for who in known.values()]
+    for pid, connection_file in _kernel_processes():
+        # With another store it would never see an offer.
+        if connection_file not in known and not store.unreachable(pid):
+            with contextlib.suppress(OSError):  # it has ended
+                who = known[connection_file] = of_kernel(
+                    pid, connection_file, processes.environment(pid)
+                )
+                found.append(Kernel(who, loaded=False))
+    return found
+
+
+def find_kernel(word: str, store: Store) -> Kernel:
+    """Return the one kernel that a user means by its notebook, its id, or a part of either.
+
+    Raises
+    ------
+    UsageError
+        None is, several are, or it is this one.
+    """
+    running = _running_kernels(store)
+    beside = [kernel for kernel in running if not kernel.identity.is_here]
+    found = _matches(word, beside)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(kernel.long_label for kernel in found[:_LISTED])
+        raise UsageError(f"--to {word} may be {listed}: say more of the path, or a kernel's id")
+    if _matches(word, running):
+        raise UsageError(f"--to {word} is this notebook, which has it already")
+    if not beside:
+        raise UsageError(f"--to {word}: no other kernel runs on this machine")
+    labels = dict.fromkeys(kernel.label for kernel in beside)
+    close = nearest(word, labels)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {_listed(list(labels))}"
+    raise UsageError(f"no kernel of {word} runs on this machine; {hint}")
+
+
+def _matches(word: str, kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Return the kernels that a word fits best: all, if it does so equally well."""
+    part = word.casefold()
+    for fits in (
+        lambda who: who.kernel_id == word,
+        lambda who: f"/{who.notebook}".endswith(f"/{word}") or who.label == word,
+        lambda who: len(word) >= _PART and who.kernel_id.startswith(word),
+        lambda who: part in who.notebook.casefold(),
+    ):
+        if found := [kernel for kernel in kernels if fits(kernel.identity)]:
+            return found
+    return []
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    return ", ".join(words[:_LISTED]) + more
+
+
+def _kernel_processes() -> Iterator[tuple[int, str]]:
+    """Yield this user's processes that were told a connection file, and its real path."""
+    with contextlib.suppress(FileNotFoundError):  # no /proc: then only leases tell
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):  # it has ended, or is nobody's business
+                if os.stat(f"/proc/{pid}").st_uid == os.geteuid():
+                    path = processes.connection_file(int(pid))
+                    if path:
+                        yield int(pid), path
