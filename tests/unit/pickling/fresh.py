@@ -112,7 +112,7 @@ class Interpreter:
     def dump(self, expression: str, protocol: int | None = None) -> Pickled:
         """Pickle the value of an expression of the cells; `obj` is that value from now on."""
         pickled = Pickled(*self._call("dump", expression, protocol))
-        assert not_frozen(pickled.data) == set()
+        assert (found := not_frozen(pickled.data)) == set(), found
         return pickled
 
     def load(self, pickled: Pickled) -> None:

@@ -12,7 +12,7 @@ FROZEN = "jshm.pickling.frozen"
 # These names of cloudpickle are a part of the format too.
 CLOUDPICKLE = {
     "_builtin_type", "_function_setstate", "_get_dataclass_field_type_sentinel", "_make_function",
-    "subimport", "_make_dict_keys", "_make_dict_values", "_make_dict_items",
+    "subimport", "_make_typevar", "_make_dict_keys", "_make_dict_values", "_make_dict_items",
 }  # fmt: skip
 _NOT_TEXT: Any = object()
 
