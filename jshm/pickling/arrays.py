@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 # Formats of one item that `memoryview.cast` knows.
 _NATIVE = frozenset("bBhHiIlLqQnNfd?c")
-# Smaller copies are made without a look at what memory is left.
+# Smaller copies are made without checking the free memory.
 _LARGE = 16 << 20
 _BUFFERS = 5
 """The first protocol that knows out-of-band buffers."""
-# `__getnewargs__` is none of them: no reducer of an array asks for it.
+# Not `__getnewargs__`: no reducer of an array calls it.
 _OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 _NUMPY_S_OWN = ("numpy._core.multiarray", "numpy.core.multiarray", "numpy.ma.core")
 
@@ -57,7 +57,7 @@ def reduce_array(pickler: Writer, array: Array) -> Any:
 
 
 def _reduce_items(pickler: Writer, array: Array) -> Any:
-    """Reduce an array to what NumPy's own reducer says of it, without its constructor."""
+    """Reduce an array to the state that NumPy's own reducer gives, without its constructor."""
     if not array.flags.forc:
         _require_memory(pickler, array)
     if copying.mask_of(array.dtype) is not None and not array.dtype.hasobject:
@@ -68,25 +68,25 @@ def _reduce_items(pickler: Writer, array: Array) -> Any:
 
 
 def _require_memory(pickler: Writer, array: Array) -> None:
-    """Raise NoSpaceError if there is no memory for a copy of an array, which a view may be far larger than.
+    """Raise NoSpaceError if there is no memory for a copy of an array; a view may show far more than it has.
 
-    Linux would grant it, and kill this process when the copy is written.
+    Linux would grant the memory, and kill this process when the copy is written.
     """
     if array.nbytes < _LARGE:
         return
-    # In the pickle itself it is there once more.
+    # A pickle with the bytes in it is a second copy.
     needed = array.nbytes * (2 if pickler.in_band else 1)
     left = available_memory()
     if needed > left:
         shown = " (a view that repeats its items)" if 0 in array.strides else ""
         raise NoSpaceError(
             f"needs {size_text(needed)} for the bytes of an array of shape {array.shape}{shown}, "
-            f"{size_text(left)} of memory available: pickle what it is made of instead, or publish it"
+            f"{size_text(left)} of memory available: pickle the array that it is a view of, or publish it"
         )
 
 
 def _cleared(array: Array) -> Array:
-    """Return a copy of an array with zeros between its fields, and of the same flag."""
+    """Return a copy of an array with zeros between its fields, and the same read-only flag."""
     order = order_of(array)
     copy = np.ndarray(array.shape, array.dtype, copying.packed(array, order), order=order)
     copy.flags.writeable = array.flags.writeable
@@ -96,8 +96,8 @@ def _cleared(array: Array) -> Array:
 class _Writable:
     """The bytes of an array, without its read-only flag.
 
-    A pickle says of a read-only buffer that it is one. But whether an array can be written where it
-    is attached is a matter of the mode there.
+    A pickle records that a buffer is read-only. But whether an attached array is writable depends on the
+    mode of the attach.
     """
 
     def __init__(self, array: Array) -> None:
@@ -128,7 +128,7 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
 
 
 def reduce_subclass(pickler: Writer, array: Array) -> Any:
-    """Reduce an array of a subclass; one that has its own ways, in these."""
+    """Reduce an array of a subclass; with its own methods for that, if it has them."""
     kind = type(array)
     plain = np.ndarray.view(array, np.ndarray)  # a subclass may have its own `view`, and `dtype`
     if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
@@ -143,13 +143,13 @@ def reduce_subclass(pickler: Writer, array: Array) -> Any:
 
 
 def _is_plain(kind: type[Array]) -> bool:
-    """Tell whether a subclass is the bytes and attributes that anybody sees, and no more."""
+    """Tell whether a subclass has no state but its bytes and its attributes."""
     base = np.ma.MaskedArray if issubclass(kind, np.ma.MaskedArray) else np.ndarray
     return all(getattr(kind, name, None) is getattr(base, name, None) for name in _OVERRIDES)
 
 
 def _state(array: Array) -> Any:
-    """Return the attributes of an array: a dict, or a dict and what is in slots; None if there are none."""
+    """Return the attributes of an array: a dict, or a dict and the values of slots; else None."""
     slots = [
         name
         for kind in type(array).__mro__
@@ -166,7 +166,7 @@ def _names(slots: Any) -> tuple[str, ...]:
 
 
 def _renamed(reduced: Any) -> Any:
-    """Let what a reducer of NumPy's says name no function that only some versions of NumPy have."""
+    """Replace functions in a reduction by NumPy that only some versions of NumPy have."""
     if (
         not isinstance(reduced, tuple)
         or getattr(reduced[0], "__module__", None) not in _NUMPY_S_OWN
@@ -185,26 +185,26 @@ def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:
         return NotImplemented
     if view.format in _NATIVE and view.c_contiguous and view.nbytes:
         return frozen.memory_view, (PickleBuffer(view), view.format, view.shape)
-    # NumPy knows all other formats, and where a view's items are.
+    # NumPy handles all other formats and strides.
     return frozen.memory_view_of_array, (np.asarray(view), view.readonly)
 
 
 # -- names of NumPy --------------------------------------------------------------------------------
 
 
-# Where users find what NumPy defines elsewhere, in 1.26 and 2; the first counts.
+# Public modules of NumPy 1.26 and 2, which re-export what private ones define; the first match counts.
 _PUBLIC = (
     "numpy.exceptions", "numpy", "numpy.ma", "numpy.random", "numpy.linalg", "numpy.fft",
     "numpy.polynomial", "numpy.dtypes", "numpy.testing",
 )  # fmt: skip
-# Where the flags of a dtype are in what NumPy reduces it to.
+# Index of the flags in the state of a dtype.
 _FLAGS = 7
-# Objects that there are once.
+# Objects that exist once.
 _ONCE = ("s_", "index_exp", "mgrid", "ogrid", "r_", "c_")
 
 
 def reduce_named(pickler: Writer, module: str, obj: Any) -> Any:
-    """Reduce a class or a function to its name; of NumPy, to one that all versions know."""
+    """Reduce a class or a function to its name; one of NumPy, to a name that all versions have."""
     top = module.partition(".")[0]
     if top == "jshm":
         return _reduce_own(obj)
@@ -214,7 +214,7 @@ def reduce_named(pickler: Writer, module: str, obj: Any) -> Any:
 
 
 def _reduce_own(obj: Any) -> Any:
-    """Reduce a function or a class of jshm: by its public name, for modules may move."""
+    """Reduce a function or a class of jshm to its public name, because modules may move."""
     public = sys.modules["jshm"]
     name = obj.__name__
     is_public = name in public.__all__ and getattr(public, name) is obj
@@ -222,15 +222,15 @@ def _reduce_own(obj: Any) -> Any:
 
 
 def _place(module: str, obj: Any) -> tuple[str, str] | None:
-    """Return the public module and the path of what NumPy defines; None: those that it says itself."""
-    if obj is np.bool_:  # in 2 it calls itself `bool`, which is no name in 1.26
+    """Return the public module and path of an object of NumPy; None if its own are public."""
+    if obj is np.bool_:  # in 2 it calls itself `bool`, a name that 1.26 does not have
         return "numpy", "bool_"
     path = getattr(obj, "__qualname__", obj.__name__)
     for public in _PUBLIC:
         if public in sys.modules and _at(sys.modules[public], path) is obj:
             return None if public == module else (public, path)
-    # `numpy.rec` and `numpy.char` are attributes in 1.26, and no modules.
-    # What 2 has in `numpy.strings`, 1.26 has in `numpy.char`, as 2 has too.
+    # In 1.26 `numpy.rec` and `numpy.char` are attributes and not modules.
+    # `numpy.strings` exists only in 2; `numpy.char` has the same functions in both.
     for within in ("char", module.partition(".")[2]):
         found = f"{within}.{path}"
         if "._" not in f".{found}" and _at(np, found) is obj:
@@ -245,7 +245,7 @@ def _at(obj: Any, path: str) -> Any:
 
 
 class Part:
-    """A module within NumPy that a function may need: imported by who loads it, if it is there.
+    """A module within NumPy that a function may need: the reader imports it, if it has it.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ class Part:
 
 
 def part_or_module(module: types.ModuleType) -> Part | types.ModuleType:
-    """Return what to write of a module that a function may need.
+    """Return what to write for a module that a function may need.
 
     cloudpickle takes any module whose name occurs in the function: of `np.linalg.norm`, in NumPy 1.26, also
     `numpy.linalg.linalg`, which 2 does not have.
@@ -269,7 +269,7 @@ def part_or_module(module: types.ModuleType) -> Part | types.ModuleType:
 
 
 def version(needs: Collection[str]) -> dict[str, str]:
-    """Return NumPy's version if a pickle names anything below `numpy`, which others may not have."""
+    """Return NumPy's version if a pickle names anything below `numpy`, which other versions may lack."""
     return {"numpy": np.__version__} if any(n.startswith("numpy.") for n in needs) else {}
 
 
@@ -277,7 +277,7 @@ def version(needs: Collection[str]) -> dict[str, str]:
 
 
 def _reduce_ufunc(pickler: Writer, ufunc: np.ufunc) -> Any:
-    # It knows its name alone; `pickle` looks for its module, and so does this.
+    # A ufunc does not know its module; `pickle` searches for it, and so does this.
     name = ufunc.__name__
     if vars(np).get(name) is ufunc:
         return frozen.named, ("numpy", name)
@@ -331,7 +331,7 @@ def reduce_other(pickler: Writer, obj: Any) -> Any:
 def _reduce_aligned(dtype: np.dtype[Any]) -> Any:
     """Reduce an aligned structure as NumPy does, with flags that 1.26 and 2 both read.
 
-    They are one byte, with a sign in 1.26 and without one in 2, and the flag for alignment is its first bit.
+    They are one byte, signed in 1.26 and unsigned in 2; the flag for alignment is its first bit.
     """
     reduced: Any = dtype.__reduce__()
     _, arguments, state = reduced

@@ -72,13 +72,13 @@ def _drop_slots(cls: type, attributes: dict[str, Any]) -> None:
 
 
 def _is_slot(cls: type, name: str, member: MemberDescriptorType) -> bool:
-    """Tell whether a descriptor is that of a slot of this class, under the slot's own name."""
+    """Tell whether a descriptor belongs to a slot of this class and has the slot's name."""
     private = f"_{cls.__name__.lstrip('_')}{member.__name__}"
     return member.__objclass__ is cls and name in (member.__name__, private)
 
 
 def _makes_slots(cls: type) -> bool:
-    """Tell whether a class's constructor sets `__slots__` itself: that of named tuples does."""
+    """Tell whether a class's constructor sets `__slots__` itself, as that of named tuples does."""
     return typing.NamedTuple in getattr(cls, "__orig_bases__", ())
 
 
@@ -102,9 +102,9 @@ def _drop_typing_hooks(attributes: dict[str, Any]) -> None:
 # -- enumerations ----------------------------------------------------------------------------------
 
 
-# The types of values that `Enum` makes members of by itself.
+# `Enum` makes members of values of these types by itself.
 _SIMPLE = (object, int, str, float, bytes)
-# What a class body takes for something else than a member.
+# Values of these types do not become members in a class body.
 _NO_VALUES = (FunctionType, classmethod, staticmethod, property, type)
 _MADE_BY = ("__new_member__", "_new_member_", "_use_args_")
 
@@ -114,7 +114,7 @@ def _reduce_enumeration(cls: Any, attributes: dict[str, Any]) -> Reduced:
     bases, name, qualname, values, _, *_ = cp._enum_getnewargs(cls)
     known = (bases, name, qualname, module_of(cls))
     if getattr(attributes.get("_value_repr_"), "__module__", "") == "enum":
-        del attributes["_value_repr_"]  # not of all versions, which each find their own
+        del attributes["_value_repr_"]  # only some versions have it, and each sets its own
     if _is_simple(cls, values):
         return frozen.enumeration, (*known, values)
     for word in _MADE_BY:
@@ -137,7 +137,7 @@ def _is_simple(cls: Any, values: dict[str, Any]) -> bool:
 
 
 def _is_made_in_python(base: type) -> bool:
-    """Tell whether an enumeration's base has a way of its own to make members."""
+    """Tell whether an enumeration's base makes members by Python code."""
     if base.__module__ == "enum":
         return False
     own = vars(base)
@@ -148,7 +148,7 @@ def _is_made_in_python(base: type) -> bool:
 
 
 def _content(cls: Any, member: Any) -> tuple[Any, ...]:
-    """Return what `__new__` of the members' type wants, besides the class."""
+    """Return the arguments of `__new__` of the members' type, without the class."""
     kind = cls._member_type_
     if kind is object:
         return ()
@@ -158,16 +158,16 @@ def _content(cls: Any, member: Any) -> tuple[Any, ...]:
     if function is cls:
         return tuple(arguments)
     raise NotShareableError(
-        f"members of {cls.__qualname__} are each a {kind.__qualname__} too, which does not say how it is made"
+        f"members of {cls.__qualname__} are each a {kind.__qualname__} too, whose reduction does not tell how to make it"
     )
 
 
 def reduce_member(_: object, member: Any) -> Any:
-    """Reduce a member to its name: its value may be equal to nothing that arrives, as a function is."""
+    """Reduce a member to its name: its value may equal nothing that arrives, if it is a function."""
     name = member.__dict__.get("_name_")
     if name not in type(member)._member_names_:
-        return NotImplemented  # several flags: what is made first does not have them
-    # Strings are copied: what else in a pickle is the very same object is up to chance.
+        return NotImplemented  # the new class does not have this combination of flags as a member
+    # Strings are copied, because which objects in a pickle are identical is chance.
     return getattr, (type(member), "".join(name))
 
 
@@ -187,7 +187,7 @@ def _members(cls: type[enum.Enum]) -> list[Member]:
 
 
 def reduce_slotted(_: object, obj: Any) -> Any:
-    """Reduce a field, or a dataclass's parameters: other versions have other slots."""
+    """Reduce a field, or a dataclass's parameters, whose slots differ between versions."""
     return frozen.slotted, (
         type(obj),
         {n: getattr(obj, n) for n in obj.__slots__ if hasattr(obj, n)},

@@ -31,15 +31,15 @@ Span = tuple[int, int, int, int]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _LOCALS = "<locals>"
 _EXTRA = "_"
-# Scopes of their own in some versions only.
+# Scopes that only some versions of Python have.
 _COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 Arguments = tuple[Any, ...]
 TAG = int.from_bytes(importlib.util.MAGIC_NUMBER[:2], "little")
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
-# Version 2 writes no references to objects that were met before. What is one depends on reference
-# counts, and so would the bytes.
+# Version 2 writes no back references. Whether later versions write one depends on reference counts, so
+# the same code would not always give the same bytes.
 _MARSHAL_VERSION = 2
-# By these, classes and annotations look up what functions do by LOAD_GLOBAL.
+# Classes and annotations look up global names by these, functions by LOAD_GLOBAL.
 _NAME_LOOKUPS = {"LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 # Code object → the arguments of `frozen.code`, by the name of the notebook that writes it.
@@ -107,7 +107,7 @@ def _marshalled(code: CodeType) -> bytes:
 
 
 def _renamed(code: CodeType, filename: str) -> CodeType:
-    """Return a code object with another filename, as all those that it defines."""
+    """Return a code object with another filename, in it and in all code that it defines."""
     constants = tuple(
         _renamed(constant, filename) if isinstance(constant, CodeType) else constant
         for constant in code.co_consts
@@ -125,7 +125,7 @@ def load(
     address: tuple[Any, ...] | str,
     block: Block | None = None,
 ) -> CodeType:
-    """Return the code object that `reduce_code` wrote.
+    """Return the code object that these arguments describe; see `frozen.code`.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def load_generated(tag: int, marshalled: bytes, qualname: str, free: tuple[str, 
 
 
 def placeholder(qualname: str, free: tuple[str, ...]) -> CodeType:
-    """Return code that stands for a generated method until `restore`; it has these free variables."""
+    """Return code with these free variables, for a method until its class generates it again."""
     name = qualname.rpartition(".")[2]
     outer = (
         f"def outer({', '.join(free)}):\n"
@@ -199,7 +199,7 @@ def _class_names(code: CodeType) -> Iterator[str]:
 
 @cached_by_code
 def imported_by(code: CodeType) -> tuple[tuple[str, int], ...]:
-    """Return the names that code imports, each with its level: 0 for an absolute one."""
+    """Return the names that code imports, each with its level: 0 for an absolute import."""
     return tuple(dict.fromkeys(_imports_in(code)))
 
 
@@ -247,7 +247,7 @@ def address_of(code: CodeType) -> Address:
     """Return the address of a code object."""
     span = _span(code) if code.co_name == LAMBDA else None
     futures = code.co_flags & FUTURES
-    # Strings are copied: what else in a pickle is the very same object is up to chance.
+    # Strings are copied, because which objects in a pickle are identical is chance.
     name = "".join(code.co_qualname)
     return Address(name, code.co_firstlineno, tuple(code.co_freevars), futures, span)
 
@@ -255,8 +255,8 @@ def address_of(code: CodeType) -> Address:
 def locate(address: Address, block: Block, code: CodeType) -> Address:
     """Return the address of a lambda whose instructions have no columns, with those of its node.
 
-    Such a one returns a constant (since Python 3.12), or Python was told to leave columns out. There
-    may be several of the same code: any of them will do.
+    Since Python 3.12 a lambda that returns a constant has none, and Python can be told to leave them
+    out. Several lambdas may have the same code: any of them will do.
     """
     for node in _candidates(address, block):
         end = (node.end_lineno or 0, node.end_col_offset or 0)
@@ -301,11 +301,11 @@ def rebuild(address: Address, block: Block) -> CodeType:
     *scopes, name = _scopes(address.qualname)
     extra = ""
     if set(address.free) - {"__class__"} and not any(is_function for _, is_function in scopes):
-        # Of a comprehension that has no scope of its own, or declared global in a function.
+        # A comprehension without its own scope, or a name declared global in a function.
         scopes, extra = [*scopes, (_EXTRA, True)], f"{_EXTRA}.{_LOCALS}."
     tree = ast.Module([_within(scopes, node, address.free)], [])
     ast.fix_missing_locations(tree)
-    # A cell may await outside of functions.
+    # A notebook cell may use `await` outside of functions.
     flags = address.futures | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     with no_warnings():
         compiled = compile(tree, block[0], "exec", flags, dont_inherit=True)
@@ -332,7 +332,7 @@ def _find(address: Address, block: Block) -> _Function:
     """Return the function's node, at its lines and columns."""
     nodes = _candidates(address, block)
     if len(nodes) > 1 and address.span is not None:
-        # The last that contains it is the innermost: they are found from the outside in.
+        # The last one is the innermost, because they are found from the outside in.
         nodes = [node for node in nodes if _contains(node, address.span)][-1:]
     if len(nodes) != 1:
         raise LookupError(f"its source has {len(nodes) or 'no'} functions like it")
@@ -350,7 +350,7 @@ def _candidates(address: Address, block: Block) -> list[_Function]:
         for node, scopes in _functions(tree, [])
         if _line(node) == address.line and names[-len(scopes) :] == scopes
     ]
-    # A lambda in a lambda is not the outer one.
+    # Of nested lambdas only the innermost counts.
     deepest = max((len(scopes) for _, scopes in found), default=0)
     return [node for node, scopes in found if len(scopes) == deepest]
 
@@ -365,7 +365,7 @@ def _functions(node: ast.AST, scopes: list[str]) -> Iterator[tuple[_Function, li
     if isinstance(node, _Function):
         yield node, inner
     for child in ast.iter_child_nodes(node):
-        # Defaults, decorators and bases are outside.
+        # Defaults, decorators and bases belong to the outer scope.
         yield from _functions(child, inner if child in body else scopes)
 
 
@@ -380,7 +380,7 @@ def _contains(node: _Function, span: Span) -> bool:
 
 
 def _empty(node: _Function) -> None:
-    """Take out what is evaluated when the function is defined: it would define code of its own."""
+    """Remove the parts that are evaluated when the function is defined: they would define more code."""
     nothing = ast.Constant(None)
     node.args.defaults = [nothing] * len(node.args.defaults)
     node.args.kw_defaults = [default and nothing for default in node.args.kw_defaults]

@@ -1,7 +1,7 @@
-"""ctypes: libraries by their names, types as they were declared, data by value, addresses not at all.
+"""Reducers for ctypes: libraries by name, types by declaration, data by value; addresses are refused.
 
-A library is loaded again where it arrives, with the types that its functions were given here. Types
-are made again by ctypes itself, which keeps one of each kind: so ``c_double * 3`` is the reader's own.
+The reader loads a library again, and gives its functions the types that they have here. ctypes itself
+makes types again, and keeps one of each kind: so ``c_double * 3`` is the reader's own.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 _DATA: type = ctypes._SimpleCData.__base__  # type: ignore[assignment]
 _POINTER, _FUNCTION = _ctypes._Pointer, _ctypes.CFuncPtr
 KINDS = (_DATA, ctypes.CDLL, ctypes.LibraryLoader, type(ctypes.byref(ctypes.c_int())))
-"""Whose instances `reduce` is asked about."""
-# What a type must have when it is made; all else may be set later.
+"""Types whose instances `reduce` takes."""
+# Attributes that a type needs when it is made; all others may be set later.
 _DECLARED = frozenset(
     {
         "_type_", "_length_", "_flags_", "_restype_", "_argtypes_",
         "_pack_", "_align_", "_layout_", "_anonymous_", "_swappedbytes_",
     }
 )  # fmt: skip
-# What ctypes adds to a type by itself.
+# Attributes that ctypes sets itself.
 _ADDED = frozenset({"_fields_", "__ctype_be__", "__ctype_le__", "__pointer_type__"})
 _OF_A_LIBRARY = frozenset({"_name", "_handle", "_FuncPtr"})
 
@@ -49,7 +49,7 @@ def reduce(pickler: Writer, obj: Any) -> Any:
     Raises
     ------
     UnwritableError
-        It is an address of this process, or contains one.
+        It is an address in this process, or contains one.
     """
     if isinstance(obj, ctypes.CDLL):
         return _reduce_library(obj)
@@ -119,7 +119,7 @@ def _name_of(library: Any) -> str | None:
 
 
 def _is_replaced(name: str) -> bool:
-    """Tell whether a library's file was removed, or is another one, since it was loaded."""
+    """Tell whether a library's file was removed or replaced since it was loaded."""
     try:
         with open("/proc/self/maps") as maps:
             return f"{os.path.realpath(name)} (deleted)" in maps.read()
@@ -151,7 +151,7 @@ def _reduce_function(function: Any) -> Any:
         declared["argtypes"] = function.argtypes
     if function.errcheck is not None:
         declared["errcheck"] = function.errcheck
-    # Never the one that all code of the reader's process calls.
+    # Not of `pythonapi`, whose functions the whole process of the reader uses.
     is_its_own = vars(library).get(name) is function and library is not ctypes.pythonapi
     found = (library, name, is_its_own)
     return frozen.library_function, found, declared or None, None, None, frozen.declare_function
@@ -198,7 +198,7 @@ def _array_pointer(cls: Any) -> Any:
 
 
 def _reduce_declared(cls: Any, reduced: Any) -> Any:
-    """Reduce a type that somebody declared: its fields come after it, for they may refer to it."""
+    """Reduce a declared type; its fields come afterwards, because they may refer to it."""
     make, (constructor, name, bases, keywords, *rest), (attributes, slots), *others = reduced
     declared = {n: value for n, value in attributes.items() if n in _DECLARED}
     attributes = {
@@ -224,9 +224,9 @@ def _reduce_declared(cls: Any, reduced: Any) -> Any:
 
 
 def _lengths_of(cls: Any) -> tuple[Any, list[int]]:
-    """Return the type of an array's elements, and the array's lengths: none of what is no array.
+    """Return the type of an array's elements, and the array's lengths; for other types no lengths.
 
-    An array of what has no fields yet would be empty for ever, so the reader makes it when it has some.
+    An array of a type without fields would stay empty, so the reader makes it when the fields are known.
     """
     lengths: list[int] = []
     while issubclass(cls, ctypes.Array) and cls is cls._type_ * cls._length_:

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 CODE, VALUE, SOURCE = "c", "v", "s"
-# With a name: the part that is the value of a global constant, which code of the class names.
+# With a name: the part for the value of a global constant that code of the class uses.
 CONSTANT = "constant"
 DOCSTRING = "its docstring"
 """The name of a part that tells apart only classes that the reader did not define."""
 
 
 class Part(NamedTuple):
-    """The fingerprints of one part of a definition; '' where one is not known.
+    """The fingerprints of one part of a definition; '' if one is not known.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Part(NamedTuple):
         if self.kind != other.kind:
             return True
         if self.kind == CODE and not same_python:
-            # Without both sources nobody can tell.
+            # Without both sources the difference is unknown, and counts as one.
             return not self.source or self.source != other.source
         if self.kind != CODE and self.source and other.source:
             return self.source != other.source
@@ -70,16 +70,16 @@ class Part(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """What a class or a function is defined as.
+    """The definition of a class or a function.
 
     Attributes
     ----------
     module, qualname : str
-        What it is called; ``__main__`` also where that is the main module of a worker.
+        Its name; ``__main__`` also if it is in the main module of a worker.
     tag : int
-        Which bytecode its code is.
+        The magic number of its bytecode.
     reaches : bool
-        Whether it holds what its code names of its module, too.
+        Whether it also covers what its code names in its module.
     parts : dict of str to Part
     """
 
@@ -105,7 +105,7 @@ class Definition(NamedTuple):
         ]
 
     def to_json(self) -> str:
-        """Return it as text: one object in a pickle, and the same bytes in every process."""
+        """Return it as text, which is one object in a pickle and the same in every process."""
         return json.dumps(self, separators=(",", ":"), sort_keys=True)
 
     @staticmethod
@@ -133,7 +133,7 @@ STRUCT_OPTIONS = (
     "forbid_unknown_fields", "weakref", "dict", "cache_hash", "tag", "tag_field",
 )  # fmt: skip
 CACHES = frozenset({"__msgspec_cache__"})
-"""What libraries keep in classes of other makers, and find out again."""
+"""Attributes in which libraries cache what they know of a class."""
 
 
 def own_annotations(space: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,9 +156,9 @@ def struct_options(cls: Any) -> dict[str, Any]:
 
 
 def struct_parts(cls: Any) -> dict[str, Any]:
-    """Return what a struct, or a structure of ctypes, was declared with; nothing of other classes."""
+    """Return the declaration of a struct or of a structure of ctypes; nothing for other classes."""
     if issubclass(cls, ctypes.Structure | ctypes.Union):
-        # Types by name: the module of an array's type is the one that happened to make it first.
+        # Types by name: the module of an array's type is the one that made it first, by chance.
         own = cls.__dict__.get("_fields_", ())
         return {"its fields": tuple((name, kind.__name__, *bits) for name, kind, *bits in own)}
     if not is_struct(cls):
@@ -174,13 +174,13 @@ def struct_parts(cls: Any) -> dict[str, Any]:
 # -- the parts of a definition ---------------------------------------------------------------------
 
 
-# Classes and functions are followed through what they name, up to so many; and values, so deep.
+# Limits: classes and functions that are followed through names, and the depth of values.
 _MOST = 2000
 _DEEPEST = 8
-# Items of constants that are compared, in all; and characters, bytes or bits of one.
+# Limits: items of all constants that are compared; characters, bytes or bits of one constant.
 _ITEMS = 100_000
 _LONGEST = 1_000_000
-# What Python and its library keep in a class, derived from what is compared anyway.
+# Attributes that Python and its library derive from parts that are compared anyway.
 _DERIVED = frozenset(
     {
         "__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__annotations__",
@@ -203,15 +203,15 @@ _OF_ENUMERATIONS = frozenset(
     }
 )  # fmt: skip
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
-# Whose functions are in classes that they make.
+# Modules whose functions are in the classes that they make.
 _OF_PYTHON = frozenset({"abc", "collections", "dataclasses", "enum", "functools", "typing"})
-# Of dataclasses in all versions.
+# Options of dataclasses that all versions have.
 _OPTIONS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 _OF_A_FIELD = ("default", "init", "repr", "hash", "compare", "kw_only")
 _BY_ATTRS = "<attrs generated"
 _OF_ATTRS = ("name", "default", "init", "repr", "eq", "order", "hash", "kw_only", "alias")
 _CONSTANTS = frozenset({bool, int, float, complex, str, bytes, type(None), type(...), range})
-# Immutable, and their `repr` says all.
+# Immutable types whose `repr` tells the whole value.
 _IMMUTABLE = frozenset(
     {
         "datetime.date", "datetime.time", "datetime.datetime", "datetime.timedelta",
@@ -262,7 +262,7 @@ class _Survey:
         self._assigned: set[str] = set()
 
     def follow(self) -> None:
-        """Add what the code names, and what that names."""
+        """Add the objects that the code names, and those that they name."""
         while self._queue and len(self._seen) < _MOST:
             name, obj = self._queue.popleft()
             if isinstance(obj, type):
@@ -276,7 +276,7 @@ class _Survey:
     # -- functions ---------------------------------------------------------------------------------
 
     def add_function(self, name: str, function: Any) -> None:
-        """Add a function as a part of its own."""
+        """Add a function as one part."""
         self.parts[name] = self._part(function)
 
     def _function(self, function: types.FunctionType) -> tuple[str, str]:
@@ -308,10 +308,10 @@ class _Survey:
         return known.digest if len(texts) == 1 else digest(*texts), known.source
 
     def _global(self, name: str, value: Any) -> None:
-        """Look at what code finds under a global name: code and constants count, state does not."""
+        """Follow a global name that code uses: functions, classes and constants count, state does not."""
         if isinstance(value, types.FunctionType) or issubclass(type(value), type):
             if module_of(value) == self.module and not _is_local(value):
-                # What has the root's name is the root, or takes its place since its cell ran again.
+                # An object with the root's name is the root, or replaced it when its cell ran again.
                 if id(value) not in self._seen and value.__qualname__ != self.root:
                     self._seen.add(id(value))
                     self._queue.append((f"global {name}", value))
@@ -391,12 +391,12 @@ class _Survey:
     def add_docstring(self, cls: type) -> None:
         text = type.__dict__["__dict__"].__get__(cls).get("__doc__")
         if isinstance(text, str):
-            # Cleaned: Python takes the indentation out since version 3.13.
+            # Cleaned, because Python 3.13 and later remove the indentation.
             self.parts[DOCSTRING] = Part(VALUE, digest(inspect.cleandoc(text)))
 
     def _bases(self, cls: type, prefix: str, space: Mapping[str, Any]) -> None:
         written = space.get("__orig_bases__", ())
-        # Those of a typed dict are kept since Python 3.12; it has all that it inherits itself.
+        # A typed dict has its original bases only since Python 3.12, and copies all that it inherits.
         bases = [] if typing.is_typeddict(cls) else [self._annotation(base) for base in written]
         names = [_named(base) for base in cls.__bases__]
         texts = [_named(type(cls)), *names, *bases]
@@ -434,13 +434,13 @@ class _Survey:
             )
 
     def _others_of(self, value: Any) -> list[str]:
-        """Return what a descriptor holds besides its first function."""
+        """Return texts for the functions of a descriptor but its first."""
         if isinstance(value, property):
             return [self._word(value.fset), self._word(value.fdel)]
         return []
 
     def _part(self, value: Any, *, deep: bool = False) -> Part:
-        """Return the fingerprints of a value; of what is a function, or around one, as of code."""
+        """Return the fingerprints of a value; of a function, or a wrapper of one, those of its code."""
         function = function_of(value)
         if function is None:
             return Part(VALUE, digest(self._word(value, deep=deep)))
@@ -453,12 +453,12 @@ class _Survey:
     # -- values ------------------------------------------------------------------------------------
 
     def _word(self, value: Any, *, deep: bool = False) -> str:
-        """Return a text for a value; of what is mutable, its type's name."""
+        """Return a text for a value; for a mutable one, its type's name."""
         text = self._text(value, deep=deep)
         return f"<{type(value).__name__}>" if text is None else text
 
     def _text(self, value: Any, depth: int = 0, *, deep: bool = False) -> str | None:
-        """Return a text that equal constants have in common; None for what is mutable, or unknown."""
+        """Return a text that equal constants have in common; None for mutable or unknown values."""
         kind = type(value)
         if kind in _CONSTANTS:
             return _constant(value)
@@ -507,10 +507,12 @@ class _Survey:
 
 
 def _is_python_s(name: str, value: Any) -> bool:
-    """Tell whether a method is made anew in each process, or replaced as Python likes."""
+    """Tell whether Python or a library replaces a method, so that it says nothing about the class."""
     function = function_of(value) or value
     if name == "__init__" and (value is object.__init__ or module_of(function) == "typing"):
-        return True  # of what implements a protocol, until and after the first instance is made
+        return (
+            True  # a class that implements a protocol gets another after its first instance is made
+        )
     if name == "__class_getitem__" and module_of(function) == "typing":
         return True  # of a generic named tuple
     return type(value) is types.FunctionType and value.__code__.co_filename.startswith(_BY_ATTRS)
@@ -527,7 +529,7 @@ def _constant(value: Any) -> str | None:
     """Return a text for a number, a text or the like; None for one that is too long to compare."""
     kind = type(value)
     if kind is int:
-        # Not in decimal digits, of which Python writes 4,300 at most.
+        # In hexadecimal, because Python writes at most 4,300 decimal digits.
         return f"int {value:x}" if value.bit_length() <= _LONGEST else None
     if kind in (str, bytes) and len(value) > _LONGEST:
         return None

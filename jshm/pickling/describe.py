@@ -32,7 +32,7 @@ _LONGEST_DEFAULT = 30
 _ARRAYS = Types(np.ndarray, np.memmap)
 _SIZED = Types(dict, list, tuple, set, frozenset, str, bytes, bytearray)
 _ATOMS = Types(bool, int, float, complex, str, bytes, type(None))
-# Packages whose `shape` is no property of the user's.
+# Packages whose `shape` runs no code of the user's.
 _SHAPED = frozenset(
     {
         "numpy", "pandas", "scipy", "polars", "pyarrow", "torch", "jaxlib", "tensorflow", "xarray",
@@ -45,7 +45,7 @@ _COLUMN_TYPES = frozenset({"Series", "Index", "ExtensionArray"})
 def summary(obj: Any) -> str:
     """Return what an object is: ``function train(X, lr=0.1)``, ``DataFrame (1000, 3)``, ``dict of 3``.
 
-    Nothing of the object's own is called, except the `shape` of well-known libraries' types.
+    No method of the object is called, except the `shape` of types of well-known libraries.
     """
     kind = type(obj)
     if issubclass(kind, types.ModuleType):
@@ -68,16 +68,16 @@ def summary(obj: Any) -> str:
     else:
         text = f"{static.name(kind)}{_shape(obj)}"
     text = (text.rstrip() or "object") if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-    return text.encode(errors="replace").decode()  # half of a surrogate pair cannot be encoded
+    return text.encode(errors="replace").decode()  # a lone surrogate cannot be encoded
 
 
 def _called(function: Any) -> str:
-    """Return the name of what is called; of what has none, its type's."""
+    """Return the name of a function, or of its type if it has none."""
     return static.own_name(function) or static.name(type(function))
 
 
 def _shape(obj: Any) -> str:
-    """Return the shape of what has one that can be read without running the user's code."""
+    """Return the shape of an object; '' if it has none, or reading it would run the user's code."""
     try:
         shape = _read_shape(obj)
     except Exception:  # noqa: BLE001 - a file that is closed, a table that is broken
@@ -121,15 +121,15 @@ def _unbound(found: Any) -> Any:
 
 
 def _parameters(function: types.FunctionType, bound: int) -> str:
-    # What `inspect.signature` finds out too, in ten times the time.
+    # `inspect.signature` would take ten times as long.
     code = function.__code__
     plain, after = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
     names = code.co_varnames
     shown = list(names[:plain])
-    # Both may be of a subclass that has its own ways.
+    # Both may be of a subclass with methods of its own.
     defaults = function.__defaults__
     given = [] if defaults is None else list(tuple.__iter__(defaults))
-    for i, default in zip(range(1, plain + 1), reversed(given)):  # noqa: B905 - there may be more
+    for i, default in zip(range(1, plain + 1), reversed(given)):  # noqa: B905 - there may be more defaults than parameters
         shown[-i] += f"={_default(default)}"
     if code.co_posonlyargcount > bound:
         shown.insert(code.co_posonlyargcount, "/")
@@ -148,7 +148,7 @@ def _parameters(function: types.FunctionType, bound: int) -> str:
 
 
 def _default(value: Any) -> str:
-    """Return a default value as it was written; of others the type, whose `repr` may be anything."""
+    """Return a default value as text; its type if it is not a plain value, whose `repr` is safe."""
     if type(value) in _ATOMS:
         text = repr(value)
         return text if len(text) <= _LONGEST_DEFAULT else "…"
@@ -156,7 +156,7 @@ def _default(value: Any) -> str:
 
 
 def documentation(obj: Any) -> str:
-    """Return the first line of what an object's own docstring says."""
+    """Return the first line of an object's own docstring."""
     kind = type(obj)
     if kind is types.MethodType:
         obj = obj.__func__
@@ -184,7 +184,7 @@ def place(obj: Any) -> str:
 
 def own_codes(cls: type) -> list[CodeType]:
     """Return the code of the methods that were written in a class."""
-    # Those of a dataclass are made of text, others may be somebody else's.
+    # Not methods that dataclasses generated, nor functions from elsewhere.
     written = list(static.namespace(cls).values())
     codes = [f.__code__ for f in written if type(f) is types.FunctionType]
     within = static.qualname(cls)
@@ -194,7 +194,7 @@ def own_codes(cls: type) -> list[CodeType]:
 def copied_columns(obj: Any) -> list[str]:
     """Return the columns of a DataFrame (or the Series) whose values are Python objects.
 
-    They go into the pickle, so everybody who attaches has a copy of his own. All others are shared.
+    They go into the pickle, so each process that attaches has its own copy. All others are shared.
     """
     kind = type(obj)
     if static.root(kind) != "pandas":
@@ -221,7 +221,7 @@ def _is_of_objects(dtype: Any) -> bool:
 # -- previews --------------------------------------------------------------------------------------
 
 
-# In all about 8 kB at most; a character may take four bytes.
+# A preview has about 8 kB at most; a character may take four bytes.
 _SOURCE_BYTES = 6000
 _TEXT_BYTES = 4000
 _ENTRIES, _NESTED, _LINES = 20, 6, 40
@@ -235,7 +235,7 @@ _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 def preview(obj: Any) -> dict[str, Any]:
     """Return what is shown of an object: a source, the first rows of a table, or a text.
 
-    Empty if there is nothing to show. Whatever goes wrong, the object can be published without.
+    Empty if there is nothing to show, or if anything fails: the object is published without it.
     """
     try:
         return _preview(obj)
@@ -244,7 +244,7 @@ def preview(obj: Any) -> dict[str, Any]:
 
 
 def _preview(obj: Any) -> dict[str, Any]:
-    for _ in range(_PARTIALS):  # one may contain itself
+    for _ in range(_PARTIALS):  # a partial may contain itself
         if type(obj) is not functools.partial:
             break
         obj = obj.func
@@ -279,7 +279,7 @@ def _source(text: str) -> dict[str, Any]:
 
 
 def _source_of_class(cls: type) -> str:
-    """Return the statement of a class whose methods travel, or these alone if it is not known."""
+    """Return the statement of a class whose methods travel; only the methods if it is not known."""
     codes = own_codes(cls)
     blocks = [block for code in codes if (block := block_written(code))]
     if not blocks:
@@ -293,7 +293,7 @@ def _table(table: Any, pandas: Any) -> dict[str, Any]:
     """Return the first rows of a DataFrame or a Series."""
     series = type(table) is pandas.Series
     many = not series and table.shape[1] > _COLUMNS
-    # One slice where that is enough: two cost ten times as much.
+    # One slice if that is enough: two cost ten times as much.
     head = table.iloc[:_ROWS, :_COLUMNS] if many else table.iloc[:_ROWS]
     if not all(_is_plain(dtype) for dtype in ([head.dtype] if series else head.dtypes)):
         return {}
@@ -314,7 +314,7 @@ def _table(table: Any, pandas: Any) -> dict[str, Any]:
 
 
 def _is_plain(dtype: Any) -> bool:
-    """Tell whether a column's values are made by pandas or NumPy, and take no time to make."""
+    """Tell whether a column's values are made by pandas or NumPy, and made quickly."""
     kind = type(dtype)
     if static.root(kind) not in ("numpy", "pandas"):
         return False
@@ -322,7 +322,7 @@ def _is_plain(dtype: Any) -> bool:
 
 
 def _cell(value: Any) -> str:
-    if type(value) is tuple:  # of an index with several levels
+    if type(value) is tuple:  # a label of an index with several levels
         return short(", ".join(map(_word, value[:_LISTED])), _CELL)
     return _word(value)
 
@@ -334,7 +334,7 @@ def _word(value: Any) -> str:
 
 
 def _lines(obj: Any, entries: Iterable[tuple[str, Any]] | None) -> dict[str, Any]:
-    """Return a line for each of an object's entries, and of what these contain."""
+    """Return a line for each entry of an object, and for the entries within it."""
     lines: list[str] = []
     shown = 0
     for label, value in itertools.islice(entries or (), _ENTRIES):
@@ -355,7 +355,7 @@ def _line(label: str, value: Any) -> str:
 
 
 def _length(obj: Any) -> int:
-    """Return how many entries an object has; code of a subclass is not asked."""
+    """Return the number of entries of an object; no method of a subclass is called."""
     for kind in (dict, *_SEQUENCES):
         if issubclass(type(obj), kind):
             return kind.__len__(obj)
@@ -365,7 +365,7 @@ def _length(obj: Any) -> int:
 
 
 def _entries(obj: Any) -> Iterator[tuple[str, Any]] | None:
-    """Return what a container has, with its keys; None if it is none."""
+    """Return the items of a container, with their keys; None for any other object."""
     kind = type(obj)
     if issubclass(kind, dict):
         return ((static.key(key), value) for key, value in dict.items(obj))
@@ -378,7 +378,7 @@ def _entries(obj: Any) -> Iterator[tuple[str, Any]] | None:
 
 
 def _attributes(obj: Any) -> Iterator[tuple[str, Any]] | None:
-    """Return what an object's own ``__dict__`` has; properties and ``__getattr__`` are not asked."""
+    """Return the items of an object's own ``__dict__``; no property and no ``__getattr__`` is called."""
     found = static.attributes(obj)
     if found is None:
         return None
@@ -390,7 +390,7 @@ def _attributes(obj: Any) -> Iterator[tuple[str, Any]] | None:
 
 
 def _bounded(text: str, most: int) -> tuple[str, bool]:
-    """Return a text of at most so many bytes, and whether it was longer."""
+    """Return a text cut to `most` bytes, and whether it was longer."""
     if text.isascii():
         return text[:most], len(text) > most
     data = text.encode(errors="replace")

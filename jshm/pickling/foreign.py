@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 _HEAP, _IMMUTABLE = 1 << 9, 1 << 8
 _DTYPES = type(np.dtype)
-# What only compiled code puts in a class, except for slots and these names.
+# Only compiled code puts these into a class, except for slots and the names below.
 _COMPILED = frozenset(
     {types.GetSetDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType}
 )
 _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__"})
-# Where Python itself keeps types that have no name of their own.
+# Modules where Python keeps types that cannot be imported by their own name.
 _KEPT_IN = ("types", "_collections_abc", "typing")
-# Metaclasses that were seen to make classes which are filled later.
+# Compiled metaclasses that can make a class without attributes, as was tried.
 _known_good: WeakSet[type] = WeakSet()
 
 
@@ -83,7 +83,7 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
 
 
 def is_compiled(cls: type) -> bool:
-    """Tell whether compiled code made a class, and no ``class`` statement."""
+    """Tell whether compiled code made a class, and not a ``class`` statement."""
     if not cls.__flags__ & _HEAP or cls.__flags__ & _IMMUTABLE:
         return True
     for name, value in type.__dict__["__dict__"].__get__(cls).items():
@@ -101,7 +101,7 @@ def _reduce_compiled(pickler: Writer, cls: type) -> Any:
             if value is cls:
                 pickler.needs.add(name)
                 return frozen.named, (name, key)
-            # A metaclass, or the class of one instance, as of `sys.flags`.
+            # A metaclass, or the class of a single instance such as `sys.flags`.
             if type(value) is cls and (issubclass(cls, type) or key == cls.__name__):
                 pickler.needs.add(name)
                 return frozen.type_of_named, (name, key)
@@ -113,7 +113,7 @@ def _reduce_compiled(pickler: Writer, cls: type) -> Any:
 
 
 def _try(cls: type, kind: type) -> None:
-    """Make an empty class as a reader would, to see that this metaclass can.
+    """Make an empty class as a reader would, to check that the metaclass can do that.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _reduce_dtype(cls: Any) -> Any:
         dtype = None
     if type(dtype) is cls:
         return type, (dtype,)
-    # One that has no dtypes: the base of some that do.
+    # A base class without dtypes is found through a class below it.
     for concrete in _all_below(cls):
         if getattr(np.dtypes, concrete.__name__, None) is concrete:
             return frozen.base_named, (concrete, cls.__name__)
@@ -165,9 +165,9 @@ def is_typed_dict(cls: type) -> bool:
 
 
 def _reduce_typed_dict(cls: Any, reduced: Any) -> Any:
-    """Reduce a typed dict: it is a dict to Python, and `typing` alone makes it from what it says.
+    """Reduce a typed dict: its class is a plain dict, made by `typing`.
 
-    What it inherits it has copied, and the classes that it is of are not those that it was made of.
+    It has copied all that it inherits, and its bases are not those of its ``class`` statement.
     """
     make, (kind, name, _, keywords, *rest), state, *others = reduced
     if "__orig_bases__" in cls.__dict__:
@@ -189,10 +189,10 @@ def _reduce_struct(cls: Any, reduced: Any) -> Any:
     """Reduce a struct: its metaclass is compiled, and wants all fields and options at once."""
     make, (_, name, bases, keywords, *rest), state, *others = reduced
     fields, later = _fields_of(cls)
-    # Only the names: what they mean may refer to the struct, and is set afterwards.
+    # Only the names of the fields: their types may refer to the struct, and are set afterwards.
     options = struct_options(cls)
     if options.get("tag") == cls.__name__:
-        options["tag"] = True  # as structs that inherit are tagged, too
+        options["tag"] = True  # so that structs that inherit are tagged too
     names = [field[0] for field in fields]
     kinds = {n: p.kind for n, p in inspect.signature(cls).parameters.items()}
     options["kw_only"] = any(kinds[n] is inspect.Parameter.KEYWORD_ONLY for n in names)
@@ -206,7 +206,7 @@ def _reduce_struct(cls: Any, reduced: Any) -> Any:
 def _fields_of(
     cls: Any,
 ) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[frozen.LateFactory, Any]]]:
-    """Return a struct's own fields, as `msgspec.field` takes them, and the factories that come later."""
+    """Return a struct's own fields, as `msgspec.field` takes them, and default factories to be set later."""
     every, defaults = cls.__struct_fields__, cls.__struct_defaults__
     missing = len(every) - len(defaults)
     encoded = dict(zip(every, cls.__struct_encode_fields__, strict=True))

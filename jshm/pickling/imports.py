@@ -1,12 +1,11 @@
 """What the reader imports: its own modules, modules beside the notebook, compiled modules.
 
-Functions, and whole modules, that travel by value are not made again where the reader imports their
-module from a file that says the same. Then they are what the reader's own code gets by importing
-it.
+Functions and whole modules that travel by value are not made again if the reader's own module has the
+same file. Then the reader gets the same objects as its own code that imports the module.
 
 A module that a function imports when it is called does not travel: an ``import`` statement looks
 for it by name. The reader is told where the publisher found it, and looks there when nothing else
-has that name. So what it can import itself is never hidden.
+has that name. So modules that it can import itself are never hidden.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
 
-# What was made here, and has not got its state yet.
+# Objects that were made here and do not have their state yet.
 _unfilled: WeakSet[Any] = WeakSet()
 
 
@@ -45,7 +44,7 @@ def own_or_new(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> Any:
-    """Return what the reader has under a name, or else what `make` makes of the arguments."""
+    """Return the reader's own object of a name, if it is the same, or a new one."""
     name = origin[0]
     module = sys.modules.get(name) if name == "__main__" else modules.imported(Origin(*origin))
     found = lookup(module, qualname)
@@ -78,7 +77,7 @@ def fill_function(function: Any, state: Any) -> None:
     if function in _unfilled:
         attributes, slots = state
         if _is_imported(function.__globals__):
-            slots = {**slots, "__globals__": {}}  # they are the module's, as it is here
+            slots = {**slots, "__globals__": {}}  # the module here has them
         cp._function_setstate(function, (attributes, slots))
         _unfilled.discard(function)
 
@@ -103,7 +102,7 @@ def fill_cached_function(function: Any, attributes: dict[str, Any] | None) -> No
 def own_or_new_module(
     origin: tuple[str, str, str] | None, make: Callable[..., ModuleType], *arguments: Any
 ) -> ModuleType:
-    """Return a module that the reader imports, if it says the same, or else a new one."""
+    """Return the module that the reader imports, if its file is the same, or a new one."""
     module = modules.imported(Origin(*origin)) if origin else None
     if module is not None:
         return module
@@ -186,7 +185,7 @@ def _import(name: str, file: str) -> Any:
 def _import_from(name: str, file: str) -> Any:
     root = modules.import_root(name, file)
     if root and os.path.exists(file):
-        # By its name, so that a package is imported before what is in it.
+        # By its name, so that a package is imported before its modules.
         sys.path.append(root)
         try:
             return importlib.import_module(name)
@@ -207,12 +206,12 @@ def _import_from(name: str, file: str) -> Any:
 # -- modules imported by calls ---------------------------------------------------------------------
 
 
-# Module name → the directory that its publisher found it in.
+# Module name → the directory in which its publisher found it.
 _roots: dict[str, str] = {}
 
 
 class _Finder:
-    """Looks for modules where their publishers found them; the last of all finders."""
+    """Finds modules where their publishers found them; it is the last finder."""
 
     @staticmethod
     def find_spec(
@@ -266,7 +265,7 @@ def _file_here(name: str) -> str | None:
 
 
 def _same(here: str, file: str) -> bool:
-    """Tell whether two files say the same; also if that cannot be known."""
+    """Tell whether two files have the same content; True if that cannot be known."""
     try:
         with open(here, "rb") as one, open(file, "rb") as other:
             return one.read() == other.read()

@@ -1,12 +1,12 @@
-"""Arrow, torch and pandas: without the rest of what a slice was taken from, and without copies.
+"""Reducers for Arrow, torch and pandas: slices without the rest of their memory, tables without copies.
 
 An Arrow array is pickled with whole buffers, and a tensor with its whole storage, however little of
-it they show. What is pickled here in their place holds just that.
+it they show. Here only that part is pickled.
 
 pandas copies a block of columns before it writes into it if another block refers to the same memory
 (copy-on-write: always since pandas 3, in pandas 2 with ``pd.options.mode.copy_on_write``). A block
 over shared memory is the only one that pandas knows of, so pandas would write into it, and fail. So
-it is told of another.
+the reader adds a second reference.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .writer import Writer
 
-# So many bytes too many, and a quarter of what is shown, are not worth a copy.
+# Less waste than this many bytes, or than a quarter of the data shown, is not worth a copy.
 _LITTLE, _PART = 1 << 10, 4
 
 
@@ -31,12 +31,12 @@ def _drags(whole: int, own: int) -> bool:
     return whole - own > max(_LITTLE, own // _PART)
 
 
-# A page of memory: to copy it is not dearer than to refer to it.
+# A page of memory: copying it costs no more than referring to it.
 _PAGE = 4096
 
 
 def is_little(memory: Any) -> bool:
-    """Tell whether a buffer is better copied: it is small, and Arrow's, which writes into none.
+    """Tell whether a buffer is better copied: a small one of Arrow, which writes into no buffer.
 
     pandas hands the names of a table's columns on to all tables that are made of it. If they were
     shared, each of those would keep the memory of the whole table.
@@ -46,7 +46,7 @@ def is_little(memory: Any) -> bool:
 
 
 def reduce_arrow(_: Writer, obj: Any) -> Any:
-    """Reduce an Arrow array, which tables and chunked arrays consist of, without what it does not show."""
+    """Reduce an Arrow array without the data that it does not show. Tables consist of such arrays."""
     arrow = sys.modules["pyarrow"]
     if not isinstance(obj, arrow.Array):
         return NotImplemented
@@ -75,12 +75,12 @@ _OFFSETS = {
     "LargeStringArray": np.int64, "LargeBinaryArray": np.int64,
 }  # fmt: skip
 _VIEWS = ("StringViewArray", "BinaryViewArray")
-# Bytes of a view: its length, and the text itself if it is short; else where that is.
+# Bytes of a view, and of the longest text that is in the view itself; a longer one is elsewhere.
 _VIEW, _SHORT = 16, 12
 
 
 def _bytes_of_views(array: Any) -> int:
-    """Return how many bytes the views of an array show; Arrow counts all that there are."""
+    """Return how many bytes the views of an array show; Arrow counts whole buffers."""
     lengths = np.frombuffer(array.buffers()[1], np.int32)[:: _VIEW // 4]
     shown = lengths[array.offset : array.offset + len(array)]
     return _VIEW * len(array) + int(shown[shown > _SHORT].sum(dtype=np.int64))
@@ -120,7 +120,7 @@ def _cut_texts(arrow: Any, array: Any) -> Any:
 def reduce_tensor(pickler: Writer, obj: Any) -> Any:
     """Reduce a tensor without the rest of its storage.
 
-    Tensors that share a storage do not share it any more when they were pickled, with or without this.
+    Tensors that share a storage no longer share it after a pickle, with or without this.
     """
     torch = sys.modules["torch"]
     if type(obj) is not torch.Tensor or obj.layout is not torch.strided:
@@ -147,11 +147,11 @@ def reduce_tensor(pickler: Writer, obj: Any) -> Any:
 
 
 PANDAS_INTERNALS = "pandas.core.internals."
-"""Where the types are that `PANDAS_REDUCERS` names."""
+"""The package of the types that `PANDAS_REDUCERS` names."""
 
 
 def reduce_manager(_: Writer, manager: Any) -> Any:
-    """Reduce what keeps the blocks of a DataFrame or Series: as pandas does, and they are shared."""
+    """Reduce the manager of the blocks of a DataFrame or Series; the reader marks its blocks as shared."""
     make, arguments, *state = manager.__reduce_ex__(4)
     if state:
         return make, arguments, state[0], None, None, frozen.fill_block_manager
@@ -159,7 +159,7 @@ def reduce_manager(_: Writer, manager: Any) -> Any:
 
 
 def reduce_block(_: Writer, block: Any) -> Any:
-    """Reduce a block without a copy of what is strided, which pandas makes for protocol 5."""
+    """Reduce a block as it is; for protocol 5 pandas would copy strided data."""
     return block.__reduce__()
 
 

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Member = tuple[str, Any, dict[str, Any]]
-    """A name (also an alias), the value, and what else the member has."""
+    """A name (also an alias), the value, and the member's other attributes."""
 
 
 def new_class(metaclass: Any, name: str, bases: tuple[Any, ...], body: dict[str, Any]) -> type:
     """Make a class.
 
-    Where its metaclass, or a base's ``__init_subclass__``, wants options or attributes that it has not
-    yet, it is made without them: what they did to the class is among its attributes.
+    If its metaclass, or a base's ``__init_subclass__``, fails because options or attributes are missing, the
+    class is made without calling them: their effects are among its attributes.
     """
     try:
         return cp._make_skeleton_class(metaclass, name, bases, body, None, None)  # type: ignore[no-any-return]
@@ -53,14 +53,14 @@ def hooked(bases: tuple[Any, ...]) -> type | None:
 def without_hooks(
     metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]
 ) -> type:
-    """Make a class by what Python itself has for that, calling neither metaclass nor bases."""
+    """Make a class by Python's own metaclass, calling neither the user's metaclass nor the bases."""
     resolved = resolve_bases(bases)
     if resolved is not bases:
         keywords = {**keywords, "__orig_bases__": bases}
     if resolved == (object,):
         return _new(metaclass, name, resolved, keywords)
-    # `type.__new__` calls the hook of the first base. A class can lose that base again if another one
-    # is left whose instances have the same layout.
+    # `type.__new__` calls the hook of the first base. So a base without one comes first, and is removed
+    # afterwards: that works if another base has the same layout of instances.
     parents = {parent: None for base in resolved for parent in reversed(_parents(base))}
     for parent, slots in product(parents, (("__dict__", "__weakref__"), (), *_SLOTS)):
         with contextlib.suppress(Exception):
@@ -81,7 +81,7 @@ def _do_nothing(_: type, /, **__: Any) -> None:
 
 
 def _parents(base: type) -> list[type]:
-    """Return a class's first base, that one's, and so on."""
+    """Return a class's first base, the first base of that, and so on."""
     found: list[type] = []
     parent = base.__base__
     while parent is not None:
@@ -95,7 +95,7 @@ def _new(metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any
     return maker.__new__(metaclass, name, bases, body)  # type: ignore[no-any-return]
 
 
-# The modules of metaclasses that a class cannot do without.
+# Modules of the metaclasses that Python itself needs for a class.
 _OF_PYTHON = ("builtins", "abc", "typing", "enum", "_ctypes")
 
 
@@ -105,7 +105,7 @@ _OF_PYTHON = ("builtins", "abc", "typing", "enum", "_ctypes")
 _TEXT = "<string>"
 # The function in which dataclasses defines all methods that it generates.
 _BY_DATACLASSES = "__create_fn__."
-# A method that newer versions give to all dataclasses, by reference.
+# A method that newer versions of Python give to all dataclasses.
 REPLACE = getattr(dataclasses, "_replace", None)
 
 
@@ -120,7 +120,7 @@ def generated_methods(cls: type) -> dict[str, CodeType]:
 
 
 def _is_generated(name: str, code: CodeType) -> bool:
-    """Tell whether code is of a generated method; what `exec` and ``python -c`` run is text, too."""
+    """Tell whether code is that of a generated method, and not of text that `exec` or ``python -c`` ran."""
     return code.co_filename == _TEXT and (
         code.co_qualname.startswith(_BY_DATACLASSES)
         or (name == "__new__" and code.co_name == LAMBDA)
@@ -144,7 +144,7 @@ def _code(value: Any) -> CodeType | None:
 
 
 def generate_again(cls: Any, names: list[str]) -> None:
-    """Generate methods of a class again, by this Python's own means.
+    """Generate methods of a class again, as this version of Python does.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def generate_again(cls: Any, names: list[str]) -> None:
 
 
 def _retarget(method: Any, twin: type, cls: type) -> None:
-    """Let what a method refers to as its class be the class, and not its twin."""
+    """Make a method refer to the class in place of its twin."""
     function = method.__func__ if isinstance(method, staticmethod) else method
     function.__qualname__ = f"{cls.__qualname__}.{function.__name__}"
     function.__module__ = cls.__module__
@@ -183,12 +183,12 @@ def _twin_of_dataclass(cls: Any) -> type:
         for name, field in cls.__dataclass_fields__.items()
         if field is not inherited.get(name) and not _is(field, "_FIELD_CLASSVAR")
     }
-    # Where annotations are text, dataclasses would look in the reader's module for what it means.
+    # If annotations were text, dataclasses would resolve them in the reader's module.
     types = {
         n: dataclasses.InitVar[Any] if _is(f, "_FIELD_INITVAR") else f.type for n, f in own.items()
     }
     space: dict[str, Any] = {"__annotations__": types, "__module__": cls.__module__}
-    if "__post_init__" in cls.__dict__:  # `__init__` is to call it
+    if "__post_init__" in cls.__dict__:  # for `__init__` to call it
         space["__post_init__"] = cls.__dict__["__post_init__"]
     for name, field in own.items():
         space[name] = dataclasses.field(
@@ -237,7 +237,7 @@ def enumeration_of(  # noqa: PLR0917 - as a pickle calls it
     uses_arguments: bool,
     made_by: Any,
 ) -> type:
-    """Make an enumeration whose class body has a `__new__`, or whose members are of another type."""
+    """Make an enumeration whose class body has a `__new__`, or whose members are of another type too."""
     metaclass: Any = type(bases[-1])
     kind: Any = next(iter(_mixed_in(bases)), object)
 
@@ -266,25 +266,27 @@ def enumeration_of(  # noqa: PLR0917 - as a pickle calls it
 
 
 def _mixed_in(bases: tuple[Any, ...]) -> list[type]:
-    """Return the types of which an enumeration's members are, besides being members."""
+    """Return the types that an enumeration's members have besides."""
     kinds = [getattr(base, "_member_type_", base) for base in bases]
     return [kind for kind in kinds if kind is not object]
 
 
 def complete_enumeration(cls: Any, found: list[Member]) -> None:
-    """Give back what an enumeration is not made with: aliases, and what ``__init__`` set."""
+    """Add to an enumeration what it was not made with: aliases, and attributes that ``__init__`` set."""
     named = dict(cls._member_map_)
     for name, value, attributes in found:
         member = named.get(name)
         if member is None:
             member = cls(value)
             if all(member is not known for known in named.values()):
-                member._name_ = name  # several flags, with a name of their own
+                member._name_ = name  # a combination of flags that has a name
             named[name] = member
             type.__setattr__(cls, name, member)
         member.__dict__.update(attributes)
     ordered = {name: named[name] for name, _, _ in found}
-    if [*cls._member_map_] != [*ordered]:  # else another thread may be using it
+    if [*cls._member_map_] != [
+        *ordered
+    ]:  # otherwise leave it alone: another thread may be using it
         cls._member_map_.clear()
         cls._member_map_.update(ordered)
 
@@ -298,15 +300,15 @@ def is_protocol(cls: type) -> bool:
 
 
 def without_members(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return a protocol's attributes without what its version of Python knew of its members.
+    """Return a protocol's attributes without those in which its version of Python listed its members.
 
-    Another version would take that for members.
+    Another version would take them for members.
     """
     return {name: value for name, value in attributes.items() if name not in _MEMBERS}
 
 
 def complete_protocol(cls: Any) -> None:
-    """Let a protocol know its members; newer versions look for them when a class is made."""
+    """List a protocol's members in it, as newer versions do when a class is made."""
     find = getattr(typing, "_get_protocol_attrs", None)
     if find is None or "__protocol_attrs__" not in cls.__dict__:
         return
@@ -330,7 +332,7 @@ _MEMBERS = frozenset(
 # -- types of ctypes -------------------------------------------------------------------------------
 
 
-# Made, and not yet told their fields → what is told its own when that has happened.
+# Types without their fields yet → the types, and their states, that wait for that.
 _incomplete: WeakKeys[type, list[tuple[Any, Any]]] = WeakKeys()
 
 

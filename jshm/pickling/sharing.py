@@ -282,7 +282,7 @@ _BUILTIN = Types(list, dict, set, bytearray)
 _REDUCED_STATE = Types(types.CellType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 # Packages whose objects nobody changes; of pandas, all but tables and columns.
 _UNCHANGED = frozenset({"pyarrow", "pandas", "typing"})
-# By package, classes whose instances alone have what they are made of, which nobody changes.
+# By package, classes whose instances do not share their parts, which nobody changes.
 _OWNERS = {
     "numpy": ("dtype",),
     "pandas": ("Index", "ExtensionDtype"),
@@ -298,7 +298,7 @@ _KEYWORDS = functools.partial.__dict__["keywords"].__get__
 
 
 def _is_state(found: Any, by_reference: Callable[[Any], bool]) -> bool:
-    """Tell whether an object can change, or is told from others by its identity and not by its value."""
+    """Tell whether an object can change, or has an identity and not only a value."""
     kind = type(found)
     if kind in _BUILTIN:
         return kind is not dict or not _is_namespace(found)

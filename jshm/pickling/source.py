@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 Block = tuple[str, int, str]
-"""Filename (one that only this very text has), number of its first line, text."""
+"""Filename (unique to this text), number of its first line, text."""
 LAMBDA = "<lambda>"
-# Parsed files and cells, for as long as one object is written; the lines tell whether they are the same.
+# Parsed files and cells, kept while one object is written, with the lines that were parsed.
 _trees: dict[str, tuple[list[str], ast.Module]] = {}
 _codes: dict[str, list[CodeType]] = {}
-# What no statement ends with; a comment may, and then takes a parser.
+# No statement ends with these; a comment may, and then the parser decides.
 _GOES_ON = frozenset(",([{\\+-*/%=&|^<>.:@~")
 _BODIES = ("body", "handlers", "orelse", "finalbody", "cases")
 _registered: dict[str, Block] = {}
-# So begin the names of all blocks: under other names that are no files, Numba caches nothing.
+# The filenames of blocks begin like this: Numba caches code only of files and of such names.
 _PREFIX = "<ipython-"
 
 
@@ -54,7 +54,7 @@ def _future_flags() -> int:
     flags = 0
     for name in __future__.all_feature_names:
         flags |= getattr(__future__, name).compiler_flag
-    # The bit of `nested_scopes` is CO_NESTED, which says something else of a code object.
+    # The bit of `nested_scopes` is CO_NESTED, which has another meaning in a code object.
     return flags & ~__future__.nested_scopes.compiler_flag
 
 
@@ -67,7 +67,7 @@ FUTURES = _future_flags()
 def cached_by_code(find: Callable[[CodeType], T]) -> Callable[[CodeType], T]:
     """Return a function that remembers its value for each code object.
 
-    By the object and not by what equals it: to hash a code object costs more than to look at it.
+    The key is the object's identity: hashing a code object costs more than finding the value again.
     """
     known: dict[int, tuple[weakref.ref[CodeType], T]] = {}
 
@@ -136,14 +136,14 @@ def _statement_of(code: CodeType) -> tuple[int, str] | None:
 
 
 def _has_no_lines(filename: str) -> bool:
-    """Tell whether a name stands for text that Python did not keep, or for any text at all."""
+    """Tell whether a filename stands for text that Python did not keep, or for several texts."""
     return filename == "<string>" or (filename[:1] == "<" and filename not in linecache.cache)
 
 
 def is_current(code: CodeType) -> bool:
-    """Tell whether what a file says by now, as far as it is known, compiles to this code object.
+    """Tell whether the present content of a file compiles to this code object.
 
-    The whole file is compiled: what a function compiles to depends on what is imported above it.
+    The whole file is compiled, because a function's code depends on the imports above it.
     """
     filename = code.co_filename
     known = _codes.get(filename)
@@ -160,7 +160,7 @@ def is_current(code: CodeType) -> bool:
 
 
 def forget_trees() -> None:
-    """Free what is only kept while an object is written."""
+    """Free the trees and texts that are kept while an object is written."""
     _trees.clear()
     _codes.clear()
     _found.clear()
@@ -168,33 +168,33 @@ def forget_trees() -> None:
 
 
 def without_source(filename: str) -> str:
-    """Return a name for a file that says something else by now: it must not be shown."""
+    """Return a filename for code whose file has changed since, so that the file is not shown for it."""
     return f"<{os.path.basename(filename)}, edited since it was imported>"
 
 
 def is_file(filename: str) -> bool:
-    """Tell whether `linecache` has read this from a file, which may have been edited meanwhile.
+    """Tell whether `linecache` has read this from a file, which may have been edited since.
 
-    A cell cannot: the filename that IPython gives to one is made from its text.
+    A cell cannot change: IPython makes its filename from its text.
     """
     entry = linecache.cache.get(filename)
-    # A lazy entry, of one element, names a loader; no modification time: not from a file.
+    # A lazy entry has one element, a loader. An entry without a modification time is not from a file.
     return entry is not None and len(entry) > 1 and entry[1] is not None
 
 
 def register(block: Block) -> None:
-    """Let `inspect`, ``f??`` and tracebacks find a block's lines, under its filename."""
+    """Make a block's lines known to `inspect`, ``f??`` and tracebacks, under its filename."""
     filename, line, text = block
-    # Nobody clears what has no modification time, unless he clears all.
+    # An entry without a modification time stays until somebody clears the whole cache.
     if filename not in linecache.cache:
-        # As Python does: `splitlines` would also split at form feeds.
+        # Lines as Python splits them: `splitlines` would also split at form feeds.
         lines = ["\n"] * (line - 1) + io.StringIO(text).readlines()
         linecache.cache[filename] = (len(text), None, lines, filename)
         _registered[filename] = block
 
 
 def place(code: CodeType) -> str:
-    """Return where a code object was defined, as people say it: ``In[3]``, ``utils.py``."""
+    """Return where a code object was defined, for people: ``In[3]``, ``utils.py``."""
     filename = code.co_filename
     if filename in _registered:
         return filename.removeprefix(_PREFIX).removeprefix("<").rpartition(" ")[0]
@@ -215,11 +215,11 @@ def _cell(filename: str) -> str:
 
 
 def _end_of_function(lines: list[str], first: int) -> int:
-    """Return the last line of a ``def`` that is indented by nothing; 0 where that takes a parser.
+    """Return the last line of a ``def`` that is not indented; 0 if that takes a parser.
 
-    To parse a cell costs more than all else that is done for a function. Lines that are not indented
-    end it, unless they are within brackets or a string. One that is cut there would be no Python, so
-    a mistake is an error where it is read, and never another function.
+    Parsing a cell costs more than everything else that is done for a function. The first line that is not
+    indented ends the function, unless it is within brackets or a string. A function cut there would not
+    be valid Python, so a mistake is an error for the reader, and never another function.
     """
     if not lines[first - 1 : first] or not lines[first - 1].startswith(("def ", "async def ")):
         return 0
@@ -249,7 +249,7 @@ def _parse(filename: str, lines: list[str]) -> ast.Module:
 
 
 def _complete(filename: str, lines: list[str]) -> list[str]:
-    """Return lines that a parser takes: a block that arrived here may be a part of something."""
+    """Return lines that can be parsed: a block that arrived here may be an indented part of a file."""
     block = _registered.get(filename)
     if block is None or block[2][:1] not in " \t":
         return lines
@@ -257,18 +257,21 @@ def _complete(filename: str, lines: list[str]) -> list[str]:
 
 
 def _smallest(tree: ast.Module, lines: list[str], line: int) -> tuple[int, int]:
-    """Return first and last line of the smallest block that has a line; (0, 0) if there is none."""
+    """Return first and last line of the smallest block that contains a line; (0, 0) if there is none."""
     for first, last in reversed(_spans(tree, line)):
         try:
             parse("".join(lines[first - 1 : last]))
-        except (SyntaxError, ValueError):  # `else: f = lambda: 1` has no lines of its own
+        except (
+            SyntaxError,
+            ValueError,
+        ):  # `else: f = lambda: 1` is not a statement on lines of its own
             continue
         return first, last
     return 0, 0
 
 
 def _spans(tree: ast.Module, line: int) -> list[tuple[int, int]]:
-    """Return first and last lines of the statements that have a line, from the outside in."""
+    """Return first and last lines of the statements that contain a line, from the outside in."""
     found: list[tuple[int, int]] = []
     nodes = list[ast.AST](tree.body)
     while True:
@@ -280,7 +283,7 @@ def _spans(tree: ast.Module, line: int) -> list[tuple[int, int]]:
             min(_lines_of(nodes[i])[0] for i in here),
             max(_lines_of(nodes[i])[1] for i in here),
         )
-        # `a = 1; f = lambda: a`: what shares lines with it is taken too.
+        # `a = 1; f = lambda: a`: statements that share a line go together.
         for begins, ends, _ in [*spans, *reversed(spans)]:
             if begins <= last and first <= ends:
                 first, last = min(first, begins), max(last, ends)
@@ -303,14 +306,14 @@ def _lines_of(node: ast.AST) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def no_warnings() -> Iterator[None]:
-    """Spare the user what he was warned of when he ran the cell."""
+    """Suppress warnings that the user saw when the cell ran."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def parse(text: str) -> ast.Module:
-    """Parse a block; what is indented is a block of something, at line 2 then.
+    """Parse a block; an indented one is put into an ``if`` statement, so it begins at line 2.
 
     Raises
     ------
@@ -321,9 +324,9 @@ def parse(text: str) -> ast.Module:
 
 
 def class_statement(lines: list[str], name: str, within: int) -> str:
-    """Return the lines of a class, of which one is known to be within, as their indentation says.
+    """Return the lines of a class statement, by their indentation; the line `within` is one of them.
 
-    To parse a file costs too much for something that is only looked at.
+    Parsing the whole file would cost too much for a preview.
     """
     head = re.compile(rf"([ \t]*)class {re.escape(name)}\b")
     heads = ((i, head.match(lines[i])) for i in range(min(within, len(lines)) - 1, -1, -1))
@@ -344,9 +347,9 @@ def class_statement(lines: list[str], name: str, within: int) -> str:
 # -- text that Python does not keep ----------------------------------------------------------------
 
 
-# What a cell must contain to run text.
+# A cell that runs text contains one of these.
 _RUNNERS = ("run_cell_magic(", "run_line_magic(", "exec(")
-# A magic may run a magic, which runs the text.
+# A magic may run another magic, which runs the text.
 _DEPTH = 3
 
 
@@ -356,7 +359,7 @@ class Text(NamedTuple):
     Attributes
     ----------
     cell : str
-        Like ``In[3]``; empty where it is of no notebook.
+        Like ``In[3]``; empty outside of notebooks.
     lines : list of str
     """
 
@@ -364,7 +367,7 @@ class Text(NamedTuple):
     lines: list[str]
 
 
-# By id; the code objects are kept, for no other to get the id.
+# By id; the code objects are kept, so that no other object gets the id.
 _found: dict[int, tuple[CodeType, Text | None]] = {}
 _lines: dict[str, list[str]] = {}
 
@@ -390,7 +393,7 @@ def _search(code: CodeType) -> Text | None:
 
 
 def _texts_of(code: CodeType) -> Iterator[tuple[str, str]]:
-    """Yield the texts that a code object may be of, those of the newest cell first."""
+    """Yield the texts that a code object may be compiled from, those of the newest cell first."""
     needle = "lambda" if code.co_name == LAMBDA else code.co_name
     if code.co_filename == "<string>":
         words = sys.orig_argv
@@ -444,5 +447,5 @@ def _compiles_to(text: str, code: CodeType) -> bool:
     except (SyntaxError, ValueError, RecursionError):
         return False
     line, name = code.co_firstlineno, code.co_name
-    # To compare code objects costs much more than two of their attributes.
+    # Comparing code objects costs much more than comparing two of their attributes.
     return any(c.co_firstlineno == line and c.co_name == name and c == code for c in walk(compiled))

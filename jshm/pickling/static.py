@@ -1,9 +1,9 @@
-"""How to look at an object of the user's without running any code of the user's.
+"""Looking at an object without running any code of the user's.
 
-`getattr`, `hasattr`, `isinstance`, `vars`, `len`, `==` and `repr` ask the object, or the metaclass of
-its class: a property, ``__getattr__`` or ``__class__`` may raise, load data or open a connection. The
-functions here ask `type`, and read what Python itself keeps, through Python's own descriptors. Besides
-them, ``issubclass(type(value), kind)`` is safe where `kind` is a plain class, and no ABC.
+`getattr`, `hasattr`, `isinstance`, `vars`, `len`, `==` and `repr` may run methods of the object or
+of its metaclass: a property, ``__getattr__`` or ``__class__`` may raise, load data or open a connection.
+The functions here use `type`, and Python's own descriptors. Besides them,
+``issubclass(type(value), kind)`` is safe if `kind` is a plain class and not an ABC.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def mro(kind: type) -> tuple[type, ...]:
 
 
 def namespace(kind: type) -> Mapping[str, Any]:
-    """Return what is written in a class, without its bases."""
+    """Return the namespace of a class, without its bases."""
     found: Mapping[str, Any] = _NAMESPACE(kind)
     return found
 
@@ -115,7 +115,7 @@ def own_name(obj: Any) -> str:
 
 
 def attributes(obj: object) -> Mapping[str, Any] | None:
-    """Return an object's own ``__dict__``; None if it has none, or one that its class makes up."""
+    """Return an object's own ``__dict__``; None if it has none, or a property of that name."""
     for base in mro(type(obj)):
         descriptor = namespace(base).get("__dict__")
         if descriptor is not None:
@@ -126,7 +126,7 @@ def attributes(obj: object) -> Mapping[str, Any] | None:
 
 
 def slots(obj: object) -> Iterator[tuple[str, Any]]:
-    """Yield what is in an object's slots, under the names that their descriptors have."""
+    """Yield the names of an object's slots and their values, if they are set."""
     for base in mro(type(obj)):
         if "__slots__" in namespace(base):
             for label, descriptor in list(namespace(base).items()):
@@ -139,10 +139,10 @@ def slots(obj: object) -> Iterator[tuple[str, Any]]:
 
 
 def key(value: Any) -> str:
-    """Return a key as it is written within brackets; of what may have its own `repr`, the type."""
+    """Return a key as text within brackets; its type if its `repr` may run the user's code."""
     if type(value) is not tuple or len(value) > _LISTED:
         return _item(value)
-    # Of a tuple in a tuple only the type: it may be nested without limit.
+    # A tuple in a tuple is shown by its type, because it may be nested without limit.
     inner = ", ".join(map(_item, value))
     return short(f"({inner}{',' if len(value) == 1 else ''})", _WORD)
 
@@ -155,7 +155,7 @@ def _item(value: Any) -> str:
 
 
 def is_short(value: Any) -> bool:
-    """Tell whether a list or a tuple is written as a whole, on one line."""
+    """Tell whether a list or a tuple is short enough for one line."""
     kind = type(value)
     if (kind is not list and kind is not tuple) or len(value) > _LISTED:
         return False
@@ -163,7 +163,7 @@ def is_short(value: Any) -> bool:
 
 
 def written(value: Any) -> str:
-    """Return a value as it is written, if it is of a type whose text is known to be harmless."""
+    """Return a value as text, if its type's `repr` is known to be safe; else ''."""
     kind = type(value)
     if kind is str or kind is bytes:
         return short(repr(value) if len(value) < _WORD else f"{value[:_WORD]!r}…", _WORD)
@@ -185,27 +185,27 @@ def written(value: Any) -> str:
 
 
 def short(words: str, most: int) -> str:
-    """Return a text of at most so many characters, which can be encoded."""
+    """Return a text cut to `most` characters, without lone surrogates."""
     words = words if len(words) <= most else f"{words[: most - 1]}…"
-    # Half of a surrogate pair cannot be encoded.
+    # A lone surrogate cannot be encoded.
     return words if words.isascii() else words.encode(errors="replace").decode()
 
 
 # -- parts -----------------------------------------------------------------------------------------
 
 
-# Types without parts, or only with those that everybody has.
+# Types without parts, or only with parts that are not the value's own.
 _LEAVES = (str, bytes, int, float, types.ModuleType, type, set, frozenset)
-# Items of an array of objects that are looked into.
+# Larger arrays of objects are not looked into.
 _MOST_ITEMS = 1000
-# How deep the arrays of a column or an index are: index, categorical, its type, categories, array.
+# Depth of the arrays in a column or an index: index, categorical, its type, categories, array.
 _TABLE_DEPTH = 6
 
 
 def parts_of(value: Any) -> Iterator[tuple[str, object]]:
-    """Yield how one gets to each part of a value, and the part.
+    """Yield the label of each part of a value, and the part: to find which variable keeps an array.
 
-    Only tables are asked for their parts, and only those whose type is pandas' own.
+    No method is called, except those of tables whose type is pandas' own.
     """
     kind = type(value)
     if issubclass(kind, _LEAVES):
@@ -214,8 +214,8 @@ def parts_of(value: Any) -> Iterator[tuple[str, object]]:
         plain = np.ndarray.view(value, np.ndarray)
         if plain.dtype.kind == "O" and plain.size <= _MOST_ITEMS:
             yield from ((f"[{i}]", inner) for i, inner in enumerate(plain.ravel().tolist()))
-    elif root(kind) == "pandas":  # its parts are hidden in C
-        # One of a table's columns may be of the user's own type, which may raise.
+    elif root(kind) == "pandas":  # its parts are in C
+        # A column may be of a type of the user's, which may raise.
         with contextlib.suppress(Exception):
             yield from _parts_of_table(value)
     elif kind is types.FunctionType:
@@ -241,7 +241,7 @@ def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, obje
     defaults = function.__defaults__
     if defaults is not None:
         yield from ((f" (default {i})", x) for i, x in enumerate(tuple.__iter__(defaults)))
-    if space is not sys.modules["__main__"].__dict__:  # one that was attached has its own
+    if space is not sys.modules["__main__"].__dict__:  # an attached function has its own globals
         yield from (
             (f" (global {name!r})", dict.__getitem__(space, name))
             for name in code.co_names
@@ -261,7 +261,7 @@ def _parts_of_table(table: Any) -> Iterator[tuple[str, object]]:
         yield from ((".index", array) for array in _arrays_of(table.index))
     elif not bases.isdisjoint(("Index", "ExtensionArray")):
         yield from (("", array) for array in _arrays_of(table))
-    elif any(base.endswith("BlockManager") for base in bases):  # of a subclass of the user's
+    elif any(base.endswith("BlockManager") for base in bases):  # in a subclass of the user's
         yield from (("", array) for array in table.arrays)
     else:  # a group-by, a rolling window
         yield from ((f".{name}", inner) for name, inner in (attributes(table) or {}).items())
@@ -279,7 +279,7 @@ def _arrays_of(values: Any, depth: int = _TABLE_DEPTH) -> Iterator[np.ndarray[An
     elif depth:
         inner = [getattr(values, "_ndarray", None)] if package == "pandas" else []
         inner += (attributes(values) or {}).values()
-        if issubclass(type(values), list):  # levels and codes of an index of several
+        if issubclass(type(values), list):  # levels and codes of an index with several levels
             inner += list.__iter__(values)
         for part in inner:
             if root(type(part)) in ("numpy", "pandas", "pyarrow"):

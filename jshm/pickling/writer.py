@@ -231,7 +231,7 @@ class Prefixed:
     """An object, and before it the namespaces that it refers to.
 
     The C pickler calls no reducer for a dict. But it writes a reference for every object in its memo. So
-    the namespaces are written first, and then the memo is told that they are those dicts.
+    the namespaces are written first, and then the memo says that they are those dicts.
     """
 
     def __init__(self, obj: Any, namespaces: Iterable[Namespace]) -> None:
