@@ -158,7 +158,8 @@ def _content(cls: Any, member: Any) -> tuple[Any, ...]:
     if function is cls:
         return tuple(arguments)
     raise NotShareableError(
-        f"members of {cls.__qualname__} are each a {kind.__qualname__} too, whose reduction does not tell how to make it"
+        f"members of {cls.__qualname__} are each a {kind.__qualname__} too, whose reduction does not "
+        "tell how to make it"
     )
 
 

@@ -4,8 +4,8 @@
 function. For a class it looks in the module of that name, which is another one where the class
 arrives. So the text of a class's annotations is replaced by the types that it names.
 
-An annotation is not worth a refusal. What cannot be written stays text; what the reader cannot
-import is left out there.
+An annotation never makes jshm refuse an object. If the type cannot be written, the text stays; if the
+reader cannot import it, it is left out.
 """
 
 from __future__ import annotations

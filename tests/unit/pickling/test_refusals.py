@@ -448,7 +448,7 @@ def test_a_mock_of_something_else_is_named() -> None:
 
     text = refused({"a": [mock.MagicMock(spec=dict)]})
     assert text.startswith("the dict → ['a'] → [0] → unittest.mock.MagicMock: cannot be shared")
-    assert "it says that it is a dict" in text
+    assert "its __class__ is dict" in text
     assert "→ lock" not in refused([mock.MagicMock(spec=LOCK)])
 
 
