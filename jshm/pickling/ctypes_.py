@@ -43,6 +43,9 @@ class _Sample(ctypes.Structure):
 _FIELD = type(_Sample.x)
 
 
+# -- data ------------------------------------------------------------------------------------------
+
+
 def reduce(pickler: Writer, obj: Any) -> Any:
     """Reduce data, a library, or a function of one.
 
@@ -82,6 +85,9 @@ def _content_of(obj: Any) -> tuple[Any, ...]:
         return (obj.value,)
     except ValueError:  # NULL
         return ()
+
+
+# -- libraries -------------------------------------------------------------------------------------
 
 
 def _reduce_library(library: Any) -> Any:
@@ -155,6 +161,9 @@ def _reduce_function(function: Any) -> Any:
     is_its_own = vars(library).get(name) is function and library is not ctypes.pythonapi
     found = (library, name, is_its_own)
     return frozen.library_function, found, declared or None, None, None, frozen.declare_function
+
+
+# -- types -----------------------------------------------------------------------------------------
 
 
 def is_type(cls: type) -> bool:

@@ -42,6 +42,9 @@ _SHAPED = frozenset(
 _COLUMN_TYPES = frozenset({"Series", "Index", "ExtensionArray"})
 
 
+# -- descriptions ----------------------------------------------------------------------------------
+
+
 def summary(obj: Any) -> str:
     """Return what an object is: ``function train(X, lr=0.1)``, ``DataFrame (1000, 3)``, ``dict of 3``.
 
@@ -271,6 +274,9 @@ def _preview(obj: Any) -> dict[str, Any]:
     return _lines(obj, entries)
 
 
+# -- source ----------------------------------------------------------------------------------------
+
+
 def _source(text: str) -> dict[str, Any]:
     if text[:1] in (" ", "\t"):
         text = textwrap.dedent(text)
@@ -287,6 +293,9 @@ def _source_of_class(cls: type) -> str:
     lines, name = linecache.getlines(codes[0].co_filename), static.name(cls)
     methods = "".join(block[2] for block in blocks)
     return class_statement(lines, name, blocks[0][1]) or f"class {name}:\n{methods}"
+
+
+# -- tables ----------------------------------------------------------------------------------------
 
 
 def _table(table: Any, pandas: Any) -> dict[str, Any]:
@@ -331,6 +340,9 @@ def _word(value: Any) -> str:
     if type(value) is str:
         return short(value, _CELL)
     return short(written(value) or f"<{static.name(type(value))}>", _CELL)
+
+
+# -- text ------------------------------------------------------------------------------------------
 
 
 def _lines(obj: Any, entries: Iterable[tuple[str, Any]] | None) -> dict[str, Any]:

@@ -58,6 +58,9 @@ def function_of(value: Any) -> types.FunctionType | None:
     return None
 
 
+# -- code ------------------------------------------------------------------------------------------
+
+
 class Known(NamedTuple):
     """What is known about a code object.
 
@@ -146,6 +149,9 @@ def stored_by(values: Iterable[Any]) -> set[str]:
     """Return the names of the attributes that methods assign to."""
     functions = [f for value in values if (f := function_of(value)) is not None]
     return {name for function in functions for name in look(function.__code__).stored}
+
+
+# -- source ----------------------------------------------------------------------------------------
 
 
 def expressions(cls: type) -> dict[str, str]:

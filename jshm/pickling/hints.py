@@ -57,6 +57,9 @@ class _Text(NamedTuple):
     code: CodeType | None
 
 
+# -- functions -------------------------------------------------------------------------------------
+
+
 def complete(pickler: Writer, function: types.FunctionType, space: dict[str, Any]) -> None:
     """Add to a function's globals the objects that annotations name as text, in it and within it."""
     found = [text for value in function.__annotations__.values() for text in _texts(value)]
@@ -152,6 +155,9 @@ def _is_annotations(pairs: Any) -> bool:
     )
 
 
+# -- classes ---------------------------------------------------------------------------------------
+
+
 def resolve(pickler: Writer, cls: type, attributes: dict[str, Any]) -> None:
     """Replace annotations that are text by the types that they name, if these are known and can travel."""
     pickler.judged[id(cls)] = True
@@ -213,6 +219,9 @@ def _only_types(found: Any) -> Any:
     if issubclass(kind, type | types.ModuleType) or kind.__module__ in _TYPING:
         return found
     raise TypeError(f"a {kind.__name__} is no type")
+
+
+# -- text ------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)

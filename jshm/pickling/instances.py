@@ -182,6 +182,9 @@ def reduce_weak_dictionary(_: Writer, mapping: Any) -> Any:
     return type(mapping), (dict(mapping),)
 
 
+# -- by name ---------------------------------------------------------------------------------------
+
+
 def _reduce_format(_: Writer, compiled: Any) -> Any:
     return type(compiled), (compiled.format,)
 

@@ -31,6 +31,9 @@ def _drags(whole: int, own: int) -> bool:
     return whole - own > max(_LITTLE, own // _PART)
 
 
+# -- Arrow -----------------------------------------------------------------------------------------
+
+
 # A page of memory: copying it costs no more than referring to it.
 _PAGE = 4096
 
@@ -115,6 +118,9 @@ def _cut_texts(arrow: Any, array: Any) -> Any:
         data = data.slice(start, end - start)
     buffers = [valid, arrow.py_buffer(positions - positions[0]), data]
     return arrow.Array.from_buffers(array.type, len(array), buffers, offset=array.offset - first)
+
+
+# -- torch -----------------------------------------------------------------------------------------
 
 
 def reduce_tensor(pickler: Writer, obj: Any) -> Any:

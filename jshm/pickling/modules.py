@@ -218,6 +218,9 @@ def _editable() -> list[tuple[str, frozenset[str]]]:
     return found
 
 
+# -- modules beside the notebook, in the reader's process ------------------------------------------
+
+
 class Origin(NamedTuple):
     """Where a module that travels by value was imported from.
 
@@ -325,6 +328,9 @@ def _digest_at(file: str, *_: int) -> str:
             return hashlib.blake2s(opened.read(), digest_size=16).hexdigest()
     except OSError:
         return ""
+
+
+# -- what a reader needs ---------------------------------------------------------------------------
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:

@@ -49,6 +49,9 @@ _NAMED = Types(types.FunctionType, types.BuiltinFunctionType, np.ufunc)
 _PLAIN = Types(types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
+# -- types -----------------------------------------------------------------------------------------
+
+
 def name(kind: type) -> str:
     """Return a class's name."""
     return text(_NAME(kind))
@@ -97,6 +100,9 @@ def lookup(kind: type, attribute: str) -> Any:
     return None
 
 
+# -- objects ---------------------------------------------------------------------------------------
+
+
 def text(value: object) -> str:
     """Return a text as a plain `str`; '' for anything else."""
     if type(value) is str:
@@ -136,6 +142,9 @@ def slots(obj: object) -> Iterator[tuple[str, Any]]:
                     except AttributeError:  # it is not set
                         continue
                     yield label, value
+
+
+# -- words -----------------------------------------------------------------------------------------
 
 
 def key(value: Any) -> str:
