@@ -19,7 +19,7 @@ def aligned(offset: int, alignment: int) -> int:
 
 
 def after(end: int, nbytes: int) -> int:
-    """Where a part of so many bytes starts that follows another."""
+    """Return where a part of this size starts that follows another."""
     return aligned(end, 4096 if nbytes >= LARGE else 64)
 
 

@@ -1,4 +1,4 @@
-"""`docs/formats.md` says what is written: a reader made from it reads the bytes of the release."""
+"""`docs/formats.md` describes what jshm writes: a reader made from it reads the bytes of the release."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OBJECTS = [name for name in WRITTEN if name.endswith(".jshm")]
 
 
 def segment_of(name: str) -> bytes:
-    """The segment that a name of the golden store is in."""
+    """Return the segment of a name in the golden store."""
     (data,) = (data for data in WRITTEN.values() if f'"name":"{name}"'.encode() in data)
     return data
 
@@ -71,7 +71,7 @@ def test_values_that_share_state_are_one_pickle() -> None:
 
 
 def fields(title: str) -> set[str]:
-    """The names in the first column of the table behind a text of the page."""
+    """Return the names in the first column of the table that follows a text of the page."""
     rest = PAGE[PAGE.index(title) :]
     table = rest[rest.index("\n|") : rest.index("\n\n", rest.index("\n|"))]
     return {

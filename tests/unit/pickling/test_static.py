@@ -1,4 +1,4 @@
-"""How jshm looks at objects: it asks Python, and never the object."""
+"""jshm inspects objects without running their code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ...support.touching import (
 
 
 def look(obj: Any) -> None:
-    """Do all that is done to a variable so that people see what it is."""
+    """Call every function that describes a variable."""
     for one in (obj, type(obj), [obj], {"x": obj}, {"x": [obj]}):
         assert isinstance(describe.summary(one), str)
         describe.documentation(one)
@@ -40,7 +40,7 @@ def look(obj: Any) -> None:
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
-def test_what_is_looked_at_is_not_touched(base: Any) -> None:
+def test_inspection_runs_no_code_of_the_object(base: Any) -> None:
     look(recording(base))
     assert touched == []
 
@@ -57,12 +57,12 @@ def test_the_record_records() -> None:
 
 
 @pytest.mark.parametrize("name", RAISING)
-def test_what_raises_is_looked_at(name: str) -> None:
+def test_an_object_that_raises_is_inspected(name: str) -> None:
     look(RAISING[name])
 
 
 @pytest.mark.parametrize("name", CANNOT_BE_SHARED)
-def test_what_cannot_be_shared_is_looked_at(name: str) -> None:
+def test_an_object_that_cannot_be_shared_is_inspected(name: str) -> None:
     look(CANNOT_BE_SHARED[name])
 
 

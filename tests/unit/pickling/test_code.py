@@ -1,4 +1,4 @@
-"""What is compiled again from a block of source is the very code that the whole cell gave."""
+"""Code that is compiled again from a block of source is the code that the whole cell gave."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Source(NamedTuple):
     name: str
     text: str
     like: bool = False
-    """Whether the instructions may be others that do the same: the compiler calls ``module.f()`` in
-    another way where it sees the import, and CO_NESTED is of no effect."""
+    """Whether the instructions may differ and do the same: the compiler calls ``module.f()`` in
+    another way if it sees the import, and CO_NESTED has no effect."""
     since: tuple[int, int] = (3, 11)
 
 
@@ -325,7 +325,7 @@ def f(): return 3
 
 
 def functions(code: types.CodeType, names: set[str]) -> Iterator[types.CodeType]:
-    """Yield the code of functions; that of classes, comprehensions and type parameters is not."""
+    """Yield the code of functions, but not that of classes, comprehensions and type parameters."""
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             if inner.co_flags & 1 and inner.co_name in names:  # CO_OPTIMIZED
@@ -406,7 +406,7 @@ def test_no_warnings_of_the_cell_again() -> None:
     forget_trees()
 
 
-def test_code_objects_of_no_function() -> None:
+def test_code_objects_that_are_not_functions() -> None:
     """They travel between processes of one version."""
     text = "x = [i for i in range(3)]\nclass A: y = 1\n"
     filename = "/tmp/ipykernel_0/no function.py"
@@ -432,7 +432,7 @@ WITHOUT_COLUMNS = {
 
 @pytest.fixture(scope="module")
 def no_columns() -> Iterator[Interpreter]:
-    """As they are for some lambdas in Python 3.12, and for all code with this option."""
+    """Some lambdas in Python 3.12 have none, and no code has with this option."""
     with Interpreter(sys.executable, "-X", "no_debug_ranges") as interpreter:
         yield interpreter
 
