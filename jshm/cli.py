@@ -1,9 +1,8 @@
-"""The command line: what is shared, and to free it, without a kernel."""
+"""The command ``jshm``: list, inspect and release what is shared, without a kernel."""
 
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import json
 import os
 import shlex
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .api import release_found
-from .browse.find import find
+from .browse.globs import expand, matching
 from .browse.tables import as_text, details, details_text
 from .browse.words import CommandParser
 from .errors import JshmError, with_remedies
@@ -27,9 +26,7 @@ if TYPE_CHECKING:
     from .errors import Remedy
     from .store.base import SegmentInfo
 
-_EPILOG = (
-    "exit codes: 0 done; 1 not done (the message says why), or `check` found problems; 2 usage"
-)
+_EPILOG = "exit codes: 0 success; 1 failure (the message says why), or `check` found problems; 2 wrong usage"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -81,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="jshm", description="One copy of your data for every notebook.", epilog=_EPILOG
     )
     parser.add_argument("--version", action="version", version=f"jshm {__version__}")
-    parser.add_argument(
-        "--group", help="what the members of a Unix group share, not your own names"
-    )
+    parser.add_argument("--group", help="work in the store of a Unix group instead of your own")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -95,9 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     listing = add("list", _list, "list what is shared")
     listing.add_argument("pattern", nargs="?", help="only names that match, like 'exp1/*'")
     listing.add_argument("--json", action="store_true", help="for other programs")
-    info = add("info", _info, "show all that is known of a name")
+    info = add("info", _info, "show all details of a name")
     info.add_argument("name")
-    path = add("path", _path, "print the path of a name's file: of an array, a valid .npy")
+    path = add(
+        "path",
+        _path,
+        "print the path of a name's file (for an array, a valid .npy file)",
+    )
     path.add_argument("name")
     release = add("release", _release, "retire names for everyone")
     release.add_argument(
@@ -106,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument(
         "--force", action="store_true", help="also names that notebooks and other programs own"
     )
-    add("gc", _gc, "free what nobody needs any more")
-    check = add("check", _check, "compare what the registry says with what is there")
-    check.add_argument("--fix", action="store_true", help="mend what is found")
+    add("gc", _gc, "free everything that is expired, and all spares")
+    check = add("check", _check, "compare the registry with the files")
+    check.add_argument("--fix", action="store_true", help="repair the problems")
     return parser
 
 
@@ -117,9 +116,7 @@ def _list(args: argparse.Namespace) -> int:
     if args.pattern:
         pattern = unicodedata.normalize("NFC", args.pattern)
         infos = [
-            info
-            for info in infos
-            if any(fnmatch.fnmatchcase(n, pattern) for n in (info.name, f"{info.user}:{info.name}"))
+            info for info in infos if matching(pattern, (info.name, f"{info.user}:{info.name}"))
         ]
     if args.json:
         say(*json.dumps([_plain(info) for info in infos], indent=2).split("\n"))
@@ -147,14 +144,15 @@ def _path(args: argparse.Namespace) -> int:
     path = default_store().location(args.name)
     if sys.stdout.isatty():
         say(path)
-    else:  # to a program the path itself goes, which need not be text
+    else:  # a program gets the bytes of the path, which need not be text
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")
     return 0
 
 
 def _release(args: argparse.Namespace) -> int:
-    written, found = find(args.names, default_store().own_names())
+    store = default_store()
+    _, written, found = expand(args.names, store.own_names(), store)
     for released in release_found(written, found, force=args.force):
         held = f", held by {', '.join(released.held_by)}" if released.held_by else ""
         say(f"{released.name} released: {size_text(released.freed)} freed{held}")
@@ -169,7 +167,7 @@ def _gc(_: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     problems = default_store().check(fix=args.fix)
     for problem in problems:
-        say(f"{problem.what}{' (mended)' if problem.fixed else ''}")
+        say(f"{problem.what}{' (repaired)' if problem.fixed else ''}")
     if not problems:
-        say("all is well")
+        say("no problems found")
     return 0 if all(problem.fixed for problem in problems) else 1

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 import numpy as np
 
 from .errors import SegmentNotFoundError
-from .pickling import static as looking
+from .pickling import static
 from .pickling.static import parts_of
 from .segment import file as segment
 from .segment import pages
@@ -178,16 +178,16 @@ def _is_imported(value: Any) -> bool:
     """Return whether a value is a function or class that an import in this process gives too."""
     kind = type(value)
     if issubclass(kind, type):
-        place = looking.module(value)
+        place = static.module(value)
     elif kind is FunctionType or kind is BuiltinFunctionType:
-        place = looking.text(value.__module__)
+        place = static.text(value.__module__)
     else:
         return False
     module = sys.modules.get(place)
     if module is None or not issubclass(type(module), ModuleType):
         return False
     # Not `getattr`: a module may import others in its `__getattr__`.
-    return (looking.attributes(module) or {}).get(looking.own_name(value)) is value
+    return (static.attributes(module) or {}).get(static.own_name(value)) is value
 
 
 def is_remembered(value: object) -> bool:
@@ -285,7 +285,7 @@ def _describe_replaced(value: Any) -> str:
     if issubclass(type(value), np.ndarray):
         dtype, shape = np.ndarray.dtype.__get__(value), np.ndarray.shape.__get__(value)
         return f" · replaced your {type_name(dtype)} {shape}"
-    return f" · replaced your {looking.name(type(value))}"
+    return f" · replaced your {static.name(type(value))}"
 
 
 # -- detach ----------------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set
     SegmentNotFoundError
         Nothing that is mapped here.
     """
-    name = looking.text(what)
+    name = static.text(what)
     value: Any = namespace.get(as_variable(name)) if name else what
     if issubclass(type(value), np.ndarray):
         mapping = segment.find(value)
@@ -411,7 +411,7 @@ def forget_history(namespace: Namespace, test: Test) -> list[str]:
     if type(out) is dict:
         for number in [number for number, value in out.items() if test(value)]:
             del out[number]
-            gone.append(f"Out[{looking.key(number)}]")
+            gone.append(f"Out[{static.key(number)}]")
     results = [
         name
         for name in list(namespace)
@@ -499,7 +499,7 @@ def find_arrays(namespace: Mapping[str, Any], test: Test) -> list[str]:
     results = list(out.items()) if type(out) is dict else []
     roots = [
         *user_variables(namespace),
-        *((f"Out[{looking.key(key)}]", value) for key, value in results),
+        *((f"Out[{static.key(key)}]", value) for key, value in results),
     ]
     # Private attributes are not shown: `df`, not `df._mgr.blocks[0]`.
     return list(dict.fromkeys(path.partition("._")[0] for path in _search(roots, test)))

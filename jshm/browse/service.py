@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..api import release_found
 from ..errors import CorruptSegmentError, FormatVersionError, SegmentNotFoundError
 from . import preview, wire
-from .find import find
+from .globs import expand
 from .listing import Listing
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Service:
         SegmentNotFoundError
             There is no such name, or nothing matches.
         """
-        written, found = find(words, self._store.own_names())
+        _, written, found = expand(words, self._store.own_names(), self._store)
         if len(written) > 1:  # they were picked from a list that may be a moment old
             written, found = [], [*written, *found]
         return [wire.released(one) for one in release_found(written, found, force=True)]

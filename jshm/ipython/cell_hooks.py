@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import variables
 from ..errors import JshmError
-from ..pickling import static as looking
+from ..pickling import static
 from ..segment import file as segment
 from ..store import default_store, open_stores
 from ..store.identity import discover
@@ -169,7 +169,7 @@ def _is_own(value: object) -> bool:
 
 def _copies_itself(value: object) -> bool:
     """Return whether pandas copies this table on write, so that its read-only views are its own."""
-    if not any(looking.root(base) == "pandas" for base in looking.mro(type(value))):
+    if not any(static.root(base) == "pandas" for base in static.mro(type(value))):
         return False
     pandas = sys.modules["pandas"]
     return pandas.__version__ >= "3" or pandas.get_option("mode.copy_on_write") is True

@@ -1,4 +1,4 @@
-"""``%shm_publish``, ``%shm_attach`` and ``%%shm_once``: data come and go."""
+"""``%shm_publish``, ``%shm_attach`` and ``%%shm_once``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import variables
 from ..api import publish_values
+from ..browse.globs import expand
 from ..browse.tables import object_text
 from ..errors import SegmentExistsError
 from ..pickling import static
@@ -21,7 +22,7 @@ from ..store.names import as_variable, check_variable, check_version, is_glob
 from ..text import say, size_text
 from ..variables import is_from_jshm
 from . import arguments, expressions, following, once
-from .arguments import Parser, expand
+from .arguments import Parser
 from .calling import Caller, Targets, caller, targets_of
 from .magics import ShmMagics, group_option, one_line, warn_of_short_life
 
@@ -48,23 +49,23 @@ class ShareMagics(ShmMagics):
             %shm_publish 'feature_*'                every array or table whose name matches
 
         Variables that share state (a model and its optimizer, two functions and their global variable)
-        share it again where they are attached in one line. Attached apart, each is whole, and alone.
+        share it again if they are attached in one line. Attached separately, each is complete by itself.
 
-        What is shared is a snapshot: later changes to X change nothing there. Publishing again makes
-        the next version; who has attached an older one keeps it.
+        What is shared is a snapshot: later changes to X are not shared. Publishing again makes the next
+        version; notebooks that have attached an older one keep it.
 
-        In a function it takes the function's variables as well. It takes variables only: instead of
-        df['x'] publish Y after Y = df['x'].
+        In a function, it also takes local variables. It takes only variables: instead of df['x'],
+        publish Y after Y = df['x'].
 
         Options::
 
             --as NAME     another name; several variables, or a trailing slash: a prefix
             --replace     make the next version of a name that belongs to another notebook
             --keep        keep it when the Jupyter server stops, until it is released
-            --move        let X be the shared copy from now on, so that the private one can go
-            --writable    let others attach it with --mode r+ and change it (implies --move)
+            --move        rebind X to the shared copy, so that the private one can be freed
+            --writable    others may attach it with --mode r+ and change it (implies --move)
             --note TEXT   shown in lists
-            --group NAME  share with the members of a Unix group, and not only with your own notebooks
+            --group NAME  share with the members of a Unix group, not only with your own notebooks
         """
         parser = Parser("shm_publish", "VARIABLE")
         parser.add_argument("--as", dest="name")
@@ -80,11 +81,11 @@ class ShareMagics(ShmMagics):
             "shm_publish",
             f"and attach the shared copy: {args.names[0]} = %shm_attach {args.names[0]}",
         )
-        # In one cell the same variable may be typed in several ways; Python knows one.
+        # A variable may be typed in several Unicode forms, which are one variable for Python.
         typed = [as_variable(word) for word in args.names]
         data = publishable(here)
         arguments.check_words(parser, args.names, data, seen)
-        words = expand(typed, data, "variable that is an array or a table")
+        words = expand(typed, data, what="variable with an array or a table").names
         names = arguments.destinations(words, args.name)
         known = [name for name, _ in variables.user_variables(seen)]
         values = {
@@ -93,7 +94,7 @@ class ShareMagics(ShmMagics):
         }
         if args.move or args.writable:
             here.require_notebook(words, "--writable" if args.writable else "--move")
-        del seen, here  # a function's variables are in there
+        del seen, here  # they refer to a function's variables
         done, moved = publish_values(
             values,
             replace=args.replace,
@@ -126,8 +127,8 @@ class ShareMagics(ShmMagics):
             keeps = variables.find_arrays(space, variables.same_owner(old))
             owner = variables.owner_of(old)
             freeable = owner.flags.owndata
-            # References that are ours: `owner`, `old`, and the argument of getrefcount; where both
-            # are one array it is counted twice.
+            # Our own references: `owner`, `old` and the argument of getrefcount. If both are one array,
+            # it is counted twice.
             if not keeps and freeable and sys.getrefcount(owner) > 3:  # noqa: PLR2004
                 keeps = ["something outside the notebook's variables"]
             del old, owner
@@ -147,11 +148,11 @@ class ShareMagics(ShmMagics):
 
             %shm_attach X                     bind X to the newest version, read-only
             %shm_attach exp1/X --as data      bind it to the variable `data`
-            %shm_attach X y                   several, all as they were at one moment
+            %shm_attach X y                   several, all from the same moment
             %shm_attach 'exp1/*'              all that match, each by its last component
-            %shm_attach X --wait 60           not there yet? wait up to 60 seconds
-            %shm_attach X --follow            before each cell, X becomes the newest version
-            Z = %shm_attach X                 bind only Z; in a function, a variable of the function
+            %shm_attach X --wait 60           wait up to 60 seconds until X is published
+            %shm_attach X --follow            rebind X to the newest version before each cell
+            Z = %shm_attach X                 bind only Z; in a function, a local variable
 
         Options::
 
@@ -160,12 +161,11 @@ class ShareMagics(ShmMagics):
             --mode c        copy-on-write: writable, and your changes stay yours
             --mode r+       shared and writable, if it was published with --writable
             --version N     an older version, while somebody holds it
-            --wait SECONDS  wait for a name that is not there yet
-            --group NAME    what the members of a Unix group share
-            --trust         also objects (functions, models) of others in a group: this runs their code
-            --follow        rebind to the newest version before each cell, whoever published it. Who
-                            assigns to the variable, deletes it, or attaches it without --follow, has
-                            stopped following
+            --wait SECONDS  wait for a name that is not published yet
+            --group NAME    a name that the members of a Unix group share
+            --trust         also objects (functions, models) of other members: this runs their code
+            --follow        rebind to the newest version before each cell, from any publisher. To stop,
+                            assign to the variable, delete it, or attach it without --follow
         """
         parser = Parser("shm_attach", "NAME")
         parser.add_argument("--as", dest="variable")
@@ -187,9 +187,9 @@ class ShareMagics(ShmMagics):
             part = expressions.place(parser.line, word) if word not in there else ""
             if part and (whole := expressions.root(part)) in there:
                 raise UsageError(
-                    f"%shm_attach takes names: attach {whole}, of which nothing is copied, and use {part}"
+                    f"%shm_attach takes names: attach {whole}, which copies nothing, and use {part}"
                 )
-        names = expand(args.names, there, "name that is shared")
+        names, _, matched = expand(args.names, there, store)
         here = caller()
         if args.variable and (place := expressions.place(parser.line, args.variable)):
             raise UsageError(
@@ -197,11 +197,8 @@ class ShareMagics(ShmMagics):
             )
         several = len(args.names) > 1 or any(map(is_glob, args.names))
         targets = targets_of(names, args.variable, here, several=several)
-        globbed = {
-            name for name in names if any(map(is_glob, args.names)) and name not in args.names
-        }
         if not targets.assigned:
-            self._protect(names, targets.bound, globbed)
+            self._protect(names, targets.bound, set(matched))
         if args.wait is not None:
             watching.wait(store, names, args.wait)
         return bind_names(
@@ -209,7 +206,7 @@ class ShareMagics(ShmMagics):
         )
 
     def _protect(self, names: list[str], targets: list[str], globbed: set[str]) -> None:
-        """Let a glob overwrite only what jshm bound itself."""
+        """Raise an error if a glob would overwrite a variable that jshm did not bind."""
         for name, target in zip(names, targets, strict=True):
             value = self._variables.get(target)
             if name in globbed and value is not None and not is_from_jshm(target, value):
@@ -224,28 +221,27 @@ class ShareMagics(ShmMagics):
     @cell_magic
     @one_line
     def shm_once(self, line: str, cell: str) -> None:
-        """Run this cell once on the machine: elsewhere, and after a restart, attach its result.
+        """Run this cell once on the machine; in other notebooks and after a restart, attach its result.
 
         ::
 
             %%shm_once X y
             X, y = load_for_forty_seconds()
 
-        If X and y were shared from this very cell (comments and layout do not count), by any notebook,
-        they are attached in microseconds; else the cell runs, and X and y are published and become
-        the shared, read-only copies. Two notebooks that run it at the same time run it once.
+        If any notebook has published X and y from this cell (comments and layout do not count), they
+        are attached in microseconds. Otherwise the cell runs, X and y are published, and become the
+        shared, read-only copies. If two notebooks run the cell at the same time, it runs once.
 
-        Only the cell's text counts: if data that it reads have changed, say --rerun. Only X and y come
-        back. Where the cell is not run, its imports, functions, classes and constants are bound if that
-        runs no other code; what else it would set is named.
+        Only the text of the cell counts: if data that it reads have changed, add --rerun. Only X and y
+        are shared. If the cell does not run, its imports, functions, classes and constants are bound if
+        that runs no other code; its other variables are listed as missing.
 
         Options::
 
             --rerun         run the cell in any case, and publish the next version
-
-            --as PREFIX/    names other than the variables' own
+            --as PREFIX/    publish under other names than the variables'
             --mode c        bind writable copy-on-write views instead of read-only ones
-            --replace       also if another notebook has shared something else under these names
+            --replace       also if another notebook has published something else under these names
             --keep          keep the result when the Jupyter server stops
         """
         parser = Parser("shm_once", "VARIABLE")

@@ -79,7 +79,7 @@ def test_a_remedy_in_a_group_names_the_group() -> None:
 def test_release_spares_what_was_not_meant(store: LocalStore, capsys) -> None:
     publish_elsewhere("xa", "xb", "y")
     assert cli.main(["release", "--force", "q*", "y"]) == 1
-    assert "nothing that is shared matches q*" in capsys.readouterr().err
+    assert "no shared name matches 'q*'" in capsys.readouterr().err
     assert cli.main(["release", "--force", "x*", "nope"]) == 1
     assert sorted(store.names()) == ["xa", "xb", "y"]
     assert cli.main(["release", "--force", "x*", "xa"]) == 0

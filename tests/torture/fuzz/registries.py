@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jshm.browse.find import find
+from jshm.browse.globs import expand
 from jshm.browse.people import Nowhere
 from jshm.browse.service import Service
 from jshm.errors import FormatVersionError
@@ -322,7 +322,7 @@ class Words:
         words = [self._word(random) for _ in range(random.choice((1, 1, 2, 50)))]
         self.tried = words
         with refusing():
-            written, found = find(words, DATA)
+            _, written, found = expand(words, DATA)
             assert set(found) <= DATA.keys()
             assert set(written) <= {*words} | {*map(_composed, words)}
         use = random.choice((self._service.info, self._service.preview, self._store.path))

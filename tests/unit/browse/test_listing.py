@@ -8,7 +8,6 @@ import itertools
 import sys
 import threading
 import time
-import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 import jshm
 from jshm import errors
 from jshm.browse import wire
-from jshm.browse.find import find
 from jshm.browse.listing import MOST_ROWS, SORT_KEYS, Listing, Query
 from jshm.browse.people import Nowhere, distinct, who
 from jshm.browse.service import Service
@@ -339,31 +337,6 @@ def test_what_is_on_disk_is_no_part_of_what_is_used() -> None:
     summary = listing.summary()
     assert (summary["used"], summary["overflow"], summary["names"]) == (100, 10**9, 2)
     assert any("on disk" in notice["text"] for notice in summary["notices"])
-
-
-# -- names -----------------------------------------------------------------------------------------
-
-
-@given(
-    st.lists(st.text("abX*?[]/", min_size=1, max_size=3), min_size=1, max_size=4),
-    st.sets(st.text("abX/", min_size=1, max_size=3), max_size=6),
-)
-def test_find(words: list[str], known: set[str]) -> None:
-    patterns = [word for word in words if set(word) & set("*?[")]
-    if not all(fnmatch.filter(known, pattern) for pattern in patterns):
-        with pytest.raises(errors.SegmentNotFoundError):
-            find(words, known)
-        return
-    written, found = find(words, known)
-    assert written == list(dict.fromkeys(w for w in words if w not in patterns))
-    assert set(found) == {n for p in patterns for n in fnmatch.filter(known, p)} - set(written)
-    assert len(found) == len(set(found))
-
-
-def test_find_takes_names_in_any_form() -> None:
-    nfc, nfd = (unicodedata.normalize(form, "ä") for form in ("NFC", "NFD"))
-    assert find([nfd], [nfc]) == ([nfc], [])
-    assert find([f"{nfd}*"], [f"{nfc}x"]) == ([], [f"{nfc}x"])
 
 
 @pytest.mark.parametrize(
