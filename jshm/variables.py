@@ -24,7 +24,7 @@ import numpy as np
 
 from .errors import SegmentNotFoundError
 from .pickling import static
-from .pickling.parts import parts_of
+from .pickling.static import parts_of
 from .segment import file as segment
 from .segment import pages
 from .store.base import segment_of, type_name

@@ -1,15 +1,17 @@
 """The names that pickles contain: a format, like the layout of a segment.
 
-A pickle names each function that rebuilds an object by its module and its name, and holds its positional
-arguments. So everything in this module that has no leading underscore is frozen: a published segment calls it
-years later. Keep each name and each parameter; add parameters at the end, with a default; add new functions
-for new behaviour. Reducers name nothing else of jshm. `docs/formats.md` lists the names of other packages.
+A pickle names each function that rebuilds an object by its module and its name, and holds its
+positional arguments. So everything in this module that has no leading underscore is frozen: a
+published segment calls it years later. Keep each name and each parameter; add parameters at the
+end, with a default; add new functions for new behaviour. Reducers name nothing else of jshm.
+`docs/formats.md` lists the names of other packages.
 
 Short functions are complete here. Longer ones call the module that does the work.
 """
 
 from __future__ import annotations
 
+import _ctypes
 import builtins
 import contextlib
 import ctypes
@@ -25,6 +27,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from cloudpickle import cloudpickle as cp
+
+from ..errors import NotShareableError
+from . import classes, imports, remake
+from . import code as code_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -347,18 +353,14 @@ def code(
     block : tuple, optional
         Filename, number of the first line, and text of the statement that it is in.
     """
-    from . import code
-
-    return code.load(tag, marshalled, python, address, block)
+    return code_objects.load(tag, marshalled, python, address, block)
 
 
 def generated_code(
     tag: int, marshalled: bytes, qualname: str, free: tuple[str, ...]
 ) -> types.CodeType:
     """Return the code of a generated method, or a placeholder until its class generates it again."""
-    from . import code
-
-    return code.load_generated(tag, marshalled, qualname, free)
+    return code_objects.load_generated(tag, marshalled, qualname, free)
 
 
 def fill_cell(cell: types.CellType, state: tuple[Any]) -> None:
@@ -393,32 +395,24 @@ def own_or_new(
     make, arguments
         What makes a new one.
     """
-    from . import beside
-
-    return beside.find(origin, qualname, text, make, arguments)
+    return imports.own_or_new(origin, qualname, text, make, arguments)
 
 
 def fill_function(function: Any, state: Any) -> None:
     """Set the state of a function that `own_or_new` made."""
-    from . import beside
-
-    beside.fill_function(function, state)
+    imports.fill_function(function, state)
 
 
 def fill_cached_function(function: Any, attributes: dict[str, Any] | None) -> None:
     """Set the attributes of a cached function that `own_or_new` made."""
-    from . import beside
-
-    beside.fill_cached(function, attributes)
+    imports.fill_cached_function(function, attributes)
 
 
 def own_or_new_module(
     origin: Origin | None, make: Callable[..., types.ModuleType], *arguments: Any
 ) -> types.ModuleType:
     """Return the module that the reader imports, if its file is the same, or a new one."""
-    from . import beside
-
-    return beside.find_module(origin, make, *arguments)
+    return imports.own_or_new_module(origin, make, *arguments)
 
 
 def new_module(name: str, attributes: dict[str, Any]) -> types.ModuleType:
@@ -430,9 +424,7 @@ def new_module(name: str, attributes: dict[str, Any]) -> types.ModuleType:
 
 def fill_module(module: types.ModuleType, state: dict[str, Any]) -> None:
     """Fill a module that `own_or_new_module` made."""
-    from . import beside
-
-    beside.fill_module(module, state)
+    imports.fill_module(module, state)
 
 
 def imported(origin: Origin, qualname: str) -> Any:
@@ -443,9 +435,7 @@ def imported(origin: Origin, qualname: str) -> Any:
     MissingModuleError
         It cannot be imported here.
     """
-    from . import beside
-
-    return beside.load(origin, qualname)
+    return imports.imported(origin, qualname)
 
 
 def compiled(name: str, file: str, qualname: str) -> Any:
@@ -456,16 +446,12 @@ def compiled(name: str, file: str, qualname: str) -> Any:
     MissingModuleError
         It cannot be imported here, neither by its name nor from its file.
     """
-    from . import extensions
-
-    return extensions.find(name, file, qualname)
+    return imports.compiled(name, file, qualname)
 
 
 def remember_place(name: str, root: str, file: str) -> None:
     """Look for a module in the directory `root` from now on, if it is found nowhere else."""
-    from . import imports
-
-    imports.remember(name, root, file)
+    imports.remember_place(name, root, file)
 
 
 # -- classes ---------------------------------------------------------------------------------------
@@ -491,23 +477,17 @@ def class_of(
     construct, arguments
         What makes a new one.
     """
-    from . import classes
-
-    return classes.make(definition, identity, origin, construct, arguments)
+    return classes.class_of(definition, identity, origin, construct, arguments)
 
 
 def fill_class(cls: type, state: Any) -> None:
     """Set the attributes of a class that `class_of` made; of any other, those added since."""
-    from . import classes
-
     classes.fill(cls, state)
 
 
 def new_class(metaclass: Any, name: str, bases: tuple[Any, ...], keywords: dict[str, Any]) -> type:
     """Return a class without its attributes."""
-    from . import classes
-
-    return classes.new(metaclass, name, bases, keywords)
+    return classes.new_class(metaclass, name, bases, keywords)
 
 
 def enumeration(
@@ -527,9 +507,7 @@ def enumeration_of(  # noqa: PLR0917 - as a pickle calls it
     made_by: Any,
 ) -> type:
     """Return an enumeration whose members are of another type too, or made by its own ``__new__``."""
-    from . import enumerations
-
-    return enumerations.make(bases, name, qualname, module, contents, uses_arguments, made_by)
+    return remake.enumeration_of(bases, name, qualname, module, contents, uses_arguments, made_by)
 
 
 def typed_dict(kind: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
@@ -655,9 +633,20 @@ def library(kind: Any, name: str | None, flags: int) -> Any:
     NotShareableError
         It cannot be loaded here.
     """
-    from . import ctypes_
-
-    return ctypes_.load_library(kind, name, flags)
+    made = kind.__new__(kind)
+    try:
+        ctypes.CDLL.__init__(
+            made,
+            name,
+            use_errno=bool(flags & _ctypes.FUNCFLAG_USE_ERRNO),
+            use_last_error=bool(flags & _ctypes.FUNCFLAG_USE_LASTERROR),
+        )
+    except OSError as error:
+        raise NotShareableError(
+            f"it uses the library {name}, which cannot be loaded here: {error}. Put the library in "
+            "that place, or where the loader finds it (LD_LIBRARY_PATH)"
+        ) from error
+    return made
 
 
 def library_function(library: Any, name: str, is_own: bool) -> Any:
@@ -668,9 +657,10 @@ def library_function(library: Any, name: str, is_own: bool) -> Any:
     NotShareableError
         The library has none of that name here.
     """
-    from . import ctypes_
-
-    return ctypes_.find_function(library, name, is_own)
+    try:
+        return getattr(library, name) if is_own else library[name]
+    except AttributeError as error:
+        raise NotShareableError(f"the library {library._name} has no {name} here") from error
 
 
 def declare_function(function: Any, declared: dict[str, Any]) -> None:
@@ -681,25 +671,21 @@ def declare_function(function: Any, declared: dict[str, Any]) -> None:
 
 def function_type(restype: Any, argtypes: tuple[Any, ...], flags: int) -> Any:
     """Return the type of a C function."""
-    if flags & ctypes._FUNCFLAG_PYTHONAPI:  # type: ignore[attr-defined]
+    if flags & _ctypes.FUNCFLAG_PYTHONAPI:
         return ctypes.PYFUNCTYPE(restype, *argtypes)
     return ctypes.CFUNCTYPE(
         restype,
         *argtypes,
-        use_errno=bool(flags & ctypes._FUNCFLAG_USE_ERRNO),  # type: ignore[attr-defined]
-        use_last_error=bool(flags & ctypes._FUNCFLAG_USE_LASTERROR),  # type: ignore[attr-defined]
+        use_errno=bool(flags & _ctypes.FUNCFLAG_USE_ERRNO),
+        use_last_error=bool(flags & _ctypes.FUNCFLAG_USE_LASTERROR),
     )
 
 
 def ctypes_type(make: Any, arguments: tuple[Any, ...]) -> Any:
     """Return a type of ctypes, whose fields come later."""
-    from . import ctypes_
-
-    return ctypes_.make_declared(make, arguments)
+    return remake.ctypes_type(make, arguments)
 
 
 def fill_ctypes_type(cls: Any, state: tuple[Any, Any, Any]) -> None:
     """Fill a type of ctypes, and give it its fields as soon as the types that it contains have theirs."""
-    from . import ctypes_
-
-    ctypes_.complete(cls, state)
+    remake.fill_ctypes_type(cls, state)

@@ -63,7 +63,7 @@ class Description:
     columns : list of str
         Columns of a table that are copied, not shared: they hold Python objects.
     preview : dict
-        What is shown of it, in the terms of `jshm.pickling.preview`; empty if nothing is. A reader
+        What is shown of it, in the terms of `jshm.pickling.describe.preview`; empty if nothing is. A reader
         must expect anything in it: another version of jshm may have written it.
     """
 

@@ -10,20 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import CorruptSegmentError, JshmError, Remedy
-from ...pickling import (
-    Pickler,
-    arrays,
-    classes,
-    describe,
-    frozen,
-    modules,
-    numeric,
-    sharing,
-    slices,
-)
+from ...pickling import Pickler, arrays, classes, describe, frozen, libraries, modules, sharing
 from ...pickling.code import PYTHON
-from ...pickling.pickler import Output
-from ...pickling.preview import preview
+from ...pickling.writer import Output, bytes_of
 from ...segment import file as segment_file
 from ...segment.object_layout import Description, ObjectLayout, describe_object, parse_object
 from ...system import signals
@@ -143,18 +132,17 @@ def _pickle(
 
     def take(buffer: PickleBuffer) -> bool:
         """Keep a buffer for the segment; return True to put it into the pickle."""
-        memory = arrays.bytes_of(buffer)
-        in_pickle = slices.is_little(memory)
+        memory = bytes_of(buffer)
+        in_pickle = libraries.is_little(memory)
         if not in_pickle:
             buffers.append(memory)
         return in_pickle
 
     references = ObjectReferences(store, new)
     pickler = Pickler(
-        output, _PROTOCOL, take, name=" and ".join(names), publishes=True,
-        refer=references.refer, refers_to_any=bool(new),
+        output, _PROTOCOL, take, name=" and ".join(names), notebook=store.process.identity.label,
+        publishes=True, refer=references.refer, refers_to_any=bool(new),
     )  # fmt: skip
-    _ = store.process.identity  # the first lease tells `pickling.sources` this notebook's name
 
     def dump() -> None:
         publishing.set(references)
@@ -162,7 +150,7 @@ def _pickle(
 
     copy_context().run(dump)  # an error leaves nothing set
     with signals.deferred():
-        needs = modules.versions(pickler.needs) | numeric.version(pickler.needs)
+        needs = modules.versions(pickler.needs) | arrays.version(pickler.needs)
         descriptions = [replace(one, modules=needs) for one in described] or [
             Description(
                 describe.summary(value),
@@ -171,7 +159,7 @@ def _pickle(
                 PYTHON,
                 needs,
                 describe.copied_columns(value),
-                preview(value),
+                describe.preview(value),
             )
         ]
     return Pickled(names, descriptions, output.chunks, buffers, references, pickler, value)

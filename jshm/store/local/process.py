@@ -16,7 +16,6 @@ from ...errors import (
     TooManyFilesError,
     UnsafeDirectoryError,
 )
-from ...pickling import sources
 from ...segment.file import limit_error
 from ...system import signals
 from ...system.private import TRIES
@@ -147,8 +146,6 @@ class Process:
                 try:
                     self._recorded = None
                     self._lease = self._make_lease()
-                    # Tracebacks through shared functions name this notebook.
-                    sources.here = self._lease.identity.label
                 except OSError as error:
                     if error.errno in NO_SPACE:
                         root = self._directory.root

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FROZEN = "jshm.pickling.frozen"
+# These names of cloudpickle are a part of the format too.
+CLOUDPICKLE = {
+    "_builtin_type", "_function_setstate", "_get_dataclass_field_type_sentinel", "_make_function",
+    "subimport", "_make_typevar", "_make_dict_keys", "_make_dict_values", "_make_dict_items",
+}  # fmt: skip
 _NOT_TEXT: Any = object()
 
 
@@ -38,9 +43,10 @@ def names(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def not_frozen(data: bytes) -> set[tuple[str, str]]:
-    """Return what a pickle names of jshm that is no part of the format."""
+    """Return the names of jshm and of cloudpickle in a pickle that are not a part of the format."""
     return {
         (module, name)
         for module, name in names(data)
-        if module.partition(".")[0] == "jshm" and module != FROZEN
+        if (module.partition(".")[0] == "jshm" and module != FROZEN)
+        or (module.startswith("cloudpickle") and name not in CLOUDPICKLE)
     }

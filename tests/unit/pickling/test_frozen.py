@@ -1,4 +1,4 @@
-"""What pickles name of jshm: these names and parameters are a format, and never change."""
+"""Functions that pickles name: their names and parameters are a format and never change."""
 
 from __future__ import annotations
 

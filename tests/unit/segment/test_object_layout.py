@@ -61,7 +61,7 @@ CONTENT = {
 ROOM = 4096
 
 
-def crafted(content: Any, version: int = 1, *, raw: bytes | None = None) -> bytes:
+def crafted(content: Any, version: int = OBJECT_FORMAT, *, raw: bytes | None = None) -> bytes:
     """A header whose length and checksum are right, of anything at all."""
     body = json.dumps(content).encode() if raw is None else raw
     return PRELUDE.pack(MAGIC, version, len(body), zlib.crc32(body)) + body
@@ -71,7 +71,7 @@ def taken_apart(data: bytes) -> dict[str, Any]:
     """What a header says, by the format's description alone."""
     magic, version, length, checksum = PRELUDE.unpack_from(data)
     body = data[PRELUDE.size : PRELUDE.size + length]
-    assert (magic, version, checksum) == (MAGIC, 1, zlib.crc32(body))
+    assert (magic, version, checksum) == (MAGIC, OBJECT_FORMAT, zlib.crc32(body))
     found: dict[str, Any] = json.loads(body)
     return found
 

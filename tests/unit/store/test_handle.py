@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import multiprocessing
 import os
 import pickle
@@ -403,9 +404,8 @@ def test_multiprocessing_passes_handles(store: LocalStore) -> None:
 def test_a_mangled_reference_is_an_error(store: LocalStore) -> None:
     handle = SharedNumpyArray.create_new(5)
     load, arguments = handle.__reduce__()
-    names = ("address", "segment", "mode", "offset", "dtype", "shape", "strides")
-    given = dict(zip(names, arguments, strict=True))
+    known = inspect.signature(load).bind(*arguments).arguments
     for change in ({"segment": "0" * 16}, {"segment": "../../etc/passwd"}, {"mode": "w"},
                    {"offset": 10**6}, {"shape": (50,)}):  # fmt: skip
         with pytest.raises(jshm.JshmError):
-            load(*{**given, **change}.values())
+            load(**{**known, **change})

@@ -27,7 +27,7 @@ import pytest
 import jshm
 from jshm import variables as namespace
 from jshm.pickling import Pickler, sharing
-from jshm.pickling.pickler import Output
+from jshm.pickling.writer import Output
 from jshm.segment.object_layout import read_object_layout
 from jshm.segment.trailer import read_records
 from jshm.variables import bind
