@@ -203,12 +203,12 @@ def test_a_release_too_large_for_the_ballast(mount: MakeMount, tmp_path: Path) -
         os.unlink(f"{small.root}/registry.db.ballast")
         small.fill()
         train.run("""
-from jshm.store.local.store import LocalStore
-steps, step = [], LocalStore._release
-def release(store, names, **how):
+from jshm.store.local import release
+steps, step = [], release._release
+def counted(store, names, **how):
     steps.append(len(names))
     return step(store, names, **how)
-LocalStore._release = release
+release._release = counted
 released = jshm.release(names)
 """)
         assert train.run("[r.name for r in released] == names")
