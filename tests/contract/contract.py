@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import jshm
+from jshm.pickling import frozen
 from jshm.store import watching
 
 from ..support.processes import Child
@@ -450,6 +451,28 @@ failed
         assert store.publish({"snap": live})[0].how == "copied"
         live[:] = 1
         assert self.read_raw(store, "snap").sum() == 0
+
+    # -- references in pickles -------------------------------------------------------------------
+
+    def test_a_reference_finds_its_array_again(self, store: Store) -> None:
+        array = store.allocate((3,), "f8")
+        (segment,) = store.mapped()
+        assert store.in_use(segment)
+        assert store.segment_at(store.refer(array), segment) == segment
+        with pytest.raises(jshm.SegmentNotFoundError, match="shared in /another/store"):
+            store.segment_at("/another/store", segment)
+        resolver = store.resolver()
+        load, where = resolver.refer(array[1:])
+        assert load is frozen.load_view
+        found = resolver.view(*where)
+        array[:] = 1, 2, 3
+        assert found.tolist() == [2, 3]
+        assert resolver.refer(np.zeros(3)) is None
+        del array, found
+        store.flush()
+        assert not store.in_use(segment)
+        with pytest.raises(jshm.SegmentNotFoundError):
+            resolver.view(*where)
 
     # -- wait ------------------------------------------------------------------------------------
 
