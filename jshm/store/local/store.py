@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ...errors import CorruptRegistryError, CorruptSegmentError, SegmentNotFoundError
 from ...segment import file as segment_file
 from ...segment.object_layout import ObjectLayout, read_object_layout
-from ...system import signals as interrupts
+from ...system import signals
 from ...system.access import PRIVATE
 from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space
 from ..identity import process_start
 from ..names import check_name
-from . import attach as attaching  # fmt: skip
-from . import check as checking
-from . import inspection, new_segment
-from . import publish as publishing
-from . import release as releasing
+from . import attach, check, inspection, new_segment, publish, release
 from .directory import Directory, different_store
 from .housekeeping import Housekeeping
 from .lease import is_alive, living
@@ -28,8 +24,7 @@ from .lookup import Lookup
 from .offers import LocalOffers
 from .process import Process
 from .recover import SegmentRepair
-from .references import StoreResolver
-from .references import publishing as publishing_references
+from .references import StoreResolver, publishing
 from .registry import rows
 from .registry.registry import Registry
 from .space import capacity, free, quota
@@ -136,13 +131,13 @@ class LocalStore(Lookup):
         note: str = "",
         once: str = "",
     ) -> list[Published]:
-        return publishing.publish(
+        return publish.publish(
             self, values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
-    @interrupts.whole
+    @signals.whole
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
-        publishing.require_owner(self, names, replace=replace)
+        publish.require_owner(self, names, replace=replace)
 
     # -- attach ----------------------------------------------------------------------------------
 
@@ -155,7 +150,7 @@ class LocalStore(Lookup):
         trust: bool = False,
     ) -> list[Attached]:
         names = [self.checked(name) for name in names]
-        return attaching.attach(self, names, mode, versions, trust=trust)
+        return attach.attach(self, names, mode, versions, trust=trust)
 
     def map(self, row: SegmentRow, mode: Mode) -> segment_file.Mapping:
         """Map a segment."""
@@ -200,7 +195,7 @@ class LocalStore(Lookup):
 
     # -- allocate --------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @signals.whole
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -209,11 +204,11 @@ class LocalStore(Lookup):
         *,
         zero: bool = True,
     ) -> np.ndarray[Any, Any]:
-        return publishing.allocate(self, shape, dtype, order, zero=zero)
+        return publish.allocate(self, shape, dtype, order, zero=zero)
 
-    @interrupts.whole
+    @signals.whole
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return publishing.copy(self, array)
+        return publish.copy(self, array)
 
     # -- references in pickles -------------------------------------------------------------------
 
@@ -221,7 +216,7 @@ class LocalStore(Lookup):
         return StoreResolver(self)
 
     def refer(self, array: np.ndarray[Any, Any]) -> str:
-        if (references := publishing_references.get()) is not None:
+        if (references := publishing.get()) is not None:
             references.need(array)
         mapping = segment_file.find(array)
         if mapping is not None:
@@ -239,12 +234,12 @@ class LocalStore(Lookup):
 
     # -- release ---------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @signals.whole
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self.housekeeping.refresh()
-        # First the release, then the reaping: it might take a leftover that is to be released.
-        released = releasing.release(self, names, force=force)
+        # Before the housekeeping, which could collect an expired name that is to be released.
+        released = release.release(self, names, force=force)
         self.process.reclaim(names)
         self.housekeeping.run()
         return released
@@ -254,7 +249,7 @@ class LocalStore(Lookup):
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
-    @interrupts.whole
+    @signals.whole
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
@@ -262,7 +257,7 @@ class LocalStore(Lookup):
             self.registry.unnamed_bytes(), quota(), spares,
         )  # fmt: skip
 
-    @interrupts.whole
+    @signals.whole
     def segments(self) -> list[SegmentInfo]:
         self.housekeeping.run()
         self._listed = listed = inspection.list_versions(
@@ -274,11 +269,11 @@ class LocalStore(Lookup):
         )
         return listed.segments
 
-    @interrupts.whole
+    @signals.whole
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
-        for _ in interrupts.ATTEMPTS:
-            interrupts.check()
+        for _ in signals.ATTEMPTS:
+            signals.check()
             entry = self._find_one(name, version)
             holders = self.process.holders().get(entry.segment.id, ())
             try:
@@ -287,55 +282,55 @@ class LocalStore(Lookup):
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
                 seen = entry
-        raise attaching.always_changing(name)
+        raise attach.always_changing(name)
 
-    @interrupts.whole
+    @signals.whole
     def names(self) -> list[str]:
         return self.catalogue.names()
 
     def own_names(self) -> list[str]:
         return self.catalogue.own_names()
 
-    @interrupts.whole
+    @signals.whole
     def complete(self, prefix: str, most: int) -> list[tuple[str, str]]:
         return [
             (name, inspection.type_of(row, part))
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
-    @interrupts.whole
+    @signals.whole
     def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
         names = [self.checked(name) for name in names]
         entries = self.catalogue.current(names)
         return {entry.name: self.describe(entry) for entry in entries}
 
-    @interrupts.whole
+    @signals.whole
     def versions(self, name: str) -> list[SegmentInfo]:
         return [self.describe(e) for e in self.catalogue.versions(self.checked(name))]
 
-    @interrupts.whole
+    @signals.whole
     def names_of(self, segment: str) -> list[str]:
         entries = self.catalogue.of_segment(segment)
         return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
 
-    @interrupts.whole
+    @signals.whole
     def in_use(self, segment: str) -> bool:
         row = self.catalogue.segment(segment)
         if row is None or row.unlinked:
             return self.process.mappings.is_mapped(segment)
         return self.is_held(row)
 
-    @interrupts.whole
+    @signals.whole
     def location(self, name: str, version: int | None = None) -> str:
         return str(self.path_of(self._find_one(name, version).segment))
 
-    @interrupts.whole
+    @signals.whole
     def revision(self) -> object:
         return self.catalogue.data_version()
 
     def _find_one(self, name: str, version: int | None) -> Entry:
         wanted = None if version is None else [version]
-        return attaching.find(self, [self.checked(name)], wanted)[0]
+        return attach.find(self, [self.checked(name)], wanted)[0]
 
     @contextlib.contextmanager
     def reader(self, name: str, version: int | None = None) -> Iterator[Reader]:
@@ -366,7 +361,7 @@ class LocalStore(Lookup):
 
     # -- housekeeping ----------------------------------------------------------------------------
 
-    @interrupts.whole
+    @signals.whole
     def flush(self) -> None:
         if not self.is_usable:
             return
@@ -374,14 +369,14 @@ class LocalStore(Lookup):
             self.housekeeping.refresh()
         self.housekeeping.flush()
 
-    @interrupts.whole
+    @signals.whole
     def gc(self) -> int:
         self.process.tell_holds()
         spares = spare_bytes(self.directory)
         self.process.reclaim()
         return spares - spare_bytes(self.directory) + self.housekeeping.collect()
 
-    @interrupts.whole
+    @signals.whole
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end.
 
@@ -394,9 +389,9 @@ class LocalStore(Lookup):
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
             self.housekeeping.flush()
-        return checking.check(self.registry, self.directory, fix=fix)
+        return check.check(self.registry, self.directory, fix=fix)
 
-    @interrupts.whole
+    @signals.whole
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         self.housekeeping.close()
