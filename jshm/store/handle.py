@@ -110,7 +110,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         NotShareableError, NoSpaceError
         """
         _check_array(array)
-        mapping = segment_file.find(array)
+        mapping = segment_file.find_mapping(array)
         if mapping is None or (mapping.mode != "r+" and not pages.is_pristine(mapping)):
             return cls.create_copy(array)
         return cls(store_of(mapping.segment), array)
@@ -120,7 +120,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C"
     ) -> int:
         """Return the bytes of shared memory that such an array takes, with its header."""
-        return describe(_shape(shape), dtype, order).records
+        return describe(_shape(shape), dtype, order).trailer_offset
 
     # -- look ------------------------------------------------------------------------------------
 

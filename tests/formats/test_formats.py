@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.store.local.lease import Log, read_log
+from jshm.store.local.lease import LeaseLog, read_log
 
 from ..support.exactness import assert_same_dtype
 from . import golden
@@ -105,7 +105,7 @@ def test_an_array_is_an_npy_file_with_a_trailer(store_dir: str, name: str, start
 
 def test_the_log_of_a_lease_is_written_line_for_line(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
-    log = Log()
+    log = LeaseLog()
     log.begin(path, f"{path}.new", "")
     log.note([(("0" * 16, "r"), True)])
     log.note([(("1" * 16, "c"), True)])

@@ -26,8 +26,9 @@ from ...errors import (
     UnsafeDirectoryError,
 )
 from ...segment import file as segment_file
-from ...segment.file import ID, limit_error
-from ...system import signals
+from ...segment.file import ID
+from ...system import file_locks, signals
+from ...system.limits import limit_error
 from ..identity import Identity, seems_to_run
 from ..local.directory import file_name
 from ..local.lease import parse_log
@@ -88,7 +89,7 @@ class Pace:
                 self._next = time.monotonic() + spent / _SHARE
 
 
-class _Read(NamedTuple):
+class _Names(NamedTuple):
     """The part of a names file that was read: which file, up to which byte, and its content.
 
     It is replaced and never changed, because threads and signal handlers read at any time.
@@ -120,7 +121,7 @@ class Member:
         self.login = login
         self.path = path
         self._gid = gid
-        self._read = _Read()
+        self._read = _Names()
         self._pace = Pace()
 
     @property
@@ -153,14 +154,14 @@ class Member:
                 with self._pace.measured():
                     self._read = self._read_list(known, signature)
             except FileNotFoundError:  # removed, or not created yet
-                self._read = _Read(signature)
+                self._read = _Names(signature)
             except JshmError as error:
-                self._read = _Read(signature, problem=str(error))
+                self._read = _Names(signature, problem=str(error))
             except OSError as error:
                 if isinstance(limit_error(error), TooManyFilesError):  # not the member's fault
                     raise limit_error(error) from None
                 # Without a signature, so that it is tried again: the error may pass unnoticed.
-                self._read = _Read(problem=str(error))
+                self._read = _Names(problem=str(error))
         return self._read.signature
 
     def _look_at_list(self) -> object:
@@ -174,7 +175,7 @@ class Member:
             there.st_ino, there.st_size, there.st_uid, there.st_mode,
         )  # fmt: skip
 
-    def _read_list(self, known: _Read, signature: object) -> _Read:
+    def _read_list(self, known: _Names, signature: object) -> _Names:
         """Return what is known, with the new part of the names file."""
         with self._open_directory() as place, self._open(names_file.FILE, place) as (fd, status):
             if status.st_size > _LONGEST_LIST:
@@ -188,11 +189,11 @@ class Member:
                     return known
                 if names_file.parse_head(os.pread(fd, names_file.HEAD, 0)) is None:
                     raise self._damaged("its first line")
-                known = _Read(file=file, size=names_file.HEAD)
+                known = _Names(file=file, size=names_file.HEAD)
             data = os.pread(fd, status.st_size - known.size, known.size)
         return self._with(known, data)._replace(signature=signature)
 
-    def _with(self, known: _Read, data: bytes) -> _Read:
+    def _with(self, known: _Names, data: bytes) -> _Names:
         """Return what is known, with the complete commits in the data; another process writes the rest."""
         whole = data.rfind(b"\n" + names_file.END) + 1
         if not whole and not data.startswith(names_file.END):
@@ -290,7 +291,7 @@ class Member:
         """Open a file of the member."""
         with signals.deferred():
             flags = os.O_RDWR if writable else os.O_RDONLY
-            fd = segment_file.open_locked(name, flags | _FILE, place)
+            fd = file_locks.open_locked(name, flags | _FILE, place)
             try:
                 status = os.fstat(fd)
                 if not self._is_file(status):
@@ -299,7 +300,7 @@ class Member:
                     )
                 yield fd, status
             finally:
-                segment_file.close(fd)
+                file_locks.close(fd)
 
     @contextlib.contextmanager
     def opened(
@@ -320,7 +321,7 @@ class Member:
                 self._open(name, place, writable=writable) as (fd, status),
             ):
                 if held:
-                    segment_file.hold(fd, shown=True)
+                    segment_file.hold(fd, group=True)
                 yield fd, status
         except FileNotFoundError:
             raise SegmentNotFoundError(f"segment {name} of {self.login} is gone") from None
@@ -339,7 +340,7 @@ class Member:
         return f"{self.path}/segments/{file_name(row.id.partition(BETWEEN)[0], row.kind)}"
 
     def open_lock(self, name: str) -> int:
-        """Open the file of a lock; close it with `segment_file.close`.
+        """Open the file of a lock; close it with `file_locks.close`.
 
         Raises
         ------
@@ -348,7 +349,7 @@ class Member:
         """
         try:
             with self._open_directory("locks") as place:
-                fd = segment_file.open_locked(name, os.O_RDONLY | _FILE, place)
+                fd = file_locks.open_locked(name, os.O_RDONLY | _FILE, place)
         except FileNotFoundError:
             raise SegmentNotFoundError(
                 f"{self.login} does not share that as LIVE data any more"
@@ -356,7 +357,7 @@ class Member:
         except OSError as error:
             raise limit_error(error) from None
         if not self._is_file(os.fstat(fd)):
-            segment_file.close(fd)
+            file_locks.close(fd)
             raise UnsafeDirectoryError(
                 f"a lock in {self.path} is not a file of {self.login}: refused"
             )

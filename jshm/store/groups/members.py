@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ...errors import SegmentNotFoundError, UnsafeDirectoryError
-from ...segment.file import limit_error
+from ...system.limits import limit_error
 from ..local.catalogue import Peers
 from .member import Member, Pace
 from .names_file import BETWEEN

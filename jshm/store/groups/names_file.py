@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import JshmError
 from ...segment.trailer import encode
-from ...system.directories import File, beside, exists, open_file, remove, rename
+from ...system.directories import File, exists, open_file, remove, rename, with_ending
 from ..local import locks
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Announcer:
             by_name.setdefault(entry.name, []).append(entry)
         body = b"".join(_line(name, entries) for name, entries in by_name.items())
         path = self._path
-        temporary = beside(path, ".new")
+        temporary = with_ending(path, ".new")
         remove(temporary)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         fd = open_file(temporary, flags, self._directory.access.own)

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ...errors import AmbiguousNameError, InvalidNameError, SegmentNotFoundError
-from ..identity import user_name
+from ...system.processes import user_name
 from ..local.catalogue import Catalogue
 from ..names import check_name
 

@@ -66,11 +66,11 @@ def _put_aside(registry: Registry, directory: Directory) -> None:
     path = directory.registry_file
     aside = f"{path.name}.damaged-"
     clear(path, *BESIDE, JOURNAL)
-    for name in path.place.names():
+    for name in path.directory.names():
         if name.startswith(aside):
             with contextlib.suppress(OSError):
-                remove(File(path.place, name))
-    rename(path, File(path.place, f"{aside}{time.time_ns()}"))
+                remove(File(path.directory, name))
+    rename(path, File(path.directory, f"{aside}{time.time_ns()}"))
 
 
 def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
@@ -195,7 +195,7 @@ def _examine(row: SegmentRow, directory: Directory, files: Mapping[str, str]) ->
         return f"the file of segment {row.id} is gone"
     path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     try:
-        with segment_file.shared(path, directory.access) as (fd, _):
+        with segment_file.opened_shared(path, directory.access) as (fd, _):
             layout = layout_in(fd, row.kind)
             implied = SegmentRow.of(row.id, layout, overflow=row.overflow, writable=row.writable)
             if implied != row._replace(

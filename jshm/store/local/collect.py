@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import FormatVersionError, JshmError, NoSpaceError
 from ...segment import file as segment_file
 from ...segment.object_layout import OBJECT_MAGIC
-from ...segment.trailer import read_records
+from ...segment.trailer import read_trailer
+from ...system import file_locks
 from ...system.directories import File, exists, open_file, status
-from ..identity import has_ended, is_running, process_start
+from ...system.processes import is_running, process_start
+from ..identity import has_ended
 from . import lease
 from .directory import ARRAY
 from .new_segment import layout_in, rewrite_trailer
@@ -99,7 +101,7 @@ class Removals:
         # Marked before the commit: if this process is killed after the commit, the file must not be
         # mistaken for a published one that a registry has lost.
         with contextlib.suppress(OSError):  # it is gone, or another user's
-            fd = segment_file.open_locked(path, segment_file.LOOK) if fd < 0 else fd
+            fd = file_locks.open_locked(path, segment_file.PROBE_FLAGS) if fd < 0 else fd
             mode = segment_file.mark_released(fd)
         self._files.append(_Removal(fd, path, adopt, mode))
 
@@ -123,7 +125,7 @@ class Removals:
             with contextlib.suppress(OSError):
                 os.fchmod(fd, mode)
         if fd >= 0:
-            segment_file.close(fd)
+            file_locks.close(fd)
 
     def cancel(self) -> None:
         """Close the files that are left, without removing them."""
@@ -158,7 +160,7 @@ def unwanted(
             return
         if among is not None and row.id not in among:
             continue
-        if row.nbytes >= segment_file.RECYCLED:
+        if row.nbytes >= segment_file.MIN_SPARE_SIZE:
             reserved = listed(directory) if reserved is None else reserved
             if row.id in reserved and not reserved[row.id].idle:
                 continue
@@ -276,7 +278,7 @@ def _empty(fd: int, path: File) -> None:
                 os.close(opened)
         segment_file.unlink(path, fd)
     finally:
-        segment_file.close(fd)
+        file_locks.close(fd)
 
 
 # -- processes and sessions --------------------------------------------------------------------------
@@ -374,7 +376,7 @@ def files(
         if removals.full:
             return
         identity = os.path.splitext(os.path.basename(path))[0]
-        if tx.mentions(identity) or not directory.has(path.place):
+        if tx.mentions(identity) or not directory.has(path.directory):
             continue  # the directory was moved after it was listed: not this registry's file
         with contextlib.suppress(FileNotFoundError):
             fd = segment_file.claim(path, directory.access)
@@ -383,7 +385,7 @@ def files(
                 and not known
                 and (is_published(path, directory) or _is_newer(fd, path))
             ):
-                segment_file.close(fd)
+                file_locks.close(fd)
             elif fd is not None:
                 removals.add(path, fd)
 
@@ -397,7 +399,7 @@ def _is_newer(fd: int, path: str) -> bool:
             # Another kind; or, if the magic is missing, a segment that was never finished.
             return not OBJECT_MAGIC.startswith(magic.rstrip(b"\0"))
     try:
-        records = read_records(fd, layout_in(fd, kind).records)
+        records = read_trailer(fd, layout_in(fd, kind).trailer_offset)
     except FormatVersionError:
         return True
     except JshmError:

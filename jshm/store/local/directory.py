@@ -23,11 +23,18 @@ from ...errors import (
     TooManyFilesError,
     UnsafeDirectoryError,
 )
-from ...segment.file import ID, limit_error, open_unheld
-from ...system.access import PRIVATE
-from ...system.directories import File, Place, Seen, Spot, identity_of, status
-from ...system.private import TRIES, check, make_for_group, make_private, open_
-from ..identity import boot_id
+from ...segment.file import ID, open_unheld
+from ...system.access import (
+    PRIVATE,
+    TRIES,
+    check_directory,
+    make_directory,
+    make_group_directory,
+    open_directory,
+)
+from ...system.directories import DirectoryPath, File, OpenDirectory, Resolved, identity_of, status
+from ...system.limits import limit_error
+from ...system.processes import boot_id
 from .mappings import is_mapped_by
 
 if TYPE_CHECKING:
@@ -175,7 +182,7 @@ def file_name(segment: str, kind: str) -> str:
 class Directory:
     """The directory of one store, with its subdirectories. `open` makes it.
 
-    Subdirectories and files are reached through descriptors (`Place`). When the path leads to another
+    Subdirectories and files are reached through descriptors (`OpenDirectory`). When the path leads to another
     directory, files found in the old one are never confused with files of the same name in the new one.
 
     Attributes
@@ -187,7 +194,7 @@ class Directory:
         Whether `root` is in memory, so that memory limits concern it.
     access : Access
         Of one user or of a group. A group's directory has no overflow.
-    spot : Spot
+    spot : DirectoryPath
         Tells which directory `root` leads to now. Every use of the registry looks at it.
     """
 
@@ -195,23 +202,23 @@ class Directory:
     chosen_overflow: str
     in_memory: bool
     access: Access = PRIVATE
-    spot: Spot = field(init=False, repr=False, compare=False)
+    spot: DirectoryPath = field(init=False, repr=False, compare=False)
     # The same for the registry's directory; it looks at `root`, too.
-    registry_spot: Spot = field(init=False, repr=False, compare=False)
+    registry_spot: DirectoryPath = field(init=False, repr=False, compare=False)
     # By subdirectory: the look at the root at which it was found, and what was found.
-    _inner: dict[str, tuple[Seen, Place]] = field(init=False, repr=False, compare=False)
-    _overflow: Spot = field(init=False, repr=False, compare=False)
+    _inner: dict[str, tuple[Resolved, OpenDirectory]] = field(init=False, repr=False, compare=False)
+    _overflow: DirectoryPath = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Prepare without I/O."""
-        self.spot = Spot(self.root, lambda path: open_(path, self.access))
+        self.spot = DirectoryPath(self.root, lambda path: open_directory(path, self.access))
         self.registry_spot = (
-            Spot(os.path.dirname(self.registry), open_, self.spot)
+            DirectoryPath(os.path.dirname(self.registry), open_directory, self.spot)
             if self.access.group
             else self.spot
         )
         self._inner = {}
-        self._overflow = Spot("")
+        self._overflow = DirectoryPath("")
 
     @classmethod
     def open(cls, root: str, access: Access = PRIVATE) -> Directory:
@@ -234,18 +241,18 @@ class Directory:
         for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 if self.access.group:
-                    make_for_group(self.root, _PLACES, _HIDDEN, self.access)
+                    make_group_directory(self.root, _PLACES, _HIDDEN, self.access)
                 else:
-                    place = make_private(self.root, parents=True)
+                    place = make_directory(self.root, parents=True)
                     for name in _PLACES:
-                        make_private(f"{self.root}/{name}", place)
-                self.spot.look()
+                        make_directory(f"{self.root}/{name}", place)
+                self.spot.resolve()
                 return
         raise UnsafeDirectoryError(
             f"{self.root} is removed again and again while it is created: something deletes it. Try again"
         )
 
-    def made(self) -> Place:
+    def made(self) -> OpenDirectory:
         """Return the directory; create it again if it was removed."""
         if not self.place:
             self.make_again()
@@ -256,24 +263,24 @@ class Directory:
         self.spot.close()
         self.registry_spot.close()
         self._inner.clear()
-        self._overflow = Spot("")
+        self._overflow = DirectoryPath("")
 
     def check(self) -> None:
         """Raise UnsafeDirectoryError if other users can write to the directory or a subdirectory."""
         for place in (self.place, self.segments, self.leases, self.locks):
             if place:
-                check(place, self.access)
+                check_directory(place, self.access)
         if self.access.group:
             with contextlib.suppress(FileNotFoundError):
-                check(self.registry_file.place)
+                check_directory(self.registry_file.directory)
 
     @property
-    def place(self) -> Place:
-        """The directory to which the path led at the last look; a missing `Place` if there was none."""
+    def place(self) -> OpenDirectory:
+        """The directory to which the path led at the last look; a missing one if there was none."""
         try:
-            return (self.spot.seen or self.spot.look()).place
+            return (self.spot.resolved or self.spot.resolve()).directory
         except FileNotFoundError:
-            return Place.missing(self.root)
+            return OpenDirectory.missing(self.root)
 
     @property
     def registry(self) -> str:
@@ -290,39 +297,39 @@ class Directory:
         FileNotFoundError
             The directory does not exist.
         """
-        return File(self.registry_spot.look().place, os.path.basename(self.registry))
+        return File(self.registry_spot.resolve().directory, os.path.basename(self.registry))
 
     @property
-    def segments(self) -> Place:
+    def segments(self) -> OpenDirectory:
         known = self._inner.get("segments")  # as in `_in`, but faster
-        return known[1] if known and known[0] is self.spot.seen else self._in("segments")
+        return known[1] if known and known[0] is self.spot.resolved else self._in("segments")
 
     @property
-    def leases(self) -> Place:
+    def leases(self) -> OpenDirectory:
         return self._in("leases")
 
     @property
-    def locks(self) -> Place:
+    def locks(self) -> OpenDirectory:
         return self._in("locks")
 
-    def _in(self, name: str) -> Place:
+    def _in(self, name: str) -> OpenDirectory:
         """Return a subdirectory: the known one, unless the root was looked at again since it was found.
 
         Raises
         ------
         UnsafeDirectoryError, TooManyFilesError
         """
-        seen, known = self.spot.seen, self._inner.get(name)
+        seen, known = self.spot.resolved, self._inner.get(name)
         if known is not None and known[0] is seen:
             return known[1]
         path = f"{self.root}/{name}"
         try:
-            seen = self.spot.look()
-            there = identity_of(status(File(seen.place, name)))
+            seen = self.spot.resolve()
+            there = identity_of(status(File(seen.directory, name)))
             if known is None or known[1].identity != there:
-                known = seen, open_(path, self.access, seen.place)
+                known = seen, open_directory(path, self.access, seen.directory)
         except FileNotFoundError:
-            return Place.missing(path)
+            return OpenDirectory.missing(path)
         self._inner[name] = seen, known[1]
         return known[1]
 
@@ -336,7 +343,7 @@ class Directory:
         """
         return File(self.overflow if overflow else self.segments, file_name(segment, kind))
 
-    def has(self, place: Place) -> bool:
+    def has(self, place: OpenDirectory) -> bool:
         """Return whether segments are in that directory now."""
         now = place.identity
         return now == self.segments.identity or now == self.overflow.identity  # noqa: PLR1714 - slower
@@ -344,12 +351,12 @@ class Directory:
     def leads_to(self, row: SegmentRow, mapping: Mapping) -> bool:
         """Return whether a segment's path leads to the file of a mapping now."""
         place = self.segments
-        if mapping.place is place:
+        if mapping.directory is place:
             return True
         if not is_mapped_by(self.path(row.id, overflow=bool(row.overflow), kind=row.kind), mapping):
             return False
         if not row.overflow:
-            mapping.place = place  # for the fast answer next time
+            mapping.directory = place  # for the fast answer next time
         return True
 
     def files(self) -> dict[str, File]:
@@ -388,7 +395,7 @@ class Directory:
                 raise limit_error(error) from None
 
     @property
-    def overflow(self) -> Place:
+    def overflow(self) -> OpenDirectory:
         """The directory for segments that do not fit, created when first needed. Empty path: none.
 
         All processes of a store use the same one, even if their ``JSHM_OVERFLOW_DIR`` differ: the first
@@ -396,7 +403,7 @@ class Directory:
         component is checked: another user could make a link there that leads to our other files.
         """
         if self.access.group:
-            return Place.missing("")
+            return OpenDirectory.missing("")
         try:
             place = self.place
             used = os.readlink("overflow", dir_fd=place.fd)
@@ -409,17 +416,17 @@ class Directory:
                 return found
         return self._overflow_at(self.chosen_overflow)
 
-    def _overflow_at(self, path: str) -> Place:
+    def _overflow_at(self, path: str) -> OpenDirectory:
         if not path:
-            return Place.missing("")
+            return OpenDirectory.missing("")
         if self._overflow.path != path:
-            self._overflow = Spot(path, _open_overflow)
+            self._overflow = DirectoryPath(path, _open_overflow)
         try:
-            return self._overflow.look().place
+            return self._overflow.resolve().directory
         except TooManyFilesError:
             raise
         except OSError:  # it does not exist, or is not safe; `open_overflow` raises for that
-            return Place.missing(path)
+            return OpenDirectory.missing(path)
 
     def has_overflow(self) -> bool:
         """Return whether the overflow directory exists and is safe to read."""
@@ -437,7 +444,7 @@ class Directory:
 
         overflow = str(self.overflow)
         boots = os.path.dirname(overflow)
-        base = make_private(os.path.dirname(boots), parents=True, setting=_OVERFLOW)
+        base = make_directory(os.path.dirname(boots), parents=True, setting=_OVERFLOW)
         try:
             names = base.names()
         except OSError as error:
@@ -446,7 +453,9 @@ class Directory:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
                 shutil.rmtree(name, ignore_errors=True, dir_fd=base.fd)
         try:
-            make_private(overflow, make_private(boots, base, setting=_OVERFLOW), setting=_OVERFLOW)
+            make_directory(
+                overflow, make_directory(boots, base, setting=_OVERFLOW), setting=_OVERFLOW
+            )
         except FileNotFoundError:
             raise UnsafeDirectoryError(
                 f"{overflow} was removed while it was created: something deletes it. Try again"
@@ -466,14 +475,16 @@ class Directory:
             os.symlink(overflow, "overflow", dir_fd=place)
 
 
-def _open_overflow(path: str) -> Place:
+def _open_overflow(path: str) -> OpenDirectory:
     """Open an overflow directory, after a check that all parents below the base are this user's."""
     boots = os.path.dirname(path)
-    base = open_(os.path.dirname(boots), setting=_OVERFLOW)
-    return open_(path, parent=open_(boots, parent=base, setting=_OVERFLOW), setting=_OVERFLOW)
+    base = open_directory(os.path.dirname(boots), setting=_OVERFLOW)
+    return open_directory(
+        path, parent=open_directory(boots, parent=base, setting=_OVERFLOW), setting=_OVERFLOW
+    )
 
 
-def _overflow_for(place: Place) -> str:
+def _overflow_for(place: OpenDirectory) -> str:
     """Return this store's overflow directory. Stores never share one: each would remove the other's files."""
     chosen = os.environ.get(_OVERFLOW)
     if chosen == "":
@@ -526,7 +537,7 @@ def _is_finished(path: str) -> bool:
     return True
 
 
-def _own_name(place: Place) -> str:
+def _own_name(place: OpenDirectory) -> str:
     import hashlib
 
     # As bytes, because a path need not be valid text.

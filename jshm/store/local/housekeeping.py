@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from ...errors import JshmError, NoSpaceError, RegistryTimeout, TooManyFilesError
 from ...segment.file import is_held
-from ...system import lock_holders, signals
+from ...system import signals
 from ...system.directories import status
 from ...system.memory import is_short
-from ...system.processes import mapped_by_younger
+from ...system.processes import after_workers, mapped_by_younger
 from ...system.weak import WeakSet
 from ..identity import is_part_of
-from ..workers import after_workers
 from . import collect, lease, locks, rebuild, recover
 from .process import PATIENCE
 from .registry import rows
@@ -156,7 +155,7 @@ class Housekeeping:
 
     # -- the end of the process ------------------------------------------------------------------
 
-    @signals.whole
+    @signals.deferred()
     def close(self) -> None:
         """Give up the lease, and free what only this process kept. The next use starts again."""
         if (
@@ -280,11 +279,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child, after_in_parent=_after_fork_in_parent)
-
-
-def _label_of(pid: int) -> str:
-    labels = (one.process.label_of(pid) for one in _all)
-    return next(filter(None, labels), "a process")
-
-
-lock_holders.described_by(_label_of)

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from ...errors import Remedy, SegmentNotFoundError
-from ...system.caches import by_text
+from ...text import cached_by_text
 from ..base import Holder, Lifetime, ObjectDetails, SegmentInfo, type_text
 from ..identity import Identity, SessionKind, has_ended
 from ..names import nearest
@@ -42,7 +42,7 @@ class _Publisher(NamedTuple):
     notebook: str
 
 
-@by_text(1024)
+@cached_by_text(1024)
 def _publisher(identity: str, me: Identity) -> _Publisher:
     who = rows.parse_identity(identity)
     # A newer jshm may know other kinds of session; they are shown as a server's.

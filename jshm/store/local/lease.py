@@ -26,22 +26,24 @@ import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...errors import RegistryError, UnsafeDirectoryError
-from ...segment.file import ID, close, limit_error, lock, open_locked
+from ...segment.file import ID
 from ...system import signals
 from ...system.access import PRIVATE
 from ...system.directories import (
-    Place,
-    beside,
+    OpenDirectory,
+    file_in,
     identity_of,
-    inside,
     is_at,
     names_in,
     open_file,
     remove,
     rename,
     status,
+    with_ending,
 )
+from ...system.file_locks import close, lock, open_locked
 from ...system.forks import wait_for
+from ...system.limits import limit_error
 from ...system.weak import WeakSet
 from ..identity import Identity
 
@@ -108,7 +110,7 @@ class LogContent(NamedTuple):
     identity: str = ""
 
 
-class Log:
+class LeaseLog:
     """The log of one process. Without a lease (`begin`), it only remembers.
 
     Parameters
@@ -301,7 +303,7 @@ class Lease:
         Written into the file, for messages and lists.
     access : Access
         Who may read the log.
-    log : Log, optional
+    log : LeaseLog, optional
         Records what this process holds; by default a new one.
 
     Attributes
@@ -309,7 +311,7 @@ class Lease:
     directory : str
     text : str
         The identity as JSON.
-    log : Log
+    log : LeaseLog
     """
 
     def __init__(
@@ -317,7 +319,7 @@ class Lease:
         directory: str,
         identity: Identity,
         access: Access = PRIVATE,
-        log: Log | None = None,
+        log: LeaseLog | None = None,
     ) -> None:
         self.identity = identity
         self._access = access
@@ -325,7 +327,7 @@ class Lease:
         self.id = os.urandom(8).hex()
         self.pid = os.getpid()
         self.directory = directory
-        self.log = Log(access) if log is None else log
+        self.log = LeaseLog(access) if log is None else log
         self.log.begin(*self._log_paths(), self.text)
         self._fd, self._file = -1, (0, 0)
         self._create()
@@ -338,16 +340,16 @@ class Lease:
 
     @property
     def _path(self) -> str:
-        return inside(self.directory, self.id)
+        return file_in(self.directory, self.id)
 
     def _log_paths(self) -> tuple[str, str]:
         """Return the path of the log, and its path until it is complete."""
         name = self.id + _LOG
-        return inside(self.directory, name), inside(self.directory, _TEMPORARY + name)
+        return file_in(self.directory, name), file_in(self.directory, _TEMPORARY + name)
 
     def _create(self) -> None:
         # Locked before it gets its name: no process ever sees the lease of a living process unlocked.
-        temporary = inside(self.directory, _TEMPORARY + self.id)
+        temporary = file_in(self.directory, _TEMPORARY + self.id)
         for _ in signals.ATTEMPTS:
             signals.check()
             fd = open_locked(temporary, os.O_RDWR | os.O_CREAT)
@@ -458,7 +460,7 @@ def state(directory: str, lease_id: str) -> State:
     if not _OURS.fullmatch(lease_id):  # comes from a damaged registry
         return "missing"
     with signals.deferred():  # else Ctrl-C could leave the descriptor open
-        return _probe(inside(directory, lease_id))
+        return _probe(file_in(directory, lease_id))
 
 
 def _probe(path: str) -> State:
@@ -510,7 +512,7 @@ def living(directory: str) -> list[tuple[Identity, LogContent]]:
         alive = [
             name for name in _names(directory) if "." not in name and is_alive(directory, name)
         ]
-        found = [_read(inside(directory, name)) for name in alive]
+        found = [_read(file_in(directory, name)) for name in alive]
     return [one for one in found if one is not None]
 
 
@@ -519,7 +521,7 @@ def _read(path: str) -> tuple[Identity, LogContent] | None:
     try:
         with open(path, encoding="utf-8", opener=_open_regular) as file:
             identity = Identity.from_json(file.read(_LONGEST))
-        return identity, read_log(beside(path, _LOG))
+        return identity, read_log(with_ending(path, _LOG))
     except (FileNotFoundError, ValueError, TypeError):
         return None
     except OSError as error:
@@ -537,7 +539,7 @@ def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
     for name in _names(directory):
         if "." not in name:
             try:
-                log = status(inside(directory, name + _LOG))
+                log = status(file_in(directory, name + _LOG))
                 size = (log.st_ino, log.st_size)
             except FileNotFoundError:
                 size = (0, 0)
@@ -554,7 +556,7 @@ def sweep(directory: str) -> None:
     """
     with signals.deferred():
         try:
-            place = directory if isinstance(directory, Place) else Place(directory)
+            place = directory if isinstance(directory, OpenDirectory) else OpenDirectory(directory)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -563,13 +565,13 @@ def sweep(directory: str) -> None:
             _sweep(place, name)
 
 
-def _sweep(directory: Place, name: str) -> None:
+def _sweep(directory: OpenDirectory, name: str) -> None:
     lease = name.removeprefix(_TEMPORARY).removesuffix(_LOG)
     owner = name if name.startswith(_TEMPORARY) and not name.endswith(_LOG) else lease
     found = state(directory, owner)
     # A missing lease may be restored, but then under a new file.
     if found == "dead" or (found == "missing" and name != owner):
         try:  # in the directory that was listed, even if its path leads elsewhere now
-            remove(inside(directory, name))
+            remove(file_in(directory, name))
         except OSError as error:
-            raise _explain(error, inside(directory, name)) from None
+            raise _explain(error, file_in(directory, name)) from None

@@ -31,8 +31,9 @@ from ...errors import (
     UnsafeDirectoryError,
 )
 from ...segment import file as segment_file
-from ...system import lock_holders, signals
-from ...system.directories import File, Place, beside, exists, is_at, link
+from ...system import file_locks, signals
+from ...system.directories import File, OpenDirectory, exists, is_at, link, with_ending
+from ...system.limits import limit_error
 from ...text import shown
 from .directory import disk_full
 from .new_segment import NO_SPACE
@@ -74,7 +75,7 @@ class _Acquired:
             _mine.pop((self.thread, self.path), None)
             # Unlocked explicitly: a process forked by a library may have a copy of the descriptor.
             fcntl.flock(self.fd, fcntl.LOCK_UN)
-            segment_file.close(self.fd)
+            file_locks.close(self.fd)
 
 
 # The locks of this process's threads, by thread and path.
@@ -84,7 +85,7 @@ os.register_at_fork(after_in_child=_mine.clear)
 abandoned: deque[weakref.ref[Lock]] = deque()
 
 
-@signals.whole
+@signals.deferred()
 def release_abandoned() -> None:
     """Release the locks whose `Lock` objects do not exist any more."""
     abandoned.clear()
@@ -149,7 +150,7 @@ class Lock:
             raise
         return self
 
-    @signals.whole
+    @signals.deferred()
     def __exit__(self, *_: object) -> None:
         me = threading.get_ident()
         # Another thread may close a generator or an ExitStack.
@@ -181,7 +182,7 @@ class Lock:
                         raise self._timed_out(fd)
                     if not told and self._waits is not None and waited > _SWEEP_TIME:
                         told = True
-                        self._waits(self._labels(self._holding(fd)))
+                        self._waits(self._labels(file_locks.flock_pids(fd, shared=self._shared)))
                     signals.check()
                     time.sleep(self._pause(waited))
                 # Meanwhile a sweep may have removed the file, or the directory was moved.
@@ -191,12 +192,12 @@ class Lock:
                     )  # fmt: skip
                     return acquired
             except BaseException:
-                segment_file.close(fd)
+                file_locks.close(fd)
                 raise
-            segment_file.close(fd)
+            file_locks.close(fd)
 
     def _open(self) -> tuple[int, str]:
-        """Return a descriptor of the file, and its path; `segment_file.close` it."""
+        """Return a descriptor of the file, and its path; `file_locks.close` it."""
         return _open(self._directory, self._file)
 
     def _is_current(self, path: str, fd: int) -> bool:
@@ -214,23 +215,18 @@ class Lock:
         return min(max(waited * _PART, least), most)
 
     def _timed_out(self, fd: int) -> LockTimeoutError:
-        pids = self._holding(fd)
+        pids = file_locks.flock_pids(fd, shared=self._shared)
         return LockTimeoutError(
             f"timed out after {self._timeout:g} s waiting for the lock of {self._name} held by "
             f"{self._labels(pids)}"
             + ("; if that process is suspended, resume or kill it" if pids else "")
         )
 
-    def _holding(self, fd: int) -> list[int]:
-        """Return the pids of the processes that hold the lock, from the kernel's list: all of them live."""
-        pids = lock_holders.keeping(fd, "FLOCK", "WRITE")
-        return pids if self._shared else pids + lock_holders.keeping(fd, "FLOCK", "READ")
-
     def _labels(self, pids: list[int]) -> str:
         here = any(path == self._path for _, path in list(_mine))
         parts = ["another thread of this process"] if here else []
         if pids or not here:
-            parts.append(lock_holders.described(pids))
+            parts.append(file_locks.describe(pids))
         return ", ".join(parts)
 
 
@@ -272,10 +268,10 @@ def file_of(name: str) -> str:
 def _is_in(directory: Directory, path: str) -> bool:
     """Return whether a file is in the present directory of locks."""
     try:
-        directory.spot.look()
+        directory.spot.resolve()
     except FileNotFoundError:
         return False
-    return isinstance(path, File) and path.place.identity == directory.locks.identity
+    return isinstance(path, File) and path.directory.identity == directory.locks.identity
 
 
 def _open(directory: Directory, name: str) -> tuple[int, File]:
@@ -283,10 +279,10 @@ def _open(directory: Directory, name: str) -> tuple[int, File]:
     for _ in signals.ATTEMPTS:
         signals.check()
         try:
-            directory.spot.look()
+            directory.spot.resolve()
             path = File(directory.locks, name)
             with contextlib.suppress(FileNotFoundError):
-                return segment_file.open_locked(path, _FLAGS), path
+                return file_locks.open_locked(path, _FLAGS), path
             with contextlib.suppress(FileExistsError):  # another process was faster
                 return _make(path, directory.access), path
         except FileNotFoundError:
@@ -302,13 +298,13 @@ def _open(directory: Directory, name: str) -> tuple[int, File]:
 
 def _make(path: File, access: Access) -> int:
     """Create a lock's file under a temporary name, so that it has its final mode when it appears."""
-    making = beside(path, f".{os.urandom(8).hex()}")
-    fd = segment_file.open_locked(making, _FLAGS | os.O_CREAT | os.O_EXCL)
+    making = with_ending(path, f".{os.urandom(8).hex()}")
+    fd = file_locks.open_locked(making, _FLAGS | os.O_CREAT | os.O_EXCL)
     try:
         access.settle(fd, access.own)
         link(making, path)
     except BaseException:
-        segment_file.close(fd)
+        file_locks.close(fd)
         raise
     finally:
         segment_file.unlink(making)
@@ -330,14 +326,14 @@ def show(directory: Directory, name: str, *, shown: bool) -> None:
         try:
             os.fchmod(fd, mode if shown else directory.access.own)
         finally:
-            segment_file.close(fd)
+            file_locks.close(fd)
 
 
 def sweep(directory: str) -> None:
     """Remove the files of locks that have no holder and no waiter."""
     with signals.deferred(), contextlib.suppress(OSError):
         # The errors: it was removed and not created again yet, or it is another user's.
-        place = directory if isinstance(directory, Place) else Place(directory)
+        place = directory if isinstance(directory, OpenDirectory) else OpenDirectory(directory)
         for name in filter(_OURS.fullmatch, place.names()):
             # The errors: the file is gone, or is another user's.
             with contextlib.suppress(OSError):
@@ -345,13 +341,13 @@ def sweep(directory: str) -> None:
 
 
 def _sweep(path: File) -> None:
-    fd = segment_file.open_locked(path, _FLAGS)
+    fd = file_locks.open_locked(path, _FLAGS)
     try:
         # A file that a group may lock stays.
         if not os.fstat(fd).st_mode & 0o077 and _try_in_turn(fd, shared=False):
             segment_file.unlink(path, fd)
     finally:
-        segment_file.close(fd)
+        file_locks.close(fd)
 
 
 def _explain(error: OSError, path: str) -> OSError | NoSpaceError:
@@ -370,4 +366,4 @@ def _explain(error: OSError, path: str) -> OSError | NoSpaceError:
             f"{path} cannot be opened: {error.strerror}. Another user created it or changed its "
             "permissions: remove it"
         )
-    return segment_file.limit_error(error)
+    return limit_error(error)

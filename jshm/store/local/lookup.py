@@ -95,7 +95,7 @@ class Lookup(Store):
 
     def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
         """Open a segment's file and hold it; mappings made meanwhile keep holding it."""
-        return segment_file.shared(self.path_of(row), self.directory.access)
+        return segment_file.opened_shared(self.path_of(row), self.directory.access)
 
     @contextlib.contextmanager
     def unheld(self, row: SegmentRow) -> Iterator[int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...segment import file as segment_file
 from ...segment import pages
-from ...system import signals
+from ...system import file_locks, signals
 from ...system.access import PRIVATE
 from ...system.directories import identity_of, status
 
@@ -85,7 +85,7 @@ class Mappings:
                 layout.verify(fd, found.st_size)
                 mapping = segment_file.map_file(fd, layout.end, mode, identity, found)
             finally:
-                segment_file.close(fd)
+                file_locks.close(fd)
         return self._adopt_first(mapping)
 
     def get_whole(self, identity: str, fd: int, mode: Mode, length: int | None = None) -> Mapping:

@@ -29,9 +29,10 @@ from ...segment import copying
 from ...segment import file as segment_file
 from ...segment.array_layout import ArrayLayout, read_layout
 from ...segment.object_layout import ObjectLayout, read_object_layout
-from ...segment.trailer import ALIGNMENT, COMMITTED, end, record
+from ...segment.trailer import ALIGNMENT, COMMITTED, pack_trailer
+from ...system import file_locks
+from ...system.access import TRIES
 from ...system.directories import open_file, rename
-from ...system.private import TRIES
 from ...text import size_text
 from .registry.rows import SegmentRow
 
@@ -135,7 +136,7 @@ class NewSegment:
         self._registered = True
         # The directory may be another one than when the file was created.
         now = self.directory.overflow if self.row.overflow else self.directory.segments
-        if now.identity != self.path.place.identity or not os.fstat(self.fd).st_nlink:
+        if now.identity != self.path.directory.identity or not os.fstat(self.fd).st_nlink:
             raise RegistryError(
                 f"{self.path} was removed or moved while it was written; something deletes files in that "
                 "directory (systemd's RemoveIPC at logout?). Publish again"
@@ -143,11 +144,11 @@ class NewSegment:
         tx.add_segment(self.row, wanted=wanted)
         if versions is not None:
             self._end = _write_trailer(
-                self.fd, self.directory.access, self.row, self.layout.records, versions
+                self.fd, self.directory.access, self.row, self.layout.trailer_offset, versions
             )
         # The magic comes last: before it, no process takes this file for a segment.
         segment_file.write(self.fd, 0, [self.layout.magic])
-        segment_file.lock(self.fd, fcntl.LOCK_SH)
+        file_locks.lock(self.fd, fcntl.LOCK_SH)
 
     def confirm(self) -> Spare | None:
         """Note in the trailer that the registry has committed it, and close the file.
@@ -170,7 +171,7 @@ class NewSegment:
         self.spare = None  # its mapping would keep the lock
         fd, self.fd = getattr(self, "fd", -1), -1
         if fd >= 0 and self.pid == os.getpid():
-            segment_file.close(fd)
+            file_locks.close(fd)
 
     def discard(self) -> None:
         """Close the file, and remove it unless it may be registered.
@@ -267,13 +268,13 @@ def reserve(budget: Budget, layout: ArrayLayout, *, zero: bool) -> NewSegment:
 
     def write(new: NewSegment) -> None:
         if new.spare is None:
-            segment_file.reserve(new.fd, layout.records)
+            segment_file.reserve(new.fd, layout.trailer_offset)
             return
         content = segment_file.view(new.map())
         if zero or copying.mask_of(layout.dtype) is not None:  # padding is always zero
             content[layout.offset : layout.end] = 0
         # An older version's trailer.
-        segment_file.write(new.fd, layout.records, [bytes(ALIGNMENT)])
+        segment_file.write(new.fd, layout.trailer_offset, [bytes(ALIGNMENT)])
 
     return _make(budget, layout, write, writable=True)
 
@@ -298,8 +299,8 @@ def _make(
     writable: bool = False,
 ) -> NewSegment:
     """Return a new segment, written by `write`: into a spare, into memory, or on disk if memory is full."""
-    directory, size = budget.directory, layout.records
-    if size >= segment_file.RECYCLED and not identity:
+    directory, size = budget.directory, layout.trailer_offset
+    if size >= segment_file.MIN_SPARE_SIZE and not identity:
         spare = budget.spares.take(size)
         if spare is not None:
             try:
@@ -403,7 +404,7 @@ def rewrite_trailer(
                 row.layout.verify(fd, os.fstat(fd).st_size)
             else:
                 layout = layout_in(fd, row.kind)
-            _write_trailer(fd, access, row, layout.records, versions, committed=True)
+            _write_trailer(fd, access, row, layout.trailer_offset, versions, committed=True)
         finally:
             os.close(fd)
     finally:
@@ -441,7 +442,7 @@ def _write_trailer(
     NoSpaceError
     """
     try:
-        trailer = b"".join([*map(record, versions), end(committed=committed)])
+        trailer = pack_trailer(versions, committed=committed)
         segment_file.write(fd, offset, [trailer])
     except OSError as error:
         if error.errno in NO_SPACE:

@@ -104,7 +104,7 @@ def pickle_objects(store: Lookup, values: Mapping[str, object], new: NewArrays) 
         return pickled
 
     def by_reference(array: np.ndarray[Any, Any]) -> bool:
-        return segment_file.find(array) is not None or new.find(array) is not None
+        return segment_file.find_mapping(array) is not None or new.find(array) is not None
 
     found = []
     written = [sharing.Written(one.value, one.pickler, by_reference) for one in pickled]
@@ -249,7 +249,7 @@ def unpickle(store: Lookup, opened: OpenObject, attachment: Attachment) -> Any:
     def load() -> Any:
         frozen.resolver.set(ObjectResolver(store, opened.needs, attachment))
         classes.making.set(set())
-        buffers = segment_file.parts(data, layout.spans()) if layout.buffers else ()
+        buffers = segment_file.split(data, layout.spans()) if layout.buffers else ()
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - this user's, or a trusted member's
 
     try:

@@ -16,16 +16,16 @@ from ...errors import (
     TooManyFilesError,
     UnsafeDirectoryError,
 )
-from ...segment.file import limit_error
-from ...system import signals
-from ...system.private import TRIES
+from ...system import file_locks, signals
+from ...system.access import TRIES
+from ...system.limits import limit_error
+from ...system.processes import process_start
 from ...system.weak import WeakValues
-from ..identity import process_start
-from ..workers import discover
+from ..identity import discover
 from . import collect
 from .directory import disk_full
 from .inspection import holders_in
-from .lease import Lease, Log, living
+from .lease import Lease, LeaseLog, living
 from .mappings import Mappings
 from .new_segment import NO_SPACE
 from .rebuild import restore_counters
@@ -83,7 +83,7 @@ class Process:
         self.peers = peers
         self.mappings = Mappings(directory.access)
         self.born: WeakValues[str, np.ndarray[Any, Any]] = WeakValues()
-        self._log = Log(directory.access)
+        self._log = LeaseLog(directory.access)
         self.spares = Spares(directory, self._log)
         self._lease: Lease | None = None
         self._guard = signals.Guard(signals.Order.LEASE)
@@ -96,6 +96,7 @@ class Process:
         # A parent or a child may have the mappings of this process.
         self._has_kin = False
         self.referred: set[str] = set()
+        file_locks.add_labels(self)
 
     @property
     def is_usable(self) -> bool:

@@ -107,7 +107,7 @@ def publish(
         budget = _budget(store)
         items = _items(store, values)
         nbytes = sum([item.content.nbytes for item in items])
-        large = nbytes >= segment_file.RECYCLED
+        large = nbytes >= segment_file.MIN_SPARE_SIZE
         shown = Progress(_label(values), nbytes) if large else contextlib.nullcontext()
         # An interrupt must not leave a new segment open. A long copy handles signals between its pieces.
         with signals.deferred(), shown:
@@ -190,7 +190,7 @@ def _allocate(store: Lookup, layout: ArrayLayout, source: Array | None, *, zero:
         raise _with_unused(store, error) from None
     process.mappings.adopt(mapping)
     process.tell_holds()
-    array = layout.view(segment_file.owned(mapping))
+    array = layout.view(segment_file.sealable(mapping))
     process.born[new.row.id] = array
     return array
 
@@ -271,7 +271,7 @@ def _place(
             budget, content.layout(item.needs), content.pickle, content.buffers
         )
     else:
-        mapping = segment_file.find(content)
+        mapping = segment_file.find_mapping(content)
         if mapping is not None and _reuse(store, item, content, mapping, writable=writable):
             progress.advance(content.nbytes)
             return
@@ -402,7 +402,7 @@ def _supersede(store: Lookup, tx: Transaction, removals: Removals, old: Entry) -
         collect.forget_version(tx, old)
         return
     adopt = None
-    if row.nbytes >= segment_file.RECYCLED and not row.overflow:
+    if row.nbytes >= segment_file.MIN_SPARE_SIZE and not row.overflow:
         adopt = partial(spares.adopt, old.name)
     # Mostly nobody holds the segment; then its row is deleted at once, without `judge`.
     if not collect.segment(tx, store.directory, row, removals, adopt):

@@ -20,7 +20,8 @@ from ...errors import InvalidNameError, JshmError, RegistryTimeout
 from ...segment import file as segment_file
 from ...segment.array_layout import ArrayLayout
 from ...segment.object_layout import ObjectLayout
-from ...segment.trailer import is_committed, read_records
+from ...segment.trailer import is_committed, read_trailer
+from ...system import file_locks
 from ..identity import Identity
 from ..names import check_name
 from .directory import ARRAY
@@ -231,12 +232,12 @@ def read_segment(
         return None
     try:
         layout = layout_in(fd, _kind(path))
-        records = read_records(fd, layout.records)
+        records = read_trailer(fd, layout.trailer_offset)
         # An unfinished segment has no magic or no record yet. So if this file is locked, another process
         # probes it, for microseconds, or is about to remove it.
         with contextlib.suppress(RegistryTimeout):
             if wait:
-                segment_file.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
+                file_locks.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
         status = os.fstat(fd)
         if not status.st_nlink:
             return None
@@ -245,7 +246,9 @@ def read_segment(
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
         parts = len(layout.parts) if isinstance(layout, ObjectLayout) else 0
         entries = [_entry(content, row, parts) for content in records]
-        committed = not status.st_mode & segment_file.RELEASED and is_committed(fd, layout.records)
+        committed = not status.st_mode & segment_file.RELEASED and is_committed(
+            fd, layout.trailer_offset
+        )
     # A record may contain anything: float(10**400) is an OverflowError, a list instead of an object an
     # AttributeError, a newer format a RuntimeError.
     except (

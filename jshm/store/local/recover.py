@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ...errors import CorruptSegmentError, DirectoryLostWarning, JshmError, RegistryError, outside
 from ...segment import file as segment_file
 from ...segment.object_layout import parse_object
-from ...system import signals
+from ...system import file_locks, signals
 from . import collect, new_segment, rebuild
 from .registry import rows
 from .registry.registry import Repair
@@ -41,7 +41,7 @@ _ATTEMPTS = 10
 _SHOWN = 10
 
 
-@signals.whole  # as everything that writes segments
+@signals.deferred()  # as everything that writes segments
 def recover(process: Process, registry: Registry, directory: Directory) -> bool:
     """Restore what this process still has of a deleted registry, and warn about the rest.
 
@@ -156,11 +156,11 @@ class Recovery:
 
     def _await(self, path: File) -> None:
         """Wait for another process that writes a file; it keeps the file locked until it is done."""
-        fd = segment_file.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
+        fd = file_locks.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            segment_file.lock(fd, fcntl.LOCK_SH, _PATIENCE)
+            file_locks.lock(fd, fcntl.LOCK_SH, _PATIENCE)
         finally:
-            segment_file.close(fd)
+            file_locks.close(fd)
         with self._process.transaction() as (tx, removals):
             collect.files(tx, self._directory, [path], removals)  # if the other one was killed
 

@@ -50,7 +50,7 @@ class StoreResolver:
 
     def refer(self, array: Array) -> Any:
         """Return the reduction of an array in a segment of this store; None: it is pickled by value."""
-        mapping = segment_file.find(array)
+        mapping = segment_file.find_mapping(array)
         if mapping is None or not self._store.process.mappings.is_mapped(mapping.segment):
             return None
         return _reduced(self._store, array)
@@ -191,7 +191,7 @@ class NewArrays:
         self._unwritten = [
             (i, array, describe_array(array), address_of(array))
             for i, array in enumerate(arrays)
-            if array.size and segment_file.find(array) is None
+            if array.size and segment_file.find_mapping(array) is None
         ]
 
     def __bool__(self) -> bool:
@@ -265,7 +265,7 @@ class ObjectReferences:
 
     def refer(self, array: Array) -> Any:
         """Return the reduction of an array, or None: a copy of it is pickled."""
-        mapping = segment_file.find(array)
+        mapping = segment_file.find_mapping(array)
         if mapping is None:
             return self._refer_to_new(array)
         if not self._is_fixed(array, mapping):
@@ -296,7 +296,7 @@ class ObjectReferences:
         NotShareableError
             The segment is in another store.
         """
-        mapping = segment_file.find(array)
+        mapping = segment_file.find_mapping(array)
         if mapping is not None:
             if not self._store.process.mappings.is_mapped(mapping.segment):
                 raise NotShareableError(

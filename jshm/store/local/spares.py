@@ -28,18 +28,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import JshmError
 from ...segment import file as segment_file
 from ...segment.trailer import ALIGNMENT
-from ...system import signals
+from ...system import file_locks, signals
 from ...system.directories import exists, is_at, rename, status
-from ...system.memory import is_short
-from ...system.settings import size_setting
+from ...system.memory import is_short, size_setting
 from .lease import living
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from ...system.directories import File, Place
+    from ...system.directories import File, OpenDirectory
     from .directory import Directory
-    from .lease import Log
+    from .lease import LeaseLog
 
 # The memory that all spares of one process may take.
 DEFAULT = "10%"
@@ -104,9 +103,9 @@ class Spare:
         status = os.fstat(self.fd)
         return is_only(status) and min(status.st_size, 512 * status.st_blocks) >= self.nbytes
 
-    def is_in(self, place: Place) -> bool:
+    def is_in(self, place: OpenDirectory) -> bool:
         """Return whether its path leads to it, in that directory."""
-        return self.path.place.identity == place.identity and is_at(self.path, self.fd)
+        return self.path.directory.identity == place.identity and is_at(self.path, self.fd)
 
     def empty(self) -> None:
         """Free its memory, even if something keeps the mapping, for example the frames of a traceback."""
@@ -118,7 +117,7 @@ class Spare:
         """Close the file."""
         self.mapping = None
         with contextlib.suppress(OSError):  # something else has closed all descriptors
-            segment_file.close(self.fd)
+            file_locks.close(self.fd)
 
 
 def is_only(status: os.stat_result) -> bool:
@@ -147,7 +146,7 @@ class Spares:
         Where other processes see the spares.
     """
 
-    def __init__(self, directory: Directory, log: Log) -> None:
+    def __init__(self, directory: Directory, log: LeaseLog) -> None:
         self._directory = directory
         self._log = log
         self._guard = signals.Guard(signals.Order.SPARES)
@@ -236,12 +235,12 @@ class Spares:
                 if self._may_keep(nbytes) and self._may_write(status) and is_at(path, fd):
                     path = self._rename(fd, path)
                     if spare is None:
-                        opened = segment_file.open_locked(path, os.O_RDWR)
+                        opened = file_locks.open_locked(path, os.O_RDWR)
                         spare = Spare(_identity(path), path, opened, nbytes, name)
                     if not os.path.samestat(os.fstat(spare.fd), status):
                         raise FileNotFoundError(path)  # as if it had been removed
                     # With two descriptors this process would not be its only user.
-                    segment_file.close(fd)
+                    file_locks.close(fd)
                     fd = -1
                     spare.identity, spare.path, spare.name = _identity(path), path, name
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -258,7 +257,7 @@ class Spares:
             # The path may lead to another file now, if a directory was moved.
             segment_file.unlink(path, fd if fd >= 0 or spare is None else spare.fd)
             if fd >= 0:
-                segment_file.close(fd)
+                file_locks.close(fd)
             if spare is not None:
                 spare.close()
             return False
@@ -300,7 +299,7 @@ class Spares:
     def _may_keep(self, nbytes: int) -> bool:
         """Return whether one more spare is allowed, after older ones were dropped if necessary."""
         most = self._most()
-        if not segment_file.RECYCLED <= nbytes <= most:
+        if not segment_file.MIN_SPARE_SIZE <= nbytes <= most:
             return False
         for identity in list(self._free):
             if self.nbytes + nbytes <= most and len(self._free) < _MOST:
@@ -341,8 +340,8 @@ class Spares:
                 self.give_back()
 
     @staticmethod
-    def _is_there(one: _Superseded, place: Place) -> bool:
-        return one.path.place.identity == place.identity and exists(one.path)
+    def _is_there(one: _Superseded, place: OpenDirectory) -> bool:
+        return one.path.directory.identity == place.identity and exists(one.path)
 
     def expire(self) -> bool:
         """Free all spares if none was used for `IDLE` seconds; return whether that was so."""

@@ -11,8 +11,8 @@ from ...segment import file as segment_file
 from ...segment.object_layout import ObjectLayout, read_object_layout
 from ...system import signals
 from ...system.access import PRIVATE
+from ...system.processes import process_start
 from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space
-from ..identity import process_start
 from ..names import check_name
 from . import attach, check, inspection, new_segment, publish, release
 from .directory import Directory, different_store
@@ -135,7 +135,7 @@ class LocalStore(Lookup):
             self, values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
-    @signals.whole
+    @signals.deferred()
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
         publish.require_owner(self, names, replace=replace)
 
@@ -160,7 +160,9 @@ class LocalStore(Lookup):
                 return mappings.get_whole(row.id, fd, mode)
         mapping = mappings.get(row.id, mode)
         here = self.directory.segments
-        if mapping is not None and (mapping.place is here or self.directory.leads_to(row, mapping)):
+        if mapping is not None and (
+            mapping.directory is here or self.directory.leads_to(row, mapping)
+        ):
             return mapping
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
@@ -195,7 +197,7 @@ class LocalStore(Lookup):
 
     # -- allocate --------------------------------------------------------------------------------
 
-    @signals.whole
+    @signals.deferred()
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -206,7 +208,7 @@ class LocalStore(Lookup):
     ) -> np.ndarray[Any, Any]:
         return publish.allocate(self, shape, dtype, order, zero=zero)
 
-    @signals.whole
+    @signals.deferred()
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return publish.copy(self, array)
 
@@ -218,7 +220,7 @@ class LocalStore(Lookup):
     def refer(self, array: np.ndarray[Any, Any]) -> str:
         if (references := publishing.get()) is not None:
             references.need(array)
-        mapping = segment_file.find(array)
+        mapping = segment_file.find_mapping(array)
         if mapping is not None:
             self.process.referred.add(mapping.segment)
         return self.directory.root
@@ -234,7 +236,7 @@ class LocalStore(Lookup):
 
     # -- release ---------------------------------------------------------------------------------
 
-    @signals.whole
+    @signals.deferred()
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self.housekeeping.refresh()
@@ -249,7 +251,7 @@ class LocalStore(Lookup):
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
-    @signals.whole
+    @signals.deferred()
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
@@ -257,7 +259,7 @@ class LocalStore(Lookup):
             self.registry.unnamed_bytes(), quota(), spares,
         )  # fmt: skip
 
-    @signals.whole
+    @signals.deferred()
     def segments(self) -> list[SegmentInfo]:
         self.housekeeping.run()
         self._listed = listed = inspection.list_versions(
@@ -269,7 +271,7 @@ class LocalStore(Lookup):
         )
         return listed.segments
 
-    @signals.whole
+    @signals.deferred()
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         for _ in signals.ATTEMPTS:
@@ -284,47 +286,47 @@ class LocalStore(Lookup):
                 seen = entry
         raise attach.always_changing(name)
 
-    @signals.whole
+    @signals.deferred()
     def names(self) -> list[str]:
         return self.catalogue.names()
 
     def own_names(self) -> list[str]:
         return self.catalogue.own_names()
 
-    @signals.whole
+    @signals.deferred()
     def complete(self, prefix: str, most: int) -> list[tuple[str, str]]:
         return [
             (name, inspection.type_of(row, part))
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
-    @signals.whole
+    @signals.deferred()
     def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
         names = [self.checked(name) for name in names]
         entries = self.catalogue.current(names)
         return {entry.name: self.describe(entry) for entry in entries}
 
-    @signals.whole
+    @signals.deferred()
     def versions(self, name: str) -> list[SegmentInfo]:
         return [self.describe(e) for e in self.catalogue.versions(self.checked(name))]
 
-    @signals.whole
+    @signals.deferred()
     def names_of(self, segment: str) -> list[str]:
         entries = self.catalogue.of_segment(segment)
         return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
 
-    @signals.whole
+    @signals.deferred()
     def in_use(self, segment: str) -> bool:
         row = self.catalogue.segment(segment)
         if row is None or row.unlinked:
             return self.process.mappings.is_mapped(segment)
         return self.is_held(row)
 
-    @signals.whole
+    @signals.deferred()
     def location(self, name: str, version: int | None = None) -> str:
         return str(self.path_of(self._find_one(name, version).segment))
 
-    @signals.whole
+    @signals.deferred()
     def revision(self) -> object:
         return self.catalogue.data_version()
 
@@ -361,7 +363,7 @@ class LocalStore(Lookup):
 
     # -- housekeeping ----------------------------------------------------------------------------
 
-    @signals.whole
+    @signals.deferred()
     def flush(self) -> None:
         if not self.is_usable:
             return
@@ -369,14 +371,14 @@ class LocalStore(Lookup):
             self.housekeeping.refresh()
         self.housekeeping.flush()
 
-    @signals.whole
+    @signals.deferred()
     def gc(self) -> int:
         self.process.tell_holds()
         spares = spare_bytes(self.directory)
         self.process.reclaim()
         return spares - spare_bytes(self.directory) + self.housekeeping.collect()
 
-    @signals.whole
+    @signals.deferred()
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end.
 
@@ -391,7 +393,7 @@ class LocalStore(Lookup):
             self.housekeeping.flush()
         return check.check(self.registry, self.directory, fix=fix)
 
-    @signals.whole
+    @signals.deferred()
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         self.housekeeping.close()

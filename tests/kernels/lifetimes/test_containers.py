@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jshm.store.identity import boot_id, discover, has_ended, process_start
+from jshm.store.identity import discover, has_ended
+from jshm.system.processes import boot_id, process_start
 
 from ...conftest import PREFIX, SHM
 from ...support.processes import Child, until
@@ -202,7 +203,7 @@ def test_a_hidden_process_is_alive_by_its_lease(
             for child in (publisher, other):
                 child.run(f"os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})")
             publisher.run("jshm.publish('X', np.ones(1))")
-            other.run("from jshm.store.identity import process_start")
+            other.run("from jshm.system.processes import process_start")
             if other.run(f"process_start({publisher.pid})"):
                 pytest.skip("this kernel hides nothing")
             other.run("jshm.gc()")

@@ -88,7 +88,6 @@ def leases(store: str) -> list[str]:
 @pytest.mark.parametrize(
     "ending",
     [
-        Ending("jupyter_server", False, INT),
         Ending("jupyter_server", False, INT, INT),
         Ending("jupyter_server", False, INT, TERM),
         Ending("jupyter_server", False, TERM),
@@ -157,9 +156,10 @@ def test_kernels_of_every_kind_of_a_stopped_server(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One ignores SIGTERM, one saves something in its handler, one has a worker, one has a group's names.
+    """One publishes and ignores SIGTERM, one saves something in its handler, one has a worker.
 
-    The worker continues with all its data, whose names are gone; the memory goes with the worker.
+    The worker continues with all its data, whose names are gone; the memory goes with the worker. Names in
+    a group's store go, too.
     """
     groups = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
     monkeypatch.setenv("JSHM_GROUP_DIR", groups)

@@ -15,6 +15,7 @@ import jshm
 from jshm.segment import file as segment
 from jshm.store import default_store
 from jshm.store.local import housekeeping, locks
+from jshm.system import file_locks
 
 from .scenarios import Scenario, becomes, only
 from .world import LENGTH, born, make
@@ -175,7 +176,7 @@ def fix() -> Iterator[None]:
             os.chmod(path, 0o600)
             with open(path, "r+b") as file:
                 file.write(bytes(100))
-    segment.close(segment.create(_file("segments/0123456789abcdef.npy")))
+    file_locks.close(segment.create(_file("segments/0123456789abcdef.npy")))
     yield
     jshm.check(fix=True)
 

@@ -69,7 +69,7 @@ def child(store: LocalStore, tmp_path: Path) -> Iterator[Child]:
         "jshm.store.local.collect.Removals.add",  # with a segment claimed
         "jshm.segment.file.write",  # with a draft that is locked
         "jshm.store.local.mappings.Mappings.adopt",  # between a mapping and what is told of it
-        "jshm.store.local.lease.Log.note",
+        "jshm.store.local.lease.LeaseLog.note",
     ],
 )
 def test_by_another_thread_in_the_midst_of_a_publish(

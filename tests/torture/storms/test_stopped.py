@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.segment import file as segment
 from jshm.store.local.registry import files
+from jshm.system import file_locks
 
 from ...support.processes import Child
 
@@ -50,7 +50,7 @@ def child(store: LocalStore, tmp_path: Path) -> Iterator[Child]:
 @pytest.fixture(autouse=True)
 def _impatient(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.registry, "timeout", 0.2)
-    monkeypatch.setattr(segment, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(file_locks, "LOCK_TIMEOUT", 0.2)
 
 
 @contextmanager

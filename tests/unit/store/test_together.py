@@ -29,7 +29,7 @@ from jshm import variables as namespace
 from jshm.pickling import Pickler, sharing
 from jshm.pickling.writer import Output
 from jshm.segment.object_layout import read_object_layout
-from jshm.segment.trailer import read_records
+from jshm.segment.trailer import read_trailer
 from jshm.variables import bind
 
 from ...support.processes import Child, in_store, reading
@@ -605,6 +605,6 @@ def test_trailers_name_the_part(store: LocalStore) -> None:
     for path in paths(store):
         with open(path, "rb") as file:
             layout = read_object_layout(file.fileno())
-            for record in read_records(file.fileno(), layout.records):
+            for record in read_trailer(file.fileno(), layout.trailer_offset):
                 said[record["name"]] = record.get("part")
     assert said == {"a": 1, "b": 2, "c": None}

@@ -32,7 +32,7 @@ from ....errors import (
     RegistryTimeout,
     UnsafeDirectoryError,
 )
-from ....system import lock_holders, signals
+from ....system import file_locks, signals
 from ....system.forks import wait_for
 from ....system.weak import WeakSet
 from ..directory import disk_full
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from ....system.directories import File, Spot
+    from ....system.directories import DirectoryPath, File
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -121,11 +121,11 @@ class Database:
         The database's file; created if it does not exist.
     timeout : float
         Seconds to wait for other writers before RegistryTimeout.
-    spot : Spot, optional
+    spot : DirectoryPath, optional
         Tells which directory the path leads to now.
     """
 
-    def __init__(self, path: str, timeout: float, spot: Spot | None = None) -> None:
+    def __init__(self, path: str, timeout: float, spot: DirectoryPath | None = None) -> None:
         self.path = path
         self.timeout = timeout
         self._user = os.geteuid()
@@ -368,7 +368,7 @@ class Database:
                 if now >= deadline:
                     raise RegistryTimeout(
                         f"timed out after {limit:g} s waiting for the registry, which is locked by "
-                        f"{lock_holders.described(self._log.writers())}; if that process is suspended, "
+                        f"{file_locks.describe(self._log.writers())}; if that process is suspended, "
                         "resume or kill it"
                     ) from None
             signals.check()

@@ -18,26 +18,27 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from ....errors import NoSpaceError, RegistryTimeout
-from ....segment.file import limit_error, lock, reserve
-from ....system import lock_holders, signals
+from ....segment.file import reserve
+from ....system import file_locks, signals
 from ....system.access import PRIVATE
 from ....system.directories import (
+    DirectoryPath,
     File,
-    Spot,
-    beside,
     identity_of,
     open_file,
     remove,
     rename,
     status,
+    with_ending,
 )
+from ....system.limits import limit_error
 from ..directory import disk_full
 from .rows import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ....system.directories import Seen
+    from ....system.directories import Resolved
 
 T = TypeVar("T")
 
@@ -85,20 +86,20 @@ class Location:
     ----------
     path : str
         The database's file.
-    spot : Spot or None
+    spot : DirectoryPath or None
         Tells which directory that is.
     timeout : float
         Seconds to wait for other processes that create or remove the files.
     """
 
-    def __init__(self, path: str, spot: Spot | None, timeout: float) -> None:
+    def __init__(self, path: str, spot: DirectoryPath | None, timeout: float) -> None:
         self._name = os.path.basename(path)
         self._timeout = timeout
-        self.spot = spot or Spot(os.path.dirname(path))
+        self.spot = spot or DirectoryPath(os.path.dirname(path))
 
     def file(self, ending: str = "") -> File:
         """Return the path of the database's file, or of the file with that ending beside it."""
-        return File(self.spot.look().place, self._name + ending)
+        return File(self.spot.resolve().directory, self._name + ending)
 
     def has(self, inodes: Inodes) -> bool:
         """Return whether the path still leads to this database file."""
@@ -135,7 +136,7 @@ class Location:
                 except OSError as error:
                     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                         raise
-                    raise disk_full("the registry", path.place, error.strerror) from None
+                    raise disk_full("the registry", path.directory, error.strerror) from None
             found = identify(path)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -158,9 +159,9 @@ class Location:
     @contextlib.contextmanager
     def _exclusive(self, path: File) -> Iterator[None]:
         """Admit one process at a time to creating or removing the files."""
-        fd = path.place.open_anew()
+        fd = path.directory.open_anew()
         try:
-            lock(fd, fcntl.LOCK_EX, self._timeout)
+            file_locks.lock(fd, fcntl.LOCK_EX, self._timeout)
             yield
         finally:
             os.close(fd)
@@ -192,7 +193,7 @@ class OpenFiles:
         self.overwritten = False
         self._spot = location.spot
         self._path = path
-        self._seen: Seen | None = None
+        self._seen: Resolved | None = None
         # The position of the log when it was last read: changes, number of the log, frames.
         self._logged = (0, 0, 0)
         # When the database's file was last modified, and by which checkpoint.
@@ -213,10 +214,10 @@ class OpenFiles:
         if self.overwritten:
             return False
         try:
-            seen = self._spot.look()
+            seen = self._spot.resolve()
             if seen is self._seen:
                 return True
-            found = identify(File(seen.place, self._path.name))
+            found = identify(File(seen.directory, self._path.name))
         except FileNotFoundError:
             return False
         return found is not None and found[:2] == self.inodes[:2]
@@ -230,9 +231,9 @@ class OpenFiles:
             return False
         # Moving, removing or replacing a file changes the directory; emptying a file does not.
         try:
-            seen = self._spot.look()
+            seen = self._spot.resolve()
             if seen is not self._seen:
-                if seen.place.identity != self._path.place.identity:
+                if seen.directory.identity != self._path.directory.identity:
                     return False
                 if identify(self._path) != self.inodes:
                     return False
@@ -352,10 +353,10 @@ class Log:
         if self.is_too_long():
             self._truncate(raw)
         if self.is_too_long():
-            readers = lock_holders.keeping(self._index, "POSIX", "READ", _READERS)
+            readers = file_locks.pids_locking(self._index, "POSIX", "READ", _READERS)
             raise RegistryTimeout(
                 f"the registry's log cannot be emptied ({self._size >> 20} MiB): it is being read by "
-                f"{lock_holders.described(readers)}; if that process is suspended, resume or kill it. "
+                f"{file_locks.describe(readers)}; if that process is suspended, resume or kill it. "
                 "Names can be released meanwhile"
             )
 
@@ -374,7 +375,7 @@ class Log:
 
     def writers(self) -> list[int]:
         """Return the pids of other processes that hold the write lock."""
-        return lock_holders.keeping(self._index, "POSIX", "WRITE", _WRITER)
+        return file_locks.pids_locking(self._index, "POSIX", "WRITE", _WRITER)
 
 
 class Ballast:
@@ -470,9 +471,9 @@ def identify(path: str) -> Inodes | None:
         return None
     _require_regular(path, found)
     log, index = BESIDE
-    _inode(beside(path, JOURNAL))
+    _inode(with_ending(path, JOURNAL))
     return (
-        found.st_dev, found.st_ino, _inode(beside(path, log)), _inode(beside(path, index)),
+        found.st_dev, found.st_ino, _inode(with_ending(path, log)), _inode(with_ending(path, index)),
         bool(found.st_size),
     )  # fmt: skip
 
@@ -500,9 +501,9 @@ def _is_broken(path: str, files: OpenFiles) -> bool:
 def clear(path: str, *endings: str) -> None:
     """Remove the files with these endings, if they exist; a directory in a file's place is renamed."""
     for ending in endings:
-        one = beside(path, ending)
+        one = with_ending(path, ending)
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISDIR(status(one).st_mode):
-                rename(one, beside(one, f".{time.time_ns()}"))
+                rename(one, with_ending(one, f".{time.time_ns()}"))
             else:
                 remove(one)

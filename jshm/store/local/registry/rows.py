@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ....errors import CorruptRegistryError, CorruptSegmentError, FormatVersionError, Remedy
 from ....segment.array_layout import ArrayLayout, Order, as_shape, implied
 from ....segment.object_layout import ObjectLayout
-from ....system.caches import by_text
+from ....text import cached_by_text
 from ...identity import Identity
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def segment_in(value_id: str) -> str:
     return value_id.partition(_PART)[0]
 
 
-@by_text(4096)
+@cached_by_text(4096)
 def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
     try:
         return implied(descr, as_shape(tuple(json.loads(shape))), order)

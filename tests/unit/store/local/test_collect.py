@@ -16,7 +16,7 @@ import pytest
 
 import jshm
 from jshm.segment.array_layout import read_layout
-from jshm.segment.trailer import read_records, record
+from jshm.segment.trailer import pack_trailer, read_trailer
 from jshm.store.local import rebuild
 
 from ....support.processes import Child, until
@@ -496,8 +496,11 @@ def test_segments_of_a_newer_jshm_are_not_garbage(store: LocalStore) -> None:
     assert not spare.exists(), "the checksum of its record is wrong, so it was not published"
     with open(path, "rb") as file:
         layout = read_layout(file.fileno())
-        (content,) = read_records(file.fileno(), layout.records)
-    spare.write_bytes(path.read_bytes()[: layout.records] + record({**content, "jshm": 9}))
+        (content,) = read_trailer(file.fileno(), layout.trailer_offset)
+    spare.write_bytes(
+        path.read_bytes()[: layout.trailer_offset]
+        + pack_trailer([{**content, "jshm": 9}], committed=False)
+    )
     jshm.gc()
     assert spare.exists()
     assert jshm.check() == []

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jshm.errors import TooManyFilesError, UnsafeDirectoryError
-from jshm.store.identity import Identity, Session, boot_id, discover, is_running, process_start
+from jshm.store.identity import Identity, Session, discover
 from jshm.store.local import lease as leases
 from jshm.store.local.lease import is_alive, living
+from jshm.system.processes import boot_id, is_running, process_start
 
 from ....support.processes import Child, until
 
@@ -336,7 +337,8 @@ def test_without_descriptors_no_process_counts_as_ended(tmp_path: Path) -> None:
     start, namespace = process_start(os.getpid()), os.readlink("/proc/self/ns/pid")
     with Child(tmp_path) as child:
         child.run(
-            "import os, resource\nfrom jshm.store.identity import boot_id, discover, is_running\n"
+            "import os, resource\nfrom jshm.store.identity import discover\n"
+            "from jshm.system.processes import boot_id, is_running\n"
             "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
             "fds = []\n"
             "try:\n"

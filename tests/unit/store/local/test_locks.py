@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.segment import file as segment
 from jshm.store.local import locks
-from jshm.system import lock_holders as blockers
+from jshm.system import file_locks
 
 from ....support.processes import Child, until
 
@@ -242,7 +241,7 @@ def test_ctrl_c_while_a_lock_is_acquired_leaves_it_free(
     with monkeypatch.context() as patch:
         for name in ("_open", "_try_in_turn", "_turn", "is_at", "_is_in"):
             patch.setattr(locks, name, interrupting(getattr(locks, name)))
-        patch.setattr(segment, "close", interrupting(segment.close))
+        patch.setattr(file_locks, "close", interrupting(file_locks.close))
         try:
             for _ in range(5):
                 with lock:
@@ -398,7 +397,9 @@ def test_only_holders_of_the_same_file_are_named(
     status = os.stat(os.path.join(store.directory.locks, name))
     other = new("other.py")
     other.run("lock = jshm.lock('X'); lock.__enter__()")
-    assert blockers.keeping(os.path.join(store.directory.locks, name), "FLOCK") == [other.pid]
+    assert file_locks.pids_locking(os.path.join(store.directory.locks, name), "FLOCK") == [
+        other.pid
+    ]
     device = os.makedev(os.major(status.st_dev), os.minor(status.st_dev) + 1)
     real = os.stat
 
@@ -407,7 +408,7 @@ def test_only_holders_of_the_same_file_are_named(
 
     os.stat = on_another_device  # type: ignore[assignment]
     try:
-        found = blockers.keeping(os.path.join(store.directory.locks, name), "FLOCK")
+        found = file_locks.pids_locking(os.path.join(store.directory.locks, name), "FLOCK")
     finally:
         os.stat = real
     assert found == []

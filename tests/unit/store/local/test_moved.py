@@ -19,7 +19,7 @@ import pytest
 import jshm
 from jshm.store import default_store
 from jshm.store.local.registry import database
-from jshm.system.directories import File, Place, Spot, open_file, status
+from jshm.system.directories import DirectoryPath, File, OpenDirectory, open_file, status
 
 from ....support.processes import Child
 
@@ -398,7 +398,7 @@ text
 
 
 def test_a_place_opens_its_directory_again(tmp_path: Path) -> None:
-    place = Place(str(tmp_path))
+    place = OpenDirectory(str(tmp_path))
     (tmp_path / "file").write_text("here")
     os.close(place.fd)
     other = os.open("/", os.O_RDONLY)  # gets the same number
@@ -416,7 +416,7 @@ def test_a_place_opens_its_directory_again(tmp_path: Path) -> None:
 def test_a_place_follows_the_directory_and_not_its_path(tmp_path: Path) -> None:
     root = tmp_path / "place"
     root.mkdir()
-    place = Place(str(root))
+    place = OpenDirectory(str(root))
     root.rename(tmp_path / "moved")
     root.mkdir()
     os.close(open_file(File(place, "file"), os.O_CREAT | os.O_WRONLY))
@@ -428,7 +428,7 @@ def test_a_place_follows_the_directory_and_not_its_path(tmp_path: Path) -> None:
 
 
 def test_places_are_pickled_as_paths(tmp_path: Path) -> None:
-    place = Place(str(tmp_path))
+    place = OpenDirectory(str(tmp_path))
     for one in (place, File(place, "name")):
         found = pickle.loads(pickle.dumps(one))
         assert (type(found), found) == (str, one)
@@ -440,21 +440,21 @@ def test_places_are_pickled_as_paths(tmp_path: Path) -> None:
 def test_a_spot_sees_every_change(tmp_path: Path) -> None:
     root = tmp_path / "place"
     root.mkdir()
-    spot = Spot(str(root))
-    first = spot.look().place
+    spot = DirectoryPath(str(root))
+    first = spot.resolve().directory
     (root / "file").touch()
-    assert spot.look().place is first
+    assert spot.resolve().directory is first
     root.rename(tmp_path / "moved")
     with pytest.raises(FileNotFoundError):
-        spot.look()
+        spot.resolve()
     root.mkdir()
-    second = spot.look().place
+    second = spot.resolve().directory
     assert second.identity != first.identity
     os.utime(root, (0, 0))
-    seen = spot.look()
+    seen = spot.resolve()
     (root / "file").touch()
     os.utime(root, (0, 0))
-    assert spot.look() is not seen
+    assert spot.resolve() is not seen
 
 
 def test_sqlite_opens_the_registry_that_was_checked(

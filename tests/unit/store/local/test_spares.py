@@ -25,7 +25,7 @@ import jshm
 from jshm.segment import copying
 from jshm.segment import file as segment
 from jshm.store.local import collect, lease, spares
-from jshm.system import memory
+from jshm.system import file_locks, memory
 
 from ....support.processes import Child
 
@@ -238,7 +238,7 @@ def test_the_trailer_of_an_old_version_is_erased(store: LocalStore) -> None:
 
 
 def segment_path(store: LocalStore, array: np.ndarray) -> str:
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     assert mapping is not None
     return f"{store.directory.segments}/{mapping.segment}.npy"
 
@@ -635,7 +635,7 @@ def test_a_mapping_kept_by_a_traceback_has_no_memory(
     kept: list[segment.Mapping] = []
 
     def interrupted(destination: np.ndarray, _: np.ndarray) -> None:
-        kept.append(segment.find(destination))
+        kept.append(segment.find_mapping(destination))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -661,7 +661,7 @@ def test_an_open_blocks_during_the_check(tmp_path: Path) -> None:
     timer = threading.Timer(0.2, fcntl.fcntl, (fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))
     timer.start()
     found, _ = segment.open_shared(str(path), writable=False)
-    segment.close(found)
+    file_locks.close(found)
     timer.join()
     os.close(fd)
 
@@ -674,7 +674,7 @@ def test_a_descriptor_is_closed_once(
 
     def somebody_has_it(_: int) -> bool:
         theirs.extend(
-            segment.open_locked(str(tmp_path / f"{len(theirs)}"), os.O_RDWR | os.O_CREAT)
+            file_locks.open_locked(str(tmp_path / f"{len(theirs)}"), os.O_RDWR | os.O_CREAT)
             for _ in range(3)
         )
         return False
@@ -686,7 +686,7 @@ def test_a_descriptor_is_closed_once(
     assert len(theirs) == 3
     for fd in theirs:
         os.fstat(fd)  # it is open
-        segment.close(fd)
+        file_locks.close(fd)
     assert len(files(store)) == 1
 
 

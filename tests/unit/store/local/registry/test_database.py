@@ -15,7 +15,7 @@ import pytest
 
 from jshm.errors import RegistryError, RegistryTimeout
 from jshm.store.local.registry.database import Database
-from jshm.system import lock_holders
+from jshm.system import file_locks
 
 from .....support.processes import Child
 
@@ -364,7 +364,7 @@ def test_a_reader_reopens_a_closed_connection_without_holding_its_lock(database:
 def test_a_timeout_names_the_blocking_process(
     path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock_holders, "_who", lambda pid: f"train.ipynb/{pid}")
+    monkeypatch.setattr(file_locks, "_label", lambda pid: f"train.ipynb/{pid}")
     database = Table(path, 0.1)
     insert(database, 1)
     with Child(tmp_path) as child:

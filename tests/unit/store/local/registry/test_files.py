@@ -12,7 +12,7 @@ import pytest
 
 from jshm.store.local.registry import files
 from jshm.store.local.registry.database import Database
-from jshm.system import lock_holders
+from jshm.system import file_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,9 +92,9 @@ def test_processes_that_lock_a_file_are_found(tmp_path) -> None:
         assert child.stdout is not None
         pid = int(child.stdout.readline())
         for span, found in ((range(9, 10), []), (range(11, 13), [pid]), (range(12, 20), [])):
-            assert lock_holders.keeping(str(path), "POSIX", "WRITE", span) == found
-        assert lock_holders.keeping(str(path), "FLOCK", "READ") == [pid]
-        assert lock_holders.keeping(str(path), "FLOCK", "WRITE") == []
+            assert file_locks.pids_locking(str(path), "POSIX", "WRITE", span) == found
+        assert file_locks.pids_locking(str(path), "FLOCK", "READ") == [pid]
+        assert file_locks.pids_locking(str(path), "FLOCK", "WRITE") == []
         child.communicate()
-    assert lock_holders.keeping(str(path), "FLOCK", "READ") == []
-    assert lock_holders.described([]) == "another process"
+    assert file_locks.pids_locking(str(path), "FLOCK", "READ") == []
+    assert file_locks.describe([]) == "another process"
