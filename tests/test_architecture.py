@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from functools import cache
@@ -138,8 +139,18 @@ def test_the_registry_touches_no_data() -> None:
 
 def test_only_the_registry_uses_sqlite() -> None:
     users = [m for m in MODULES if "sqlite3" in {name for _, name in imports(m)}]
-    assert users
+    assert "jshm.store.local.registry.database" in users
     assert [m for m in users if not m.startswith("jshm.store.local.registry.")] == []
+
+
+def test_only_the_registry_has_sql() -> None:
+    sql = re.compile(r"SELECT |INSERT |DELETE FROM |UPDATE \w+ SET |PRAGMA |CREATE (TABLE|INDEX) ")
+    assert {m for m, path in MODULES.items() if sql.search(path.read_text())} == {
+        "jshm.store.local.registry.database",
+        "jshm.store.local.registry.files",
+        "jshm.store.local.registry.registry",
+        "jshm.store.local.registry.statements",
+    }
 
 
 # -- the contract is the only way into a store -----------------------------------------------------
