@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
-import re
 import shlex
-import unicodedata
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
+from ..browse.globs import matching
 from ..errors import InvalidNameError
 from ..store import chosen_group, default_store
 from ..store.names import as_variable, is_glob, is_variable, nearest
@@ -21,10 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from .calling import Caller
-
-
-# A pattern for the names of one member of a group.
-_WHOSE = re.compile(r"[^:/\[]+:")
 
 
 class Parser(argparse.ArgumentParser):
@@ -106,32 +100,12 @@ def check_words(
 def _may_be_meant(word: str, known: list[str]) -> bool:
     """Return whether a word can be a pattern that matches something, or a name."""
     if is_glob(word):
-        return bool(fnmatch.filter(known, word))
+        return bool(matching(word, known))
     try:
         default_store().checked(word)
     except InvalidNameError:
         return False
     return True
-
-
-def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
-    """Return the words in NFC form, each glob replaced by its matches, without duplicates.
-
-    Raises
-    ------
-    UsageError
-        A glob matches nothing.
-    """
-    known = sorted(known)
-    found: dict[str, None] = {}
-    for word in (unicodedata.normalize("NFC", word) for word in words):
-        # A pattern for one member (``ada:*``) is matched against names with their owner.
-        among = (default_store().exact_names() if _WHOSE.match(word) else []) or known
-        matches = fnmatch.filter(among, word) if is_glob(word) else [word]
-        if not matches:
-            raise UsageError(f"{word!r} matches no {what}")
-        found.update(dict.fromkeys(matches))
-    return list(found)
 
 
 def destinations(variables: Sequence[str], chosen: str | None) -> list[str]:

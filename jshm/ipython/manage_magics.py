@@ -10,6 +10,7 @@ from IPython.display import display
 
 from .. import variables
 from ..api import release_found
+from ..browse.globs import expand
 from ..browse.tables import (
     as_html,
     as_text,
@@ -22,11 +23,11 @@ from ..browse.tables import (
 from ..segment import pages
 from ..segment.views import is_shared
 from ..store import default_store, store_of
-from ..store.names import as_variable, check_version, is_glob
+from ..store.names import as_variable, check_version
 from ..text import say, size_text
 from ..variables import is_from_jshm, is_remembered
 from . import following
-from .arguments import Parser, expand
+from .arguments import Parser
 from .calling import caller
 from .magics import ShmMagics, one_line, show
 
@@ -61,7 +62,7 @@ class ManageMagics(ShmMagics):
         infos = store.segments()
         if args.names:
             known = {info.name for info in infos}
-            wanted = expand(args.names, known, "name that is shared")
+            wanted = expand(args.names, known, store).names
             for name in wanted:
                 if name not in known:
                     store.info(name)  # raises, and says which is near
@@ -93,7 +94,7 @@ class ManageMagics(ShmMagics):
         version = None if args.version is None else check_version(args.version)
         store = default_store()
         caller().refuse_value("shm_info", f'or write jshm.info("{args.names[0]}")')
-        for name in expand(args.names, store.names(), "name that is shared"):
+        for name in expand(args.names, store.names(), store).names:
             info = store.info(name, version)
             here = variables.find_arrays(
                 caller().sees(), variables.in_segment({info.segment, info.own})
@@ -156,7 +157,7 @@ class ManageMagics(ShmMagics):
             if is_from_jshm(name, value)
         ]
         there = variables.attached_names(self._variables, store)
-        words = expand(args.names, {*bound, *there}, "variable or name attached here")
+        words = expand(args.names, {*bound, *there}, store, "variable or attached name").names
         targets = {word: variables.segments_named(self._variables, word, store) for word in words}
         seen: set[str] = set()
         for word, segments in targets.items():
@@ -219,10 +220,8 @@ class ManageMagics(ShmMagics):
         known = _current()
         foreign = {info.name for info in known if not info.mine}
         globbed = {info.name for info in known if info.releasable and (info.mine or args.all)}
-        what = "name that is shared" if args.all else "name of this notebook (--all for all)"
-        names = expand(args.names, globbed, what)
-        written = expand([word for word in args.names if not is_glob(word)], (), what)
-        found = [name for name in names if name not in written]
+        what = "shared name" if args.all else "name of this notebook (--all includes others)"
+        names, written, found = expand(args.names, globbed, default_store(), what)
         # The names that the user wrote come first, so that the store's error is about them.
         force = args.force or (args.all and foreign.isdisjoint(written))
         done = release_found(written, found, force=force)

@@ -12,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import line_magic, magics_class
 
 from .. import variables
+from ..browse.globs import expand
 from ..segment import file as segment
 from ..segment.file import check_mode
 from ..store import default_store, open_stores
@@ -20,7 +21,7 @@ from ..store.names import as_variable, is_glob, nearest
 from ..system import processes
 from ..text import say
 from . import arguments, offering
-from .arguments import Parser, expand
+from .arguments import Parser
 from .calling import Caller, caller, targets_of
 from .magics import ShmMagics, group_option, one_line, warn_of_short_life
 from .share_magics import bind_names, publishable
@@ -84,7 +85,7 @@ class OfferMagics(ShmMagics):
         known = {*publishable(here), *mine}
         written = [word for word in args.names if word not in mine]
         arguments.check_words(parser, written, known, here.sees())
-        words = expand(args.names, known, "variable or name of this notebook")
+        words = expand(args.names, known, store, "variable or name of this notebook").names
         names = arguments.destinations(words, args.name)
         values = self._to_publish(store, dict(zip(names, words, strict=True)), args.name, here)
         published = store.publish(values, replace=args.replace) if values else []
@@ -177,7 +178,7 @@ class OfferMagics(ShmMagics):
         return None
 
     def _offered(self, words: list[str], known: dict[str, SegmentInfo]) -> list[str]:
-        names = expand(words, known, "name that is offered")
+        names = expand(words, known, default_store(), "offered name").names
         for name in names:
             if name not in known:
                 close = nearest(name, known)

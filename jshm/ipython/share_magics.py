@@ -11,6 +11,7 @@ from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import variables
 from ..api import publish_values
+from ..browse.globs import expand
 from ..browse.tables import object_text
 from ..errors import SegmentExistsError
 from ..pickling import static
@@ -21,7 +22,7 @@ from ..store.names import as_variable, check_variable, check_version, is_glob
 from ..text import say, size_text
 from ..variables import is_from_jshm
 from . import arguments, expressions, following, once
-from .arguments import Parser, expand
+from .arguments import Parser
 from .calling import Caller, Targets, caller, targets_of
 from .magics import ShmMagics, group_option, one_line, warn_of_short_life
 
@@ -84,7 +85,7 @@ class ShareMagics(ShmMagics):
         typed = [as_variable(word) for word in args.names]
         data = publishable(here)
         arguments.check_words(parser, args.names, data, seen)
-        words = expand(typed, data, "variable that is an array or a table")
+        words = expand(typed, data, what="variable with an array or a table").names
         names = arguments.destinations(words, args.name)
         known = [name for name, _ in variables.user_variables(seen)]
         values = {
@@ -188,7 +189,7 @@ class ShareMagics(ShmMagics):
                 raise UsageError(
                     f"%shm_attach takes names: attach {whole}, which copies nothing, and use {part}"
                 )
-        names = expand(args.names, there, "name that is shared")
+        names, _, matched = expand(args.names, there, store)
         here = caller()
         if args.variable and (place := expressions.place(parser.line, args.variable)):
             raise UsageError(
@@ -196,11 +197,8 @@ class ShareMagics(ShmMagics):
             )
         several = len(args.names) > 1 or any(map(is_glob, args.names))
         targets = targets_of(names, args.variable, here, several=several)
-        globbed = {
-            name for name in names if any(map(is_glob, args.names)) and name not in args.names
-        }
         if not targets.assigned:
-            self._protect(names, targets.bound, globbed)
+            self._protect(names, targets.bound, set(matched))
         if args.wait is not None:
             watching.wait(store, names, args.wait)
         return bind_names(

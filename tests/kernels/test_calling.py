@@ -205,8 +205,8 @@ def test_patterns_stay_patterns(a):
     assert [line[:2] for line in a.do("%shm_publish x[ab]").splitlines()] == ["xa", "xb"]
     assert "ab_1 v1" in a.do("%shm_publish ab_[12]")
     assert "ab_1 v2" in a.do("%shm_publish 'ab_[1:]'")
-    assert "matches no variable" in a.fail("%shm_publish 'no[12]'").evalue
-    assert "matches no variable" in a.fail("%shm_publish no_*").evalue
+    assert "no variable with an array or a table matches" in a.fail("%shm_publish 'no[12]'").evalue
+    assert "no variable with an array or a table matches" in a.fail("%shm_publish no_*").evalue
 
 
 def test_expressions_elsewhere(b):

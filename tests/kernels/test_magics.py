@@ -33,7 +33,7 @@ def test_words_quotes_and_options(a):
         ("%shm_publish X name --as both", "a prefix ends with a slash: --as both/"),
         ("%shm_publish X --as ../up", "'../up' is not a valid name"),
         ("%shm_publish lock", "lock → lock: cannot be shared"),
-        ("%shm_publish 'q*'", "'q*' matches no variable that is an array"),
+        ("%shm_publish 'q*'", "no variable with an array or a table matches 'q*'"),
         ("%shm_attach", "which name?"),
         ("%shm_attach notd", "did you mean noted?"),
         ("%shm_attach noted --mode x", "mode must be 'r' (read-only)"),
@@ -108,7 +108,7 @@ def test_lists_are_html_and_text(a):
     (shown,) = a("%shm_info X").results
     assert "Lives    as long as its Jupyter server runs" in shown["text/plain"]
     assert ">Lives</th>" in shown["text/html"]
-    assert "matches no name" in a.fail("%shm_list 'q*'").evalue
+    assert "no shared name matches" in a.fail("%shm_list 'q*'").evalue
 
 
 def test_a_glob_overwrites_only_what_jshm_bound(open_notebook, a):
@@ -192,7 +192,7 @@ def test_release_is_the_owner_s(open_notebook, a):
         "Retire for everyone: %shm_release exp/X --force"
     ).replace("--force", "--force (force=True)")
     assert b.do("%shm_release 'exp/*'") == "exp/mine released · 24 B freed\n"
-    assert "matches no name of this notebook" in b.fail("%shm_release 'exp/*'").evalue
+    assert "no name of this notebook" in b.fail("%shm_release 'exp/*'").evalue
     assert "still held by this notebook" in b.do("%shm_release exp/X --force")
     assert b.value("X.sum()") == 1000.0
     assert a.do("%shm_release exp/y") == "exp/y released · 80 B freed\n"
@@ -349,7 +349,7 @@ def test_release_all_widens_globs_and_not_what_is_written_out(open_notebook, a):
     assert b.value(names) == ["Y", "exp/1", "exp/2", "exp/mine", "mine"]
     assert b.do("%shm_release mine 'exp/*' --all").count("released") == 4
     assert b.value(names) == ["Y"]
-    assert "matches no name that is shared" in b.fail("%shm_release 'exp/*' --all").evalue
+    assert "no shared name matches" in b.fail("%shm_release 'exp/*' --all").evalue
     assert "Y released" in b.do("%shm_release Y --all --force")
 
 
