@@ -383,6 +383,7 @@ HistoryManager.enabled = False
 shell = InteractiveShell.instance()
 import jshm
 from jshm import variables
+from jshm import store as stores
 from jshm.store import default_store
 
 def cell(code):
@@ -414,7 +415,8 @@ def bare(store: LocalStore, process: Child) -> Iterator[Child]:
     yield process
     process.run(
         "cell('%reset -f'); variables.forget_unused(); cell('import jshm, numpy as np'); gc.collect()\n"
-        "default_store().close()"
+        # Otherwise the next cell's hooks would create the directory of this store again.
+        "default_store().close(); stores._made.clear(); stores._store_in.cache_clear()"
     )
 
 
