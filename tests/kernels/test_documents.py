@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -30,6 +31,18 @@ _VOLATILE = (
     (re.compile(r"In\[\d+\]"), "In[N]"),
     (re.compile(r"In\[N\] of (\S+) [0-9a-f]{8}"), r"In[N] of \1 DIGEST"),
 )
+# What the README's page on how jshm is built names besides jshm's code.
+_NOT_OURS = {
+    "BEGIN",
+    "IMMEDIATE",
+    "SELECT",
+    "MAP_PRIVATE",
+    "MAP_SHARED",
+    "flock",
+    "pwrite",
+    "r",
+    "c",
+}
 # The size of a pickle depends on the versions of Python and of libraries.
 _OBJECT = re.compile(r"v\d+ · (function|class|DataFrame|dict|[A-Z]\w+ )")
 _SIZE = re.compile(r"(?<![(.\d])\d+(\.\d)? [kMG]?B")
@@ -71,6 +84,25 @@ def test_every_code_block_of_the_readme_is_run():
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
         text = file.read()
     assert text.count("```python\n") == len(list(_BLOCK.finditer(text)))
+
+
+def test_the_code_that_the_readme_names_exists():
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        section = file.read().partition("## How it is built")[2].partition("\n## ")[0]
+    tree, _, rest = section.partition("```text\n")[2].partition("```")
+    package = Path(ROOT, "jshm")
+    for line in tree.splitlines():
+        if line.startswith("  ") and (found := re.match(r"[\w.]+", line.strip())):
+            assert list(package.rglob(found[0])), line
+    source = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    named = re.findall(r"`([\w./]+)`", rest)
+    assert len(named) > 50
+    for name in named:
+        if name.endswith(".py"):
+            assert list(package.rglob(name)) or Path(ROOT, name).exists(), name
+        elif re.fullmatch(r"[\w.]+", name) and name not in _NOT_OURS:
+            last = name.rpartition(".")[2]
+            assert re.search(rf"(def|class) {last}\b|\"{last}\"", source), name
 
 
 TUTORIALS = [
