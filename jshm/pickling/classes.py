@@ -115,7 +115,7 @@ def reduce(_: Writer, cls: type, reduced: Any) -> Any:
     return make, (*where, construct, arguments), (attributes, about), None, None, fill
 
 
-@interrupts.whole
+@interrupts.deferred()
 def _defined(cls: type, identity: str) -> Definition:
     """Return a class's definition, and remember whose it is."""
     try:
