@@ -237,7 +237,7 @@ class Watch:
         """Whether the thread calls it, and not an event loop."""
         return self._task is None
 
-    @deferred()  # one that counts as stopped, and is among all, would never end
+    @deferred()  # a watch that is stopped but still listed would never end
     def stop(self) -> None:
         """Stop calling it. A call that has begun finishes; a coroutine is cancelled."""
         if self._is_over():  # a forked child has no watches

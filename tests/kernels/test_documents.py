@@ -1,4 +1,4 @@
-"""The README's code blocks and the tutorials run in live notebooks, with the outputs that they show."""
+"""The code of the README and the tutorials runs in live notebooks."""
 
 from __future__ import annotations
 
