@@ -1,7 +1,7 @@
-"""A small store whose every byte is known: what jshm writes, and what every later jshm must read.
+"""A small store of which every byte is known: jshm writes it, and every later jshm must read it.
 
-The store has arrays of 16 bytes and of 16 MB, and objects with such arrays. Its segments are in the
-folder that is called like the release, large ones compressed, and its registry is there as SQL.
+The store has arrays of 16 bytes and of 16 MB, and objects with such arrays. The folder named after the
+release has its segments, large ones compressed, and its registry as SQL.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PYTHON = re.compile(rb'"python":"3\.\d+"')
 
 
 def values() -> dict[str, Any]:
-    """Return what is published, by name; `refers` refers to `small`, besides."""
+    """Return the published values by name. (`refers`, which refers to `small`, is published besides.)"""
     small, large = np.arange(2.0), np.arange(2_000_000) // 4096 * 0.5
     assert (small.nbytes, large.nbytes) == (16, 16_000_000)
     structured = np.zeros((2, 1), [("größe", "<i4"), ("b", "S4")])
@@ -69,7 +69,7 @@ def values() -> dict[str, Any]:
 
 
 def write(root: str) -> None:
-    """Publish what is known, as the same process, at the same time, under the same ids, each time."""
+    """Publish the values: always as the same process, at the same time, under the same ids."""
     ids = (number.to_bytes(8, "big") for number in count(1))
     random = os.urandom
     with ExitStack() as stack:
@@ -90,11 +90,11 @@ def write(root: str) -> None:
         store.publish({"refers": {"array": array}}, keep=True)
         store.publish({"live": np.arange(2.0)}, keep=True, writable=True)
         del array
-        store.registry.database.close()
+        store.registry.close()
 
 
 def segments(root: str) -> dict[str, bytes]:
-    """Return file name → content of every segment of a store, of whichever Python it is."""
+    """Return file name → content of every segment of a store, whichever Python wrote it."""
     folder = Path(root, "segments")
     return {path.name: _of_one_python(path.read_bytes()) for path in sorted(folder.iterdir())}
 
@@ -114,7 +114,7 @@ def _of_one_python(data: bytes) -> bytes:
 def registry(root: str) -> str:
     """Return a store's registry as SQL: tables, indices, rows and format, without comments."""
     with closing(sqlite3.connect(f"{root}/registry.db")) as con:
-        # Which file it is, it says itself.
+        # The registry names its own inode.
         own = os.stat(f"{root}/registry.db").st_ino
         assert con.execute("SELECT inode FROM place").fetchall() == [(own,)]
         statements = [text.replace(f"VALUES({own})", "VALUES(0)") for text in con.iterdump()]

@@ -1,4 +1,4 @@
-"""The formats that 0.1.0 begins with: no change of them goes unnoticed, and what they hold is read."""
+"""The formats of 0.1.0: every change of them is noticed, and later versions read their bytes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def assert_exact(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) ->
 
 
 CHANGED = (
-    "the format of what is published has changed. If that is intended, and an older jshm can live with "
-    "it, make the folder of the next release with `python -m tests.formats`, and let this one be read"
+    "a published format has changed. If that is intended, and an older jshm can read it, make the folder "
+    "of the next release with `python -m tests.formats`, and keep a test that reads this one"
 )
 
 
 @pytest.fixture
 def written(store_dir: str) -> str:
-    """A store that was written just now."""
+    """A store that this version has just written."""
     golden.write(store_dir)
     return store_dir
 
@@ -41,7 +41,7 @@ def test_segments_are_written_byte_for_byte(written: str) -> None:
     found, expected = golden.segments(written), dict(golden.kept())
     assert list(found) == list(expected)
     for name, data in found.items():
-        # Not compared as a whole: pytest would explain how 16 MB differ.
+        # Compared in parts, because pytest would explain how 16 MB differ.
         assert len(data) == len(expected[name]), f"{name}: {CHANGED}"
         at = next(
             (i for i in range(0, len(data), 64) if data[i : i + 64] != expected[name][i : i + 64]),
@@ -55,7 +55,7 @@ def test_the_registry_is_written_row_for_row(written: str) -> None:
 
 
 @pytest.mark.parametrize("with_registry", [True, False], ids=["registry", "segments alone"])
-def test_what_was_written_is_read(store_dir: str, *, with_registry: bool) -> None:
+def test_the_bytes_of_the_release_are_read(store_dir: str, *, with_registry: bool) -> None:
     golden.restore(store_dir, with_registry=with_registry)
     assert jshm.check() == []
     infos = {info.name: info for info in jshm.segments()}
@@ -81,7 +81,7 @@ def test_what_was_written_is_read(store_dir: str, *, with_registry: bool) -> Non
     assert np.shares_memory(refers["array"], small)
     jshm.attach("live", "r+")[0] = 7
     assert jshm.attach("live")[0] == 7
-    # And this one goes on from there.
+    # This version continues from there.
     assert jshm.publish("small", np.zeros(2), replace=True).version == 2
     assert refers["array"].tolist() == [0, 1]
     assert jshm.check() == []
@@ -92,9 +92,7 @@ def test_what_was_written_is_read(store_dir: str, *, with_registry: bool) -> Non
 
 
 @pytest.mark.parametrize(("name", "start"), [("small", 128), ("large", 4096)])
-def test_an_array_is_an_npy_file_with_a_record_behind_it(
-    store_dir: str, name: str, start: int
-) -> None:
+def test_an_array_is_an_npy_file_with_a_trailer(store_dir: str, name: str, start: int) -> None:
     golden.restore(store_dir, with_registry=True)
     path = jshm.store.default_store().location(name)
     found = np.load(path, mmap_mode="r")
@@ -105,7 +103,7 @@ def test_an_array_is_an_npy_file_with_a_record_behind_it(
         assert file.read(8) == b"\x93JSHMREC"
 
 
-def test_the_log_of_what_is_held_is_written_line_for_line(tmp_path: Path) -> None:
+def test_the_log_of_a_lease_is_written_line_for_line(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     log = LeaseLog()
     log.begin(path, f"{path}.new", "")

@@ -61,8 +61,8 @@ CONTENT = {
 ROOM = 4096
 
 
-def crafted(content: Any, version: int = 1, *, raw: bytes | None = None) -> bytes:
-    """A header of any content, with the right length and checksum."""
+def crafted(content: Any, version: int = OBJECT_FORMAT, *, raw: bytes | None = None) -> bytes:
+    """A header whose length and checksum are right, of anything at all."""
     body = json.dumps(content).encode() if raw is None else raw
     return PRELUDE.pack(MAGIC, version, len(body), zlib.crc32(body)) + body
 
@@ -71,7 +71,7 @@ def taken_apart(data: bytes) -> dict[str, Any]:
     """The content of a header, read by the format's description alone."""
     magic, version, length, checksum = PRELUDE.unpack_from(data)
     body = data[PRELUDE.size : PRELUDE.size + length]
-    assert (magic, version, checksum) == (MAGIC, 1, zlib.crc32(body))
+    assert (magic, version, checksum) == (MAGIC, OBJECT_FORMAT, zlib.crc32(body))
     found: dict[str, Any] = json.loads(body)
     return found
 
@@ -194,6 +194,11 @@ def test_every_byte_of_the_header_is_covered(whole: bytes, mask: int) -> None:
 def test_format_zero_is_corrupt(whole: bytes) -> None:
     with pytest.raises(REFUSED):
         parse_object(crafted(CONTENT, version=0).ljust(ROOM, b"\0"))
+
+
+def test_a_format_that_was_never_released_says_so() -> None:
+    with pytest.raises(jshm.FormatVersionError, match="before the first release"):
+        parse_object(crafted(CONTENT, version=1).ljust(ROOM, b"\0"))
 
 
 @pytest.mark.parametrize("version", [OBJECT_FORMAT + 1, 255, 1 << 16, 2**32 - 1])
@@ -363,7 +368,7 @@ def test_lists_and_previews_unpickle_nothing(trap: Trap) -> None:
     assert jshm.info("trap").kind == "object"
     jshm.check()
     jshm.gc()
-    default_store().registry.database.close()
+    default_store().registry.close()
     for ending in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(default_store().directory.registry + ending)

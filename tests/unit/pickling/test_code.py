@@ -1,4 +1,4 @@
-"""What is compiled again from a block of source is the very code that the whole cell gave."""
+"""Code that is compiled again from a block of source is the code that the whole cell gave."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from jshm.pickling import dumps, loads, sources
-from jshm.pickling.code import TAG, load_code, reduce_code
-from jshm.pickling.rebuild import LAMBDA, Address, rebuild
+from jshm.pickling import dumps, frozen, loads
+from jshm.pickling.code import TAG, Address, rebuild
+from jshm.pickling.code import arguments as arguments_of
+from jshm.pickling.source import LAMBDA, forget_trees
 
 from .cases import THIS
 from .fresh import Interpreter
@@ -26,8 +27,8 @@ class Source(NamedTuple):
     name: str
     text: str
     like: bool = False
-    """Whether the instructions may be others that do the same: the compiler calls ``module.f()`` in
-    another way where it sees the import, and CO_NESTED is of no effect."""
+    """Whether the instructions may differ and do the same: the compiler calls ``module.f()`` in
+    another way if it sees the import, and CO_NESTED has no effect."""
     since: tuple[int, int] = (3, 11)
 
 
@@ -324,7 +325,7 @@ def f(): return 3
 
 
 def functions(code: types.CodeType, names: set[str]) -> Iterator[types.CodeType]:
-    """Yield the code of functions; that of classes, comprehensions and type parameters is not."""
+    """Yield the code of functions, but not that of classes, comprehensions and type parameters."""
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             if inner.co_flags & 1 and inner.co_name in names:  # CO_OPTIMIZED
@@ -364,7 +365,7 @@ def test_rebuilt_is_the_same(source: Source) -> None:
     codes = codes_of(source.text, f"/tmp/ipykernel_0/{source.name}.py")
     assert codes
     for code in codes:
-        _, (tag, _, _, address, block) = reduce_code(code)
+        tag, _, _, address, block = arguments_of(code, "")
         assert tag == TAG
         assert block[2] in source.text
         rebuilt = rebuild(Address(*address), block)
@@ -374,23 +375,23 @@ def test_rebuilt_is_the_same(source: Source) -> None:
         if not source.like:
             assert rebuilt == code, code
             assert list(rebuilt.co_positions()) == list(code.co_positions())
-    sources.forget_trees()
+    forget_trees()
 
 
 @pytest.mark.parametrize("source", SOURCES[:4])
 def test_a_reader_of_another_tag_compiles_again(source: Source) -> None:
     for code in codes_of(source.text, f"/tmp/ipykernel_0/tag {source.name}.py"):
-        _, arguments = reduce_code(code)
+        arguments = arguments_of(code, "")
         assert arguments[0] == TAG
-        assert load_code(*arguments) == code  # unmarshalled
-        assert load_code(0, b"not marshalled", *arguments[2:]) == code
+        assert frozen.code(*arguments) == code  # unmarshalled
+        assert frozen.code(0, b"not marshalled", *arguments[2:]) == code
 
 
 def test_a_lambda_is_not_another() -> None:
     codes = codes_of("f = lambda: lambda: 1\n", "/tmp/ipykernel_0/not another.py")
     for code, expected in zip(codes, ["function", "int"], strict=True):
-        _, arguments = reduce_code(code)
-        made = types.FunctionType(load_code(0, b"", *arguments[2:]), {})
+        arguments = arguments_of(code, "")
+        made = types.FunctionType(frozen.code(0, b"", *arguments[2:]), {})
         assert type(made()).__name__ == expected
 
 
@@ -399,13 +400,13 @@ def test_no_warnings_of_the_cell_again() -> None:
     for code in codes_of(text, "/tmp/ipykernel_0/warnings.py"):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            _, arguments = reduce_code(code)
+            arguments = arguments_of(code, "")
             assert len(arguments) == 5
-            assert load_code(0, b"", *arguments[2:]) == code
-    sources.forget_trees()
+            assert frozen.code(0, b"", *arguments[2:]) == code
+    forget_trees()
 
 
-def test_code_objects_of_no_function() -> None:
+def test_code_objects_that_are_not_functions() -> None:
     """They travel between processes of one version."""
     text = "x = [i for i in range(3)]\nclass A: y = 1\n"
     filename = "/tmp/ipykernel_0/no function.py"
@@ -431,7 +432,7 @@ WITHOUT_COLUMNS = {
 
 @pytest.fixture(scope="module")
 def no_columns() -> Iterator[Interpreter]:
-    """As they are for some lambdas in Python 3.12, and for all code with this option."""
+    """Some lambdas in Python 3.12 have none, and no code has with this option."""
     with Interpreter(sys.executable, "-X", "no_debug_ranges") as interpreter:
         yield interpreter
 

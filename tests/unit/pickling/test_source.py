@@ -1,4 +1,4 @@
-"""The source of a function is shown where it arrives, or none is: never another's."""
+"""The reader shows the source of a function or none, but never that of another one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jshm.pickling import dumps, loads, sources, texts
+from jshm.pickling import dumps, loads, source
 
 from .cases import THIS, Version
 from .fresh import ROOT, Interpreter, Pickled, failing
@@ -170,7 +170,7 @@ def test_one_filename_for_each_text(writer: Interpreter, reader: Interpreter) ->
         writer.cell(text)
         reader.load(writer.dump("g" if name == "e" else "f"))
         found[name] = reader.run("obj.__code__.co_filename")
-    # Of one name and line, and another text; of one text, in another line.
+    # The same name and line with another text; the same text in another line.
     assert len({found[name] for name in "abce"}) == 4
     first = "obj.__code__.co_firstlineno"
     assert reader.run("import inspect; inspect.getsource(obj)") == texts["e"]
@@ -200,7 +200,7 @@ def test_lambdas_on_a_line_are_told_apart(writer: Interpreter, reader: Interpret
     ) == [3, 1]
 
 
-def test_what_has_no_source_arrives(writer: Interpreter, reader: Interpreter) -> None:
+def test_a_function_without_source_arrives(writer: Interpreter, reader: Interpreter) -> None:
     writer.without_source("def f():\n    return 1 / 0\ng = eval('lambda: 3')\n")
     reader.load(writer.dump("[f, g]"))
     assert reader.run("obj[1]()") == 3
@@ -231,10 +231,8 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_file_that_was_edited_since_is_not_taken(
-    writer: Interpreter, beside: Beside, edit: str
-) -> None:
-    """What travels along is its source or none."""
+def test_an_edited_file_is_not_the_source(writer: Interpreter, beside: Beside, edit: str) -> None:
+    """Its source travels, or none."""
     name = f"edited_{edit.replace(' ', '_')}"
     beside(f"{name}.py", BEFORE)
     writer.cell(f"import {name}\n")
@@ -245,7 +243,7 @@ def test_a_file_that_was_edited_since_is_not_taken(
 
 
 @pytest.mark.parametrize("edit", [edit for edit in EDITS if edit != "no Python"])
-def test_a_file_that_was_edited_since_is_not_shown(
+def test_an_edited_file_is_not_shown(
     writer: Interpreter, reader: Interpreter, beside: Beside, edit: str
 ) -> None:
     name = f"shown_{edit.replace(' ', '_')}"
@@ -317,11 +315,11 @@ def test_lines_are_those_of_python(
     assert "return 1 / 0" in str(failing(reader.run, "obj()"))
 
 
-# -- where it is from ------------------------------------------------------------------------------
+# -- where a function was defined ----------------------------------------------------------------------------
 
 
-def test_what_is_registered_stays() -> None:
-    """`linecache` is cleared by tools; what IPython and pdb check, too."""
+def test_a_registered_source_stays() -> None:
+    """Tools clear `linecache`; IPython and pdb check its entries."""
     name = "/tmp/ipykernel_0/stays.py"
     text = "def stays(): return 1\n"
     linecache.cache[name] = (len(text), None, [text], name)
@@ -330,10 +328,10 @@ def test_what_is_registered_stays() -> None:
     found = loads(dumps(names["stays"]))
     linecache.checkcache()
     assert inspect.getsource(found) == text
-    assert sources.block_of(found.__code__) == (found.__code__.co_filename, 1, text)
+    assert source.block_of(found.__code__) == (found.__code__.co_filename, 1, text)
 
 
-def test_what_is_registered_survives_clearcache() -> None:
+def test_a_registered_source_survives_clearcache() -> None:
     name = "/tmp/ipykernel_0/survives.py"
     text = "def survives(): return 1\n"
     linecache.cache[name] = (len(text), None, [text], name)
@@ -354,17 +352,19 @@ shell.run_cell("def train(a): return a + x\\nsquare = lambda a: a * a\\n"
                "def shell(): return get_ipython()\\nclass M:\\n    def m(self): return 1\\n",
                store_history=True)
 shell.run_cell("%config\\ndef after_magic(): return 5\\n", store_history=True)
-from jshm.pickling import dumps, loads, sources, describe
+from jshm.pickling import Pickler, describe, dumps, loads, source
+import io
+def dumps_in(notebook, obj):
+    file = io.BytesIO()
+    Pickler(file, notebook=notebook).dump(obj)
+    return file.getvalue()
 names = shell.user_ns
 found = {}
 for here in ("", "demo.ipynb"):
-    sources.here = here
     for name in ("train", "square"):
-        # Another code object: what was found out about one is kept.
-        names[name].__code__ = names[name].__code__.replace(co_stacksize=9 + len(here))
-        copy = loads(dumps(names[name]))
+        copy = loads(dumps_in(here, names[name]))
         code = copy.__code__
-        found[f"{name} {here}"] = [code.co_filename, sources.place(code), describe.place(copy)]
+        found[f"{name} {here}"] = [code.co_filename, source.place(code), describe.place(copy)]
 found["place"] = [describe.place(names["train"]), describe.place(names["M"])]
 found["shell"] = [loads(dumps(names["shell"]))() is shell, loads(dumps(shell)) is shell,
                   loads(dumps(names)) is names, loads(dumps(names["get_ipython"]))() is shell]
@@ -401,15 +401,15 @@ def test_in_ipython(tmp_path: Path) -> None:
 def test_python_c_is_not_the_source_of_strings() -> None:
     program = (
         "f = eval('lambda x: x + 1')\n"
-        "from jshm.pickling import sources\n"
-        "assert sources.block_of(f.__code__) is None, sources.block_of(f.__code__)\n"
+        "from jshm.pickling import source\n"
+        "assert source.block_of(f.__code__) is None, source.block_of(f.__code__)\n"
     )
     subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
     )
 
 
-# -- what Python keeps no source of ----------------------------------------------------------------
+# -- text that Python does not keep ----------------------------------------------------------------
 
 _TIMED = [
     "import sys; sys.path[:0] = []",
@@ -422,7 +422,7 @@ _TIMED = [
     "%%time\n!true\nclass K:\n    def m(self):\n        return 4",
     'exec("def e(x):\\n    return 5 * x\\n")',
     "%%time\n@(lambda g: g)\ndef d(x, y=lambda: 1):\n    return x",
-    # Text that resembles it, and is not what it was compiled from.
+    # Similar text from which it was not compiled.
     "made = 'def gone(x):\\n    return 2\\n'\nexec(compile(made.replace('2', '1'), '<q>', 'exec'))",
     "twins = [f, twin]\n%time twin2 = lambda x: x  # one\n%time twin3 = lambda x: [x]  # two",
 ]
@@ -446,10 +446,12 @@ shell = InteractiveShell.instance()
 shell.history_manager.enabled = False
 for cell in json.loads(sys.argv[1]):
     shell.run_cell(cell, store_history=True).raise_error()
-from jshm.pickling import describe, dumps, sources
-sources.here = "demo.ipynb"
+from jshm.pickling import Pickler, describe
+import io
 def written(name):
-    return base64.b64encode(dumps(eval(name, shell.user_ns))).decode()
+    file = io.BytesIO()
+    Pickler(file, notebook="demo.ipynb").dump(eval(name, shell.user_ns))
+    return base64.b64encode(file.getvalue()).decode()
 found = {name: written(name) for name in json.loads(sys.argv[2])}
 json.dump([found, describe.place(shell.user_ns["h"]), describe.place(shell.user_ns["gone"])], sys.stderr)
 """
@@ -457,7 +459,7 @@ json.dump([found, describe.place(shell.user_ns["h"]), describe.place(shell.user_
 
 @pytest.fixture(scope="module")
 def timed(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """What a notebook with such cells writes, and where it says that functions were defined."""
+    """The pickles of a notebook with such cells, and the places of its functions."""
     directory = tmp_path_factory.mktemp("timed")
     names = [*(name.removesuffix(".m") for name in _TEXTS), "gone"]
     done = subprocess.run(
@@ -505,22 +507,22 @@ def test_another_version_reads_a_timed_cell(timed: list[Any], version: Version) 
             assert other.run("obj(3)") == value, name
 
 
-def test_looking_for_texts_is_limited_to_cells_that_may_have_them(
+def test_only_cells_that_may_run_text_are_searched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Functions without source are many: each dataclass has some."""
+    """Many functions have no source: each dataclass has some."""
 
     class Shell:
         class history_manager:  # noqa: N801
             input_hist_parsed = ("", *["def f(): pass\n" * 50] * 1000, "exec(text)")
 
     parsed = []
-    monkeypatch.setattr(texts.ast, "parse", lambda text: parsed.append(text) or ast.Module([], []))
+    monkeypatch.setattr(source.ast, "parse", lambda text: parsed.append(text) or ast.Module([], []))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=Shell))
     names: dict[str, Any] = {}
     exec(compile("def f(): pass", "<nowhere>", "exec"), names)
-    assert sources.block_of(names["f"].__code__) is None
-    sources.forget_trees()
+    assert source.block_of(names["f"].__code__) is None
+    source.forget_trees()
     assert parsed == []
 
 

@@ -1,4 +1,4 @@
-"""The namespace of a module is that of the reader's module, wherever it is met."""
+"""The namespace of a module arrives as that of the reader's module, wherever it occurs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_globals_first_and_alone(writer: Interpreter, reader: Interpreter) -> No
 @pytest.mark.parametrize("place", ["first", "middle", "last", "everywhere"])
 @pytest.mark.parametrize("count", [1, 255, 300, 70_000])
 def test_the_indices_of_the_memo_are_right(place: str, count: int) -> None:
-    """Those after a namespace are of one byte, of two, of four."""
+    """Indices after a namespace have one byte, two, or four."""
     shared = [["shared", i] for i in range(count)]
     large = [*shared, *shared]
     first, last = vars(math), vars(json)
@@ -96,7 +96,7 @@ def test_many_modules() -> None:
 
 
 def test_a_copy_is_a_copy() -> None:
-    """Only what is the namespace itself stands for it."""
+    """Only the namespace itself becomes a reference."""
     copy = {"pi": math.pi, "e": math.e}
     found = loads(dumps([copy, vars(math)]))
     assert found[0] == copy
