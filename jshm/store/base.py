@@ -623,13 +623,13 @@ class Store(ABC):
 
     @abstractmethod
     def resolver(self) -> Resolver:
-        """Return what pickles arrays of this store as references, and finds them again."""
+        """Return the object that pickles arrays of this store as references, and resolves references."""
 
     @abstractmethod
     def refer(self, array: np.ndarray[Any, Any]) -> str:
-        """Note that a handle on an array is pickled, and return the address of this store.
+        """Record that a handle on an array is pickled, and return the address of this store.
 
-        If it is pickled as a part of an object that is being published, the object keeps the array's
+        If the handle is a part of an object that is being published, the object keeps the array's
         segment.
 
         Raises
@@ -645,7 +645,7 @@ class Store(ABC):
         Raises
         ------
         SegmentNotFoundError
-            At that address is another store.
+            The store at that address is another one.
         """
 
     # -- look ------------------------------------------------------------------------------------
