@@ -320,7 +320,7 @@ def wait_for(process: int) -> bool:
     return bool(select.select([process], [], [], 60)[0])
 
 
-WARNS = "lives until this program ends; add keep=True to keep it longer"
+WARNS = 'lives until this program ends. Keep it longer: jshm.publish("X", …, keep=True)'
 
 
 @pytest.mark.parametrize(

@@ -401,7 +401,8 @@ def test_the_warning_comes_once(store: LocalStore) -> None:
         jshm.publish({"net": x, "opt": [x], "other": [2]})
     (one,) = said
     assert str(one.message) == (
-        "net and opt share state: attach them together to keep that: jshm.attach(['net', 'opt'])"
+        "net and opt share state: attach them together to keep that. "
+        'For example: jshm.attach(["net", "opt"])'
     )
     assert one.filename == __file__
     with warnings.catch_warnings():
