@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import NoSpaceError
 from ..segment import copying
-from ..segment import file as segment
+from ..segment import file as segment_file
 from ..segment.array_layout import order_of
 from ..system.memory import available_memory
 from ..text import size_text
@@ -46,7 +46,7 @@ _NUMPY_S_OWN = ("numpy._core.multiarray", "numpy.core.multiarray", "numpy.ma.cor
 
 def reduce_array(pickler: Writer, array: Array) -> Any:
     """Reduce a plain array: by reference if it is in a segment, else with its bytes out-of-band."""
-    if pickler.refers_to_any or (not array.flags.owndata and segment.find(array) is not None):
+    if pickler.refers_to_any or (not array.flags.owndata and segment_file.find(array) is not None):
         reference = pickler.refer(array)
         if reference is not None:
             return reference
