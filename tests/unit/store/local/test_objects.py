@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.segment.object_layout import parse_object
+from jshm.segment.object_layout import OBJECT_FORMAT, parse_object
 from jshm.store import default_store
 from jshm.store.local.store import LocalStore
 
@@ -119,7 +119,7 @@ def header_of(path: str) -> tuple[dict[str, Any], int]:
         body = file.read(length)
     assert (magic, checksum) == (b"\x93JSHMOBJ", zlib.crc32(body))
     content = json.loads(body)
-    assert version == 1
+    assert version == OBJECT_FORMAT
     return content, up(PRELUDE.size + length)
 
 
@@ -1190,10 +1190,12 @@ def test_a_file_in_the_making_is_not_garbage(store: LocalStore) -> None:
 def test_an_object_of_a_newer_format_is_listed_and_left_alone(store: LocalStore) -> None:
     jshm.publish("X", {"a": np.arange(3)})
     path = store.location("X")
-    overwrite(path, 8, struct.pack("<I", 2))
+    overwrite(path, 8, struct.pack("<I", OBJECT_FORMAT + 1))
     whole = read(path, 0, 1 << 20)
     for operation in OPERATIONS.values():
-        with pytest.raises(jshm.FormatVersionError, match=r"format 2.*upgrade jshm"):
+        with pytest.raises(
+            jshm.FormatVersionError, match=rf"format {OBJECT_FORMAT + 1}.*upgrade jshm"
+        ):
             operation("X")
     assert [(i.name, i.summary) for i in jshm.segments()] == [("X", "dict of 1")]
     assert jshm.check() == []
@@ -1206,7 +1208,7 @@ def test_an_object_of_a_newer_format_is_listed_and_left_alone(store: LocalStore)
     jshm.gc()
     assert jshm.check(fix=True) == []
     assert read(path, 0, 1 << 20) == whole
-    overwrite(path, 8, struct.pack("<I", 1))
+    overwrite(path, 8, struct.pack("<I", OBJECT_FORMAT))
     lose_registry(store)
     assert jshm.attach("X")["a"].tolist() == [0, 1, 2]
 
