@@ -350,7 +350,7 @@ def _has_changes(value: object, store: Store) -> bool:
     """Return whether an array, or an array in an object, has private changes."""
     # Arrays in an object may be hidden from a search, but its mappings are known.
     if _is_array(value):
-        found = [segment.find(value)]
+        found = [segment.find_mapping(value)]
     else:
         found = [m for identity in segments_of_value(value) for m in store.mappings(identity)]
     return any(m is not None and m.mode == "c" and not pages.is_pristine(m) for m in found)
@@ -367,7 +367,7 @@ def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set
     name = static.text(what)
     value: Any = namespace.get(as_variable(name)) if name else what
     if issubclass(type(value), np.ndarray):
-        mapping = segment.find(value)
+        mapping = segment.find_mapping(value)
         if mapping is not None:
             return {mapping.segment}
     if own := segments_of_value(value)[:1]:
@@ -461,7 +461,7 @@ def in_segment(segments: set[str]) -> Test:
 
     def test(value: object) -> bool:
         if _is_array(value):
-            mapping = segment.find(value)
+            mapping = segment.find_mapping(value)
             return mapping is not None and mapping.segment in segments
         return not segments.isdisjoint(segments_of_value(value)[:1])
 

@@ -144,6 +144,12 @@ def test_the_contract_shows_nothing_of_its_first_implementation() -> None:
     ]
 
 
+def test_a_user_s_own_store_knows_nothing_of_groups() -> None:
+    """`jshm.store.groups` implements what `jshm.store.local` defines, and not the other way round."""
+    local = [module for module in MODULES if module.startswith("jshm.store.local")]
+    assert [m for m in local if any("jshm.store.groups" in name for _, name in imports(m))] == []
+
+
 @pytest.mark.parametrize(
     "code", ["import jshm", "import jshm; jshm.publish; jshm.check(); jshm.gc()"]
 )

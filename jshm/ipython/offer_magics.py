@@ -217,7 +217,7 @@ def _is_shared_as(store: Store, name: str, value: Any) -> bool:
         return variables.segments_of_value(value)[:1] == (found.own,)
     if type(value) is not np.ndarray:
         return False
-    mapping = segment.find(value)
+    mapping = segment.find_mapping(value)
     shared = store.attach([name])[0].value
     if shared.dtype != value.dtype or shared.shape != value.shape:
         return False

@@ -44,7 +44,9 @@ _NUMPY_S_OWN = ("numpy._core.multiarray", "numpy.core.multiarray", "numpy.ma.cor
 
 def reduce_array(pickler: Writer, array: Array) -> Any:
     """Reduce a plain array: by reference if it is in a segment, else with its bytes out-of-band."""
-    if pickler.refers_to_any or (not array.flags.owndata and segment_file.find(array) is not None):
+    if pickler.refers_to_any or (
+        not array.flags.owndata and segment_file.find_mapping(array) is not None
+    ):
         reference = pickler.refer(array)
         if reference is not None:
             return reference

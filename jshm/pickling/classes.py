@@ -223,7 +223,7 @@ def _grows(cls: type, definition: Definition) -> bool:
 # -- writing ---------------------------------------------------------------------------------------
 
 
-@signals.whole
+@signals.deferred()
 def definition_written(cls: type, identity: str) -> Definition:
     """Return the definition to write with a class, and remember that it is this class's.
 

@@ -111,7 +111,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         NotShareableError, NoSpaceError
         """
         check_array(array)
-        mapping = segment.find(array)
+        mapping = segment.find_mapping(array)
         if mapping is None or (mapping.mode != "r+" and not pages.is_pristine(mapping)):
             return cls.create_copy(array)
         return cls(store_of(mapping.segment), array)
@@ -121,7 +121,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C"
     ) -> int:
         """Return the bytes of shared memory that such an array takes, header included."""
-        return describe(_shape(shape), dtype, order).records
+        return describe(_shape(shape), dtype, order).trailer_offset
 
     # -- look ------------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         """Tell whether any process, this one included, has the segment mapped."""
         row = self._store.catalogue.segment(self._reference.segment)
         if row is None or row.unlinked:
-            return self._store.presence.mappings.is_mapped(self._reference.segment)
+            return self._store.process.mappings.is_mapped(self._reference.segment)
         return self._store.is_held(row)
 
     # -- as an array -----------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         object_ = publishing.get()
         if object_ is not None:
             object_.need(self._array)
-        self._store.presence.referred.add(self._reference.segment)
+        self._store.process.referred.add(self._reference.segment)
         reference = self._reference
         where = (reference.offset, reference.dtype, reference.shape, reference.strides)
         root = self._store.directory.root

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import SegmentNotFoundError, WaitTimeoutError
 from ..system.forks import wait_for
-from ..system.signals import Guard, Order, whole
+from ..system.signals import Guard, Order, deferred
 from ..text import say, shown
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Newest:
         self._store = store
         self._revision: object = None
 
-    @whole
+    @deferred()
     def poll(self) -> bool:
         """Read the versions if anything was committed since the last poll; return whether it was."""
         revision = self._store.revision()
@@ -105,7 +105,7 @@ class Waiting:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._missing: list[str] = []
 
-    @whole
+    @deferred()
     def poll(self) -> list[SegmentInfo] | None:
         """Return the versions if all of them exist, else None.
 
@@ -238,7 +238,7 @@ class Watch:
         """Whether no event loop calls it."""
         return self._task is None
 
-    @whole  # one that counts as stopped, and is among all, would never end
+    @deferred()  # one that counts as stopped, and is among all, would never end
     def stop(self) -> None:
         """Call it no more. A call that has begun goes on to its end; a coroutine is cancelled."""
         if self._is_over():  # a forked child has none of its parent's

@@ -482,7 +482,7 @@ failed
         with store.lock("X", shared=True, timeout=0), store.lock("Y", timeout=0):
             pass
         with pytest.raises(
-            jshm.LockTimeoutError, match=r"the lock of X, which train\.py"
+            jshm.LockTimeoutError, match=r"the lock of X held by train\.py"
         ) as caught:
             store.lock("X", timeout=0).__enter__()
         assert isinstance(caught.value, TimeoutError)
@@ -496,7 +496,7 @@ failed
     def test_offers(self, store: Store, new: NewChild) -> None:
         store.publish({"X": np.zeros(10)})
         me = next(who for who in store.processes() if who.is_here)
-        new("eda.py").run("store.names(), store.presence.identity")
+        new("eda.py").run("store.names(), store.identity")
         assert {who.label for who in store.processes()} == {me.label, "eda.py"}
         kernel = replace(me, connection_file="/run/kernel-1.json")
         with pytest.raises(jshm.SegmentNotFoundError, match="'Y'"):

@@ -24,7 +24,7 @@ import numpy as np
 
 from jshm.store import default_store
 from jshm.store.identity import Identity, Session
-from jshm.store.local import process as presence
+from jshm.store.local import process
 
 from ..unit.pickling.cases import CLASSES, FUNCTIONS
 from ..unit.pickling.fresh import Interpreter
@@ -86,8 +86,8 @@ def write(root: str) -> None:
     with ExitStack() as stack:
         for place, name, what in (
             (os, "urandom", lambda n: next(ids) if n == 8 else random(n)),
-            (presence, "discover", lambda _: _WHO),
-            (presence.time, "time", lambda: _TIME),  # type: ignore[attr-defined]
+            (process, "discover", lambda _: _WHO),
+            (process.time, "time", lambda: _TIME),  # type: ignore[attr-defined]
         ):
             stack.enter_context(patch.object(place, name, what))
         stack.enter_context(patch.dict(os.environ, JSHM_DIR=root))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jshm.segment.object_layout import OBJECT_FORMAT
-from jshm.store.groups import announcing
+from jshm.store.groups import names_file
 from jshm.store.local.registry import rows
 
 from . import golden
@@ -105,6 +105,6 @@ def test_the_numbers_of_the_formats() -> None:
     for text, number in (
         ("object segment | second field of its prelude", OBJECT_FORMAT),
         ("registry | `PRAGMA user_version`", rows.FORMAT),
-        ("list of a group's member | field `jshm` of its first line", announcing.FORMAT),
+        ("list of a group's member | field `jshm` of its first line", names_file.FORMAT),
     ):
         assert f"| {text} | {number} |" in PAGE

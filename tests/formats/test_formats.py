@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.store.local.lease_log import Holdings, read
+from jshm.store.local.lease import LeaseLog, read_log
 
 from ..support.exactness import assert_same_dtype
 from ..unit.pickling.fresh import Interpreter, Pickled
@@ -123,16 +123,17 @@ def test_the_pickles_of_the_release_are_read(reader: Interpreter, case: Case) ->
 
 def test_the_log_of_a_lease_is_written_line_for_line(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
-    log = Holdings(path, f"{path}.new")
+    log = LeaseLog()
+    log.begin(path, f"{path}.new", "")
     log.note([(("0" * 16, "r"), True)])
     log.note([(("1" * 16, "c"), True)])
-    log.keep("2" * 16, 300_000, "exp1/Größe")
+    log.add_spare("2" * 16, 300_000, "exp1/Größe")
     log.note([(("0" * 16, "r"), False)])
-    log.give_back("2" * 16)
+    log.remove_spare("2" * 16)
     log.close()
     with open(path, "rb") as file:
         assert file.read() == (
             b"+0000000000000000 r\n+1111111111111111 c\n*2222222222222222 300000 exp1/Gr\\xf6\\xdfe\n"
             b"-0000000000000000 r\n/2222222222222222\n"
         )
-    assert read(path).held == {("1" * 16, "c")}
+    assert read_log(path).held == {("1" * 16, "c")}

@@ -213,7 +213,7 @@ def test_what_goes_to_disk_is_said_in_one_line(a):
     a.do("os.environ['JSHM_QUOTA'] = 'plenty'")
     refused = a("%shm_publish X")
     assert (refused.status, refused.ename) == ("error", "UsageError")
-    assert "JSHM_QUOTA is 'plenty': say bytes, like 8G" in refused.evalue
+    assert "JSHM_QUOTA is 'plenty': give bytes, like 8G" in refused.evalue
 
 
 OLDER = (

@@ -12,6 +12,7 @@ import jshm
 from jshm.segment import file as segment
 from jshm.store import default_store
 from jshm.store.local.registry.ballast import how_to_make_room
+from jshm.system import file_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +120,7 @@ def test_only_what_is_there_can_be_released(store_dir: str) -> None:
     draft = segment.create(f"{store_dir}/segments/00000000000000aa.npy")  # in the making
     os.mkfifo(f"{store_dir}/segments/00000000000000bb.npy")
     assert "release" not in how_to_make_room(store_dir)
-    segment.close(draft)
+    file_locks.close(draft)
     assert how_to_make_room(store_dir).startswith("release names you no longer need")
 
 

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...segment.array_layout import ArrayLayout
+    from .lookup import Lookup
     from .new_segment import Draft
-    from .references import Segments
     from .space import Room
 
 
-def adopt(store: Segments, layout: ArrayLayout, draft: Draft, room: Room) -> np.ndarray[Any, Any]:
+def adopt(store: Lookup, layout: ArrayLayout, draft: Draft, room: Room) -> np.ndarray[Any, Any]:
     """Register a segment that only its holders keep, and map it."""
-    presence = store.presence
+    process = store.process
     row = rows.with_writable(draft.row, writable=True)
     try:
         mapping = draft.map()
-        with presence.transaction() as (tx, _):
+        with process.transaction() as (tx, _):
             room.confirm(tx)
             draft.offer()
             rows.put_segment(tx, row, wanted=False)
@@ -33,8 +33,8 @@ def adopt(store: Segments, layout: ArrayLayout, draft: Draft, room: Room) -> np.
     except BaseException:
         draft.discard()
         raise
-    presence.mappings.adopt(mapping)
-    presence.tell_holds()
-    array = attaching.view(layout, mapping, segment.owned(mapping))
-    presence.born[row.id] = array
+    process.mappings.adopt(mapping)
+    process.tell_holds()
+    array = attaching.view(layout, mapping, segment.sealable(mapping))
+    process.born[row.id] = array
     return array

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ...errors import CorruptSegmentError, ReadOnlyError, RegistryError
 from ...segment import file as segment
 from ...system import signals as interrupts
 from ..base import Attached
 from . import inspection, objects
-from .references import Segments
 from .registry import rows
 
 if TYPE_CHECKING:
@@ -19,25 +18,15 @@ if TYPE_CHECKING:
 
     from ...segment.array_layout import ArrayLayout
     from ...segment.file import Mapping, Mode
-    from ..groups.union import Union
+    from .lookup import Lookup
     from .references import World
-    from .registry.registry import Registry
-    from .registry.rows import Entry, SegmentRow
+    from .registry.rows import Entry
 
     Opened = dict[str, objects.Opened | np.ndarray[Any, Any]]
 
 
-class Attaching(Segments, Protocol):
-    """The store, as far as attaching needs it."""
-
-    catalogue: Registry | Union
-
-    def map(self, row: SegmentRow, mode: Mode) -> Mapping:
-        """Map a segment."""
-
-
 def open_all(
-    store: Attaching, entries: Sequence[Entry], mode: Mode, world: World, *, trust: bool
+    store: Lookup, entries: Sequence[Entry], mode: Mode, world: World, *, trust: bool
 ) -> Opened:
     """Map the segments that versions are in, each once; by segment return what is in it.
 
@@ -77,7 +66,7 @@ def _check_mode(entry: Entry, mode: Mode) -> None:
 
 
 def attached(
-    store: Attaching, entries: Sequence[Entry], opened: Opened, world: World
+    store: Lookup, entries: Sequence[Entry], opened: Opened, world: World
 ) -> list[Attached]:
     """Return what versions are; of the parts of one segment all are made at once.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from ...system.caches import by_text
+from ...text import cached_by_text
 from ..base import Holder, Lifetime, ObjectDetails, SegmentInfo, type_text
 from ..identity import Identity, SessionKind
 from ..names import nearest
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ...segment.object_layout import ObjectLayout
-    from ..groups.union import Union
-    from .lease_log import Said
-    from .registry.registry import Registry
+    from .catalogue import Catalogue
+    from .lease import LogContent
     from .registry.rows import Entry, SegmentRow
 
 
@@ -34,7 +33,7 @@ class _Publisher(NamedTuple):
     notebook: str
 
 
-@by_text(1024)
+@cached_by_text(1024)
 def _publisher(identity: str, me: Identity) -> _Publisher:
     who = rows.identity_of(identity)
     # A newer jshm may tie lives to something else; until that says otherwise, as to a server's.
@@ -88,7 +87,7 @@ def info_of(
 
 
 def details_of(
-    layout: ObjectLayout, registry: Registry | Union, together: Iterable[str] = ()
+    layout: ObjectLayout, registry: Catalogue, together: Iterable[str] = ()
 ) -> ObjectDetails:
     """Return what people are told of an object, which shares state with the names `together`."""
     what = layout.description
@@ -109,7 +108,7 @@ def details_of(
     )
 
 
-def together(registry: Registry | Union, entry: Entry) -> list[str]:
+def together(registry: Catalogue, entry: Entry) -> list[str]:
     """Return the other names of which the same segment holds a value: they share state."""
     if not entry.part:
         return []
@@ -120,7 +119,7 @@ def together(registry: Registry | Union, entry: Entry) -> list[str]:
     ]
 
 
-def _called(registry: Registry | Union, row: SegmentRow) -> str:
+def _called(registry: Catalogue, row: SegmentRow) -> str:
     """Return what to call a segment that something refers to."""
     names = [f"{entry.name} v{entry.version}" for entry in registry.of_segment(row.id)]
     return " = ".join(names) or f"{type_of(row)} without a name, {row.id}"
@@ -138,7 +137,7 @@ def type_of(row: SegmentRow, part: int = 0) -> str:
     return type_text(row.layout.dtype, row.layout.shape)
 
 
-def holders_in(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder, ...]]:
+def holders_in(said: Iterable[tuple[Identity, LogContent]]) -> dict[str, tuple[Holder, ...]]:
     """Return segment id → the processes that hold it, of what the living ones say."""
     found: dict[str, tuple[Holder, ...]] = {}
     for who, each in said:
@@ -148,7 +147,7 @@ def holders_in(said: Iterable[tuple[Identity, Said]]) -> dict[str, tuple[Holder,
     return found
 
 
-def missing(registry: Registry | Union, name: str, version: int | None = None) -> str:
+def missing(registry: Catalogue, name: str, version: int | None = None) -> str:
     """Return what to tell whoever asks for a name, or a version, that is not there."""
     known = registry.names()
     if version is not None and name in known:

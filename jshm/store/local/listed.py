@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..base import Holder, SegmentInfo
     from ..identity import Identity
     from .directory import Directory
-    from .lease_log import Said
+    from .lease import LogContent
     from .registry.registry import Registry
     from .registry.rows import Entry
 
@@ -71,7 +71,7 @@ def list_segments(
     registry: Registry,
     directory: Directory,
     me: Identity,
-    said: Sequence[tuple[Identity, Said]],
+    said: Sequence[tuple[Identity, LogContent]],
     before: Listed,
 ) -> Listed:
     """Return the list, made of the one before it; `said` is what the living processes say."""
@@ -114,7 +114,7 @@ def _find_out(
     registry: Registry,
     directory: Directory,
     me: Identity,
-    said: Sequence[tuple[Identity, Said]],
+    said: Sequence[tuple[Identity, LogContent]],
     read: _Read,
 ) -> _Facts:
     of_lease = {e.lease: e for e in chain.from_iterable(read.entries.values())}
@@ -122,7 +122,7 @@ def _find_out(
     for lease, entry in of_lease.items():
         alive = is_alive(directory.leases, lease)
         lives[lease] = alive, not alive and has_ended(entry.publisher)
-    spares = frozenset(identity for _, each in said for identity in each.kept)
+    spares = frozenset(identity for _, each in said for identity in each.spares)
     return _Facts(me, holders_in(said), registry.kept(), spares, lives)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...segment import file as segment
 from ...segment import pages
+from ...system import file_locks
 from ...system import signals as interrupts
 from ...system.access import PRIVATE
 from ...system.directories import identity_of, status
@@ -86,14 +87,14 @@ class Mappings:
         )
 
     def _open(self, identity: str, path: str, mode: Mode, layout: ArrayLayout) -> Mapping:
-        # As `segment.shared` does it, which takes longer.
+        # As `segment.opened_shared` does it, which takes longer.
         with interrupts.deferred():
             fd, found = segment.open_shared(path, self._access, writable=mode == "r+")
             try:
                 layout.verify(fd, found.st_size)
                 return segment.map_file(fd, layout.end, mode, identity, found)
             finally:
-                segment.close(fd)
+                file_locks.close(fd)
 
     def _adopt_first(self, opened: Mapping) -> Mapping:
         with self._guard:

@@ -30,9 +30,10 @@ from ...segment import copying
 from ...segment import file as segment
 from ...segment.array_layout import ArrayLayout, read_layout
 from ...segment.object_layout import ObjectLayout, read_object_layout
-from ...segment.trailer import ALIGNMENT, COMMITTED, end, record
+from ...segment.trailer import ALIGNMENT, COMMITTED, pack_trailer
+from ...system import file_locks
+from ...system.access import TRIES
 from ...system.directories import open_file, rename
-from ...system.private import TRIES
 from ...text import size_text
 from .registry.rows import SegmentRow
 
@@ -103,7 +104,7 @@ class Draft:
         self.offered = True
         # The directory may be another one than when this was begun.
         now = self.directory.overflow if self.row.overflow else self.directory.segments
-        if now.identity != self.path.place.identity or not os.fstat(self.fd).st_nlink:
+        if now.identity != self.path.directory.identity or not os.fstat(self.fd).st_nlink:
             raise RegistryError(
                 f"{self.path} was removed or moved while it was written; something does that to files in "
                 "that directory (systemd's RemoveIPC at logout?). Publish again"
@@ -111,7 +112,7 @@ class Draft:
 
     def finish(self, row: SegmentRow, records: Sequence[dict[str, Any]]) -> None:
         """Let the segment say what it is, and let others map it; inside the registering transaction."""
-        self._end = write_records(self.fd, self.access, row, self.layout.records, records)
+        self._end = write_records(self.fd, self.access, row, self.layout.trailer_offset, records)
         # The magic is last: until here nobody takes this for a segment.
         segment.write(self.fd, 0, [self.layout.magic])
         self.unlock()
@@ -123,7 +124,7 @@ class Draft:
 
     def unlock(self) -> None:
         """Let others map the segment; call it inside the registering transaction."""
-        segment.lock(self.fd, fcntl.LOCK_SH)
+        file_locks.lock(self.fd, fcntl.LOCK_SH)
 
     def map(self) -> segment.Mapping:
         """Return a mapping of it, to write into."""
@@ -143,7 +144,7 @@ class Draft:
         self.spare = None  # its mapping would keep the lock
         fd, self.fd = getattr(self, "fd", -1), -1
         if fd >= 0 and self.pid == os.getpid():
-            segment.close(fd)
+            file_locks.close(fd)
 
     def discard(self) -> None:
         """Give the file up, and remove it unless it may be registered by now.
@@ -233,13 +234,13 @@ def reserve(room: Room, layout: ArrayLayout, *, zero: bool) -> Draft:
 
     def fill(draft: Draft) -> None:
         if draft.spare is None:
-            segment.reserve(draft.fd, layout.records)
+            segment.reserve(draft.fd, layout.trailer_offset)
             return
         content = segment.view(draft.map())
         if zero or copying.mask_of(layout.dtype) is not None:  # nobody writes between the fields
             content[layout.offset : layout.end] = 0
         # What an older version said of itself.
-        segment.write(draft.fd, layout.records, [bytes(ALIGNMENT)])
+        segment.write(draft.fd, layout.trailer_offset, [bytes(ALIGNMENT)])
 
     return _make(room, layout, fill)
 
@@ -258,10 +259,10 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
     draft = None if identity else _over_spare(room, layout)
     if draft is not None:
         return _filled(draft, fill)
-    limit = room.choose(layout.records)
+    limit = room.choose(layout.trailer_offset)
     if limit is not None:
         _warn_of_overflow(room, layout, limit)
-    elif danger := room.danger(layout.records):
+    elif danger := room.danger(layout.trailer_offset):
         warnings.warn(danger, LowMemoryWarning, stacklevel=outside())
     made_again = 0
     while True:
@@ -283,7 +284,7 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
-            needs = f"needs {size_text(layout.records)}, and"
+            needs = f"needs {size_text(layout.trailer_offset)}, and"
             if error.errno == errno.EFBIG:
                 raise NoSpaceError(
                     f"{needs} this process may not write so large a file (`ulimit -f`)"
@@ -305,9 +306,9 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
 
 
 def _over_spare(room: Room, layout: Layout) -> Draft | None:
-    if layout.records < segment.RECYCLED:
+    if layout.trailer_offset < segment.MIN_SPARE_SIZE:
         return None
-    spare = room.spares.take(layout.records)
+    spare = room.spares.take(layout.trailer_offset)
     if spare is None:
         return None
     try:
@@ -366,7 +367,7 @@ def rewrite_records(
                 row.layout.verify(fd, os.fstat(fd).st_size)
             else:
                 layout = layout_in(fd, row.kind)
-            write_records(fd, access, row, layout.records, contents, committed=True)
+            write_records(fd, access, row, layout.trailer_offset, contents, committed=True)
         finally:
             os.close(fd)
     finally:
@@ -404,7 +405,7 @@ def write_records(
     NoSpaceError
     """
     try:
-        said = b"".join([*map(record, contents), end(committed=committed)])
+        said = pack_trailer(contents, committed=committed)
         segment.write(fd, offset, [said])
     except OSError as error:
         if error.errno in NO_SPACE:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from ...segment.file import Mapping as Mapped
     from ...segment.file import Mode
+    from .lookup import Lookup
     from .new_segment import Buffer
-    from .references import Segments, World
+    from .references import World
     from .registry.rows import SegmentRow
 
 # Objects without buffers, up to so many bytes, are read and not mapped: that is faster.
@@ -115,7 +116,7 @@ class Ready:
         return 0 if one else 1 + self.names.index(name)
 
 
-def prepare(store: Segments, values: Mapping[str, object]) -> list[Ready]:
+def prepare(store: Lookup, values: Mapping[str, object]) -> list[Ready]:
     """Return arrays as they are, and anything else packed: together what shares state.
 
     Arrays come first: objects refer to those that are published with them.
@@ -144,11 +145,11 @@ def prepare(store: Segments, values: Mapping[str, object]) -> list[Ready]:
     return [*ready, *(Ready(one.names, one) for one in packed)]
 
 
-def _joined(store: Segments, packed: list[Packed], beside: Beside) -> list[Packed]:
+def _joined(store: Lookup, packed: list[Packed], beside: Beside) -> list[Packed]:
     """Pack anew, as one, what shares state."""
 
     def by_reference(array: np.ndarray[Any, Any]) -> bool:
-        return segment.find(array) is not None or beside.find(array) is not None
+        return segment.find_mapping(array) is not None or beside.find(array) is not None
 
     written = [sharing.Written(one.value, one.pickler, by_reference) for one in packed]
     found = []
@@ -179,7 +180,7 @@ def is_array(value: object) -> bool:
 
 
 def _pack(
-    store: Segments,
+    store: Lookup,
     names: tuple[str, ...],
     value: object,
     beside: Beside,
@@ -207,7 +208,7 @@ def _pack(
         _PROTOCOL,
         take,
         name=" and ".join(names),
-        notebook=store.presence.identity.label,
+        notebook=store.process.identity.label,
         publishes=True,
         refer=referring.refer,
         refers_to_any=bool(beside),
@@ -261,7 +262,7 @@ class Opened:
 
 
 def open_object(
-    store: Segments, row: SegmentRow, name: str, mode: Mode, world: World, *, trust: bool = False
+    store: Lookup, row: SegmentRow, name: str, mode: Mode, world: World, *, trust: bool = False
 ) -> Opened:
     """Map an object, and all that it refers to that is not in `world` yet; nothing of it is run.
 
@@ -283,7 +284,7 @@ def open_object(
                 raise CorruptSegmentError(f"the segment of {name} is empty")
             mapping = world.mappings.get(row.id)
             if mapping is None:
-                mapping = store.presence.mappings.get_whole(row.id, fd, mode)
+                mapping = store.process.mappings.get_whole(row.id, fd, mode)
                 world.mappings[row.id] = mapping
             data = segment.memory(mapping)
             layout = parse_object(data)
@@ -293,13 +294,13 @@ def open_object(
     return Opened(name, layout, data, needs)
 
 
-def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapped:
+def map_segment(store: Lookup, row: SegmentRow, mode: Mode) -> Mapped:
     """Return a mapping of an object's segment, for what refers to an array in it."""
     with store.opened(row) as (fd, _):
-        return store.presence.mappings.get_whole(row.id, fd, mode)
+        return store.process.mappings.get_whole(row.id, fd, mode)
 
 
-def unpickle(store: Segments, opened: Opened, world: World) -> Any:
+def unpickle(store: Lookup, opened: Opened, world: World) -> Any:
     """Return the object, or the tuple of several. This runs code of who published it.
 
     Raises
@@ -320,7 +321,7 @@ def unpickle(store: Segments, opened: Opened, world: World) -> Any:
     def load() -> Any:
         frozen.resolver.set(Resolving(store, opened.needs, world))
         classes.making.set(set())
-        buffers = segment.parts(data, layout.spans()) if layout.buffers else ()
+        buffers = segment.split(data, layout.spans()) if layout.buffers else ()
         return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
 
     try:
@@ -359,7 +360,7 @@ def _differences(written: Description) -> str:
     return f"; it was written by {', '.join(others)}" if others else ""
 
 
-def read_layout(store: Segments, row: SegmentRow) -> ObjectLayout:
+def read_layout(store: Lookup, row: SegmentRow) -> ObjectLayout:
     """Return what an object's segment says of it; nothing is unpickled."""
     with store.opened(row) as (fd, _):
         return read_object_layout(fd)

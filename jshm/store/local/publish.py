@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidNameError, JshmError, NoSpaceError, NotOwnerError, NotShareableError
 from ...pickling import static as looking
@@ -23,10 +23,8 @@ from ...system import signals as interrupts
 from ...text import age_text, size_text
 from ..base import Published
 from ..names import check_name, check_note
-from . import collect as reaper
-from . import inspection, objects
+from . import collect, inspection, objects
 from . import new_segment as drafts
-from .references import Segments
 from .registry import rows
 from .registry.rows import Entry
 from .source import Source, source_of
@@ -37,24 +35,18 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ..base import SegmentInfo
-    from .collect import Doomed
+    from .collect import Removals
+    from .lookup import Lookup
     from .registry.database import Transaction
 
 # What is known of a name that never was: its last version, and its newest.
 _NEVER: tuple[int, Entry | None] = (0, None)
 
 
-class Publishing(Segments, Protocol):
-    """The store, as far as publishing needs it."""
-
-    def segments(self) -> list[SegmentInfo]: ...
-
-
 class Publisher:
     """What publishes into one store."""
 
-    def __init__(self, store: Publishing) -> None:
+    def __init__(self, store: Lookup) -> None:
         self._store = store
 
     def publish(
@@ -74,13 +66,13 @@ class Publisher:
         with self.room() as room:
             ready = objects.prepare(self._store, values)
             nbytes = sum(one.nbytes for one in ready)
-            large = nbytes >= segment.RECYCLED
+            large = nbytes >= segment.MIN_SPARE_SIZE
             shown = Progress(_label(names), nbytes) if large else contextlib.nullcontext()
             # A draft must not be left with nobody to close it. Of a long copy each piece lets handlers in.
             with interrupts.deferred(), shown:
                 # Room is made before a large copy; a small one, which is as fast as to ask the registry
                 # twice, leaves it to its own transaction.
-                self._store.presence.prepare(flush=large)
+                self._store.housekeeping.prepare(flush=large)
                 if large:
                     # The transaction decides. This is so that nobody waits for a copy in vain.
                     self._check_owners(self._store.registry.current(names), replace=replace)
@@ -88,7 +80,7 @@ class Publisher:
                 try:
                     for one in ready:
                         sources.append(self._source(one, sources, room, writable=writable))
-                    with self._store.presence.transaction() as (tx, doomed):
+                    with self._store.process.transaction() as (tx, doomed):
                         room.confirm(tx)
                         entries = self._enter(
                             tx, doomed, ready, sources,
@@ -103,7 +95,7 @@ class Publisher:
                         source.discard()
                     raise
                 if not tx.is_here:
-                    raise self._store.presence.gone("published", "Publish again")
+                    raise self._store.process.gone("published", "Publish again")
         done = {
             name: self._published(one, source, entries[name])
             for one, source in zip(ready, sources, strict=True)
@@ -114,7 +106,7 @@ class Publisher:
     def _enter(
         self,
         tx: Transaction,
-        doomed: Doomed,
+        doomed: Removals,
         ready: Sequence[objects.Ready],
         sources: Sequence[Source],
         *,
@@ -124,7 +116,7 @@ class Publisher:
         once: str,
     ) -> dict[str, Entry]:
         """Make what was written the newest version of its names."""
-        lease, now = self._store.presence.lease(tx), time.time()
+        lease, now = self._store.process.lease(tx), time.time()
         newest = rows.newest(tx, [name for one in ready for name in one.names])
         self._check_owners((old for _, old in newest.values() if old), replace=replace)
         entries: dict[str, Entry] = {}
@@ -144,7 +136,7 @@ class Publisher:
         # Only now: one of them may refer to what another supersedes.
         for entry in entries.values():
             self._supersede(tx, doomed, entry, newest.get(entry.name, _NEVER)[1])
-        self._store.presence.collect(tx, doomed)
+        self._store.process.collect(tx, doomed)
         return entries
 
     def _published(self, one: objects.Ready, source: Source, entry: Entry) -> Published:
@@ -153,7 +145,7 @@ class Publisher:
             others = [name for name in one.names if name != entry.name]
             layout = source.draft.layout.part(entry.part)
             details = inspection.details_of(layout, self._store.registry, others)
-        me = self._store.presence.identity
+        me = self._store.process.identity
         return Published(inspection.info_of(entry, me, alive=True, details=details), source.how)
 
     def _source(
@@ -175,7 +167,7 @@ class Publisher:
             array,
             self._store.registry,
             self._store.directory,
-            self._store.presence,
+            self._store.process,
             writable=writable,
         )
         if source is not None:
@@ -189,9 +181,9 @@ class Publisher:
     def room(self) -> Iterator[Room]:
         """Room for what is written within; where there is none, the error says what could go."""
         try:
-            presence = self._store.presence
+            process = self._store.process
             yield Room(
-                self._store.directory, self._store.registry, presence.spares, presence.reclaim,
+                self._store.directory, self._store.registry, process.spares, process.reclaim,
                 self._idle,
             )  # fmt: skip
         except NoSpaceError as error:
@@ -210,18 +202,20 @@ class Publisher:
                 rows.judge(tx, [entry.segment.id])
                 rows.forget_versions_in(tx, entry)
 
-    def _supersede(self, tx: Transaction, doomed: Doomed, entry: Entry, old: Entry | None) -> None:
+    def _supersede(
+        self, tx: Transaction, doomed: Removals, entry: Entry, old: Entry | None
+    ) -> None:
         if old is None or old.segment.id == entry.segment.id:
             return
         if not rows.is_needless(tx, old.segment.id):
-            reaper.forget_name(tx, old)
+            collect.forget_version(tx, old)
             # Mostly nobody holds what is superseded. Then its row goes at once, unmarked.
             return
-        row, spares = old.segment, self._store.presence.spares
+        row, spares = old.segment, self._store.process.spares
         adopt = None
-        if row.nbytes >= segment.RECYCLED and not row.overflow:
+        if row.nbytes >= segment.MIN_SPARE_SIZE and not row.overflow:
             adopt = partial(spares.adopt, entry.name)
-        if not reaper.collect_segment(tx, self._store.directory, row, doomed, adopt):
+        if not collect.segment(tx, self._store.directory, row, doomed, adopt):
             rows.judge(tx, [row.id])
             if adopt is not None:
                 path = self._store.directory.path(row.id, overflow=False, kind=row.kind)
@@ -233,7 +227,7 @@ class Publisher:
             source.draft.confirm()
             spare = source.draft.leave_spare()
             if spare is not None:
-                self._store.presence.spares.keep(spare, name)
+                self._store.process.spares.keep(spare, name)
         source.close(sealed)
 
     def require_owner(self, names: Sequence[str], *, replace: bool) -> None:
@@ -242,7 +236,7 @@ class Publisher:
 
     def _check_owners(self, entries: Iterable[Entry], *, replace: bool) -> None:
         for entry in entries:
-            if not replace and not self._store.presence.identity.owns(entry.publisher):
+            if not replace and not self._store.process.identity.owns(entry.publisher):
                 raise NotOwnerError(
                     f"{entry.name} v{entry.version} was published by {entry.publisher.label}, "
                     f"{age_text(entry.created)}: publish under another name (--as NAME), or add "

@@ -8,7 +8,7 @@ finds them in an attach.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,41 +21,13 @@ from ...segment.views import Reference, reference_to
 from .registry import rows
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
     from ...segment.file import Mapping, Mode
-    from .directory import Directory
-    from .process import Presence
+    from .lookup import Lookup
     from .registry.database import Transaction
-    from .registry.registry import Registry
-    from .registry.rows import SegmentRow
 
 Array = np.ndarray[Any, Any]
-
-
-class Segments(Protocol):
-    """What is needed of a store to write and to find references."""
-
-    directory: Directory
-    registry: Registry
-    presence: Presence
-
-    def path_of(self, row: SegmentRow) -> str:
-        """Return the path of a segment's file."""
-
-    def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
-        """Open a segment's file; what is mapped of it meanwhile holds it."""
-
-    def require_trust(self, row: SegmentRow, name: str) -> None:
-        """Raise UntrustedError if an object was written by somebody else."""
-
-    def beside(self, row: SegmentRow, needed: str) -> str:
-        """Return how a segment is called here that another one refers to."""
-
-    def attach_segment(self, identity: str, mode: Mode) -> Mapping:
-        """Map a segment by its id; SegmentNotFoundError if it is gone."""
 
 
 class World:
@@ -75,7 +47,7 @@ class World:
         self.mappings: dict[str, Mapping] = {}
         self.arrays: dict[str, Array] = {}
 
-    def map(self, store: Segments, identity: str, mode: Mode) -> Mapping:
+    def map(self, store: Lookup, identity: str, mode: Mode) -> Mapping:
         """Return the mapping of a segment; SegmentNotFoundError if it is gone."""
         mapping = self.mappings.get(identity)
         if mapping is None:
@@ -98,7 +70,7 @@ class Beside:
         self._coming = [
             (i, array, describe_array(array), _address(array))
             for i, array in enumerate(arrays)
-            if array.size and segment.find(array) is None
+            if array.size and segment.find_mapping(array) is None
         ]
 
     def __bool__(self) -> bool:
@@ -149,12 +121,12 @@ def _reach(array: Array) -> tuple[int, int]:
 _INDEX = "#"
 
 
-def _reduced(store: Segments, array: Array) -> Any:
+def _reduced(store: Lookup, array: Array) -> Any:
     """Return the reduction of an array in a segment; None if the segment holds other data."""
     reference = reference_to(array)
     if reference is None or not shows_segment(array):
         return None
-    store.presence.referred.add(reference.segment)
+    store.process.referred.add(reference.segment)
     where = (reference.segment, reference.offset, array.dtype, array.shape, reference.strides)
     return frozen.load_view, where
 
@@ -164,19 +136,19 @@ class ProcessResolver:
 
     Parameters
     ----------
-    store : Segments
+    store : Lookup
         The store of this process.
     """
 
     __slots__ = ("_store",)
 
-    def __init__(self, store: Segments) -> None:
+    def __init__(self, store: Lookup) -> None:
         self._store = store
 
     def refer(self, array: Array) -> Any:
         """Return the reduction of an array in a segment of this store; None: it goes by value."""
-        mapping = segment.find(array)
-        if mapping is None or not self._store.presence.mappings.is_mapped(mapping.segment):
+        mapping = segment.find_mapping(array)
+        if mapping is None or not self._store.process.mappings.is_mapped(mapping.segment):
             return None
         return _reduced(self._store, array)
 
@@ -200,7 +172,7 @@ class Resolving(ProcessResolver):
 
     Parameters
     ----------
-    store : Segments
+    store : Lookup
         The store of this process, for what is loaded within the object and is no part of it.
     needs : dict of str to Mapping
         The segments that the object refers to, in that order.
@@ -210,7 +182,7 @@ class Resolving(ProcessResolver):
 
     __slots__ = ("_needs", "_world")
 
-    def __init__(self, store: Segments, needs: dict[str, Mapping], world: World) -> None:
+    def __init__(self, store: Lookup, needs: dict[str, Mapping], world: World) -> None:
         super().__init__(store)
         self._needs = needs
         self._world = world
@@ -259,7 +231,7 @@ class Resolving(ProcessResolver):
 
 def shows_segment(array: Array) -> bool:
     """Tell whether an array shows what its segment holds: no page of it was changed privately."""
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     if mapping is None:
         return False
     if mapping.mode == "r+" or not array.size:
@@ -281,7 +253,7 @@ class Referring:
         Segment id → one of the arrays in it, which keeps it mapped until the object is registered.
     """
 
-    def __init__(self, store: Segments, beside: Beside) -> None:
+    def __init__(self, store: Lookup, beside: Beside) -> None:
         self._store = store
         self._sealing: dict[str, Array] = {}
         self._beside = beside
@@ -301,7 +273,7 @@ class Referring:
 
     def refer(self, array: Array) -> Any:
         """Return how to write an array by reference; None if a copy is to be written."""
-        mapping = segment.find(array)
+        mapping = segment.find_mapping(array)
         if mapping is None:
             return self._refer_to_coming(array)
         if not self._is_fixed(array, mapping):
@@ -327,9 +299,9 @@ class Referring:
 
     def need(self, array: Array) -> None:
         """Keep the segment of an array that writes itself as a reference (`SharedNumpyArray`)."""
-        mapping = segment.find(array)
+        mapping = segment.find_mapping(array)
         if mapping is not None:
-            if not self._store.presence.mappings.is_mapped(mapping.segment):
+            if not self._store.process.mappings.is_mapped(mapping.segment):
                 raise NotShareableError(
                     "a SharedNumpyArray of another store (a group's, or your own) can only be referred "
                     "to there: share a copy, handle.array.copy()"
@@ -349,8 +321,8 @@ class Referring:
             return not array.flags.writeable  # else made before it was sealed
         if store.registry.of_segment(row.id):
             return True  # LIVE: all see all changes, also through the object
-        presence = store.presence
-        if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
+        process = store.process
+        if process.born.get(row.id) is not array or process.is_held_elsewhere(row.id):
             return False
         copying.clear(array)
         self._sealing[row.id] = array

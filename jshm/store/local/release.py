@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import NoSpaceError, NotOwnerError, SegmentNotFoundError
 from ..base import Released
-from . import collect as reaper
+from . import collect
 from .inspection import missing
 from .registry import rows
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ..base import Holder
-    from .collect import Doomed
+    from .collect import Removals
     from .directory import Directory
-    from .process import Presence
+    from .process import Process
     from .registry.database import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry
@@ -29,7 +29,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def release(
-    presence: Presence,
+    process: Process,
     registry: Registry,
     directory: Directory,
     names: Sequence[str],
@@ -44,7 +44,7 @@ def release(
 
     Parameters
     ----------
-    presence, registry, directory, names, force
+    process, registry, directory, names, force
     spare : mapping of str to str
         Name → segment: the memory of these names stays for now, if that is what they are.
 
@@ -57,23 +57,23 @@ def release(
     ------
     SegmentNotFoundError, NotOwnerError, RegistryError
     """
-    retiring = Retiring(directory, registry, names, presence.holders())
-    with presence.transaction() as (tx, doomed):
+    retiring = Retiring(directory, registry, names, process.holders())
+    with process.transaction() as (tx, doomed):
         if registry.lost is not None:  # first comes back what it said: it would undo this
-            raise presence.gone("released", "Release again")
+            raise process.gone("released", "Release again")
         found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
             if name not in found:
                 raise SegmentNotFoundError(missing(registry, name))
-            if not force and not presence.identity.owns(found[name].publisher):
+            if not force and not process.identity.owns(found[name].publisher):
                 raise NotOwnerError(retiring.refusal(found[name]))
         retiring.retire(tx, names)
         spared = retiring.spare([n for n in spare if found[n].segment.id == spare[n]])
         retiring.dispose(tx, doomed)
         retiring.forget_needed(tx, [*retiring.left, *chain.from_iterable(spared.values())])
     if not tx.is_here:
-        raise presence.gone("released", "Release again")
-    retiring.finish(presence)
+        raise process.gone("released", "Release again")
+    retiring.finish(process)
     return retiring.done(), spared
 
 
@@ -167,9 +167,9 @@ class Retiring:
         """
         for entry in entries:
             if not rows.is_needless(tx, entry.segment.id):
-                reaper.forget_name(tx, entry)
+                collect.forget_version(tx, entry)
 
-    def finish(self, presence: Presence) -> None:
+    def finish(self, process: Process) -> None:
         """Let go of the memory of all versions that are left."""
         while self.left:
             left, done = list(self.left), len(self._parts)
@@ -177,15 +177,15 @@ class Retiring:
             def dispose(left: list[Entry] = left, done: int = done) -> None:
                 self.left = list(left)
                 del self._parts[done:]
-                with presence.transaction() as (tx, doomed):
+                with process.transaction() as (tx, doomed):
                     self.dispose(tx, doomed)
 
             try:
-                presence.making_room(dispose)
+                process.making_room(dispose)
             except NoSpaceError:  # the names are retired: the next reaping frees the rest
                 return
 
-    def dispose(self, tx: Transaction, doomed: Doomed) -> None:
+    def dispose(self, tx: Transaction, doomed: Removals) -> None:
         """Let go of the memory of as many versions as one transaction may claim."""
         # What refers to others is newer than they are, and goes first.
         self.left.sort(key=lambda entry: entry.created)
@@ -194,11 +194,11 @@ class Retiring:
             name, row = entry.name, entry.segment
             if row.unlinked:
                 continue
-            free = reaper.unlink_unwanted(tx, self._directory, row, doomed)
+            free = collect.unlink(tx, self._directory, row, doomed)
             if free is None:  # the data are another name's too, or an object's
                 needed_by = self._registry.needed_by(row.id)
                 self._parts.append(_Part(name, row.nbytes if needed_by else 0, needed_by=needed_by))
-                reaper.forget_name(tx, entry)
+                collect.forget_version(tx, entry)
             elif free:
                 self._parts.append(_Part(name, row.nbytes, row.nbytes))
             else:

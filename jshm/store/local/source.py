@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..base import How
     from .directory import Directory
     from .new_segment import Draft
-    from .process import Presence
+    from .process import Process
     from .references import Referring
     from .registry.database import Transaction
     from .registry.registry import Registry
@@ -87,7 +87,7 @@ def source_of(
     array: np.ndarray[Any, Any],
     registry: Registry,
     directory: Directory,
-    presence: Presence,
+    process: Process,
     *,
     writable: bool,
 ) -> Source | None:
@@ -97,7 +97,7 @@ def source_of(
     `allocate` returned and no other process has it (sealing makes *that* array read-only, and no
     other), or if what the array shows is still exactly the segment's snapshot.
     """
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     row = registry.segment(mapping.segment) if mapping is not None else None
     if mapping is None or row is None or row.unlinked or not _covers(array, mapping, row):
         return None
@@ -108,7 +108,7 @@ def source_of(
         return None  # the directory was copied, and another file has the name
     if mapping.mode == "r+":
         if not registry.of_segment(row.id):
-            if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
+            if process.born.get(row.id) is not array or process.is_held_elsewhere(row.id):
                 return None
             copying.clear(array)
             return Source("sealed", rows.with_writable(row, writable=writable), path)

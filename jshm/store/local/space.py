@@ -7,9 +7,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import NoSpaceError
-from ...segment.file import limit_error
-from ...system.memory import SCARCE, available_memory, tightest
-from ...system.settings import size_setting
+from ...system.limits import limit_error
+from ...system.memory import SCARCE, available_memory, size_setting, tightest
 from ...text import size_text
 from .directory import IN_MEMORY, filesystem
 from .registry import rows
@@ -19,7 +18,7 @@ from .spares import spare_bytes, spares_limit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...system.directories import Place
+    from ...system.directories import OpenDirectory
     from .directory import Directory
     from .registry.database import Transaction
     from .registry.registry import Registry
@@ -219,7 +218,7 @@ def free(directory: Directory, registry: Registry, spares: int) -> int:
     return max(0, min(left))
 
 
-def _free(place: Place) -> int:
+def _free(place: OpenDirectory) -> int:
     try:
         found = os.statvfs(place.fd)
     except OSError as error:
@@ -227,7 +226,7 @@ def _free(place: Place) -> int:
     return found.f_bavail * found.f_frsize - RESERVE
 
 
-def capacity(place: Place) -> int:
+def capacity(place: OpenDirectory) -> int:
     """Return the bytes that fit into the file system of a directory, and that the quota allows."""
     found = os.statvfs(place.fd)
     size = found.f_blocks * found.f_frsize

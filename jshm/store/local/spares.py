@@ -10,7 +10,7 @@ Who reads an old version must never see the next one written over it. So before 
   not (`segment.is_alone`). In doubt it is removed.
 
 A spare is a file that no row knows and nobody holds: garbage, but for a line in the log of a living
-process (`holdings`). So it goes when that process is killed, and others may take it away when it was
+process (`lease`). So it goes when that process is killed, and others may take it away when it was
 idle for long, or when memory is short: the `LOCK_EX` of whoever takes it decides.
 """
 
@@ -27,18 +27,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import JshmError
 from ...segment import file as segment
 from ...segment.trailer import ALIGNMENT
+from ...system import file_locks
 from ...system import signals as interrupts
 from ...system.directories import exists, is_at, rename, status
-from ...system.memory import is_short
-from ...system.settings import size_setting
-from .lease import said_by
+from ...system.memory import is_short, size_setting
+from .lease import living
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
-    from ...system.directories import File, Place
+    from ...system.directories import File, OpenDirectory
     from .directory import Directory
-    from .lease_log import Holdings
+    from .lease import LeaseLog
 
 # What all spares of one process may take.
 DEFAULT = "10%"
@@ -103,9 +103,9 @@ class Spare:
         status = os.fstat(self.fd)
         return is_only(status) and min(status.st_size, 512 * status.st_blocks) >= self.nbytes
 
-    def is_in(self, place: Place) -> bool:
+    def is_in(self, place: OpenDirectory) -> bool:
         """Tell whether it is the file that has its name in a directory."""
-        return self.path.place.identity == place.identity and is_at(self.path, self.fd)
+        return self.path.directory.identity == place.identity and is_at(self.path, self.fd)
 
     def empty(self) -> None:
         """Give up its memory, also where something may keep the mapping: a traceback's frames."""
@@ -117,7 +117,7 @@ class Spare:
         """Let go of the file."""
         self.mapping = None
         with contextlib.suppress(OSError):  # something has closed all descriptors
-            segment.close(self.fd)
+            file_locks.close(self.fd)
 
 
 def is_only(status: os.stat_result) -> bool:
@@ -142,13 +142,13 @@ class Spares:
     Parameters
     ----------
     directory : Directory
-    holdings : callable
-        Returns the log in which others see what is kept.
+    log : LeaseLog
+        Tells other processes what is kept.
     """
 
-    def __init__(self, directory: Directory, holdings: Callable[[], Holdings]) -> None:
+    def __init__(self, directory: Directory, log: LeaseLog) -> None:
         self._directory = directory
-        self._holdings = holdings
+        self._log = log
         self._guard = interrupts.Guard(interrupts.Order.SPARES)
         self._free: dict[str, Spare] = {}
         # Versions that were written into a spare, by segment: its mapping is kept for the next time.
@@ -189,7 +189,7 @@ class Spares:
                     place = self._directory.segments
                     if spare.is_in(place) and spare.is_whole() and segment.is_alone(spare.fd):
                         # First: what is said to be a spare may be taken away when it is unlocked.
-                        self._holdings().give_back(spare.identity)
+                        self._log.remove_spare(spare.identity)
                         spare.map()
                         return spare
                 except OSError:  # somebody is just taking it away, or there is no room to say so
@@ -234,19 +234,19 @@ class Spares:
                 if self._may_keep(nbytes) and self._may_write(status) and is_at(path, fd):
                     path = self._rename(fd, path)
                     if spare is None:
-                        opened = segment.open_locked(path, os.O_RDWR)
+                        opened = file_locks.open_locked(path, os.O_RDWR)
                         spare = Spare(_identity(path), path, opened, nbytes, name)
                     if not os.path.samestat(os.fstat(spare.fd), status):
                         raise FileNotFoundError(path)  # as if it had been removed
                     # With two descriptors this process would not be alone with it.
-                    segment.close(fd)
+                    file_locks.close(fd)
                     fd = -1
                     spare.identity, spare.path, spare.name = _identity(path), path, name
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if segment.is_alone(spare.fd):
                         segment.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of whatever kind it is
                         os.fchmod(spare.fd, self._directory.access.own)
-                        self._holdings().keep(spare.identity, nbytes, name)
+                        self._log.add_spare(spare.identity, nbytes, name)
                         fcntl.flock(spare.fd, fcntl.LOCK_UN)
                         self._used = time.monotonic()
                         self._free[spare.identity] = spare
@@ -256,7 +256,7 @@ class Spares:
             # What has the path now may be another file: a directory was moved.
             segment.unlink(path, fd if fd >= 0 or spare is None else spare.fd)
             if fd >= 0:
-                segment.close(fd)
+                file_locks.close(fd)
             if spare is not None:
                 spare.close()
             return False
@@ -277,7 +277,7 @@ class Spares:
         with self._guard:
             if self._may_keep(nbytes):
                 with contextlib.suppress(OSError):
-                    self._holdings().keep(_identity(path), nbytes, name)
+                    self._log.add_spare(_identity(path), nbytes, name)
                     self._used = time.monotonic()
                     self._held[_identity(path)] = _Held(path, nbytes, name)
 
@@ -296,7 +296,7 @@ class Spares:
     def _may_keep(self, nbytes: int) -> bool:
         """Tell whether there may be one more spare; older ones make room for it."""
         most = self._most()
-        if not segment.RECYCLED <= nbytes <= most:
+        if not segment.MIN_SPARE_SIZE <= nbytes <= most:
             return False
         for identity in list(self._free):
             if self.nbytes + nbytes <= most and len(self._free) < _MOST:
@@ -337,8 +337,8 @@ class Spares:
                 self.give_back()
 
     @staticmethod
-    def _is_there(one: _Held, place: Place) -> bool:
-        return one.path.place.identity == place.identity and exists(one.path)
+    def _is_there(one: _Held, place: OpenDirectory) -> bool:
+        return one.path.directory.identity == place.identity and exists(one.path)
 
     def expire(self) -> bool:
         """Give everything back if nothing was used for long; tell whether it was so."""
@@ -369,12 +369,12 @@ class Spares:
         segment.unlink(spare.path, spare.fd)
         spare.close()
         with contextlib.suppress(OSError):  # a full disk: it is gone all the same
-            self._holdings().give_back(spare.identity)
+            self._log.remove_spare(spare.identity)
 
     def _forget_held(self, identity: str) -> None:
         if self._held.pop(identity, None):
             with contextlib.suppress(OSError):
-                self._holdings().give_back(identity)
+                self._log.remove_spare(identity)
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent: a child's descriptors of them are closed already."""
@@ -414,9 +414,9 @@ class Listed(NamedTuple):
 def listed(directory: Directory) -> dict[str, Listed]:
     """Return, by segment id, what living processes keep."""
     return {
-        identity: Listed(kept.nbytes, kept.name, who.label, said.idle >= IDLE)
-        for who, said in said_by(directory.leases)
-        for identity, kept in said.kept.items()
+        identity: Listed(spare.nbytes, spare.name, who.label, log.idle >= IDLE)
+        for who, log in living(directory.leases)
+        for identity, spare in log.spares.items()
     }
 
 

@@ -13,27 +13,26 @@ from ...segment.object_layout import ObjectLayout
 from ...segment.progress import Progress
 from ...system import signals as interrupts
 from ...system.access import PRIVATE
+from ...system.processes import process_start
 from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space, Store
-from ..identity import process_start
 from ..names import check_name
 from . import attach as attaching  # fmt: skip
 from . import check as checking
-from . import end_session as endings
-from . import inspection, objects, processes
+from . import inspection, objects
 from . import new_segment as drafts
 from . import rebuild as rebuilding
 from . import recover as recovery
 from . import release as releasing
 from .allocate import adopt
-from .directory import Directory
-from .elsewhere import elsewhere
+from .directory import Directory, different_store
+from .housekeeping import Housekeeping
 from .lease import is_alive, living
 from .lease import signature as lease_signature
 from .listed import Listed, list_segments
 from .locks import Lock, file_of
+from .lookup import Lookup
 from .offers import LocalOffers
-from .ownership import Own
-from .process import Presence
+from .process import Process
 from .publish import Publisher
 from .references import World
 from .registry import rows
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
     from ...segment.file import Mode
     from ...system.access import Access
     from ..base import Holder, ObjectDetails
-    from ..groups.members import Members
-    from ..groups.union import Union
     from ..identity import Identity
     from .registry.rows import Entry, SegmentRow
 
@@ -76,7 +73,7 @@ class FileReader(Reader):
         return data
 
 
-class LocalStore(Own, Store):
+class LocalStore(Lookup, Store):
     """The store in one directory, as one process sees it.
 
     Parameters
@@ -87,8 +84,6 @@ class LocalStore(Own, Store):
         Seconds to wait for other processes' transactions.
     access : Access
         Who may read it: this user, or a Unix group too.
-    members : Members, optional
-        The other members of the group.
     """
 
     abilities = frozenset({"offers", "writable", "locks", "spares", "location"})
@@ -98,9 +93,7 @@ class LocalStore(Own, Store):
         root: str,
         timeout: float = REGISTRY_TIMEOUT,
         access: Access = PRIVATE,
-        members: Members | None = None,
     ) -> None:
-        self._user = os.geteuid()
         self.directory = Directory.open(root, access)
         self.registry = Registry(
             self.directory.registry,
@@ -111,48 +104,43 @@ class LocalStore(Own, Store):
             opened=self._readmit,
             access=access,
         )
-        # What can be read: in a group's store, the other members' names too.
-        self.catalogue: Registry | Union = self.registry
-        self.presence = Presence(self.directory, self.registry, self._recover, members)
+        self.catalogue = self.registry
+        self.process = Process(self.directory, self.registry, self._peers())
+        self.housekeeping = Housekeeping(self.process, self.registry, self.directory)
         self._publisher = Publisher(self)
         self._listed = Listed()
-        self._offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
-        processes.add(self)
+        self._offers = LocalOffers(self, self.housekeeping, self.registry)
 
     # -- this process ----------------------------------------------------------------------------
 
     @property
     def identity(self) -> Identity:
-        return self.presence.identity
+        return self.process.identity
 
     def processes(self) -> list[Identity]:
         return [who for who, _ in living(self.directory.leases)]
 
     def mapped(self) -> set[str]:
-        return self.presence.mappings.ids()
+        return self.process.mappings.ids()
 
     def mappings(self, segment: str) -> list[segment_file.Mapping]:
-        return self.presence.mappings.of(segment)
+        return self.process.mappings.of(segment)
 
     def unreachable(self, pid: int) -> str:
-        return elsewhere(pid)
+        return different_store(pid)
 
     @property
     def offers(self) -> LocalOffers:
         return self._offers
 
     def own_spares(self) -> int:
-        return self.presence.spares.nbytes
+        return self.process.spares.nbytes
 
     def rest(self) -> bool:
-        return self.presence.rest()
+        return self.housekeeping.rest()
 
     def _readmit(self) -> None:
-        recovery.readmit(self.registry, self.directory)
-
-    @interrupts.whole  # as all that makes drafts
-    def _recover(self) -> bool:
-        return recovery.recover(self.presence, self.registry, self.directory)
+        recovery.register_missing(self.registry, self.directory)
 
     # -- publish ---------------------------------------------------------------------------------
 
@@ -170,7 +158,7 @@ class LocalStore(Own, Store):
             values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
-    @interrupts.whole
+    @interrupts.deferred()
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
         """Raise NotOwnerError now if publishing under these names would."""
         self._publisher.require_owner(names, replace=replace)
@@ -210,7 +198,7 @@ class LocalStore(Own, Store):
                     break
             else:
                 raise attaching.always_changing(", ".join(names))
-            self.presence.tell_holds()
+            self.process.tell_holds()
         # Only now: code of an object's own runs, once.
         return attaching.attached(self, entries, opened, world)
 
@@ -218,10 +206,12 @@ class LocalStore(Own, Store):
         """Map a segment."""
         if row.kind == "object":
             return objects.map_segment(self, row, mode)
-        mappings = self.presence.mappings
+        mappings = self.process.mappings
         mapping = mappings.get(row.id, mode)
         here = self.directory.segments
-        if mapping is not None and (mapping.place is here or self.directory.leads_to(row, mapping)):
+        if mapping is not None and (
+            mapping.directory is here or self.directory.leads_to(row, mapping)
+        ):
             return mapping
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
@@ -236,7 +226,7 @@ class LocalStore(Own, Store):
         if segment_file.check_mode(mode) == "r+" and not row.writable:
             mode = "r"
         mapping = self.map(row, mode)
-        self.presence.tell_holds()
+        self.process.tell_holds()
         return mapping
 
     def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
@@ -250,11 +240,11 @@ class LocalStore(Own, Store):
             found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
         # It was deleted, or is another one: newer versions may be mapped here, and come back.
         if self.registry.lost is not None:
-            self.presence.refresh()
+            self.housekeeping.refresh()
             return self._find(names, wanted)
         for i, name in enumerate(names):
             if name not in found:
-                if self.presence.refresh():  # it was deleted, and is back
+                if self.housekeeping.refresh():  # it was deleted, and is back
                     return self._find(names, wanted)
                 version = None if wanted is None else wanted[i]
                 raise SegmentNotFoundError(inspection.missing(self.catalogue, name, version))
@@ -271,13 +261,13 @@ class LocalStore(Own, Store):
     ) -> Lock:
         name = check_name(name)
         return Lock(
-            self.directory, lambda: self.presence.identity, file_of(name), called or name,
+            self.directory, self.process, file_of(name), called or name,
             shared=shared, timeout=timeout, waits=waits,
         )  # fmt: skip
 
     # -- allocate --------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -286,36 +276,36 @@ class LocalStore(Own, Store):
         *,
         zero: bool = True,
     ) -> np.ndarray[Any, Any]:
-        self.presence.prepare()
+        self.housekeeping.prepare()
         layout = describe(shape, dtype, order)
         with self._publisher.room() as room:
             return adopt(self, layout, drafts.reserve(room, layout, zero=zero), room)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return a writable copy of an array in a segment that has no name."""
         check_array(array)
-        self.presence.prepare()
+        self.housekeeping.prepare()
         layout = describe_array(array)
         with self._publisher.room() as room, Progress("copy", layout.nbytes):
             return adopt(self, layout, drafts.write_array(room, array, layout), room)
 
     # -- release ---------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
-        self.presence.refresh()
+        self.housekeeping.refresh()
         # First the release, then the reaping: it might take a leftover that is to be released.
         released = releasing.in_parts(names, lambda part: self._release(part, force=force))
-        self.presence.reclaim(names)
-        self.presence.housekeep()
+        self.process.reclaim(names)
+        self.housekeeping.run()
         return released
 
     def _release(self, names: Sequence[str], *, force: bool) -> list[Released]:
-        return self.presence.making_room(
+        return self.process.making_room(
             lambda: releasing.release(
-                self.presence, self.registry, self.directory, names, force=force
+                self.process, self.registry, self.directory, names, force=force
             )[0]
         )
 
@@ -324,7 +314,7 @@ class LocalStore(Own, Store):
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
@@ -332,67 +322,67 @@ class LocalStore(Own, Store):
             self.registry.unnamed(), quota(), spares,
         )  # fmt: skip
 
-    @interrupts.whole
+    @interrupts.deferred()
     def segments(self) -> list[SegmentInfo]:
-        self.presence.housekeep()
+        self.housekeeping.run()
         self._listed = listed = list_segments(
             self.registry,
             self.directory,
-            self.presence.identity,
-            self.presence.said(),
+            self.process.identity,
+            self.process.living(),
             self._listed,
         )
         return listed.segments
 
-    @interrupts.whole
+    @interrupts.deferred()
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
         for _ in interrupts.ATTEMPTS:
             interrupts.check()
             entry = self._find_one(name, version)
-            holders = self.presence.holders().get(entry.segment.id, ())
+            holders = self.process.holders().get(entry.segment.id, ())
             try:
-                return self._info(entry, holders, self._details_of(entry))
+                return self.describe(entry, holders, self._details_of(entry))
             except SegmentNotFoundError:
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
                 seen = entry
         raise attaching.always_changing(name)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def names(self) -> list[str]:
         return self.catalogue.names()
 
     def own_names(self) -> list[str]:
         return self.catalogue.own_names()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def complete(self, prefix: str, most: int) -> list[tuple[str, str]]:
         return [
             (name, inspection.type_of(row, part))
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
-    @interrupts.whole
+    @interrupts.deferred()
     def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
         names = [self.checked(name) for name in names]
         entries = self.catalogue.current(names)
-        return {entry.name: self._info(entry) for entry in entries}
+        return {entry.name: self.describe(entry) for entry in entries}
 
-    @interrupts.whole
+    @interrupts.deferred()
     def versions(self, name: str) -> list[SegmentInfo]:
-        return [self._info(e) for e in self.catalogue.versions(self.checked(name))]
+        return [self.describe(e) for e in self.catalogue.versions(self.checked(name))]
 
-    @interrupts.whole
+    @interrupts.deferred()
     def names_of(self, segment: str) -> list[str]:
         entries = self.catalogue.of_segment(segment)
         return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
 
-    @interrupts.whole
+    @interrupts.deferred()
     def location(self, name: str, version: int | None = None) -> str:
         return str(self.path_of(self._find_one(name, version).segment))
 
-    @interrupts.whole
+    @interrupts.deferred()
     def revision(self) -> object:
         return self.catalogue.data_version()
 
@@ -415,34 +405,34 @@ class LocalStore(Own, Store):
         together = inspection.together(self.catalogue, entry)
         return inspection.details_of(layout, self.catalogue, together)
 
-    def _info(
+    def describe(
         self,
         entry: Entry,
         holders: tuple[Holder, ...] = (),
         details: ObjectDetails | None = None,
     ) -> SegmentInfo:
         alive = is_alive(self.directory.leases, entry.lease)
-        me = self.presence.identity
+        me = self.process.identity
         return inspection.info_of(entry, me, alive=alive, holders=holders, details=details)
 
     # -- housekeeping ----------------------------------------------------------------------------
 
-    @interrupts.whole
+    @interrupts.deferred()
     def flush(self) -> None:
         if not self.is_usable:
             return
         if self.registry.database.file is not None:  # else it was never used
-            self.presence.refresh()
-        self.presence.flush()
+            self.housekeeping.refresh()
+        self.housekeeping.flush()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def gc(self) -> int:
-        self.presence.tell_holds()
+        self.process.tell_holds()
         spares = spare_bytes(self.directory)
-        self.presence.reclaim()
-        return spares - spare_bytes(self.directory) + self.presence.reap()
+        self.process.reclaim()
+        return spares - spare_bytes(self.directory) + self.housekeeping.collect()
 
-    @interrupts.whole
+    @interrupts.deferred()
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end.
 
@@ -450,30 +440,19 @@ class LocalStore(Own, Store):
         its views stay valid, and the memory goes when the last of these processes ends.
         """
         ending = (os.getpid(), process_start(os.getpid()) or "")
-        self.presence.making_room(
-            lambda: endings.retire_session(self.presence, self.directory, ending)
-        )
-        self.presence.reap(ending)
+        self.housekeeping.end_session(ending)
 
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
-            self.presence.flush()
+            self.housekeeping.flush()
         return checking.check(self.registry, self.directory, fix=fix)
 
-    @interrupts.whole
+    @interrupts.deferred()
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
-        if not self.is_usable:  # its files are not ours to remove: the user's next process does
-            self.registry.database.close()
-            return
-        self.presence.close()
-        self.directory.close()
+        self.housekeeping.close()
 
     @property
     def is_usable(self) -> bool:
-        """Whether this process still is the user's who opened the store: it may have given that up."""
-        return self._user == os.geteuid()
-
-    def after_fork_in_child(self) -> None:
-        """Be another process."""
-        self.presence.after_fork_in_child()
+        """Whether this process still runs as the user that opened the store."""
+        return self.process.is_usable

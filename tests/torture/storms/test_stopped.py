@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.segment import file as segment
 from jshm.store.local.registry import wal
+from jshm.system import file_locks
 
 from ...support.processes import Child
 
@@ -50,7 +50,7 @@ def child(store: LocalStore, tmp_path: Path) -> Iterator[Child]:
 @pytest.fixture(autouse=True)
 def _impatient(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.registry.database, "timeout", 0.2)
-    monkeypatch.setattr(segment, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(file_locks, "LOCK_TIMEOUT", 0.2)
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def test_in_the_middle_of_a_transaction(store: LocalStore, child: Child, way: st
 def test_while_a_segment_is_claimed(store: LocalStore, child: Child, way: str) -> None:
     """A version that is about to be removed cannot be mapped meanwhile."""
     jshm.publish("X", np.arange(10))
-    child.run("from jshm.store import reaper\nstop_before(reaper.Doomed, 'add')")
+    child.run("from jshm.store.local import collect\nstop_before(collect.Removals, 'add')")
     child.send("jshm.publish('X', np.ones(10), replace=True)")
     child.stands()
     with times_out(child):

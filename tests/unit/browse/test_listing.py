@@ -538,7 +538,7 @@ def test_spares_that_go_change_the_list(
         train.run("store.publish({'X': np.zeros(400_000, 'u1')})")
     page = service.page(Query())
     assert page["summary"]["spares"] > 400_000
-    train.run("store.presence.spares.give_back()")
+    train.run("store.process.spares.give_back()")
     after = service.page(Query())
     assert (after["state"] != page["state"], after["summary"]["spares"]) == (True, 0)
     assert after["rows"] == page["rows"]

@@ -348,9 +348,9 @@ def test_changes_past_the_read_only_flag_are_not_attached_again(
     assert_same(third, original)
     assert first[5000] == -1.0
     assert np.shares_memory(third, fourth) == pagemap
-    assert store.presence.mappings.is_mapped(store.info("X").segment)
+    assert store.process.mappings.is_mapped(store.info("X").segment)
     del first, second, third, fourth
-    assert not store.presence.mappings.is_mapped(store.info("X").segment)
+    assert not store.process.mappings.is_mapped(store.info("X").segment)
 
 
 @pytest.mark.parametrize("how", ["published", "in an object", "needed by a handle"])

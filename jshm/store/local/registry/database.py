@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
 from ....errors import JshmError, NoSpaceError, RegistryError, RegistryTimeout
-from ....system import lock_holders as blockers
+from ....system import file_locks
 from ....system import signals as interrupts
 from ....system.forks import wait_for
 from ....system.weak import WeakSet
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from ....system.directories import File, Spot
+    from ....system.directories import DirectoryPath, File
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Database:
         Seconds to wait for other writers before RegistryTimeout.
     place : callable
         Called to make the directory again when the file is gone.
-    spot : Spot, optional
+    spot : DirectoryPath, optional
         Tells which directory the path leads to now.
     moved : callable
         Called when the file was removed or replaced under this process, with a function that reads
@@ -92,7 +92,7 @@ class Database:
         timeout: float,
         place: Callable[[], object] = lambda: None,
         *,
-        spot: Spot | None = None,
+        spot: DirectoryPath | None = None,
         moved: Callable[[Callable[[str], list[Row]], bool], None] = lambda *_: None,
     ) -> None:
         self.path = path
@@ -342,7 +342,7 @@ class Database:
     def _blocked(self, timeout: float) -> str:
         return (
             f"waited {timeout:g} s for the registry; it is kept locked by "
-            f"{blockers.described(self._log.writers())}. "
+            f"{file_locks.describe(self._log.writers())}. "
             "If that process is stopped (Ctrl-Z, a debugger), continue or end it"
         )
 

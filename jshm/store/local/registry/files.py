@@ -12,24 +12,25 @@ import time
 from typing import TYPE_CHECKING
 
 from ....errors import CorruptRegistryError, NoSpaceError, UnsafeDirectoryError
-from ....segment.file import limit_error, lock
 from ....system.access import PRIVATE
 from ....system.directories import (
+    DirectoryPath,
     File,
-    Spot,
-    beside,
     identity_of,
     open_file,
     remove,
     rename,
     status,
+    with_ending,
 )
+from ....system.file_locks import lock
+from ....system.limits import limit_error
 from .ballast import how_to_make_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ....system.directories import Seen
+    from ....system.directories import Resolved
 
 # What SQLite keeps beside the file: its log, and the log's index.
 BESIDE = ("-wal", "-shm")
@@ -58,7 +59,7 @@ class Home:
     ----------
     path : str
         The database's file.
-    spot : Spot or None
+    spot : DirectoryPath or None
         Tells which directory that is.
     make : callable
         Makes the directory if it is not there.
@@ -69,18 +70,18 @@ class Home:
     def __init__(
         self,
         path: str,
-        spot: Spot | None,
+        spot: DirectoryPath | None,
         make: Callable[[], object],
         timeout: float,
     ) -> None:
         self._name = os.path.basename(path)
         self._make = make
         self._timeout = timeout
-        self.spot = spot or Spot(os.path.dirname(path))
+        self.spot = spot or DirectoryPath(os.path.dirname(path))
 
     def file(self, ending: str = "") -> File:
         """Return the path of the database's file, or of the one with that ending."""
-        return File(self.spot.look().place, self._name + ending)
+        return File(self.spot.resolve().directory, self._name + ending)
 
     def has(self, files: Files) -> bool:
         """Tell whether the database's file is still there, and the same."""
@@ -90,7 +91,7 @@ class Home:
     @contextlib.contextmanager
     def _alone(self, path: File) -> Iterator[None]:
         """Let only one process at a time make or remove the database's files."""
-        guard = path.place.open_anew()
+        guard = path.directory.open_anew()
         try:
             lock(guard, fcntl.LOCK_EX, self._timeout)
             yield
@@ -123,7 +124,7 @@ class Home:
                 except OSError as error:
                     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                         raise
-                    root = str(path.place)
+                    root = str(path.directory)
                     raise NoSpaceError(
                         f"no room left for the registry in {root} ({error.strerror}): "
                         f"{how_to_make_room(root)}"
@@ -168,7 +169,7 @@ class Watched:
         self.files = files
         self._spot = home.spot
         self._path = path
-        self._seen: Seen | None = None
+        self._seen: Resolved | None = None
         # How far the log had got; when the file was written, and which checkpoint that was.
         self._reached = (0, 0, 0)
         self._written: tuple[int, tuple[bytes, int]] | None = None
@@ -190,10 +191,10 @@ class Watched:
         if self.overwritten:
             return False
         try:
-            seen = self._spot.look()
+            seen = self._spot.resolve()
             if seen is self._seen:
                 return True
-            found = identify(File(seen.place, self._path.name))
+            found = identify(File(seen.directory, self._path.name))
         except FileNotFoundError:
             return False
         return found is not None and found[:2] == self.files[:2]
@@ -204,10 +205,10 @@ class Watched:
             return False
         # What is moved, removed or replaced changes the directory; what is emptied does not.
         try:
-            seen = self._spot.look()
+            seen = self._spot.resolve()
             if seen is self._seen:
                 return not sure or self._is_believed()
-            if seen.place.identity != self._path.place.identity:
+            if seen.directory.identity != self._path.directory.identity:
                 return False
             if identify(self._path) != self.files:
                 return False
@@ -332,9 +333,9 @@ def identify(path: str) -> Files | None:
         return None
     _require_file(path, found)
     log, index = BESIDE
-    _inode(beside(path, JOURNAL))
+    _inode(with_ending(path, JOURNAL))
     return (
-        found.st_dev, found.st_ino, _inode(beside(path, log)), _inode(beside(path, index)),
+        found.st_dev, found.st_ino, _inode(with_ending(path, log)), _inode(with_ending(path, index)),
         bool(found.st_size),
     )  # fmt: skip
 
@@ -375,9 +376,9 @@ def _is_torn(path: str, watched: Watched) -> bool:
 def clear(path: str, *endings: str) -> None:
     """Remove the files with these endings, if they are there; what is in a directory is kept aside."""
     for ending in endings:
-        one = beside(path, ending)
+        one = with_ending(path, ending)
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISDIR(status(one).st_mode):
-                rename(one, beside(one, f".{time.time_ns()}"))
+                rename(one, with_ending(one, f".{time.time_ns()}"))
             else:
                 remove(one)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ....errors import FormatVersionError, JshmError
 from ....system.access import PRIVATE
+from ..catalogue import Catalogue
 from . import offer_rows
 from .database import Database, MisplacedError, Transaction
 from .offer_rows import OfferRow
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from ....system.access import Access
-    from ....system.directories import Spot
+    from ....system.directories import DirectoryPath
     from .database import Row
 
 _SCHEMA = """
@@ -121,7 +122,7 @@ class Lost:
     needs: dict[str, list[str]]
 
 
-class Registry:
+class Registry(Catalogue):
     """The registry of one store directory.
 
     Parameters
@@ -135,7 +136,7 @@ class Registry:
         Seconds to wait for other writers.
     place : callable
         Makes the directory again if it is gone.
-    spot : Spot, optional
+    spot : DirectoryPath, optional
         Tells which directory the path leads to now.
     opened : callable
         Called when this process has opened a registry that was there, to compare it with the segments.
@@ -155,7 +156,7 @@ class Registry:
         timeout: float,
         place: Callable[[], object] = lambda: None,
         *,
-        spot: Spot | None = None,
+        spot: DirectoryPath | None = None,
         opened: Callable[[], None] = lambda: None,
         access: Access = PRIVATE,
     ) -> None:

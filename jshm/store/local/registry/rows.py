@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ....errors import CorruptRegistryError, CorruptSegmentError, FormatVersionError
 from ....segment.array_layout import ArrayLayout, Order, as_shape, implied
 from ....segment.object_layout import ObjectLayout
-from ....system.caches import by_text
+from ....text import cached_by_text
 from ...identity import Identity
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _WANTED = """(EXISTS (SELECT 1 FROM versions v JOIN names n ON n.name = v.name
               OR EXISTS (SELECT 1 FROM refs WHERE needs = s.id))"""
 
 
-@by_text(4096)
+@cached_by_text(4096)
 def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
     try:
         return implied(descr, as_shape(tuple(json.loads(shape))), order)

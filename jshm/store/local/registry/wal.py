@@ -12,7 +12,7 @@ import os
 import sqlite3
 
 from ....errors import RegistryTimeout
-from ....system import lock_holders as blockers
+from ....system import file_locks
 
 # A log is this long before SQLite itself tries; a large transaction may make it longer at once.
 _LONG = 8 << 20
@@ -75,7 +75,7 @@ class Log:
         if self.is_too_long():
             raise RegistryTimeout(
                 f"the registry's log cannot be emptied ({self._size >> 20} MiB): it is being read by "
-                f"{blockers.described(blockers.keeping(self._index, 'POSIX', 'READ', _READERS))}. "
+                f"{file_locks.describe(file_locks.pids_locking(self._index, 'POSIX', 'READ', _READERS))}. "
                 "If that process is stopped (Ctrl-Z, a debugger), continue or end it; releasing "
                 "names works meanwhile"
             )
@@ -95,4 +95,4 @@ class Log:
 
     def writers(self) -> list[int]:
         """Return the pids of other processes that have the write lock."""
-        return blockers.keeping(self._index, "POSIX", "WRITE", _WRITER)
+        return file_locks.pids_locking(self._index, "POSIX", "WRITE", _WRITER)

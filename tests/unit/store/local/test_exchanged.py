@@ -19,8 +19,8 @@ import jshm
 from jshm.errors import RegistryError
 from jshm.segment.trailer import COMMITTED
 from jshm.store import default_store
-from jshm.store.local import rebuild as rebuilding
-from jshm.store.local.collect import Doomed
+from jshm.store.local import rebuild
+from jshm.store.local.collect import Removals
 from jshm.store.local.registry import database
 from jshm.store.local.registry.database import Transaction
 
@@ -327,16 +327,16 @@ def test_what_is_released_and_held_does_not_bring_back_what_it_referred_to(
     own = store.attach(["O"])[0].value["own"]
     gc.collect()
     store.flush()
-    execute = Doomed.execute
+    execute = Removals.execute
 
-    def late(doomed: Doomed) -> None:
-        monkeypatch.setattr(Doomed, "execute", execute)
+    def late(removals: Removals) -> None:
+        monkeypatch.setattr(Removals, "execute", execute)
         assert len(store.directory.files()) == 2
         with store.registry.database.transact() as tx:
-            rebuilding.readmit(tx, store.directory)
-        execute(doomed)
+            rebuild.register(tx, store.directory)
+        execute(removals)
 
-    monkeypatch.setattr(Doomed, "execute", late)
+    monkeypatch.setattr(Removals, "execute", late)
     store.release(["A", "O"])
     assert store.check() == []
     assert len(store.registry.segment_ids()) == 1
@@ -349,7 +349,7 @@ def test_a_transaction_that_fails_releases_nothing(store_dir: str) -> None:
     path = default_store().location("X")
 
     def doom() -> None:
-        with store.presence.transaction() as (_, doomed):
+        with store.process.transaction() as (_, doomed):
             doomed.add(path)
             assert os.stat(path).st_mode & 0o777 == 0o500
             raise RuntimeError("before the commit")

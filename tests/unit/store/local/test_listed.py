@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def anew(store: LocalStore) -> Listed:
-    presence = store.presence
+    process = store.process
     return list_segments(
-        store.registry, store.directory, presence.identity, presence.said(), Listed()
+        store.registry, store.directory, process.identity, process.living(), Listed()
     )
 
 

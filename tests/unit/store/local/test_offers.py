@@ -53,8 +53,8 @@ def recipient(process: subprocess.Popen[bytes]) -> identity.Identity:
 
 def as_kernel(store: LocalStore, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """Let this process be the kernel of a connection file."""
-    me = replace(store.presence.identity, connection_file=path)
-    monkeypatch.setattr(type(store.presence), "identity", property(lambda _: me))
+    me = replace(store.process.identity, connection_file=path)
+    monkeypatch.setattr(type(store.process), "identity", property(lambda _: me))
 
 
 def count(store: LocalStore) -> int:
@@ -78,7 +78,7 @@ def test_an_offer_is_for_one_and_goes_when_it_is_answered(
     jshm.publish("X", np.zeros(5))
     jshm.release("y")
     (offer,) = store.offers.received()
-    assert (offer.info.version, offer.sender.script) == (2, store.presence.identity.script)
+    assert (offer.info.version, offer.sender.script) == (2, store.process.identity.script)
     store.offers.answer(["X"])
     assert store.offers.received() == []
     assert count(store) == 1
@@ -138,7 +138,7 @@ def test_rows_of_wrong_types_are_not_offers(store: LocalStore) -> None:
     jshm.publish("X", np.zeros(3))
     (entry,) = store.registry.everything()
     row = (*entry[:-1], *entry.segment)
-    text = store.presence.identity.to_json()
+    text = store.process.identity.to_json()
     assert offer_rows.OfferRow.parse((text, 1.0, *row)).entry.name == "X"
     for sender, created in ((b"", 1.0), (text, 1), (text, float("inf")), ("[]", 1.0), (None, 1.0)):
         with pytest.raises(jshm.CorruptRegistryError):

@@ -15,7 +15,7 @@ import pytest
 
 import jshm
 from jshm.store.local import space as room
-from jshm.system import memory, settings
+from jshm.system import memory
 from jshm.system.memory import Memory
 
 from ....support.mounts import MB, start
@@ -52,13 +52,13 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )  # fmt: skip
 def test_what_a_quota_may_say(monkeypatch: pytest.MonkeyPatch, text: str, nbytes: int) -> None:
-    monkeypatch.setattr(settings, "total_memory", lambda: 128 * 10**9)
-    settings._parse.cache_clear()
+    monkeypatch.setattr(memory, "total_memory", lambda: 128 * 10**9)
+    memory._parse_size.cache_clear()
     monkeypatch.setenv("JSHM_QUOTA", text)
     try:
         assert room.quota() == nbytes
     finally:
-        settings._parse.cache_clear()
+        memory._parse_size.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["", " "])

@@ -445,7 +445,7 @@ def test_a_long_chain(store: LocalStore, tmp_path: Path) -> None:
             "assert jshm.attach('s')['last'][0] == 108\n"
             "del s; gc.collect(); default_store().flush()\n"
             "import resource; files = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
-            "from jshm.store import reaper; reaper.BATCH = 20"
+            "from jshm.store.local import collect; collect.BATCH = 20"
         )
         for limit in (
             "sys.setrecursionlimit(110)",
@@ -1131,7 +1131,7 @@ def test_damaged_and_needed_it_stops_nobody(store: LocalStore, tmp_path: Path) -
         train.kill()
     try:
         jshm.gc()
-        store.presence._next_reap = 0
+        store.housekeeping._next_collection = 0
         jshm.publish("mine", np.zeros(3))
     except jshm.CorruptSegmentError as error:
         raise AssertionError(f"a stranger's publish: {error}") from None

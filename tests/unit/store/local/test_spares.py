@@ -24,10 +24,8 @@ import pytest
 import jshm
 from jshm.segment import copying
 from jshm.segment import file as segment
-from jshm.store.local import collect as reaper
-from jshm.store.local import lease_log as holdings
-from jshm.store.local import spares
-from jshm.system import memory
+from jshm.store.local import collect, lease, spares
+from jshm.system import file_locks, memory
 
 from ....support.processes import Child
 
@@ -240,7 +238,7 @@ def test_what_an_old_version_said_of_itself_is_gone(store: LocalStore) -> None:
 
 
 def segment_path(store: LocalStore, array: np.ndarray) -> str:
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     assert mapping is not None
     return f"{store.directory.segments}/{mapping.segment}.npy"
 
@@ -307,7 +305,7 @@ def test_a_child_has_none_of_its_parents_spares(store: LocalStore) -> None:
     if not pid:
         code = 1
         with contextlib.suppress(BaseException):
-            code = len(store.presence.spares._free) + len(store.presence.spares._published)
+            code = len(store.process.spares._free) + len(store.process.spares._published)
             jshm.publish("child", np.full(COUNT, 9.0))
         os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
@@ -379,7 +377,7 @@ def test_release_frees_at_once(store: LocalStore) -> None:
     assert len(files(store)) == 2
     jshm.release("X")
     assert files(store) == {}
-    assert not store.presence.spares
+    assert not store.process.spares
 
 
 def test_release_by_another_process_frees_at_once(store: LocalStore, child: Child) -> None:
@@ -430,10 +428,10 @@ def test_idle_spares_are_taken_away_by_others(
 ) -> None:
     child.run("for i in range(4): jshm.publish('X', np.full(65536, i))")
     assert len(spare_files(store)) == 1
-    store.presence.reap()
+    store.housekeeping.collect()
     assert len(spare_files(store)) == 1
     monkeypatch.setattr(spares, "IDLE", 0.0)
-    store.presence.reap()
+    store.housekeeping.collect()
     assert spare_files(store) == []
     assert memory_of(child) == [0]  # although its process has it mapped
     child.run("jshm.publish('X', np.full(65536, 9)); jshm.publish('X', np.full(65536, 10))")
@@ -453,7 +451,7 @@ def test_what_waits_for_readers_goes_when_idle(
     assert len(files(store)) == 2  # left to its publisher
     assert [info.version for info in jshm.segments()] == [2]
     monkeypatch.setattr(spares, "IDLE", 0.0)
-    store.presence.reap()
+    store.housekeeping.collect()
     assert len(files(store)) == 1
 
 
@@ -466,8 +464,8 @@ def test_short_memory_takes_them_all(
     assert len(spare_files(store)) == 2
     short = memory.Memory(10**9, 10**11)
     monkeypatch.setattr(memory, "tightest", lambda: short)
-    monkeypatch.setattr(store.presence.spares, "_next_look", 0.0)
-    store.presence.reap()
+    monkeypatch.setattr(store.process.spares, "_next_look", 0.0)
+    store.housekeeping.collect()
     store.flush()
     assert spare_files(store) == []
     publish(3)
@@ -564,15 +562,15 @@ def test_a_log_full_of_nonsense(store: LocalStore, tmp_path: Path) -> None:
         b"*\n*aa 3 X\n*%b x y\n*%b 5\n/zz\n*%b 7 caf\\xe9\n*%b 99999"
         % (b"b" * 16, b"c" * 16, b"e" * 16, b"f" * 16)
     )
-    said = holdings.read(str(log))
-    assert said.kept["e" * 16] == holdings.Kept(7, "café")
-    assert {*said.kept} == {"b" * 16, "c" * 16, "e" * 16}
+    said = lease.read_log(str(log))
+    assert said.spares["e" * 16] == lease.LoggedSpare(7, "café")
+    assert {*said.spares} == {"b" * 16, "c" * 16, "e" * 16}
     # Others' ids are no paths.
     publish(1)
-    lease = store.presence._valid_lease()
-    lease.holdings.keep("../../etc/passwd", 5, "X")
+    own = store.process._valid_lease()
+    own.log.add_spare("../../etc/passwd", 5, "X")
     jshm.gc()
-    lease.holdings.give_back("../../etc/passwd")
+    own.log.remove_spare("../../etc/passwd")
     jshm.gc()
 
 
@@ -637,7 +635,7 @@ def test_what_a_traceback_keeps_mapped_has_no_memory(
     kept: list[segment.Mapping] = []
 
     def interrupted(destination: np.ndarray, _: np.ndarray) -> None:
-        kept.append(segment.find(destination))
+        kept.append(segment.find_mapping(destination))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -663,7 +661,7 @@ def test_whoever_asks_is_waited_for(tmp_path: Path) -> None:
     timer = threading.Timer(0.2, fcntl.fcntl, (fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))
     timer.start()
     found, _ = segment.open_shared(str(path), writable=False)
-    segment.close(found)
+    file_locks.close(found)
     timer.join()
     os.close(fd)
 
@@ -676,7 +674,7 @@ def test_what_is_closed_is_closed_once(
 
     def somebody_has_it(_: int) -> bool:
         theirs.extend(
-            segment.open_locked(str(tmp_path / f"{len(theirs)}"), os.O_RDWR | os.O_CREAT)
+            file_locks.open_locked(str(tmp_path / f"{len(theirs)}"), os.O_RDWR | os.O_CREAT)
             for _ in range(3)
         )
         return False
@@ -688,7 +686,7 @@ def test_what_is_closed_is_closed_once(
     assert len(theirs) == 3
     for fd in theirs:
         os.fstat(fd)  # it is open
-        segment.close(fd)
+        file_locks.close(fd)
     assert len(files(store)) == 1
 
 
@@ -698,7 +696,7 @@ def test_who_takes_away_what_just_went(store: LocalStore) -> None:
     path = spare_files(store)[0]
     fd = segment.claim(str(path))
     path.unlink()
-    reaper._empty(fd, str(path))
+    collect._empty(fd, str(path))
     publish(3)
 
 
@@ -709,7 +707,7 @@ def test_a_working_process_gives_back_what_it_does_not_use(
     publish(2)
     assert spare_files(store)
     monkeypatch.setattr(spares, "IDLE", 0.0)
-    monkeypatch.setattr(store.presence, "_next_reap", 0.0)
+    monkeypatch.setattr(store.housekeeping, "_next_collection", 0.0)
     publish(1, "small", 10)
     assert spare_files(store) == []
 
@@ -718,15 +716,15 @@ def test_threads_write_the_log_in_turn(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None writes into a file that got the number of a log that another has just closed."""
-    monkeypatch.setattr(holdings, "_SLACK", -1000)  # each line is a new log
-    log = store.presence._valid_lease().holdings
+    monkeypatch.setattr(lease, "_SLACK", -1000)  # each line is a new log
+    log = store.process._valid_lease().log
     stop, failed = threading.Event(), []
 
     def say(which: int) -> None:
         try:
             while not stop.is_set():
-                log.keep(f"{which:016x}", 1, "X")
-                log.give_back(f"{which:016x}")
+                log.add_spare(f"{which:016x}", 1, "X")
+                log.remove_spare(f"{which:016x}")
         except BaseException as error:
             failed.append(error)
 
@@ -753,7 +751,7 @@ def test_groups_have_none(store: LocalStore) -> None:
 
     mine = spares.Spares(
         replace(store.directory, access=Access("users", 100)),
-        lambda: store.presence._valid_lease().holdings,
+        store.process._valid_lease().log,
     )
     assert not mine._may_keep(NBYTES)
 
@@ -771,7 +769,7 @@ def test_memory_is_counted_once(store: LocalStore) -> None:
 def test_a_spare_whose_descriptor_something_has_closed(store_dir: str) -> None:
     for value in (1.0, 2.0):
         jshm.publish("X", np.full(300_000, value))
-    kept = jshm.store.default_store().presence.spares
+    kept = jshm.store.default_store().process.spares
     for spare in (*kept._free.values(), *kept._published.values()):
         os.close(spare.fd)
     jshm.segments()

@@ -15,7 +15,7 @@ import pytest
 
 from jshm.errors import RegistryError, RegistryTimeout
 from jshm.store.local.registry.database import Database
-from jshm.system import lock_holders as blockers
+from jshm.system import file_locks
 
 from .....support.processes import Child
 
@@ -356,10 +356,14 @@ def test_who_lost_the_connection_keeps_nobody_waiting(database: Database) -> Non
     assert waited == [False]
 
 
-def test_timeout_names_who_blocks(
-    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(blockers, "_who", lambda pid: f"train.ipynb/{pid}")
+class Labels:
+    def label_of(self, pid: int) -> str:
+        return f"train.ipynb/{pid}"
+
+
+def test_timeout_names_who_blocks(path: str, tmp_path: Path) -> None:
+    labels = Labels()
+    file_locks.add_labels(labels)
     database = Database(path, setup, 0.1)
     insert(database, 1)
     with Child(tmp_path) as child:

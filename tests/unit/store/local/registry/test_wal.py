@@ -12,7 +12,7 @@ import pytest
 
 from jshm.store.local.registry import wal
 from jshm.store.local.registry.database import Database
-from jshm.system import lock_holders as blockers
+from jshm.system import file_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,9 +90,9 @@ def test_the_kernel_says_who_keeps_a_lock(tmp_path) -> None:
         assert child.stdout is not None
         pid = int(child.stdout.readline())
         for span, found in ((range(9, 10), []), (range(11, 13), [pid]), (range(12, 20), [])):
-            assert blockers.keeping(str(path), "POSIX", "WRITE", span) == found
-        assert blockers.keeping(str(path), "FLOCK", "READ") == [pid]
-        assert blockers.keeping(str(path), "FLOCK", "WRITE") == []
+            assert file_locks.pids_locking(str(path), "POSIX", "WRITE", span) == found
+        assert file_locks.pids_locking(str(path), "FLOCK", "READ") == [pid]
+        assert file_locks.pids_locking(str(path), "FLOCK", "WRITE") == []
         child.communicate()
-    assert blockers.keeping(str(path), "FLOCK", "READ") == []
-    assert blockers.described([]) == "another process"
+    assert file_locks.pids_locking(str(path), "FLOCK", "READ") == []
+    assert file_locks.describe([]) == "another process"

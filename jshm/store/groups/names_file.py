@@ -1,15 +1,14 @@
-"""The list of what a member shares: a file that the other members of a group read.
+"""The names file: lists what a member of a group shares, for the other members.
 
-Nobody but its user opens a member's registry. A database in WAL mode cannot be read by a user who may
-not write beside it, once its last writer has closed it (SQLite, "WAL-mode databases on read-only
-media"); a reader's locks keep its log from being emptied; and SQLite runs what is in a schema: views,
-triggers. So what is shared is written to a file that is only ever appended to, a few lines for each
-commit, and begun anew when most of it is out of date. A reader reads what is new.
+Other members do not open a member's registry. They could not read a database in WAL mode after its last
+writer has closed it (SQLite, "WAL-mode databases on read-only media"); their locks would keep its log
+from being emptied; and SQLite runs what is in a schema: views, triggers. So each member writes a file to
+which every commit appends a few lines, and which is rewritten when most of it is out of date. Readers read
+only the new part.
 
-The file has a line of JSON for each name that changed, with all versions of it, and a line with a dot
-behind those of one commit: who reads counts only what is before a dot. Lines are written after the
-commit. The registry remembers which names they are still to be written for, so that a killed process
-leaves that to the next one.
+The file has a line of JSON for each name that changed, with all its versions, and a line with a dot after
+the lines of one commit: readers ignore lines without a dot after them. Lines are written after the commit.
+The registry remembers for which names they are missing, so that after a kill the next process writes them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import JshmError
 from ...segment.trailer import encode
-from ...system.directories import File, beside, exists, open_file, remove, rename
+from ...system.directories import File, exists, open_file, remove, rename, with_ending
 from ..local import locks
 from ..local.registry import rows
 
@@ -36,16 +35,16 @@ if TYPE_CHECKING:
 FORMAT = 1
 FILE = "names"
 END = b".\n"
-# Between the id of a segment or lease of another member, and that user's.
+# Separates the id of another member's segment or lease from the member's user id.
 BETWEEN = "@"
-# A file of so many bytes is never begun anew: that takes longer than to read it.
+# A file up to this size is never rewritten: that takes longer than to read it.
 _SMALL = 64 << 10
-# Seconds to wait for other writers: the next operation of anybody does it as well.
+# Seconds to wait for other writers; if that is not enough, the next operation writes the lines.
 _PATIENCE = 0.2
 
 
 class Announcer:
-    """What writes the list of one member.
+    """Writes the names file of this user.
 
     Parameters
     ----------
@@ -61,30 +60,32 @@ class Announcer:
     def _path(self) -> File:
         return File(self._directory.place, FILE)
 
-    def tell(self, *, anew: bool = False) -> None:
-        """Write what changed. Where there is no room or no time now, the next operation does it.
+    def announce(self, *, rewrite: bool = False) -> None:
+        """Write what changed. If there is no room or no time now, the next operation does it.
 
         Parameters
         ----------
-        anew : bool
-            Write the whole file.
+        rewrite : bool
+            Write the whole file again.
         """
         with contextlib.suppress(JshmError, OSError):
-            if not anew and not self._registry.has_changes() and exists(self._path):
+            if not rewrite and not self._registry.has_changes() and exists(self._path):
                 return
             with self._registry.database.transact(_PATIENCE) as tx:
                 identity = rows.announced(tx)
                 changed = {name: rows.entries_of(tx, name) for name in rows.changed(tx)}
-                if anew or not self._append(identity, [_line(*item) for item in changed.items()]):
-                    self._begin(identity, tx)
-                # Members find the locks of what is LIVE, and of nothing else.
+                if rewrite or not self._append(
+                    identity, [_line(*item) for item in changed.items()]
+                ):
+                    self._rewrite(identity, tx)
+                # Other members may only lock LIVE data.
                 for name, entries in changed.items():
                     live = any(entry.is_current and entry.segment.writable for entry in entries)
                     locks.show(self._directory, name, shown=live)
                 rows.forget_changed(tx)
 
     def _append(self, identity: str, lines: Sequence[bytes]) -> bool:
-        """Add lines to the file; False if it must be begun anew."""
+        """Append lines to the file; return False if it must be rewritten."""
         try:
             fd = open_file(self._path, os.O_RDWR | os.O_APPEND | os.O_NONBLOCK)
         except OSError:
@@ -107,14 +108,14 @@ class Announcer:
         finally:
             os.close(fd)
 
-    def _begin(self, identity: str, tx: Transaction) -> None:
-        """Write the whole file; who reads it has the old one, or the new one."""
+    def _rewrite(self, identity: str, tx: Transaction) -> None:
+        """Replace the file; a reader sees the old or the new one."""
         by_name: dict[str, list[Entry]] = {}
         for entry in rows.everything(tx):
             by_name.setdefault(entry.name, []).append(entry)
         body = b"".join(_line(name, entries) for name, entries in by_name.items())
         path = self._path
-        temporary = beside(path, ".new")
+        temporary = with_ending(path, ".new")
         remove(temporary)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         fd = open_file(temporary, flags, self._directory.access.own)
@@ -128,7 +129,7 @@ class Announcer:
             os.close(fd)
 
 
-# The first line, padded: it is read at once.
+# The length of the first line, which is padded so that one read returns it.
 HEAD = 128
 
 
@@ -138,7 +139,7 @@ def _head(identity: str, nbytes: int) -> bytes:
 
 
 def parse_head(line: bytes) -> tuple[str, int] | None:
-    """Return which list a file is, and how many bytes it had when it was begun; None if it is none."""
+    """Return the id of a names file and its size when it was written; None if the line is damaged."""
     try:
         content: Any = json.loads(line)
         found = content["list"], content["bytes"]
@@ -149,12 +150,12 @@ def parse_head(line: bytes) -> tuple[str, int] | None:
 
 
 def _line(name: str, entries: Iterable[Entry]) -> bytes:
-    """Return what is said of a name: all versions of it that can be attached."""
-    said = [_said(entry) for entry in entries if not entry.segment.unlinked]
-    return encode([name, said]).encode() + b"\n"
+    """Return the line of a name: all its versions that can be attached."""
+    fields = [_fields(entry) for entry in entries if not entry.segment.unlinked]
+    return encode([name, fields]).encode() + b"\n"
 
 
-def _said(entry: Entry) -> list[Any]:
+def _fields(entry: Entry) -> list[Any]:
     row = entry.segment
     return [
         entry.version, int(entry.is_current), entry.lease, entry.created, int(entry.keep), entry.note,
@@ -164,21 +165,20 @@ def _said(entry: Entry) -> list[Any]:
 
 
 def entries_in(line: bytes, uid: int) -> tuple[str, list[tuple[Any, ...]]]:
-    """Return a name, and the rows of its versions, for `Entry.parse`.
+    """Return the name in a line, and the rows of its versions for `Entry.parse`.
 
-    Segments and leases are called after the user too: ids of two users have nothing to do with each
-    other.
+    The ids of segments and leases get the user's id appended, because two users may have the same ids.
 
     Raises
     ------
     ValueError, TypeError, RecursionError
-        It is no line that jshm wrote.
+        jshm did not write this line.
     """
-    name, said = json.loads(line)
-    if type(name) is not str or type(said) is not list:
-        raise TypeError("no name")
+    name, versions = json.loads(line)
+    if type(name) is not str or type(versions) is not list:
+        raise TypeError("not a name")
     found = []
-    for one in said:
+    for one in versions:
         (version, is_current, lease, created, keep, note, once, part, identity, segment, kind, descr,
          shape, order, nbytes, writable) = one  # fmt: skip
         found.append((
