@@ -379,7 +379,7 @@ def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set
     what = unicodedata.normalize("NFC", name)
     bound = _attached_from(namespace)
     mapped = store.mapped()
-    found = {i.own for i in store.versions(what) if i.segment in mapped or i.own in bound}
+    found = {i.value_id for i in store.versions(what) if i.segment in mapped or i.value_id in bound}
     if not found:
         raise SegmentNotFoundError(
             f"{what!r} is not mapped here: it is neither a variable with a shared array nor an attached "
@@ -400,7 +400,7 @@ def attached_names(namespace: Namespace, store: Store) -> list[str]:
     """Return the names that have a version attached here."""
     bound = _attached_from(namespace)
     mapped = store.mapped()
-    found = {i.name for i in store.segments() if i.segment in mapped or i.own in bound}
+    found = {i.name for i in store.segments() if i.segment in mapped or i.value_id in bound}
     return sorted(found)
 
 

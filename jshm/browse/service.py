@@ -109,5 +109,5 @@ class Service:
         """Retire what nobody holds, but for what is spared: kept, the only copy, published just now."""
         listing = Listing(self._store)  # a list is not for several threads
         listing.refresh()
-        idle = [info.name for info in listing.idle() if not info.spared]
+        idle = [info.name for info in listing.idle() if not info.protected]
         return [wire.released(one) for one in release_found((), idle, force=True)]

@@ -214,7 +214,7 @@ def _is_shared_as(store: Store, name: str, value: Any) -> bool:
         return False
     identity = found.segment
     if found.kind != "array":
-        return variables.segments_of_value(value)[:1] == (found.own,)
+        return variables.segments_of_value(value)[:1] == (found.value_id,)
     if type(value) is not np.ndarray:
         return False
     mapping = segment.find_mapping(value)

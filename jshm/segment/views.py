@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import CorruptSegmentError
 from . import file as segment_file
+from . import pages
 
 if TYPE_CHECKING:
     from .file import Mapping, Mode
@@ -88,6 +89,31 @@ def reference_to(array: np.ndarray[Any, Any]) -> Reference | None:
         array.shape,
         array.strides,
     )
+
+
+def address_of(array: np.ndarray[Any, Any]) -> int:
+    """Return the address of an array's first element."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def reach(array: np.ndarray[Any, Any]) -> tuple[int, int]:
+    """Return the addresses where the bytes of an array begin and end; the array is not empty."""
+    reaches = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
+    address = address_of(array)
+    low = address + sum(reach for reach in reaches if reach < 0)
+    return low, address + sum(reach for reach in reaches if reach > 0) + array.itemsize
+
+
+def shows_segment(array: np.ndarray[Any, Any]) -> bool:
+    """Return whether an array shows the data of its segment: no page of it was changed privately."""
+    mapping = segment_file.find_mapping(array)
+    if mapping is None:
+        return False
+    if mapping.mode == "r+" or not array.size:
+        return True
+    low, high = reach(array)
+    return pages.is_pristine(mapping, low - mapping.address, high - mapping.address)
 
 
 def is_shared(array: object) -> bool:

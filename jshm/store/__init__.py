@@ -17,12 +17,12 @@ from ..system.weak import WeakValues
 from .base import segment_of
 from .groups.store import GroupStore
 from .local.directory import default_root, group_place, group_root
-from .local.references import ProcessResolver
 from .local.store import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..pickling.frozen import Resolver
     from .base import Store
 
 # Two stores of one directory would be two processes in one: each with a lease and mappings of its own.
@@ -37,10 +37,6 @@ def default_store() -> Store:
 
     Inside `group`, or where ``JSHM_GROUP`` is set, it is that of a Unix group.
     """
-    return _default_store()
-
-
-def _default_store() -> LocalStore:
     chosen = chosen_group.get()
     if name := (os.environ.get("JSHM_GROUP") if chosen is None else chosen):
         return _store_in(group_root(group_place(), name, os.geteuid()), os.geteuid(), name)
@@ -110,9 +106,9 @@ def store_of(segment: str) -> Store:
     return next((s for s in open_stores() if s.mappings(identity)), None) or default_store()
 
 
-def resolver() -> ProcessResolver:
-    """Return what finds the arrays that a pickle refers to, outside of an attach."""
-    return ProcessResolver(_default_store())
+def resolver() -> Resolver:
+    """Return what `jshm.dumps`, `jshm.loads` and `pickle.loads` write and find references with."""
+    return default_store().resolver()
 
 
 # Threads that come first together all miss the cache, and find here what one of them made. The cache

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..pickling.frozen import Resolver
     from ..segment.array_layout import ArrayLayout, Order
     from ..segment.file import Mapping, Mode
     from ..segment.object_layout import ObjectLayout
@@ -144,10 +145,10 @@ class SegmentInfo:
         What ``%%shm_once`` remembers of the cell; else empty.
     segment : str
         Id of the segment that the version is in. Versions may share one.
-    own : str
-        What tells the value from all others: `segment`, and which value of it where it has several.
-    leftover : bool
-        Its lifetime has run out: it goes with the next operation of anybody.
+    value_id : str
+        The id of the value: `segment`, with the index of the value in it if it has several.
+    expired : bool
+        Its lifetime has run out: the next operation of any process frees it.
     keeps : int
         Bytes of memory that has no name (any more) and is there because this refers to it.
     user : str
@@ -179,11 +180,11 @@ class SegmentInfo:
     state: Literal["current", "old", "released"]
     once: str
     segment: str
-    own: str = ""
+    value_id: str = ""
     owner: str = ""
     kernel_id: str = ""
     notebook: str = ""
-    leftover: bool = False
+    expired: bool = False
     keeps: int = 0
     user: str = ""
     releasable: bool = True
@@ -207,8 +208,8 @@ class SegmentInfo:
         return self.state == "current" and not self.holders and not self.publisher_alive
 
     @property
-    def spared(self) -> str:
-        """Why it stays when all that is not in use is released at once; '' if it does not."""
+    def protected(self) -> str:
+        """Why a release of everything that is not in use keeps it; '' if it does not."""
         if self.keep:
             return "kept"
         if self.only_copy:
@@ -618,6 +619,35 @@ class Store(ABC):
         found[...] = array
         return found
 
+    # -- references in pickles -------------------------------------------------------------------
+
+    @abstractmethod
+    def resolver(self) -> Resolver:
+        """Return what pickles arrays of this store as references, and finds them again."""
+
+    @abstractmethod
+    def refer(self, array: np.ndarray[Any, Any]) -> str:
+        """Note that a handle on an array is pickled, and return the address of this store.
+
+        If it is pickled as a part of an object that is being published, the object keeps the array's
+        segment.
+
+        Raises
+        ------
+        NotShareableError
+            The object is published in another store.
+        """
+
+    @abstractmethod
+    def segment_at(self, address: str, segment: str) -> str:
+        """Return the id that a segment of the store at an address has in this store.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            At that address is another store.
+        """
+
     # -- look ------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -672,8 +702,12 @@ class Store(ABC):
 
     def names_of(self, segment: str) -> list[str]:
         """Return the names of a segment or of a part of one, those of newest versions first."""
-        found = [i for i in self.segments() if segment in (i.segment, i.own)]
+        found = [i for i in self.segments() if segment in (i.segment, i.value_id)]
         return [i.name for i in sorted(found, key=lambda i: i.state != "current")]
+
+    @abstractmethod
+    def in_use(self, segment: str) -> bool:
+        """Return whether any process has a segment mapped, with or without a name."""
 
     @abstractmethod
     def reader(self, name: str, version: int | None = None) -> AbstractContextManager[Reader]:

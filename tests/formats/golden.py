@@ -101,7 +101,7 @@ def write(root: str) -> None:
         store.publish({"refers": {"array": array}}, keep=True)
         store.publish({"live": np.arange(2.0)}, keep=True, writable=True)
         del array
-        store.registry.database.close()
+        store.registry.close()
 
 
 def segments(root: str) -> dict[str, bytes]:

@@ -183,7 +183,7 @@ def test_modes(store: LocalStore, child: Child) -> None:
     private[0] = 1.0
     assert jshm.attach("X", "c")[0] == 0.0
     assert child.run("jshm.attach('X')[0]") == 0.0
-    with pytest.raises(jshm.ReadOnlyError, match="mode 'c'") as caught:
+    with pytest.raises(jshm.ReadOnlyError, match='mode="c"') as caught:
         jshm.attach("X", "r+")
     assert isinstance(caught.value, PermissionError)
     assert child.fails("jshm.attach('X', 'r+')").kinds[0] == "ReadOnlyError"

@@ -22,15 +22,14 @@ from ...errors import JshmError
 from ...segment.trailer import encode
 from ...system.directories import File, exists, open_file, remove, rename, with_ending
 from ..local import locks
-from ..local.registry import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..local.directory import Directory
-    from ..local.registry.database import Transaction
     from ..local.registry.registry import Registry
     from ..local.registry.rows import Entry
+    from ..local.registry.statements import Transaction
 
 FORMAT = 1
 FILE = "names"
@@ -69,11 +68,11 @@ class Announcer:
             Write the whole file again.
         """
         with contextlib.suppress(JshmError, OSError):
-            if not rewrite and not self._registry.has_changes() and exists(self._path):
+            if not rewrite and not self._registry.has_unannounced() and exists(self._path):
                 return
-            with self._registry.database.transact(_PATIENCE) as tx:
-                identity = rows.announced(tx)
-                changed = {name: rows.entries_of(tx, name) for name in rows.changed(tx)}
+            with self._registry.transact(_PATIENCE) as tx:
+                identity = tx.list_id()
+                changed = {name: tx.versions(name) for name in tx.unannounced()}
                 if rewrite or not self._append(
                     identity, [_line(*item) for item in changed.items()]
                 ):
@@ -82,7 +81,7 @@ class Announcer:
                 for name, entries in changed.items():
                     live = any(entry.is_current and entry.segment.writable for entry in entries)
                     locks.show(self._directory, name, shown=live)
-                rows.forget_changed(tx)
+                tx.forget_unannounced()
 
     def _append(self, identity: str, lines: Sequence[bytes]) -> bool:
         """Append lines to the file; return False if it must be rewritten."""
@@ -111,7 +110,7 @@ class Announcer:
     def _rewrite(self, identity: str, tx: Transaction) -> None:
         """Replace the file; a reader sees the old or the new one."""
         by_name: dict[str, list[Entry]] = {}
-        for entry in rows.everything(tx):
+        for entry in tx.everything():
             by_name.setdefault(entry.name, []).append(entry)
         body = b"".join(_line(name, entries) for name, entries in by_name.items())
         path = self._path

@@ -106,7 +106,7 @@ class GroupStore(LocalStore):
                 f"{name} belongs to {owner}, and only {owner} can release it",
                 remedy=Remedy("detach", (name,), purpose="Let go here"),
             )
-        raise SegmentNotFoundError(inspection.missing(self.catalogue, name))
+        raise inspection.not_found(self.catalogue, name)
 
     # -- names of all members --------------------------------------------------------------------
 

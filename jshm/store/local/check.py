@@ -13,8 +13,8 @@ from ..base import Problem
 from . import collect
 from .new_segment import layout_in
 from .rebuild import find_lost, read_segment, restore_counters
-from .registry import files as dbfiles
-from .registry import offer_rows, rows
+from .registry import rows
+from .registry.files import BESIDE, JOURNAL, clear
 from .registry.rows import SegmentRow
 from .spares import listed
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .directory import Directory
-    from .registry.database import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
 
 
 def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Problem]:
@@ -53,41 +53,24 @@ def _rebuild(registry: Registry, directory: Directory) -> None:
     """Rebuild a damaged registry; version numbers that can still be read continue."""
     last: dict[str, int] = {}
     with contextlib.suppress(JshmError):
-        last = dict(registry.database.read("SELECT name, last FROM names"))
+        last = registry.last_numbers()
     _put_aside(registry, directory)
     registry.names()  # opens the new registry, and that rebuilds it
-    with registry.database.transact() as tx:
+    with registry.transact() as tx:
         restore_counters(tx, last)
 
 
 def _put_aside(registry: Registry, directory: Directory) -> None:
     """Rename a damaged registry. Only the newest one is kept, because they take memory."""
-    registry.database.close()
+    registry.close()
     path = directory.registry_file
     aside = f"{path.name}.damaged-"
-    dbfiles.clear(path, *dbfiles.BESIDE, dbfiles.JOURNAL)
+    clear(path, *BESIDE, JOURNAL)
     for name in path.directory.names():
         if name.startswith(aside):
             with contextlib.suppress(OSError):
                 remove(File(path.directory, name))
     rename(path, File(path.directory, f"{aside}{time.time_ns()}"))
-
-
-# States that no transaction leaves: a message, and a query for their number or the names.
-_IMPOSSIBLE = {
-    "{} × a version without its name, segment or lease": """
-        SELECT count(*) FROM versions WHERE segment NOT IN (SELECT id FROM segments)
-        OR name NOT IN (SELECT name FROM names) OR lease NOT IN (SELECT id FROM leases)""",
-    "the newest version of {} is missing": """
-        SELECT name FROM names n WHERE current NOT NULL AND NOT EXISTS
-        (SELECT 1 FROM versions v WHERE v.name = n.name AND v.version = n.current)""",
-    "{} has a version with a higher number than its last one": """
-        SELECT name FROM names n WHERE typeof(last) <> 'integer' OR last <
-        (SELECT max(version) FROM versions v WHERE v.name = n.name)""",
-    "{} can be attached, but its memory was released": """
-        SELECT n.name FROM names n JOIN versions v ON v.name = n.name AND v.version = n.current
-        JOIN segments s ON s.id = v.segment WHERE s.unlinked""",
-}
 
 
 def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
@@ -98,19 +81,14 @@ def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
     CorruptRegistryError
         The registry cannot be read.
     """
-    damage = registry.database.read("PRAGMA quick_check(1)")
-    if damage and damage[0][0] != "ok":
-        raise CorruptRegistryError(f"the registry is damaged: {damage[0][0]}")
-    with registry.database.transact() as tx:
-        for text in rows.all_leases(tx).values():
-            rows.identity_of(text)
-        offer_rows.recipients(tx)
-        for what, sql in _IMPOSSIBLE.items():
-            for (found,) in tx.execute(sql):
-                if found:
-                    yield what.format(found)
+    registry.check_integrity()
+    with registry.transact() as tx:
+        for text in tx.leases().values():
+            rows.parse_identity(text)
+        tx.recipients()
+        yield from tx.contradictions()
         yield from _denied(tx, directory)
-        known = {row.id for row in rows.all_segments(tx)}
+        known = {row.id for row in tx.segments()}
         strays = [path for identity, path in directory.files().items() if identity not in known]
         for path in find_lost(strays, directory):
             yield f"{path} was published, but has no row in the registry"
@@ -120,8 +98,8 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
     """Yield the rows that complete segments contradict."""
     files = directory.files()
     said: dict[tuple[str, int], set[str]] = {}
-    known = {row.id: row for row in rows.all_segments(tx) if not row.unlinked}
-    references = rows.all_references(tx)
+    known = {row.id: row for row in tx.segments() if not row.unlinked}
+    references = tx.references()
     for row in known.values():
         path = files.get(row.id, "")
         found = read_segment(row.id, path, directory)
@@ -137,9 +115,9 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
         ):
             yield f"segment {row.id} is complete, but does not match its row"
         for entry in found.entries:
-            said.setdefault((entry.name, entry.version), set()).add(entry.own)
-    for entry in rows.everything(tx):
-        if entry.own not in said.get((entry.name, entry.version), {entry.own}):
+            said.setdefault((entry.name, entry.version), set()).add(entry.value_id)
+    for entry in tx.everything():
+        if entry.value_id not in said.get((entry.name, entry.version), {entry.value_id}):
             yield f"{entry.name} v{entry.version} is in another segment than in its row"
 
 
@@ -150,9 +128,9 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         directory.check_overflow()
     except UnsafeDirectoryError as error:
         refused = str(error)
-    with registry.database.transact() as tx:
+    with registry.transact() as tx:
         files = directory.files()
-        known = {row.id: row for row in rows.all_segments(tx)}
+        known = {row.id: row for row in tx.segments()}
         if refused and any(row.overflow for row in known.values()):
             yield Problem(refused, fixed=False)
         for row in known.values():
@@ -161,7 +139,7 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
             problem = _examine(row, directory, files)
             if problem:
                 if fix:
-                    rows.forget_lost_segment(tx, row.id)
+                    tx.forget_broken_segment(row.id)
                     lost += [files[row.id]] if row.id in files else []
                 yield Problem(problem, fixed=fix)
         for segment_id, found in _compare_references(tx, fix=fix):
@@ -196,7 +174,7 @@ def _collect(
     removals = collect.Removals()
     while paths:
         try:
-            with registry.database.transact() as tx:
+            with registry.transact() as tx:
                 collect.files(tx, directory, paths, removals, known=known)
             found, full = removals.paths, removals.full
             if fix:
@@ -233,30 +211,26 @@ def _examine(row: SegmentRow, directory: Directory, files: Mapping[str, str]) ->
 
 def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Problem]]:
     """Yield the segments that refer to segments which are gone: they can never be attached."""
-    broken = "SELECT DISTINCT segment FROM refs WHERE needs NOT IN (SELECT id FROM segments)"
     seen: set[str] = set()
-    while found := [row[0] for row in tx.execute(broken) if row[0] not in seen]:
+    while found := [one for one in tx.referring_to_missing() if one not in seen]:
         for segment_id in found:
             seen.add(segment_id)
-            names = " = ".join(f"{e.name} v{e.version}" for e in rows.entries_in(tx, segment_id))
+            names = " = ".join(f"{e.name} v{e.version}" for e in tx.of_segment(segment_id))
             if names:
                 if fix:
-                    rows.forget_lost_segment(tx, segment_id)
+                    tx.forget_broken_segment(segment_id)
                 yield segment_id, Problem(f"{names} refers to memory that is gone", fixed=fix)
 
 
 def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
-    lonely = """refs WHERE segment NOT IN (SELECT id FROM segments)
-                        OR needs NOT IN (SELECT id FROM segments)"""
-    for (count,) in tx.execute(f"SELECT count(*) FROM {lonely}"):  # noqa: S608
-        if count:
-            yield Problem(f"{count} × a reference without its segment", fixed=fix)
-    misjudged = rows.misjudged(tx)
+    if count := tx.count_dangling_references():
+        yield Problem(f"{count} × a reference without its segment", fixed=fix)
+    misjudged = tx.wrongly_marked()
     if misjudged:
         yield Problem(
             f"{len(misjudged)} × a segment that is wrongly marked as wanted or unwanted", fixed=fix
         )
     if fix:
-        tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
+        tx.forget_dangling_references()
         # Read again: one of the deleted references may have been the only one to a segment.
-        rows.judge(tx, rows.misjudged(tx))
+        tx.mark_wanted(tx.wrongly_marked())

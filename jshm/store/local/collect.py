@@ -23,9 +23,9 @@ from ...system.processes import is_running, process_start
 from ..identity import has_ended
 from . import lease
 from .directory import ARRAY
-from .new_segment import layout_in, rewrite_records
+from .new_segment import layout_in, rewrite_trailer
 from .rebuild import is_published
-from .registry import offer_rows, rows
+from .registry import rows
 from .spares import listed
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from .directory import Directory
-    from .registry.database import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
-    from .spares import Listed
+    from .registry.statements import Transaction
+    from .spares import ListedSpare
 
 Adopt = Callable[[int, File], object]
 """Takes over the descriptor (locked) and the path of a file, instead of its removal."""
@@ -154,8 +154,8 @@ def unwanted(
     short : bool
         Memory is short: also remove what a publisher reserves for its next publish.
     """
-    reserved: Mapping[str, Listed] | None = {} if short else None
-    for row in rows.unwanted(tx):
+    reserved: Mapping[str, ListedSpare] | None = {} if short else None
+    for row in tx.unwanted():
         if removals.full:
             return
         if among is not None and row.id not in among:
@@ -196,7 +196,7 @@ def segment(
             if fd is not None:
                 removals.add(path, fd, adopt)
     if gone:
-        for needless in rows.forget_segment(tx, row.id, refers=row.kind != "array"):
+        for needless in tx.forget_segment(row.id, refers=row.kind != "array"):
             # Segments that do not fit into this transaction stay unwanted, for the next one.
             if not removals.full:
                 segment(tx, directory, needless, removals)
@@ -213,11 +213,11 @@ def unlink(
     bool or None
         Whether nobody holds it, so that the memory is free now; None if it is still needed.
     """
-    if not rows.judge(tx, [row.id]):
+    if not tx.mark_wanted([row.id]):
         return None
     if segment(tx, directory, row, removals):
         return True
-    for needless in rows.mark_unlinked(tx, row.id):
+    for needless in tx.mark_unlinked(row.id):
         if not removals.full:
             segment(tx, directory, needless, removals)
     removals.add(directory.path(row.id, overflow=row.overflow, kind=row.kind))
@@ -226,8 +226,8 @@ def unlink(
 
 def forget_version(tx: Transaction, entry: Entry) -> None:
     """Remove a version, but not its data: another name or an object needs them."""
-    rows.forget_version(tx, entry)
-    rows.fall_behind(tx, entry.segment.id)
+    tx.forget_version(entry)
+    tx.mark_stale(entry.segment.id)
 
 
 def rewrite_trailers(tx: Transaction, directory: Directory) -> None:
@@ -236,17 +236,17 @@ def rewrite_trailers(tx: Transaction, directory: Directory) -> None:
     This takes its own transaction after the one that changed the rows: that one may fail, and the
     trailers would then be wrong. If this process is killed, the next collection does it.
     """
-    for row in rows.behind(tx):
+    for row in tx.stale_trailers():
         path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
         # Empty if only another segment needs this one.
-        contents = [rows.metadata(entry) for entry in rows.entries_in(tx, row.id)]
+        contents = [rows.trailer_record(entry) for entry in tx.of_segment(row.id)]
         try:
-            rewrite_records(path, directory.access, row, contents)
+            rewrite_trailer(path, directory.access, row, contents)
         except NoSpaceError:
             continue
         except (OSError, JshmError):
             pass  # `check` finds a damaged segment; another user's cannot be written
-        rows.catch_up(tx, row.id)
+        tx.forget_stale(row.id)
 
 
 # -- spares ------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def spares(
     """Remove spares of any process, unless that process uses them at this moment."""
     for identity in identities:
         path = directory.path(identity, overflow=False)
-        if removals.full or rows.mentions(tx, identity):
+        if removals.full or tx.mentions(identity):
             continue
         with contextlib.suppress(FileNotFoundError):
             fd = segment_file.claim(path, directory.access)
@@ -293,36 +293,36 @@ def leases(tx: Transaction, directory: Directory, ending: tuple[int, str] | None
     ending : (int, str), optional
         Pid and start of a process that is about to end: what lives as long as it counts as expired.
     """
-    for name, text in rows.all_leases(tx).items():
+    for name, text in tx.leases().items():
         state = lease.state(directory.leases, name)
         if state == "alive":
             continue
-        identity = rows.identity_of(text)
+        identity = rows.parse_identity(text)
         if state == "missing" and process_start(identity.pid) == identity.start:
             continue  # something removed the lease of a living process
         if has_ended(identity, ending):
-            for entry in rows.leftovers(tx, name):
+            for entry in tx.published_without_keep(name):
                 row = entry.segment
                 path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
                 if not segment_file.is_held(path):
-                    rows.retire(tx, entry.name)
-                    if not rows.judge(tx, [row.id]):
+                    tx.retire(entry.name)
+                    if not tx.mark_wanted([row.id]):
                         forget_version(tx, entry)
-        rows.forget_lease(tx, name)
+        tx.forget_lease(name)
 
 
 def expiring(tx: Transaction, directory: Directory, closed: lease.Lease) -> list[Entry]:
     """Return the versions that expire with a process: its own, and those of its dead workers."""
     me = closed.identity
     ended = [closed.id] if me.session.kind == "process" else []
-    for other, text in rows.all_leases(tx).items():
-        identity = rows.identity_of(text)
+    for other, text in tx.leases().items():
+        identity = rows.parse_identity(text)
         session = (identity.session.pid, identity.session.start, identity.pid_ns)
         if session != (me.pid, me.start, me.pid_ns) or other == closed.id:
             continue
         if lease.state(directory.leases, other) != "alive":
             ended.append(other)
-    return [entry for one in ended for entry in rows.leftovers(tx, one)]
+    return [entry for one in ended for entry in tx.published_without_keep(one)]
 
 
 def offers(tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None) -> None:
@@ -333,8 +333,8 @@ def offers(tx: Transaction, directory: Directory, ending: tuple[int, str] | None
     tx, directory, ending
         As for `leases`.
     """
-    offer_rows.forget_old(tx, time.time())
-    recipients = offer_rows.recipients(tx)
+    tx.forget_old_offers(time.time())
+    recipients = tx.recipients()
     alive = lease.living(directory.leases) if recipients else []
     present = {identity.connection_file for identity, _ in alive}
     for recipient, identity in recipients.items():
@@ -342,7 +342,7 @@ def offers(tx: Transaction, directory: Directory, ending: tuple[int, str] | None
             continue
         # A restarted kernel keeps its connection file, and its server still runs.
         if has_ended(identity, ending) or not os.path.exists(recipient):
-            offer_rows.forget_recipient(tx, recipient)
+            tx.forget_recipient(recipient)
 
 
 # -- files without a row -----------------------------------------------------------------------------
@@ -376,7 +376,7 @@ def files(
         if removals.full:
             return
         identity = os.path.splitext(os.path.basename(path))[0]
-        if rows.mentions(tx, identity) or not directory.has(path.directory):
+        if tx.mentions(identity) or not directory.has(path.directory):
             continue  # the directory was moved after it was listed: not this registry's file
         with contextlib.suppress(FileNotFoundError):
             fd = segment_file.claim(path, directory.access)

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ...errors import CorruptRegistryError, Remedy, TooManyFilesError, UnsafeDirectoryError
-from ...segment.file import ID
+from ...errors import (
+    CorruptRegistryError,
+    JshmError,
+    NoSpaceError,
+    Remedy,
+    TooManyFilesError,
+    UnsafeDirectoryError,
+)
+from ...segment.file import ID, open_unheld
 from ...system.access import (
     PRIVATE,
     TRIES,
@@ -485,6 +493,48 @@ def _overflow_for(place: OpenDirectory) -> str:
     if filesystem(os.path.dirname(base)) in _NETWORK:
         return ""
     return os.path.join(base, _this_boot(), _own_name(place))
+
+
+def disk_full(what: str, root: str, reason: object) -> NoSpaceError:
+    """Return the error for a store's file system that has no space.
+
+    Parameters
+    ----------
+    what : str
+        What is to be written: ``a lease``.
+    root : str
+        The store's directory.
+    reason : object
+        The system's message.
+    """
+    remedy = Remedy("list", purpose="Release names that you no longer need; this lists their costs")
+    return NoSpaceError(
+        f"no space left for {what} in {root} ({reason}): free space there, or set JSHM_DIR to a "
+        "directory that has room",
+        remedy=remedy if is_anything_shared(root) else (),
+    )
+
+
+def is_anything_shared(root: str) -> bool:
+    """Return whether a store's directory has a segment: whether anything could be released."""
+    with contextlib.suppress(OSError), os.scandir(f"{root}/segments") as entries:
+        return any(_is_finished(entry.path) for entry in entries)
+    return False
+
+
+def _is_finished(path: str) -> bool:
+    """Return whether a segment's file is complete: until then its publisher keeps it locked."""
+    try:
+        fd = open_unheld(path)
+    except (JshmError, OSError):
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def _own_name(place: OpenDirectory) -> str:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .directory import Directory
     from .lease import Lease
     from .process import Process
-    from .registry.database import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
 
 _INTERVAL = 1.0
 # Between two collections passes this many times as long as one takes.
@@ -84,13 +84,13 @@ class Housekeeping:
             The registry cannot take more now.
         """
         self.run(flush=flush)
-        self._registry.database.require_room()
+        self._registry.require_short_log()
 
     def refresh(self) -> bool:
         """Make sure that the registry exists; return whether names of a deleted one were restored."""
-        self._registry.database.refresh()
+        self._registry.refresh()
         restored = False
-        if self._registry.lost is not None:
+        if self._registry.removed is not None:
             restored = recover.recover(self.process, self._registry, self._directory)
         self.process.peers.announce()
         return restored
@@ -126,12 +126,12 @@ class Housekeeping:
         freed = self.process.making_room(lambda: self._collect(ending, timeout))
         lease.sweep(self._directory.leases)
         locks.sweep(self._directory.locks)
-        self._registry.database.provide()
+        self._registry.reserve_space()
         return freed
 
     def _collect(self, ending: tuple[int, str] | None, timeout: float | None) -> int:
         freed = 0
-        self._registry.database.refresh()  # first: it finds where the directory is now
+        self._registry.refresh()  # first: it finds where the directory is now
         spares = listed(self._directory)
         short = bool(spares) and is_short()
         due = [identity for identity, one in spares.items() if one.idle or short]
@@ -161,7 +161,7 @@ class Housekeeping:
         if (
             not self.process.is_usable
         ):  # another user's files now: that user's next process cleans up
-            self._registry.database.close()
+            self._registry.close()
             return
         self.process.spares.give_back()
         closed = self.process.close_lease()
@@ -172,7 +172,7 @@ class Housekeeping:
                 )  # raises if it was removed: do not create it again
                 self.process.making_room(lambda: self._release_expired(closed))
                 self.collect((closed.identity.pid, closed.identity.start))
-        self._registry.database.close()
+        self._registry.close()
         self._directory.close()
 
     def _release_expired(self, closed: Lease) -> None:
@@ -186,12 +186,12 @@ class Housekeeping:
         with self.process.transaction() as (tx, removals):
             for entry in collect.expiring(tx, self._directory, closed):
                 if entry.segment.id not in others:
-                    rows.retire(tx, entry.name)
-                    if not rows.judge(tx, [entry.segment.id]):
+                    tx.retire(entry.name)
+                    if not tx.mark_wanted([entry.segment.id]):
                         collect.forget_version(tx, entry)
             seen = set(others)
             # In rounds, because a removed segment may have had the only reference to others.
-            while going := [row for row in rows.unwanted(tx) if row.id not in seen]:
+            while going := [row for row in tx.unwanted() if row.id not in seen]:
                 for row in going:
                     seen.add(row.id)
                     if self.process.mappings.is_mapped(row.id) and not row.unlinked:
@@ -232,20 +232,20 @@ class Housekeeping:
             (held if is_ending else others).update(segment for segment, _ in log.held)
             if is_ending:
                 spares += log.spares
-        for name, text in rows.all_leases(tx).items():
-            if not is_part_of(rows.identity_of(text), ending):
+        for name, text in tx.leases().items():
+            if not is_part_of(rows.parse_identity(text), ending):
                 continue
-            for entry in rows.leftovers(tx, name):
+            for entry in tx.published_without_keep(name):
                 if removals.full:
                     return
                 row = entry.segment
                 path = self._directory.path(row.id, overflow=row.overflow, kind=row.kind)
                 if row.id in others or (row.id not in held and is_held(path)):
                     continue
-                rows.retire(tx, entry.name)
+                tx.retire(entry.name)
                 if collect.unlink(tx, self._directory, row, removals) is None:
                     collect.forget_version(tx, entry)  # another name or an object needs the data
-        for row in rows.unwanted(tx):  # older versions, and arrays without a name
+        for row in tx.unwanted():  # older versions, and arrays without a name
             if removals.full:
                 return
             if row.id in held - others and not row.unlinked:

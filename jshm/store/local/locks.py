@@ -35,8 +35,8 @@ from ...system import file_locks, signals
 from ...system.directories import File, OpenDirectory, exists, is_at, link, with_ending
 from ...system.limits import limit_error
 from ...text import shown
+from .directory import disk_full
 from .new_segment import NO_SPACE
-from .registry.ballast import how_to_make_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -353,10 +353,7 @@ def _sweep(path: File) -> None:
 def _explain(error: OSError, path: str) -> OSError | NoSpaceError:
     """Return the error, or one that says what to do."""
     if error.errno in NO_SPACE:
-        return NoSpaceError(
-            f"no room left in {os.path.dirname(path)} ({error.strerror}): "
-            f"{how_to_make_room(os.path.dirname(os.path.dirname(path)))}"
-        )
+        return disk_full("a lock", os.path.dirname(os.path.dirname(path)), error.strerror)
     if error.errno in (
         errno.EACCES,
         errno.EPERM,

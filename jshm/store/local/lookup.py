@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from ...errors import CorruptSegmentError, Remedy
 from ...segment import file as segment_file
+from ..base import Store
 from ..names import check_name
 from .catalogue import Peers
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .registry.rows import Entry, SegmentRow
 
 
-class Lookup(ABC):
+class Lookup(Store):
     """How a store finds names and opens segment files.
 
     Attributes
@@ -88,15 +89,6 @@ class Lookup(ABC):
     def map(self, row: SegmentRow, mode: Mode) -> Mapping:
         """Map a segment."""
 
-    @abstractmethod
-    def attach_segment(self, segment: str, mode: Mode = "r") -> Mapping:
-        """Map a segment by its id, with or without a name.
-
-        Raises
-        ------
-        SegmentNotFoundError
-        """
-
     def path_of(self, row: SegmentRow) -> str:
         """Return the path of a segment's file."""
         return self.directory.path(row.id, overflow=row.overflow, kind=row.kind)
@@ -126,7 +118,7 @@ class Lookup(ABC):
         """Return the id, in this store, of a segment that another segment refers to."""
         return needed
 
-    def require_trust(self, row: SegmentRow, name: str) -> None:  # noqa: B027 - all is this user's
+    def require_trust(self, row: SegmentRow, name: str) -> None:
         """Raise UntrustedError if another user wrote an object: to attach it runs their code."""
 
     def deleted(self, entries: Sequence[Entry]) -> JshmError:

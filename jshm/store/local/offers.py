@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ...errors import SegmentNotFoundError
 from ..base import Offer, Offers
 from ..names import check_name
-from .inspection import missing
-from .registry import offer_rows, rows
+from .inspection import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,11 +41,11 @@ class LocalOffers(Offers):
         self._housekeeping.prepare()
         sender, now = self._process.identity.to_json(), time.time()
         with self._process.transaction() as (tx, _):
-            found = {entry.name: entry for entry in rows.current(tx, names)}
+            found = {entry.name: entry for entry in tx.current(names)}
             for name in names:
                 if name not in found:
-                    raise SegmentNotFoundError(missing(self._registry, name))
-                offer_rows.put_offer(tx, name, recipient, sender, now)
+                    raise not_found(self._registry, name)
+                tx.add_offer(name, recipient, sender, now)
         return [self._lookup.describe(found[name]) for name in names]
 
     def received(self) -> list[Offer]:
@@ -56,9 +54,9 @@ class LocalOffers(Offers):
             return []
         return [
             Offer(self._lookup.describe(row.entry), row.sender, row.created)
-            for row in self._registry.offers(me, time.time() - offer_rows.LIFETIME)
+            for row in self._registry.offers(me, time.time())
         ]
 
     def answer(self, names: Sequence[str]) -> None:
         with self._process.transaction() as (tx, _):
-            offer_rows.forget_offers(tx, self._process.identity.connection_file, names)
+            tx.forget_offers(self._process.identity.connection_file, names)

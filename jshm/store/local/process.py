@@ -23,13 +23,12 @@ from ...system.processes import process_start
 from ...system.weak import WeakValues
 from ..identity import discover
 from . import collect
+from .directory import disk_full
 from .inspection import holders_in
 from .lease import Lease, LeaseLog, living
 from .mappings import Mappings
 from .new_segment import NO_SPACE
 from .rebuild import restore_counters
-from .registry import rows
-from .registry.ballast import how_to_make_room
 from .spares import Spares, listed
 
 if TYPE_CHECKING:
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
     from .collect import Removals
     from .directory import Directory
     from .lease import LogContent
-    from .registry.database import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
 
 T = TypeVar("T")
 
@@ -116,13 +115,13 @@ class Process:
 
     def lease(self, tx: Transaction) -> Lease:
         """Return this process's lease, and write its row."""
-        file = self._registry.database.file
+        file = self._registry.inodes
         if self._recorded is not None and self._recorded[1] != file:
             self._lease_checked = 0.0  # whatever removed the registry may have removed the lease
         lease = self._valid_lease()
         state = (lease.id, file)
         if self._recorded != state:
-            rows.put_identity(tx, lease.id, lease.text)
+            tx.add_lease(lease.id, lease.text)
             tx.on_commit(lambda: setattr(self, "_recorded", state))
         return lease
 
@@ -150,10 +149,8 @@ class Process:
                     self._lease = self._make_lease()
                 except OSError as error:
                     if error.errno in NO_SPACE:
-                        raise NoSpaceError(
-                            f"no room left in {self._directory.leases} ({error.strerror}): "
-                            f"{how_to_make_room(self._directory.root)}"
-                        ) from None
+                        root = self._directory.root
+                        raise disk_full("a lease", root, error.strerror) from None
                     raise limit_error(error) from None
                 self.mappings.tell_again()
             self._lease_checked = now
@@ -214,19 +211,19 @@ class Process:
         # Ctrl-C is deferred until the files are removed, too.
         with signals.deferred():
             try:
-                with self._registry.database.transact(timeout) as tx:
-                    if (lost := self._registry.lost) is not None:
+                with self._registry.transact(timeout) as tx:
+                    if (lost := self._registry.removed) is not None:
                         # The registry was deleted a moment ago. `Housekeeping.refresh` brings the rest
                         # back; version numbers must not restart before that.
                         restore_counters(tx, lost.last)
                     yield tx, removals
                 # If the path leads to another registry now, its files must not be removed.
-                if tx.look():
+                if tx.check_place():
                     self.peers.announce()  # first: members must not find a listed file missing
                     removals.execute()
             finally:
                 removals.cancel()
-            if tx.falls_behind:
+            if tx.left_stale:
                 self.rewrite_trailers()
             self.peers.announce()  # again, for changes that did not fit on the disk before the removal
 
@@ -243,13 +240,13 @@ class Process:
         If there is no room or no time now, or the process is killed, the next collection does it.
         """
         with contextlib.suppress(JshmError):
-            if self._registry.is_behind():
-                with self._registry.database.transact(PATIENCE) as tx:
+            if self._registry.has_stale_trailers():
+                with self._registry.transact(PATIENCE) as tx:
                     collect.rewrite_trailers(tx, self._directory)
 
     def making_room(self, operation: Callable[[], T]) -> T:
         """Run an operation that frees memory, even if there is no room for the registry's log."""
-        return self._registry.database.making_room(operation)
+        return self._registry.free_space_with(operation)
 
     # -- holds -----------------------------------------------------------------------------------
 
@@ -311,7 +308,7 @@ class Process:
             return
         with contextlib.suppress(RegistryTimeout, NoSpaceError):
             with self.transaction(PATIENCE) as (tx, removals):
-                for row in rows.unwanted(tx):
+                for row in tx.unwanted():
                     if row.id in ready and not removals.full:
                         adopt = partial(self.spares.adopt, ready[row.id])
                         collect.segment(tx, self._directory, row, removals, adopt)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from .directory import Directory
-    from .registry.database import Transaction
+    from .registry.statements import Transaction
 
 # A record with a higher version is damaged; SQLite's integers end at 2 ** 63.
 _MAX_VERSION = 1 << 53
@@ -49,7 +49,7 @@ def restore_counters(tx: Transaction, last: Mapping[str, int]) -> None:
     for name, number in last.items():
         with contextlib.suppress(JshmError, TypeError, ValueError):
             if type(number) is int and 0 < number < _MAX_VERSION:
-                rows.count_from(tx, check_name(name), number)
+                tx.count_from(check_name(name), number)
 
 
 def rebuild(tx: Transaction, directory: Directory, last: Mapping[str, int]) -> None:
@@ -77,14 +77,14 @@ def register(tx: Transaction, directory: Directory, also: Collection[str] = ()) 
     also : collection of str
         Segments that the caller knows to have been registered, whatever their trailers say.
     """
-    known = {row.id: row for row in rows.all_segments(tx)}
+    known = {row.id: row for row in tx.segments()}
     registered = {*known, *also}
     found = _read_all(tx, directory)
     _add(tx, found, {i for i, one in found.items() if one.committed or i in registered})
     files, on_disk = directory.files(), directory.has_overflow()
     for row in known.values():
         if row.id not in files and not row.unlinked and (on_disk or not row.overflow):
-            rows.forget_lost_segment(tx, row.id)
+            tx.forget_broken_segment(row.id)
 
 
 def register_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) -> None:
@@ -99,7 +99,7 @@ def register_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) ->
     lost : iterable of str
         Paths that `find_lost` returned.
     """
-    if not all(rows.has_segment(tx, _identity(path)) for path in lost):
+    if not all(tx.has_segment(_identity(path)) for path in lost):
         register(tx, directory)
 
 
@@ -146,8 +146,8 @@ class Found:
 def _read_all(tx: Transaction, directory: Directory) -> dict[str, Found]:
     """Return all readable segments whose trailers match their rows, by id."""
     # A released segment whose file still exists is skipped, too: its file is being removed at this moment.
-    skipped = {row.id for row in rows.behind(tx)}
-    skipped |= {row.id for row in rows.all_segments(tx) if row.unlinked}
+    skipped = {row.id for row in tx.stale_trailers()}
+    skipped |= {row.id for row in tx.segments() if row.unlinked}
     return {
         identity: found
         for identity, path in directory.files().items()
@@ -161,7 +161,7 @@ def _add(
     chosen: Collection[str] | None = None,
 ) -> None:
     """Add the rows that are missing for segments, by default for all, and for what they refer to."""
-    known = {row.id: row for row in rows.all_segments(tx)}
+    known = {row.id: row for row in tx.segments()}
     # A segment with a row can be attached already, so it needs no other name.
     said = [
         (entry, identity not in known and one.committed)
@@ -176,15 +176,15 @@ def _add(
     for identity in added:  # grows: a segment that another one needs is added, too, without a name
         row = read[identity].row
         if identity not in known:
-            rows.put_segment(tx, row, wanted=False)
+            tx.add_segment(row, wanted=False)
         elif row.writable != known[identity].writable:
-            rows.set_writable(tx, identity, writable=row.writable)
+            tx.set_writable(identity, writable=row.writable)
         added += [one for one in read[identity].needs if one in read and one not in added]
     for identity in added:
-        rows.put_references(tx, identity, read[identity].needs)
+        tx.add_references(identity, read[identity].needs)
     names = dict.fromkeys(entry.name for entry in placed)
-    superseded = [entry.segment.id for name in names for entry in rows.entries_of(tx, name)]
-    rows.judge(tx, dict.fromkeys([*added, *superseded]))
+    superseded = [entry.segment.id for name in names for entry in tx.versions(name)]
+    tx.mark_wanted(dict.fromkeys([*added, *superseded]))
 
 
 def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
@@ -193,19 +193,17 @@ def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
     Its number may have been given to another segment: two registries continued from the same copy. It
     then gets another name, if it is `needed`, so that a number never means two different data.
     """
-    found = tx.execute("SELECT last, current FROM names WHERE name = ?", (entry.name,))
-    last, current = found[0] if found else (0, None)
-    rows.put_identity(tx, entry.lease, entry.identity)
+    last, current = tx.numbers(entry.name)
+    tx.add_lease(entry.lease, entry.identity)
     if entry.version <= last:
-        there = "SELECT segment FROM versions WHERE name = ? AND version = ?"
-        taken = tx.execute(there, (entry.name, entry.version))
-        if taken == [(entry.segment.id,)]:  # only its segment's row was lost
+        taken = tx.segment_of(entry.name, entry.version)
+        if taken == entry.segment.id:  # only its segment's row was lost
             return entry
-        if taken or entry.version != current:
+        if taken is not None or entry.version != current:
             if not needed:
                 return None
             entry = _under_another_name(tx, entry)
-    rows.put_version(tx, entry)
+    tx.add_version(entry)
     return entry
 
 
@@ -216,9 +214,8 @@ def _under_another_name(tx: Transaction, entry: Entry) -> Entry:
         name = check_name(f"{own[:_LONGEST]}.{addition}")
     except InvalidNameError:
         name = addition
-    found = tx.execute("SELECT last FROM names WHERE name = ?", (name,))
-    version = found[0][0] + 1 if found else 1
-    rows.fall_behind(tx, entry.segment.id)
+    version = tx.last(name) + 1
+    tx.mark_stale(entry.segment.id)
     return entry._replace(name=name, version=version, current=version)
 
 

@@ -20,15 +20,18 @@ from ...segment.object_layout import parse_object
 from ...system import file_locks, signals
 from . import collect, new_segment, rebuild
 from .registry import rows
-from .space import Room
+from .registry.registry import Repair
+from .space import Budget
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ...system.directories import File
     from .directory import Directory
     from .process import Process
-    from .registry.database import Transaction
-    from .registry.registry import Lost, Registry
+    from .registry.registry import Registry, Removed
     from .registry.rows import Entry, SegmentRow
+    from .registry.statements import Transaction
 
 # Seconds to wait for another process that restores a segment: enough for some gigabytes.
 _PATIENCE = 60.0
@@ -47,7 +50,7 @@ def recover(process: Process, registry: Registry, directory: Directory) -> bool:
     bool
         Whether anything was restored, by this process or meanwhile by another one.
     """
-    lost, registry.lost = registry.lost, None
+    lost, registry.removed = registry.removed, None
     if lost is None:
         return False
     recovery = Recovery(process, registry, directory, lost)
@@ -55,20 +58,28 @@ def recover(process: Process, registry: Registry, directory: Directory) -> bool:
         recovery.restore_counters()
         recovery.restore()
     except BaseException:  # Ctrl-C, a timeout, a full disk: the next operation continues
-        registry.lost = lost
+        registry.removed = lost
         raise
     recovery.warn()
     return bool(recovery.restored) or recovery.awaited
 
 
-def register_missing(registry: Registry, directory: Directory) -> None:
-    """Register published segments that the present registry does not have."""
-    # A read must not fail because of this; the next collection tries again.
-    with contextlib.suppress(JshmError, OSError):
-        unknown = collect.unregistered(directory, registry, ())
-        if lost := rebuild.find_lost(unknown, directory):
-            with registry.database.transact() as tx:
-                rebuild.register_lost(tx, directory, lost)
+class SegmentRepair(Repair):
+    """Brings a registry into line with the segments in a store's directory."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def rebuild(self, tx: Transaction, last: Mapping[str, int]) -> None:
+        rebuild.rebuild(tx, self._directory, last)
+
+    def register_missing(self, registry: Registry) -> None:
+        # A read must not fail because of this; the next collection tries again.
+        with contextlib.suppress(JshmError, OSError):
+            unknown = collect.unregistered(self._directory, registry, ())
+            if lost := rebuild.find_lost(unknown, self._directory):
+                with registry.transact() as tx:
+                    rebuild.register_lost(tx, self._directory, lost)
 
 
 class Recovery:
@@ -85,7 +96,7 @@ class Recovery:
     """
 
     def __init__(
-        self, process: Process, registry: Registry, directory: Directory, lost: Lost
+        self, process: Process, registry: Registry, directory: Directory, lost: Removed
     ) -> None:
         self._process = process
         self._registry = registry
@@ -164,7 +175,7 @@ class Recovery:
         rows_missing = self._missing(entries[0].segment)
         if not all(self._process.mappings.is_mapped(row.id) for row in rows_missing):
             return False
-        making: list[new_segment.Draft] = []
+        making: list[new_segment.NewSegment] = []
         try:
             for row in rows_missing:
                 making.append(self._copy(row))
@@ -179,10 +190,10 @@ class Recovery:
 
     def _missing(self, row: SegmentRow) -> list[SegmentRow]:
         """Return the segments to write for one segment, those that it refers to first."""
-        needs = [self._lost.segments[needed] for needed in self._lost.needs.get(row.id, ())]
+        needs = [self._lost.segments[needed] for needed in self._lost.references.get(row.id, ())]
         return [one for one in [*needs, row] if self._registry.segment(one.id) is None]
 
-    def _copy(self, row: SegmentRow) -> new_segment.Draft:
+    def _copy(self, row: SegmentRow) -> new_segment.NewSegment:
         """Write a segment again, under its old id, so that references to it work again."""
         mapping = self._process.mappings.find(row.id)
         if mapping is None:
@@ -192,30 +203,28 @@ class Recovery:
         if content[: layout.offset].tobytes()[: len(layout.header)] != layout.header:
             raise CorruptSegmentError("the mapping here does not match the registry's row")
         return new_segment.restore(
-            Room(self._directory, self._registry, self._process.spares, self._process.reclaim),
+            Budget(self._directory, self._registry, self._process.spares, self._process.reclaim),
             layout,
             row.id,
             content,
         )
 
     def _register(
-        self, tx: Transaction, making: list[new_segment.Draft], entries: list[Entry]
+        self, tx: Transaction, making: list[new_segment.NewSegment], entries: list[Entry]
     ) -> None:
         segment = entries[0].segment
         for draft in making:
-            row = rows.with_writable(draft.row, writable=self._lost.segments[draft.row.id].writable)
-            records = [rows.metadata(entry) for entry in entries] if row.id == segment.id else []
-            draft.offer()
-            rows.put_segment(tx, row, wanted=False)
-            draft.finish(row, records)
+            writable = self._lost.segments[draft.row.id].writable
+            draft.row = draft.row._replace(writable=writable)
+            named = entries if draft.row.id == segment.id else []
+            draft.register(tx, [rows.trailer_record(entry) for entry in named], wanted=False)
             tx.on_commit(draft.confirm)
-            tx.on_commit(draft.close)
-        rows.put_references(tx, segment.id, self._lost.needs.get(segment.id, ()))
+        tx.add_references(segment.id, self._lost.references.get(segment.id, ()))
         for entry in entries:
-            rows.put_identity(tx, entry.lease, entry.identity)
-            rows.put_version(tx, entry)
-        superseded = [other.segment.id for e in entries for other in rows.entries_of(tx, e.name)]
-        rows.judge(tx, dict.fromkeys([segment.id, *superseded]))
+            tx.add_lease(entry.lease, entry.identity)
+            tx.add_version(entry)
+        superseded = [other.segment.id for e in entries for other in tx.versions(e.name)]
+        tx.mark_wanted(dict.fromkeys([segment.id, *superseded]))
 
     def warn(self) -> None:
         """Warn about the loss, if names of this notebook or mappings of this process are concerned."""
@@ -247,9 +256,9 @@ class Recovery:
 
 def _is_missed(tx: Transaction, entry: Entry) -> bool:
     """Return whether a name is missing: neither this version nor a later one exists."""
-    if any(other.version == entry.version for other in rows.entries_of(tx, entry.name)):
+    if any(other.version == entry.version for other in tx.versions(entry.name)):
         return False
-    return all(other.created < entry.created for other in rows.current(tx, [entry.name]))
+    return all(other.created < entry.created for other in tx.current([entry.name]))
 
 
 def _shown(names: list[str]) -> str:

@@ -8,36 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CorruptRegistryError, CorruptSegmentError, SegmentNotFoundError
 from ...segment import file as segment_file
-from ...segment.array_layout import describe, describe_array
-from ...segment.object_layout import ObjectLayout
-from ...segment.progress import Progress
-from ...system import signals as interrupts
+from ...segment.object_layout import ObjectLayout, read_object_layout
+from ...system import signals
 from ...system.access import PRIVATE
 from ...system.processes import process_start
-from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space, Store
+from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space
 from ..names import check_name
-from . import attach as attaching  # fmt: skip
-from . import check as checking
-from . import inspection, objects
-from . import new_segment as drafts
-from . import rebuild as rebuilding
-from . import recover as recovery
-from . import release as releasing
-from .allocate import adopt
+from . import attach, check, inspection, new_segment, publish, release
 from .directory import Directory, different_store
 from .housekeeping import Housekeeping
 from .lease import is_alive, living
 from .lease import signature as lease_signature
-from .listed import Listed, list_segments
 from .locks import Lock, file_of
 from .lookup import Lookup
 from .offers import LocalOffers
 from .process import Process
-from .publish import Publisher
-from .references import World
+from .recover import SegmentRepair
+from .references import StoreResolver, publishing
 from .registry import rows
 from .registry.registry import Registry
-from .source import check_array
 from .space import capacity, free, quota
 from .spares import spare_bytes
 
@@ -73,7 +62,7 @@ class FileReader(Reader):
         return data
 
 
-class LocalStore(Lookup, Store):
+class LocalStore(Lookup):
     """The store in one directory, as one process sees it.
 
     Parameters
@@ -95,20 +84,11 @@ class LocalStore(Lookup, Store):
         access: Access = PRIVATE,
     ) -> None:
         self.directory = Directory.open(root, access)
-        self.registry = Registry(
-            self.directory.registry,
-            lambda tx, last: rebuilding.rebuild(tx, self.directory, last),
-            timeout,
-            self.directory.make_again,
-            spot=self.directory.registry_spot,
-            opened=self._readmit,
-            access=access,
-        )
+        self.registry = Registry(self.directory, SegmentRepair(self.directory), timeout)
         self.catalogue = self.registry
         self.process = Process(self.directory, self.registry, self._peers())
         self.housekeeping = Housekeeping(self.process, self.registry, self.directory)
-        self._publisher = Publisher(self)
-        self._listed = Listed()
+        self._listed = inspection.VersionList()
         self._offers = LocalOffers(self, self.housekeeping, self.registry)
 
     # -- this process ----------------------------------------------------------------------------
@@ -139,9 +119,6 @@ class LocalStore(Lookup, Store):
     def rest(self) -> bool:
         return self.housekeeping.rest()
 
-    def _readmit(self) -> None:
-        recovery.register_missing(self.registry, self.directory)
-
     # -- publish ---------------------------------------------------------------------------------
 
     def publish(
@@ -154,14 +131,13 @@ class LocalStore(Lookup, Store):
         note: str = "",
         once: str = "",
     ) -> list[Published]:
-        return self._publisher.publish(
-            values, replace=replace, keep=keep, writable=writable, note=note, once=once
+        return publish.publish(
+            self, values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
-    @interrupts.deferred()
+    @signals.deferred()
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
-        """Raise NotOwnerError now if publishing under these names would."""
-        self._publisher.require_owner(names, replace=replace)
+        publish.require_owner(self, names, replace=replace)
 
     # -- attach ----------------------------------------------------------------------------------
 
@@ -174,39 +150,14 @@ class LocalStore(Lookup, Store):
         trust: bool = False,
     ) -> list[Attached]:
         names = [self.checked(name) for name in names]
-        return self._attach(names, mode, versions, trust=trust)
-
-    def _attach(
-        self, names: Sequence[str], mode: Mode, versions: Sequence[int] | None, *, trust: bool
-    ) -> list[Attached]:
-        segment_file.check_mode(mode)
-        seen: list[Entry] = []
-        with interrupts.deferred():  # once, and not for each segment
-            for _ in interrupts.ATTEMPTS:
-                interrupts.check()
-                entries, world = self._find(names, versions), World()
-                if any(entry.segment.overflow for entry in entries):
-                    self.directory.check_overflow()
-                try:
-                    opened = attaching.open_all(self, entries, mode, world, trust=trust)
-                except SegmentNotFoundError:
-                    # Replaced between lookup and open: look again. Twice the same: the file is gone.
-                    if entries == seen:
-                        raise self.deleted(entries) from None
-                    seen = entries
-                else:
-                    break
-            else:
-                raise attaching.always_changing(", ".join(names))
-            self.process.tell_holds()
-        # Only now: code of an object's own runs, once.
-        return attaching.attached(self, entries, opened, world)
+        return attach.attach(self, names, mode, versions, trust=trust)
 
     def map(self, row: SegmentRow, mode: Mode) -> segment_file.Mapping:
         """Map a segment."""
-        if row.kind == "object":
-            return objects.map_segment(self, row, mode)
         mappings = self.process.mappings
+        if row.kind == "object":  # something refers to an array in it
+            with self.opened(row) as (fd, _):
+                return mappings.get_whole(row.id, fd, mode)
         mapping = mappings.get(row.id, mode)
         here = self.directory.segments
         if mapping is not None and (
@@ -229,27 +180,6 @@ class LocalStore(Lookup, Store):
         self.process.tell_holds()
         return mapping
 
-    def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
-        if wanted is None:
-            entries = self.catalogue.current(names)
-            if len(names) == len(entries) == 1 and self.registry.lost is None:
-                return entries
-            found = {entry.name: entry for entry in entries}
-        else:
-            versions = list(map(self.catalogue.version, names, wanted))
-            found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
-        # It was deleted, or is another one: newer versions may be mapped here, and come back.
-        if self.registry.lost is not None:
-            self.housekeeping.refresh()
-            return self._find(names, wanted)
-        for i, name in enumerate(names):
-            if name not in found:
-                if self.housekeeping.refresh():  # it was deleted, and is back
-                    return self._find(names, wanted)
-                version = None if wanted is None else wanted[i]
-                raise SegmentNotFoundError(inspection.missing(self.catalogue, name, version))
-        return [found[name] for name in names]
-
     def lock(
         self,
         name: str,
@@ -267,7 +197,7 @@ class LocalStore(Lookup, Store):
 
     # -- allocate --------------------------------------------------------------------------------
 
-    @interrupts.deferred()
+    @signals.deferred()
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -276,56 +206,63 @@ class LocalStore(Lookup, Store):
         *,
         zero: bool = True,
     ) -> np.ndarray[Any, Any]:
-        self.housekeeping.prepare()
-        layout = describe(shape, dtype, order)
-        with self._publisher.room() as room:
-            return adopt(self, layout, drafts.reserve(room, layout, zero=zero), room)
+        return publish.allocate(self, shape, dtype, order, zero=zero)
 
-    @interrupts.deferred()
+    @signals.deferred()
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return a writable copy of an array in a segment that has no name."""
-        check_array(array)
-        self.housekeeping.prepare()
-        layout = describe_array(array)
-        with self._publisher.room() as room, Progress("copy", layout.nbytes):
-            return adopt(self, layout, drafts.write_array(room, array, layout), room)
+        return publish.copy(self, array)
+
+    # -- references in pickles -------------------------------------------------------------------
+
+    def resolver(self) -> StoreResolver:
+        return StoreResolver(self)
+
+    def refer(self, array: np.ndarray[Any, Any]) -> str:
+        if (references := publishing.get()) is not None:
+            references.need(array)
+        mapping = segment_file.find_mapping(array)
+        if mapping is not None:
+            self.process.referred.add(mapping.segment)
+        return self.directory.root
+
+    def segment_at(self, address: str, segment: str) -> str:
+        found = self.segment_of(address, segment)
+        if found is None:
+            raise SegmentNotFoundError(
+                f"the array is shared in {address}, and this process uses {self.directory.root}: set "
+                "JSHM_DIR alike in both"
+            )
+        return found
 
     # -- release ---------------------------------------------------------------------------------
 
-    @interrupts.deferred()
+    @signals.deferred()
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
         self.housekeeping.refresh()
-        # First the release, then the reaping: it might take a leftover that is to be released.
-        released = releasing.in_parts(names, lambda part: self._release(part, force=force))
+        # Before the housekeeping, which could collect an expired name that is to be released.
+        released = release.release(self, names, force=force)
         self.process.reclaim(names)
         self.housekeeping.run()
         return released
-
-    def _release(self, names: Sequence[str], *, force: bool) -> list[Released]:
-        return self.process.making_room(
-            lambda: releasing.release(
-                self.process, self.registry, self.directory, names, force=force
-            )[0]
-        )
 
     # -- look ------------------------------------------------------------------------------------
 
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
-    @interrupts.deferred()
+    @signals.deferred()
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
             root, free(self.directory, self.registry, spares), capacity(self.directory.made()),
-            self.registry.unnamed(), quota(), spares,
+            self.registry.unnamed_bytes(), quota(), spares,
         )  # fmt: skip
 
-    @interrupts.deferred()
+    @signals.deferred()
     def segments(self) -> list[SegmentInfo]:
         self.housekeeping.run()
-        self._listed = listed = list_segments(
+        self._listed = listed = inspection.list_versions(
             self.registry,
             self.directory,
             self.process.identity,
@@ -334,11 +271,11 @@ class LocalStore(Lookup, Store):
         )
         return listed.segments
 
-    @interrupts.deferred()
+    @signals.deferred()
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
-        for _ in interrupts.ATTEMPTS:
-            interrupts.check()
+        for _ in signals.ATTEMPTS:
+            signals.check()
             entry = self._find_one(name, version)
             holders = self.process.holders().get(entry.segment.id, ())
             try:
@@ -347,61 +284,70 @@ class LocalStore(Lookup, Store):
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
                 seen = entry
-        raise attaching.always_changing(name)
+        raise attach.always_changing(name)
 
-    @interrupts.deferred()
+    @signals.deferred()
     def names(self) -> list[str]:
         return self.catalogue.names()
 
     def own_names(self) -> list[str]:
         return self.catalogue.own_names()
 
-    @interrupts.deferred()
+    @signals.deferred()
     def complete(self, prefix: str, most: int) -> list[tuple[str, str]]:
         return [
             (name, inspection.type_of(row, part))
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
-    @interrupts.deferred()
+    @signals.deferred()
     def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
         names = [self.checked(name) for name in names]
         entries = self.catalogue.current(names)
         return {entry.name: self.describe(entry) for entry in entries}
 
-    @interrupts.deferred()
+    @signals.deferred()
     def versions(self, name: str) -> list[SegmentInfo]:
         return [self.describe(e) for e in self.catalogue.versions(self.checked(name))]
 
-    @interrupts.deferred()
+    @signals.deferred()
     def names_of(self, segment: str) -> list[str]:
         entries = self.catalogue.of_segment(segment)
         return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
 
-    @interrupts.deferred()
+    @signals.deferred()
+    def in_use(self, segment: str) -> bool:
+        row = self.catalogue.segment(segment)
+        if row is None or row.unlinked:
+            return self.process.mappings.is_mapped(segment)
+        return self.is_held(row)
+
+    @signals.deferred()
     def location(self, name: str, version: int | None = None) -> str:
         return str(self.path_of(self._find_one(name, version).segment))
 
-    @interrupts.deferred()
+    @signals.deferred()
     def revision(self) -> object:
         return self.catalogue.data_version()
 
     def _find_one(self, name: str, version: int | None) -> Entry:
-        return self._find([self.checked(name)], None if version is None else [version])[0]
+        wanted = None if version is None else [version]
+        return attach.find(self, [self.checked(name)], wanted)[0]
 
     @contextlib.contextmanager
     def reader(self, name: str, version: int | None = None) -> Iterator[Reader]:
         entry = self._find_one(name, version)
         rows.check_kind(entry)
         with self.unheld(entry.segment) as fd:
-            layout = drafts.layout_in(fd, entry.segment.kind)
+            layout = new_segment.layout_in(fd, entry.segment.kind)
             part = layout.part(entry.part) if isinstance(layout, ObjectLayout) else layout
             yield FileReader(fd, part)
 
     def _details_of(self, entry: Entry) -> ObjectDetails | None:
         if entry.segment.kind != "object":
             return None
-        layout = objects.read_layout(self, entry.segment).part(entry.part)
+        with self.opened(entry.segment) as (fd, _):
+            layout = read_object_layout(fd).part(entry.part)
         together = inspection.together(self.catalogue, entry)
         return inspection.details_of(layout, self.catalogue, together)
 
@@ -417,22 +363,22 @@ class LocalStore(Lookup, Store):
 
     # -- housekeeping ----------------------------------------------------------------------------
 
-    @interrupts.deferred()
+    @signals.deferred()
     def flush(self) -> None:
         if not self.is_usable:
             return
-        if self.registry.database.file is not None:  # else it was never used
+        if self.registry.inodes is not None:  # else it was never used
             self.housekeeping.refresh()
         self.housekeeping.flush()
 
-    @interrupts.deferred()
+    @signals.deferred()
     def gc(self) -> int:
         self.process.tell_holds()
         spares = spare_bytes(self.directory)
         self.process.reclaim()
         return spares - spare_bytes(self.directory) + self.housekeeping.collect()
 
-    @interrupts.deferred()
+    @signals.deferred()
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end.
 
@@ -445,9 +391,9 @@ class LocalStore(Lookup, Store):
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
             self.housekeeping.flush()
-        return checking.check(self.registry, self.directory, fix=fix)
+        return check.check(self.registry, self.directory, fix=fix)
 
-    @interrupts.deferred()
+    @signals.deferred()
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
         self.housekeeping.close()

@@ -71,8 +71,8 @@ def test_a_late_attach_is_a_clear_error(outside: Outside, tmp_path: Path) -> Non
         eda.run("import jshm")
         said = eda.fails("jshm.attach('X')").message
         assert said == (
-            "nothing is shared under 'X' any more: it was released, or its session has ended "
-            "(--keep outlives that)"
+            "nothing is shared under 'X' any more: it was released, or its session has ended. "
+            'Keep a name beyond its session: jshm.publish("X", …, keep=True)'
         )
         assert "any more" not in eda.fails("jshm.attach('Y')").message
 

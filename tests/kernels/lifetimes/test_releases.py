@@ -46,13 +46,13 @@ from jshm.store.identity import Identity
 def identity(me, to_json=Identity.to_json):
     content = json.loads(to_json(me))
     return json.dumps({**content, "host": "h", "session": {**content["session"], "cookie": 1}})
-def record(entry, metadata=rows.metadata):
+def record(entry, metadata=rows.trailer_record):
     return {**metadata(entry), "colour": "blue", "tags": ["a", {"b": None}]}
 def header(content, encode=object_layout.encode):
     return encode({**content, "colour": "blue"} if isinstance(content, dict) else content)
-Identity.to_json, rows.metadata, object_layout.encode = identity, record, header
+Identity.to_json, rows.trailer_record, object_layout.encode = identity, record, header
 jshm.segments()
-with default_store().registry.database.transact() as tx:
+with default_store().registry.transact() as tx:
     for table in ("names", "versions", "segments", "leases", "refs"):
         tx.execute(f"ALTER TABLE {table} ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'")
     tx.execute("CREATE TABLE subscriptions(name TEXT PRIMARY KEY)")

@@ -146,7 +146,7 @@ def _wrong(before: dict[str, int], descriptors: int) -> list[str]:
     found = []
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or interrupts._block.depth:
         found.append("signals are still deferred")
-    con = store.registry.database._connection()
+    con = store.registry._connection()
     if con.lock._is_owned() or (con.raw is not None and con.raw.in_transaction):
         found.append("a transaction is still open")
     own = {store.process._lease._fd} if store.process._lease else set()

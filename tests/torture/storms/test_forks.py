@@ -65,7 +65,7 @@ def child(store: LocalStore, tmp_path: Path) -> Iterator[Child]:
 @pytest.mark.parametrize(
     "place",
     [
-        "jshm.store.local.registry.rows.put_version",  # inside of a transaction
+        "jshm.store.local.registry.statements.Transaction.add_version",  # inside of a transaction
         "jshm.store.local.collect.Removals.add",  # with a segment claimed
         "jshm.segment.file.write",  # with a draft that is locked
         "jshm.store.local.mappings.Mappings.adopt",  # between a mapping and what is told of it

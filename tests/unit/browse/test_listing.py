@@ -321,7 +321,7 @@ def test_a_notebook_lives_while_a_kernel_of_it_runs() -> None:
 
 def test_leftovers_that_share_memory_count_once() -> None:
     infos = [
-        info(name, 1, "/a.py", segment="one", leftover=True, nbytes=100, publisher_alive=False)
+        info(name, 1, "/a.py", segment="one", expired=True, nbytes=100, publisher_alive=False)
         for name in ("X", "Y")
     ]
     listing = Listing(Still(infos))  # type: ignore[arg-type]

@@ -185,7 +185,7 @@ def test_bytes_between_fields_are_zero_in_every_copy(
         jshm.publish("X", source)
         jshm.publish("O", {"x": source})
         copies += [jshm.attach("X"), jshm.attach("O")["x"]]
-    if jshm.store.local.objects.is_array(source):
+    if jshm.store.local.publish.is_array(source):
         copies.append(jshm.SharedNumpyArray.create_copy(source).array)
     for copy in copies:
         assert copy.dtype == dtype

@@ -368,7 +368,7 @@ def test_lists_and_previews_unpickle_nothing(trap: Trap) -> None:
     assert jshm.info("trap").kind == "object"
     jshm.check()
     jshm.gc()
-    default_store().registry.database.close()
+    default_store().registry.close()
     for ending in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(default_store().directory.registry + ending)

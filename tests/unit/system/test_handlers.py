@@ -17,7 +17,7 @@ import jshm
 from jshm.errors import RegistryError
 from jshm.ipython.arguments import Parser
 from jshm.store import watching
-from jshm.store.local.registry import files as dbfiles
+from jshm.store.local.registry import files as registry_files
 from jshm.system import signals
 
 from ...support.processes import Child
@@ -246,18 +246,18 @@ def test_a_finalizer_commits_while_the_log_is_checked(
     published: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log is longer than at the last look, which must not count as an older log put back."""
-    number = dbfiles._number
+    number = registry_files._number
 
     def commit_first(*of: Any) -> int:
-        monkeypatch.setattr(dbfiles, "_number", number)
+        monkeypatch.setattr(registry_files, "_number", number)
         jshm.publish("n", SMALL)
         jshm.publish("n", SMALL)  # which reads the changes of the first one
         return number(*of)
 
-    watched = published.registry.database._connection().watched
-    monkeypatch.setattr(dbfiles, "_number", commit_first)
-    assert not watched._goes_back()
-    assert not watched._goes_back()
+    files = published.registry._connection().files
+    monkeypatch.setattr(registry_files, "_number", commit_first)
+    assert not files._has_older_log()
+    assert not files._has_older_log()
 
 
 FIRST_USE = """
@@ -320,7 +320,7 @@ def test_ctrl_c_anywhere_in_a_publish_loses_nothing(
         np.testing.assert_array_equal(jshm.attach("X")[-3:], array[-3:])
     assert interrupted > 20
     assert len(os.listdir("/proc/self/fd")) < descriptors + 5
-    with_lock = store.registry.database._connection().raw
+    with_lock = store.registry._connection().raw
     assert with_lock is not None
     assert not with_lock.in_transaction
     with Child(tmp_path) as other:

@@ -106,7 +106,7 @@ def test_in_a_transaction_check_runs_only_the_handler_of_ctrl_c(
     handle(lambda: calls.append(1))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with store.registry.database.transact():
+        with store.registry.transact():
             signal.raise_signal(signal.SIGUSR1)
             signal.raise_signal(signal.SIGINT)
             with pytest.raises(KeyboardInterrupt):
@@ -123,7 +123,7 @@ def test_handlers_run_while_a_transaction_waits(store: LocalStore, handle: Any) 
     locked = threading.Event()
 
     def write() -> None:
-        with store.registry.database.transact():
+        with store.registry.transact():
             locked.set()
             handled.wait(20)
 

@@ -187,7 +187,7 @@ def test_unfinished_segments_are_not_collected(store: LocalStore, tmp_path: Path
     with start(tmp_path) as train:
         train.run("""
 from jshm.segment import file as segment
-from jshm.store.local.registry.database import Transaction
+from jshm.store.local.registry.statements import Transaction
 jshm.segments()
 begin = Transaction.__enter__
 def wait(self):

@@ -16,7 +16,7 @@ import jshm
 from jshm.store.local import directory as places
 from jshm.store.local import space as room
 from jshm.store.local.directory import Directory
-from jshm.store.local.space import Room
+from jshm.store.local.space import Budget
 
 from ....support.processes import Child, ChildError
 
@@ -351,10 +351,10 @@ def test_overflow_in_memory_respects_free_memory(
     store.directory.open_overflow()
     kinds = {store.directory.overflow: "ext4"}
     monkeypatch.setattr(room, "filesystem", lambda path: kinds.get(path, "tmpfs"))
-    assert Room(store.directory, store.registry, store.process.spares, bool).choose(1 << 25)
+    assert Budget(store.directory, store.registry, store.process.spares, bool).choose(1 << 25)
     kinds[store.directory.overflow] = "tmpfs"
     with pytest.raises(jshm.NoSpaceError, match=r"needs .*of memory for"):
-        Room(store.directory, store.registry, store.process.spares, bool).choose(1 << 25)
+        Budget(store.directory, store.registry, store.process.spares, bool).choose(1 << 25)
 
 
 def test_two_stores_never_share_an_overflow_directory(store: LocalStore, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The registry's log stays short."""
+"""The log stays short, and /proc/locks tells which processes lock a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jshm.store.local.registry import wal
+from jshm.store.local.registry import files
 from jshm.store.local.registry.database import Database
 from jshm.system import file_locks
 
@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 KILOBYTE = 1 << 10
 
 
-def setup(database: Database) -> None:
-    with database.transact() as tx:
-        tx.execute("CREATE TABLE IF NOT EXISTS t(x BLOB)")
+class Table(Database):
+    """A database with one table."""
+
+    def prepare(self) -> None:
+        with self.transact() as tx:
+            tx.execute("CREATE TABLE IF NOT EXISTS t(x BLOB)")
 
 
 @pytest.fixture
 def database(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    monkeypatch.setattr(wal, "_LONG", 256 * KILOBYTE)
-    monkeypatch.setattr(wal, "_STEP", 256 * KILOBYTE)
-    made = Database(os.path.join(store_dir, "registry.db"), setup, 5.0)
-    made.read("PRAGMA wal_autocheckpoint = 0")  # as if there were always one who reads
+    monkeypatch.setattr(files, "_LONG", 256 * KILOBYTE)
+    monkeypatch.setattr(files, "_STEP", 256 * KILOBYTE)
+    made = Table(os.path.join(store_dir, "registry.db"), 5.0)
+    made.read("PRAGMA wal_autocheckpoint = 0")  # as if there always were a reader
     yield made
     made.close()
 
@@ -45,23 +48,22 @@ def write(database: Database, times: int) -> None:
             tx.execute("INSERT INTO t VALUES (zeroblob(100))")
 
 
-def test_a_long_log_is_cut_though_sqlite_does_not(database: Database) -> None:
+def test_a_long_log_is_truncated_where_sqlite_does_not_do_it(database: Database) -> None:
     longest = 0
     for _ in range(40):
         write(database, 20)
         longest = max(longest, log_size(database))
-    # 64 commits go by between two looks, each of two pages.
+    # The size is read after every 64 commits, each of two pages.
     assert 256 * KILOBYTE < longest < 1024 * KILOBYTE
     assert database.read("SELECT count(*) FROM t") == [(800,)]
 
 
-def test_who_reads_is_waited_for_only_now_and_then(
+def test_a_log_that_cannot_be_truncated_is_tried_again_only_when_it_has_grown(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be cut is left alone until it has grown by a step."""
     tried = []
-    cut = wal.Log._cut
-    monkeypatch.setattr(wal.Log, "_cut", lambda log, raw: tried.append(cut(log, raw)))
+    truncate = files.Log._truncate
+    monkeypatch.setattr(files.Log, "_truncate", lambda log, raw: tried.append(truncate(log, raw)))
     write(database, 1)
     reader = sqlite3.connect(database.path, isolation_level=None)
     reader.execute("BEGIN")
@@ -76,7 +78,7 @@ def test_who_reads_is_waited_for_only_now_and_then(
     assert database.read("SELECT count(*) FROM t") == [(1201,)]
 
 
-def test_the_kernel_says_who_keeps_a_lock(tmp_path) -> None:
+def test_processes_that_lock_a_file_are_found(tmp_path) -> None:
     path = tmp_path / "file"
     path.touch()
     code = (

@@ -1,4 +1,4 @@
-"""A list that is made of the one before it says what a new one says."""
+"""A list that is updated from the last one equals a new one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import jshm
-from jshm.store.local.listed import Listed, list_segments
+from jshm.store.local.inspection import VersionList, list_versions
+from jshm.store.local.registry import rows
 
 from ....support.processes import Child
 
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from jshm.store.local.store import LocalStore
 
 
-def anew(store: LocalStore) -> Listed:
+def read_anew(store: LocalStore) -> VersionList:
     process = store.process
-    return list_segments(
-        store.registry, store.directory, process.identity, process.living(), Listed()
+    return list_versions(
+        store.registry, store.directory, process.identity, process.living(), VersionList()
     )
 
 
-def test_whatever_happens(store: LocalStore, tmp_path: Path) -> None:
+def test_an_updated_list_equals_a_new_one(store: LocalStore, tmp_path: Path) -> None:
     chance = random.Random(3)
     held: list[object] = []
     with Child(tmp_path) as child:
@@ -57,18 +58,16 @@ def test_whatever_happens(store: LocalStore, tmp_path: Path) -> None:
         for _ in range(150):
             step()
             if chance.random() < 0.7:
-                assert store.segments() == anew(store).segments
-    assert store.segments() == anew(store).segments
+                assert store.segments() == read_anew(store).segments
+    assert store.segments() == read_anew(store).segments
 
 
-def test_only_what_has_changed_is_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jshm.store.local.registry import registry
-
+def test_only_changed_names_are_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     jshm.publish({f"n{i}": np.zeros(2) for i in range(300)})
     store.segments()
     read: list[str] = []
-    parse = registry.Entry.parse
-    monkeypatch.setattr(registry.Entry, "parse", lambda row: (read.append(row[0]), parse(row))[1])
+    parse = rows.Entry.parse
+    monkeypatch.setattr(rows.Entry, "parse", lambda row: (read.append(row[0]), parse(row))[1])
 
     def listed(registry: Registry = store.registry) -> list[str]:
         read.clear()
