@@ -18,12 +18,12 @@ import numpy as np
 
 from ..errors import NoSpaceError
 from ..segment import copying
-from ..segment import file as segment
+from ..segment import file as segment_file
 from ..segment.array_layout import order_of
 from ..system.memory import available_memory
 from ..text import size_text
 from . import frozen
-from .writer import Scattered
+from .writer import BUFFERS, Scattered
 
 if TYPE_CHECKING:
     import types
@@ -37,8 +37,6 @@ Array = np.ndarray[Any, Any]
 _NATIVE = frozenset("bBhHiIlLqQnNfd?c")
 # Smaller copies are made without checking the free memory.
 _LARGE = 16 << 20
-_BUFFERS = 5
-"""The first protocol that knows out-of-band buffers."""
 # Not `__getnewargs__`: no reducer of an array calls it.
 _OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 _NUMPY_S_OWN = ("numpy._core.multiarray", "numpy.core.multiarray", "numpy.ma.core")
@@ -47,12 +45,12 @@ _NUMPY_S_OWN = ("numpy._core.multiarray", "numpy.core.multiarray", "numpy.ma.cor
 def reduce_array(pickler: Writer, array: Array) -> Any:
     """Reduce a plain array: by reference if it is in a segment, else with its bytes out-of-band."""
     if pickler.refers_to_any or (
-        not array.flags.owndata and segment.find_mapping(array) is not None
+        not array.flags.owndata and segment_file.find_mapping(array) is not None
     ):
         reference = pickler.refer(array)
         if reference is not None:
             return reference
-    if pickler.proto < _BUFFERS or array.dtype.hasobject:
+    if pickler.proto < BUFFERS or array.dtype.hasobject:
         return _reduce_items(pickler, array)
     order = order_of(array)
     return frozen.array, (_bytes_of(pickler, array, order), array.dtype, array.shape, order)
@@ -135,7 +133,7 @@ def reduce_subclass(pickler: Writer, array: Array) -> Any:
     plain = np.ndarray.view(array, np.ndarray)  # a subclass may have its own `view`, and `dtype`
     if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
         return frozen.last, (plain,)
-    if pickler.proto < _BUFFERS or plain.dtype.hasobject or not _is_plain(kind):
+    if pickler.proto < BUFFERS or plain.dtype.hasobject or not _is_plain(kind):
         if kind in pickler.dispatch_table:
             return NotImplemented
         if not plain.flags.forc:
@@ -183,7 +181,7 @@ def _renamed(reduced: Any) -> Any:
 
 def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:
     """Reduce a memoryview: as one again, its bytes out-of-band."""
-    if pickler.proto < _BUFFERS:
+    if pickler.proto < BUFFERS:
         return NotImplemented
     if view.format in _NATIVE and view.c_contiguous and view.nbytes:
         return frozen.memory_view, (PickleBuffer(view), view.format, view.shape)

@@ -28,7 +28,7 @@ from ..system.forks import wait_for
 from ..system.weak import WeakKeys, WeakSet
 from . import modules, remake, static
 from .code import TAG
-from .definitions import CONSTANT, DOCSTRING, Definition, Part, definition_of, module_of
+from .definitions import CONSTANT, DOCSTRING, Definition, Part, definition_of, label, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Names that a warning lists.
 _SHOWN = 6
 # The part of a definition that tells apart classes that no name leads to.
-_WHICH = "which it is"
+_WHICH = "class:identity"
 
 _lock = threading.RLock()
 wait_for(_lock)
@@ -96,7 +96,7 @@ def class_of(
             different = [n for n in different if n in common and not n.isidentifier()]
         elif not different:
             _remember(definition, here)
-        values = [n for n in different if n.partition(" ")[0] == CONSTANT and n in own.parts]
+        values = [n for n in different if n.startswith(CONSTANT) and n in own.parts]
         if values == different and definition.parts.keys() >= set(values):
             if values and _is_news(text, own):
                 _warn_of_values(definition, values)
@@ -293,12 +293,12 @@ def _is_news(text: str, own: Definition) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return ", ".join(map(label, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")
 
 
 def _warn_of_values(definition: Definition, values: list[str]) -> None:
     """Warn that the reader's class, which is the same, finds other values under global names."""
-    names = _listed([value.partition(" ")[2] for value in values])
+    names = _listed([value.removeprefix(CONSTANT) for value in values])
     warnings.warn(
         f"the methods of {definition.qualname} use the values of this process, which differ from those "
         f"where it was shared: {names}",

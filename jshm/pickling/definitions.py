@@ -34,10 +34,22 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 CODE, VALUE, SOURCE = "c", "v", "s"
-# With a name: the part for the value of a global constant that code of the class uses.
-CONSTANT = "constant"
-DOCSTRING = "its docstring"
-"""The name of a part that tells apart only classes that the reader did not define."""
+CONSTANT = "constant:"
+"""Begins the keys of parts for the values of global constants that the code uses."""
+DOCSTRING = "class:docstring"
+"""The key of a part that tells apart only classes that the reader did not define."""
+_FACTORY = "factory"
+
+
+def label(key: str) -> str:
+    """Return what people call a part: ``its bases`` for ``class:bases``, ``field lr`` for ``field:lr``."""
+    what, colon, name = key.partition(":")
+    owner, dot, kind = what.rpartition(".")
+    if not colon:
+        return key
+    if kind in ("class", "function"):
+        return f"{owner}{dot}its {name}"
+    return f"{owner}{dot}{kind}{' of' if kind == _FACTORY else ''} {name}"
 
 
 class Part(NamedTuple):
@@ -81,6 +93,8 @@ class Definition(NamedTuple):
     reaches : bool
         Whether it also covers what its code names in its module.
     parts : dict of str to Part
+        By key: the name of an attribute, or a kind and a name, as ``field:lr``. The keys for what a class
+        of the same module has begin with its qualified name and a dot.
     """
 
     module: str
@@ -94,7 +108,7 @@ class Definition(NamedTuple):
         return self.module, self.qualname
 
     def differences(self, other: Definition, *, apart_from: Collection[str] = ()) -> list[str]:
-        """Return the names of the parts that differ; empty if both are the same definition."""
+        """Return the keys of the parts that differ; empty if both are the same definition."""
         same_python = self.tag == other.tag
         return [
             name
@@ -160,14 +174,14 @@ def struct_parts(cls: Any) -> dict[str, Any]:
     if issubclass(cls, ctypes.Structure | ctypes.Union):
         # Types by name: the module of an array's type is the one that made it first, by chance.
         own = cls.__dict__.get("_fields_", ())
-        return {"its fields": tuple((name, kind.__name__, *bits) for name, kind, *bits in own)}
+        return {"class:fields": tuple((name, kind.__name__, *bits) for name, kind, *bits in own)}
     if not is_struct(cls):
         return {}
     encoded = zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)
     return {
-        "its options": struct_options(cls),
-        "its fields": tuple(encoded),
-        "its defaults": cls.__struct_defaults__,
+        "class:options": struct_options(cls),
+        "class:fields": tuple(encoded),
+        "class:defaults": cls.__struct_defaults__,
     }
 
 
@@ -241,7 +255,7 @@ def definition_of(obj: Any, *, reaches: bool | None = None) -> Definition:
         survey.add_class(obj, "")
         survey.add_docstring(obj)
     else:
-        survey.add_function("its code", getattr(obj, "__wrapped__", obj))
+        survey.add_function("function:code", getattr(obj, "__wrapped__", obj))
     survey.follow()
     return Definition(module, obj.__qualname__, TAG, reaches, survey.parts)
 
@@ -271,7 +285,7 @@ class _Survey:
                 self.add_function(name, obj)
         for name, fingerprint in self._constants.items():
             if name not in self._assigned:
-                self.parts[f"{CONSTANT} {name}"] = Part(VALUE, fingerprint)
+                self.parts[f"{CONSTANT}{name}"] = Part(VALUE, fingerprint)
 
     # -- functions ---------------------------------------------------------------------------------
 
@@ -314,16 +328,16 @@ class _Survey:
                 # An object with the root's name is the root, or replaced it when its cell ran again.
                 if id(value) not in self._seen and value.__qualname__ != self.root:
                     self._seen.add(id(value))
-                    self._queue.append((f"global {name}", value))
+                    self._queue.append((f"global:{name}", value))
                 return
-            self.parts[f"global {name}"] = Part(VALUE, digest(_named(value)))
+            self.parts[f"global:{name}"] = Part(VALUE, digest(_named(value)))
             return
         if value is None or name.startswith("__"):
             return
         if function_of(value) is not None:
             if id(value) not in self._seen:
                 self._seen.add(id(value))
-                self._queue.append((f"global {name}", value))
+                self._queue.append((f"global:{name}", value))
             return
         text = self._text(value)
         if text is not None:
@@ -359,7 +373,7 @@ class _Survey:
             self._fields(cls, prefix)
         for attribute in space.get("__attrs_attrs__", ()):
             texts = [self._word(getattr(attribute, word, None), deep=True) for word in _OF_ATTRS]
-            self.parts[f"{prefix}field {attribute.name}"] = Part(VALUE, digest(*texts))
+            self.parts[f"{prefix}field:{attribute.name}"] = Part(VALUE, digest(*texts))
         for name, value in struct_parts(cls).items():
             self.parts[prefix + name] = Part(VALUE, digest(self._word(value, deep=True)))
         if issubclass(cls, tuple) and "_fields" in space:
@@ -385,7 +399,7 @@ class _Survey:
             if name not in space:
                 self.parts[prefix + name] = Part(SOURCE, "", source)
         for name, text in self._annotations(own_annotations(space)).items():
-            self.parts[f"{prefix}annotation {name}"] = Part(VALUE, digest(text))
+            self.parts[f"{prefix}annotation:{name}"] = Part(VALUE, digest(text))
         self._bases(cls, prefix, space)
 
     def add_docstring(self, cls: type) -> None:
@@ -400,7 +414,7 @@ class _Survey:
         bases = [] if typing.is_typeddict(cls) else [self._annotation(base) for base in written]
         names = [_named(base) for base in cls.__bases__]
         texts = [_named(type(cls)), *names, *bases]
-        self.parts[f"{prefix}its bases"] = Part(VALUE, digest(*texts))
+        self.parts[f"{prefix}class:bases"] = Part(VALUE, digest(*texts))
         for base in (*cls.__bases__, type(cls)):
             if self.reaches and id(base) not in self._seen and module_of(base) == self.module:
                 self._seen.add(id(base))
@@ -409,27 +423,27 @@ class _Survey:
     def _members(self, cls: Any, prefix: str) -> None:
         for name, member in cls._member_map_.items():
             value = member.__dict__.get("_value_", member)
-            self.parts[f"{prefix}member {name}"] = self._part(value, deep=True)
+            self.parts[f"{prefix}member:{name}"] = self._part(value, deep=True)
 
     def _fields(self, cls: Any, prefix: str) -> None:
         params = cls.__dict__.get("__dataclass_params__")
         options = [f"{name}={getattr(params, name, None)}" for name in _OPTIONS]
-        self.parts[f"{prefix}its dataclass options"] = Part(VALUE, digest(*options))
+        self.parts[f"{prefix}class:dataclass options"] = Part(VALUE, digest(*options))
         own = own_annotations(vars(cls))
         for name, field in cls.__dataclass_fields__.items():
             if own and name not in own:
                 continue  # inherited
             texts = [self._word(getattr(field, w, None), deep=True) for w in _OF_A_FIELD]
-            self.parts[f"{prefix}field {name}"] = Part(
+            self.parts[f"{prefix}field:{name}"] = Part(
                 VALUE, digest(self._annotation(field.type), *texts)
             )
             if field.default_factory is not dataclasses.MISSING:
-                self.parts[f"{prefix}factory of {name}"] = self._part(field.default_factory)
+                self.parts[f"{prefix}{_FACTORY}:{name}"] = self._part(field.default_factory)
 
     def _named_tuple(self, prefix: str, space: Mapping[str, Any]) -> None:
         defaults = space.get("_field_defaults", {})
         for name in space["_fields"]:
-            self.parts[f"{prefix}field {name}"] = (
+            self.parts[f"{prefix}field:{name}"] = (
                 self._part(defaults[name], deep=True) if name in defaults else Part(VALUE, "")
             )
 

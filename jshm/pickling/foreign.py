@@ -223,7 +223,7 @@ def _fields_of(
             factory = default.factory
             if isinstance(factory, frozen.LateFactory):
                 factory = factory.function
-            if not _is_found(factory):
+            if not modules.is_by_reference(factory):
                 later.append((frozen.LateFactory(), factory))
                 factory = later[-1][0]
             options["default_factory"] = factory
@@ -231,9 +231,3 @@ def _fields_of(
             options["default"] = default
         fields.append((name, options))
     return fields, later
-
-
-def _is_found(factory: Any) -> bool:
-    module = getattr(factory, "__module__", None)
-    is_named = isinstance(factory, type) or inspect.isfunction(factory)
-    return is_named and not modules.is_by_value(module) and cp._should_pickle_by_reference(factory)

@@ -1,9 +1,10 @@
-"""The names that pickles contain: a format, like the layout of a segment.
+"""The functions that pickles name: a format, like the layout of a segment.
 
 A pickle names each function that rebuilds an object by its module and its name, and holds its
-positional arguments. So everything in this module that has no leading underscore is frozen: a
-published segment calls it years later. Keep each name and each parameter; add parameters at the
-end, with a default; add new functions for new behaviour. Reducers name nothing else of jshm.
+positional arguments. So each function and class here without a leading underscore is frozen, because a
+segment that was published by an older version calls it: keep the name and the parameters; add
+parameters at the end, with a default; add a new function for new behaviour. (`Resolver`, `resolver` and
+`process_resolver` are for stores, and not in pickles.) Reducers name nothing else of jshm.
 `docs/formats.md` lists the names of other packages.
 
 Short functions are complete here. Longer ones call the module that does the work.

@@ -31,7 +31,7 @@ _OF_THE_LOADER = frozenset({"__builtins__", "__loader__", "__spec__", "__cached_
 def reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     """Reduce a function, by value or by reference."""
     module = function.__module__
-    if not modules.is_by_value(module) and cp._should_pickle_by_reference(function):
+    if modules.is_by_reference(function):
         return reduce_named(pickler, module, function.__qualname__, function)
     if pickler.whole and id(function.__globals__) in pickler.whole:
         _share_namespace(pickler, pickler.whole[id(function.__globals__)])

@@ -69,7 +69,7 @@ def complete(pickler: Writer, function: types.FunctionType, space: dict[str, Any
             if name in space or name not in function.__globals__:
                 continue
             value = function.__globals__[name]
-            if _is_found(value):
+            if modules.is_by_reference(value):
                 space[name] = IfThere(value)
             elif not isinstance(value, types.ModuleType) and _travels(pickler, value):
                 space[name] = value
@@ -84,19 +84,6 @@ class IfThere:
 
     def __reduce__(self) -> Any:
         return frozen.if_there, self.names
-
-
-def _is_found(value: Any) -> bool:
-    """Tell whether an object is written as a name to import."""
-    if isinstance(value, types.ModuleType):
-        name: Any = value.__name__
-        is_one = sys.modules.get(name) is value
-    elif isinstance(value, type | types.FunctionType):
-        name = value.__module__
-        is_one = True
-    else:
-        return False
-    return is_one and not modules.is_by_value(name) and cp._should_pickle_by_reference(value)
 
 
 def _travels(pickler: Writer, value: Any) -> bool:
@@ -180,7 +167,7 @@ def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:
         return value  # it names nothing in the module
     try:
         leaves = [_leaf(chain, space) for chain in chains if chain[0] in space]
-        if not all(_is_found(leaf) or _travels(pickler, leaf) for leaf in leaves):
+        if not all(modules.is_by_reference(leaf) or _travels(pickler, leaf) for leaf in leaves):
             return value
         return eval(code, {name: space[name] for name, *_ in chains if name in space})  # noqa: S307
     except Exception:  # noqa: BLE001 - it is not a type, or not yet

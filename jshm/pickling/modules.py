@@ -22,8 +22,10 @@ import sysconfig
 import warnings
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
-from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudpickle import cloudpickle as cp
 
 from ..errors import DefinitionWarning, MissingModuleError, outside
 
@@ -86,6 +88,19 @@ def is_by_value(name: object) -> bool:
         if name in sys.modules:
             _judged[name] = found
     return found
+
+
+def is_by_reference(value: Any) -> bool:
+    """Tell whether a module, class or function is written as a name to import; False for other objects."""
+    if isinstance(value, ModuleType):
+        name: Any = value.__name__
+        if sys.modules.get(name) is not value:
+            return False
+    elif isinstance(value, type | FunctionType):
+        name = value.__module__
+    else:
+        return False
+    return not is_by_value(name) and bool(cp._should_pickle_by_reference(value))
 
 
 def _judge(name: str) -> bool:

@@ -65,7 +65,7 @@ class Written:
     def functions(self) -> Iterator[types.FunctionType]:
         """Yield the functions that went by value."""
         for _, found in self.memo.values():
-            if type(found) is types.FunctionType and not _is_imported(found):
+            if type(found) is types.FunctionType and not modules.is_by_reference(found):
                 yield found
 
 
@@ -117,7 +117,7 @@ class _Groups:
 def _join_contained(written: Sequence[Written], groups: _Groups) -> None:
     for i, one in enumerate(written):
         if type(one.value) is types.FunctionType:
-            is_own = not _is_imported(one.value)
+            is_own = not modules.is_by_reference(one.value)
         else:
             is_own = _is_state(one.value, lambda _: False)
         if not is_own:
@@ -307,7 +307,7 @@ def _is_state(found: Any, by_reference: Callable[[Any], bool]) -> bool:
         plain = np.ndarray.view(found, np.ndarray)
         return bool(plain.flags.writeable) and not by_reference(plain)
     if kind is types.FunctionType:
-        return bool(vars(found)) and not _is_imported(found)
+        return bool(vars(found)) and not modules.is_by_reference(found)
     if kind is memoryview:
         return not found.readonly
     if issubclass(kind, _ATOMS):
@@ -319,13 +319,6 @@ def _is_state(found: Any, by_reference: Callable[[Any], bool]) -> bool:
     if static.root(kind) in _UNCHANGED or _is_owner(found):
         return static.lookup(kind, "iloc") is not None  # a table, or a column
     return kind is object or not _is_value(found)
-
-
-def _is_imported(function: types.FunctionType) -> bool:
-    """Tell whether the reader imports a function by its name."""
-    return not modules.is_by_value(function.__module__) and bool(
-        cp._should_pickle_by_reference(function)
-    )
 
 
 def _is_namespace(found: dict[Any, Any]) -> bool:

@@ -261,8 +261,8 @@ def _parts_of_function(function: types.FunctionType) -> Iterator[tuple[str, obje
 def _parts_of_table(table: Any) -> Iterator[tuple[str, object]]:
     bases = {name(base) for base in mro(type(table))}
     if "DataFrame" in bases:
-        for name, column in table.items():
-            yield from ((f"[{key(name)}]", array) for array in _arrays_of(column.array))
+        for label, column in table.items():
+            yield from ((f"[{key(label)}]", array) for array in _arrays_of(column.array))
         for part in ("index", "columns"):
             yield from ((f".{part}", array) for array in _arrays_of(getattr(table, part)))
     elif "Series" in bases:
@@ -273,7 +273,7 @@ def _parts_of_table(table: Any) -> Iterator[tuple[str, object]]:
     elif any(base.endswith("BlockManager") for base in bases):  # in a subclass of the user's
         yield from (("", array) for array in table.arrays)
     else:  # a group-by, a rolling window
-        yield from ((f".{name}", inner) for name, inner in (attributes(table) or {}).items())
+        yield from ((f".{label}", inner) for label, inner in (attributes(table) or {}).items())
 
 
 def _arrays_of(values: Any, depth: int = _TABLE_DEPTH) -> Iterator[np.ndarray[Any, Any]]:

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OBJECT_MAGIC = b"\x93JSHMOBJ"
-# Raised by changes that a jshm which does not know them would misread; fields of the header are added
-# freely.
+# Increased by changes that an older jshm would misread. New fields of the header do not count.
 # 1 was never released: its pickles name functions that are gone.
 OBJECT_FORMAT = 2
 _PRELUDE = struct.Struct("<8sIII")
@@ -63,8 +62,8 @@ class Description:
     columns : list of str
         The columns of a table that are copied and not shared, because they hold Python objects.
     preview : dict
-        What is shown of it, in the terms of `jshm.pickling.describe.preview`; empty if nothing is. A reader
-        must expect anything in it: another version of jshm may have written it.
+        The preview, in the terms of `jshm.pickling.describe.preview`; empty if there is none. Another
+        version of jshm may have written it, so readers must expect any content.
     """
 
     summary: str
@@ -223,7 +222,7 @@ def parse_object(data: Any) -> ObjectLayout:
     if magic != OBJECT_MAGIC:
         raise CorruptSegmentError("not an object that jshm wrote: wrong magic")
     if version < 1:
-        raise CorruptSegmentError("not an object that jshm wrote: it has no format")
+        raise CorruptSegmentError("not an object that jshm wrote: format 0")
     if version < OBJECT_FORMAT:
         raise FormatVersionError(
             f"the object has format {version}, from before the first release of jshm, and this jshm knows "

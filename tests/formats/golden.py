@@ -14,6 +14,7 @@ import sqlite3
 import struct
 import zlib
 from contextlib import ExitStack, closing
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,19 @@ from jshm.store import default_store
 from jshm.store.identity import Identity, Session
 from jshm.store.local import process
 
+from ..unit.pickling.cases import CLASSES, FUNCTIONS
+from ..unit.pickling.fresh import Interpreter
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    Pickled = tuple[str, list[str]]
+    """A pickle and its buffers, each in base 64."""
+
 FOLDER = Path(__file__).parent / "0.1.0"
 COMPRESSED = ".xz"
+SEGMENTS = (".npy", ".jshm")
+PICKLES = "pickles.json"
 _SMALL = 1 << 16
 _TIME = 1_800_000_000.25
 _WHO = Identity(
@@ -44,6 +53,8 @@ _WHO = Identity(
 )  # fmt: skip
 _NOTE = "Größe, 大きさ"
 _ONCE = json.dumps({"key": "0" * 64, "seconds": 41.5, "at": _TIME})
+# Functions and classes in the syntax that all versions of Python know.
+CASES = [case for case in (*FUNCTIONS, *CLASSES) if case.since == (3, 11)]
 _OBJECT = struct.Struct("<8sIII")
 _PYTHON = re.compile(rb'"python":"3\.\d+"')
 
@@ -134,9 +145,9 @@ def _plain(statement: str) -> str:
 def kept() -> Iterator[tuple[str, bytes]]:
     """Yield file name and content of every segment in the folder."""
     for path in sorted(FOLDER.iterdir()):
-        if path.suffix == COMPRESSED:
+        if path.suffix == COMPRESSED and path.stem != PICKLES:
             yield path.stem, lzma.decompress(path.read_bytes())
-        elif path.suffix != ".sql":
+        elif path.suffix in SEGMENTS:
             yield path.name, path.read_bytes()
 
 
@@ -149,6 +160,27 @@ def keep(root: str) -> None:
         else:
             (FOLDER / f"{name}{COMPRESSED}").write_bytes(lzma.compress(data, preset=9))
     (FOLDER / "registry.sql").write_text(registry(root))
+    text = json.dumps(pickles()).encode()
+    (FOLDER / f"{PICKLES}{COMPRESSED}").write_bytes(lzma.compress(text, preset=9))
+
+
+def pickles() -> dict[str, Pickled]:
+    """Return the pickle and the buffers of each case, by its name, written in a new process."""
+    found = {}
+    with Interpreter() as writer:
+        for case in CASES:
+            writer.reset()
+            writer.cell(case.source)
+            found[case.name] = writer.dump(case.expression).sent
+    return found
+
+
+@lru_cache(maxsize=1)
+def kept_pickles() -> dict[str, Pickled]:
+    """Return what `pickles` returned when the folder was made."""
+    data = (FOLDER / f"{PICKLES}{COMPRESSED}").read_bytes()
+    found: dict[str, Pickled] = json.loads(lzma.decompress(data))
+    return found
 
 
 def restore(root: str, *, with_registry: bool) -> None:

@@ -12,10 +12,14 @@ import jshm
 from jshm.store.local.lease import LeaseLog, read_log
 
 from ..support.exactness import assert_same_dtype
+from ..unit.pickling.fresh import Interpreter, Pickled
 from . import golden
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from ..unit.pickling.cases import Case
 
 
 def assert_exact(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
@@ -101,6 +105,20 @@ def test_an_array_is_an_npy_file_with_a_trailer(store_dir: str, name: str, start
     with open(path, "rb") as file:
         file.seek((start + found.nbytes + 63) // 64 * 64)
         assert file.read(8) == b"\x93JSHMREC"
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Interpreter]:
+    with Interpreter() as interpreter:
+        yield interpreter
+
+
+@pytest.mark.parametrize("case", golden.CASES, ids=lambda case: case.name)
+def test_the_pickles_of_the_release_are_read(reader: Interpreter, case: Case) -> None:
+    """Also by another version of Python, which compiles the source in them."""
+    reader.reset()
+    reader.load(Pickled(*golden.kept_pickles()[case.name]))
+    reader.run(case.check)
 
 
 def test_the_log_of_a_lease_is_written_line_for_line(tmp_path: Path) -> None:

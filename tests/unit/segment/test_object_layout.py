@@ -62,7 +62,7 @@ ROOM = 4096
 
 
 def crafted(content: Any, version: int = OBJECT_FORMAT, *, raw: bytes | None = None) -> bytes:
-    """A header whose length and checksum are right, of anything at all."""
+    """A header of any content, with the right length and checksum."""
     body = json.dumps(content).encode() if raw is None else raw
     return PRELUDE.pack(MAGIC, version, len(body), zlib.crc32(body)) + body
 
