@@ -13,7 +13,7 @@ from .test_local import read_raw
 if TYPE_CHECKING:
     import numpy as np
 
-    from jshm.store.groups.store import GroupStore
+    from jshm.store.groups.group_store import GroupStore
 
 
 class TestGroupStore(StoreContract):
