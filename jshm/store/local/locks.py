@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .process import Process
 
 # The names of jshm's files here; it never deletes any other.
-_OURS = re.compile(r"(once|name)-[0-9a-f]{32}(\.[0-9a-f]{16})?")
+_OURS = re.compile(r"name-[0-9a-f]{32}(\.[0-9a-f]{16})?")
 _FLAGS = os.O_RDWR | os.O_NONBLOCK
 # This lock belongs to the open file, like a flock, and not to the process: fcntl_locking(2). Where it does
 # not exist (macOS) the next holder is decided by chance.
@@ -103,7 +103,7 @@ class Lock:
     process : Process
         Its lease tells waiting processes the label of this one.
     file : str
-        The name of its file: as from `file_of`, or ``once-`` and 32 hexadecimal digits.
+        The name of its file, from `file_of`.
     name : str
         What messages call it.
     shared : bool

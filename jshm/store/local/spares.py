@@ -142,7 +142,7 @@ class Spares:
     Parameters
     ----------
     directory : Directory
-    log : Log
+    log : LeaseLog
         Where other processes see the spares.
     """
 

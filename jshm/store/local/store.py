@@ -12,7 +12,16 @@ from ...segment.object_layout import ObjectLayout, read_object_layout
 from ...system import signals
 from ...system.access import PRIVATE
 from ...system.processes import process_start
-from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space
+from ..base import (
+    Attached,
+    Problem,
+    Published,
+    Reader,
+    Released,
+    SegmentInfo,
+    Space,
+    segment_of,
+)
 from ..names import check_name
 from . import attach, check, inspection, new_segment, publish, release
 from .directory import Directory, different_store
@@ -312,7 +321,11 @@ class LocalStore(Lookup):
 
     @signals.deferred()
     def names_of(self, segment: str) -> list[str]:
-        entries = self.catalogue.of_segment(segment)
+        entries = [
+            entry
+            for entry in self.catalogue.of_segment(segment_of(segment))
+            if segment in (entry.segment.id, entry.value_id)
+        ]
         return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
 
     @signals.deferred()
