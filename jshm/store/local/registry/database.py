@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import sqlite3
 import threading
@@ -347,27 +346,17 @@ class Database:
 
     def _retry(self, call: Callable[[], Any], timeout: float | None = None) -> Any:
         """Call until SQLite is not busy, or RegistryTimeout."""
-        deadline = None
-        pause = 5e-5
-        while True:
+        limit = self.timeout if timeout is None else timeout
+        for _ in file_locks.attempts(limit):
             try:
                 return call()
             except _ERRORS as error:
                 if _code_of(error) not in _BUSY:
                     raise self._explain(error) from error
-                limit = self.timeout if timeout is None else timeout
-                now = time.monotonic()
-                if deadline is None:
-                    deadline = now + limit
-                if now >= deadline:
-                    raise RegistryTimeout(
-                        f"timed out after {limit:g} s waiting for the registry, which is locked by "
-                        f"{file_locks.describe(self._log.writers())}; if that process is suspended, "
-                        "resume or kill it"
-                    ) from None
-            signals.check()
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-            pause = min(pause * 1.5, 4e-3)
+        raise RegistryTimeout(
+            f"timed out after {limit:g} s waiting for the registry, which is locked by "
+            f"{file_locks.describe(self._log.writers())}; if that process is suspended, resume or kill it"
+        )
 
     def _explain(self, error: Exception) -> Exception:
         """Return the error of jshm for one of SQLite's."""
