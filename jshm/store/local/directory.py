@@ -178,6 +178,16 @@ def file_name(segment: str, kind: str) -> str:
     return f"{segment}{ARRAY if kind == 'array' else OTHER}"
 
 
+def id_in(path: str) -> str:
+    """Return the id of the segment in a file."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def kind_in(path: str) -> str:
+    """Return the kind of the segment in a file; 'object' stands for the kinds of a newer jshm, too."""
+    return "array" if path.endswith(ARRAY) else "object"
+
+
 @dataclass(slots=True)
 class Directory:
     """The directory of one store, with its subdirectories. `open` makes it.

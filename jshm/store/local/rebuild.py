@@ -24,7 +24,7 @@ from ...segment.trailer import is_committed, read_trailer
 from ...system import file_locks
 from ..identity import Identity
 from ..names import check_name
-from .directory import ARRAY
+from .directory import id_in, kind_in
 from .new_segment import layout_in
 from .registry import rows
 from .registry.rows import Entry, SegmentRow
@@ -99,7 +99,7 @@ def register_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) ->
     lost : iterable of str
         Paths that `find_lost` returned.
     """
-    if not all(tx.has_segment(_identity(path)) for path in lost):
+    if not all(tx.has_segment(id_in(path)) for path in lost):
         register(tx, directory)
 
 
@@ -110,16 +110,8 @@ def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
 
 def is_published(path: str, directory: Directory) -> bool:
     """Return whether a file is a complete segment that was registered and was not released."""
-    found = read_segment(_identity(path), path, directory, wait=False)
+    found = read_segment(id_in(path), path, directory, wait=False)
     return found is not None and found.committed and bool(found.entries)
-
-
-def _identity(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
-
-
-def _kind(path: str) -> str:
-    return "array" if path.endswith(ARRAY) else "object"
 
 
 @dataclass(slots=True)
@@ -231,7 +223,7 @@ def read_segment(
     except (JshmError, OSError):
         return None
     try:
-        layout = layout_in(fd, _kind(path))
+        layout = layout_in(fd, kind_in(path))
         records = read_trailer(fd, layout.trailer_offset)
         # An unfinished segment has no magic or no record yet. So if this file is locked, another process
         # probes it, for microseconds, or is about to remove it.

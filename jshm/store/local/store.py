@@ -98,7 +98,7 @@ class LocalStore(Lookup):
         self.process = Process(self.directory, self.registry, self._peers())
         self.housekeeping = Housekeeping(self.process, self.registry, self.directory)
         self._listed = inspection.VersionList()
-        self._offers = LocalOffers(self, self.housekeeping, self.registry)
+        self._offers = LocalOffers(self)
 
     # -- this process ----------------------------------------------------------------------------
 

@@ -356,7 +356,7 @@ class Database:
         raise RegistryTimeout(
             f"timed out after {limit:g} s waiting for the registry, which is locked by "
             f"{file_locks.describe(self._log.writers())}; if that process is suspended, resume or kill it"
-        )
+        ) from None
 
     def _explain(self, error: Exception) -> Exception:
         """Return the error of jshm for one of SQLite's."""
@@ -378,7 +378,7 @@ class Database:
                 if con.raw is not None:
                     self._log.require_short(con.raw)
 
-    def free_space_with(self, operation: Callable[[], T]) -> T:
+    def making_room(self, operation: Callable[[], T]) -> T:
         """Return the result of an operation that frees memory, also on a full disk."""
         try:
             return operation()
@@ -477,9 +477,8 @@ class ImmediateTransaction:
             if known is not None:
                 refreshed, known.refreshed = known.refreshed, 0.0
             con = database._connection(thorough=time.monotonic() > refreshed + _JUST_NOW)  # noqa: SLF001
-            if (
-                con.transaction is not None and con.is_busy
-            ):  # called by a finalizer; signal handlers are deferred
+            if con.transaction is not None and con.is_busy:
+                # A finalizer is running: signal handlers are deferred.
                 raise RegistryError(signals.NESTED)
             con.lock.acquire()
             try:
