@@ -15,7 +15,7 @@ from . import __version__
 from .api import release_found
 from .browse.globs import expand, matching
 from .browse.tables import as_text, details, details_text
-from .browse.words import CommandParser
+from .browse.command_line import CommandParser
 from .errors import JshmError
 from .store import default_store, group
 from .text import say, size_text

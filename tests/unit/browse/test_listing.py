@@ -20,7 +20,7 @@ import jshm
 from jshm import errors
 from jshm.browse import wire
 from jshm.browse.listing import MOST_ROWS, SORT_KEYS, Listing, Query
-from jshm.browse.people import Nowhere, distinct, who
+from jshm.browse.labels import Notebooks, distinct, process
 from jshm.browse.service import Service
 from jshm.store.base import Holder, SegmentInfo, Space
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PRELUDE = "import numpy as np, jshm; from jshm.store import default_store; store = default_store()"
 
 
-PARTS = ("inUse", "idle", "old", "restorable", "unnamed")
+PARTS = ("inUse", "idle", "old", "unnamed")
 
 
 class Still:
@@ -187,7 +187,7 @@ def test_order_and_filter(infos: list[SegmentInfo], query: Query) -> None:
     listing = Listing(Still(infos))  # type: ignore[arg-type]
     listing.refresh()
     expected = model(infos, query)
-    page = listing.page(replace(query, limit=MOST_ROWS), Nowhere())
+    page = listing.page(replace(query, limit=MOST_ROWS), Notebooks())
     rows = [(row["name"], row["version"]) for row in page["rows"]]
     assert page["total"] == len(expected) == len(rows)
     names = [i.name for i in expected]
@@ -216,9 +216,9 @@ def test_order_and_filter(infos: list[SegmentInfo], query: Query) -> None:
 def test_parts_make_the_whole(infos: list[SegmentInfo], query: Query, limit: int) -> None:
     listing = Listing(Still(infos))  # type: ignore[arg-type]
     listing.refresh()
-    whole = listing.page(replace(query, limit=MOST_ROWS), Nowhere())
+    whole = listing.page(replace(query, limit=MOST_ROWS), Notebooks())
     parts = [
-        listing.page(replace(query, offset=offset, limit=limit), Nowhere())
+        listing.page(replace(query, offset=offset, limit=limit), Notebooks())
         for offset in range(0, whole["total"] + limit, limit)
     ]
     assert [row for part in parts for row in part["rows"]] == whole["rows"]
@@ -239,7 +239,7 @@ def test_sums(infos: list[SegmentInfo]) -> None:
     assert summary["idle"] == sum(i.nbytes for i in idle)
     assert summary["idleNames"] == len(idle)
     assert summary["names"] == sum(i.state == "current" for i in infos)
-    unused = listing.page(Query(unused=True), Nowhere())
+    unused = listing.page(Query(unused=True), Notebooks())
     assert summary["idleNames"] == unused["total"]
 
 
@@ -259,9 +259,9 @@ def test_natural_order() -> None:
     ]
     listing = Listing(Still([info(n, 1, "/o") for n in sorted(names)]))  # type: ignore[arg-type]
     listing.refresh()
-    got = [row["name"] for row in listing.page(Query(), Nowhere())["rows"]]
+    got = [row["name"] for row in listing.page(Query(), Notebooks())["rows"]]
     assert got == names
-    back = [row["name"] for row in listing.page(Query(descending=True), Nowhere())["rows"]]
+    back = [row["name"] for row in listing.page(Query(descending=True), Notebooks())["rows"]]
     assert back == got[::-1]
 
 
@@ -289,10 +289,10 @@ def test_labels_are_distinct(owners: dict[str, None]) -> None:
 
 def test_a_renamed_notebook_goes_by_its_new_name() -> None:
     places = Paths({"k": "sub/new.ipynb", "same": "other/old.ipynb"})
-    renamed = who("old.ipynb", "k", "/home/old.ipynb", places, alive=True)
+    renamed = process("old.ipynb", "k", "/home/old.ipynb", places, alive=True)
     assert (renamed["label"], renamed["path"]) == ("new.ipynb", "sub/new.ipynb")
-    assert who("a/old.ipynb", "same", "", places, alive=True)["label"] == "a/old.ipynb"
-    assert who("old.ipynb", "?", "", places, alive=False) == {
+    assert process("a/old.ipynb", "same", "", places, alive=True)["label"] == "a/old.ipynb"
+    assert process("old.ipynb", "?", "", places, alive=False) == {
         "label": "old.ipynb", "path": "", "alive": False, "here": False,
     }  # fmt: skip
 
@@ -357,7 +357,7 @@ def test_problems(error: Exception, reason: str) -> None:
 
 def test_holders_of_one_pid_in_two_containers_are_two() -> None:
     a, b = (Holder(f"{name}.ipynb", "r", 7, here=False) for name in "ab")
-    found = wire.holders([a, b, replace(a, mode="r+")], Nowhere())
+    found = wire.holders([a, b, replace(a, mode="r+")], Notebooks())
     assert [(h["label"], h["mode"], h["pid"]) for h in found] == [
         ("a.ipynb", "r+", 7), ("b.ipynb", "r", 7),
     ]  # fmt: skip
@@ -384,7 +384,7 @@ def new(store: LocalStore, tmp_path: Path) -> Iterator[Callable[[str], Child]]:
 
 @pytest.fixture
 def service(store: LocalStore) -> Service:
-    return Service(store, Nowhere())
+    return Service(store, Notebooks())
 
 
 def names(service: Service, **query: Any) -> list[str]:
@@ -629,7 +629,7 @@ def test_ten_thousand_names() -> None:
     listing.refresh()
 
     def part(**query: Any) -> list[str]:
-        page = listing.page(Query(**query), Nowhere())
+        page = listing.page(Query(**query), Notebooks())
         return [row["name"] for row in page["rows"]]
 
     expected = [f"run{i}/x" for i in range(count)]
@@ -639,7 +639,7 @@ def test_ten_thousand_names() -> None:
     assert part(offset=count - 3) == expected[-3:]
     assert part(descending=True, limit=2) == expected[:-3:-1]
     assert part(filter="run77 X", limit=4) == [f"run{i}/x" for i in (77, 770, 771, 772)]
-    page = listing.page(Query(offset=count - 3, grouped=True), Nowhere())
+    page = listing.page(Query(offset=count - 3, grouped=True), Notebooks())
     assert sum(group["count"] for group in page["groups"]) == page["total"] == count
     assert page["summary"]["used"] == page["summary"]["idle"] == 24 * count
 

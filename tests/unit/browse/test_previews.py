@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 import jshm
 from jshm.browse import sample
-from jshm.browse.preview import preview, preview_array, preview_object
+from jshm.browse.previews import preview, preview_array, preview_object
 from jshm.segment.array_layout import describe, describe_array
 from jshm.segment.object_layout import Description, describe_object, parse_object
 
