@@ -20,8 +20,8 @@ from IPython.display import display
 
 from .binding import bind_attached
 from .browse import wire
-from .browse.listing import SORT_KEYS, Query
 from .browse.labels import Notebooks
+from .browse.listing import SORT_KEYS, Query
 from .browse.service import Service
 from .browse.tables import as_html
 from .errors import InvalidNameError, JshmError

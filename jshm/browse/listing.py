@@ -195,7 +195,10 @@ def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> 
             parts[_part(info)][info.segment] = info.nbytes
     seen: set[str] = set()
     sums = {}
-    for part, found in parts.items():  # a segment may be current under one name and old under another
+    for (
+        part,
+        found,
+    ) in parts.items():  # a segment may be current under one name and old under another
         new = found if seen.isdisjoint(found) else {s: found[s] for s in found.keys() - seen}
         sums[part] = sum(new.values())
         seen.update(found)

@@ -111,7 +111,11 @@ class Service:
             written, found = [], [*written, *found]
         if versions:
             current = self._store.current([*written, *found])
-            newer = {name for name, info in current.items() if info.version > versions.get(name, info.version)}
+            newer = {
+                name
+                for name, info in current.items()
+                if info.version > versions.get(name, info.version)
+            }
             written, found = ([n for n in names if n not in newer] for names in (written, found))
         done = release_found(written, found, force=True) if written or found else []
         return [wire.released(one) for one in done]

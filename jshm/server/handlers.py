@@ -107,7 +107,6 @@ class JshmHandler(APIHandler):
         return found
 
 
-
 def _flag(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError("0 or 1")

@@ -1,4 +1,4 @@
-"""The notebooks of a Jupyter server: where each kernel's notebook is, and whether the kernel is on this machine."""
+"""The notebooks of a Jupyter server: their paths, and whether their kernels use this store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers requests in threads, so that a slow or huge store does not block the server; and polls the store."""
+"""Runs requests in threads, so that a slow store does not block the server, and polls the store."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ import os
 import numpy as np
 
 import jshm
-from jshm.browse.listing import Query
 from jshm.browse.labels import Notebooks
+from jshm.browse.listing import Query
 from jshm.browse.previews import preview_array
 from jshm.browse.service import Service
 from jshm.segment.array_layout import describe, read_layout

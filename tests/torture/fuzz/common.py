@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 import jshm
-from jshm.browse.listing import Query
 from jshm.browse.labels import Notebooks
+from jshm.browse.listing import Query
 from jshm.browse.service import Service
 from jshm.segment.file import Mapping
 from jshm.store.local.store import LocalStore

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import jshm
 from jshm import errors
 from jshm.browse import wire
-from jshm.browse.listing import MOST_ROWS, SORT_KEYS, Listing, Query
 from jshm.browse.labels import Notebooks, distinct, process
+from jshm.browse.listing import MOST_ROWS, SORT_KEYS, Listing, Query
 from jshm.browse.service import Service
 from jshm.store.base import Holder, SegmentInfo, Space
 
@@ -319,7 +319,7 @@ def test_a_notebook_lives_while_a_kernel_of_it_runs() -> None:
     assert [group["publisher"]["alive"] for group in page["groups"]] == [False, True, True]
 
 
-def test_leftovers_that_share_memory_count_once() -> None:
+def test_expired_versions_that_share_memory_count_once() -> None:
     infos = [
         info(name, 1, "/a.py", segment="one", leftover=True, nbytes=100, publisher_alive=False)
         for name in ("X", "Y")
@@ -327,7 +327,7 @@ def test_leftovers_that_share_memory_count_once() -> None:
     listing = Listing(Still(infos))  # type: ignore[arg-type]
     listing.refresh()
     summary = listing.summary()
-    assert (summary["used"], summary["leftovers"]) == (100, 100)
+    assert (summary["used"], summary["expired"]) == (100, 100)
 
 
 def test_what_is_on_disk_is_no_part_of_what_is_used() -> None:
@@ -352,7 +352,23 @@ def test_what_is_on_disk_is_no_part_of_what_is_used() -> None:
     ],
 )
 def test_problems(error: Exception, reason: str) -> None:
-    assert wire.problem(error) == {"reason": reason, "message": str(error), "remedy": ""}
+    assert wire.problem(error) == {"reason": reason, "message": str(error), "remedies": []}
+
+
+def test_remedies_are_data_and_not_in_the_message() -> None:
+    remedy = errors.Remedy("release", ("X",), {"force": True}, "Retire for everyone")
+    assert wire.problem(errors.NotOwnerError("X is not yours", remedy=remedy)) == {
+        "reason": "refused",
+        "message": "X is not yours",
+        "remedies": [
+            {
+                "action": "release",
+                "names": ["X"],
+                "options": {"force": True},
+                "purpose": "Retire for everyone",
+            }
+        ],
+    }
 
 
 def test_holders_of_one_pid_in_two_containers_are_two() -> None:
@@ -422,10 +438,6 @@ def test_the_state_changes_when_something_does(
         "released, and held": lambda: store.release(["X"]),
         "ended": eda.exit,
         "released": lambda: store.release(["T"]),
-        "released for a while": lambda: (
-            store.publish({"U": np.zeros(3)}) and store.release(["U"], undo=60)
-        ),
-        "restored": lambda: store.restore(["U"]),
     }
     for what, change in changes.items():
         before = listing.state
@@ -485,7 +497,7 @@ def test_sums_of_a_real_store(
     got = service.summary()
     # Of `old`, somebody holds an old version: its newest is no name that nobody uses.
     assert {key: got[key] for key in (*PARTS, "used", "names", "idleNames")} == {
-        "inUse": 50_200, "old": 30 + 4, "idle": 1000, "unnamed": 600_000, "restorable": 0,
+        "inUse": 50_200, "old": 30 + 4, "idle": 1000, "unnamed": 600_000,
         "used": 651_234, "names": 4, "idleNames": 2,
     }  # fmt: skip
     store.publish({"object": {"big": unnamed}})
@@ -495,12 +507,12 @@ def test_sums_of_a_real_store(
     store.flush()
     got = service.summary()
     assert got["used"] == sum(got[part] for part in PARTS) == 651_234 + size
-    store.release(["idle"], undo=60)
+    store.release(["idle"])
     got = service.summary()
     assert (got["used"], got["idle"]) == (651_234 + size, 1000 + size)  # the alias keeps it
-    store.release(["alias"], undo=60)
+    store.release(["alias"])
     got = service.summary()
-    assert (got["used"], got["idle"], got["restorable"]) == (651_234 + size, size, 1000)
+    assert (got["used"], got["idle"]) == (650_234 + size, size)
     store.release(["object"])
     eda.kill()
     store.gc()
@@ -508,11 +520,10 @@ def test_sums_of_a_real_store(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="spares need Linux's leases")
-@pytest.mark.parametrize("undo", [0, 60])
-def test_spares_are_a_part_of_their_own(
-    store: LocalStore, service: Service, monkeypatch: pytest.MonkeyPatch, undo: float
+def test_spares_are_neither_used_nor_free(
+    store: LocalStore, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they take is neither used nor free, and nobody is warned because of them."""
+    """Spares count apart, and cause no warning."""
     monkeypatch.setenv("JSHM_QUOTA", "1M")
     data = np.zeros(400_000, "u1")
     store.publish({"X": data})
@@ -525,7 +536,7 @@ def test_spares_are_a_part_of_their_own(
     assert after["used"] + after["spares"] + after["free"] == after["capacity"] == 10**6
     monkeypatch.setenv("JSHM_QUOTA", "805k")  # a spare is written into, or goes
     assert service.summary()["notices"] == []
-    service.release(["X"], undo=undo)
+    service.release(["X"])
     assert service.summary()["spares"] == 0
     assert service.page(Query())["state"] != state
 
@@ -549,27 +560,29 @@ def test_spares_that_go_change_the_list(
     assert service.summary()["spares"] == 0
 
 
-def test_released_for_a_while_is_not_listed(store: LocalStore, service: Service) -> None:
+def test_a_released_name_is_not_listed(store: LocalStore, service: Service) -> None:
     store.publish({"X": np.zeros(3), "Y": np.zeros(3)})
-    service.release(["X"], undo=60)
+    service.release(["X"])
     assert names(service) == ["Y"]
     with pytest.raises(errors.SegmentNotFoundError):
         service.info("X")
-    assert service.restore(["X"]) == ["X"]
-    assert names(service) == ["X", "Y"]
+    store.publish({"X": np.ones(3)})
+    (_, row) = sorted(service.page(Query())["rows"], key=lambda row: row["name"] == "X")
+    assert (row["version"], row["older"]) == (2, [])
 
 
-def test_published_again_while_the_old_one_can_be_taken_back(
+def test_a_newer_version_than_the_user_saw_is_not_released(
     store: LocalStore, service: Service
 ) -> None:
-    """What only the undo keeps is nobody's: it neither is an old version in use nor makes the name used."""
-    store.publish({"X": np.zeros(3)})
-    service.release(["X"], undo=60)
+    store.publish({"X": np.zeros(3), "Y": np.zeros(3), "e/Z": np.zeros(3)})
     store.publish({"X": np.ones(3)})
-    (row,) = service.page(Query())["rows"]
-    assert (row["version"], row["older"]) == (2, [])
-    assert names(service, unused=True) == ["X"]
-    assert service.summary()["idleNames"] == 1
+    assert service.release(["X"], {"X": 1}) == []
+    assert [one["name"] for one in service.release(["X", "Y"], {"X": 1, "Y": 1})] == ["Y"]
+    assert [one["name"] for one in service.release(["e/*"], {"X": 1})] == ["e/Z"]
+    assert names(service) == ["X"]
+    with pytest.raises(errors.SegmentNotFoundError):
+        service.release(["gone"], {"gone": 1})
+    assert [one["name"] for one in service.release(["X"], {"X": 2})] == ["X"]
 
 
 def test_a_released_name_that_is_held(
@@ -656,9 +669,8 @@ def test_more_names_than_one_part_shows(store: LocalStore, service: Service) -> 
     page = service.page(Query(offset=499, limit=2))
     assert [row["name"] for row in page["rows"]] == ["run499/x", "run501/x"]
     assert (page["total"], page["state"] == first["state"]) == (count - 1, False)
-    done = service.release(["run1*/x"], undo=60)
+    done = service.release(["run1*/x"])
     assert {one["name"] for one in done} == set(fnmatch.filter(expected, "run1*/x"))
-    assert not any(one["undoable"] for one in done)
     assert service.summary()["names"] == count - 1 - len(done)
 
 
