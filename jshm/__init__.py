@@ -28,9 +28,14 @@ if TYPE_CHECKING:
         full,
         gc,
         info,
+        lock,
         publish,
         release,
         segments,
+        wait,
+        wait_async,
+        watch,
+        watch_async,
         zeros,
     )
     from .errors import (
@@ -69,7 +74,6 @@ if TYPE_CHECKING:
         UntrustedError,
         WaitTimeoutError,
     )
-    from .live import lock, wait, wait_async, watch, watch_async
     from .pickling import Pickler, dumps, loads, pickle_by_reference, pickle_by_value
     from .segment.views import is_shared
     from .store import group
@@ -82,7 +86,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     **dict.fromkeys(
         ("attach", "check", "copy_and_detach", "detach", "empty", "empty_like", "full", "gc", "info",
-         "publish", "release", "segments", "zeros"),
+         "lock", "publish", "release", "segments", "wait", "wait_async", "watch", "watch_async", "zeros"),
         "api",
     ),
     **dict.fromkeys(
@@ -98,7 +102,6 @@ _PUBLIC = {
          "WaitTimeoutError"),
         "errors",
     ),
-    **dict.fromkeys(("lock", "wait", "wait_async", "watch", "watch_async"), "live"),
     **dict.fromkeys(
         ("Pickler", "dumps", "loads", "pickle_by_reference", "pickle_by_value"), "pickling"
     ),

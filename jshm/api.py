@@ -9,21 +9,33 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from .errors import SegmentNotFoundError, SharedStateWarning, ShortLifeWarning
-from .handouts import hand_out
 from .segment import copying
 from .segment.progress import Progress
 from .store import default_store, store_of, watching
 from .store.base import shared_states
 from .store.handle import SharedNumpyArray
 from .store.names import check_version
-from .variables import attach_published, detach_segments, rebind, segments_of, user_namespace
+from .store.watching import INTERVAL, Newest, Seen, Waiting, Watch
+from .variables import (
+    attach_published,
+    detach_segments,
+    rebind,
+    remember,
+    segments_named,
+    user_namespace,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractContextManager
+
     import numpy.typing as npt
 
     from .segment.array_layout import Order
     from .segment.file import Mode
-    from .store.base import Problem, Released, SegmentInfo
+    from .store.base import Problem, Published, Released, SegmentInfo
+
+    Names = list[str] | tuple[str, ...]
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -107,18 +119,41 @@ def publish(
         raise TypeError('publish takes a name and a value: jshm.publish("X", X)')
     else:
         values = {name: value}
-    store = default_store()
-    done = store.publish(values, replace=replace, keep=keep, writable=writable, note=note)
-    if move or writable:
-        shared = attach_published(store, done, "r+" if writable else "r")
-        for attached, old in zip(shared, values.values(), strict=True):
-            rebind(user_namespace(), old, attached)
+    done, _ = publish_values(
+        values, replace=replace, keep=keep, move=move, writable=writable, note=note
+    )
     infos = [published.info for published in done]
     for names, text in shared_states(infos):
         warnings.warn(f"{text}: jshm.attach({names})", SharedStateWarning, stacklevel=2)
     if infos and not keep:
         _warn_of_short_life(infos[0])
     return infos if isinstance(name, Mapping) else infos[0]
+
+
+def publish_values(
+    values: Mapping[str, object],
+    *,
+    replace: bool,
+    keep: bool,
+    move: bool,
+    writable: bool,
+    note: str,
+) -> tuple[list[Published], list[list[str]]]:
+    """Publish values, and rebind the notebook's variables to the shared copies if asked to.
+
+    Returns
+    -------
+    list of Published, and list of list of str
+        For each value, what was published and the variables that were rebound.
+    """
+    store = default_store()
+    done = store.publish(values, replace=replace, keep=keep, writable=writable, note=note)
+    if not (move or writable):
+        return done, [[] for _ in done]
+    shared = attach_published(store, done, "r+" if writable else "r")
+    namespace = user_namespace()
+    pairs = zip(shared, values.values(), strict=True)
+    return done, [rebind(namespace, old, attached) for attached, old in pairs]
 
 
 def _warn_of_short_life(info: SegmentInfo) -> None:
@@ -200,7 +235,7 @@ def attach(
     if timeout is not None:
         watching.wait(store, names, timeout)
     values = [
-        hand_out(attached.value, attached.segments)
+        remember(attached.value, attached.segments)
         for attached in store.attach(names, mode, versions, trust=trust)
     ]
     return values[0] if isinstance(name, str) else values
@@ -270,7 +305,7 @@ def detach(what: str | Array) -> list[str]:
         Nothing here is a view of it.
     """
     namespace = user_namespace()
-    segments = segments_of(namespace, what, default_store())
+    segments = segments_named(namespace, what, default_store())
     del what  # else this very frame keeps the array
     return detach_segments(namespace, segments, store_of(next(iter(segments)))).culprits
 
@@ -311,7 +346,7 @@ def _allocate(
 ) -> Array:
     if order not in ("C", "F"):
         raise ValueError(f"order must be 'C' (rows) or 'F' (columns), not {order!r}")
-    return hand_out(SharedNumpyArray.create_new(shape, dtype, order, zero=zero).array)
+    return remember(SharedNumpyArray.create_new(shape, dtype, order, zero=zero).array)
 
 
 def full(
@@ -403,3 +438,194 @@ def check(*, fix: bool = False) -> list[Problem]:
         Empty if all is well.
     """
     return default_store().check(fix=fix)
+
+
+# -- between processes -------------------------------------------------------------------------------
+
+
+@overload
+def wait(name: str, *, newer_than: int = ..., timeout: float | None = ...) -> SegmentInfo: ...
+@overload
+def wait(
+    name: Names, *, newer_than: int = ..., timeout: float | None = ...
+) -> list[SegmentInfo]: ...
+def wait(
+    name: str | Names, *, newer_than: int = 0, timeout: float | None = None
+) -> SegmentInfo | list[SegmentInfo]:
+    """Return when a name has a version that is new enough. It wakes within 20 ms of the publish.
+
+    ::
+
+        info = jshm.wait("weights")
+        while training:
+            weights = jshm.attach("weights")
+            ...
+            info = jshm.wait("weights", newer_than=info.version)
+
+    Parameters
+    ----------
+    name : str, or list or tuple of str
+        Several: when all have one, as they are at one moment.
+    newer_than : int
+        A version's number. By default any version will do.
+    timeout : float, optional
+        Seconds to wait; by default for ever.
+
+    Returns
+    -------
+    SegmentInfo, or a list of them
+        The newest versions. Holds no memory.
+
+    Raises
+    ------
+    WaitTimeoutError
+        Says what is still missing.
+    InvalidNameError
+    """
+    found = watching.wait(default_store(), _names(name), timeout, newer_than)
+    return found[0] if isinstance(name, str) else found
+
+
+@overload
+def wait_async(
+    name: str, *, newer_than: int = ..., timeout: float | None = ...
+) -> Coroutine[Any, Any, SegmentInfo]: ...
+@overload
+def wait_async(
+    name: Names, *, newer_than: int = ..., timeout: float | None = ...
+) -> Coroutine[Any, Any, list[SegmentInfo]]: ...
+def wait_async(
+    name: str | Names, *, newer_than: int = 0, timeout: float | None = None
+) -> Coroutine[Any, Any, Any]:
+    """Let the event loop run while waiting as `wait` does: ``info = await jshm.wait_async("X")``."""
+    waiting = Waiting(default_store(), _names(name), timeout, newer_than)
+    return _wait(waiting, single=isinstance(name, str))
+
+
+async def _wait(waiting: Waiting, *, single: bool) -> SegmentInfo | list[SegmentInfo]:
+    import asyncio
+
+    while True:
+        if (found := waiting.poll()) is not None:
+            return found[0] if single else found
+        await asyncio.sleep(waiting.pause)
+
+
+def watch(
+    name: str, callback: Callable[[SegmentInfo], Any], *, newer_than: int | None = None
+) -> Watch:
+    """Call a function for each new version of a name, from now on, within 20 ms of the publish.
+
+    ::
+
+        jshm.watch("weights", lambda info: print(info))
+
+    Where versions come faster than the function returns, it is called for the newest only. A release
+    calls nothing; the next publish does.
+
+    One daemon thread calls all functions of a process, one after the other: what takes long, or a
+    notebook's variables that others use, is better left to `wait_async` or a coroutine function. That is
+    called on the event loop that runs here (a notebook has one) and needs no thread. An error in the
+    function is printed, once for each place it comes from, and the watch goes on. While nothing happens,
+    all watches of a process together take about a hundredth of a core.
+
+    Parameters
+    ----------
+    name : str
+        It need not be there yet.
+    callback : callable
+        Called with a `SegmentInfo`, in the store that is chosen now (`group`). A function, or a
+        coroutine function.
+    newer_than : int, optional
+        A version's number: call it at once if there is a newer one. By default the newest that is
+        there now.
+
+    Returns
+    -------
+    Watch
+        Stops it: ``.stop()``, or the end of a ``with`` block. Else it goes on as long as the process.
+        A forked child has no watches.
+
+    Raises
+    ------
+    InvalidNameError
+    TypeError
+        A coroutine function where no event loop runs.
+    """
+    if not callable(callback):
+        raise TypeError(f"callback must be a function, not {type(callback).__name__}")
+    store = default_store()
+    return Watch(store, store.checked(name), callback, newer_than)
+
+
+def watch_async(name: str, *, newer_than: int | None = None) -> AsyncIterator[SegmentInfo]:
+    """Yield each new version of a name, from now on.
+
+    ::
+
+        async for info in jshm.watch_async("weights"):
+            weights = jshm.attach("weights")
+            ...
+
+    Where versions come faster than the loop's body runs, only the newest is yielded. For the
+    parameters see `watch`.
+    """
+    newest = Newest(default_store(), [name])
+    newest.poll()
+    return _news(newest, Seen(newer_than, newest.found.get(newest.names[0])))
+
+
+async def _news(newest: Newest, seen: Seen) -> AsyncIterator[SegmentInfo]:
+    import asyncio
+
+    while True:
+        newest.poll()
+        info = newest.found.get(newest.names[0])
+        if info is not None and seen.is_new(info):
+            yield info
+        # Also after a version: others on the loop have their turn, however fast those come.
+        await asyncio.sleep(INTERVAL)
+
+
+def lock(
+    name: str, *, shared: bool = False, timeout: float | None = None
+) -> AbstractContextManager[object]:
+    """Return a lock between all threads of all processes that use the store, for a ``with`` block.
+
+    ::
+
+        live = jshm.attach("counts", "r+")
+        with jshm.lock("counts"):
+            live[3] += 1
+
+    It keeps out those who take the lock too, and nobody else: reading and writing need none. The OS
+    frees it when its holder ends, however it ends; a forked child does not have its parent's. However
+    often others come again, everybody has a turn.
+
+    Parameters
+    ----------
+    name : str
+        Any name; it need not be published.
+    shared : bool
+        Together with others who share it (readers), and never beside one who does not (a writer).
+    timeout : float, optional
+        Seconds to wait; 0 only tries. By default for ever.
+
+    Returns
+    -------
+    context manager
+        It can be used again, also in other threads. A thread that has the lock cannot take it again.
+
+    Raises
+    ------
+    LockTimeoutError
+        When the block is entered: others have it. Says who.
+    LockHeldError
+        When the block is entered: this very thread has it.
+    InvalidNameError
+    """
+    return default_store().lock(name, shared=shared, timeout=timeout)
+
+
+def _names(name: str | Names) -> list[str]:
+    return [name] if isinstance(name, str) else list(name)

@@ -1,11 +1,11 @@
-"""The command line: what is shared, and to free it, without a kernel."""
+"""The command ``jshm``: list, inspect and release what is shared, without a kernel."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import re
+import shlex
 import sys
 import unicodedata
 from dataclasses import asdict
@@ -16,35 +16,40 @@ from .api import release_found
 from .browse.command_line import CommandParser
 from .browse.globs import expand, matching
 from .browse.tables import as_text, details, details_text
-from .errors import JshmError
-from .store import default_store, group
+from .errors import JshmError, with_remedies
+from .store import chosen_group, default_store, group
 from .text import say, size_text
 
 if TYPE_CHECKING:
     import argparse
 
+    from .errors import Remedy
     from .store.base import SegmentInfo
 
-_EPILOG = (
-    "exit codes: 0 done; 1 not done (the message says why), or `check` found problems; 2 usage"
-)
+_EPILOG = "exit codes: 0 success; 1 failure (the message says why), or `check` found problems; 2 wrong usage"
 
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     args = _parser().parse_args(words)
+    with group(args.group) if args.group else contextlib.nullcontext():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
-        with group(args.group) if args.group else contextlib.nullcontext():
-            code = int(args.run(args))
-        if sys.stdout is not None:  # else it is closed, as `jshm gc >&-` does
+        code = int(args.run(args))
+        if sys.stdout is not None:  # `jshm gc >&-` closes it
             sys.stdout.flush()
     except JshmError as error:
-        say(f"jshm: {for_shell(str(error))}", stream=sys.stderr)
+        say(f"jshm: {explain(error)}", stream=sys.stderr)
         return 1
-    except OSError as error:  # it cannot be printed: `jshm list > /dev/full`, `jshm list | head`
+    except (
+        OSError
+    ) as error:  # stdout cannot be written: `jshm list > /dev/full`, `jshm list | head`
         if not isinstance(error, BrokenPipeError):
             say(f"jshm: {error}", stream=sys.stderr)
-        # What is left to be printed would fail again when Python ends.
+        # Python flushes stdout at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -52,13 +57,20 @@ def main(words: list[str] | None = None) -> int:
     return code
 
 
-def for_shell(message: str) -> str:
-    """Return a message with the commands of a shell in place of those of a notebook."""
-    # A shell holds nothing that it could let go of.
-    message = re.sub(r" ?Let go here: %shm_detach [^ ]+\.(?= |$)", "", message)
-    message = re.sub(r" \((?:force|replace)=True\)", "", message)
-    message = re.sub(r"%shm_(list|info|release)\b", r"jshm \1", message)
-    return re.sub(r"%shm_\w+ [\w./-]+", r"in a notebook: \g<0>", message)
+def explain(error: JshmError) -> str:
+    """Return an error's message, with its remedies as commands of a shell."""
+    # A shell has nothing mapped that it could detach.
+    remedies = [remedy for remedy in error.remedies if remedy.action != "detach"]
+    return with_remedies(error.message, [r.sentence(_command_of(r)) for r in remedies])
+
+
+def _command_of(remedy: Remedy) -> str:
+    """Return a remedy as a command: ``jshm release X --force``."""
+    if remedy.action in ("publish", "attach"):
+        return " ".join([f"in a notebook: %shm_{remedy.action}", *remedy.words()])
+    group = chosen_group.get()
+    chosen = ["--group", group] if group else []
+    return shlex.join(["jshm", *chosen, remedy.action, *remedy.words()])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,9 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="jshm", description="One copy of your data for every notebook.", epilog=_EPILOG
     )
     parser.add_argument("--version", action="version", version=f"jshm {__version__}")
-    parser.add_argument(
-        "--group", help="what the members of a Unix group share, not your own names"
-    )
+    parser.add_argument("--group", help="work in the store of a Unix group instead of your own")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -80,9 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     listing = add("list", _list, "list what is shared")
     listing.add_argument("pattern", nargs="?", help="only names that match, like 'exp1/*'")
     listing.add_argument("--json", action="store_true", help="for other programs")
-    info = add("info", _info, "show all that is known of a name")
+    info = add("info", _info, "show all details of a name")
     info.add_argument("name")
-    path = add("path", _path, "print the path of a name's file: of an array, a valid .npy")
+    path = add(
+        "path",
+        _path,
+        "print the path of a name's file (for an array, a valid .npy file)",
+    )
     path.add_argument("name")
     release = add("release", _release, "retire names for everyone")
     release.add_argument(
@@ -91,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument(
         "--force", action="store_true", help="also names that notebooks and other programs own"
     )
-    add("gc", _gc, "free what nobody needs any more")
-    check = add("check", _check, "compare what the registry says with what is there")
-    check.add_argument("--fix", action="store_true", help="mend what is found")
+    add("gc", _gc, "free everything that is expired, and all spares")
+    check = add("check", _check, "compare the registry with the files")
+    check.add_argument("--fix", action="store_true", help="repair the problems")
     return parser
 
 
@@ -130,7 +144,7 @@ def _path(args: argparse.Namespace) -> int:
     path = default_store().location(args.name)
     if sys.stdout.isatty():
         say(path)
-    else:  # to a program the path itself goes, which need not be text
+    else:  # a program gets the bytes of the path, which need not be text
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")
     return 0
@@ -153,7 +167,7 @@ def _gc(_: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     problems = default_store().check(fix=args.fix)
     for problem in problems:
-        say(f"{problem.what}{' (mended)' if problem.fixed else ''}")
+        say(f"{problem.what}{' (repaired)' if problem.fixed else ''}")
     if not problems:
-        say("all is well")
+        say("no problems found")
     return 0 if all(problem.fixed for problem in problems) else 1

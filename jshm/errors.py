@@ -33,7 +33,8 @@ class Remedy:
     names : tuple of str
         What it applies to; empty for all, or where only the user knows.
     options : mapping of str to str or bool
-        By the names that they have in the Python call: ``{"force": True}``, ``{"mode": "c"}``.
+        By the names that they have in the Python call: ``{"force": True}``, ``{"mode": "c"}``; ``as``
+        is the variable that an attach binds.
     purpose : str
         What it achieves, at the start of a sentence: ``Retire for everyone``. May be empty.
     """
@@ -49,8 +50,18 @@ class Remedy:
         words = [f"[{', '.join(names)}]"] if len(names) > 1 else names
         if self.action == "publish" and names:
             words.append("…")
-        words += [f"{key}={value!r}" for key, value in self.options.items()]
-        return f"jshm.{_CALLS.get(self.action, self.action)}({', '.join(words)})"
+        for key, value in self.options.items():
+            if key != "as":
+                words.append(f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}")
+        target = f"{self.options['as']} = " if "as" in self.options else ""
+        return f"{target}jshm.{_CALLS.get(self.action, self.action)}({', '.join(words)})"
+
+    def words(self) -> list[str]:
+        """Return the names and options as words of a command line: ``["X", "--force"]``."""
+        words = list(self.names)
+        for key, value in self.options.items():
+            words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+        return words
 
     def sentence(self, command: str) -> str:
         """Return the purpose, followed by the command that a face shows for this remedy."""

@@ -18,7 +18,6 @@ import anywidget
 import traitlets
 from IPython.display import display
 
-from .binding import bind_attached
 from .browse import wire
 from .browse.labels import Notebooks
 from .browse.listing import SORT_KEYS, Query
@@ -29,7 +28,7 @@ from .segment.file import check_mode
 from .store import default_store
 from .store.names import as_variable, is_variable
 from .system.weak import WeakSet
-from .variables import shell, user_namespace
+from .variables import bind_attached, shell, user_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,40 +1,40 @@
-"""The face that IPython sees: ``%load_ext jshm``."""
+"""The IPython extension: magics, completion and hooks around each cell (``%load_ext jshm``)."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import Any
 
-from .. import handouts
-from . import cells, completion, following, offering, resting
-from .managing import ManagingMagics
-from .pushing import PushingMagics
-from .sharing import SharingMagics
+from .. import variables
+from . import cell_hooks, completion, following, offering
+from .manage_magics import ManageMagics
+from .offer_magics import OfferMagics
+from .share_magics import ShareMagics
 
-_MAGICS = (SharingMagics, ManagingMagics, PushingMagics)
-_HOOKS = {"pre_run_cell": cells.before, "post_run_cell": cells.after}
+_MAGICS = (ShareMagics, ManageMagics, OfferMagics)
+_HOOKS = {"pre_run_cell": cell_hooks.before, "post_run_cell": cell_hooks.after}
 
 
 def load(shell: Any) -> None:
-    """Register the magics, the completion and the hooks around each cell; twice does no harm."""
+    """Register the magics, the completion and the hooks around each cell. It can be repeated."""
     shell.register_magics(*_MAGICS)
     completion.install(shell)
-    handouts.prunes = True
+    variables.keep_containers(True)
     for event, hook in _HOOKS.items():
         if hook not in shell.events.callbacks[event]:
             shell.events.register(event, hook)
-    cells.arrive()
+    cell_hooks.arrive()
 
 
 def unload(shell: Any) -> None:
     """Undo `load`."""
     completion.remove(shell)
-    handouts.prunes = False
+    variables.keep_containers(False)
     for event, hook in _HOOKS.items():
         with contextlib.suppress(ValueError):
             shell.events.unregister(event, hook)
     following.stop_all()
-    resting.end()
+    cell_hooks.stop_resting()
     offering.accepted.clear()
     for magics in _MAGICS:
         for kind, names in magics.magics.items():

@@ -1,20 +1,18 @@
-"""The words behind a magic: shell-like quoting, comments, no abbreviated options."""
+"""The arguments of a magic: shell-like quoting, comments, globs, no abbreviated options."""
 
 from __future__ import annotations
 
 import argparse
-import fnmatch
-import re
 import shlex
-import unicodedata
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from IPython.core.error import UsageError
 
+from ..browse.globs import matching
 from ..errors import InvalidNameError
 from ..store import chosen_group, default_store
 from ..store.names import as_variable, is_glob, is_variable, nearest
-from ..system import signals as interrupts
+from ..system import signals
 from . import expressions
 
 if TYPE_CHECKING:
@@ -23,12 +21,8 @@ if TYPE_CHECKING:
     from .calling import Caller
 
 
-# Whose name a pattern means.
-_WHOSE = re.compile(r"[^:/\[]+:")
-
-
 class Parser(argparse.ArgumentParser):
-    """Options of one magic; a mistake is a UsageError of one line."""
+    """The arguments of one magic; a mistake is a UsageError of one line."""
 
     def __init__(self, magic: str, names: str = "") -> None:
         super().__init__(prog=f"%{magic}", add_help=False, allow_abbrev=False)
@@ -39,15 +33,15 @@ class Parser(argparse.ArgumentParser):
             self.add_argument("names", nargs="*", metavar=names)
 
     def flag(self, option: str) -> None:
-        """Add an option that is there or not."""
+        """Add an option without a value."""
         self.add_argument(option, action="store_true")
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"%{self.magic}: {message}. See %{self.magic}?")
 
     def parse(self, line: str) -> argparse.Namespace:
-        """Parse the line behind the magic's name; ``--group`` counts until the magic has ended."""
-        # A semicolon at the end is IPython's for "show nothing".
+        """Parse the line after the magic's name; ``--group`` takes effect until the magic returns."""
+        # IPython takes a semicolon at the end for "display nothing".
         self.line = strip_comment(line).rstrip().rstrip(";")
         try:
             words = shlex.split(self.line)
@@ -55,8 +49,8 @@ class Parser(argparse.ArgumentParser):
             if text := expressions.whole(self.line):  # d["it's"]
                 raise UsageError(expressions.advice(self.prog, text, ())) from None
             self.error(f"{str(error).lower()} in: {line.strip()}")
-        # What `argparse` does in the end fails where Ctrl-C kept it from beginning, and would hide that.
-        with interrupts.deferred():
+        # A Ctrl-C inside argparse would make its cleanup fail, and that error would hide the interrupt.
+        with signals.deferred():
             args = self.parse_intermixed_args(words)
         if args.group is not None:
             chosen_group.set(args.group)
@@ -64,7 +58,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def strip_comment(line: str) -> str:
-    """Return a line without its ``# comment``: one that follows a blank and is not quoted."""
+    """Return a line without its ``# comment``, which follows a blank and is not quoted."""
     quote = ""
     for i, char in enumerate(line):
         if quote:
@@ -87,9 +81,9 @@ def positive(text: str) -> float:
 def check_words(
     parser: Parser, words: Iterable[str], known: Iterable[str], namespace: Container[str]
 ) -> None:
-    """Raise a UsageError for an expression where a variable belongs.
+    """Raise a UsageError for an expression where the magic takes a variable.
 
-    ``x[ab]`` stays a pattern if it matches something and cannot be evaluated.
+    ``x[ab]`` remains a pattern if it matches something and cannot be evaluated.
     """
     known = list(known)
     for word in words:
@@ -104,9 +98,9 @@ def check_words(
 
 
 def _may_be_meant(word: str, known: list[str]) -> bool:
-    """Tell whether a word can be a pattern that matches, or a name."""
+    """Return whether a word can be a pattern that matches something, or a name."""
     if is_glob(word):
-        return bool(fnmatch.filter(known, word))
+        return bool(matching(word, known))
     try:
         default_store().checked(word)
     except InvalidNameError:
@@ -114,28 +108,8 @@ def _may_be_meant(word: str, known: list[str]) -> bool:
     return True
 
 
-def expand(words: Sequence[str], known: Iterable[str], what: str) -> list[str]:
-    """Return the words, in NFC form, with every glob replaced by what it matches, each once.
-
-    Raises
-    ------
-    UsageError
-        A glob matches nothing.
-    """
-    known = sorted(known)
-    found: dict[str, None] = {}
-    for word in (unicodedata.normalize("NFC", word) for word in words):
-        # A pattern that says whose names it means (``ada:*``) matches them as they are called with that.
-        among = (default_store().exact_names() if _WHOSE.match(word) else []) or known
-        matches = fnmatch.filter(among, word) if is_glob(word) else [word]
-        if not matches:
-            raise UsageError(f"{word!r} matches no {what}")
-        found.update(dict.fromkeys(matches))
-    return list(found)
-
-
 def destinations(variables: Sequence[str], chosen: str | None) -> list[str]:
-    """Return the names that variables are published under, given ``--as``.
+    """Return the names under which variables are published, given ``--as``.
 
     One variable takes any name; several, or a name with a trailing slash, take a prefix.
     """
@@ -166,12 +140,3 @@ def lookup(
     close = nearest(variable, known)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(f"there is no variable {variable!r} here{hint}")
-
-
-def check_variable(name: str, option: str = "") -> str:
-    """Return the name of a variable as Python spells it, or raise InvalidNameError."""
-    variable = as_variable(name)
-    if is_variable(variable):
-        return variable
-    why = " (this is a word of Python's own)" if variable.isidentifier() else ""
-    raise InvalidNameError(f"{option}{name}: a variable's name is an identifier, like my_data{why}")

@@ -1,7 +1,7 @@
-"""Tab completion of names, with what they are: IPython's matcher API, version 2.
+"""Tab completion of names, with dtype and shape: IPython's matcher API, version 2.
 
-It also works inside ``jshm.attach("…")``. Completion must never raise and never be slow: a registry that
-cannot be read completes nothing.
+It also works inside ``jshm.attach("…")``. Completion must never raise and never be slow: a store that
+cannot be read gives no completions.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 
 from .. import variables
 from ..errors import JshmError
-from ..handouts import is_from_jshm
 from ..pickling.describe import summary
 from ..store import default_store, group
 from ..text import printable
-from . import kernels
+from ..variables import is_from_jshm
+from .offer_magics import other_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,28 +51,28 @@ _LIMIT = 500
 
 @context_matcher(identifier="jshm.names", priority=100)  # type: ignore[untyped-decorator]
 def match_names(context: CompletionContext) -> SimpleMatcherResult:
-    """Complete what can stand at the cursor, behind a magic of ours or in a call of jshm."""
+    """Complete the word at the cursor, after a jshm magic or inside a call of jshm."""
     line = context.line_with_cursor[: context.cursor_position]
     found = _candidates(line)
     if found is None:
         return {"completions": []}
     token, candidates = found
-    # Without blanks that JupyterLab could break the line at: its rows are one line high.
+    # JupyterLab would break the line at a blank, and its rows are one line high.
     completions = [
         SimpleCompletion(text, type=printable(kind).replace(" ", "\N{NO-BREAK SPACE}"))
         for text, kind in candidates
-        if text.startswith(token) and text.isprintable()  # else it could not be typed
+        if text.startswith(token) and text.isprintable()  # it could not be typed otherwise
     ]
     return {
         "completions": completions[:_LIMIT],
         "matched_fragment": token,
-        "suppress": True,  # also where nothing fits: other completers know nothing of names
+        "suppress": True,  # even without a match: other completers do not know names
         "ordered": True,
     }
 
 
 def _candidates(line: str) -> tuple[str, list[tuple[str, str]]] | None:
-    """Return the word at the cursor, and what it may become with what each is; None if not ours."""
+    """Return the word at the cursor, and its completions with their types; None if jshm has none."""
     if call := _CALL.search(line):
         return call["token"], _names(call["token"])
     magic = _MAGIC.match(line)
@@ -116,12 +116,12 @@ def _groups() -> list[tuple[str, str]]:
 
 
 def _names(token: str, before: str = "") -> list[tuple[str, str]]:
-    """Return the names that begin so, and are shared with the group that the words before name."""
+    """Return the names with this prefix, in the store of the group that the line names, if any."""
     return _asked(before, lambda store: store.complete(token, _LIMIT))
 
 
 def _own_names(token: str, before: str) -> list[tuple[str, str]]:
-    """Return those names that this user may release."""
+    """Return the names with this prefix that this user may release."""
 
     def ask(store: Store) -> list[tuple[str, str]]:
         own = {*store.own_names(), *map(store.exact, store.own_names())}
@@ -131,7 +131,7 @@ def _own_names(token: str, before: str) -> list[tuple[str, str]]:
 
 
 def _offers(before: str) -> list[tuple[str, str]]:
-    """Return the names that are offered to this notebook, and by whom."""
+    """Return the names that are offered to this notebook, with the sender."""
     return _asked(
         before,
         lambda store: [(o.info.name, f"from {o.sender.label}") for o in store.offers.received()],
@@ -139,10 +139,10 @@ def _offers(before: str) -> list[tuple[str, str]]:
 
 
 def _kernels(before: str) -> list[tuple[str, str]]:
-    """Return the other kernels that run: by notebook where that is one's only, and by id."""
+    """Return the other running kernels: by notebook, if no other kernel has its name, and by id."""
     beside = _asked(
         before,
-        lambda store: [(k.label, k.identity.kernel_id) for k in kernels.others(store)],
+        lambda store: [(k.label, k.identity.kernel_id) for k in other_kernels(store)],
     )
     labels = [label for label, _ in beside]
     named = [(label, "notebook") for label in labels if labels.count(label) == 1]
@@ -152,12 +152,12 @@ def _kernels(before: str) -> list[tuple[str, str]]:
 def _asked(
     before: str, question: Callable[[Store], list[tuple[str, str]]]
 ) -> list[tuple[str, str]]:
-    """Ask the store that the words before the cursor mean; what cannot be read knows nothing."""
+    """Return the answer of the store that the line means; nothing from a store that cannot be read."""
     chosen = _GROUP.search(before)
     try:
         with group(chosen["name"]) if chosen else contextlib.nullcontext():
             return question(default_store())
-    except (JshmError, OSError, ValueError):  # half a character, too
+    except (JshmError, OSError, ValueError):  # ValueError: half a character
         return []
 
 
@@ -170,12 +170,12 @@ def _variables(*, shared: bool = False) -> list[tuple[str, str]]:
 
 
 def install(shell: Any) -> None:
-    """Add the matcher, once."""
+    """Register the matcher. It can be repeated."""
     if match_names not in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.append(match_names)
 
 
 def remove(shell: Any) -> None:
-    """Take the matcher away."""
+    """Unregister the matcher."""
     if match_names in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.remove(match_names)

@@ -1,4 +1,4 @@
-"""Python expressions where a magic takes variables: found in the user's own words, and explained."""
+"""Python expressions where a magic takes variables: find them in the line, and say what to write instead."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Container
 
-# A word as the shell takes it, with its quotes.
+# A word with its quotes, as a shell splits a line.
 _WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:\\.|[^"\\])*")+""")
-# What the user may call the value, in this order, where the name is not taken.
+# Suggested variables for the value of an expression, in order of preference.
 _NAMES = ("Y", "Z", "part", "result", "value")
 
 
 def around(line: str, word: str) -> str:
-    """Return the expression that a word of a line is a part of, as the user wrote it, or ''.
+    """Return the expression that contains a word of a line, as the user wrote it, or ''.
 
-    A variable's name does not count, and neither does a quoted word, which is a pattern.
+    A single variable does not count, and neither does a quoted word, which is a pattern.
     """
     spans = [match.span() for match in _WORD.finditer(line)]
     words = [line[first:last] for first, last in spans]
@@ -40,13 +40,13 @@ def around(line: str, word: str) -> str:
 
 
 def whole(line: str) -> str:
-    """Return the expression that a line consists of, up to its options, or ''."""
+    """Return the expression that a line consists of, without its options, or ''."""
     text = re.split(r"\s--[a-z]", line)[0].strip()
     return text if _is_expression(text) else ""
 
 
 def has_a_meaning(text: str, namespace: Container[str]) -> bool:
-    """Tell whether text must be an expression: all that it names exists, or no pattern looks like it."""
+    """Return whether text must be an expression: all its names exist, or it cannot be a pattern."""
     tree = _parse(text)
     if tree is None:
         return False
@@ -59,7 +59,7 @@ def has_a_meaning(text: str, namespace: Container[str]) -> bool:
 
 
 def place(line: str, word: str) -> str:
-    """Return the ``d['x']`` or ``obj.x`` that a word of a line is a part of, or ''."""
+    """Return the ``d['x']`` or ``obj.x`` that contains a word of a line, or ''."""
     text = around(line, word)
     tree = _parse(text) if text else None
     is_place = isinstance(tree, ast.Expression) and isinstance(
@@ -69,7 +69,7 @@ def place(line: str, word: str) -> str:
 
 
 def root(text: str) -> str:
-    """Return the variable that an expression like ``d['x'].y`` begins with, or ''."""
+    """Return the variable at the start of an expression like ``d['x'].y``, or ''."""
     tree = _parse(text)
     node: ast.AST | None = tree.body if isinstance(tree, ast.Expression) else None
     while isinstance(node, ast.Subscript | ast.Attribute):

@@ -1,7 +1,7 @@
-"""``%shm_attach --follow``: variables that are the newest version of a name, cell by cell.
+"""``%shm_attach --follow``: variables that are rebound to the newest version of a name before each cell.
 
-They are rebound before a cell, and never while one runs. Nothing here keeps memory: a follower knows its
-segment by id, and whether its variable is still what was bound to it by `handouts`.
+A variable is never rebound while a cell runs. Nothing here keeps memory: a follower knows the id of its
+segment, and whether its variable is still bound to it (`variables.bind`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import handouts
+from .. import variables
 from ..text import age_text, printable
 from ..variables import forget_history
+from .magics import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from ..store.base import Attached, SegmentInfo, Store
 
 Namespace = dict[str, Any]
-# So often it is tried again to see all names as they were at one moment.
+# Attempts to get a consistent view of all names.
 _TRIES = 10
-# So many lines are printed at once.
+# At most this number of lines is printed at once.
 _SHOWN = 5
 
 
@@ -38,11 +39,11 @@ class Follower:
     trust : bool
         As for `Store.attach`.
     version, segment : int and str
-        That the variable is; of a segment's part, what tells it from all others.
+        What the variable is bound to; `segment` is the value's id (`SegmentInfo.value_id`).
     seen : tuple of int and str
-        Version and segment (or part) of the newest that was bound, or could not be.
+        The same of the newest version that was bound, or that could not be bound.
     said : str
-        Why it stays what it is, as the user was told; empty if it does not.
+        The reason, told to the user, why the variable is not updated; empty if it is.
     """
 
     name: str
@@ -59,25 +60,25 @@ _followers: dict[str, Follower] = {}
 
 
 def follow(variable: str, attached: Attached, store: Store, mode: Mode, *, trust: bool) -> None:
-    """Let a variable that was just bound be the newest version from now on."""
+    """Keep a variable that was just bound at the newest version from now on."""
     seen = attached.version, attached.segments[0]
     name = store.exact(attached.name)
     _followers[variable] = Follower(name, store, mode, trust, *seen, seen)
 
 
 def stop(variables: Iterable[str]) -> list[str]:
-    """Let variables follow nothing any more; return what to tell the user."""
+    """Stop following with these variables; return the lines that tell the user."""
     gone = [(v, f) for v in variables if (f := _followers.pop(v, None)) is not None]
     return [f"{variable} no longer follows {follower.name}" for variable, follower in gone]
 
 
 def stop_all() -> None:
-    """Let nothing follow anything any more."""
+    """Stop following with all variables."""
     _followers.clear()
 
 
 def followers(store: Store) -> dict[str, list[str]]:
-    """Return for each name of a store that is followed here: by which variables."""
+    """Return name → variables that follow it, for a store."""
     found: dict[str, list[str]] = {}
     for variable, follower in _followers.items():
         if follower.store is store:
@@ -86,7 +87,7 @@ def followers(store: Store) -> dict[str, list[str]]:
 
 
 def update(namespace: Namespace, store: Store) -> list[str]:
-    """Rebind what has a newer version, all as they were at one moment; return what to tell the user.
+    """Rebind what has a newer version, in one consistent view; return the lines that tell the user.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def update(namespace: Namespace, store: Store) -> list[str]:
     lost = [
         variable
         for variable, follower in mine.items()
-        if follower.segment not in handouts.segments_bound(variable, namespace.get(variable))[:1]
+        if follower.segment not in variables.segments_bound(variable, namespace.get(variable))[:1]
     ]
     said = stop(lost)
     for variable in lost:
@@ -110,8 +111,8 @@ def update(namespace: Namespace, store: Store) -> list[str]:
         if entry is None:
             said += _stays(variable, follower, "released", f"{follower.name} was released")
         elif isinstance(new, Exception):
-            follower.seen = _seen(entry)  # it is tried again when there is another
-            said += _stays(variable, follower, type(new).__name__, str(new))
+            follower.seen = _seen(entry)  # the next attempt is with the next version
+            said += _stays(variable, follower, type(new).__name__, explain(new))
         elif new is not None:
             said.append(_rebind(namespace, variable, follower, new))
         elif entry.version == follower.version:
@@ -123,12 +124,12 @@ def update(namespace: Namespace, store: Store) -> list[str]:
 def _look(
     store: Store, mine: dict[str, Follower]
 ) -> tuple[dict[str, SegmentInfo], dict[str, Attached | Exception]]:
-    """Return the newest versions, and by variable what is new, attached: all as at one moment."""
+    """Return the newest versions, and variable → attached value of what is new, in one consistent view."""
     names = list(dict.fromkeys(follower.name for follower in mine.values()))
     newest = store.current(names)
     if len(newest) < len(
         names
-    ):  # the directory may have been deleted: what is mapped here comes back
+    ):  # the directory may have been deleted: flush restores what is mapped here
         store.flush()
         newest = store.current(names)
     found: dict[str, Attached | Exception] = {}
@@ -150,31 +151,31 @@ def _seen(entry: SegmentInfo) -> tuple[int, str]:
 
 
 def _attach(store: Store, new: dict[str, Follower]) -> dict[str, Attached | Exception]:
-    """Attach what is new; of what cannot be attached return why."""
+    """Return variable → attached value, or the error where it cannot be attached."""
     alike: dict[tuple[Mode, bool], list[str]] = {}
     for variable, follower in new.items():
         alike.setdefault((follower.mode, follower.trust), []).append(variable)
     found: dict[str, Attached | Exception] = {}
-    for (mode, trust), variables in alike.items():
+    for (mode, trust), followers_of in alike.items():
         try:
-            names = [new[variable].name for variable in variables]
-            found.update(zip(variables, store.attach(names, mode, trust=trust), strict=True))
+            names = [new[variable].name for variable in followers_of]
+            found.update(zip(followers_of, store.attach(names, mode, trust=trust), strict=True))
         except Exception:  # noqa: BLE001 - an object's own code may raise anything
-            for variable in variables:  # one of them: the others follow on
+            for variable in followers_of:  # one of them failed: the others are attached one by one
                 try:
                     found[variable] = store.attach([new[variable].name], mode, trust=trust)[0]
                 except Exception as error:  # noqa: BLE001
-                    # Its traceback would keep what is in its frames.
+                    # The traceback would keep the values in its frames.
                     found[variable] = error.with_traceback(None)
     return found
 
 
 def _rebind(namespace: Namespace, variable: str, follower: Follower, new: Attached) -> str:
-    """Let a variable be what was attached, and let go of what it was; return what to say."""
+    """Bind a variable to the new value and drop the old one; return the line that tells the user."""
     old = namespace.get(variable)
-    handouts.bind(namespace, variable, new.value, new.segments)
-    # Each version that was displayed once would stay for ever; views that the user took are his.
-    if handouts.was_handed_out(old):
+    variables.bind(namespace, variable, new.value, new.segments)
+    # A displayed version would stay in IPython's history forever. Views that the user made stay.
+    if variables.is_remembered(old):
         forget_history(namespace, lambda value: value is old)
     follower.seen = follower.version, follower.segment = new.version, new.segments[0]
     follower.said = ""
@@ -184,7 +185,7 @@ def _rebind(namespace: Namespace, variable: str, follower: Follower, new: Attach
 
 
 def _stays(variable: str, follower: Follower, why: str, text: str) -> list[str]:
-    """Return why a variable stays what it is, unless that was said."""
+    """Return the line that tells why a variable is not updated; none if the user was told."""
     if follower.said == why:
         return []
     follower.said = why

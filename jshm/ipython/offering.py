@@ -1,17 +1,18 @@
-"""What other notebooks offer to this one: shown before a cell, and bound where the user said so."""
+"""Offers from other notebooks: shown before a cell, or bound at once if the user chose that."""
 
 from __future__ import annotations
 
 import builtins
 from typing import TYPE_CHECKING, Any
 
-from .. import handouts
-from ..binding import bind_attached
+from .. import variables
 from ..errors import JshmError
 from ..store.names import variable_for
 from ..system.weak import WeakKeys
 from ..text import printable, size_text
+from ..variables import bind_attached
 from . import following
+from .magics import explain
 
 if TYPE_CHECKING:
     from ..store.base import Attached, Offer, SegmentInfo, Store
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 Namespace = dict[str, Any]
 EVERYBODY = ""
-# Notebooks whose offers are accepted at once; `EVERYBODY` stands for all.
+# Notebooks whose offers are bound at once; `EVERYBODY` means all.
 accepted: set[str] = set()
-# What was shown, by store: name and time.
+# The offers that were shown, for each store: name and time.
 _shown: WeakKeys[Store, set[tuple[str, float]]] = WeakKeys()
 
 
 def look(namespace: Namespace, store: Store) -> list[str]:
-    """Bind what is accepted at once; return what to tell the user of what is new."""
+    """Bind the offers that are accepted at once; return the lines that tell about new offers."""
     offers = store.offers.received()
     before = _shown.get(store, set())
     _shown[store] = {_key(offer) for offer in offers}
@@ -45,12 +46,12 @@ def look(namespace: Namespace, store: Store) -> list[str]:
 
 
 def look_again(store: Store) -> None:
-    """Take all offers for new ones."""
+    """Treat all offers as new again."""
     _shown.pop(store, set())
 
 
 def is_accepted(sender: Identity) -> bool:
-    """Tell whether what a notebook offers is bound at once."""
+    """Return whether the offers of a notebook are bound at once."""
     if EVERYBODY in accepted:
         return True
     return any(
@@ -60,13 +61,13 @@ def is_accepted(sender: Identity) -> bool:
 
 
 def described(info: SegmentInfo) -> str:
-    """Return what is offered, as both sides are told it."""
+    """Return the description of an offered name that both notebooks show."""
     live = " · LIVE" if info.writable else ""
     return f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}"
 
 
 def offer_line(offer: Offer, store: Store) -> str:
-    """Return an offer as the user is told of it, and how to accept it."""
+    """Return the line that shows an offer, and the magic that accepts it."""
     return printable(
         f"{offer.sender.label} offers {described(offer.info)}: %shm_accept {offer.info.name}"
         f"{' --group ' + store.group if store.group else ''}"
@@ -74,7 +75,7 @@ def offer_line(offer: Offer, store: Store) -> str:
 
 
 def _obstacle(namespace: Namespace, store: Store, offer: Offer) -> str:
-    """Return what to tell the user where an offer is not bound; '' if it can be."""
+    """Return the line that tells why an offer is not bound; '' if it can be bound."""
     name = offer.info.name
     try:
         variable = variable_for(name)
@@ -83,32 +84,34 @@ def _obstacle(namespace: Namespace, store: Store, offer: Offer) -> str:
             return f"{offer.sender.label} offers {name}, which {variable} follows"
     except (JshmError, OSError) as error:
         return _not_bound(offer, store, error)
-    if variable in namespace and not handouts.is_from_jshm(variable, namespace[variable]):
-        return f"{offer_line(offer, store)} --as … ({variable} is a variable of yours)"
+    if variable in namespace and not variables.is_from_jshm(variable, namespace[variable]):
+        return f"{offer_line(offer, store)} --as … ({variable} is your own variable)"
     if hasattr(builtins, variable):
-        return f"{offer_line(offer, store)} --as … ({variable} is a word of Python's own)"
+        return f"{offer_line(offer, store)} --as … ({variable} is a Python builtin)"
     return ""
 
 
 def _attach(store: Store, offers: list[Offer]) -> dict[str, Attached | Exception]:
-    """Attach what is offered, in one step; of what cannot be attached return why."""
+    """Attach what is offered, in one step; return name → attached value, or the error."""
     names = [offer.info.name for offer in offers]
     try:
         return dict(zip(names, store.attach(names), strict=True)) if names else {}
     except Exception:  # noqa: BLE001 - an object's own code may raise anything
         found: dict[str, Attached | Exception] = {}
-        for name in names:  # one of them: the others can be bound
+        for name in names:  # one of them failed: the others can be bound
             try:
                 found[name] = store.attach([name])[0]
             except Exception as error:  # noqa: BLE001
-                found[name] = error.with_traceback(None)  # which would keep what is in its frames
+                found[name] = error.with_traceback(
+                    None
+                )  # a traceback keeps the values in its frames
         return found
 
 
 def _accept(
     namespace: Namespace, store: Store, offer: Offer, attached: Attached | Exception
 ) -> str:
-    """Bind what is offered; where that cannot be, only say what is offered, and why."""
+    """Bind an offered value; return the line that tells the user."""
     if isinstance(attached, Exception):
         return _not_bound(offer, store, attached)
     try:
@@ -122,7 +125,7 @@ def _accept(
 
 
 def _not_bound(offer: Offer, store: Store, error: Exception) -> str:
-    return printable(f"{offer_line(offer, store)} (not bound: {error})")
+    return printable(f"{offer_line(offer, store)} (not bound: {explain(error)})")
 
 
 def _key(offer: Offer) -> tuple[str, float]:

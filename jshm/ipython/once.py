@@ -15,12 +15,12 @@ from IPython.core.error import UsageError
 
 from .. import variables
 from ..errors import JshmError, SegmentNotFoundError
-from ..handouts import bind
 from ..store import default_store, group
 from ..text import duration_text, say, size_text
-from . import definitions
-from .base import warn_of_short_life, with_traceback
+from ..variables import bind
+from . import cell_definitions as definitions
 from .calling import caller
+from .magics import warn_of_short_life, with_traceback
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from ..segment.file import Mode
     from ..store.base import Attached, SegmentInfo, Store
 
-# Characters of what a version says of its cell.
+# Characters of the note about its cell that a version has.
 _LONGEST = 1000
-# Keys of the cells that this notebook has run: what they define is there.
+# Keys of the cells that this notebook has run, so that their definitions exist.
 _ran: set[str] = set()
 
 
@@ -44,7 +44,7 @@ def run(
     keep: bool,
     rerun: bool,
 ) -> None:
-    """Attach `names` (variable → name) if this very cell published them, else run it and publish.
+    """Attach `names` (variable → name) if this cell published them, otherwise run it and publish.
 
     Raises
     ------
@@ -59,10 +59,10 @@ def run(
     with _turn(store, key):
         if not rerun and _attach(shell, store, names, cell, key, mode=mode, note=note):
             return
-        # Before the cell, which may take minutes.
+        # Before the cell runs, which may take minutes.
         store.require_owner(list(names.values()), replace=replace)
         began = time.perf_counter()
-        with group(None):  # the cell is the user's, and not a part of this line
+        with group(None):  # --group of this line does not apply to the code of the cell
             _execute(shell, cell)
         _ran.add(key)
         spent = time.perf_counter() - began
@@ -80,7 +80,7 @@ def run(
 
 
 def cell_key(shell: Any, cell: str) -> str:
-    """Return what is the same for cells that differ in comments, blanks and quotes only."""
+    """Return a key of a cell that does not depend on comments, blanks and quotes."""
     source = shell.transform_cell(cell)
     with contextlib.suppress(SyntaxError):  # running it will tell
         source = ast.unparse(ast.parse(source))
@@ -97,11 +97,11 @@ def _attach(
     mode: Mode,
     note: str,
 ) -> bool:
-    """Attach the names if all were published from the cell of that key; return whether it was so."""
+    """Attach the names if the cell with that key published all of them; return whether it did."""
     try:
         if not all(_is_of(store.info(name), key) for name in names.values()):
             return False
-        # Before what is attached: an instance is then of the class that the cell defines.
+        # Before the attach, so that instances get the class that the cell defines.
         defined = _define(shell, cell, names, key)
         began = time.perf_counter()
         found = store.attach(list(names.values()), mode)
@@ -122,7 +122,7 @@ def _attach(
 
 
 class _Run(NamedTuple):
-    """A run of a cell, as the version that it made says: key, duration, and time of day."""
+    """A run of a cell, from the note of the version that it made: key, duration, and time of day."""
 
     key: str = ""
     seconds: float = 0.0
@@ -130,7 +130,7 @@ class _Run(NamedTuple):
 
     @classmethod
     def parse(cls, once: str) -> _Run:
-        """Return what a version says; of what jshm did not write, a run of no cell."""
+        """Return the run that a note describes; one with an empty key if jshm did not write the note."""
         try:
             said = json.loads(once[:_LONGEST])
             key, seconds, at = said["key"], said["seconds"], said["at"]
@@ -142,12 +142,12 @@ class _Run(NamedTuple):
 
 
 def _is_of(published: SegmentInfo | Attached, key: str) -> bool:
-    """Tell whether a version was published from the cell of that key."""
+    """Return whether the cell with that key published this version."""
     return _Run.parse(published.once).key == key
 
 
 def _define(shell: Any, cell: str, names: dict[str, str], key: str) -> str:
-    """Bind what else the cell defines and needs no run; return what to tell the user."""
+    """Bind the definitions of the cell that need no run; return the line that tells the user."""
     source = shell.transform_cell(cell)
     filename = shell.compile.cache(source, shell.execution_count, raw_code=cell)
     there = frozenset(shell.user_ns)
@@ -173,7 +173,7 @@ def _result(shell: Any, variable: str) -> Any:
 
 
 def _execute(shell: Any, cell: str) -> None:
-    """Run a cell's source in the notebook's namespace; what it raises is the cell's own error."""
+    """Run a cell's source in the notebook's namespace; its errors are raised unchanged."""
     source = shell.transform_cell(cell)
     name = shell.compile.cache(source, shell.execution_count, raw_code=cell)
     try:
@@ -193,7 +193,7 @@ def _execute(shell: Any, cell: str) -> None:
 
 
 def _awaits(source: str) -> bool:
-    """Tell whether a cell is only wrong in that it awaits outside a function."""
+    """Return whether the only error in a cell is an `await` outside a function."""
     try:
         code = compile(source, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError:
@@ -202,9 +202,9 @@ def _awaits(source: str) -> bool:
 
 
 def _turn(store: Store, key: str) -> AbstractContextManager[object]:
-    """Return what waits until no other notebook runs this cell."""
+    """Return a lock that waits until no other notebook runs this cell."""
     return store.lock(
         f"once-{key[:32]}",
         called="this cell",
-        waits=lambda who: say(f"waiting for {who}, which runs this very cell"),
+        waits=lambda who: say(f"waiting for {who}, which is running this cell"),
     )

@@ -139,3 +139,12 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
         by_folded.setdefault(candidate.rpartition("/")[2].casefold(), candidate)
     close = difflib.get_close_matches(name.casefold(), by_folded, n=6, cutoff=0.6)
     return list(dict.fromkeys(by_folded[c] for c in close))[:3]
+
+
+def check_variable(name: str, option: str = "") -> str:
+    """Return the name of a variable as Python spells it, or raise InvalidNameError."""
+    variable = as_variable(name)
+    if is_variable(variable):
+        return variable
+    why = " (this is a word of Python's own)" if variable.isidentifier() else ""
+    raise InvalidNameError(f"{option}{name}: a variable's name is an identifier, like my_data{why}")

@@ -10,8 +10,7 @@ import sys
 import numpy as np
 
 import jshm
-from jshm import handouts
-from jshm.ipython import cells, following
+from jshm.ipython import cell_hooks, following
 from jshm.store import default_store
 from jshm.variables import user_namespace
 
@@ -63,7 +62,7 @@ def _follow(count: int) -> None:
     variables = _variables(count)
     jshm.publish({name: np.zeros(1000) for name in variables}, keep=True)
     for variable, attached in zip(variables, store.attach(variables), strict=True):
-        handouts.bind(user_namespace(), variable, attached.value, attached.segments)
+        variables.bind(user_namespace(), variable, attached.value, attached.segments)
         following.follow(variable, attached, store, "r", trust=False)
 
 
@@ -78,12 +77,12 @@ def _measure(count: int, publisher: subprocess.Popen[str], rounds: int) -> list[
     def after(name: str) -> float:
         publish(name)
         with contextlib.redirect_stdout(io.StringIO()):
-            return timed(cells.before)[0]
+            return timed(cell_hooks.before)[0]
 
-    cells.before()
+    cell_hooks.before()
     # Many calls are timed together: one takes less than the clock.
     quiet = in_turn(
-        {JSHM: repeated(lambda: [cells.before() for _ in range(100)], times=20)}, rounds
+        {JSHM: repeated(lambda: [cell_hooks.before() for _ in range(100)], times=20)}, rounds
     )
     idle = {JSHM: quiet[JSHM] / 100}
     other = in_turn({JSHM: lambda: after("another")}, max(rounds, 20))

@@ -75,7 +75,7 @@ def test_never_a_variable_that_python_would_not_mean(a):
         "    inner()\nouter()"
     )
     assert slip.evalue == (
-        "far is a variable of outer(), and inner() has it only if its own code names it: put a line "
+        "far is a variable of outer(), which inner() can read only if its own code uses it: put a line "
         "`far` above the magic"
     )
     slip = a.fail("def f():\n    %shm_publish later\n    later = 1\nf()")
@@ -205,8 +205,8 @@ def test_patterns_stay_patterns(a):
     assert [line[:2] for line in a.do("%shm_publish x[ab]").splitlines()] == ["xa", "xb"]
     assert "ab_1 v1" in a.do("%shm_publish ab_[12]")
     assert "ab_1 v2" in a.do("%shm_publish 'ab_[1:]'")
-    assert "matches no variable" in a.fail("%shm_publish 'no[12]'").evalue
-    assert "matches no variable" in a.fail("%shm_publish no_*").evalue
+    assert "no variable with an array or a table matches" in a.fail("%shm_publish 'no[12]'").evalue
+    assert "no variable with an array or a table matches" in a.fail("%shm_publish no_*").evalue
 
 
 def test_expressions_elsewhere(b):
@@ -219,7 +219,7 @@ def test_expressions_elsewhere(b):
     for part in ("X[:2]", "d['k']", "X.T"):
         slip = b.fail(f"%shm_attach {part}").evalue
         assert slip == (
-            f"%shm_attach takes names: attach {part[0]}, of which nothing is copied, and use {part}"
+            f"%shm_attach takes names: attach {part[0]}, which copies nothing, and use {part}"
         )
     slip = b.fail("%shm_attach X --as D['k']").evalue
     assert slip == "--as takes a variable's name: write D['k'] = %shm_attach X"

@@ -33,7 +33,7 @@ def test_words_quotes_and_options(a):
         ("%shm_publish X name --as both", "a prefix ends with a slash: --as both/"),
         ("%shm_publish X --as ../up", "'../up' is not a valid name"),
         ("%shm_publish lock", "lock → lock: cannot be shared"),
-        ("%shm_publish 'q*'", "'q*' matches no variable that is an array"),
+        ("%shm_publish 'q*'", "no variable with an array or a table matches 'q*'"),
         ("%shm_attach", "which name?"),
         ("%shm_attach notd", "did you mean noted?"),
         ("%shm_attach noted --mode x", "mode must be 'r' (read-only)"),
@@ -47,7 +47,7 @@ def test_words_quotes_and_options(a):
         ("%shm_attach noted --wait soon", "invalid positive value: 'soon'"),
         ("%shm_info nothing", "nothing is shared under 'nothing'"),
         ("%shm_release", "name what to release, or say --unused"),
-        ("%shm_detach nothing", "is mapped nowhere here"),
+        ("%shm_detach nothing", "is not mapped here"),
     ):
         slip = a.fail(line)
         assert slip.ename == "UsageError", line
@@ -60,11 +60,11 @@ def test_loading_twice_and_unloading(a):
     assert "already loaded" in a.do("%load_ext jshm") or True
     a.do("%reload_ext jshm\nX = np.ones(2)\n%shm_publish X")
     hooks = "[f.__module__ for e in ('pre', 'post') for f in get_ipython().events.callbacks[e + '_run_cell']]"
-    assert a.value(hooks).count("jshm.ipython.cells") == 2
+    assert a.value(hooks).count("jshm.ipython.cell_hooks") == 2
     matchers = "[m.__module__ for m in get_ipython().Completer.custom_matchers]"
     assert a.value(matchers).count("jshm.ipython.completion") == 1
     a.do("%unload_ext jshm")
-    assert a.value(hooks).count("jshm.ipython.cells") == 0
+    assert a.value(hooks).count("jshm.ipython.cell_hooks") == 0
     assert "not found" in a.fail("%shm_list").evalue
 
 
@@ -108,7 +108,7 @@ def test_lists_are_html_and_text(a):
     (shown,) = a("%shm_info X").results
     assert "Lives    as long as its Jupyter server runs" in shown["text/plain"]
     assert ">Lives</th>" in shown["text/html"]
-    assert "matches no name" in a.fail("%shm_list 'q*'").evalue
+    assert "no shared name matches" in a.fail("%shm_list 'q*'").evalue
 
 
 def test_a_glob_overwrites_only_what_jshm_bound(open_notebook, a):
@@ -192,7 +192,7 @@ def test_release_is_the_owner_s(open_notebook, a):
         "Retire for everyone: %shm_release exp/X --force"
     ).replace("--force", "--force (force=True)")
     assert b.do("%shm_release 'exp/*'") == "exp/mine released · 24 B freed\n"
-    assert "matches no name of this notebook" in b.fail("%shm_release 'exp/*'").evalue
+    assert "no name of this notebook" in b.fail("%shm_release 'exp/*'").evalue
     assert "still held by this notebook" in b.do("%shm_release exp/X --force")
     assert b.value("X.sum()") == 1000.0
     assert a.do("%shm_release exp/y") == "exp/y released · 80 B freed\n"
@@ -244,7 +244,7 @@ def test_release_unused_asks_and_spares_what_is_kept(open_notebook, a):
         + "\n%shm_publish new"
     )
     spared = (
-        r"--yes spares X \(only copy\), new \(published .*\); "
+        r"--yes leaves X \(only copy\), new \(published .*\); "
         r"to release by name: %shm_release X new\n"
     )
     outcome = a("%shm_release --unused")
@@ -259,7 +259,7 @@ def test_release_unused_asks_and_spares_what_is_kept(open_notebook, a):
     assert "nothing to release" in a.do("%shm_release --unused --yes")
     b.do("%shm_detach z")
     theirs = a.do("%shm_release --unused --yes --all")
-    spared = "--yes spares z (only copy); to release by name: %shm_release z\n"
+    spared = "--yes leaves z (only copy); to release by name: %shm_release z\n"
     assert theirs == f"w released · 40 B freed\n{spared}"
 
 
@@ -316,14 +316,14 @@ def test_move_takes_the_very_version_that_was_published(a):
     """Another process may publish the next one in between."""
     a.do(
         """
-from jshm.ipython import sharing
-warn, held = sharing.warn_of_short_life, []
-def between(done):
-    warn(done)
+from jshm import api
+attach_published, held = api.attach_published, []
+def between(store, done, mode):
     if held is not None:
         held.append(jshm.attach("X"))
-    jshm.publish("X", np.zeros(2))
-sharing.warn_of_short_life = between
+    store.publish({"X": np.zeros(2)})
+    return attach_published(store, done, mode)
+api.attach_published = between
 X = np.arange(4.0)
 %shm_publish X --move
 """
@@ -349,7 +349,7 @@ def test_release_all_widens_globs_and_not_what_is_written_out(open_notebook, a):
     assert b.value(names) == ["Y", "exp/1", "exp/2", "exp/mine", "mine"]
     assert b.do("%shm_release mine 'exp/*' --all").count("released") == 4
     assert b.value(names) == ["Y"]
-    assert "matches no name that is shared" in b.fail("%shm_release 'exp/*' --all").evalue
+    assert "no shared name matches" in b.fail("%shm_release 'exp/*' --all").evalue
     assert "Y released" in b.do("%shm_release Y --all --force")
 
 

@@ -58,9 +58,9 @@ def test_two_notebooks_at_the_same_time_run_it_once(open_notebook, a, store_dir)
     slow = CELL.replace("0.4", "3")
     a.client.execute(slow)
     # b must not be the first.
-    until(lambda: any(map(segment.is_held, glob.glob(f"{store_dir}/locks/once-*"))))
+    until(lambda: any(map(segment.is_held, glob.glob(f"{store_dir}/locks/*"))))
     said = b.do(slow)
-    waited = f"waiting for a.ipynb (pid {a.pid}), which runs this very cell\nX, y attached in"
+    waited = f"waiting for a.ipynb (pid {a.pid}), which is running this cell\nX, y attached in"
     assert said.startswith(waited)
     assert a.value("globals().get('runs', 0)") == 1
     assert b.value("globals().get('runs', 0)") == 0
@@ -171,7 +171,7 @@ X = np.ones(3)
 
 def test_what_is_left_of_turns_is_swept_up(a, store_dir):
     a.do("%%shm_once P\nP = np.ones(3)")
-    assert glob.glob(f"{store_dir}/locks/once-*")
+    assert glob.glob(f"{store_dir}/locks/*")
     a.do("jshm.gc()")
     assert os.listdir(f"{store_dir}/locks") == []
 

@@ -42,7 +42,7 @@ def test_an_offer_is_shown_before_the_next_cell_and_accepted(a, b, store_dir):
     assert ("X", "from\xa0train.ipynb") in b.complete("%shm_accept ")
     assert b.do("%shm_accept X").startswith("X ← v1 from train.ipynb, ")
     assert b.value("X.sum()") == 499500.0
-    assert b.do("%shm_accept") == "nothing is offered to this notebook\n"
+    assert b.do("%shm_accept") == "there are no offers to this notebook\n"
     assert rows(store_dir) == []
     # Nothing changed: it is offered as it is. What changed is published first.
     assert "published" not in a.do("%shm_push X --to analysis.ipynb")
@@ -59,18 +59,18 @@ def test_an_offer_is_shown_before_the_next_cell_and_accepted(a, b, store_dir):
         "exp/X v2 · float64 (1000,) · 8.0 kB → train.ipynb: %shm_accept exp/X\n"
     )
     assert "analysis.ipynb offers exp/X v2" in a.do("%shm_accept --decline exp/X")
-    assert a.do("%shm_accept") == "nothing is offered to this notebook\n"
+    assert a.do("%shm_accept") == "there are no offers to this notebook\n"
 
 
 def test_bound_at_once_where_one_said_so(a, b):
     a.do("X = np.ones(3); y = np.ones(4)\n%shm_push X y --to analysis.ipynb")
     b.do("y = 'mine'")
     said = b.do("%shm_accept --auto nobody.ipynb")
-    assert said.startswith("what nobody.ipynb offers is bound before the next cell")
+    assert said.startswith("offers of nobody.ipynb are bound before the next cell")
     assert b.value("'X' in globals()") is False
     said = b.do("%shm_accept --auto train.ipynb").splitlines()
     assert said[1].startswith("X ← v1 from train.ipynb, ")
-    assert said[2].endswith("%shm_accept y --as … (y is a variable of yours)")
+    assert said[2].endswith("%shm_accept y --as … (y is your own variable)")
     assert b.value("(X.sum(), y)") == [3.0, "mine"]
     a.do("X += 1\n%shm_push X --to analysis.ipynb")
     assert b.do("print(X.sum())").endswith("6.0\n")
@@ -117,11 +117,11 @@ def test_who_is_meant(a, b, open_notebook, store_dir):
     assert all(kernel_id in slip for kernel_id in ids.values())
     assert "→ analysis.ipynb" in a.do("%shm_push X --to work/anal")
     late = a.do(f"%shm_push X --to {ids['c'][:8]}")
-    assert late.endswith("\nanalysis.ipynb sees it once it runs %load_ext jshm\n")
+    assert late.endswith("\nanalysis.ipynb sees it as soon as it runs %load_ext jshm\n")
     assert "train.ipynb offers X" in c.do("%load_ext jshm\n%shm_accept")
     for line, said in (
-        ("%shm_push X", "to whom?"),
-        ("%shm_push --to analysis.ipynb", "what?"),
+        ("%shm_push X", "to which notebook?"),
+        ("%shm_push --to analysis.ipynb", "which variable?"),
         ("%shm_push X --to train.ipynb", "--to train.ipynb is this notebook"),
         ("%shm_push X --to analyses.ipynb", "did you mean analysis.ipynb?"),
         ("%shm_push X --to zzz", "there are analysis.ipynb"),
@@ -160,7 +160,7 @@ def test_what_a_damaged_registry_offers(a, b, store_dir):
     assert "the registry is damaged" in b.fail("%shm_accept").evalue
     con.close()
     assert b.value("[p.fixed for p in jshm.check(fix=True)]") == [True]
-    assert b.do("%shm_accept") == "nothing is offered to this notebook\n"
+    assert b.do("%shm_accept") == "there are no offers to this notebook\n"
 
 
 def test_within_a_group(place, a, b):  # noqa: F811
@@ -187,7 +187,7 @@ shell.run_line_magic("shm_accept", "")
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert "X v1 · list of 2 · " in done.stdout
-    assert "only kernels of notebooks are offered anything" in done.stdout
+    assert "only kernels of notebooks get offers" in done.stdout
     assert "lives until this IPython ends" in done.stdout
     assert b.do("1") == ""  # it has ended, and its name with it
     assert rows(store_dir) == []

@@ -357,7 +357,7 @@ def test_detach_deletes_the_variables_and_unmaps(
     assert "same" not in main
     assert "unrelated" in main
     assert not jshm.info("data/X").in_use
-    with pytest.raises(jshm.SegmentNotFoundError, match="mapped nowhere here"):
+    with pytest.raises(jshm.SegmentNotFoundError, match="not mapped here"):
         jshm.detach("data/X")
 
 

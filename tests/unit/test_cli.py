@@ -13,6 +13,7 @@ import pytest
 
 import jshm
 from jshm import cli
+from jshm.errors import NotOwnerError, Remedy
 
 if TYPE_CHECKING:
     from jshm.store.local.store import LocalStore
@@ -55,15 +56,24 @@ def test_a_shell_is_told_what_a_shell_can_do(store: LocalStore, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
-    [(("a; not in use. Let go here: %shm_detach exp/X.y. Retire for everyone: %shm_release exp/X.y "
-       "--force (force=True)"), "a; not in use. Retire for everyone: jshm release exp/X.y --force"),
-     ("no longer need (%shm_list shows what each costs)",
-      "no longer need (jshm list shows what each costs)"),
-     ("nothing of it", "nothing of it")],
+    ("remedy", "shown"),
+    [
+        (Remedy("release", ("a b",), {"force": True}, "Retire it"), "Retire it: jshm release 'a b' --force"),
+        (Remedy("list"), "jshm list"),
+        (Remedy("check", (), {"fix": True}), "jshm check --fix"),
+        (Remedy("attach", ("X",), {"mode": "c"}), "in a notebook: %shm_attach X --mode c"),
+        (Remedy("detach", ("X",), {}, "Let go here"), ""),
+    ],
 )  # fmt: skip
-def test_messages_in_the_terms_of_a_shell(told: str, shown: str) -> None:
-    assert cli.for_shell(told) == shown
+def test_a_remedy_is_a_command_of_the_shell(remedy: Remedy, shown: str) -> None:
+    error = NotOwnerError("X belongs to train.ipynb", remedy=remedy)
+    assert cli.explain(error) == ". ".join(filter(None, ["X belongs to train.ipynb", shown]))
+
+
+def test_a_remedy_in_a_group_names_the_group() -> None:
+    with jshm.group("lab"):
+        error = NotOwnerError("X is ada's", remedy=Remedy("info", ("X",)))
+        assert cli.explain(error) == "X is ada's. jshm --group lab info X"
 
 
 def test_release_spares_what_was_not_meant(store: LocalStore, capsys) -> None:

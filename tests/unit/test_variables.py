@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm import handouts
+from jshm import variables
 from jshm import variables as namespace
-from jshm.handouts import hand_out, prune, segments_of, was_handed_out
+from jshm.variables import forget_unused, is_remembered, remember, segments_of_value
 
 from ..support.processes import Child, ChildError
 from ..support.touching import BASES, CANNOT_BE_SHARED, RAISING, Key, recording, touched
@@ -53,7 +53,7 @@ class Slotted:
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program without IPython, also where other tests have imported it."""
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
-    monkeypatch.setattr(handouts, "prunes", False)
+    monkeypatch.setattr(variables, "_keeps_containers", False)
 
 
 @pytest.fixture
@@ -84,32 +84,35 @@ SHARED_BY_ALL: list[Any] = [
 
 @pytest.mark.parametrize("value", SHARED_BY_ALL, ids=repr)
 def test_what_may_be_anybodys_never_counts(value: Any) -> None:
-    assert hand_out(value, ("segment",)) is value
-    assert not was_handed_out(value)
-    assert segments_of(value) == ()
+    assert remember(value, ("segment",)) is value
+    assert not is_remembered(value)
+    assert segments_of_value(value) == ()
 
 
 @pytest.mark.parametrize("make", [Thing, lambda: np.zeros(3), lambda: {1, 2}, lambda: lambda: 1])
 def test_known_by_identity(make: Any) -> None:
     value, other = make(), make()
-    assert hand_out(value, ("one",)) is value
-    assert was_handed_out(value)
-    assert segments_of(value) == ("one",)
-    assert not was_handed_out(other)
-    assert segments_of(other) == ()
-    hand_out(other, ("two", "what it needs"))
-    hand_out(value, ("three",))
-    prune()
-    assert (segments_of(value), segments_of(other)) == (("three",), ("two", "what it needs"))
+    assert remember(value, ("one",)) is value
+    assert is_remembered(value)
+    assert segments_of_value(value) == ("one",)
+    assert not is_remembered(other)
+    assert segments_of_value(other) == ()
+    remember(other, ("two", "what it needs"))
+    remember(value, ("three",))
+    forget_unused()
+    assert (segments_of_value(value), segments_of_value(other)) == (
+        ("three",),
+        ("two", "what it needs"),
+    )
 
 
 def test_none_is_kept_alive() -> None:
-    value = hand_out(Thing(np.zeros(10)), ("segment",))
+    value = remember(Thing(np.zeros(10)), ("segment",))
     alive = weakref.ref(value)
     del value
     assert alive() is None
-    prune()
-    assert not {*handouts._segments} - {*handouts._weak} - {*handouts._strong}
+    forget_unused()
+    assert not {*variables._segments} - {*variables._weak} - {*variables._strong}
 
 
 def test_an_id_that_is_used_again_is_another_object() -> None:
@@ -118,11 +121,11 @@ def test_an_id_that_is_used_again_is_another_object() -> None:
         value = Thing()
         again += id(value) in seen
         seen.add(id(value))
-        assert not was_handed_out(value)
-        assert segments_of(value) == ()
+        assert not is_remembered(value)
+        assert segments_of_value(value) == ()
         if i % 2:
-            hand_out(value, (str(i),))
-            assert segments_of(value) == (str(i),)
+            remember(value, (str(i),))
+            assert segments_of_value(value) == (str(i),)
         del value
     assert again > 1000, "else nothing was tried"
 
@@ -132,35 +135,35 @@ def test_what_knows_no_weak_references_lives_as_long_as_the_user_has_it(
     monkeypatch: pytest.MonkeyPatch, make: Any
 ) -> None:
     """In a notebook, which prunes."""
-    monkeypatch.setattr(handouts, "prunes", True)
-    monkeypatch.setattr(handouts, "_strong", {})
-    values = [hand_out(make(), (str(i),)) for i in range(100)]
+    monkeypatch.setattr(variables, "_keeps_containers", True)
+    monkeypatch.setattr(variables, "_strong", {})
+    values = [remember(make(), (str(i),)) for i in range(100)]
     mine = {"deep": [values[7]]}
-    prune()
-    assert all(map(was_handed_out, values))
-    assert [segments_of(value) for value in values] == [(str(i),) for i in range(100)]
+    forget_unused()
+    assert all(map(is_remembered, values))
+    assert [segments_of_value(value) for value in values] == [(str(i),) for i in range(100)]
     del values
-    prune()
-    assert [id(value) for value in handouts._strong.values()] == [id(mine["deep"][0])]
-    assert was_handed_out(mine["deep"][0])
+    forget_unused()
+    assert [id(value) for value in variables._strong.values()] == [id(mine["deep"][0])]
+    assert is_remembered(mine["deep"][0])
     for _ in range(1000):
-        assert not was_handed_out(make())
+        assert not is_remembered(make())
     mine.clear()
-    prune()
-    assert handouts._strong == {}
+    forget_unused()
+    assert variables._strong == {}
     # Also without a prune there is never more than what is in use.
     for _ in range(100):
-        hand_out(make())
-    assert len(handouts._strong) <= 2
+        remember(make())
+    assert len(variables._strong) <= 2
 
 
 @pytest.mark.parametrize("make", [dict, list, Slotted, bytearray, lambda: np.dtype([("a", "i4")])])
 def test_what_knows_no_weak_references_is_not_kept_by_a_program(plain: None, make: Any) -> None:
-    before = dict(handouts._strong)
+    before = dict(variables._strong)
     for _ in range(1000):
-        assert not was_handed_out(hand_out(make(), ("segment",)))
-        assert not was_handed_out(make())
-    assert handouts._strong == before
+        assert not is_remembered(remember(make(), ("segment",)))
+        assert not is_remembered(make())
+    assert variables._strong == before
 
 
 def test_attached_in_a_program(store: LocalStore, plain: None) -> None:
@@ -195,7 +198,7 @@ def test_detach_of_an_object(main: dict[str, Any], store: LocalStore) -> None:
     assert main["own"].a.sum() == 0
     assert mapped() == 0
     assert not jshm.info("cfg").in_use
-    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is mapped nowhere here"):
+    with pytest.raises(jshm.SegmentNotFoundError, match="'cfg' is not mapped here"):
         jshm.detach("cfg")
     main["cfg"] = jshm.attach("cfg")
     left = jshm.detach(main["cfg"])  # in an assert, pytest would hold it
@@ -341,7 +344,7 @@ def test_several_versions(main: dict[str, Any], store: LocalStore) -> None:
     main["old"] = jshm.attach("cfg")
     jshm.publish("cfg", Thing(np.ones(10)))
     main["new"] = jshm.attach("cfg")
-    assert segments_of(main["old"]) != segments_of(main["new"])
+    assert segments_of_value(main["old"]) != segments_of_value(main["new"])
     assert jshm.detach("old") == []
     assert "old" not in main
     assert main["new"].a.sum() == 10
@@ -376,7 +379,7 @@ from IPython.core.history import HistoryManager
 HistoryManager.enabled = False
 shell = InteractiveShell.instance()
 import jshm
-from jshm import handouts, variables as namespace
+from jshm import variables, variables as namespace
 from jshm.store import default_store
 
 def cell(code):
@@ -407,7 +410,7 @@ def bare(store: LocalStore, process: Child) -> Iterator[Child]:
     process.run(f"os.environ['JSHM_DIR'] = {store.directory.root!r}")
     yield process
     process.run(
-        "cell('%reset -f'); handouts.prune(); cell('import jshm, numpy as np'); gc.collect()\n"
+        "cell('%reset -f'); variables.forget_unused(); cell('import jshm, numpy as np'); gc.collect()\n"
         "default_store().close()"
     )
 
@@ -427,9 +430,11 @@ OBJECTS: dict[str, Any] = {"dict": {"a": np.zeros(1000)}, "list": [np.zeros(1000
 def test_a_notebook_knows_its_dicts(store: LocalStore, shell: Child, kind: str) -> None:
     jshm.publish("cfg", OBJECTS[kind])
     shell.run("cell('%shm_attach cfg\\nalso = jshm.attach(\"cfg\"); own = dict(a=1)')")
-    asked = "[handouts.was_handed_out(shell.user_ns[n]) for n in ('cfg', 'also', 'own')]"
+    asked = "[variables.is_remembered(shell.user_ns[n]) for n in ('cfg', 'also', 'own')]"
     assert shell.run(asked) == [True, True, False]
-    assert shell.run("handouts.segments_of(shell.user_ns['cfg'])") == [jshm.info("cfg").segment]
+    assert shell.run("variables.segments_of_value(shell.user_ns['cfg'])") == [
+        jshm.info("cfg").segment
+    ]
     # It may be attached again: it is nobody's work. An equal one is somebody's.
     assert "v1" in shell.run("cell('%shm_attach cfg')")
     out = shell.run("cell('%shm_detach cfg')")
@@ -443,19 +448,19 @@ def test_a_notebook_knows_its_dicts(store: LocalStore, shell: Child, kind: str) 
 def test_a_notebook_keeps_no_memory_alive(store: LocalStore, shell: Child, kind: str) -> None:
     jshm.publish("cfg", OBJECTS[kind])
     shell.run('cell(\'cfg = jshm.attach("cfg", "c")\')')
-    assert shell.run("mapped(), len(handouts._strong)") == [1, 1]
+    assert shell.run("mapped(), len(variables._strong)") == [1, 1]
     for gone in ("del cfg", "cfg = 5", "cfg = [jshm.attach('cfg')]; del cfg[0]"):
         shell.run(f"cell({gone!r})")
-        assert shell.run("gc.collect() and 0, mapped(), len(handouts._strong)") == [0, 0, 0]
+        assert shell.run("gc.collect() and 0, mapped(), len(variables._strong)") == [0, 0, 0]
         shell.run('cell(\'cfg = jshm.attach("cfg", "c")\')')
     # What a cell attached, and no variable has, is not kept either.
     shell.run('cell(\'del cfg\\nfor i in range(20): jshm.attach("cfg", "c")\')')
-    assert shell.run("gc.collect() and 0, mapped(), len(handouts._strong)") == [0, 0, 0]
+    assert shell.run("gc.collect() and 0, mapped(), len(variables._strong)") == [0, 0, 0]
     # As a part of something it lives as long as that.
     shell.run("cell('mine = dict(inner=jshm.attach(\"cfg\"))')")
     assert shell.run("mapped()") == 1
     shell.run("cell('del mine')")
-    assert shell.run("gc.collect() and 0, mapped(), len(handouts._strong)") == [0, 0, 0]
+    assert shell.run("gc.collect() and 0, mapped(), len(variables._strong)") == [0, 0, 0]
 
 
 def test_a_notebook_takes_no_new_dict_for_an_old_one(store: LocalStore, shell: Child) -> None:
@@ -469,7 +474,7 @@ for i in range(300):
     for k in range(20):
         new = [{} for _ in range(5)]
         again += sum(id(d) in seen for d in new)
-        mistaken += sum(handouts.was_handed_out(d) or bool(handouts.segments_of(d)) for d in new)
+        mistaken += sum(variables.is_remembered(d) or bool(variables.segments_of_value(d)) for d in new)
 [again > 100, mistaken]
 """) == [True, 0]
 
@@ -529,7 +534,7 @@ def test_an_explicit_attach_says_what_it_replaced(store: LocalStore, shell: Chil
 def test_without_the_extension_no_memory_is_kept_alive(store: LocalStore, bare: Child) -> None:
     jshm.publish("cfg", {"a": np.zeros(1000)})
     bare.run("cell('cfg = jshm.attach(\"cfg\", \"c\")'); cell('del cfg'); cell('pass')")
-    left = bare.run("gc.collect() and 0, mapped(), len(handouts._strong)")
+    left = bare.run("gc.collect() and 0, mapped(), len(variables._strong)")
     assert left == [0, 0, 0]
 
 
@@ -559,16 +564,16 @@ def test_a_loop_in_a_cell_keeps_only_the_last(store: LocalStore, shell: Child) -
 def test_what_got_the_id_of_what_is_gone_is_not_it() -> None:
     """`del X; X = np.ones(4)` may give the new array the place of the one that was attached."""
     space: dict[str, object] = {}
-    handouts.bind(space, "X", np.zeros(3), ("aa",))
-    assert handouts.segments_bound("X", space["X"]) == ("aa",)
+    variables.bind(space, "X", np.zeros(3), ("aa",))
+    assert variables.segments_bound("X", space["X"]) == ("aa",)
     mine = np.ones(3)
-    handouts._bound["X"] = handouts._bound["X"]._replace(id=id(mine))
+    variables._bound["X"] = variables._bound["X"]._replace(id=id(mine))
     space["X"] = mine
-    assert handouts.segments_bound("X", mine) == ()
-    assert handouts.forget_unbound(space) == ["X"]
-    handouts.bind(space, "n", 5, ("bb",))
-    assert handouts.segments_bound("n", 5) == ("bb",)
-    assert handouts.forget_unbound({}) == ["n"]
+    assert variables.segments_bound("X", mine) == ()
+    assert variables.forget_unbound(space) == ["X"]
+    variables.bind(space, "n", 5, ("bb",))
+    assert variables.segments_bound("n", 5) == ("bb",)
+    assert variables.forget_unbound({}) == ["n"]
 
 
 # -- beside other variables -------------------------------------------------------------------------

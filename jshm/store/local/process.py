@@ -33,7 +33,7 @@ from .inspection import holders_in
 from .lease import Lease, living, said_by
 from .mappings import Mappings
 from .new_segment import NO_SPACE
-from .rebuild import find_lost, keep_counting, readmit
+from .rebuild import find_lost, keep_counting, readmit_lost
 from .registry import rows
 from .registry.ballast import how_to_make_room
 from .spares import Spares, listed
@@ -396,8 +396,7 @@ class Presence:
             files = reaper.unregistered(self._directory, self._registry, kept)
             lost = find_lost(files, self._directory)
             with self.transaction(timeout) as (tx, doomed):
-                if lost:
-                    readmit(tx, self._directory)
+                readmit_lost(tx, self._directory, lost)
                 reaper.bury_the_dead(tx, self._directory, ending)
                 reaper.bury_offers(tx, self._directory, ending)
                 reaper.take_away(tx, self._directory, due, doomed)

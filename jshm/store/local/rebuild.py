@@ -85,6 +85,16 @@ def readmit(tx: Transaction, directory: Directory, also: Collection[str] = ()) -
             rows.forget_lost_segment(tx, row.id)
 
 
+def readmit_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) -> None:
+    """Readmit if one of these files, which `find_lost` returned, still has no row.
+
+    Mostly each has one: it was published between the look at the rows and the look at the file. To
+    readmit reads every segment, while all other writers wait.
+    """
+    if not all(rows.has_segment(tx, _identity(path)) for path in lost):
+        readmit(tx, directory)
+
+
 def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
     """Return those of these files, which no row knows, that a registry knew: it was a newer one."""
     return [path for path in paths if is_published(path, directory)]
@@ -92,9 +102,12 @@ def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
 
 def is_published(path: str, directory: Directory) -> bool:
     """Tell whether a file says that it is a whole segment, was registered, and was not released."""
-    identity = os.path.splitext(os.path.basename(path))[0]
-    found = read_segment(identity, path, directory, wait=False)
+    found = read_segment(_identity(path), path, directory, wait=False)
     return found is not None and found.committed and bool(found.entries)
+
+
+def _identity(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _kind(path: str) -> str:
@@ -123,13 +136,14 @@ class Found:
 
 def _admit(tx: Transaction, directory: Directory, chosen: Callable[[Found], bool]) -> None:
     """Add the rows of those files that are `chosen`, and of what they refer to, as far as they miss."""
-    # What is still to say of itself what its rows say is not asked.
-    behind = {row.id for row in rows.behind(tx)}
     known = {row.id: row for row in rows.all_segments(tx)}
+    # Skipped: a segment whose trailer does not match its rows yet, and a released one whose file is just
+    # being removed. That one refers to nothing any more.
+    skipped = {row.id for row in rows.behind(tx)} | {i for i, row in known.items() if row.unlinked}
     read = {
         identity: found
         for identity, path in directory.files().items()
-        if identity not in behind and (found := read_segment(identity, path, directory))
+        if identity not in skipped and (found := read_segment(identity, path, directory))
     }
     # What has a row can be attached, so it needs no other name.
     said = [

@@ -67,9 +67,9 @@ def readmit(registry: Registry, directory: Directory) -> None:
     # A read must not fail because of what could be better; the next reaping tries it again.
     with contextlib.suppress(JshmError, OSError):
         unknown = reaper.unregistered(directory, registry, ())
-        if rebuilding.find_lost(unknown, directory):
+        if lost := rebuilding.find_lost(unknown, directory):
             with registry.database.transact() as tx:
-                rebuilding.readmit(tx, directory)
+                rebuilding.readmit_lost(tx, directory, lost)
 
 
 class Recovery:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jshm.binding import _describe_replaced
 from jshm.pickling import describe
 from jshm.pickling import static as looking
 from jshm.pickling.parts import parts_of
 from jshm.pickling.preview import preview
+from jshm.variables import _describe_replaced
 
 from ...support.touching import (
     BASES,

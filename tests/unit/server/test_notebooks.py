@@ -1,4 +1,4 @@
-"""Which notebook a kernel belongs to now, and kernels whose memory is elsewhere."""
+"""The paths of renamed and closed notebooks, and notices about kernels with other stores."""
 
 from __future__ import annotations
 

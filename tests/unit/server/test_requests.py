@@ -1,4 +1,4 @@
-"""What users write, and what is written to attack them: names, notes, queries, bodies."""
+"""Names, notes, queries and bodies with unusual or hostile content."""
 
 from __future__ import annotations
 

@@ -26,11 +26,11 @@ import pytest
 
 import jshm
 from jshm import variables as namespace
-from jshm.handouts import bind
 from jshm.pickling import Pickler, sharing
 from jshm.pickling.pickler import Output
 from jshm.segment.object_layout import read_object_layout
 from jshm.segment.trailer import read_records
+from jshm.variables import bind
 
 from ...support.processes import Child, in_store, reading
 from .local.test_objects import HELPERS, lose_registry
@@ -473,12 +473,14 @@ def test_detaching_one_leaves_the_other(store: LocalStore) -> None:
     for attached in store.attach(["a", "b"]):
         bind(space, attached.name, attached.value, attached.segments)
     del attached
-    segments = namespace.segments_of(space, "b", store)
+    segments = namespace.segments_named(space, "b", store)
     done = namespace.detach_segments(space, segments, store, ["b"])
     assert done.variables == ("b",)
     assert list(space) == ["a"]
     assert done.culprits
-    done = namespace.detach_segments(space, namespace.segments_of(space, "a", store), store, ["a"])
+    done = namespace.detach_segments(
+        space, namespace.segments_named(space, "a", store), store, ["a"]
+    )
     assert (done.variables, done.culprits) == (("a",), [])
 
 

@@ -356,6 +356,11 @@ def in_memory(tx: Transaction) -> int:
     return int(tx.execute(IN_MEMORY)[0][0])
 
 
+def has_segment(tx: Transaction, segment: str) -> bool:
+    """Tell whether a segment has a row."""
+    return bool(tx.execute("SELECT 1 FROM segments WHERE id = ?", (segment,)))
+
+
 def mentions(tx: Transaction, segment: str) -> bool:
     """Tell whether any row is about a segment, also where the segment's own was lost."""
     sql = """SELECT 1 FROM segments WHERE id = ?1 UNION ALL SELECT 1 FROM versions
@@ -408,8 +413,16 @@ def forget_versions_in(tx: Transaction, entry: Entry) -> None:
 
 
 def forget_version(tx: Transaction, entry: Entry) -> None:
-    """Delete a version's row only: its segment is needed under another name."""
-    tx.execute("DELETE FROM versions WHERE name = ? AND version = ?", (entry.name, entry.version))
+    """Delete a version's row only: its segment is needed under another name, or by an object.
+
+    The newest version stays, so no segment is wanted less afterwards.
+    """
+    # A release that goes on in a later transaction may find a version that another process has restored.
+    tx.execute(
+        "DELETE FROM versions WHERE name = ?1 AND version = ?2 "
+        "AND NOT EXISTS (SELECT 1 FROM names WHERE name = ?1 AND current = ?2)",
+        (entry.name, entry.version),
+    )
 
 
 def forget_segment(tx: Transaction, segment: str, *, refers: bool = True) -> list[SegmentRow]:

@@ -21,7 +21,7 @@ NOBODY = 65534
 # All that is used later is imported while it can be read.
 BEGIN = """
 import os, sys, time, multiprocessing, numpy as np
-import jshm, jshm.api, jshm.live, jshm.pickling, jshm.store, jshm.store.handle
+import jshm, jshm.api, jshm.pickling, jshm.store, jshm.store.handle
 X = np.arange(100_000.0)
 jshm.publish("X", X); jshm.publish("X", X); jshm.publish("kept", X, keep=True)
 x = jshm.attach("X"); handle = jshm.SharedNumpyArray.as_shared(x); store = jshm.store.default_store()

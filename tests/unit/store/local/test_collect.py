@@ -17,10 +17,13 @@ import pytest
 import jshm
 from jshm.segment.array_layout import read_layout
 from jshm.segment.trailer import read_records, record
+from jshm.store.local import process as presence
+from jshm.store.local import rebuild as rebuilding
 
 from ....support.processes import Child, until
 
 if TYPE_CHECKING:
+    from jshm.store.local.directory import Directory
     from jshm.store.local.store import LocalStore
 
 PRELUDE = """
@@ -232,6 +235,24 @@ def test_killed_in_the_middle_of_a_copy(store: LocalStore, tmp_path: Path) -> No
     jshm.gc()
     assert len(files(store)) == 1
     np.testing.assert_array_equal(jshm.attach("X"), np.ones(10))
+
+
+def test_a_publish_during_a_reaping_makes_it_read_no_other_segment(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without a row when it was listed has one now: the registry has lost nothing."""
+    store.publish({"X": np.zeros(3)})
+    listed = [store.directory.files()[store.info("X").segment]]
+    looked: list[list[str]] = []
+
+    def find_lost(_: object, directory: Directory) -> list[str]:
+        looked.append(rebuilding.find_lost(listed, directory))
+        return looked[-1]
+
+    monkeypatch.setattr(presence, "find_lost", find_lost)
+    monkeypatch.setattr(rebuilding, "_admit", lambda *_: pytest.fail("it reads every segment"))
+    store.gc()
+    assert looked == [listed]
 
 
 def test_garbage_of_nobody_goes(store: LocalStore) -> None:

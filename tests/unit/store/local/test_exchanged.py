@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import glob
 import os
 import shutil
@@ -18,6 +19,8 @@ import jshm
 from jshm.errors import RegistryError
 from jshm.segment.trailer import COMMITTED
 from jshm.store import default_store
+from jshm.store.local import rebuild as rebuilding
+from jshm.store.local.collect import Doomed
 from jshm.store.local.registry import database
 from jshm.store.local.registry.database import Transaction
 
@@ -26,6 +29,8 @@ from ....support.processes import Child
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from jshm.store.local.store import LocalStore
 
 pytestmark = pytest.mark.filterwarnings("ignore::jshm.DirectoryLostWarning")
 
@@ -311,6 +316,31 @@ def test_what_was_never_registered_or_was_released_is_garbage(store_dir: str) ->
     assert jshm.segments() == []
     jshm.gc()
     assert os.listdir(f"{store_dir}/segments") == []
+
+
+def test_what_is_released_and_held_does_not_bring_back_what_it_referred_to(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments are registered again after the commit of a release, and before the files are removed."""
+    store.publish({"A": np.arange(10.0)})
+    store.publish({"O": {"A": store.attach(["A"])[0].value, "own": np.arange(5000.0)}})
+    own = store.attach(["O"])[0].value["own"]
+    gc.collect()
+    store.flush()
+    execute = Doomed.execute
+
+    def late(doomed: Doomed) -> None:
+        monkeypatch.setattr(Doomed, "execute", execute)
+        assert len(store.directory.files()) == 2
+        with store.registry.database.transact() as tx:
+            rebuilding.readmit(tx, store.directory)
+        execute(doomed)
+
+    monkeypatch.setattr(Doomed, "execute", late)
+    store.release(["A", "O"])
+    assert store.check() == []
+    assert len(store.registry.segment_ids()) == 1
+    assert own.sum() == np.arange(5000.0).sum()
 
 
 def test_a_transaction_that_fails_releases_nothing(store_dir: str) -> None:

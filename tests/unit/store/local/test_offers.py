@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.ipython import kernels
+from jshm.ipython import offer_magics
 from jshm.store import identity
 from jshm.store.local.registry import offer_rows
 from jshm.system import processes as programs
@@ -146,15 +146,15 @@ def test_rows_of_wrong_types_are_not_offers(store: LocalStore) -> None:
 
 
 def test_kernels_are_processes_and_not_files(store: LocalStore, kernel: Any) -> None:
-    (found,) = (k for k in kernels.others(store) if k.identity.pid == kernel.pid)
+    (found,) = (k for k in offer_magics.other_kernels(store) if k.identity.pid == kernel.pid)
     assert (found.label, found.loaded) == ("late.ipynb", False)
     assert found.identity.kernel_id == "0123abcd-0000-0000-0000-000000000000"
     assert found.identity.session.pid == os.getpid()
     for word in ("late.ipynb", "x/late.ipynb", "0123", found.identity.kernel_id, "LATE"):
-        assert kernels.find(word, store).identity.pid == kernel.pid
+        assert offer_magics.find_kernel(word, store).identity.pid == kernel.pid
     kernel.kill()
     kernel.wait()
-    assert kernel.pid not in [k.identity.pid for k in kernels.others(store)]
+    assert kernel.pid not in [k.identity.pid for k in offer_magics.other_kernels(store)]
     assert os.path.exists(kernel.args[-1])
 
 
@@ -176,5 +176,5 @@ def test_which_word_is_the_connection_file(words: list[str], found: str) -> None
 def test_a_kernel_of_another_store_is_none_of_ours(
     store: LocalStore, kernel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "elsewhere", lambda _: "has another JSHM_DIR")
-    assert kernel.pid not in [k.identity.pid for k in kernels.others(store)]
+    monkeypatch.setattr(type(store), "unreachable", lambda *_: "has another JSHM_DIR")
+    assert kernel.pid not in [k.identity.pid for k in offer_magics.other_kernels(store)]

@@ -305,6 +305,18 @@ def test_check_finds_and_mends(store: LocalStore, tmp_path: Path) -> None:
     intact()
 
 
+def test_what_only_a_removed_reference_needed_goes(store: LocalStore) -> None:
+    """One look mends all, also what is wrong only after something else was mended."""
+    segment = jshm.publish("X", np.ones(3)).segment
+    edit(store.directory.root, f"INSERT INTO refs(segment, needs) VALUES ('nowhere', '{segment}')")
+    jshm.release("X")
+    assert store.registry.segment_ids() == {segment}
+    assert [problem.fixed for problem in jshm.check(fix=True)] == [True]
+    assert jshm.check() == []
+    jshm.gc()
+    assert store.registry.segment_ids() == set()
+
+
 @pytest.mark.parametrize("fix", [False, True])
 def test_check_tells_all_of_many(store: LocalStore, fix: bool) -> None:
     """Each file that is looked at is open: more than a batch, and few descriptors."""

@@ -1,4 +1,4 @@
-"""What all magics share: one-line errors, the notebook's variables, text that is also HTML."""
+"""What all magics share: errors in one line, remedies as magics, text that is HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from IPython.core.magic import Magics
 from IPython.display import display
 
 from .. import errors, variables
-from ..errors import JshmError
+from ..errors import JshmError, JshmWarning, Remedy, with_remedies
 from ..store import chosen_group, default_store
 from ..system.weak import WeakSet
 from ..text import encodable, printable, say
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Errors of the user's own code, which must find them.
+# Errors that the user's own code raised: it must see them unchanged.
 _shown_whole: WeakSet[JshmError] = WeakSet()
 
 
 def one_line(magic: F) -> F:
-    """Let a user's slip be one line that fails the cell, and not a traceback; warnings, too."""
+    """Turn a user's error into one line that fails the cell without a traceback; shorten warnings, too."""
 
     @functools.wraps(magic)
     def call(*args: Any, **kwargs: Any) -> Any:
-        line = chosen_group.set(chosen_group.get())  # what a line says of --group ends with it
+        line = chosen_group.set(chosen_group.get())  # --group ends with its line
         try:
             with short_warnings():
                 return magic(*args, **kwargs)
         except JshmError as error:
             if error in _shown_whole:
                 raise
-            message = str(error)
-        except UsageError as error:  # it quotes what was typed
+            message = explain(error)
+        except UsageError as error:  # it quotes the user's words
             error.args = (printable(str(error)),)
             raise
         finally:
             chosen_group.reset(line)
-        # Not inside `except`: the error's traceback would go along, and keep arrays alive.
+        # Not inside `except`: the chained traceback would keep arrays alive.
         raise UsageError(message)
 
     return cast("F", call)
@@ -56,14 +56,15 @@ def one_line(magic: F) -> F:
 
 @contextlib.contextmanager
 def short_warnings() -> Iterator[None]:
-    """Show jshm's own warnings without the place in IPython that called the magic."""
+    """Show jshm's own warnings without the line of IPython that called the magic."""
     show = warnings.showwarning
 
     def show_short(
         message: Warning | str, category: type[Warning], *where: Any, **more: Any
     ) -> None:
         if category.__module__ == errors.__name__:
-            say(f"{category.__name__}: {message}", stream=sys.stderr)
+            text = explain(message) if isinstance(message, JshmWarning) else str(message)
+            say(f"{category.__name__}: {text}", stream=sys.stderr)
         else:
             show(message, category, *where, **more)
 
@@ -74,13 +75,33 @@ def short_warnings() -> Iterator[None]:
         warnings.showwarning = show
 
 
+def explain(error: Exception) -> str:
+    """Return an error's message, with its remedies as magics."""
+    if not isinstance(error, JshmError | JshmWarning):
+        return str(error)
+    return with_remedies(error.message, [r.sentence(command_of(r)) for r in error.remedies])
+
+
+def command_of(remedy: Remedy) -> str:
+    """Return a remedy as a magic, ``%shm_release X --force``; as a Python call where there is no magic."""
+    if remedy.action in ("check", "gc"):
+        return remedy.call()
+    return " ".join([f"%shm_{remedy.action}", *remedy.words()]) + group_option()
+
+
+def group_option() -> str:
+    """Return the ``--group`` option that this line was given, for a magic to copy; '' if none."""
+    chosen = chosen_group.get()
+    return f" --group {chosen}" if chosen else ""
+
+
 def with_traceback(error: JshmError) -> None:
-    """Let `one_line` pass an error on as it is: code of the user raised it, not the magic."""
+    """Make `one_line` raise this error unchanged: the user's code raised it, not the magic."""
     _shown_whole.add(error)
 
 
 def warn_of_short_life(published: SegmentInfo) -> None:
-    """Say so where what was published here lives no longer than that."""
+    """Print a note if what was published ends with this run or program."""
     life = default_store().identity.short_life(published.lifetime)
     if life:
         say(f"{life}; add --keep to keep it longer")
@@ -95,7 +116,7 @@ class ShmMagics(Magics):
 
 
 class Text:
-    """Something to display that is text in a terminal and HTML in a notebook."""
+    """A display object that is text in a terminal and HTML in a notebook."""
 
     def __init__(self, text: str, html: str) -> None:
         self._text = text
@@ -109,5 +130,5 @@ class Text:
 
 
 def show(text: str, html: str) -> None:
-    """Display text, as HTML where that is shown."""
+    """Display text in a terminal, and HTML in a notebook."""
     display(Text(text, html))  # type: ignore[no-untyped-call]

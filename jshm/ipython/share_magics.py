@@ -1,4 +1,4 @@
-"""``%shm_publish``, ``%shm_attach`` and ``%%shm_once``: data come and go."""
+"""``%shm_publish``, ``%shm_attach`` and ``%%shm_once``."""
 
 from __future__ import annotations
 
@@ -10,39 +10,29 @@ from IPython.core.error import UsageError
 from IPython.core.magic import cell_magic, line_magic, magics_class
 
 from .. import variables
-from ..binding import bind_attached
+from ..api import publish_values
+from ..browse.globs import expand
 from ..browse.tables import object_text
 from ..errors import SegmentExistsError
-from ..handouts import is_from_jshm
-from ..pickling import static as looking
+from ..pickling import static
 from ..segment.file import Mode, check_mode
-from ..store import chosen_group, default_store, watching
+from ..store import default_store, watching
 from ..store.base import shared_states
-from ..store.names import as_variable, check_version, is_glob
+from ..store.names import as_variable, check_variable, check_version, is_glob
 from ..text import say, size_text
+from ..variables import is_from_jshm
 from . import arguments, expressions, following, once
-from .arguments import Parser, expand
-from .base import ShmMagics, one_line, warn_of_short_life
-from .calling import Caller, caller
-from .targets import Targets, targets_of
+from .arguments import Parser
+from .calling import Caller, Targets, caller, targets_of
+from .magics import ShmMagics, group_option, one_line, warn_of_short_life
 
 if TYPE_CHECKING:
     from ..store.base import Published, Store
 
 
 @magics_class
-class SharingMagics(ShmMagics):
+class ShareMagics(ShmMagics):
     """Publish and attach."""
-
-    def _data(self, here: Caller) -> list[str]:
-        """Return the variables that a glob may mean: arrays and tables, and none of ``_…``."""
-        hidden = here.hidden or {}
-        found = [(n, v) for n, v in variables.user_variables(here.sees()) if n not in hidden]
-        return [
-            name
-            for name, value in found
-            if name[0] != "_" and looking.lookup(type(value), "shape") is not None
-        ]
 
     # -- publish -----------------------------------------------------------------------------------
 
@@ -59,23 +49,23 @@ class SharingMagics(ShmMagics):
             %shm_publish 'feature_*'                every array or table whose name matches
 
         Variables that share state (a model and its optimizer, two functions and their global variable)
-        share it again where they are attached in one line. Attached apart, each is whole, and alone.
+        share it again if they are attached in one line. Attached separately, each is complete by itself.
 
-        What is shared is a snapshot: later changes to X change nothing there. Publishing again makes
-        the next version; who has attached an older one keeps it.
+        What is shared is a snapshot: later changes to X are not shared. Publishing again makes the next
+        version; notebooks that have attached an older one keep it.
 
-        In a function it takes the function's variables as well. It takes variables only: instead of
-        df['x'] publish Y after Y = df['x'].
+        In a function, it also takes local variables. It takes only variables: instead of df['x'],
+        publish Y after Y = df['x'].
 
         Options::
 
             --as NAME     another name; several variables, or a trailing slash: a prefix
             --replace     make the next version of a name that belongs to another notebook
             --keep        keep it when the Jupyter server stops, until it is released
-            --move        let X be the shared copy from now on, so that the private one can go
-            --writable    let others attach it with --mode r+ and change it (implies --move)
+            --move        rebind X to the shared copy, so that the private one can be freed
+            --writable    others may attach it with --mode r+ and change it (implies --move)
             --note TEXT   shown in lists
-            --group NAME  share with the members of a Unix group, and not only with your own notebooks
+            --group NAME  share with the members of a Unix group, not only with your own notebooks
         """
         parser = Parser("shm_publish", "VARIABLE")
         parser.add_argument("--as", dest="name")
@@ -91,11 +81,11 @@ class SharingMagics(ShmMagics):
             "shm_publish",
             f"and attach the shared copy: {args.names[0]} = %shm_attach {args.names[0]}",
         )
-        # In one cell the same variable may be typed in several ways; Python knows one.
+        # A variable may be typed in several Unicode forms, which are one variable for Python.
         typed = [as_variable(word) for word in args.names]
-        data = self._data(here)
+        data = publishable(here)
         arguments.check_words(parser, args.names, data, seen)
-        words = expand(typed, data, "variable that is an array or a table")
+        words = expand(typed, data, what="variable with an array or a table").names
         names = arguments.destinations(words, args.name)
         known = [name for name, _ in variables.user_variables(seen)]
         values = {
@@ -104,32 +94,31 @@ class SharingMagics(ShmMagics):
         }
         if args.move or args.writable:
             here.require_notebook(words, "--writable" if args.writable else "--move")
-        del seen, here  # a function's variables are in there
-        done = default_store().publish(
+        del seen, here  # they refer to a function's variables
+        done, moved = publish_values(
             values,
             replace=args.replace,
             keep=args.keep,
+            move=args.move,
             writable=args.writable,
             note=args.note,
         )
         for published in done:
             say(_published_line(published))
-        option = _group_option()
+        option = group_option()
         for names, text in shared_states(published.info for published in done):
             say(f"{text}: %shm_attach {' '.join(names)}{option}")
         warn_of_short_life(done[0].info)
         if args.move or args.writable:
-            self._move(done, values, "r+" if args.writable else "r")
+            self._report_move(values, moved)
 
-    def _move(self, done: list[Published], values: dict[str, Any], mode: Mode) -> None:
-        """Rebind to the shared copies, and report which memory really came back."""
+    def _report_move(self, values: dict[str, Any], moved: list[list[str]]) -> None:
+        """Say which variables are the shared copies now, and how much private memory was returned."""
         space = self._variables
-        shared = variables.attach_published(default_store(), done, mode)
-        for name, attached in zip(list(values), shared, strict=True):
+        for name, rebound in zip(list(values), moved, strict=True):
             old = values.pop(name)
-            moved = variables.rebind(space, old, attached)
-            verb = "are" if len(moved) > 1 else "is"
-            what = f"{', '.join(moved) or name} {verb} the shared copy now"
+            verb = "are" if len(rebound) > 1 else "is"
+            what = f"{', '.join(rebound) or name} {verb} the shared copy now"
             if not issubclass(type(old), np.ndarray):
                 say(what)
                 continue
@@ -138,8 +127,8 @@ class SharingMagics(ShmMagics):
             keeps = variables.find_arrays(space, variables.same_owner(old))
             owner = variables.owner_of(old)
             freeable = owner.flags.owndata
-            # References that are ours: `owner`, `old`, and the argument of getrefcount; where both
-            # are one array it is counted twice.
+            # Our own references: `owner`, `old` and the argument of getrefcount. If both are one array,
+            # it is counted twice.
             if not keeps and freeable and sys.getrefcount(owner) > 3:  # noqa: PLR2004
                 keeps = ["something outside the notebook's variables"]
             del old, owner
@@ -159,11 +148,11 @@ class SharingMagics(ShmMagics):
 
             %shm_attach X                     bind X to the newest version, read-only
             %shm_attach exp1/X --as data      bind it to the variable `data`
-            %shm_attach X y                   several, all as they were at one moment
+            %shm_attach X y                   several, all from the same moment
             %shm_attach 'exp1/*'              all that match, each by its last component
-            %shm_attach X --wait 60           not there yet? wait up to 60 seconds
-            %shm_attach X --follow            before each cell, X becomes the newest version
-            Z = %shm_attach X                 bind only Z; in a function, a variable of the function
+            %shm_attach X --wait 60           wait up to 60 seconds until X is published
+            %shm_attach X --follow            rebind X to the newest version before each cell
+            Z = %shm_attach X                 bind only Z; in a function, a local variable
 
         Options::
 
@@ -172,12 +161,11 @@ class SharingMagics(ShmMagics):
             --mode c        copy-on-write: writable, and your changes stay yours
             --mode r+       shared and writable, if it was published with --writable
             --version N     an older version, while somebody holds it
-            --wait SECONDS  wait for a name that is not there yet
-            --group NAME    what the members of a Unix group share
-            --trust         also objects (functions, models) of others in a group: this runs their code
-            --follow        rebind to the newest version before each cell, whoever published it. Who
-                            assigns to the variable, deletes it, or attaches it without --follow, has
-                            stopped following
+            --wait SECONDS  wait for a name that is not published yet
+            --group NAME    a name that the members of a Unix group share
+            --trust         also objects (functions, models) of other members: this runs their code
+            --follow        rebind to the newest version before each cell, from any publisher. To stop,
+                            assign to the variable, delete it, or attach it without --follow
         """
         parser = Parser("shm_attach", "NAME")
         parser.add_argument("--as", dest="variable")
@@ -199,9 +187,9 @@ class SharingMagics(ShmMagics):
             part = expressions.place(parser.line, word) if word not in there else ""
             if part and (whole := expressions.root(part)) in there:
                 raise UsageError(
-                    f"%shm_attach takes names: attach {whole}, of which nothing is copied, and use {part}"
+                    f"%shm_attach takes names: attach {whole}, which copies nothing, and use {part}"
                 )
-        names = expand(args.names, there, "name that is shared")
+        names, _, matched = expand(args.names, there, store)
         here = caller()
         if args.variable and (place := expressions.place(parser.line, args.variable)):
             raise UsageError(
@@ -209,51 +197,16 @@ class SharingMagics(ShmMagics):
             )
         several = len(args.names) > 1 or any(map(is_glob, args.names))
         targets = targets_of(names, args.variable, here, several=several)
-        globbed = {
-            name for name in names if any(map(is_glob, args.names)) and name not in args.names
-        }
         if not targets.assigned:
-            self._protect(names, targets.bound, globbed)
+            self._protect(names, targets.bound, set(matched))
         if args.wait is not None:
             watching.wait(store, names, args.wait)
-        return self._bind(
+        return bind_names(
             store, names, targets, mode, version, trust=args.trust, follow=args.follow
         )
 
-    def _bind(
-        self,
-        store: Store,
-        names: list[str],
-        targets: Targets,
-        mode: Mode,
-        version: int | None = None,
-        *,
-        trust: bool,
-        follow: bool,
-    ) -> Any:
-        """Attach names, let variables be what they are, say so; return the magic's value."""
-        if follow and mode == "c":
-            raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
-        if follow and not targets.bound:
-            raise UsageError(
-                f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
-                f"{names[0]} --follow"
-            )
-        versions = None if version is None else [version] * len(names)
-        done = store.attach(names, mode, versions, trust=trust)
-        if not targets.bound:
-            say(*targets.lines(done, mode))
-        for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
-            stopped = following.stop([variable])
-            line = bind_attached(self._variables, variable, attached, mode)
-            if follow:
-                following.follow(variable, attached, store, mode, trust=trust)
-            more = ["followed"] if follow else stopped
-            say(" · ".join([line, *more, *targets.note]))
-        return targets.value(done)
-
     def _protect(self, names: list[str], targets: list[str], globbed: set[str]) -> None:
-        """Let a glob overwrite only what jshm bound itself."""
+        """Raise an error if a glob would overwrite a variable that jshm did not bind."""
         for name, target in zip(names, targets, strict=True):
             value = self._variables.get(target)
             if name in globbed and value is not None and not is_from_jshm(target, value):
@@ -268,28 +221,27 @@ class SharingMagics(ShmMagics):
     @cell_magic
     @one_line
     def shm_once(self, line: str, cell: str) -> None:
-        """Run this cell once on the machine: elsewhere, and after a restart, attach its result.
+        """Run this cell once on the machine; in other notebooks and after a restart, attach its result.
 
         ::
 
             %%shm_once X y
             X, y = load_for_forty_seconds()
 
-        If X and y were shared from this very cell (comments and layout do not count), by any notebook,
-        they are attached in microseconds; else the cell runs, and X and y are published and become
-        the shared, read-only copies. Two notebooks that run it at the same time run it once.
+        If any notebook has published X and y from this cell (comments and layout do not count), they
+        are attached in microseconds. Otherwise the cell runs, X and y are published, and become the
+        shared, read-only copies. If two notebooks run the cell at the same time, it runs once.
 
-        Only the cell's text counts: if data that it reads have changed, say --rerun. Only X and y come
-        back. Where the cell is not run, its imports, functions, classes and constants are bound if that
-        runs no other code; what else it would set is named.
+        Only the text of the cell counts: if data that it reads have changed, add --rerun. Only X and y
+        are shared. If the cell does not run, its imports, functions, classes and constants are bound if
+        that runs no other code; its other variables are listed as missing.
 
         Options::
 
             --rerun         run the cell in any case, and publish the next version
-
-            --as PREFIX/    names other than the variables' own
+            --as PREFIX/    publish under other names than the variables'
             --mode c        bind writable copy-on-write views instead of read-only ones
-            --replace       also if another notebook has shared something else under these names
+            --replace       also if another notebook has published something else under these names
             --keep          keep the result when the Jupyter server stops
         """
         parser = Parser("shm_once", "VARIABLE")
@@ -302,7 +254,7 @@ class SharingMagics(ShmMagics):
         if not args.names:
             parser.error("which variables does the cell make? For example: %%shm_once X y")
         arguments.check_words(parser, args.names, (), ())
-        words = list(dict.fromkeys(arguments.check_variable(word) for word in args.names))
+        words = list(dict.fromkeys(check_variable(word) for word in args.names))
         names = arguments.destinations(words, args.name)
         once.run(
             self.shell,
@@ -313,6 +265,49 @@ class SharingMagics(ShmMagics):
             keep=args.keep,
             rerun=args.rerun,
         )
+
+
+def publishable(here: Caller) -> list[str]:
+    """Return the variables that a glob can mean: arrays and tables, except ``_…``."""
+    hidden = here.hidden or {}
+    return [
+        name
+        for name, value in variables.user_variables(here.sees())
+        if name not in hidden and name[0] != "_" and static.lookup(type(value), "shape") is not None
+    ]
+
+
+def bind_names(
+    store: Store,
+    names: list[str],
+    targets: Targets,
+    mode: Mode,
+    version: int | None = None,
+    *,
+    trust: bool,
+    follow: bool,
+) -> Any:
+    """Attach names, bind them to their targets and say so; return the magic's value."""
+    if follow and mode == "c":
+        raise UsageError("--follow would discard your changes: leave --mode c out, or --follow")
+    if follow and not targets.bound:
+        raise UsageError(
+            f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
+            f"{names[0]} --follow"
+        )
+    versions = None if version is None else [version] * len(names)
+    done = store.attach(names, mode, versions, trust=trust)
+    if not targets.bound:
+        say(*targets.lines(done, mode))
+    namespace = variables.user_namespace()
+    for attached, variable in zip(done, targets.bound or (), strict=bool(targets.bound)):
+        stopped = following.stop([variable])
+        line = variables.bind_attached(namespace, variable, attached, mode)
+        if follow:
+            following.follow(variable, attached, store, mode, trust=trust)
+        more = ["followed"] if follow else stopped
+        say(" · ".join([line, *more, *targets.note]))
+    return targets.value(done)
 
 
 def _published_line(published: Published) -> str:
@@ -326,10 +321,5 @@ def _published_line(published: Published) -> str:
     parts = f" · {object_text(info.details)}" if info.details else ""
     return (
         f"{info.name} v{info.version} · {info.summary} · {size_text(info.nbytes)}{live}{how}"
-        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{_group_option()}"
+        f"{parts.rstrip(' ·')} → %shm_attach {info.name}{group_option()}"
     )
-
-
-def _group_option() -> str:
-    group = chosen_group.get()
-    return f" --group {group}" if group else ""

@@ -1,4 +1,4 @@
-"""``%shm_list``, ``%shm_info``, ``%shm_detach`` and ``%shm_release``: see it and free it."""
+"""``%shm_list``, ``%shm_info``, ``%shm_browser``, ``%shm_detach`` and ``%shm_release``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from IPython.display import display
 
 from .. import variables
 from ..api import release_found
+from ..browse.globs import expand
 from ..browse.tables import (
     as_html,
     as_text,
@@ -19,28 +20,29 @@ from ..browse.tables import (
     memory_rows,
     resident_text,
 )
-from ..handouts import is_from_jshm, was_handed_out
 from ..segment import pages
 from ..segment.views import is_shared
 from ..store import default_store, store_of
-from ..store.names import as_variable, check_version, is_glob
+from ..store.names import as_variable, check_version
 from ..text import say, size_text
+from ..variables import is_from_jshm, is_remembered
 from . import following
-from .arguments import Parser, expand
-from .base import ShmMagics, one_line, show
+from .arguments import Parser
 from .calling import caller
+from .magics import ShmMagics, one_line, show
 
 if TYPE_CHECKING:
     from ..store.base import Released, SegmentInfo
 
 
-# So many names that are spared are named.
+# At most this number of protected names is listed.
 _SHOWN = 5
+_HINT = "Share a variable: %shm_publish X"
 
 
 @magics_class
-class ManagingMagics(ShmMagics):
-    """Look and let go."""
+class ManageMagics(ShmMagics):
+    """Look at what is shared, detach and release it."""
 
     # -- look --------------------------------------------------------------------------------------
 
@@ -61,7 +63,7 @@ class ManagingMagics(ShmMagics):
         infos = store.segments()
         if args.names:
             known = {info.name for info in infos}
-            wanted = expand(args.names, known, "name that is shared")
+            wanted = expand(args.names, known, store).names
             for name in wanted:
                 if name not in known:
                     store.info(name)  # raises, and says which is near
@@ -71,14 +73,14 @@ class ManagingMagics(ShmMagics):
         # To look costs microseconds.
         resident = resident_text(pages.of_process())
         show(
-            "\n".join(filter(None, [as_text(infos, spares, followed), resident])),
-            as_html(infos, spares, followed) + (f"<p>{resident}</p>" if resident else ""),
+            "\n".join(filter(None, [as_text(infos, spares, followed, _HINT), resident])),
+            as_html(infos, spares, followed, _HINT) + (f"<p>{resident}</p>" if resident else ""),
         )
 
     @line_magic
     @one_line
     def shm_info(self, line: str) -> None:
-        """Show all that is known of a name, and what holds its memory in this notebook.
+        """Show all details of a name, and what keeps its memory mapped in this notebook.
 
         ::
 
@@ -93,7 +95,7 @@ class ManagingMagics(ShmMagics):
         version = None if args.version is None else check_version(args.version)
         store = default_store()
         caller().refuse_value("shm_info", f'or write jshm.info("{args.names[0]}")')
-        for name in expand(args.names, store.names(), "name that is shared"):
+        for name in expand(args.names, store.names(), store).names:
             info = store.info(name, version)
             here = variables.find_arrays(
                 caller().sees(), variables.in_segment({info.segment, info.own})
@@ -113,14 +115,16 @@ class ManagingMagics(ShmMagics):
         ::
 
             %shm_browser
-            %shm_browser exp1/      only what has these words in name, notebook, note or type
+            %shm_browser exp1/      only rows with these words in name, notebook, note or type
 
-        It answers while this kernel is free. The panel "Shared memory" in JupyterLab always does.
+        It works while this kernel is idle. The panel "Shared memory" in JupyterLab always works.
         """
         parser = Parser("shm_browser", "WORD")
         args = parser.parse(line)
         if args.group:
-            parser.error(f"it shows your own names only; a group's: %shm_list --group {args.group}")
+            parser.error(
+                f"it shows only your own names; for a group's: %shm_list --group {args.group}"
+            )
         caller().refuse_value("shm_browser", "or write jshm.SegmentBrowser()")
         from .. import SegmentBrowser  # anywidget takes a moment to import
 
@@ -131,15 +135,15 @@ class ManagingMagics(ShmMagics):
     @line_magic
     @one_line
     def shm_detach(self, line: str) -> None:
-        """Let go of shared memory here. Concerns no other notebook.
+        """Let go of shared memory in this notebook. Other notebooks are not affected.
 
         ::
 
             %shm_detach X           a variable, or a name
             %shm_detach 'exp1/*'
 
-        Deletes the variables that still are that view, with their entries in Out and _, and says what
-        else keeps the memory mapped. A --mode c view that you have changed goes only if you name it.
+        Deletes the variables that are still that view, with their entries in Out and _, and lists what
+        else keeps the memory mapped. A --mode c view with changes is deleted only if you name it.
         """
         parser = Parser("shm_detach", "NAME")
         args = parser.parse(line)
@@ -154,15 +158,15 @@ class ManagingMagics(ShmMagics):
             if is_from_jshm(name, value)
         ]
         there = variables.attached_names(self._variables, store)
-        words = expand(args.names, {*bound, *there}, "variable or name attached here")
-        targets = {word: variables.segments_of(self._variables, word, store) for word in words}
+        words = expand(args.names, {*bound, *there}, store, "variable or attached name").names
+        targets = {word: variables.segments_named(self._variables, word, store) for word in words}
         seen: set[str] = set()
         for word, segments in targets.items():
             if segments <= seen:
-                continue  # the same memory as a word before
+                continue  # the same memory as an earlier word
             seen |= segments
             alike = [other for other, theirs in targets.items() if theirs <= segments]
-            where = store_of(next(iter(segments)))  # a variable may be of a group's store
+            where = store_of(next(iter(segments)))  # a variable may be from a group's store
             done = variables.detach_segments(self._variables, segments, where, alike)
             gone = f" · deleted {', '.join(done.variables)}" if done.variables else ""
             if done.culprits:
@@ -173,11 +177,11 @@ class ManagingMagics(ShmMagics):
                 say(f"{word} detached{gone}{size}")
 
     def _require_no_local(self, words: list[str]) -> None:
-        """Raise a UsageError if a word is of a function's shared array: only its code can delete it."""
+        """Raise a UsageError if a word is a function's variable, which a magic cannot delete."""
         here = caller()
         for variable in map(as_variable, words):
             value = (here.local or {}).get(variable)
-            if was_handed_out(value) or is_shared(value):
+            if is_remembered(value) or is_shared(value):
                 where = here.function or "a comprehension"
                 raise UsageError(
                     f"{variable} is a variable of {where}, and a magic cannot delete it: write "
@@ -187,20 +191,20 @@ class ManagingMagics(ShmMagics):
     @line_magic
     @one_line
     def shm_release(self, line: str) -> None:
-        """Retire names for everyone. Who has them attached keeps what they have.
+        """Retire names for everyone. Notebooks that have them attached keep what they have.
 
         ::
 
             %shm_release X
             %shm_release 'exp1/*'       this notebook's names that match
             %shm_release --unused       list this notebook's names that nobody holds; then add --yes,
-                                        which spares only copies and the last ten minutes
+                                        which leaves only copies and names of the last ten minutes
 
         Options::
 
             --force     also names of other notebooks
-            --all       let globs and --unused mean every notebook's names; a name of another
-                        notebook that you write out still needs --force
+            --all       globs and --unused include every notebook's names; a name of another notebook
+                        that you write out still needs --force
             --yes       do not ask
         """
         parser = Parser("shm_release", "NAME")
@@ -217,11 +221,9 @@ class ManagingMagics(ShmMagics):
         known = _current()
         foreign = {info.name for info in known if not info.mine}
         globbed = {info.name for info in known if info.releasable and (info.mine or args.all)}
-        what = "name that is shared" if args.all else "name of this notebook (--all for all)"
-        names = expand(args.names, globbed, what)
-        written = expand([word for word in args.names if not is_glob(word)], (), what)
-        found = [name for name in names if name not in written]
-        # The names that are written out come first: of them the store complains.
+        what = "shared name" if args.all else "name of this notebook (--all includes others)"
+        names, written, found = expand(args.names, globbed, default_store(), what)
+        # The names that the user wrote come first, so that the store's error is about them.
         force = args.force or (args.all and foreign.isdisjoint(written))
         done = release_found(written, found, force=force)
         for released in sorted(done, key=lambda released: names.index(released.name)):
@@ -260,7 +262,7 @@ def _spared_line(infos: list[SegmentInfo]) -> str:
     more = f" and {len(infos) - len(shown)} more" if len(infos) > len(shown) else ""
     names = " ".join(info.name for info in shown)
     force = "" if all(info.mine for info in shown) else " --force"
-    return f"--yes spares {reasons}{more}; to release by name: %shm_release {names}{force}"
+    return f"--yes leaves {reasons}{more}; to release by name: %shm_release {names}{force}"
 
 
 def _released_line(released: Released) -> str:
@@ -268,8 +270,8 @@ def _released_line(released: Released) -> str:
         return f"{released.name} released · {size_text(released.freed)} freed"
     rest = size_text(released.nbytes - released.freed)
     if released.needed_by:
-        return f"{released.name} released · {rest} stay: {', '.join(released.needed_by)} needs it"
+        return f"{released.name} released · {rest} not freed: {', '.join(released.needed_by)} refers to it"
     return (
-        f"{released.name} released · {rest} still held by {', '.join(released.held_by)}, and free "
-        "as soon as it is let go there"
+        f"{released.name} released · {rest} still held by {', '.join(released.held_by)}; freed as soon "
+        "as it is detached there"
     )

@@ -1,8 +1,7 @@
-"""What a cell defines besides its result: bound without running the cell where that is harmless.
+"""The definitions of a cell that ``%%shm_once`` does not run: bound where that runs no other code.
 
-A cell that ``%%shm_once`` does not run is often also where ``import json`` and ``def helper`` are.
-Imports, plain definitions and constants are bound as the cell would bind them. All else is named, for
-the user to know that it is missing.
+Such a cell often also has ``import json`` or ``def helper``. Imports, plain definitions and constants
+are bound as the cell would bind them. Other variables of the cell are named as missing.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import typing
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-# Callables that only wrap or hold what they are given, and register nothing.
+# Callables that only wrap or store their arguments and register nothing.
 _WRAPPERS = (
     staticmethod, classmethod, property, functools.wraps, functools.lru_cache, functools.cache,
     functools.cached_property, functools.total_ordering, functools.singledispatch,
@@ -30,9 +29,9 @@ _WRAPPERS = (
     list, dict, set, tuple, frozenset, int, float, complex, bool, str, bytes, object, slice, range,
 )  # fmt: skip
 _METACLASSES = (type, abc.ABCMeta, enum.EnumMeta, type(typing.Protocol))
-# Modules whose `__init_subclass__` concerns the new class only.
+# Modules whose `__init_subclass__` changes only the new class.
 _HARMLESS = ("builtins", "abc", "typing", "enum")
-# Functions in disguise: to derive from them is a class statement as well.
+# Functions that can be the base in a class statement.
 _BASES = (typing.NamedTuple, typing.TypedDict)
 _PARTS = (
     ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Slice, ast.Tuple, ast.List, ast.Dict,
@@ -43,27 +42,27 @@ _MAGICS = ("run_line_magic", "run_cell_magic")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
-# A name that is one of these is replaced by a definition, as the cell would do it.
+# A definition replaces a variable of one of these types, as the cell would do it.
 _DEFINED = (ModuleType, FunctionType, BuiltinFunctionType, type, type(functools.cache(len)))
-# So many names are listed.
+# At most this number of names is listed.
 _SHOWN = 20
 
 
 class Definitions(NamedTuple):
-    """What became of what a cell defines besides its result.
+    """The definitions of a cell, apart from its result.
 
     Attributes
     ----------
     bound : list of str
     missing : list of str
-        Not bound, or still what it was before.
+        Not bound, or unchanged from before.
     """
 
     bound: list[str]
     missing: list[str]
 
     def line(self) -> str:
-        """Return what to tell the user; '' if there is nothing."""
+        """Return the line that tells the user; '' if the cell defines nothing else."""
         said = []
         if self.bound:
             said.append(f"also defined: {_listed(self.bound)}")
@@ -78,23 +77,23 @@ def _listed(names: list[str]) -> str:
 
 
 def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Definitions:
-    """Bind the imports, definitions and constants of a cell that is not run; name all else.
+    """Bind the imports, definitions and constants of a cell that is not run; return these and the rest.
 
     Parameters
     ----------
     shell
     source : str
-        As Python reads it.
+        The Python source of the cell.
     results : frozenset of str
         Variables that are attached.
     filename : str
-        The cell's, for tracebacks and `inspect`.
+        The file name of the cell, for tracebacks and `inspect`.
     """
     try:
         tree = ast.parse(source)
         statements = list(itertools.chain.from_iterable(map(_split, tree.body)))
         names = _assigned(source, tree)
-        # A name that anything else binds, or deletes, is not what its definition says.
+        # A name that other code binds or deletes as well may end as something else.
         others = [
             name
             for statement in statements
@@ -112,7 +111,7 @@ def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Def
     known = set()
     for statement in statements:
         name = _defines(statement)
-        # What it is made of must not be what an older cell has left under that name.
+        # A definition must not use what an older cell left under a missing name.
         if not name or name in unset or not unset.isdisjoint(_names_used(statement)):
             unset |= {name}
             continue
@@ -142,7 +141,7 @@ def _is_same(before: object, made: object, statement: ast.stmt) -> bool:
 
 
 def _split(statement: ast.stmt) -> list[ast.stmt]:
-    """Return a statement for each name that an import binds; any other statement as it is."""
+    """Return one statement for each name that an import binds; other statements unchanged."""
     if not isinstance(statement, ast.Import | ast.ImportFrom):
         return [statement]
     parts: list[ast.stmt] = []
@@ -155,12 +154,12 @@ def _split(statement: ast.stmt) -> list[ast.stmt]:
 
 
 def _futures(tree: ast.Module) -> list[ast.ImportFrom]:
-    """Return the ``from __future__ import`` of a cell, which change what its functions are."""
+    """Return the ``from __future__ import`` statements of a cell, which change its functions."""
     return [s for s in tree.body if isinstance(s, ast.ImportFrom) and s.module == "__future__"]
 
 
 def _defines(statement: ast.stmt) -> str:
-    """Return the first name that an import, a definition or ``N = 5`` binds; '' for anything else.
+    """Return the first name that an import, a definition or ``N = 5`` binds; '' for other statements.
 
     ``f = lambda x: x + 1`` is a definition, too.
     """
@@ -180,7 +179,7 @@ def _defines(statement: ast.stmt) -> str:
 
 
 def _is_constant(node: ast.expr | None) -> bool:
-    """Tell whether an expression is a number, a text or the like: nothing that changes afterwards."""
+    """Return whether an expression is an immutable literal: a number, a text or the like."""
     if isinstance(node, ast.UnaryOp):
         node = node.operand
     if isinstance(node, ast.Tuple):
@@ -189,7 +188,7 @@ def _is_constant(node: ast.expr | None) -> bool:
 
 
 def _assigned(source: str, tree: ast.Module) -> list[str]:
-    """Return the variables that a piece of source binds in the notebook, and those that it deletes."""
+    """Return the variables that source binds in the notebook, and those that it deletes."""
     table = symtable.symtable(source, "<cell>", "exec")
     future = {alias.name for s in _futures(tree) for alias in s.names}
     found = [s.get_name() for s in table.get_symbols() if _is_bound(s)]
@@ -208,14 +207,14 @@ def _is_bound(symbol: symtable.Symbol) -> bool:
 
 
 def _passing(tree: ast.Module) -> set[str]:
-    """Return the variables that are gone when the cell has ended."""
+    """Return the variables that no longer exist when the cell has ended."""
     deleted = [target for s in tree.body if isinstance(s, ast.Delete) for target in s.targets]
     errors = [n.name for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler) and n.name]
     return {target.id for target in deleted if isinstance(target, ast.Name)}.union(errors)
 
 
 def _effects(tree: ast.Module) -> list[str]:
-    """Return the magics of a cell and its ``from x import *``: what they set cannot be told."""
+    """Return the magics of a cell and its ``from x import *``: the variables that they set are unknown."""
     found = []
     nodes: list[ast.AST] = [*tree.body]
     for node in nodes:  # grows
@@ -235,7 +234,7 @@ def _effects(tree: ast.Module) -> list[str]:
 
 
 def _is_harmless(statement: ast.stmt, namespace: dict[str, Any]) -> bool:
-    """Tell whether to execute a definition runs no code of the user's, and changes nothing."""
+    """Return whether a definition can be executed without running the user's code or changing anything."""
     if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)) and not all(
         _is_wrapper(decorator, namespace) for decorator in statement.decorator_list
     ):
@@ -252,7 +251,7 @@ def _is_harmless(statement: ast.stmt, namespace: dict[str, Any]) -> bool:
 
 
 def _evaluated(node: Any) -> list[ast.expr]:
-    """Return what Python evaluates for a function, but for its decorators, or for an assignment."""
+    """Return what Python evaluates for a function (without decorators) or for an assignment."""
     if isinstance(node, _ASSIGNMENTS):
         value = _evaluated(node.value) if isinstance(node.value, ast.Lambda) else [node.value]
         return [*value, *([node.annotation] if isinstance(node, ast.AnnAssign) else [])]
@@ -300,19 +299,19 @@ def _is_part_of_class(statement: ast.stmt, namespace: dict[str, Any]) -> bool:
 
 
 def _is_value(node: ast.expr, namespace: dict[str, Any]) -> bool:
-    """Tell whether an expression is plain, or a call like ``field(default_factory=list)``."""
+    """Return whether an expression is plain, or a call like ``field(default_factory=list)``."""
     if isinstance(node, ast.Call) and _is_one_of(_WRAPPERS, _resolve(node.func, namespace)):
         return all(_is_plain(part) for part in (*node.args, *node.keywords))
     return _is_plain(node)
 
 
 def _is_plain(node: ast.AST) -> bool:
-    """Tell whether an expression only names and combines things: no call, nothing assigned."""
+    """Return whether an expression has no call and no assignment."""
     return all(isinstance(part, _PARTS) for part in ast.walk(node))
 
 
 def _is_wrapper(node: ast.expr, namespace: dict[str, Any]) -> bool:
-    """Tell whether a decorator only wraps: ``@property``, ``@x.setter``, ``@dataclass(frozen=True)``."""
+    """Return whether a decorator only wraps: ``@property``, ``@x.setter``, ``@dataclass(frozen=True)``."""
     if isinstance(node, ast.Attribute) and node.attr in ("setter", "getter", "deleter"):
         return isinstance(node.value, ast.Name)
     if isinstance(node, ast.Call):
@@ -321,7 +320,7 @@ def _is_wrapper(node: ast.expr, namespace: dict[str, Any]) -> bool:
 
 
 def _is_base(node: ast.expr, namespace: dict[str, Any]) -> bool:
-    """Tell whether to derive from a class runs no code but Python's own."""
+    """Return whether deriving from a class runs only Python's own code."""
     if isinstance(node, ast.Subscript):  # Generic[T]
         return _is_plain(node.slice) and _is_base(node.value, namespace)
     found = _resolve(node, namespace)
@@ -338,7 +337,7 @@ def _is_one_of(objects: tuple[object, ...], found: object) -> bool:
 
 
 def _resolve(node: ast.expr, namespace: dict[str, Any]) -> object:
-    """Return what a name is, or an attribute of a module; None for all else."""
+    """Return the value of a name or of a module's attribute; None for other expressions."""
     if isinstance(node, ast.Name):
         return namespace.get(node.id, getattr(builtins, node.id, None))
     if isinstance(node, ast.Attribute):
