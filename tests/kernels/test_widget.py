@@ -1,4 +1,4 @@
-"""The notebook widget, as its front end talks to it: a live kernel's comm."""
+"""The notebook widget in a live kernel, over its comm like a front end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from ..support.processes import until
 
 if TYPE_CHECKING:
     from .notebook import Notebook, Outcome
@@ -72,7 +70,7 @@ def eda(open_notebook):
     return open_notebook("eda.ipynb")
 
 
-def test_it_lists_looks_attaches_releases_and_restores(eda: Notebook) -> None:
+def test_it_lists_previews_attaches_and_releases(eda: Notebook) -> None:
     browser = Browser(eda)
     page = browser.ask("list", query=QUERY)
     assert page["total"] == 1
@@ -87,14 +85,14 @@ def test_it_lists_looks_attaches_releases_and_restores(eda: Notebook) -> None:
     (holder,) = browser.ask("list", query=QUERY)["rows"][0]["holders"]
     assert (holder["label"], holder["here"]) == ("eda.ipynb", True)
     eda.do("%shm_detach data")
-    (released,) = browser.ask("release", names=["X"])
-    assert (released["name"], released["undoable"]) == ("X", True)
+    assert browser.ask("release", names=["X"], versions={"X": 0}) == []  # a newer version
+    (released,) = browser.ask("release", names=["X"], versions={"X": 1})
+    assert (released["name"], released["freed"]) == ("X", 96)
     assert browser.ask("list", query=QUERY)["total"] == 0
-    assert browser.ask("restore", names=["X"]) == ["X"]
-    assert browser.ask("list", query=QUERY)["total"] == 1
+    assert os.listdir(os.path.join(eda.env["JSHM_DIR"], "segments")) == []
 
 
-def test_what_goes_wrong_is_said(eda: Notebook) -> None:
+def test_errors_are_answered(eda: Notebook) -> None:
     browser = Browser(eda)
     assert browser.ask("info", name="Y")["reason"] == "missing"
     assert browser.ask("preview", name="../X", version=1)["reason"] == "refused"
@@ -126,7 +124,7 @@ def test_its_traits_are_the_notebooks(eda: Notebook) -> None:
     assert eda.value("[browser.filter, browser.selected, seen]") == ["other", "X", ["X"]]
 
 
-def test_it_hears_of_what_its_notebook_does(eda: Notebook) -> None:
+def test_it_notifies_its_front_end_after_a_cell(eda: Notebook) -> None:
     browser = Browser(eda)
     assert browser.ask("list", query=QUERY)["total"] == 1
     eda.client.execute("Y = np.ones(3); jshm.publish('Y', Y).version")
@@ -134,8 +132,7 @@ def test_it_hears_of_what_its_notebook_does(eda: Notebook) -> None:
     assert browser.ask("list", query=QUERY)["total"] == 2
 
 
-def test_it_says_so_once(eda: Notebook) -> None:
-    """A cell that changes nothing that is shared sends nothing."""
+def test_a_cell_that_changes_nothing_sends_nothing(eda: Notebook) -> None:
     browser = Browser(eda)
     browser.ask("list", query=QUERY)
     eda.do("1 + 1")
@@ -143,18 +140,7 @@ def test_it_says_so_once(eda: Notebook) -> None:
     assert browser.receive()["id"] == "last"
 
 
-def test_a_release_frees_the_memory_when_it_can_be_undone_no_longer(eda: Notebook) -> None:
-    """Without a cell that runs, and without anybody who looks."""
-    eda.do("import jshm.widget; jshm.widget._UNDO = 0.3")
-    browser = Browser(eda)
-    browser.ask("list", query=QUERY)
-    segments = os.path.join(eda.env["JSHM_DIR"], "segments")
-    (released,) = browser.ask("release", names=["X"])
-    assert released["undoable"]
-    until(lambda: os.listdir(segments) == [])
-
-
-def test_whatever_an_object_raises_is_answered(eda: Notebook) -> None:
+def test_any_error_of_an_object_is_answered(eda: Notebook) -> None:
     eda.do(
         "class Bad:\n    def __reduce__(self):\n        return fail, ()\n"
         "def fail():\n    raise RuntimeError('not today')\n%shm_publish Bad fail\n"
@@ -175,7 +161,7 @@ def test_a_saved_notebook_has_a_snapshot_and_no_more(eda: Notebook) -> None:
     assert "<b>hot" not in snapshot
     assert "/home/someone" not in snapshot
     assert "script" not in snapshot
-    # All that is synchronised, and so may be saved: what was asked for, and nothing of the answers.
+    # The synchronised state may be saved. It has only the traits, and no part of an answer.
     browser.ask("list", query=QUERY)
     state = eda.value(
         "sorted(k for k in jshm.SegmentBrowser().get_state() if not k.startswith('_'))"

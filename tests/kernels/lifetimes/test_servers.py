@@ -54,7 +54,7 @@ def test_what_lives_as_long_as_the_server(
 ) -> None:
     server.run(
         "import jshm, numpy as np\n"
-        "for name in ('gone', 'held', 'undone'): jshm.publish(name, np.zeros(1000))\n"
+        "for name in ('gone', 'held', 'released'): jshm.publish(name, np.zeros(1000))\n"
         "jshm.publish('kept', np.arange(1000.0), keep=True)\n"
         "jshm.publish('object', {'a': np.arange(5000.0)})\n"
         "spare = jshm.empty(500)"
@@ -64,12 +64,11 @@ def test_what_lives_as_long_as_the_server(
         eda.run("import numpy as np; jshm.publish('mine', np.zeros(3))")
         rows = server.ask("GET", "/jshm/api/segments")["rows"]
         assert {row["name"]: row["lifetime"] for row in rows} == {
-            "gone": "server", "held": "server", "undone": "server", "object": "server",
+            "gone": "server", "held": "server", "released": "server", "object": "server",
             "kept": "kept", "mine": "process",
         }  # fmt: skip
-        done = server.ask("DELETE", "/jshm/api/segments/undone?undo=60")
-        assert done["undoable"]
-        assert len(outside.segments()) == 7
+        assert server.ask("DELETE", "/jshm/api/segments/released")["freed"] == 8000
+        assert len(outside.segments()) == 6
         server.end(number)
         assert server.process.returncode == 0
         assert len(outside.segments()) == 3  # nobody has touched the store
@@ -90,9 +89,6 @@ def test_after_a_killed_server_its_names_go_with_the_next_use(
     kernel = int(server.run(PUBLISH))
     with Child(tmp_path, "eda.py") as eda:
         eda.run("import jshm, numpy as np; held = jshm.attach('held')")
-        eda.run("jshm.publish('undone', np.zeros(3), keep=True)")
-        # The server alone could have brought it back.
-        assert server.ask("DELETE", "/jshm/api/segments/undone?undo=60")["undoable"]
         server.end(signal.SIGKILL)
         until(lambda: not os.path.exists(f"/proc/{kernel}"))  # ipykernel watches its parent
         assert len(outside.segments()) == 4
