@@ -26,7 +26,7 @@ describe('the list', () => {
     );
   });
 
-  it('says how full shared memory is', async () => {
+  it('shows how full shared memory is', async () => {
     const backend = new MockBackend([row('a', { nbytes: 12.4e9 })]);
     backend.summary = { free: 19.6e9, capacity: 32e9 };
     await show(backend);
@@ -35,7 +35,7 @@ describe('the list', () => {
     expect(screen.getByText('/dev/shm/jshm-1000')).toBeTruthy();
   });
 
-  it('says what spares take, which is neither used nor free, and what they are', async () => {
+  it('shows the size of spares, which is neither used nor free, and explains it', async () => {
     const backend = new MockBackend([row('a', { nbytes: 4e9 })]);
     backend.summary = { free: 19e9, spares: 2e9, capacity: 32e9 };
     await show(backend);
@@ -49,13 +49,13 @@ describe('the list', () => {
     expect(used.parentElement?.title).toMatch(/after a minute without use.*JSHM_SPARES/);
   });
 
-  it('says nothing of spares where there are none', async () => {
+  it('does not mention spares if there are none', async () => {
     await show(new MockBackend([row('a')]));
     expect(document.querySelector('.jshm-capacity')?.textContent).not.toContain('spares');
     expect(document.querySelector<HTMLElement>('.jshm-capacity')?.title).not.toMatch(/spares/i);
   });
 
-  it('says what has no name apart from old versions', async () => {
+  it('shows memory without a name apart from old versions', async () => {
     const backend = new MockBackend([row('a')]);
     backend.summary = { unnamed: 5e6 };
     await show(backend);
@@ -64,7 +64,7 @@ describe('the list', () => {
     expect(document.querySelector('.jshm-part.jshm-unnamed')).not.toBeNull();
   });
 
-  it('draws no more of ten thousand rows than are near the screen, and asks for one page', async () => {
+  it('draws only the rows near the screen, and reads one page', async () => {
     const backend = new MockBackend(manyRows(10_000));
     await show(backend);
     expect(namesShown().length).toBeLessThan(60);
@@ -72,7 +72,7 @@ describe('the list', () => {
     expect(screen.getByRole('treegrid').getAttribute('aria-rowcount')).toBe('10000');
   });
 
-  it('asks for the page that is scrolled to', async () => {
+  it('reads the page that is scrolled to', async () => {
     const backend = new MockBackend(manyRows(10_000));
     await show(backend);
     const list = screen.getByRole('treegrid');
@@ -106,7 +106,7 @@ describe('the list', () => {
     expect(namesShown()).toEqual(['a', 'b']);
   });
 
-  it('asks every so often while it is on screen', async () => {
+  it('polls while it is on screen', async () => {
     const backend = new MockBackend([row('a')]);
     await show(backend, { pollSeconds: 0.05 });
     await rest(120);
@@ -123,7 +123,7 @@ describe('the list', () => {
     expect(namesShown()).toEqual(['b']);
   });
 
-  it('begins to drag a row, but not by its buttons', async () => {
+  it('drags a row, but not by its buttons', async () => {
     const { host } = await show(new MockBackend([row('a')]));
     fireEvent.mouseDown(within(rowOfName('a')).getByLabelText('Release a'));
     expect(host.drag).not.toHaveBeenCalled();
@@ -149,7 +149,7 @@ describe('the list', () => {
 });
 
 describe('the filter', () => {
-  it('is asked once for a word', async () => {
+  it('sends one request for a word', async () => {
     const backend = new MockBackend(realisticRows());
     const { user } = await show(backend);
     await user.type(screen.getByRole('searchbox'), 'loss');
@@ -159,7 +159,7 @@ describe('the filter', () => {
     expect(namesShown()).toEqual(['loss']);
   });
 
-  it('can be cleared where nothing matches', async () => {
+  it('can be cleared if nothing matches', async () => {
     const { user } = await show(new MockBackend(realisticRows()), {});
     await user.type(screen.getByRole('searchbox'), 'nonsense');
     await rest(200);
@@ -169,7 +169,7 @@ describe('the filter', () => {
     expect(namesShown().length).toBe(12);
   });
 
-  it('follows somebody else', async () => {
+  it('follows its property', async () => {
     const onFilter = vi.fn();
     const { user } = await show(new MockBackend(realisticRows()), { filter: 'X_', onFilter });
     expect(namesShown()).toEqual(['X_train']);
@@ -234,7 +234,7 @@ describe('an opened row', () => {
     expect(screen.getAllByText('data').length).toBeGreaterThan(0);
   });
 
-  it('says who published it, also where rows are not grouped', async () => {
+  it('names the publisher, also without groups', async () => {
     const { user, host } = await show(new MockBackend(realisticRows()));
     await user.click(rowOfName('forest'));
     expect(screen.getByText(/^From:/).textContent).toBe('From: old.ipynb (stopped)');
@@ -242,7 +242,7 @@ describe('an opened row', () => {
     expect(host.open).toHaveBeenCalledWith('old.ipynb');
   });
 
-  it('looks again at what is LIVE whenever the list changes, at others on Refresh', async () => {
+  it('loads the preview of a LIVE name again after each change, of others on Refresh', async () => {
     const rows = [row('a', { writable: true }), row('b')];
     const backend = new MockBackend(rows);
     const preview = vi.spyOn(backend, 'preview');
@@ -263,7 +263,7 @@ describe('an opened row', () => {
     }
   });
 
-  it('says so when the name is gone, and looks again', async () => {
+  it('says that the name is gone, and reads the list again', async () => {
     const backend = new MockBackend([row('a'), row('b')]);
     const { user } = await show(backend);
     backend.rows = [row('b')];
@@ -274,7 +274,7 @@ describe('an opened row', () => {
     expect(namesShown()).toEqual(['b']);
   });
 
-  it('shows why there is no preview, without losing the rest', async () => {
+  it('shows why there is no preview, and the rest', async () => {
     const backend = new MockBackend([row('a')]);
     backend.errors.preview = new BackendError('refused', 'The segment is damaged.');
     const { user } = await show(backend);
@@ -289,7 +289,7 @@ describe('an opened row', () => {
   });
 });
 
-/** Short times for an undo. */
+/** Seconds for an undo. */
 const NEVER = 3600;
 const SOON = 0.05;
 
@@ -398,8 +398,8 @@ describe('release', () => {
   });
 });
 
-describe('a question that waits', () => {
-  it('says so when there is a new version', async () => {
+describe('an open question', () => {
+  it('tells of a new version', async () => {
     const backend = new MockBackend([row('a'), row('b')]);
     const { user } = await show(backend);
     await user.click(screen.getByLabelText('Release a'));
@@ -413,7 +413,7 @@ describe('a question that waits', () => {
   it.each([
     ['gone', [row('b')]],
     ['released', [row('a', { state: 'released' }), row('b')]]
-  ])('goes, and says so, when the name is %s', async (_, rows) => {
+  ])('closes with a message when the name is %s', async (_, rows) => {
     const backend = new MockBackend([row('a'), row('b')]);
     const { user } = await show(backend);
     await user.click(screen.getByLabelText('Release a'));
@@ -425,7 +425,7 @@ describe('a question that waits', () => {
 });
 
 describe('review', () => {
-  it('checks what is neither kept nor an only copy', async () => {
+  it('checks names that are neither kept nor an only copy', async () => {
     const backend = new MockBackend(realisticRows());
     const { user } = await show(backend);
     await user.click(screen.getByText('Review…'));
@@ -457,7 +457,7 @@ describe('review', () => {
     expect(screen.getByText('and 1000 more')).toBeTruthy();
   });
 
-  it('opens when somebody elsewhere asks for it', async () => {
+  it('opens when the host asks for it', async () => {
     let review: () => void = () => undefined;
     await show(new MockBackend([row('a')]), {
       host: {
@@ -478,7 +478,7 @@ describe('review', () => {
 describe('the keyboard', () => {
   const focused = () => document.activeElement?.getAttribute('data-item');
 
-  it('moves among rows, of which one is in the tab order', async () => {
+  it('moves among rows, and one row is in the tab order', async () => {
     const { user } = await show(new MockBackend(manyRows(1000)));
     const first = rowOfName('run/00000/weights');
     act(() => first.focus());
@@ -531,7 +531,7 @@ describe('the keyboard', () => {
   });
 });
 
-describe('a list that moves', () => {
+describe('a changing list', () => {
   const layoutHeight = (list: HTMLElement) =>
     parseFloat(list.querySelector<HTMLElement>('.jshm-sheet')?.style.height ?? '');
   const topOf = (name: string) => parseFloat(rowOfName(name).style.top);
@@ -549,7 +549,7 @@ describe('a list that moves', () => {
     expect(screen.getByRole('dialog').textContent).toContain('Release “c”?');
   });
 
-  it('acts on nothing when the name that had the focus has gone', async () => {
+  it('does nothing on keys when the focused name is gone', async () => {
     const backend = new MockBackend([row('a'), row('b'), row('c')]);
     const { user } = await show(backend);
     act(() => rowOfName('b').focus());
@@ -585,7 +585,7 @@ describe('a list that moves', () => {
     expect(topOf(name) - list.scrollTop).toBe(place);
   });
 
-  it('begins at its top when something else is asked', async () => {
+  it('starts at its top after another query', async () => {
     const { user } = await show(new MockBackend(manyRows(1000)));
     const list = screen.getByRole('treegrid');
     list.scrollTop = 20_000;
@@ -595,7 +595,7 @@ describe('a list that moves', () => {
     expect(list.scrollTop).toBe(0);
   });
 
-  it('goes to the row that somebody else selects, wherever it is', async () => {
+  it('scrolls to the row that its property selects, wherever it is', async () => {
     const backend = new MockBackend(manyRows(1000));
     await show(backend, { selected: 'run/00777/weights', state: defaultState });
     await rest(60);
@@ -609,7 +609,7 @@ describe('a list that moves', () => {
     expect(list.scrollTop).toBe(0);
   });
 
-  it('reads its details right after their row, and counts them', async () => {
+  it('has its details right after their row, and counts them', async () => {
     const { user } = await show(new MockBackend(realisticRows()), GROUPED);
     const count = () => Number(screen.getByRole('treegrid').getAttribute('aria-rowcount'));
     const before = count();
@@ -635,7 +635,7 @@ describe('bad input', () => {
     '{{7*7}} ${1}'
   ];
 
-  it('is inert, whatever names, notes and notebooks say', async () => {
+  it('in names, notes and notebooks is shown as text', async () => {
     const rows = HOSTILE.map(text =>
       row(text, {
         note: text,
@@ -669,7 +669,7 @@ describe('bad input', () => {
     expect(namesShown()).toEqual(['a']);
   });
 
-  it('keeps the list when the network drops, and says so', async () => {
+  it('keeps the list without a network, and says so', async () => {
     const backend = new MockBackend([row('a')]);
     await show(backend);
     backend.errors.list = new BackendError('unreachable', 'The server does not answer.');
@@ -684,7 +684,7 @@ describe('bad input', () => {
     expect(namesShown()).toEqual(['b']);
   });
 
-  it('says what to type where nothing is shared', async () => {
+  it('shows what to type if nothing is shared', async () => {
     await show(new MockBackend([]));
     expect(screen.getByText('Nothing is shared yet.')).toBeTruthy();
     expect(screen.getByText(/%load_ext jshm/).textContent).toContain('%shm_publish X');
