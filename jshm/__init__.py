@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .system.forks import wait_for
-from .system.signals import deferred  # first: a handler may use jshm while the rest is imported
+from .system.signals import deferred  # first: a handler may use jshm during the other imports
 
 if TYPE_CHECKING:
     from .api import (
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     from .store.watching import Watch
     from .widget import SegmentBrowser
 
-# Where each public name is; it is imported when it is first used.
+# The module of each public name; it is imported when the name is first used.
 _PUBLIC = {
     **dict.fromkeys(
         ("attach", "check", "copy_and_detach", "detach", "empty", "empty_like", "full", "gc", "info",
@@ -186,14 +186,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'jshm' has no attribute {name!r}")
-    # Python forgets the locks of imports by a function in Python, in which Ctrl-C would be lost.
+    # Python releases import locks in a function in Python, in which Ctrl-C would be lost.
     with _importing, deferred():
         value = getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
     globals()[name] = value
     return value
 
 
-# A fork waits for an import by another thread: in the child that module would stay locked for ever.
+# A fork waits for imports by other threads: in the child the module would stay locked for ever.
 _importing = RLock()
 wait_for(_importing)
 
@@ -210,19 +210,19 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    """Take the magics away again: ``%unload_ext jshm``."""
+    """Remove the magics: ``%unload_ext jshm``."""
     from .ipython import unload
 
     unload(ipython)
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
-    """Tell JupyterLab where its panel is."""
+    """Return where JupyterLab finds the panel."""
     return [{"src": "labextension", "dest": "jshm"}]
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
-    """Tell a Jupyter server what to load. Kernels never call this: they import no server."""
+    """Return the extension that a Jupyter server loads. Kernels never call this: they import no server."""
     from .server import JshmExtension
 
     return [{"module": "jshm.server", "app": JshmExtension}]

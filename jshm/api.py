@@ -1,4 +1,4 @@
-"""The functions of ``import jshm``: the default store, in NumPy's terms."""
+"""The functions of ``import jshm``: they work on the default store, and look like NumPy's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from .errors import SegmentNotFoundError, SharedStateWarning, ShortLifeWarning
+from .errors import Remedy, SegmentNotFoundError, SharedStateWarning, ShortLifeWarning
 from .segment import copying
 from .segment.progress import Progress
 from .store import default_store, store_of, watching
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 _MISSING: Any = object()
-# What is said once in a program, and was.
+# Warnings that a program shows once, and has shown.
 _warned: set[type[Warning]] = set()
 
 
@@ -66,50 +66,51 @@ def publish(
 ) -> SegmentInfo | list[SegmentInfo]:
     """Publish an array, or any other object, under a name, as its next version.
 
-    An array is copied into shared memory once; later changes to it change nothing there. An array
-    that was made by `empty`, `zeros`, `full` or `empty_like` is already there: it is sealed without a
-    copy, and becomes read-only. Republishing an attached, unchanged array is no copy either.
+    An array is copied into shared memory once; later changes to it are not shared. An array that was
+    made by `empty`, `zeros`, `full` or `empty_like` is already there: it is sealed without a copy, and
+    becomes read-only. Republishing an attached, unchanged array copies nothing either.
 
     Anything else is pickled (see `Pickler`): functions and classes with their source, tables, models,
-    dicts. Arrays in it are shared as well; those that are in shared memory already are referred to,
-    and stay as long as what refers to them.
+    dicts. Arrays in it are shared, too. An array that is already in shared memory is referred to, and
+    stays as long as the object that refers to it.
 
     Parameters
     ----------
     name : str, or mapping of str to object
         A mapping publishes several values, all or none, in one transaction. Those that share state (a
-        model and its optimizer, two functions and their global variable) share it again when they are
-        attached in one `attach`; attached apart, each is whole, and alone. A SharedStateWarning says so.
+        model and its optimizer, two functions and their global variable) share it again if one `attach`
+        attaches them. Attached separately, each is complete by itself. A SharedStateWarning says so.
     value : ndarray or object
     replace : bool
-        Make it the next version also if the name belongs to another notebook.
+        Publish the next version even if the name belongs to another notebook.
     keep : bool
-        Let it outlive the Jupyter server (or the process) that published it, until it is released.
+        Keep it when the publisher's Jupyter server (or process) ends, until it is released.
     move : bool
         In a notebook: rebind the variables that are this value to the shared copy, so that the
-        private one can go.
+        private one can be freed.
     writable : bool
-        Let others attach an array with mode ``'r+'``: all see all changes at once. Implies `move`.
+        Others may attach the array with mode ``'r+'``: every holder sees every change. Implies `move`.
     note : str
         Shown in lists; at most 10,000 characters.
 
     Returns
     -------
     SegmentInfo, or a list of them
-        What was published. Holds no memory.
+        The published versions. They hold no memory.
 
     Warns
     -----
     ShortLifeWarning
-        Once in a program whose names end with it: a script, IPython in a terminal, a run of nbclient
-        or papermill, a kernel of VS Code. Not with `keep`, and not in workers.
+        Once, in a program whose names are released when it ends: a script, IPython in a terminal, a
+        run of nbclient or papermill, a kernel of VS Code. Not with `keep`, and not in workers.
 
     Raises
     ------
     NotOwnerError
         The name belongs to another notebook.
     NotShareableError
-        Something in it cannot be shared (an open file, a lock); says what, and where it is.
+        Something in the value cannot be shared (an open file, a lock); the message names it and its
+        place.
     NoSpaceError
     InvalidNameError
     """
@@ -124,7 +125,8 @@ def publish(
     )
     infos = [published.info for published in done]
     for names, text in shared_states(infos):
-        warnings.warn(f"{text}: jshm.attach({names})", SharedStateWarning, stacklevel=2)
+        remedy = Remedy("attach", tuple(names), {}, "For example")
+        warnings.warn(SharedStateWarning(text, remedy=remedy), stacklevel=2)
     if infos and not keep:
         _warn_of_short_life(infos[0])
     return infos if isinstance(name, Mapping) else infos[0]
@@ -157,13 +159,14 @@ def publish_values(
 
 
 def _warn_of_short_life(info: SegmentInfo) -> None:
-    """Warn, once in a program, that what it publishes ends with it."""
+    """Warn, once in a program, that its names are released when it ends."""
     if ShortLifeWarning in _warned:
         return
     life = default_store().identity.short_life(info.lifetime)
     if life:
         _warned.add(ShortLifeWarning)
-        warnings.warn(f"{life}; add keep=True to keep it longer", ShortLifeWarning, stacklevel=3)
+        remedy = Remedy("publish", (info.name,), {"keep": True}, "Keep it longer")
+        warnings.warn(ShortLifeWarning(life, remedy=remedy), stacklevel=3)
 
 
 @overload
@@ -188,37 +191,37 @@ def attach(
     version: int | None = None,
     trust: bool = False,
 ) -> Any:
-    """Return what was published: the same physical memory, nothing copied.
+    """Return a published value: the same physical memory, nothing copied.
 
-    An object that is no array is made anew by its pickle, which runs code of the publisher's; the
-    arrays in it, and other large buffers, are views of shared memory.
+    An array is mapped. Any other object is unpickled, which runs the publisher's code; the arrays in
+    it, and other large buffers, are views of shared memory.
 
     Parameters
     ----------
     name : str, or list or tuple of str
-        Several are attached in one consistent view: all as they were at one moment, and those that were
-        published together share what they shared.
+        Several are attached from the same moment, and values that were published together share the
+        state that they shared.
     mode : {'r', 'r+', 'c'}
-        Read-only; shared and writable (only of what was published ``writable``); copy-on-write:
-        writable, and changes are this process's own. Of an object, this is about the arrays in it.
+        Read-only; shared and writable (only if it was published ``writable``); copy-on-write: writable,
+        and changes stay in this process. For an object, the mode applies to the arrays in it.
     timeout : float, optional
-        Seconds to wait for a name that is not there yet. By default none.
+        Seconds to wait for a name that does not exist yet. By default, do not wait.
     version : int, optional
         An older version, while it exists; by default the newest.
     trust : bool
-        In the store of a group: attach other members' objects too, which runs code of theirs. Arrays
-        never run code.
+        In the store of a group: also attach objects of other members, which runs their code. Attaching
+        an array never runs code.
 
     Returns
     -------
     ndarray or object, or a list of them
-        A plain array. It keeps the memory mapped for as long as it, or a view of it, lives; nobody
-        can take that away. The same holds for the arrays in an object.
+        A plain array. The memory stays mapped as long as it, or a view of it, lives, whatever other
+        processes do. The same holds for the arrays in an object.
 
     Raises
     ------
     SegmentNotFoundError
-        No such name or version; names the nearest.
+        No such name or version; the message suggests the nearest name.
     ReadOnlyError
         Mode ``'r+'`` of a snapshot.
     MissingModuleError
@@ -226,7 +229,7 @@ def attach(
     UntrustedError
         Another member's object in the store of a group, without `trust`.
     AmbiguousNameError
-        Several members of the group have one of that name: say whose, ``ada:X``.
+        Several members of the group have that name: write ``ada:X``.
     CorruptSegmentError
     """
     names = [name] if isinstance(name, str) else list(name)
@@ -242,7 +245,7 @@ def attach(
 
 
 def release(name: str | Sequence[str], *, force: bool = False) -> list[Released]:
-    """Retire names for everyone. Who has them mapped keeps what they have.
+    """Retire names for everyone. Processes that have them mapped keep their views.
 
     Parameters
     ----------
@@ -254,7 +257,7 @@ def release(name: str | Sequence[str], *, force: bool = False) -> list[Released]
     Returns
     -------
     list of Released
-        What was freed, and who still holds the rest.
+        For each name, the bytes freed and the holders of the rest.
 
     Raises
     ------
@@ -266,9 +269,16 @@ def release(name: str | Sequence[str], *, force: bool = False) -> list[Released]
 def release_found(
     written: Sequence[str], found: Sequence[str], *, force: bool = False
 ) -> list[Released]:
-    """Release the names that a user wrote, all of them, and those found for him that are still there.
+    """Release names that a user wrote, and those found for the user that still exist.
 
-    For `force` see `Store.release`.
+    Parameters
+    ----------
+    written : sequence of str
+        All of them must exist.
+    found : sequence of str
+        For example the matches of a glob. Another process may have released some of them.
+    force : bool
+        As in `Store.release`.
 
     Raises
     ------
@@ -287,7 +297,7 @@ def release_found(
 
 
 def detach(what: str | Array) -> list[str]:
-    """Let go here: delete this notebook's (or program's) variables that are views of it.
+    """Let go here: delete the variables of this notebook (or program) that are views of a segment.
 
     Parameters
     ----------
@@ -297,7 +307,7 @@ def detach(what: str | Array) -> list[str]:
     Returns
     -------
     list of str
-        What still keeps the memory mapped in this process; empty if it is unmapped.
+        The references that still keep the memory mapped in this process; empty if it is unmapped.
 
     Raises
     ------
@@ -306,26 +316,26 @@ def detach(what: str | Array) -> list[str]:
     """
     namespace = user_namespace()
     segments = segments_named(namespace, what, default_store())
-    del what  # else this very frame keeps the array
+    del what  # this frame's reference would keep the array
     return detach_segments(namespace, segments, store_of(next(iter(segments)))).culprits
 
 
 def segments() -> list[SegmentInfo]:
-    """Return what is shared on this machine: every version that takes memory, with its holders."""
+    """Return every version that takes memory on this machine, with its holders."""
     return default_store().segments()
 
 
 def info(name: str, version: int | None = None) -> SegmentInfo:
-    """Return what is known of a name; see `SegmentInfo`."""
+    """Return a description of the newest (or the given) version of a name; see `SegmentInfo`."""
     return default_store().info(name, None if version is None else check_version(version))
 
 
 def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C") -> Array:
     """Return a new array in shared memory, like `numpy.empty`.
 
-    It has no name and is this process's alone until it is published; then it is sealed without a copy
-    and becomes read-only. Views taken before that can still write: do not. What is in it until then
-    may be anything: memory of a version that was superseded is used again.
+    It has no name and is private to this process until it is published. Publishing seals it without a
+    copy and makes it read-only. Views taken before that can still write: do not. Its content is
+    arbitrary: memory of a superseded version is used again.
 
     Raises
     ------
@@ -380,12 +390,12 @@ def copy_and_detach(what: Any) -> Any:
     Parameters
     ----------
     what : ndarray, SharedNumpyArray, or mapping
-        Of a mapping (also nested) every shared array is replaced; other values stay what they are.
+        In a mapping (also nested) every shared array is replaced; other values stay the same objects.
 
     Returns
     -------
     ndarray or dict
-        Handles are detached; a plain array is let go when the caller's own variable is rebound:
+        Handles are detached. A plain array is let go when the caller rebinds the variable:
         ``X = jshm.copy_and_detach(X)``.
     """
     from .segment.views import is_shared
@@ -400,7 +410,7 @@ def copy_and_detach(what: Any) -> Any:
 
 
 def _is_mapping(value: object) -> bool:
-    """Tell whether a value is a mapping by its type: it may say that it is something else."""
+    """Return whether a value is a mapping, by its type: its ``__class__`` may say something else."""
     try:
         return issubclass(type(value), Mapping)
     except Exception:  # noqa: BLE001 - an ABC asks the class, which may raise
@@ -408,7 +418,7 @@ def _is_mapping(value: object) -> bool:
 
 
 def _private_copy(array: Array) -> Array:
-    if type(array) is not np.ndarray:  # a subclass, which may have more to copy
+    if type(array) is not np.ndarray:  # a subclass may have more to copy
         return array.copy(order="K")
     copy = np.empty_like(array)
     with Progress("copy", array.nbytes):
@@ -417,25 +427,25 @@ def _private_copy(array: Array) -> Array:
 
 
 def gc() -> int:
-    """Free what nobody needs any more, and all spares, now; return the bytes freed.
+    """Free expired names, unreferenced segments and all spares now; return the bytes freed.
 
-    Happens by itself, too, but spares stay for those who publish again and again.
+    Other operations do this too, except that they keep spares for the next publish.
     """
     return default_store().gc()
 
 
 def check(*, fix: bool = False) -> list[Problem]:
-    """Compare what the registry says with what is there.
+    """Compare the registry with the segments.
 
     Parameters
     ----------
     fix : bool
-        Mend what is found. A damaged registry is put aside and rebuilt from the segments.
+        Repair the problems. A damaged registry is moved aside and rebuilt from the segments.
 
     Returns
     -------
     list of Problem
-        Empty if all is well.
+        Empty if there is no problem.
     """
     return default_store().check(fix=fix)
 
@@ -452,7 +462,7 @@ def wait(
 def wait(
     name: str | Names, *, newer_than: int = 0, timeout: float | None = None
 ) -> SegmentInfo | list[SegmentInfo]:
-    """Return when a name has a version that is new enough. It wakes within 20 ms of the publish.
+    """Wait until a name has a version that is new enough. It returns within 20 ms of the publish.
 
     ::
 
@@ -465,21 +475,21 @@ def wait(
     Parameters
     ----------
     name : str, or list or tuple of str
-        Several: when all have one, as they are at one moment.
+        Several: wait until all have such a version at one moment.
     newer_than : int
-        A version's number. By default any version will do.
+        A version number. By default any version is new enough.
     timeout : float, optional
-        Seconds to wait; by default for ever.
+        Seconds to wait; by default without limit.
 
     Returns
     -------
     SegmentInfo, or a list of them
-        The newest versions. Holds no memory.
+        The newest versions. They hold no memory.
 
     Raises
     ------
     WaitTimeoutError
-        Says what is still missing.
+        The message names the versions that are still missing.
     InvalidNameError
     """
     found = watching.wait(default_store(), _names(name), timeout, newer_than)
@@ -497,7 +507,7 @@ def wait_async(
 def wait_async(
     name: str | Names, *, newer_than: int = 0, timeout: float | None = None
 ) -> Coroutine[Any, Any, Any]:
-    """Let the event loop run while waiting as `wait` does: ``info = await jshm.wait_async("X")``."""
+    """Wait as `wait` does, while the event loop runs: ``info = await jshm.wait_async("X")``."""
     waiting = Waiting(default_store(), _names(name), timeout, newer_than)
     return _wait(waiting, single=isinstance(name, str))
 
@@ -514,37 +524,37 @@ async def _wait(waiting: Waiting, *, single: bool) -> SegmentInfo | list[Segment
 def watch(
     name: str, callback: Callable[[SegmentInfo], Any], *, newer_than: int | None = None
 ) -> Watch:
-    """Call a function for each new version of a name, from now on, within 20 ms of the publish.
+    """Call a function for each new version of a name, within 20 ms of the publish.
 
     ::
 
         jshm.watch("weights", lambda info: print(info))
 
-    Where versions come faster than the function returns, it is called for the newest only. A release
-    calls nothing; the next publish does.
+    If versions come faster than the function returns, it is called only for the newest. A release does
+    not call it; the next publish does.
 
-    One daemon thread calls all functions of a process, one after the other: what takes long, or a
-    notebook's variables that others use, is better left to `wait_async` or a coroutine function. That is
-    called on the event loop that runs here (a notebook has one) and needs no thread. An error in the
-    function is printed, once for each place it comes from, and the watch goes on. While nothing happens,
-    all watches of a process together take about a hundredth of a core.
+    One daemon thread calls all functions of a process, one after the other. For long work, and for
+    variables that cells use too, prefer `wait_async` or a coroutine function, which runs on the current
+    event loop (a notebook has one) and needs no thread. An error in the function is printed, once for
+    each place that it comes from, and the watch goes on. While nothing happens, all watches of a process
+    together take about a hundredth of a core.
 
     Parameters
     ----------
     name : str
-        It need not be there yet.
+        It need not exist yet.
     callback : callable
-        Called with a `SegmentInfo`, in the store that is chosen now (`group`). A function, or a
-        coroutine function.
+        A function, or a coroutine function. It is called with a `SegmentInfo`, in the store that is
+        current now (`group`).
     newer_than : int, optional
-        A version's number: call it at once if there is a newer one. By default the newest that is
-        there now.
+        A version number: call it at once if a newer version exists. By default the newest version that
+        exists now.
 
     Returns
     -------
     Watch
-        Stops it: ``.stop()``, or the end of a ``with`` block. Else it goes on as long as the process.
-        A forked child has no watches.
+        ``.stop()``, or the end of a ``with`` block, stops it. Otherwise it goes on as long as the
+        process. A forked child has no watches.
 
     Raises
     ------
@@ -559,7 +569,7 @@ def watch(
 
 
 def watch_async(name: str, *, newer_than: int | None = None) -> AsyncIterator[SegmentInfo]:
-    """Yield each new version of a name, from now on.
+    """Yield each new version of a name from now on.
 
     ::
 
@@ -567,8 +577,8 @@ def watch_async(name: str, *, newer_than: int | None = None) -> AsyncIterator[Se
             weights = jshm.attach("weights")
             ...
 
-    Where versions come faster than the loop's body runs, only the newest is yielded. For the
-    parameters see `watch`.
+    If versions come faster than the loop's body runs, only the newest is yielded. For the parameters see
+    `watch`.
     """
     newest = Newest(default_store(), [name])
     newest.poll()
@@ -583,7 +593,7 @@ async def _news(newest: Newest, seen: Seen) -> AsyncIterator[SegmentInfo]:
         info = newest.found.get(newest.names[0])
         if info is not None and seen.is_new(info):
             yield info
-        # Also after a version: others on the loop have their turn, however fast those come.
+        # Also after a version: otherwise fast versions would starve other tasks on the loop.
         await asyncio.sleep(INTERVAL)
 
 
@@ -598,30 +608,30 @@ def lock(
         with jshm.lock("counts"):
             live[3] += 1
 
-    It keeps out those who take the lock too, and nobody else: reading and writing need none. The OS
-    frees it when its holder ends, however it ends; a forked child does not have its parent's. However
-    often others come again, everybody has a turn.
+    The lock excludes only others that take it: reading and writing do not need it. The OS frees it when
+    its holder ends, however it ends; a forked child does not have its parent's. No waiter starves.
 
     Parameters
     ----------
     name : str
         Any name; it need not be published.
     shared : bool
-        Together with others who share it (readers), and never beside one who does not (a writer).
+        Share the lock with others that pass ``shared=True`` (readers); exclude those that do not
+        (writers).
     timeout : float, optional
-        Seconds to wait; 0 only tries. By default for ever.
+        Seconds to wait; 0 tries once. By default without limit.
 
     Returns
     -------
     context manager
-        It can be used again, also in other threads. A thread that has the lock cannot take it again.
+        It can be entered again, also in other threads. A thread that has the lock cannot take it again.
 
     Raises
     ------
     LockTimeoutError
-        When the block is entered: others have it. Says who.
+        On entering the block: others have the lock. The message names them.
     LockHeldError
-        When the block is entered: this very thread has it.
+        On entering the block: this thread already has the lock.
     InvalidNameError
     """
     return default_store().lock(name, shared=shared, timeout=timeout)

@@ -113,7 +113,7 @@ class JshmError(_Remedied):
 
 
 class InvalidNameError(JshmError, ValueError):
-    """A name does not follow the grammar, or gives no variable to bind."""
+    """A name does not follow the grammar, or its last part is not a valid variable name."""
 
 
 class InvalidModeError(JshmError, ValueError):
@@ -121,27 +121,27 @@ class InvalidModeError(JshmError, ValueError):
 
 
 class SegmentNotFoundError(JshmError, LookupError):
-    """No such name, version or segment (any more)."""
+    """The name, version or segment does not exist, or does not exist any more."""
 
 
 class AmbiguousNameError(SegmentNotFoundError):
-    """Several members of a group share something under that name."""
+    """Several members of a group share data under the same name."""
 
 
 class WaitTimeoutError(SegmentNotFoundError, TimeoutError):
-    """A name did not come within the time that the caller was ready to wait."""
+    """A name was not published before the timeout."""
 
 
 class LockTimeoutError(JshmError, TimeoutError):
-    """Others kept a lock for longer than the caller was ready to wait."""
+    """Others held a lock until the timeout."""
 
 
 class LockHeldError(JshmError, RuntimeError):
-    """A thread asked for a lock that it has already: it would wait for itself for ever."""
+    """A thread asks for a lock that it holds already; it would wait for itself for ever."""
 
 
 class SegmentExistsError(JshmError, FileExistsError):
-    """The name, or the variable, is taken by somebody else."""
+    """The name belongs to another notebook, or the variable has another value."""
 
 
 class NotOwnerError(JshmError, PermissionError):
@@ -149,7 +149,7 @@ class NotOwnerError(JshmError, PermissionError):
 
 
 class ReadOnlyError(JshmError, PermissionError, ValueError):
-    """Mode ``'r+'`` was asked of a version that was published as a snapshot, or that is written to."""
+    """A snapshot was attached with mode ``'r+'``, or written to."""
 
 
 class NotShareableError(JshmError, TypeError, pickle.PicklingError):
@@ -157,19 +157,19 @@ class NotShareableError(JshmError, TypeError, pickle.PicklingError):
 
 
 class MissingModuleError(JshmError, ModuleNotFoundError):
-    """An object needs a package that this Python cannot import. Nothing of it was run."""
+    """An object needs a package that this Python cannot import. None of the object's code was run."""
 
 
 class NoSpaceError(JshmError, MemoryError):
-    """Neither the shared-memory directory nor its overflow has room."""
+    """Neither the shared-memory directory nor the overflow directory has room."""
 
 
 class InvalidSettingError(JshmError, ValueError):
-    """An environment variable does not say what it should."""
+    """An environment variable has an invalid value."""
 
 
 class CorruptSegmentError(JshmError, ValueError):
-    """A segment file is truncated, overwritten, or not ours."""
+    """A segment file is truncated or overwritten, or jshm did not write it."""
 
 
 class RegistryError(JshmError, RuntimeError):
@@ -185,19 +185,19 @@ class FormatVersionError(RegistryError):
 
 
 class RegistryTimeout(RegistryError, TimeoutError):  # noqa: N818 - the name is public (DESIGN.md §7)
-    """Another process kept the registry locked for too long."""
+    """Another process held the registry, or a segment, locked until the timeout."""
 
 
 class UnsafeDirectoryError(JshmError, PermissionError):
-    """The directory is not private, not ours, or not on this machine."""
+    """The directory is not private, belongs to another user, or is not on this machine."""
 
 
 class UnknownGroupError(JshmError, LookupError):
-    """No such Unix group, or this process is not in it."""
+    """The Unix group does not exist, or this process is not in it."""
 
 
 class UntrustedError(JshmError, PermissionError):
-    """Attaching an object of a group would run others' code, and the caller did not ask for that."""
+    """To attach an object of another member would run that user's code, and the caller did not allow it."""
 
 
 class TooManyFilesError(JshmError, OSError):
@@ -217,19 +217,19 @@ class JshmWarning(_Remedied, UserWarning):
 
 
 class OverflowWarning(JshmWarning):
-    """A segment went to disk because the shared-memory directory is too small."""
+    """A segment was written to disk because the shared-memory directory is too small."""
 
 
 class SharedStateWarning(JshmWarning):
-    """Values that were published in one step share state, and keep that if they are attached in one."""
+    """Values that were published together share state; after an attach only if attached together."""
 
 
 class LowMemoryWarning(JshmWarning):
-    """What is about to be written leaves little of the machine's or the container's memory."""
+    """A publish leaves little of the machine's or the container's memory free."""
 
 
 class ShortLifeWarning(JshmWarning):
-    """What was published ends with this program, and not with a Jupyter server."""
+    """A published name ends with this program, not with a Jupyter server."""
 
 
 class DirectoryLostWarning(JshmWarning):
@@ -237,11 +237,11 @@ class DirectoryLostWarning(JshmWarning):
 
 
 class DefinitionWarning(JshmWarning):
-    """A class, or a module, is defined differently here than where an object was published."""
+    """A class or module is defined differently here than where an object was published."""
 
 
 def outside() -> int:
-    """Return the stack level of whoever called jshm, for a warning that the caller gives."""
+    """Return the stack level of the code that called jshm, for `warnings.warn` in the caller."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
     level = 1
     while frame is not None and frame.f_globals.get("__name__", "").startswith("jshm."):

@@ -1,25 +1,35 @@
-"""How sizes, ages and durations read, and how text reaches a terminal: the same in every face."""
+"""Text: how sizes, ages and durations read, how text is printed, and caches of results for text."""
 
 from __future__ import annotations
 
 import codecs
 import sys
 import time
-from typing import Any
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-# Characters of a message.
+# Characters of the longest message.
 _LONGEST = 20_000
-# The handler that codecs know.
+# Name of the error handler for `str.encode`.
 _REPLACE = "jshm.replace"
-# What stands for the characters of our own that a terminal may not have.
+# Replacements for characters that jshm's own text uses and that a terminal may not have.
 _PLAIN = {
     "·": "-", "–": "-", "→": "->", "←": "<-", "…": "...", "×": "x", "µ": "u", "\ufffd": "?",
 }  # fmt: skip
+# Text with fewer characters is short. Of long text only a few results are cached: a result may take a
+# hundred times the memory of its text.
+_SHORT, _FEW = 1000, 16
 
 
 def size_text(nbytes: int) -> str:
-    """Return bytes as people read them, in powers of 1000: ``8.0 MB``."""
+    """Return a number of bytes in powers of 1000: ``8.0 MB``."""
     size = float(nbytes)
     for unit in _UNITS:
         if abs(size) < 999.95 or unit == _UNITS[-1]:  # noqa: PLR2004 - 999.95 would read 1000.0
@@ -43,32 +53,32 @@ def duration_text(seconds: float) -> str:
 
 
 def age_text(created: float) -> str:
-    """Return how long ago a time (seconds since the epoch) was: ``2 min ago``."""
+    """Return how long ago a time in seconds since the epoch was: ``2 min ago``."""
     seconds = time.time() - created
     return "just now" if seconds < 1 else f"{duration_text(round(seconds))} ago"
 
 
 def printable(text: str) -> str:
-    """Return text without what would break the line, or command the terminal."""
+    """Return text without line breaks, and without characters that control the terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
 def shortened(text: str, most: int) -> str:
-    """Return text of at most `most` characters, with an ellipsis where the rest was."""
+    """Return at most `most` characters of text, the last of them an ellipsis if some were cut off."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def encodable(text: str, stream: Any = None) -> str:
-    r"""Return text with what a stream, by default stdout, cannot encode in other characters.
+    r"""Return text in characters that a stream, by default stdout, can encode.
 
-    In ASCII and Latin-1 terminals arrows and dots are plain ones, and letters are ``\xe4``.
+    On ASCII and Latin-1 terminals arrows become ``->``, dots ``-``, and letters ``\xe4``.
     """
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     try:
         return text.encode(encoding, _REPLACE).decode(encoding)
-    except (LookupError, UnicodeError, TypeError):  # a stream whose encoding is none
+    except (LookupError, UnicodeError, TypeError):  # the stream's encoding is unknown
         return text
 
 
@@ -84,18 +94,36 @@ codecs.register_error(_REPLACE, _replace)
 
 
 def shown(text: str) -> str:
-    """Return text that may quote anything as messages and `repr` show it: one line, not endless.
+    """Return text, which may quote anything, as messages and `repr` show it: one line of limited length.
 
-    Whoever prints that need not know of `say`: it is what stdout can encode.
+    stdout can encode it, so callers may print it without `say`.
     """
     return encodable(printable(shortened(text, _LONGEST)))
 
 
 def say(*lines: str, stream: Any = None) -> None:
-    """Print lines, by default to stdout: all that jshm prints goes through here.
+    """Print lines, by default to stdout. Everything that jshm prints goes through here.
 
-    Names, notes, paths and the errors of others come from outside: whatever is in them, each line stays
-    one line, commands no terminal, and is printed whatever the terminal's encoding is.
+    Names, notes, paths and other programs' errors come from outside. Whatever they contain, each line
+    stays one line, controls no terminal, and can be printed in the terminal's encoding.
     """
     for line in lines:
         print(encodable(printable(line), stream), file=stream)
+
+
+def cached_by_text(most: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Cache a function's last `most` results, as `lru_cache` does, but only a few of those for long text.
+
+    The text is the first argument. All arguments are passed by position.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        of_short, of_long = lru_cache(most)(function), lru_cache(_FEW)(function)
+
+        @wraps(function)
+        def cached(*args: Any) -> T:
+            return (of_short if len(args[0]) < _SHORT else of_long)(*args)
+
+        return cast("Callable[P, T]", cached)
+
+    return decorate

@@ -24,7 +24,7 @@ import numpy as np
 
 from .errors import SegmentNotFoundError
 from .pickling import static
-from .pickling.parts import parts_of
+from .pickling.static import parts_of
 from .segment import file as segment
 from .segment import pages
 from .store.base import segment_of, type_name
@@ -350,7 +350,7 @@ def _has_changes(value: object, store: Store) -> bool:
     """Return whether an array, or an array in an object, has private changes."""
     # Arrays in an object may be hidden from a search, but its mappings are known.
     if _is_array(value):
-        found = [segment.find(value)]
+        found = [segment.find_mapping(value)]
     else:
         found = [m for identity in segments_of_value(value) for m in store.mappings(identity)]
     return any(m is not None and m.mode == "c" and not pages.is_pristine(m) for m in found)
@@ -367,7 +367,7 @@ def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set
     name = static.text(what)
     value: Any = namespace.get(as_variable(name)) if name else what
     if issubclass(type(value), np.ndarray):
-        mapping = segment.find(value)
+        mapping = segment.find_mapping(value)
         if mapping is not None:
             return {mapping.segment}
     if own := segments_of_value(value)[:1]:
@@ -379,7 +379,7 @@ def segments_named(namespace: Namespace, what: str | Array, store: Store) -> set
     what = unicodedata.normalize("NFC", name)
     bound = _attached_from(namespace)
     mapped = store.mapped()
-    found = {i.own for i in store.versions(what) if i.segment in mapped or i.own in bound}
+    found = {i.value_id for i in store.versions(what) if i.segment in mapped or i.value_id in bound}
     if not found:
         raise SegmentNotFoundError(
             f"{what!r} is not mapped here: it is neither a variable with a shared array nor an attached "
@@ -400,7 +400,7 @@ def attached_names(namespace: Namespace, store: Store) -> list[str]:
     """Return the names that have a version attached here."""
     bound = _attached_from(namespace)
     mapped = store.mapped()
-    found = {i.name for i in store.segments() if i.segment in mapped or i.own in bound}
+    found = {i.name for i in store.segments() if i.segment in mapped or i.value_id in bound}
     return sorted(found)
 
 
@@ -461,7 +461,7 @@ def in_segment(segments: set[str]) -> Test:
 
     def test(value: object) -> bool:
         if _is_array(value):
-            mapping = segment.find(value)
+            mapping = segment.find_mapping(value)
             return mapping is not None and mapping.segment in segments
         return not segments.isdisjoint(segments_of_value(value)[:1])
 

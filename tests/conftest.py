@@ -16,7 +16,7 @@ import pytest
 import jshm
 from jshm.api import _warned
 from jshm.store import _store_in, default_store
-from jshm.store.local.listed import Listed
+from jshm.store.local.inspection import VersionList
 
 from .support.mounts import CannotMountError, mounted
 from .support.processes import SHORT_LIFE
@@ -96,9 +96,10 @@ def mount(tmp_path: Path) -> Iterator[MakeMount]:
 
 def make_older(store: LocalStore, seconds: float = 600.0) -> None:
     """Let everything have been published so much earlier."""
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET created = created - ?", (seconds,))
-    store._listed = Listed()  # jshm changes no version's row, and does not look whether others do
+    # jshm changes no version's row, and does not look whether others do.
+    store._listed = VersionList()
 
 
 @pytest.fixture

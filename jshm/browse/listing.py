@@ -210,7 +210,7 @@ def _summary(infos: list[SegmentInfo], items: dict[str, Item], space: Space) -> 
         **sums,
         "unnamed": space.unnamed,
         "idleNames": len(idle),
-        "expired": sum({i.segment: i.nbytes for i in infos if i.leftover}.values()),
+        "expired": sum({i.segment: i.nbytes for i in infos if i.expired}.values()),
         "capacity": space.capacity,
     }
 

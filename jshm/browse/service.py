@@ -124,5 +124,5 @@ class Service:
         """Release the names that nobody holds, except kept, only and very recent copies."""
         listing = Listing(self._store)  # this may run in another thread than the lists
         listing.refresh()
-        idle = [info.name for info in listing.idle() if not info.spared]
+        idle = [info.name for info in listing.idle() if not info.protected]
         return [wire.released(one) for one in release_found((), idle, force=True)]

@@ -1,4 +1,4 @@
-"""``jshm demo``: shows what jshm does, in JupyterLab or, with ``--headless``, in the terminal."""
+"""``jshm demo``: show jshm at work, in JupyterLab or, with ``--headless``, in the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..text import say, size_text
 
 _HEADLESS_SIZE = 2**30
 _LAB_SIZE = 200_000_000
-# How many times the size is needed at the peak: for private copies, and to spare.
+# The memory needed at the peak, as a multiple of the size: private copies, and some reserve.
 _HEADLESS_TIMES = 5
 _LAB_TIMES = 3
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="jshm demo",
         description="Open JupyterLab with two notebooks that share a picture, and the panel beside "
-        "them. Ctrl-C ends it, and leaves nothing behind.",
+        "them. Ctrl-C ends it; nothing is left behind.",
     )
     parser.add_argument("command", choices=["demo"], help=argparse.SUPPRESS)
     parser.add_argument(
@@ -67,13 +67,13 @@ def _size(text: str) -> int:
     with contextlib.suppress(ValueError, OverflowError):  # nan, inf
         if (size := int(float(text))) > 0:
             return size
-    raise argparse.ArgumentTypeError(f"{text} is no number of bytes, like 1e9")
+    raise argparse.ArgumentTypeError(f"{text} is not a number of bytes (for example 1e9)")
 
 
 def _affordable(wanted: int, times: int) -> int:
-    """Return `wanted`, or less where that is short."""
-    # The store's directory is made, or refused with a clear error, before any kernel starts.
+    """Return `wanted`, or less if memory is short."""
+    # This creates the store's directory, or fails with a clear error, before any kernel starts.
     room = min(available_memory() // times, default_store().space().capacity // 2)
     if room < wanted:
-        say(f"memory is short here: sharing {size_text(room)} instead of {size_text(wanted)}")
+        say(f"memory is short: sharing {size_text(room)} instead of {size_text(wanted)}")
     return min(wanted, room)

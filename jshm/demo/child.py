@@ -1,6 +1,6 @@
-"""``python -m jshm.demo.child PID …``: JupyterLab, told to end when its parent, the demo, is gone.
+"""``python -m jshm.demo.child PID …``: JupyterLab that ends when its parent, the demo, ends.
 
-The demo ends it in an orderly way; but nobody can do that who was killed.
+Normally the demo terminates it; a demo that is killed cannot.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> None:
-    """Run Lab with the words after the pid of the parent."""
+    """Run Lab with the arguments after the parent's pid."""
     parent = int(sys.argv.pop(1))
-    # Here and not between fork and exec, where a process with threads may do next to nothing.
+    # Not between fork and exec: there, a process with threads may call almost nothing.
     with contextlib.suppress(AttributeError):  # not on Linux
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it was gone before
+    if os.getppid() != parent:  # it had already ended
         return
     runpy.run_module("jupyterlab", run_name="__main__", alter_sys=True)
 

@@ -1,6 +1,6 @@
 """``jshm demo --headless``: two real kernels, one gigabyte, one copy.
 
-What it prints was measured while it ran.
+It prints what it measures while it runs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 _NAME = "jshm-demo/X"
 _TIMEOUT = 300
 
-# What the kernels run. Each snippet leaves a value in `result`, which must be JSON.
+# The code that the kernels run. Each snippet leaves a value in `result`, which must be JSON.
 _PRELUDE = """
 import os, time
 import numpy as np
 import jshm
 
 def private_bytes():
-    # Rss without what is shared memory: what a copy would add to.
+    # RSS without shared memory: a copy would add to it.
     with open("/proc/self/status") as file:
         fields = dict(line.split(":", 1) for line in file)
     return int(fields["RssAnon"].split()[0]) * 1024
@@ -49,7 +49,7 @@ result = time.perf_counter() - began
 """
 _ATTACH = """
 before = private_bytes()
-jshm.segments()  # the store is open, as in any notebook that used it before
+jshm.segments()  # opens the store, as in a notebook that has used it before
 began = time.perf_counter()
 X = jshm.attach(NAME)
 attach = time.perf_counter() - began
@@ -91,7 +91,7 @@ result = dict(seconds=seconds, total=float(X.sum()), mine=mine)
 
 
 class Kernel:
-    """A real kernel, started as Jupyter starts one, in a notebook's name."""
+    """A real kernel, started as Jupyter starts one for a notebook."""
 
     def __init__(self, notebook: str, directory: str) -> None:
         from jupyter_client.manager import KernelManager
@@ -99,7 +99,7 @@ class Kernel:
         self.notebook = notebook
         self.manager: KernelManager = KernelManager(
             kernel_name="python3",
-            transport="ipc",  # sockets in our own directory: nothing listens on the network
+            transport="ipc",  # sockets in the directory: nothing listens on the network
             connection_file=os.path.join(directory, f"kernel-{notebook}.json"),
         )
         self._env = {**os.environ, "JPY_SESSION_NAME": os.path.join(directory, notebook)}
@@ -115,7 +115,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=_TIMEOUT)
 
     def run(self, code: str, **values: Any) -> Any:
-        """Run code in the kernel; return what it left in `result`."""
+        """Run code in the kernel; return the value of its `result`."""
         for name, value in values.items():
             code = f"{name} = {value!r}\n{code}"
         code += '\nimport json as _json; print("\\x00" + _json.dumps(result))'
@@ -133,13 +133,13 @@ class Kernel:
         return json.loads("".join(printed).partition("\x00")[2])
 
     def kill(self, pid: int) -> None:
-        """End the kernel's process with SIGKILL, as the kernel does when memory runs out."""
+        """End the process with SIGKILL, as the operating system does when memory runs out."""
         os.kill(pid, signal.SIGKILL)
         self.client.stop_channels()
         self.manager.cleanup_resources(restart=True)
 
     def restart(self) -> None:
-        """Start it again, as the same notebook: the connection file stays."""
+        """Start the kernel again for the same notebook: the connection file stays."""
         self._start()
 
     def close(self) -> None:
@@ -149,14 +149,14 @@ class Kernel:
 
 
 def run(size: int) -> int:
-    """Do everything once, with kernels that are ended whatever happens; return the exit code."""
+    """Run the demo once, end its kernels whatever happens, and return the exit code."""
     from ..api import release
     from ..errors import SegmentNotFoundError
 
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        say("the demo's data set is scikit-learn's: pip install 'jshm[demo]'", stream=sys.stderr)
+        say("the demo needs scikit-learn's digits: pip install 'jshm[demo]'", stream=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="jshm-demo-") as directory:
         kernels: list[Kernel] = []
@@ -199,12 +199,12 @@ def _tell(train: Kernel, eda: Kernel, size: int) -> int:
     say(f'train.ipynb: restarted; X = jshm.attach("X") {duration_text(again["seconds"])}, imports '
           "included: it still owns X, and nothing was lost")  # fmt: skip
     freed = train.run("result = [r.nbytes for r in jshm.release(NAME)]", NAME=_NAME)
-    say(f"train.ipynb: released; {size_text(sum(freed))} go when the last notebook lets go", "")
+    say(f"train.ipynb: released; {size_text(sum(freed))} are freed with the last view", "")
     say(*_table(nbytes, publish, attached, copy, pickled).split("\n"), "")
     say(
         "Next: `make lab` in a clone, or `pip install jupyterlab` and `jshm demo`: the same in JupyterLab,"
     )
-    say("with a picture. In notebooks of yours: %load_ext jshm, %shm_publish X, %shm_attach X")
+    say("with a picture. In your notebooks: %load_ext jshm, %shm_publish X, %shm_attach X")
     return 0
 
 
@@ -219,7 +219,7 @@ def _table(
         to get {size_text(nbytes)} into a second notebook       seconds  new memory
         {row("jshm.attach (the one copy, shared)", attached["attach"], attached["memory"])}
         {row("a copy in memory", copy["seconds"], copy["memory"])}
-        {row("pickle, as most ways do it", pickled, 2 * nbytes)}
+        {row("pickle, as most tools do it", pickled, 2 * nbytes)}
 
         once, in the first notebook:
         {row("jshm.publish", publish, nbytes)}"""

@@ -1,4 +1,4 @@
-"""``jshm demo``: a JupyterLab of its own, which leaves nothing behind."""
+"""``jshm demo``: a separate JupyterLab that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _LOG = "lab.log"
 
 
 def require() -> None:
-    """Refuse, and say what to do, if JupyterLab is not installed."""
+    """Raise JshmError, which says what to do, if JupyterLab is not installed."""
     if importlib.util.find_spec("jupyterlab") is None:
         raise JshmError(
             "JupyterLab is not installed here: pip install jupyterlab "
-            "(without it, in the terminal: jshm demo --headless)"
+            "(or run the demo in the terminal: jshm demo --headless)"
         )
 
 
 def run(size: int, *, port: int, browser: bool) -> int:
-    """Run the demo until it is interrupted, or Lab is shut down; return the exit code."""
+    """Run the demo until it is interrupted or Lab is shut down; return the exit code."""
     with (
         contextlib.suppress(KeyboardInterrupt),
         tempfile.TemporaryDirectory(prefix="jshm-demo-") as directory,
-        _signals_end_it(),
+        _exit_on_signals(),
     ):
         say("starting JupyterLab with two notebooks …")
         sys.stdout.flush()
@@ -49,7 +49,7 @@ def run(size: int, *, port: int, browser: bool) -> int:
         with _lab(directory, port, browser) as server:
             url = _address(directory, server)
             say(f"JupyterLab opens with the demo. If it does not: {url}" if browser else url)
-            say("Ctrl-C ends it; the notebooks, their kernels and what they share go with it.")
+            say("Ctrl-C ends it, with its notebooks, their kernels and the shared data.")
             sys.stdout.flush()
             server.wait()
     return 0
@@ -57,15 +57,15 @@ def run(size: int, *, port: int, browser: bool) -> int:
 
 @contextlib.contextmanager
 def _lab(directory: str, port: int, browser: bool) -> Iterator[subprocess.Popen[bytes]]:
-    """Start Lab; end it, its kernels, and what they share."""
+    """Start Lab; at the end, stop it and its kernels, and free their data."""
     with open(os.path.join(directory, _LOG), "wb") as log:
-        server = subprocess.Popen(  # noqa: S603 - our own words, no shell
+        server = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
             command(directory, port=port, browser=browser),
             env=environment(directory),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # a Ctrl-C is for us: Lab would ask whether it is meant
+            start_new_session=True,  # Ctrl-C is for the demo: Lab would ask for confirmation
         )
     try:
         yield server
@@ -77,7 +77,7 @@ def _lab(directory: str, port: int, browser: bool) -> Iterator[subprocess.Popen[
         finally:  # also after a second Ctrl-C
             server.kill()
             server.wait()
-            default_store().gc()  # with the session of its kernels, what they published has run out
+            default_store().gc()  # the session has ended, so its names have expired
 
 
 def command(directory: str, *, port: int, browser: bool) -> list[str]:
@@ -96,7 +96,7 @@ def command(directory: str, *, port: int, browser: bool) -> list[str]:
 
 
 def environment(directory: str) -> dict[str, str]:
-    """Return the environment of Lab: the user's, but for the configuration of his own Jupyter."""
+    """Return the environment of Lab: the user's, without the configuration of their Jupyter."""
     paths = [os.path.join(directory, "data"), os.environ.get("JUPYTER_PATH", "")]
     return {
         **os.environ,
@@ -107,7 +107,7 @@ def environment(directory: str) -> dict[str, str]:
 
 
 def _address(directory: str, server: subprocess.Popen[bytes]) -> str:
-    """Return where Lab shows the demo, as soon as it does."""
+    """Return the address of the demo, as soon as Lab serves it."""
     path = os.path.join(directory, "runtime", f"jpserver-{server.pid}.json")
     late = time.monotonic() + _START
     while time.monotonic() < late and server.poll() is None:
@@ -125,8 +125,8 @@ def _address(directory: str, server: subprocess.Popen[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """End the demo in an orderly way also when its terminal is closed, or it is told to stop."""
+def _exit_on_signals() -> Iterator[None]:
+    """Turn SIGTERM, and SIGHUP of a closed terminal, into an orderly exit."""
 
     def end(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)

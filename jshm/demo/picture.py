@@ -1,4 +1,4 @@
-"""What the demo's notebooks share: a large picture, and a way to show it small."""
+"""The large picture that the demo's notebooks share, and a small view of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from IPython.display import Image
     from numpy.typing import NDArray
 
-# Where two waves begin; the picture reaches from -1 to 1. And how dense those of each colour are.
+# The centres of two waves, in a picture from -1 to 1, and the frequency of each colour.
 _SOURCES = ((-0.4, -0.25), (0.7, 0.6))
 _COLOURS = (14, 12.5, 10)  # red, green, blue
 _BAND = 256
@@ -28,14 +28,14 @@ def paint(nbytes: int) -> NDArray[np.uint8]:
     for top in range(0, side, _BAND):  # a few rows at a time: intermediate results stay small
         y = x[top : top + _BAND, None]
         distances = [np.sqrt((x - left) ** 2 + (y - up) ** 2) for left, up in _SOURCES]
-        for colour, dense in enumerate(_COLOURS):
-            waves = sum(np.sin(dense * distance) for distance in distances)
+        for colour, frequency in enumerate(_COLOURS):
+            waves = sum(np.sin(frequency * distance) for distance in distances)
             picture[top : top + _BAND, :, colour] = 127.5 + 63 * waves
     return picture
 
 
 def show(picture: NDArray[np.uint8]) -> Image:
-    """Return a picture as a notebook shows it: small, every so many-th pixel of it."""
+    """Return a small version of a picture, of every n-th pixel, for display in a notebook."""
     from IPython.display import Image
 
     step = max(1, len(picture) // _SMALL)
@@ -43,9 +43,9 @@ def show(picture: NDArray[np.uint8]) -> Image:
 
 
 def _png(pixels: NDArray[Any]) -> bytes:
-    """Return pixels, of RGB, as a file (PNG specification, third edition, §11)."""
+    """Return RGB pixels as a PNG file (PNG specification, third edition, §11)."""
     height, width, _ = pixels.shape
-    # Each row says how it is filtered: 1 is "the difference to the pixel at its left".
+    # Each row begins with its filter: 1 is "the difference to the pixel at the left".
     rows = np.diff(pixels, axis=1, prepend=np.zeros((height, 1, 3), "uint8")).reshape(height, -1)
     data = np.insert(rows, 0, 1, axis=1).tobytes()
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""The demo's directory: two notebooks, and how JupyterLab is to show them."""
+"""The demo's directory: two notebooks, and the JupyterLab workspace that shows them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 
 NAME = "jshm-demo"
 LEFT, RIGHT = "train.ipynb", "eda.ipynb"
-# Lab asks on its first start whether it may fetch news; that window would cover the demo.
+# At its first start, Lab asks whether it may fetch news; the question would cover the demo.
 _SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}
 }
 
 
 def make(directory: str, size: int) -> None:
-    """Make all that the demo's Lab needs in a directory.
+    """Create everything that the demo's Lab needs in a directory.
 
     Parameters
     ----------
     directory : str
-        An empty one. It gets ``notebooks``, which is to be the server's root, and of Lab's
-        directories ``workspaces`` and ``settings``; ``data`` is for ``JUPYTER_PATH``.
+        An empty one. It gets ``notebooks``, the server's root; ``workspaces`` and ``settings``, for Lab;
+        and ``data``, for ``JUPYTER_PATH``.
     size : int
-        Bytes of the picture, about.
+        Approximate size of the picture in bytes.
     """
     from ipykernel.kernelspec import write_kernel_spec
     from jupyterlab_server.workspaces_handler import WorkspacesManager
@@ -36,7 +36,7 @@ def make(directory: str, size: int) -> None:
         path = os.path.join(directory, "settings", f"{name}.jupyterlab-settings")
         _write(path, json.dumps(settings))
     WorkspacesManager(os.path.join(directory, "workspaces")).save(NAME, json.dumps(workspace()))
-    # Kernels of this very environment, whatever the user's "python3" is.
+    # Kernels of this environment, whatever the user's "python3" is.
     kernels = os.path.join(directory, "data", "kernels")
     os.makedirs(kernels)
     write_kernel_spec(os.path.join(kernels, "python3"))
@@ -55,7 +55,7 @@ def notebook(name: str, size: int) -> str:
 
 
 def workspace() -> dict[str, Any]:
-    """Return a workspace, as Lab saves it: the panel, and two notebooks side by side."""
+    """Return a workspace in Lab's format: the panel, and two notebooks side by side."""
     columns = [
         {"type": "tab-area", "currentIndex": 0, "widgets": [f"notebook:{name}"]}
         for name in (LEFT, RIGHT)

@@ -163,7 +163,9 @@ def _names(error: BaseException, space: dict[str, Any]) -> Iterator[str]:
 def _is_own(value: object) -> bool:
     """Return whether a value is an array that the user made read-only."""
     return (
-        isinstance(value, np.ndarray) and not value.flags.writeable and segment.find(value) is None
+        isinstance(value, np.ndarray)
+        and not value.flags.writeable
+        and segment.find_mapping(value) is None
     )
 
 
@@ -184,7 +186,7 @@ def _advice_line(variable: str, value: object) -> str:
     def test(part: object) -> bool:
         if not isinstance(part, np.ndarray) or part.flags.writeable:
             return False
-        mapping = segment.find(part)
+        mapping = segment.find_mapping(part)
         if mapping is not None and mapping.mode == "r":
             found.append(mapping)
         return bool(found)

@@ -147,7 +147,7 @@ def _look(
 
 
 def _seen(entry: SegmentInfo) -> tuple[int, str]:
-    return entry.version, entry.own
+    return entry.version, entry.value_id
 
 
 def _attach(store: Store, new: dict[str, Follower]) -> dict[str, Attached | Exception]:

@@ -98,7 +98,7 @@ class ManageMagics(ShmMagics):
         for name in expand(args.names, store.names(), store).names:
             info = store.info(name, version)
             here = variables.find_arrays(
-                caller().sees(), variables.in_segment({info.segment, info.own})
+                caller().sees(), variables.in_segment({info.segment, info.value_id})
             )
             followers = following.followers(store).get(store.exact(name), [])
             mapped = store.mappings(info.segment)
@@ -236,9 +236,9 @@ class ManageMagics(ShmMagics):
         if not idle:
             say("nothing to release: every name is in use or kept")
             return
-        spared = [info for info in idle if info.spared]
+        spared = [info for info in idle if info.protected]
         if confirmed:
-            names = [info.name for info in idle if not info.spared]
+            names = [info.name for info in idle if not info.protected]
             for released in release_found((), names, force=everybody):
                 say(_released_line(released))
             if spared:
@@ -258,7 +258,7 @@ def _current() -> list[SegmentInfo]:
 
 def _spared_line(infos: list[SegmentInfo]) -> str:
     shown = infos[:_SHOWN]
-    reasons = ", ".join(f"{info.name} ({info.spared})" for info in shown)
+    reasons = ", ".join(f"{info.name} ({info.protected})" for info in shown)
     more = f" and {len(infos) - len(shown)} more" if len(infos) > len(shown) else ""
     names = " ".join(info.name for info in shown)
     force = "" if all(info.mine for info in shown) else " --force"

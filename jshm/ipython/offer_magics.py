@@ -214,10 +214,10 @@ def _is_shared_as(store: Store, name: str, value: Any) -> bool:
         return False
     identity = found.segment
     if found.kind != "array":
-        return variables.segments_of_value(value)[:1] == (found.own,)
+        return variables.segments_of_value(value)[:1] == (found.value_id,)
     if type(value) is not np.ndarray:
         return False
-    mapping = segment.find(value)
+    mapping = segment.find_mapping(value)
     shared = store.attach([name])[0].value
     if shared.dtype != value.dtype or shared.shape != value.shape:
         return False

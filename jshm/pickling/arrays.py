@@ -1,13 +1,16 @@
-"""Arrays and other buffers: out-of-band wherever their bytes can be written as they are.
+"""Arrays, and what else is NumPy's: by names that each NumPy knows, large buffers out-of-band.
 
 NumPy's own protocol-5 reduction serves contiguous arrays of plain dtypes. It copies all others into
-the pickle: strided ones, datetimes and other dtypes that have no buffer protocol, masked arrays and
-other subclasses. And what it writes names functions that are private to one NumPy. So all arrays are
-reduced here.
+the pickle: strided ones, datetimes and other dtypes without the buffer protocol, masked arrays and
+other subclasses. And it names functions that are private to one version: `numpy._core` of NumPy 2
+is `numpy.core` in 1.26, and modules with an underscore may move with any release. So everything of
+NumPy is reduced here.
 """
 
 from __future__ import annotations
 
+import pickle
+import sys
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any
 
@@ -15,90 +18,86 @@ import numpy as np
 
 from ..errors import NoSpaceError
 from ..segment import copying
-from ..segment import file as segment
+from ..segment import file as segment_file
 from ..segment.array_layout import order_of
 from ..system.memory import available_memory
 from ..text import size_text
+from . import frozen
+from .writer import BUFFERS, Scattered
 
 if TYPE_CHECKING:
+    import types
+    from collections.abc import Callable, Collection
+
     from ..segment.array_layout import Order
     from .writer import Writer
 
 Array = np.ndarray[Any, Any]
-
 # Formats of one item that `memoryview.cast` knows.
 _NATIVE = frozenset("bBhHiIlLqQnNfd?c")
-# Smaller copies are made without a look at what memory is left.
+# Smaller copies are made without checking the free memory.
 _LARGE = 16 << 20
-_BUFFERS = 5
-"""The first protocol that knows out-of-band buffers."""
-# `__getnewargs__` is none of them: no reducer of an array asks for it.
+# Not `__getnewargs__`: no reducer of an array calls it.
 _OVERRIDES = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 _NUMPY_S_OWN = ("numpy._core.multiarray", "numpy.core.multiarray", "numpy.ma.core")
 
 
 def reduce_array(pickler: Writer, array: Array) -> Any:
     """Reduce a plain array: by reference if it is in a segment, else with its bytes out-of-band."""
-    if pickler.refers_to_any or (not array.flags.owndata and segment.find(array) is not None):
+    if pickler.refers_to_any or (
+        not array.flags.owndata and segment_file.find_mapping(array) is not None
+    ):
         reference = pickler.refer(array)
         if reference is not None:
             return reference
-    if pickler.proto < _BUFFERS or array.dtype.hasobject:
+    if pickler.proto < BUFFERS or array.dtype.hasobject:
         return _reduce_items(pickler, array)
     order = order_of(array)
-    return _load, (_bytes_of(pickler, array, order), array.dtype, array.shape, order)
+    return frozen.array, (_bytes_of(pickler, array, order), array.dtype, array.shape, order)
 
 
 def _reduce_items(pickler: Writer, array: Array) -> Any:
-    """Reduce an array to what NumPy's own reducer says of it, without its constructor."""
+    """Reduce an array to the state that NumPy's own reducer gives, without its constructor."""
     if not array.flags.forc:
         _require_memory(pickler, array)
     if copying.mask_of(array.dtype) is not None and not array.dtype.hasobject:
         array = _cleared(array)
-    frozen = not (array.flags.writeable or pickler.publishes)
-    state = (array.__reduce__()[2], frozen)
-    return _load_empty, (np.ndarray, (0,), "b"), state, None, None, _fill
+    read_only = not (array.flags.writeable or pickler.publishes)
+    state = (array.__reduce__()[2], read_only)
+    return frozen.empty_array, (np.ndarray, (0,), "b"), state, None, None, frozen.fill_array
 
 
 def _require_memory(pickler: Writer, array: Array) -> None:
-    """Raise NoSpaceError if there is no memory for a copy of an array, which a view may be far larger than.
+    """Raise NoSpaceError if there is no memory for a copy of an array; a view may show far more than it has.
 
-    Linux would grant it, and kill this process when the copy is written.
+    Linux would grant the memory, and kill this process when the copy is written.
     """
     if array.nbytes < _LARGE:
         return
-    # In the pickle itself it is there once more.
+    # A pickle with the bytes in it is a second copy.
     needed = array.nbytes * (2 if pickler.in_band else 1)
     left = available_memory()
     if needed > left:
         shown = " (a view that repeats its items)" if 0 in array.strides else ""
         raise NoSpaceError(
             f"needs {size_text(needed)} for the bytes of an array of shape {array.shape}{shown}, "
-            f"{size_text(left)} of memory available: pickle what it is made of instead, or publish it"
+            f"{size_text(left)} of memory available: pickle the array that it is a view of, or publish it"
         )
 
 
 def _cleared(array: Array) -> Array:
-    """Return a copy of an array with zeros between its fields, and of the same flag."""
+    """Return a copy of an array with zeros between its fields, and the same read-only flag."""
     order = order_of(array)
     copy = np.ndarray(array.shape, array.dtype, copying.packed(array, order), order=order)
     copy.flags.writeable = array.flags.writeable
     return copy
 
 
-def _fill(array: Array, state: tuple[Any, bool]) -> None:
-    """Fill an array, which its own items may refer to."""
-    items, frozen = state
-    array.__setstate__(items)
-    if frozen:
-        array.flags.writeable = False
-
-
 class _Writable:
     """The bytes of an array, without its read-only flag.
 
-    A pickle says of a read-only buffer that it is one. But whether an array can be written where it
-    is attached is a matter of the mode there.
+    A pickle records that a buffer is read-only. But whether an attached array is writable depends on the
+    mode of the attach.
     """
 
     def __init__(self, array: Array) -> None:
@@ -107,21 +106,6 @@ class _Writable:
         self.__array_interface__ = {
             "version": 3, "shape": (array.nbytes,), "typestr": "|u1", "data": (address, False),
         }  # fmt: skip
-
-
-class _Scattered(np.ndarray[Any, Any]):
-    """An empty buffer that stands for those of an array which does not lie in memory as it is written.
-
-    A pickler takes nothing but a `PickleBuffer` out-of-band, and a copy of it all would take memory.
-    """
-
-    source: Array
-
-
-def bytes_of(buffer: PickleBuffer) -> memoryview | Array:
-    """Return the memory of a buffer; or an array, to be written in C order, that it stands for."""
-    memory = buffer.raw()
-    return memory.obj.source if isinstance(memory.obj, _Scattered) else memory
 
 
 def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
@@ -138,45 +122,34 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
         data = copying.packed(array, "C")
         data.flags.writeable = array.flags.writeable
     elif array.nbytes:
-        data = data.view(_Scattered)
+        data = data.view(Scattered)
         data.source = array
     return PickleBuffer(data)
 
 
-def _load(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> Array:
-    memory = memoryview(buffer)
-    if not memory.nbytes:
-        empty: Array = np.ndarray(shape, dtype, order=order)
-        empty.flags.writeable = not memory.readonly
-        return empty
-    # Over an array of the buffer: of the buffer itself NumPy would take the memory behind it for the
-    # base, which may be writable.
-    return np.ndarray(shape, dtype, np.frombuffer(buffer, np.uint8), 0, None, order)
-
-
 def reduce_subclass(pickler: Writer, array: Array) -> Any:
-    """Reduce an array of a subclass; one that has its own ways, in these."""
+    """Reduce an array of a subclass; with its own methods for that, if it has them."""
     kind = type(array)
     plain = np.ndarray.view(array, np.ndarray)  # a subclass may have its own `view`, and `dtype`
     if kind is np.memmap:  # an ndarray whose subclass only says where the bytes came from
-        return _load_plain, (plain,)
-    if pickler.proto < _BUFFERS or plain.dtype.hasobject or not _is_plain(kind):
+        return frozen.last, (plain,)
+    if pickler.proto < BUFFERS or plain.dtype.hasobject or not _is_plain(kind):
         if kind in pickler.dispatch_table:
             return NotImplemented
         if not plain.flags.forc:
             _require_memory(pickler, plain)
         return _renamed(array.__reduce_ex__(pickler.proto))
-    return _load_subclass, (kind, plain), _state(array), None, None, _update
+    return frozen.subclass_array, (kind, plain), _state(array), None, None, frozen.set_state
 
 
 def _is_plain(kind: type[Array]) -> bool:
-    """Tell whether a subclass is the bytes and attributes that anybody sees, and no more."""
+    """Tell whether a subclass has no state but its bytes and its attributes."""
     base = np.ma.MaskedArray if issubclass(kind, np.ma.MaskedArray) else np.ndarray
     return all(getattr(kind, name, None) is getattr(base, name, None) for name in _OVERRIDES)
 
 
 def _state(array: Array) -> Any:
-    """Return the attributes of an array: a dict, or a dict and what is in slots; None if there are none."""
+    """Return the attributes of an array: a dict, or a dict and the values of slots; else None."""
     slots = [
         name
         for kind in type(array).__mro__
@@ -193,64 +166,182 @@ def _names(slots: Any) -> tuple[str, ...]:
 
 
 def _renamed(reduced: Any) -> Any:
-    """Let what a reducer of NumPy's says name no function that only some versions of NumPy have."""
+    """Replace functions in a reduction by NumPy that only some versions of NumPy have."""
     if (
         not isinstance(reduced, tuple)
         or getattr(reduced[0], "__module__", None) not in _NUMPY_S_OWN
     ):
         return reduced
     if reduced[0].__name__ == "_reconstruct":
-        return _load_empty, reduced[1], *reduced[2:]
+        return frozen.empty_array, reduced[1], *reduced[2:]
     if reduced[0].__name__ == "_mareconstruct":
-        return _load_empty_masked, reduced[1], *reduced[2:]
+        return frozen.empty_masked_array, reduced[1], *reduced[2:]
     return reduced
-
-
-def _load_empty(kind: type[Array], shape: tuple[int, ...], dtype: Any) -> Array:
-    return np.ndarray.__new__(kind, shape, dtype)
-
-
-def _load_empty_masked(
-    kind: type[Array], base: type[Array], shape: tuple[int, ...], dtype: Any
-) -> Array:
-    mask = np.ndarray.__new__(np.ndarray, shape, np.ma.make_mask_descr(np.dtype(dtype)))
-    made: Any = kind
-    return made.__new__(kind, np.ndarray.__new__(base, shape, dtype), mask=mask, dtype=dtype)  # type: ignore[no-any-return]
-
-
-def _load_plain(array: Array) -> Array:
-    return array
-
-
-def _load_subclass(kind: type[Array], array: Array) -> Array:
-    return array.view(kind)
-
-
-def _update(array: Array, state: dict[str, Any] | tuple[dict[str, Any] | None, Any]) -> None:
-    known, slots = state if isinstance(state, tuple) else (state, {})
-    if known:
-        array.__dict__.update(known)
-    for name, value in slots.items():
-        setattr(array, name, value)
 
 
 def reduce_memoryview(pickler: Writer, view: memoryview) -> Any:
     """Reduce a memoryview: as one again, its bytes out-of-band."""
-    if pickler.proto < _BUFFERS:
+    if pickler.proto < BUFFERS:
         return NotImplemented
     if view.format in _NATIVE and view.c_contiguous and view.nbytes:
-        return _load_memoryview, (PickleBuffer(view), view.format, view.shape)
-    # NumPy knows all other formats, and where a view's items are.
-    return _load_memoryview_of, (np.asarray(view), view.readonly)
+        return frozen.memory_view, (PickleBuffer(view), view.format, view.shape)
+    # NumPy handles all other formats and strides.
+    return frozen.memory_view_of_array, (np.asarray(view), view.readonly)
 
 
-def _load_memoryview(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
-    view = memoryview(buffer).cast("B")
-    if form == "B" and len(shape) == 1:
-        return view
-    return view.cast(form, shape)  # type: ignore[call-overload, no-any-return, unused-ignore]
+# -- names of NumPy --------------------------------------------------------------------------------
 
 
-def _load_memoryview_of(array: Any, readonly: bool) -> memoryview:
-    view = memoryview(array)
-    return view.toreadonly() if readonly else view
+# Public modules of NumPy 1.26 and 2, which re-export what private ones define; the first match counts.
+_PUBLIC = (
+    "numpy.exceptions", "numpy", "numpy.ma", "numpy.random", "numpy.linalg", "numpy.fft",
+    "numpy.polynomial", "numpy.dtypes", "numpy.testing",
+)  # fmt: skip
+# Index of the flags in the state of a dtype.
+_FLAGS = 7
+# Objects that exist once.
+_ONCE = ("s_", "index_exp", "mgrid", "ogrid", "r_", "c_")
+
+
+def reduce_named(pickler: Writer, module: str, obj: Any) -> Any:
+    """Reduce a class or a function to its name; one of NumPy, to a name that all versions have."""
+    top = module.partition(".")[0]
+    if top == "jshm":
+        return _reduce_own(obj)
+    place = _place(module, obj) if top == "numpy" else None
+    pickler.needs.add(module if place is None else place[0])
+    return NotImplemented if place is None else (frozen.named, place)
+
+
+def _reduce_own(obj: Any) -> Any:
+    """Reduce a function or a class of jshm to its public name, because modules may move."""
+    public = sys.modules["jshm"]
+    name = obj.__name__
+    is_public = name in public.__all__ and getattr(public, name) is obj
+    return (frozen.named, ("jshm", name)) if is_public else NotImplemented
+
+
+def _place(module: str, obj: Any) -> tuple[str, str] | None:
+    """Return the public module and path of an object of NumPy; None if its own are public."""
+    if obj is np.bool_:  # in 2 it calls itself `bool`, a name that 1.26 does not have
+        return "numpy", "bool_"
+    path = getattr(obj, "__qualname__", obj.__name__)
+    for public in _PUBLIC:
+        if public in sys.modules and _at(sys.modules[public], path) is obj:
+            return None if public == module else (public, path)
+    # In 1.26 `numpy.rec` and `numpy.char` are attributes and not modules.
+    # `numpy.strings` exists only in 2; `numpy.char` has the same functions in both.
+    for within in ("char", module.partition(".")[2]):
+        found = f"{within}.{path}"
+        if "._" not in f".{found}" and _at(np, found) is obj:
+            return "numpy", found
+    return None
+
+
+def _at(obj: Any, path: str) -> Any:
+    for name in path.split("."):
+        obj = vars(obj).get(name) if hasattr(obj, "__dict__") else None
+    return obj
+
+
+class Part:
+    """A module within NumPy that a function may need: the reader imports it, if it has it.
+
+    Parameters
+    ----------
+    name : str
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> Any:
+        return frozen.if_there, (self.name,)
+
+
+def part_or_module(module: types.ModuleType) -> Part | types.ModuleType:
+    """Return what to write for a module that a function may need.
+
+    cloudpickle takes any module whose name occurs in the function: of `np.linalg.norm`, in NumPy 1.26, also
+    `numpy.linalg.linalg`, which 2 does not have.
+    """
+    return Part(module.__name__) if module.__name__.startswith("numpy.") else module
+
+
+def version(needs: Collection[str]) -> dict[str, str]:
+    """Return NumPy's version if a pickle names anything below `numpy`, which other versions may lack."""
+    return {"numpy": np.__version__} if any(n.startswith("numpy.") for n in needs) else {}
+
+
+# -- scalars, dtypes, generators -------------------------------------------------------------------
+
+
+def _reduce_ufunc(pickler: Writer, ufunc: np.ufunc) -> Any:
+    # A ufunc does not know its module; `pickle` searches for it, and so does this.
+    name = ufunc.__name__
+    if vars(np).get(name) is ufunc:
+        return frozen.named, ("numpy", name)
+    return reduce_named(pickler, pickle.whichmodule(ufunc, name), ufunc)  # type: ignore[attr-defined]
+
+
+def _reduce_scalar(_: Writer, scalar: np.generic) -> Any:
+    if isinstance(scalar, (str, bytes)):
+        return type(scalar), (scalar[:],)
+    array = np.asarray(scalar)
+    if array.dtype.hasobject:
+        return frozen.item, (array,)
+    return frozen.scalar, (array.dtype, copying.packed(array, "C").tobytes())
+
+
+def _reduce_info(_: Writer, info: Any) -> Any:
+    return type(info), (np.dtype(info.dtype),)
+
+
+def reduce_other(pickler: Writer, obj: Any) -> Any:
+    """Reduce an instance of any other class of NumPy's."""
+    kind = type(obj)
+    if kind is type(np.sum):  # which NumPy lets other libraries take over
+        return reduce_named(pickler, obj.__module__, obj)
+    if issubclass(kind, np.dtype) and obj.isalignedstruct:
+        return _reduce_aligned(obj)
+    for name in _ONCE:
+        if obj is vars(np)[name]:
+            return frozen.named, ("numpy", name)
+    if kind is getattr(getattr(np, "dtypes", None), "StringDType", None):
+        return frozen.string_dtype, (
+            obj.coerce,
+            *([obj.na_object] if hasattr(obj, "na_object") else []),
+        )
+    random = sys.modules.get("numpy.random")
+    if random is None or vars(random).get(kind.__name__) is not kind:
+        return NotImplemented
+    pickler.needs.add("numpy.random")
+    if kind is random.Generator:
+        return frozen.generator, (obj.bit_generator,)
+    if kind is random.RandomState:
+        return frozen.random_state, (obj._bit_generator, obj.get_state(legacy=False))
+    if kind is random.SeedSequence:
+        return frozen.seed_sequence, (obj.state,)
+    if issubclass(kind, random.BitGenerator):
+        seed = getattr(obj, "seed_seq", None)
+        return frozen.bit_generator, (kind.__name__, seed, obj.state)
+    return NotImplemented
+
+
+def _reduce_aligned(dtype: np.dtype[Any]) -> Any:
+    """Reduce an aligned structure as NumPy does, with flags that 1.26 and 2 both read.
+
+    They are one byte, signed in 1.26 and unsigned in 2; the flag for alignment is its first bit.
+    """
+    reduced: Any = dtype.__reduce__()
+    _, arguments, state = reduced
+    *before, flags = state[: _FLAGS + 1]
+    return frozen.aligned_dtype, (arguments, (*before, flags % 256, *state[_FLAGS + 1 :]))
+
+
+REDUCERS: dict[type, Callable[[Writer, Any], Any]] = {
+    **dict.fromkeys([*set(np.sctypeDict.values()), np.record], _reduce_scalar),
+    np.ufunc: _reduce_ufunc,
+    np.finfo: _reduce_info,
+    np.iinfo: _reduce_info,
+}

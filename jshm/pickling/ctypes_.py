@@ -1,23 +1,20 @@
-"""ctypes: libraries by their names, types as they were declared, data by value, addresses not at all.
+"""Reducers for ctypes: libraries by name, types by declaration, data by value; addresses are refused.
 
-A library is loaded again where it arrives, with the types that its functions were given here. Types
-are made again by ctypes itself, which keeps one of each kind: so ``c_double * 3`` is the reader's own.
+The reader loads a library again, and gives its functions the types that they have here. ctypes itself
+makes types again, and keeps one of each kind: so ``c_double * 3`` is the reader's own.
 """
 
 from __future__ import annotations
 
 import _ctypes
 import ctypes
-import functools
 import operator
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import NotShareableError
-from ..system.weak import WeakKeys
-from . import classes
+from . import class_reducers, frozen
 from .writer import UnwritableError
 
 if TYPE_CHECKING:
@@ -26,16 +23,15 @@ if TYPE_CHECKING:
 _DATA: type = ctypes._SimpleCData.__base__  # type: ignore[assignment]
 _POINTER, _FUNCTION = _ctypes._Pointer, _ctypes.CFuncPtr
 KINDS = (_DATA, ctypes.CDLL, ctypes.LibraryLoader, type(ctypes.byref(ctypes.c_int())))
-"""Whose instances `reduce` is asked about."""
-
-# What a type must have when it is made; all else may be set later.
+"""Types whose instances `reduce` takes."""
+# Attributes that a type needs when it is made; all others may be set later.
 _DECLARED = frozenset(
     {
         "_type_", "_length_", "_flags_", "_restype_", "_argtypes_",
         "_pack_", "_align_", "_layout_", "_anonymous_", "_swappedbytes_",
     }
 )  # fmt: skip
-# What ctypes adds to a type by itself.
+# Attributes that ctypes sets itself.
 _ADDED = frozenset({"_fields_", "__ctype_be__", "__ctype_le__", "__pointer_type__"})
 _OF_A_LIBRARY = frozenset({"_name", "_handle", "_FuncPtr"})
 
@@ -45,9 +41,6 @@ class _Sample(ctypes.Structure):
 
 
 _FIELD = type(_Sample.x)
-
-# Made, and not yet told their fields → what is told its own when that has happened.
-_incomplete: WeakKeys[type, list[tuple[Any, Any]]] = WeakKeys()
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -59,7 +52,7 @@ def reduce(pickler: Writer, obj: Any) -> Any:
     Raises
     ------
     UnwritableError
-        It is an address of this process, or contains one.
+        It is an address in this process, or contains one.
     """
     if isinstance(obj, ctypes.CDLL):
         return _reduce_library(obj)
@@ -69,14 +62,14 @@ def reduce(pickler: Writer, obj: Any) -> Any:
     if isinstance(obj, _FUNCTION):
         return _reduce_function(obj)
     if isinstance(obj, _POINTER) and not obj:
-        return _of_value, (type(obj),), vars(obj) or None
+        return frozen.ctypes_value, (type(obj),), vars(obj) or None
     if isinstance(obj, _DATA) and not isinstance(obj, _POINTER):
         if isinstance(obj, ctypes.c_void_p) and not obj:
-            return _of_value, (type(obj),), vars(obj) or None
+            return frozen.ctypes_value, (type(obj),), vars(obj) or None
         if isinstance(obj, ctypes.c_char_p | ctypes.c_wchar_p):
-            return _of_value, (type(obj), obj.value), vars(obj) or None
+            return frozen.ctypes_value, (type(obj), obj.value), vars(obj) or None
         if isinstance(obj, ctypes.py_object):
-            return _of_value, (type(obj), *_content_of(obj)), vars(obj) or None
+            return frozen.ctypes_value, (type(obj), *_content_of(obj)), vars(obj) or None
         try:
             return obj.__reduce_ex__(pickler.proto)
         except ValueError:  # ctypes: objects that contain pointers
@@ -94,10 +87,6 @@ def _content_of(obj: Any) -> tuple[Any, ...]:
         return ()
 
 
-def _of_value(kind: Any, *value: Any) -> Any:
-    return kind(*value)
-
-
 # -- libraries -------------------------------------------------------------------------------------
 
 
@@ -106,7 +95,7 @@ def _reduce_library(library: Any) -> Any:
         return getattr, (ctypes, "pythonapi")
     own = {name: value for name, value in vars(library).items() if name not in _OF_A_LIBRARY}
     arguments = (type(library), _name_of(library), library._FuncPtr._flags_)
-    return _load_library, arguments, own or None, None, None, _update
+    return frozen.library, arguments, own or None, None, None, frozen.set_state
 
 
 def _name_of(library: Any) -> str | None:
@@ -136,33 +125,12 @@ def _name_of(library: Any) -> str | None:
 
 
 def _is_replaced(name: str) -> bool:
-    """Tell whether a library's file was removed, or is another one, since it was loaded."""
+    """Tell whether a library's file was removed or replaced since it was loaded."""
     try:
         with open("/proc/self/maps") as maps:
             return f"{os.path.realpath(name)} (deleted)" in maps.read()
     except OSError:
         return False
-
-
-def _load_library(kind: Any, name: str | None, flags: int) -> Any:
-    library = kind.__new__(kind)
-    try:
-        ctypes.CDLL.__init__(
-            library,
-            name,
-            use_errno=bool(flags & _ctypes.FUNCFLAG_USE_ERRNO),
-            use_last_error=bool(flags & _ctypes.FUNCFLAG_USE_LASTERROR),
-        )
-    except OSError as error:
-        raise NotShareableError(
-            f"it uses the library {name}, which cannot be loaded here: {error}. Put the library in "
-            "that place, or where the loader finds it (LD_LIBRARY_PATH)"
-        ) from error
-    return library
-
-
-def _update(library: Any, attributes: dict[str, Any]) -> None:
-    vars(library).update(attributes)
 
 
 def _reduce_function(function: Any) -> Any:
@@ -189,21 +157,10 @@ def _reduce_function(function: Any) -> Any:
         declared["argtypes"] = function.argtypes
     if function.errcheck is not None:
         declared["errcheck"] = function.errcheck
-    # Never the one that all code of the reader's process calls.
+    # Not of `pythonapi`, whose functions the whole process of the reader uses.
     is_its_own = vars(library).get(name) is function and library is not ctypes.pythonapi
-    return _find_function, (library, name, is_its_own), declared or None, None, None, _declare
-
-
-def _find_function(library: Any, name: str, is_its_own: bool) -> Any:
-    try:
-        return getattr(library, name) if is_its_own else library[name]
-    except AttributeError as error:
-        raise NotShareableError(f"the library {library._name} has no {name} here") from error
-
-
-def _declare(function: Any, declared: dict[str, Any]) -> None:
-    for name, value in declared.items():
-        setattr(function, name, value)
+    found = (library, name, is_its_own)
+    return frozen.library_function, found, declared or None, None, None, frozen.declare_function
 
 
 # -- types -----------------------------------------------------------------------------------------
@@ -214,12 +171,11 @@ def is_type(cls: type) -> bool:
     return issubclass(cls, _DATA)
 
 
-def reduce_type(pickler: Writer, cls: Any, reduced: Any) -> Any:
+def reduce_type(cls: Any, reduced: Any) -> Any:
     """Reduce a type of ctypes that cannot be imported.
 
     Parameters
     ----------
-    pickler : Writer
     cls : type
     reduced : tuple
         cloudpickle's reduction of it.
@@ -232,21 +188,10 @@ def reduce_type(pickler: Writer, cls: Any, reduced: Any) -> Any:
         if cls is ctypes.POINTER(cls._type_):
             return ctypes.POINTER, (cls._type_,)
     elif cls.__name__ == "CFunctionType" and cls.__bases__ == (_FUNCTION,):
-        return _make_prototype, (cls._restype_, cls._argtypes_, cls._flags_)
+        return frozen.function_type, (cls._restype_, cls._argtypes_, cls._flags_)
     elif (pointer := _array_pointer(cls)) is not None:
         return pointer
-    return _reduce_declared(pickler, cls, reduced)
-
-
-def _make_prototype(restype: Any, argtypes: tuple[Any, ...], flags: int) -> Any:
-    if flags & _ctypes.FUNCFLAG_PYTHONAPI:
-        return ctypes.PYFUNCTYPE(restype, *argtypes)
-    return ctypes.CFUNCTYPE(
-        restype,
-        *argtypes,
-        use_errno=bool(flags & _ctypes.FUNCFLAG_USE_ERRNO),
-        use_last_error=bool(flags & _ctypes.FUNCFLAG_USE_LASTERROR),
-    )
+    return _reduce_declared(cls, reduced)
 
 
 def _array_pointer(cls: Any) -> Any:
@@ -261,8 +206,8 @@ def _array_pointer(cls: Any) -> Any:
     return (np.ctypeslib.ndpointer, arguments) if is_one else None
 
 
-def _reduce_declared(pickler: Writer, cls: Any, reduced: Any) -> Any:
-    """Reduce a type that somebody declared: its fields come after it, for they may refer to it."""
+def _reduce_declared(cls: Any, reduced: Any) -> Any:
+    """Reduce a declared type; its fields come afterwards, because they may refer to it."""
     make, (constructor, name, bases, keywords, *rest), (attributes, slots), *others = reduced
     declared = {n: value for n, value in attributes.items() if n in _DECLARED}
     attributes = {
@@ -271,48 +216,29 @@ def _reduce_declared(pickler: Writer, cls: Any, reduced: Any) -> Any:
         if n not in _DECLARED | _ADDED and type(value) is not _FIELD
     }
     arguments = (constructor, name, bases, {**keywords, **declared}, *rest)
-    made = classes.reduce(pickler, cls, (make, arguments, (attributes, slots), *others))
+    made = class_reducers.reduce(cls, (make, arguments, (attributes, slots), *others))
     make, arguments, state, *_, fill = made
     fields = cls.__dict__.get("_fields_")
     if fields is not None:
         fields = [(field[0], *_lengths_of(field[1]), *field[2:]) for field in fields]
-    return _make_declared, (make, arguments), (fill, state, fields), None, None, _complete
+    declared_later = (fill, state, fields)
+    return (
+        frozen.ctypes_type,
+        (make, arguments),
+        declared_later,
+        None,
+        None,
+        frozen.fill_ctypes_type,
+    )
 
 
 def _lengths_of(cls: Any) -> tuple[Any, list[int]]:
-    """Return the type of an array's elements, and the array's lengths: none of what is no array.
+    """Return the type of an array's elements, and the array's lengths; for other types no lengths.
 
-    An array of what has no fields yet would be empty for ever, so the reader makes it when it has some.
+    An array of a type without fields would stay empty, so the reader makes it when the fields are known.
     """
     lengths: list[int] = []
     while issubclass(cls, ctypes.Array) and cls is cls._type_ * cls._length_:
         lengths.insert(0, cls._length_)
         cls = cls._type_
     return cls, lengths
-
-
-def _make_declared(make: Any, arguments: tuple[Any, ...]) -> Any:
-    cls = make(*arguments)
-    if "_fields_" not in cls.__dict__:
-        _incomplete[cls] = _incomplete.get(cls, [])
-    return cls
-
-
-def _complete(cls: Any, state: tuple[Any, Any, Any]) -> None:
-    """Fill a type, and give it its fields as soon as the types that it contains have theirs."""
-    fill, attributes, fields = state
-    fill(cls, attributes)
-    if fields is None or "_fields_" in cls.__dict__:
-        _incomplete.pop(cls, [])
-        return
-    for _, contained, *_ in fields:
-        waiting_too = None if contained is cls else _incomplete.get(contained)
-        if waiting_too is not None:
-            waiting_too.append((cls, state))
-            return
-    cls._fields_ = [
-        (name, functools.reduce(operator.mul, lengths, contained), *bits)
-        for name, contained, lengths, *bits in fields
-    ]
-    for waiting, its_state in _incomplete.pop(cls, []):
-        _complete(waiting, its_state)

@@ -1,8 +1,8 @@
-"""How deep an object may be nested: as deep as the stack of the thread allows.
+"""The nesting of an object is limited by the stack of the thread.
 
 The C pickler calls itself, and only Python's recursion limit stops it. If the user raises that limit, the
-stack overflows, and the process ends. So the limit is lowered to what this thread's stack allows, for
-as long as an object is written. From Python 3.12 on, that limit does not count calls in C; they have a
+stack overflows, and the process ends. So the limit is lowered to what this thread's stack allows, while
+an object is written. From Python 3.12 on, that limit does not count calls in C; they have a
 limit that the user cannot raise.
 """
 
@@ -21,7 +21,7 @@ from ..system.signals import Guard, Order
 _PER_LEVEL = 340
 # Part of the stack that these levels may use; the callers and the reducers use the rest.
 _SHARE = 0.75
-# Bytes of a stack whose size cannot be found out.
+# Bytes of a stack whose size is unknown.
 _USUAL = 8 << 20
 _ATTRIBUTES = 256
 """Bytes, more than any ``pthread_attr_t``."""
@@ -31,8 +31,8 @@ _COUNTS_C = sys.version_info < (3, 12)
 _thread = threading.local()
 _guard = Guard(Order.DEPTH)
 wait_for(_guard.lock)
-# The limits that threads need which write an object now. Python has one limit for all threads: another
-# thread whose calls are nested deeper than that gets a RecursionError, and no overflow.
+# The limits of the threads that write an object now. Python has one limit for all threads: a thread whose
+# calls are nested deeper gets a RecursionError instead of an overflow.
 _needed: list[int] = []
 _before = 0
 
@@ -53,7 +53,7 @@ def begin() -> int:
         levels = _thread.levels = int(_stack() * _SHARE) // _PER_LEVEL
     with _guard:
         found = sys.getrecursionlimit()
-        # What it will be again when the other threads are done.
+        # The limit after the other threads are done.
         usual = _before if _needed else found
         if usual <= levels:
             return 0
@@ -69,7 +69,7 @@ def begin() -> int:
 
 
 def end(limit: int) -> None:
-    """Set the recursion limit back to what it was, unless somebody else has set it."""
+    """Set the recursion limit back to what it was, unless other code has changed it."""
     if not limit:
         return
     with _guard:
@@ -80,7 +80,7 @@ def end(limit: int) -> None:
 
 
 def _frames() -> int:
-    """Return how deep this thread's calls are nested: they count too."""
+    """Return the depth of this thread's calls, which counts too."""
     count, frame = 0, sys._getframe()
     while frame.f_back is not None:
         count, frame = count + 1, frame.f_back

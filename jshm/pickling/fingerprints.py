@@ -1,4 +1,4 @@
-"""Fingerprints of code, of the text of constants, and of the statements that they are from."""
+"""Fingerprints of code, of constants, and of the statements that contain them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudpickle import cloudpickle as cp
 
-from .bycode import cached_by_code
-from .code import class_globals, source_of
-from .preview import class_statement
-from .rebuild import no_warnings
+from .code import class_globals, statement_of
+from .source import cached_by_code, class_statement, no_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,14 +23,14 @@ if TYPE_CHECKING:
 
 # inspect.CO_HAS_DOCSTRING, since Python 3.13: the first constant is a docstring.
 _HAS_DOCSTRING = 0x4000000
-# How many descriptors may be around a function.
+# The most wrappers around a function.
 _DEEPEST = 8
 PARTIAL = (functools.partial, functools.partialmethod)
 _AROUND_A_FUNCTION = (*PARTIAL, functools.cached_property)
 
 
 def digest(*texts: str) -> str:
-    """Return 16 hexadecimal digits that these texts have in common with no others."""
+    """Return a digest of texts, of 16 hexadecimal digits."""
     found = hashlib.blake2s(digest_size=8)
     for text in texts:
         data = text.encode(errors="surrogatepass")
@@ -64,16 +62,16 @@ def function_of(value: Any) -> types.FunctionType | None:
 
 
 class Known(NamedTuple):
-    """What was found out about a code object.
+    """What is known about a code object.
 
     Attributes
     ----------
     digest : str
-        Of what it does.
+        A digest of what it does.
     source : str
-        Digest of the statement that it is of; '' where that is not known.
+        A digest of the statement that contains it; '' if that is not known.
     names : tuple of str
-        Of the globals that it, and what is within it, looks up.
+        Names of the globals that it looks up, and code within it.
     assigned, stored : frozenset of str
         Names of the globals and of the attributes that it assigns to.
     """
@@ -87,8 +85,8 @@ class Known(NamedTuple):
 
 @cached_by_code
 def look(code: CodeType) -> Known:
-    """Return what is known of a code object; it is found out once."""
-    text = source_of(code)
+    """Return what is known about a code object; it is computed once."""
+    text = statement_of(code)
     names = {**cp._extract_code_globals(code), **dict.fromkeys(class_globals(code))}
     return Known(
         digest(_code_text(code)), digest(text.strip()) if text else "", tuple(names),
@@ -97,7 +95,7 @@ def look(code: CodeType) -> Known:
 
 
 def _code_text(code: CodeType) -> str:
-    """Return what a code object does: all of it but docstrings, names of files, lines and columns."""
+    """Return all of a code object as text, but docstrings, filenames, lines and columns."""
     constants = [_constant_text(constant) for constant in code.co_consts]
     if _has_docstring(code):
         constants[0] = "docstring"
@@ -111,7 +109,7 @@ def _code_text(code: CodeType) -> str:
 
 
 def _has_docstring(code: CodeType) -> bool:
-    """Tell whether a function's first constant is its docstring, or None for want of one."""
+    """Tell whether a function's first constant is its docstring, or None because it has none."""
     if sys.version_info >= (3, 13):
         return bool(code.co_flags & _HAS_DOCSTRING)
     is_function = code.co_flags & inspect.CO_NEWLOCALS and code.co_flags & inspect.CO_OPTIMIZED
@@ -157,9 +155,9 @@ def stored_by(values: Iterable[Any]) -> set[str]:
 
 
 def expressions(cls: type) -> dict[str, str]:
-    """Return the fingerprints of the expressions in a class's body; empty where it is not known.
+    """Return the fingerprints of the expressions in a class's body; empty if it is not known.
 
-    Of its assignments, by name; and of its methods' defaults that are mutable, as ``method(argument)``.
+    Of its assignments, by name; and of defaults that may be mutable, as ``method(argument)``.
     """
     text = _statement(cls)
     return _expressions_in(text, cls.__name__) if text else {}
@@ -170,7 +168,7 @@ def _statement(cls: type) -> str:
     for value in vars(cls).values():
         function = function_of(value)
         code = getattr(function, "__code__", None)
-        if code is not None and code.co_qualname.startswith(prefix) and source_of(code):
+        if code is not None and code.co_qualname.startswith(prefix) and statement_of(code):
             lines = linecache.getlines(code.co_filename)
             return class_statement(lines, cls.__name__, code.co_firstlineno)
     return ""

@@ -1,11 +1,11 @@
-"""What annotations name as text, and no code does.
+"""Annotations: what `typing` makes, and what annotations name as text.
 
-`typing.get_type_hints` looks such names up among a function's globals, so they travel with the function.
-For a class it looks in the module of the class's name, which is another one where it arrives: so what
-the text stands for travels instead of the text.
+`typing.get_type_hints` looks up names in text among a function's globals, so these travel with the
+function. For a class it looks in the module of that name, which is another one where the class
+arrives. So the text of a class's annotations is replaced by the types that it names.
 
-An annotation is not worth a refusal. What cannot be written stays text; what the reader cannot import
-is left out there.
+An annotation never makes jshm refuse an object. If the type cannot be written, the text stays; if the
+reader cannot import it, it is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import ast
 import builtins
 import dis
 import functools
-import importlib
 import operator
 import sys
 import types
@@ -25,20 +24,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudpickle import cloudpickle as cp
 
-from . import modules
-from .bycode import cached_by_code
-from .libraries import Resolved
-from .rebuild import no_warnings
+from . import frozen, modules
+from .source import cached_by_code, no_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .writer import Writer
 
 _DEEPEST = 20
 _MAKERS, _ANNOTATED = ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE"), 4
 _TYPING = frozenset({"typing", "typing_extensions", "types"})
-# An annotation of other nodes would run code.
+# Annotations with other nodes would run code.
 _HARMLESS = (
     ast.Expression, ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.Constant,
     ast.BinOp, ast.BitOr, ast.Load, ast.Starred, ast.UnaryOp, ast.USub,
@@ -64,7 +61,7 @@ class _Text(NamedTuple):
 
 
 def complete(pickler: Writer, function: types.FunctionType, space: dict[str, Any]) -> None:
-    """Add to a function's globals what annotations name as text, in it or in what it defines."""
+    """Add to a function's globals the objects that annotations name as text, in it and within it."""
     found = [text for value in function.__annotations__.values() for text in _texts(value)]
     found += _texts_within(function.__code__)
     for text in found:
@@ -72,57 +69,34 @@ def complete(pickler: Writer, function: types.FunctionType, space: dict[str, Any
             if name in space or name not in function.__globals__:
                 continue
             value = function.__globals__[name]
-            if _is_found(value):
+            if modules.is_by_reference(value):
                 space[name] = IfThere(value)
             elif not isinstance(value, types.ModuleType) and _travels(pickler, value):
                 space[name] = value
 
 
 class IfThere:
-    """Stands for a module, or for something of one, that the reader is not required to have."""
+    """Stands for a module, or an object in one, that the reader may lack."""
 
     def __init__(self, value: Any) -> None:
         is_module = isinstance(value, types.ModuleType)
         self.names = (value.__name__,) if is_module else (value.__module__, value.__qualname__)
 
     def __reduce__(self) -> Any:
-        return _if_there, self.names
-
-
-def _if_there(module: str, qualname: str = "") -> Any:
-    try:
-        found: Any = importlib.import_module(module)
-        for name in filter(None, qualname.split(".")):
-            found = getattr(found, name)
-    except Exception:  # noqa: BLE001 - whatever it raises, it is not there
-        return None
-    return found
-
-
-def _is_found(value: Any) -> bool:
-    """Tell whether something is written as a name to import."""
-    if isinstance(value, types.ModuleType):
-        name: Any = value.__name__
-        is_one = sys.modules.get(name) is value
-    elif isinstance(value, type | types.FunctionType):
-        name = value.__module__
-        is_one = True
-    else:
-        return False
-    return is_one and not modules.is_by_value(name) and cp._should_pickle_by_reference(value)
+        return frozen.if_there, self.names
 
 
 def _travels(pickler: Writer, value: Any) -> bool:
-    """Tell whether something can be written, by writing it for nobody."""
+    """Tell whether an object can be written, by writing it to nowhere."""
     known = pickler.judged.get(id(value))
     if known is None:
-        pickler.judged[id(value)] = True  # if it is met again within itself
+        pickler.judged[id(value)] = True  # for an object that contains itself
         known = pickler.judged[id(value)] = pickler.can_write(value)
     return known
 
 
 def _texts(annotation: Any, depth: int = 0) -> Iterator[str]:
-    """Yield all that is text in an annotation: ``'X'``, and in ``list['X'] | None``."""
+    """Yield the texts in an annotation: in ``'X'``, and in ``list['X'] | None``."""
     if isinstance(annotation, str):
         yield annotation
     elif isinstance(annotation, typing.ForwardRef):
@@ -140,7 +114,7 @@ def _is_alias(annotation: Any) -> bool:
 
 @cached_by_code
 def _texts_within(code: CodeType) -> tuple[str, ...]:
-    """Return the annotations that are text, of the functions that code defines."""
+    """Return the annotations that are text in the functions that code defines."""
     return tuple(dict.fromkeys(_scan(code)))
 
 
@@ -172,17 +146,16 @@ def _is_annotations(pairs: Any) -> bool:
 
 
 def resolve(pickler: Writer, cls: type, attributes: dict[str, Any]) -> None:
-    """Replace annotations that are text by what they stand for, where that is known and can travel."""
+    """Replace annotations that are text by the types that they name, if these are known and can travel."""
     pickler.judged[id(cls)] = True
     own = attributes.get("__annotations__")
-    if type(own) is Resolved:
-        return  # by who wrote it first
+    if type(own) is frozen.Annotations:
+        return  # the first writer resolved it
     module = sys.modules.get(cls.__module__) if own else None
     if isinstance(own, dict) and module is not None:
         found = {name: _resolved(pickler, value, vars(module)) for name, value in own.items()}
         if any(found[name] is not value for name, value in own.items()):
-            attributes["__annotations__"] = Resolved(found)
-            attributes["__annotations__"].written = dict(own)
+            attributes["__annotations__"] = frozen.resolved_annotations(found, dict(own))
 
 
 def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:
@@ -191,18 +164,18 @@ def _resolved(pickler: Writer, value: Any, space: dict[str, Any]) -> Any:
         return _with_resolved(pickler, value, space) if _is_alias(value) else value
     chains, code = _parse(text)
     if code is None or all(chain[0] not in space for chain in chains):
-        return value  # nothing of it is the module's
+        return value  # it names nothing in the module
     try:
         leaves = [_leaf(chain, space) for chain in chains if chain[0] in space]
-        if not all(_is_found(leaf) or _travels(pickler, leaf) for leaf in leaves):
+        if not all(modules.is_by_reference(leaf) or _travels(pickler, leaf) for leaf in leaves):
             return value
         return eval(code, {name: space[name] for name, *_ in chains if name in space})  # noqa: S307
-    except Exception:  # noqa: BLE001 - it is no type, or not yet
+    except Exception:  # noqa: BLE001 - it is not a type, or not yet
         return value
 
 
 def _with_resolved(pickler: Writer, alias: Any, space: dict[str, Any]) -> Any:
-    """Return ``list[X]`` for ``list['X']``; the alias itself where nothing in it is resolved."""
+    """Return ``list[X]`` for ``list['X']``; the alias itself if nothing in it is resolved."""
     parts = getattr(alias, "__args__", None)
     if not isinstance(parts, tuple) or typing.get_origin(alias) is typing.Literal:
         return alias
@@ -228,7 +201,7 @@ def _leaf(chain: tuple[str, ...], space: dict[str, Any]) -> Any:
 
 
 def _only_types(found: Any) -> Any:
-    """Return a type, a module, or what `typing` makes; raise TypeError for what may run code."""
+    """Return a type, a module, or an object of `typing`; raise TypeError for others, which may run code."""
     kind = type(found)
     if issubclass(kind, type | types.ModuleType) or kind.__module__ in _TYPING:
         return found
@@ -251,7 +224,7 @@ def _parse(text: str) -> _Text:
 
 
 class _Unquoted(ast.NodeTransformer):
-    """Puts an expression in place of each text that is an annotation within an annotation."""
+    """Replaces each text that is an annotation within an annotation by its expression."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, str):
@@ -283,3 +256,59 @@ def _chains(tree: ast.AST) -> Iterator[tuple[str, ...]]:
         return
     for child in ast.iter_child_nodes(tree):
         yield from _chains(child)
+
+
+# -- types of `typing` -----------------------------------------------------------------------------
+
+
+def is_found(obj: Any) -> bool:
+    """Tell whether a reader can import something by its name."""
+    if modules.is_by_value(obj.__module__):
+        return False
+    name = getattr(obj, "__qualname__", obj.__name__)
+    return cp._lookup_module_and_qualname(obj, name=name) is not None
+
+
+def _reduce_new_type(_: object, new_type: Any) -> Any:
+    """Reduce a `typing.NewType`, which `pickle` reduces to its name."""
+    if is_found(new_type):
+        return NotImplemented
+    return frozen.new_type, (new_type.__name__, new_type.__supertype__, new_type.__module__)
+
+
+def _reduce_parameters(_: object, parameters: Any) -> Any:
+    """Reduce a `typing.ParamSpec` or `TypeVarTuple`, which `pickle` reduces to its name."""
+    return NotImplemented if is_found(parameters) else (type(parameters), (parameters.__name__,))
+
+
+def _reduce_of_parameters(_: object, part: Any) -> Any:
+    """Reduce the ``args`` or the ``kwargs`` of a `typing.ParamSpec`."""
+    return type(part), (part.__origin__,)
+
+
+def _reduce_alias(_: object, alias: Any) -> Any:
+    """Reduce a type alias (``type X = int``), which `pickle` reduces to its name."""
+    if is_found(alias):
+        return NotImplemented
+    return frozen.type_alias, (alias.__name__, alias.__value__, alias.__type_params__)
+
+
+def _reduce_forward_reference(_: object, reference: Any) -> Any:
+    """Reduce an annotation that is text to its text, without the code that it caches."""
+    return frozen.forward_reference, (
+        reference.__forward_arg__,
+        getattr(reference, "__forward_is_argument__", True),
+        getattr(reference, "__forward_module__", None),
+        getattr(reference, "__forward_is_class__", False),
+    )
+
+
+REDUCERS: dict[type, Callable[[Any, Any], Any]] = {
+    typing.ForwardRef: _reduce_forward_reference,
+    typing.NewType: _reduce_new_type,
+    typing.ParamSpec: _reduce_parameters,
+    typing.TypeVarTuple: _reduce_parameters,
+    typing.ParamSpecArgs: _reduce_of_parameters,
+    typing.ParamSpecKwargs: _reduce_of_parameters,
+    **({typing.TypeAliasType: _reduce_alias} if hasattr(typing, "TypeAliasType") else {}),
+}

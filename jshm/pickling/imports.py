@@ -1,104 +1,217 @@
-"""Modules beside the notebook that a function imports when it is called.
+"""What the reader imports: its own modules, modules beside the notebook, compiled modules.
 
-They do not travel: an ``import`` statement looks for them by name. The reader is told where they were
-found, and looks there when it finds nothing else of that name: what it can import itself is never
-hidden by that.
+Functions and whole modules that travel by value are not made again if the reader's own module has the
+same file. Then the reader gets the same objects as its own code that imports the module.
+
+A module that a function imports when it is called does not travel: an ``import`` statement looks
+for it by name. The reader is told where the publisher found it, and looks there when nothing else
+has that name. So modules that it can import itself are never hidden.
 """
 
 from __future__ import annotations
 
-import dis
+import functools
+import importlib
 import importlib.util
 import os
 import sys
+import types
 import warnings
-from importlib.machinery import ModuleSpec, PathFinder
-from types import CodeType, FunctionType
+from importlib.machinery import PathFinder
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import extensions, modules
-from .bycode import cached_by_code
+from cloudpickle import cloudpickle as cp
+
+from ..errors import MissingModuleError
+from ..system.weak import WeakSet
+from . import modules
+from .definitions import Definition, definition_of
+from .modules import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+
+# Objects that were made here and do not have their state yet.
+_unfilled: WeakSet[Any] = WeakSet()
 
 
-class Beside:
-    """Tells the reader where a module was found; it is written with the functions that import it."""
-
-    def __init__(self, name: str, root: str, file: str) -> None:
-        self.arguments = (name, root, file)
-
-    def __reduce__(self) -> Any:
-        return remember, self.arguments
-
-
-def beside(function: FunctionType) -> list[Beside]:
-    """Return the modules beside the notebook that a function imports when it is called."""
-    imported = _imports(function.__code__)
-    if not imported:
-        return []
-    package = str(function.__globals__.get("__package__") or "")
-    names = {(package if level else name).partition(".")[0] for name, level in imported}
-    found = [_place(name) for name in sorted(names - {""})]
-    return [Beside(*place) for place in found if place is not None]
-
-
-@cached_by_code
-def _imports(code: CodeType) -> tuple[tuple[str, int], ...]:
-    """Return the names that code imports, each with its level: 0 for an absolute one."""
-    return tuple(dict.fromkeys(_scan(code)))
+def own_or_new(
+    origin: tuple[str, str, str],
+    qualname: str,
+    text: str,
+    make: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> Any:
+    """Return the reader's own object of a name, if it is the same, or a new one."""
+    name = origin[0]
+    module = sys.modules.get(name) if name == "__main__" else modules.imported(Origin(*origin))
+    found = lookup(module, qualname)
+    if found is not None and (not text or _is_same(found, Definition.from_json(text))):
+        return found
+    if name != "__main__" and modules.is_here(name):
+        modules.tell_difference(name)
+    made = make(*arguments)
+    _unfilled.add(made)
+    return made
 
 
-def _scan(code: CodeType) -> Iterator[tuple[str, int]]:
-    numbers: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "IMPORT_NAME":
-            yield instruction.argval, next((n for n in reversed(numbers) if type(n) is int), 0)
-            numbers = []
-        elif instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
-            numbers = [*numbers[-1:], instruction.argval]
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _scan(constant)
+def _is_same(found: Any, definition: Definition) -> bool:
+    if type(found) not in (types.FunctionType, functools._lru_cache_wrapper):
+        return False
+    own = definition_of(found, reaches=definition.reaches)
+    return not own.differences(definition)
 
 
-def _place(name: str) -> tuple[str, str, str] | None:
-    """Return a top-level module's name, directory and file; None if others can import it."""
-    if modules.is_everywhere(name):
-        return None
-    if name in sys.modules:
-        if not modules.is_by_value(name) and not extensions.file_of(name):
-            return None
-        spec = getattr(sys.modules[name], "__spec__", None)
-    else:
+def lookup(module: ModuleType | None, qualname: str) -> Any:
+    """Return what a module has under a qualified name; None if it has nothing."""
+    found: Any = module
+    for name in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(name)
+    return found
+
+
+def fill_function(function: Any, state: Any) -> None:
+    """Give a function its state, unless it was found."""
+    if function in _unfilled:
+        attributes, slots = state
+        if _is_imported(function.__globals__):
+            slots = {**slots, "__globals__": {}}  # the module here has them
+        cp._function_setstate(function, (attributes, slots))
+        _unfilled.discard(function)
+
+
+def _is_imported(namespace: dict[str, Any]) -> bool:
+    name = namespace.get("__name__")
+    return (
+        name != "__main__" and getattr(sys.modules.get(name or ""), "__dict__", None) is namespace
+    )
+
+
+def fill_cached_function(function: Any, attributes: dict[str, Any] | None) -> None:
+    """Give a cached function its attributes, unless it was found."""
+    if function in _unfilled:
+        vars(function).update(attributes or {})
+        _unfilled.discard(function)
+
+
+# -- whole modules ---------------------------------------------------------------------------------
+
+
+def own_or_new_module(
+    origin: tuple[str, str, str] | None, make: Callable[..., ModuleType], *arguments: Any
+) -> ModuleType:
+    """Return the module that the reader imports, if its file is the same, or a new one."""
+    module = modules.imported(Origin(*origin)) if origin else None
+    if module is not None:
+        return module
+    if origin and modules.is_here(origin[0]):
+        modules.tell_difference(origin[0])
+    made = make(*arguments)
+    _unfilled.add(made)
+    return made
+
+
+def fill_module(module: ModuleType, state: dict[str, Any]) -> None:
+    """Fill a module, unless it was found."""
+    if module in _unfilled:
+        vars(module).update(state)
+        _unfilled.discard(module)
+
+
+def imported(origin: tuple[str, str, str], qualname: str) -> Any:
+    """Return a module, or what it has under a name.
+
+    Raises
+    ------
+    MissingModuleError
+        It cannot be imported here.
+    """
+    name, _, root = origin
+    module = modules.imported(Origin(*origin), also_from_root=True)
+    if module is None and modules.is_here(name):
+        modules.tell_difference(
+            name,
+            "what was shared uses the one of here, because the other holds what cannot be shared",
+        )
+        __import__(name)
+        module = sys.modules[name]
+    if module is None:
+        raise MissingModuleError(
+            f"the module {name} cannot be imported here, and it is not in {root or 'its directory'} any "
+            f"more as it was published: add the directory that it is in to sys.path, and attach again",
+            name=name,
+        )
+    found = lookup(module, qualname) if qualname else module
+    if found is None:
+        raise MissingModuleError(f"the module {name} has no {qualname} here", name=name)
+    return found
+
+
+# -- compiled modules ------------------------------------------------------------------------------
+
+
+def compiled(name: str, file: str, qualname: str) -> Any:
+    """Return a compiled module, or something of it.
+
+    Raises
+    ------
+    MissingModuleError
+        It cannot be imported here, neither by its name nor from its file.
+    """
+    found = sys.modules.get(name) or _import(name, file)
+    for part in filter(None, qualname.split(".")):
+        found = getattr(found, part)
+    return found
+
+
+def _import(name: str, file: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+    try:
+        return _import_from(name, file)
+    except ImportError as error:
+        raise MissingModuleError(
+            f"the compiled module {name} is needed, and cannot be imported here ({error}); it was {file}. "
+            "Add its directory to sys.path, or install it",
+            name=name,
+        ) from error
+
+
+def _import_from(name: str, file: str) -> Any:
+    root = modules.import_root(name, file)
+    if root and os.path.exists(file):
+        # By its name, so that a package is imported before its modules.
+        sys.path.append(root)
         try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError):
-            return None
-    if not isinstance(spec, ModuleSpec) or not _is_beside(spec):
-        return None
-    file = spec.origin or ""
-    within = [*(spec.submodule_search_locations or ())]
-    root = os.path.dirname(within[0] if within else file)
-    return name, os.path.abspath(root), os.path.abspath(file) if file else ""
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(root)
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a module for this Python")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
-def _is_beside(spec: ModuleSpec) -> bool:
-    """Tell whether a module, imported or not, is in a place that other notebooks do not search."""
-    places = [spec.origin] if spec.has_location and spec.origin else spec.submodule_search_locations
-    found = [os.path.realpath(place) for place in places or ()]
-    return bool(found) and not all(modules.is_installed(spec.name, place) for place in found)
+# -- modules imported by calls ---------------------------------------------------------------------
 
 
-# -- in the reader's process -----------------------------------------------------------------------
-
-# Module name → the directory that its publisher found it in.
+# Module name → the directory in which its publisher found it.
 _roots: dict[str, str] = {}
 
 
 class _Finder:
-    """Looks for modules where their publishers found them; the last of all finders."""
+    """Finds modules where their publishers found them; it is the last finder."""
 
     @staticmethod
     def find_spec(
@@ -117,7 +230,7 @@ class _Finder:
         return spec
 
 
-def remember(name: str, root: str, file: str) -> None:
+def remember_place(name: str, root: str, file: str) -> None:
     """Look for a module in a directory from now on, if it is found nowhere else."""
     if _Finder not in sys.meta_path:
         sys.meta_path.append(_Finder)
@@ -152,7 +265,7 @@ def _file_here(name: str) -> str | None:
 
 
 def _same(here: str, file: str) -> bool:
-    """Tell whether two files say the same; also if that cannot be known."""
+    """Tell whether two files have the same content; True if that cannot be known."""
     try:
         with open(here, "rb") as one, open(file, "rb") as other:
             return one.read() == other.read()

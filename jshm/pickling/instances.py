@@ -1,9 +1,9 @@
-"""Instances that `pickle` writes although nobody can load them, and some that it could write.
+"""Instances that `pickle` writes so that nobody can load them, and some that it refuses needlessly.
 
-`pickle` makes an exception again from its ``args``, by an ``__init__`` that may want others; it makes an
-object without arguments, by a ``__new__`` that may want some; and it asks the empty object for
-``__setstate__``, by a ``__getattr__`` that may need its state. Here such an object is made as Python
-itself makes it, and then gets its state.
+`pickle` makes an exception again from its ``args``, although its ``__init__`` may want other arguments. It
+makes an object without arguments, although its ``__new__`` may want some. And it looks up ``__setstate__``
+in the empty object, whose ``__getattr__`` may need the state. Here such an object is made by the methods
+that its class inherits from Python itself, and then gets its state.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle as cp
 
 from ..system.weak import WeakKeys
-from . import ctypes_, enumerations
-from . import static as looking
+from . import class_reducers, ctypes_, frozen, static
 from .writer import UnwritableError
 
 if TYPE_CHECKING:
@@ -33,12 +32,12 @@ _REDUCERS = {"__reduce__", "__reduce_ex__"}
 _GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
 _UNKNOWN: Any = object()
 _OF_OBJECTS = (object.__reduce_ex__, object.__reduce__)
-# By class, for each instance asks.
+# By class, because each instance needs it.
 _rules: WeakKeys[type, Rule | None] = WeakKeys()
 
 
 def reduce(pickler: Writer, obj: Any, kind: type) -> Any:
-    """Reduce an instance; NotImplemented where `pickle` does it right."""
+    """Reduce an instance; NotImplemented if `pickle` does it right."""
     rule = _rules.get(kind, _UNKNOWN)
     if rule is _UNKNOWN:
         rule = _rules[kind] = _rule_of(kind)
@@ -49,7 +48,7 @@ def _rule_of(kind: Any) -> Rule | None:
     if issubclass(kind, ctypes_.KINDS):
         return ctypes_.reduce
     if issubclass(kind, enum.Enum) and kind.__reduce_ex__ is enum.Enum.__reduce_ex__:
-        return enumerations.reduce_member
+        return class_reducers.reduce_member
     rule = _NAMED.get(f"{getattr(kind, '__module__', None)}.{kind.__qualname__}")
     own = (kind.__reduce_ex__, kind.__reduce__)
     if rule is not None or kind in cp.Pickler.dispatch_table:
@@ -69,7 +68,7 @@ def _is_python(method: Any) -> bool:
 
 
 def _takes(method: Any, *arguments: Any) -> bool:
-    """Tell whether a method can be called with these arguments; of compiled ones that is not known."""
+    """Tell whether a method can be called with these arguments; True for a compiled one."""
     if not _is_python(method):
         return True
     try:
@@ -87,18 +86,18 @@ def _reduce_exception(_: Writer, error: BaseException) -> Any:
     made_of = reduced[1]
     if _takes(kind.__new__, kind, *made_of) and _takes(kind.__init__, error, *made_of):
         return NotImplemented
-    return _make_exception, (kind, made_of, error.args), *reduced[2:]
+    return frozen.exception, (kind, made_of, error.args), *reduced[2:]
 
 
 def _reduce_checked(pickler: Writer, obj: Any) -> Any:
-    """Reduce an object as its class says, unless the class cannot be called so."""
+    """Reduce an object as its class does; refuse it if the class cannot be called with the arguments."""
     reduced = obj.__reduce_ex__(pickler.proto)
-    if type(reduced) is not tuple or len(reduced) < 2:  # noqa: PLR2004 - what `pickle` says of it
+    if type(reduced) is not tuple or len(reduced) < 2:  # noqa: PLR2004 - `pickle` has a message for it
         return reduced
     kind, arguments, *_ = reduced
     if type(kind) is type and type(arguments) is tuple and not _fits(kind, len(arguments)):
         raise UnwritableError(
-            f"__reduce__ gives {len(arguments)} arguments for {looking.qualname(kind)}, which its "
+            f"__reduce__ gives {len(arguments)} arguments for {static.qualname(kind)}, which its "
             "__init__ or __new__ does not take: nobody could load it",
             "Define __reduce__ in the class, so that it gives what __init__ wants",
         )
@@ -106,7 +105,7 @@ def _reduce_checked(pickler: Writer, obj: Any) -> Any:
 
 
 def _fits(kind: Any, count: int) -> bool:
-    """Tell whether a class takes so many arguments."""
+    """Tell whether a class can be called with this number of arguments."""
     known = _fitting.get(kind)
     if known is None:
         known = _fitting[kind] = {}
@@ -120,51 +119,40 @@ _fitting: WeakKeys[type, dict[int, bool]] = WeakKeys()
 
 
 def _reduce_called(pickler: Writer, obj: Any) -> Any:
-    """Reduce what `pickle` makes by calling its class, as a date, a set or a `defaultdict`.
+    """Reduce an object that `pickle` makes by calling its class, as a date, a set or a `defaultdict`.
 
-    Its arguments are those of the compiled class that it inherits from.
+    The arguments are for the compiled class that it inherits from.
     """
     reduced = obj.__reduce_ex__(pickler.proto)
     kind = type(obj)
     if isinstance(reduced, str) or reduced[0] is not kind:
         return reduced
     _, arguments, state, *items = (*reduced, None, None, None)[:5]
-    return _make_called, (kind, *arguments), state or getattr(obj, "__dict__", None) or None, *items
+    return (
+        frozen.called,
+        (kind, *arguments),
+        state or getattr(obj, "__dict__", None) or None,
+        *items,
+    )
 
 
 def _is_reduced_by_python(kind: type) -> bool:
-    """Tell whether a class is reduced as a compiled class of Python itself, and of no other library."""
+    """Tell whether a class inherits its reduction from a compiled class of Python's own library."""
     giver = next(base for base in kind.__mro__ if _REDUCERS & set(vars(base)))
     return str(getattr(giver, "__module__", "")).partition(".")[0] in sys.stdlib_module_names
 
 
-def _make_called(kind: Any, *arguments: Any) -> Any:
-    made = _inherited(kind, "__new__")(kind, *arguments)
-    initialize = _inherited(kind, "__init__")
-    if initialize is not object.__init__:
-        initialize(made, *arguments)
-    return made
-
-
-def _make_exception(kind: Any, made_of: tuple[Any, ...], arguments: tuple[Any, ...]) -> Any:
-    """Return an exception, made by what its class inherits from Python itself."""
-    made = _inherited(kind, "__new__")(kind, *made_of)
-    _inherited(kind, "__init__")(made, *made_of)
-    made.args = arguments
-    return made
-
-
 def _is_made_bare(kind: Any) -> bool:
-    """Tell whether a class's ``__new__`` takes what `pickle` calls it with."""
+    """Tell whether a class's ``__new__`` takes the arguments that `pickle` gives it."""
     giver = _giver(kind)
     if giver is None:
         return _takes(kind.__new__, kind)
-    # Arguments are meant for the class that gives them, and not for one that inherits from it.
+    # The arguments fit the class that gives them, but perhaps not one that inherits from it.
     return "__new__" not in [name for base in _before(kind, giver) for name in vars(base)]
 
 
 def _giver(kind: type) -> type | None:
-    """Return the class in whose ``__getnewargs__`` a class's arguments are."""
+    """Return the class whose ``__getnewargs__`` gives a class's arguments."""
     return next((base for base in kind.__mro__ if _GIVERS & set(vars(base))), None)
 
 
@@ -173,7 +161,7 @@ def _before(kind: type, base: type) -> tuple[type, ...]:
 
 
 def _asks_itself(kind: Any) -> bool:
-    """Tell whether to ask an object for ``__setstate__`` may run code that needs its state."""
+    """Tell whether looking up ``__setstate__`` may run a ``__getattr__`` that needs the state."""
     return _is_python(getattr(kind, "__getattr__", None)) and not hasattr(kind, "__setstate__")
 
 
@@ -183,32 +171,15 @@ def _reduce_bare(pickler: Writer, obj: Any) -> Any:
     if function is not copyreg.__newobj__:  # type: ignore[attr-defined]
         return reduced
     kind = type(obj)
-    make = function if _is_made_bare(kind) else _make_bare
+    make = function if _is_made_bare(kind) else frozen.bare
     if _asks_itself(kind):
-        return make, arguments, state, *items, _set_state
+        return make, arguments, state, *items, frozen.set_state
     return make, arguments, state, *items
 
 
-def _set_state(obj: Any, state: Any) -> None:
-    """Do what `pickle` does with the state of an object that has no ``__setstate__``."""
-    attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)  # noqa: PLR2004
-    if attributes:
-        object.__getattribute__(obj, "__dict__").update(attributes)
-    for name, value in (slots or {}).items():
-        setattr(obj, name, value)
-
-
-def _make_bare(kind: Any, *arguments: Any) -> Any:
-    """Return an object as what its class inherits makes it; its state follows."""
-    giver: Any = _giver(kind)
-    make = _inherited(kind, "__new__") if giver is None else giver.__new__
-    return make(kind, *arguments)
-
-
-def _inherited(kind: type, name: str) -> Any:
-    """Return a method that a class inherits from compiled code."""
-    found = (base.__dict__[name] for base in kind.__mro__ if name in base.__dict__)
-    return next(m for m in found if not isinstance(m, types.FunctionType | staticmethod))
+def reduce_weak_dictionary(_: Writer, mapping: Any) -> Any:
+    """Reduce a dictionary with weak keys or values to its present items."""
+    return type(mapping), (dict(mapping),)
 
 
 # -- by name ---------------------------------------------------------------------------------------
@@ -219,22 +190,20 @@ def _reduce_format(_: Writer, compiled: Any) -> Any:
 
 
 def _of_the_interpreter(name: str) -> Rule:
-    """Return how to write what tells about an interpreter: the reader has its own."""
+    """Return the rule for an object that describes the interpreter: the reader has its own."""
     return lambda _, obj: (getattr, (sys, name)) if obj is getattr(sys, name) else NotImplemented
 
 
 def _with_attributes(*names: str) -> Rule:
-    """Return how to write an object that is made by its attributes, given by name."""
+    """Return the rule for an object whose class takes its attributes by name."""
 
     def reduce_attributes(_: Writer, obj: Any) -> Any:
-        return make_with, (type(obj), {n: getattr(obj, n) for n in names if hasattr(obj, n)})
+        return frozen.with_attributes, (
+            type(obj),
+            {n: getattr(obj, n) for n in names if hasattr(obj, n)},
+        )
 
     return reduce_attributes
-
-
-def make_with(kind: Any, attributes: dict[str, Any]) -> Any:
-    """Return an object that is made by its attributes."""
-    return kind(**{name: value for name, value in attributes.items() if value is not None})
 
 
 _CODING = ("enc_hook", "decimal_format", "uuid_format", "order")

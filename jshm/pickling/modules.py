@@ -1,11 +1,11 @@
 """What travels by reference, as a name to import, and what by value.
 
-By reference goes what any other notebook of this environment can import too: built-in modules, the
-standard library, installed packages (also those installed in editable mode). All else goes by value:
-``__main__``, and modules that were found because they lie beside the notebook, in a directory that
-was added to `sys.path` by hand, or in no file at all.
+Objects go by reference if every notebook of this environment can import them: those of built-in modules,
+the standard library and installed packages (also in editable mode). All others go by value: those of
+``__main__``, of modules beside the notebook, in a directory that was added to `sys.path` by hand, or in
+no file.
 
-The user has the last word: `pickle_by_value`, `pickle_by_reference`.
+The user can decide otherwise: `pickle_by_value`, `pickle_by_reference`.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ import sysconfig
 import warnings
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
-from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudpickle import cloudpickle as cp
 
 from ..errors import DefinitionWarning, MissingModuleError, outside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# What is everywhere that a pickle of jshm can be read.
+# Importable wherever a pickle of jshm can be read.
 _EVERYWHERE = sys.stdlib_module_names | {"jshm", "numpy", "cloudpickle", "__main__"}
-# What `multiprocessing` calls the script in its workers: by value, as in the script itself.
+# `multiprocessing` gives the script this name in its workers: by value, as in the script itself.
 _SCRIPT_OF_A_WORKER = "__mp_main__"
-# Module name → by value; holds for what is below it too.
+# Module name → by value; also for the modules below it.
 _chosen: dict[str, bool] = {}
 _judged: dict[str, bool] = {}
-# Modules of which the user was told that they differ.
+# Differences between modules that the user was warned of.
 _told: set[tuple[str, str]] = set()
 
 
 def pickle_by_value(module: ModuleType | str) -> None:
-    """Let functions and classes of a module, and of all below it, be shared by value.
+    """Share functions and classes of a module, and of all modules below it, by value.
 
     For a module that other notebooks cannot import, or that you are editing.
 
@@ -54,7 +56,7 @@ def pickle_by_value(module: ModuleType | str) -> None:
 
 
 def pickle_by_reference(module: ModuleType | str) -> None:
-    """Let functions and classes of a module, and of all below it, be shared as names to import.
+    """Share functions and classes of a module, and of all modules below it, as names to import.
 
     For a module that other notebooks can import although it is not installed.
 
@@ -76,21 +78,34 @@ def _choose(module: ModuleType | str, *, by_value: bool) -> None:
 
 
 def is_by_value(name: object) -> bool:
-    """Tell whether what a module of that name defines goes by value; False for what is no name."""
+    """Tell whether objects that a module defines go by value; False if `name` is not a string."""
     if not isinstance(name, str):
         return False
     found = _judged.get(name)
     if found is None:
         found = _judge(name)
-        # What is imported later may be another module of this name.
+        # A module of this name may be imported later.
         if name in sys.modules:
             _judged[name] = found
     return found
 
 
+def is_by_reference(value: Any) -> bool:
+    """Tell whether a module, class or function is written as a name to import; False for other objects."""
+    if isinstance(value, ModuleType):
+        name: Any = value.__name__
+        if sys.modules.get(name) is not value:
+            return False
+    elif isinstance(value, type | FunctionType):
+        name = value.__module__
+    else:
+        return False
+    return not is_by_value(name) and bool(cp._should_pickle_by_reference(value))
+
+
 def _judge(name: str) -> bool:
     if is_compiled(sys.modules.get(name)):
-        return False  # there is no value of it that could travel
+        return False  # compiled code cannot travel
     for parent in _with_parents(name):
         if parent in _chosen:
             return _chosen[parent]
@@ -107,7 +122,7 @@ def _judge(name: str) -> bool:
 
 
 def _hides_another(top: str) -> bool:
-    """Tell whether a module has the name of one of the standard library, and is another one."""
+    """Tell whether a module has the name of a standard one, and is another one."""
     places = _places(sys.modules.get(top)) if top in sys.stdlib_module_names else []
     return not all(is_installed(top, place) for place in places)
 
@@ -119,13 +134,13 @@ def is_compiled(module: ModuleType | None) -> bool:
 
 
 def _is_made_here(name: str) -> bool:
-    """Tell whether a module without a file was made at run time, and not by another module's import."""
+    """Tell whether a module without a file was made at run time, and not by an import."""
     found = [sys.modules.get(parent) for parent in _with_parents(name)]
     return found[0] is not None and all(getattr(m, "__spec__", None) is None for m in found)
 
 
 def is_everywhere(name: str) -> bool:
-    """Tell whether a module is where jshm is, without looking for it."""
+    """Tell whether every Python with jshm has a module."""
     return name.partition(".")[0] in _EVERYWHERE
 
 
@@ -155,7 +170,7 @@ def _is_below(place: str, root: str) -> bool:
 
 
 def import_root(name: str, place: str) -> str:
-    """Return the directory that a module was found in, by its name; '' if that cannot be told."""
+    """Return the directory of `sys.path` that a module was found in; '' if that cannot be told."""
     path = os.path.join(os.path.dirname(place), os.path.basename(place).partition(".")[0])
     path = path.removesuffix(os.sep + "__init__")
     for part in reversed(name.split(".")):
@@ -167,10 +182,10 @@ def import_root(name: str, place: str) -> str:
 
 @lru_cache(maxsize=1)
 def _installed() -> frozenset[str]:
-    """Return the directories below which all is installed, in every interpreter of this environment."""
+    """Return the directories of installed modules, for every interpreter of this environment."""
     found = sysconfig.get_paths()
     roots = {found[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    # A virtual environment has the standard library of the interpreter it was made with.
+    # A virtual environment uses the standard library of the interpreter that made it.
     roots |= {os.path.dirname(os.__file__), *_site_packages()}
     return frozenset(map(os.path.realpath, roots))
 
@@ -181,8 +196,8 @@ def _site_packages() -> list[str]:
 
 @lru_cache(maxsize=1)
 def _paths() -> frozenset[str]:
-    """Return what every interpreter of this environment has on `sys.path` besides."""
-    # A relative one is another directory in every notebook.
+    """Return other directories that every interpreter of this environment has on `sys.path`."""
+    # A relative path means another directory in every notebook.
     roots = set(filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
     for packages in _site_packages():
         roots |= set(_of_pth_files(packages))
@@ -239,7 +254,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(name: str) -> Origin | None:
-    """Return where a module was imported from; None for what is in no file of Python source."""
+    """Return where a module was imported from; None if that is not a file of Python source."""
     module = sys.modules.get(name)
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not file.endswith(".py") or name == "__main__":
@@ -253,7 +268,7 @@ def origin_of(name: str) -> Origin | None:
 def imported(origin: Origin, *, also_from_root: bool = False) -> ModuleType | None:
     """Return the module of that name and source, imported here; None if there is none.
 
-    It is imported only if its file says the same as the file that was published. With
+    It is imported only if its file has the same content as the one that was published. With
     `also_from_root` also from the directory that the publisher found it in, if the name leads to no
     other module here.
     """
@@ -275,7 +290,7 @@ def is_here(name: str) -> bool:
 
 
 def tell_difference(name: str, so: str = "what was shared of it stays as it was published") -> None:
-    """Warn once that a module of this name says something else here, and what comes of it."""
+    """Warn once that a module of this name differs here, and say what follows from it."""
     if (name, so) not in _told:
         _told.add((name, so))
         warnings.warn(
@@ -304,7 +319,7 @@ def _import(name: str, path: list[str] | None) -> ModuleType | None:
     sys.path.extend(added)
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, it cannot be imported here
+    except (Exception, SystemExit):  # noqa: BLE001 - importing may raise anything
         return None
     finally:
         for place in added:
@@ -334,14 +349,14 @@ def _digest_at(file: str, *_: int) -> str:
 
 
 def versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of the packages that these modules are of; '' for one that has none."""
+    """Return the versions of the packages that contain these modules; '' for one without a version."""
     tops = {name.partition(".")[0] for name in names} - _EVERYWHERE
     return {top: version(top) for top in sorted(tops)}
 
 
 @lru_cache(maxsize=1024)
 def version(top: str) -> str:
-    """Return the version of a package that is here; '' if it has none."""
+    """Return the version of a package here; '' if it has none."""
     found = getattr(sys.modules.get(top), "__version__", None)
     if isinstance(found, str):
         return found
@@ -353,13 +368,13 @@ def version(top: str) -> str:
 
 
 def require(needed: Mapping[str, str], what: str) -> None:
-    """Raise MissingModuleError, which names all that is missing, unless all can be imported."""
+    """Raise MissingModuleError, which names all missing modules, unless all can be imported."""
     missing = [name for name in needed if not _can_import(name)]
     if missing:
         listed = ", ".join(f"{name} {needed[name]}".rstrip() for name in missing)
         raise MissingModuleError(
             f"{what} needs {listed}, which this Python cannot import ({sys.executable}): install "
-            f"{'it' if len(missing) == 1 else 'them'} there, or let who publishes share "
+            f"{'it' if len(missing) == 1 else 'them'} there, or let the publisher share "
             f"{'it' if len(missing) == 1 else 'them'} by value (jshm.pickle_by_value)",
             name=missing[0],
         )
@@ -372,3 +387,12 @@ def _can_import(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
+
+
+def file_of_compiled(name: str) -> str:
+    """Return the file of a compiled module that is not installed; '' for any other module."""
+    module = sys.modules.get(name)
+    if is_everywhere(name) or module is None or not is_compiled(module):
+        return ""
+    file = os.path.realpath(str(module.__file__))
+    return "" if is_installed(name, file) else file

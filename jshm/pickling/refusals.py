@@ -1,7 +1,7 @@
-"""Why an object cannot be written: the path to the culprit, and a way out.
+"""Why an object cannot be written: the path to the culprit, and a remedy.
 
-Nothing here runs until a dump has failed. Then the object is walked as the Pickler walks it, until
-something refuses to be reduced.
+Nothing here runs until a dump has failed. Then the object is searched as the Pickler writes it, until
+the reduction of a part fails.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from ..errors import NotShareableError
-from . import modules
-from . import static as looking
-from .namespaces import NamespaceMet
+from . import modules, static
 from .static import Types
-from .writer import UnwritableError
+from .writer import NamespaceMet, UnwritableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,18 +31,18 @@ if TYPE_CHECKING:
     from .writer import Writer
 
     Part = tuple[str, Any]
-    """How one gets to a part of an object, and the part."""
+    """The label of a part of an object, and the part."""
 
-# Objects that are looked at; the search is for people, who wait.
+# The most objects that a search visits, because the user waits.
 _LIMIT = 500_000
-# Where the dump went too deep: mostly no object is to blame.
+# The same after a RecursionError: usually no single object is to blame.
 _LIMIT_OF_DEEP = 20_000
-# Labels that are shown of each end of a long path.
+# Labels that are shown at each end of a long path.
 _ENDS = 8
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event)
 _RUNNING = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 
-# `io.IOBase` is an ABC, which asks the class; this is the base that it has in C.
+# `io.IOBase` is an ABC, whose check runs code of the class; this is its base in C.
 _FILE = io.IOBase.__mro__[1]
 _IN_MEMORY = (io.BytesIO, io.StringIO)
 _CAUSE = BaseException.__dict__["__cause__"].__get__
@@ -52,7 +50,7 @@ _CONNECTIONS = frozenset({"Connection", "Engine", "Cursor", "Session"})
 _ATOMS = Types(bool, int, float, complex, str, bytes, bytearray, type(None))
 _IN_C = frozenset({"io", "_io"})
 
-# Of its type, and not of the object: that may say that it is something else, or raise.
+# By type: the object itself may claim another class, or raise.
 _WAYS: list[tuple[Callable[[type], bool], str, str]] = [
     (lambda kind: issubclass(kind, _FILE) and not issubclass(kind, _IN_MEMORY),
      "open file", "open it where it is used, by its name"),
@@ -60,7 +58,7 @@ _WAYS: list[tuple[Callable[[type], bool], str, str]] = [
     (lambda kind: issubclass(kind, socket.socket), "socket", "connect where it is used"),
     (lambda kind: issubclass(kind, _RUNNING), "running generator",
      "share a list of what it yields, or the function that makes it"),
-    (lambda kind: looking.name(kind) in _CONNECTIONS,
+    (lambda kind: static.name(kind) in _CONNECTIONS,
      "live database connection", "connect where it is used"),
     (lambda kind: issubclass(kind, threading.Thread), "thread", "start it where it is used"),
     (lambda kind: issubclass(kind, weakref.ref), "weak reference", "share the object itself"),
@@ -70,7 +68,7 @@ _WAYS: list[tuple[Callable[[type], bool], str, str]] = [
 
 
 class _Found(NamedTuple):
-    """An object that cannot be written: the way to it, what it is, and what to do about it.
+    """An object that cannot be written: the path to it, what it is, and a remedy.
 
     Attributes
     ----------
@@ -97,7 +95,7 @@ class _Step(NamedTuple):
 def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
     """Return the error for an object that could not be written.
 
-    It is also of the type of `error`, for those who expect that.
+    It is also of the type of `error`, for callers that catch that.
     """
     name = pickler.name or _name(obj)
     too_deep = _is_of_recursion(error)
@@ -117,9 +115,9 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
 
 
 def module_at_fault(pickler: Writer, obj: Any, error: Exception) -> str:
-    """Return the module beside the notebook that holds what cannot be written; '' if it is not one's.
+    """Return the name of the module beside the notebook with the object that cannot be written; else ''.
 
-    An object that does not refer to it by itself can be written without: by importing its module.
+    Then it is enough that the reader imports the module.
     """
     culprit = None if _is_of_recursion(error) else _search(pickler, obj, _LIMIT)
     step = culprit and culprit[0]
@@ -132,17 +130,17 @@ def module_at_fault(pickler: Writer, obj: Any, error: Exception) -> str:
 
 
 def _module_of(obj: Any) -> str:
-    """Return the name of the module that defines an object, or that it is, or whose namespace it is."""
+    """Return the name of the module that an object is, is the namespace of, or is defined in."""
     kind = type(obj)
     if kind is dict:
-        name = looking.text(obj.get("__name__"))
+        name = static.text(obj.get("__name__"))
         module = sys.modules.get(name)
-        return name if module is not None and looking.attributes(module) is obj else ""
+        return name if module is not None and static.attributes(module) is obj else ""
     if issubclass(kind, type):
-        return looking.module(obj)
+        return static.module(obj)
     if kind is types.FunctionType:
-        return looking.text(obj.__module__)
-    return looking.own_name(obj) if issubclass(kind, types.ModuleType) else ""
+        return static.text(obj.__module__)
+    return static.own_name(obj) if issubclass(kind, types.ModuleType) else ""
 
 
 def _is_of_recursion(error: BaseException) -> bool:
@@ -150,11 +148,11 @@ def _is_of_recursion(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    """Return what an error says; its class may be the user's, and raise."""
+    """Return the message of an error, whose class may be the user's, and raise."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001
-        return looking.name(type(error))
+        return static.name(type(error))
 
 
 def _shortened(path: list[str]) -> list[str]:
@@ -163,38 +161,38 @@ def _shortened(path: list[str]) -> list[str]:
 
 
 def _typed(error: Exception, text: str) -> NotShareableError:
-    """Return an error that says `text`, and is of the type of `error` too where that lets it."""
+    """Return an error with this text, of the type of `error` too if that type allows it."""
     kind = type(error)
     try:
         if not issubclass(NotShareableError, kind):
             made: NotShareableError = type("NotShareableError", (NotShareableError, kind), {})(text)
             if str(made) == text:
                 return made
-    except Exception:  # noqa: BLE001, S110 - it wants other arguments, or has another layout
+    except Exception:  # noqa: BLE001, S110 - the type wants other arguments, or has another layout
         pass
     return NotShareableError(text)
 
 
 def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
-    """Return what an object is, in words, and what to do about it."""
+    """Return what an object is, in words, and a remedy."""
     kind = type(culprit)
     for is_one, what, way_out in _WAYS:
         if is_one(kind):
-            # That of a file; a subclass of the user's is not asked.
-            name = getattr(culprit, "name", None) if looking.module(kind) in _IN_C else None
+            # The name of a file, but not of a subclass of the user's, whose code would run.
+            name = getattr(culprit, "name", None) if static.module(kind) in _IN_C else None
             shown = f" {name!r}" if type(name) is str else ""
             return what + shown, f"cannot be shared ({_said(why)}); {way_out}"
     usual = "leave it out, or say how to share it with __reduce__"
     said = "its own code calls itself (deep recursion)" if _is_of_recursion(why) else _said(why)
     advice = (type(why) is UnwritableError and why.way_out) or usual
     return (
-        looking.full_name(kind),
+        static.full_name(kind),
         f"cannot be shared: {said}. {advice[0].upper()}{advice[1:]}",
     )
 
 
 def _search(pickler: Writer, root: Any, limit: int) -> tuple[_Step, Exception] | None:
-    """Return the way to the first object that cannot be reduced, and what its reduction raised.
+    """Return the path to the first object that cannot be reduced, and the error of its reduction.
 
     None if there is none, or if the search fails: it runs the user's code.
     """
@@ -209,7 +207,7 @@ def _found(pickler: Writer, root: Any, limit: int) -> tuple[_Step, Exception] | 
     probe: Writer = make(io.BytesIO(), pickler.proto)
     probe.by_import = pickler.by_import
     seen: set[int] = set()
-    # Kept until the end: else another object would get a dead one's id.
+    # Kept until the end, so that no object gets the id of another.
     kept: list[_Step] = []
     stack = [_Step(None, pickler.name or _name(root), root)]
     while stack and len(seen) < limit:
@@ -222,15 +220,15 @@ def _found(pickler: Writer, root: Any, limit: int) -> tuple[_Step, Exception] | 
             parts = list(_parts(probe, step.obj))
         except NamespaceMet:  # written by reference
             continue
-        except Exception as error:  # noqa: BLE001 - whatever a reducer raises, it is the culprit
-            # Without its traceback, which would keep all this, and what was refused.
+        except Exception as error:  # noqa: BLE001 - a reducer may raise anything
+            # Without its traceback, which would keep these objects alive.
             return step, error.with_traceback(None)
         stack.extend(_Step(step, label, part) for label, part in reversed(parts))
     return None
 
 
 def _unroll(step: _Step, error: Exception) -> _Found:
-    """Return labels up to the culprit; the lock of a thread says less than the thread."""
+    """Return the labels up to the culprit, or up to a known object around it: a thread, and not its lock."""
     steps = []
     outer: _Step | None = step
     while outer is not None:
@@ -250,7 +248,7 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return ()
     if kind is dict:
         keys = (("key", key) for key in obj)
-        return chain(((f"[{looking.key(key)}]", value) for key, value in obj.items()), keys)
+        return chain(((f"[{static.key(key)}]", value) for key, value in obj.items()), keys)
     if kind is list or kind is tuple:
         return ((f"[{i}]", value) for i, value in enumerate(obj))
     if kind is set or kind is frozenset:
@@ -259,8 +257,8 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return ()
     if issubclass(kind, np.ndarray):
         return _array_parts(obj)
-    if looking.root(kind) == "pandas" and looking.name(kind) == "DataFrame":
-        return ((f"[{looking.key(name)}]", column.to_numpy()) for name, column in obj.items())
+    if static.root(kind) == "pandas" and static.name(kind) == "DataFrame":
+        return ((f"[{static.key(name)}]", column.to_numpy()) for name, column in obj.items())
     reduced = probe.reducer_override(obj)
     if reduced is NotImplemented:
         if issubclass(kind, type) or kind is types.FunctionType:
@@ -273,14 +271,14 @@ def _parts(probe: Writer, obj: Any) -> Iterable[Part]:
         return _function_parts(obj, reduced)
     if reduced[0] is copyreg.__newobj__ and reduced[1][0] is not obj.__class__:  # type: ignore[attr-defined]
         raise PicklingError(
-            f"pickle would make a {looking.name(reduced[1][0])} of it, but it says that it is a "
-            f"{looking.name(obj.__class__)}"
+            f"pickle would make a {static.name(reduced[1][0])} of it, but its __class__ is "
+            f"{static.name(obj.__class__)}"
         )
     return _reduced_parts(obj, reduced)
 
 
 def _array_parts(array: np.ndarray[Any, Any]) -> Iterator[Part]:
-    for name, value in (looking.attributes(array) or {}).items():
+    for name, value in (static.attributes(array) or {}).items():
         yield f".{name}", value
     plain = np.ndarray.view(array, np.ndarray)
     if plain.dtype.hasobject:
@@ -317,30 +315,30 @@ def _function_parts(function: types.FunctionType, reduced: Any) -> Iterator[Part
 
 
 def _reduced_parts(obj: Any, reduced: tuple[Any, ...]) -> Iterator[Part]:
-    """Yield the parts of a reduction, named as people reach them."""
+    """Yield the parts of a reduction, with labels as in code."""
     function, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
     if type(obj) is types.MethodType:
         yield from ((".__self__", obj.__self__), (".__func__", obj.__func__))
         return
     for part in state if type(state) is tuple else (state,):
         if type(part) is dict:
-            labels = ((looking.text(key) or looking.key(key), value) for key, value in part.items())
+            labels = ((static.text(key) or static.key(key), value) for key, value in part.items())
             yield from ((f".{label}", value) for label, value in labels)
         else:
             yield "", part
-    # What is evident needs no label: the class of an instance, the contents of a cell.
+    # No label for what is evident: the class of an instance, the content of a cell.
     yield "", function
     yield from (("", argument) for argument in arguments or ())
     yield from ((f"[{i}]", value) for i, value in enumerate(() if items is None else items))
     for key, value in () if pairs is None else pairs:
-        yield f"[{looking.key(key)}]", value
+        yield f"[{static.key(key)}]", value
 
 
 def _name(obj: Any) -> str:
-    """Return what to call an object of which no name is known."""
+    """Return what to call an object without a given name."""
     function: Any = obj.__func__ if type(obj) is types.MethodType else obj
     if issubclass(type(function), type):
-        named = looking.qualname(function)
+        named = static.qualname(function)
     else:
-        named = looking.text(function.__qualname__) if type(function) is types.FunctionType else ""
-    return named.rpartition("<locals>.")[2] or f"the {looking.name(type(obj))}"
+        named = static.text(function.__qualname__) if type(function) is types.FunctionType else ""
+    return named.rpartition("<locals>.")[2] or f"the {static.name(type(obj))}"

@@ -1,8 +1,8 @@
-"""How bytes get into a segment: into its file with `pwrite`, or into memory that is mapped already.
+"""Copying an array into a segment: into its file with `pwrite`, or into memory that is already mapped.
 
-Both go piece by piece, so that Ctrl-C stops them and `progress` is told, and neither makes a private
-copy of the whole. Which way is the fastest depends on how the source lies in memory. Measured with
-1 GiB on two cores, relative to one `numpy.copyto` of the same source into memory that is mapped:
+Both copy piece by piece, so that Ctrl-C stops them and `progress` is told, and neither makes a private
+copy of the whole array. The fastest way depends on the strides of the source. Measured with 1 GiB on two
+cores, relative to one `numpy.copyto` of the same source into mapped memory:
 
 ==================================  =========  ===============  =================
 source                              in memory  into a new file  of that, `pwrite`
@@ -13,15 +13,15 @@ contiguous, in C or in F order      1.0        8.2              8.2
 transposed, and in neither order    0.2–0.3    0.8              0.4
 ==================================  =========  ===============  =================
 
-- A new file costs what the kernel takes to find memory for it; `posix_fallocate` alone takes as long.
-  Where a second thread filled the buffer meanwhile, a fifth could be gained at most.
-- What is strided goes through a buffer. From 256 KiB to 4 MiB its size does not matter; with 16 MiB it
-  leaves the processor's cache; `numpy.nditer`, which has a buffer of its own, takes a tenth longer.
-- `numpy.copyto` reads a transposed source across the lines of memory, one element of each. Where the
-  cache does not keep them until the next element is wanted, tiles are three to six times as fast.
+- For a new file, the kernel's search for memory takes the time; `posix_fallocate` alone takes as long. A
+  second thread that fills the buffer meanwhile would gain a fifth at most.
+- A strided source goes through a buffer. From 256 KiB to 4 MiB its size does not matter; 16 MiB do not fit
+  into the processor's cache. `numpy.nditer`, which has its own buffer, takes a tenth longer.
+- `numpy.copyto` reads a transposed source across the cache lines, one element of each. If they are evicted
+  before their next element is read, a copy in tiles takes a half to a quarter of the time (`_tiled_axis`).
 
-Bytes of an item that belong to no field are zero in every copy. In the source they are what the heap held
-before, or fields of another view (`records[["a", "b"]]`) that nobody meant to share.
+In every copy the bytes of an item that belong to no field are zero. In the source they hold old content of
+the heap, or fields of another view (`records[["a", "b"]]`) that the user did not mean to share.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import file as segment
+from . import file as segment_file
 from . import progress
 
 if TYPE_CHECKING:
@@ -46,52 +46,52 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
     Buffer = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
 
-# Ctrl-C is noticed between pieces: every 10 ms.
+# Bytes of a piece. Ctrl-C is noticed between pieces: every 10 ms.
 _PIECE = 16 << 20
-# Of what is copied as it is, at 10 GiB/s. In smaller ones it takes 1.8 times as long: only from some size
-# on, which may be 192 MiB, does the C library write past the cache.
+# Bytes of a piece of a contiguous array, which is copied at 10 GiB/s. Smaller pieces take 1.8 times as
+# long: the C library bypasses the cache only for large copies, of 192 MiB for example.
 _CONTIGUOUS_PIECE = 256 << 20
 _BUFFER = 1 << 20
-# Elements of a tile: along the source's lines, and across them. Shorter lines are not worth one.
+# Elements of a tile along the axis of the smallest stride, and along the last one. A shorter axis does not
+# repay tiles.
 _TILE = (2048, 16)
 _LINE = 64
-# So many pixels have the colours of one: taken one by one, lines are long.
+# Colours of a pixel at most: axes this short are copied one index at a time.
 _FEW = 4
-# Of the usual second-level cache: it keeps a line of memory in one of some ways of one set, which is the
-# one that some bits of its address say.
-_CACHE_LINE, _CACHE_SETS, _CACHE_WAYS = 64, 1024, 8
-# A mask is at least so long: the processor takes it in wide steps.
+# Bytes of a cache line, cache lines that are kept, and bytes of address range in which they lie evenly.
+_CACHE_LINE, _KEPT_LINES, _KEPT_RANGE = 64, 2048, 1 << 20
+# Bytes of a mask at least, so that it is applied in wide steps.
 _MASK = 4096
 
 
 def write(fd: int, offset: int, source: Array, order: Order) -> int:
-    """Write an array's bytes, in C or F order, into a file; return the offset behind them."""
+    """Write an array's bytes, in C or F order, into a file; return the offset after them."""
     mask = mask_of(source.dtype)
     source = _elements(source, order)
     if _is_contiguous(source) and (mask is None or not source.nbytes):
         return write_bytes(fd, offset, [_raw(source)])
-    # Of a transposed source it must hold many lines.
-    size = _PIECE if _lines(source) is not None else _BUFFER
+    # A tiled source needs a large buffer, so that the tiles are long.
+    size = _PIECE if _tiled_axis(source) is not None else _BUFFER
     buffer = np.empty(max(min(size, source.nbytes), source.itemsize), np.uint8)
     for index in _pieces(source.shape, len(buffer) // source.itemsize):
         piece = source[index]
         _copy(buffer[: piece.nbytes].view(source.dtype).reshape(piece.shape), piece)
         _clear(buffer[: piece.nbytes], mask)
-        offset = segment.write(fd, offset, [buffer[: piece.nbytes]])
+        offset = segment_file.write(fd, offset, [buffer[: piece.nbytes]])
         progress.advance(piece.nbytes)
     return offset
 
 
 def write_bytes(fd: int, offset: int, buffers: Iterable[Buffer]) -> int:
-    """Write buffers one after the other into a file; return the offset behind the last one."""
+    """Write buffers one after the other into a file; return the offset after the last one."""
     for piece in _cut(buffers, _PIECE):
-        offset = segment.write(fd, offset, [piece])
+        offset = segment_file.write(fd, offset, [piece])
         progress.advance(len(piece))
     return offset
 
 
 def fill(destination: Array, source: Array) -> None:
-    """Copy an array into another one of the same shape and dtype, which shares no memory with it."""
+    """Copy an array into another one of the same shape and dtype that shares no memory with it."""
     order: Order = "C" if destination.flags.c_contiguous else "F"
     mask = mask_of(source.dtype)
     target, source = _elements(destination, order), _elements(source, order)
@@ -122,7 +122,7 @@ def packed(source: Array, order: Order) -> npt.NDArray[np.uint8]:
 
 
 def fill_bytes(destination: npt.NDArray[np.uint8], offset: int, buffers: Iterable[Buffer]) -> int:
-    """Copy buffers one after the other into memory; return the offset behind the last one."""
+    """Copy buffers one after the other into memory; return the offset after the last one."""
     for piece in _cut(buffers, _CONTIGUOUS_PIECE):
         np.copyto(destination[offset : offset + len(piece)], np.frombuffer(piece, np.uint8))
         offset += len(piece)
@@ -131,14 +131,14 @@ def fill_bytes(destination: npt.NDArray[np.uint8], offset: int, buffers: Iterabl
 
 
 def clear(array: Array) -> None:
-    """Set the bytes between the fields of an array, which lies in C or F order, to zero where it is."""
+    """Set the bytes between the fields of an array in C or F order to zero, in place."""
     mask = mask_of(array.dtype)
     if mask is not None and array.nbytes:
         _clear(_raw(_elements(array, "C" if array.flags.c_contiguous else "F")), mask)
 
 
 def mask_of(dtype: np.dtype[Any]) -> npt.NDArray[np.uint8] | None:
-    """Return what to AND with the bytes of some items: 0 where no field is. None: fields cover all."""
+    """Return a mask for the bytes of some items, 0 where no field is; None if fields cover all bytes."""
     if dtype.names is None:
         return None
     return _mask_of(dtype)
@@ -154,7 +154,7 @@ def _mask_of(dtype: np.dtype[Any]) -> npt.NDArray[np.uint8] | None:
 
 
 def _uncover(item: npt.NDArray[np.uint8], dtype: np.dtype[Any]) -> None:
-    """Set those bytes of an item that are of its value."""
+    """Set the bytes of an item that belong to a field."""
     if dtype.subdtype is not None:
         dtype, shape = dtype.subdtype
         for part in item.reshape(math.prod(shape), dtype.itemsize):
@@ -170,7 +170,7 @@ def _uncover(item: npt.NDArray[np.uint8], dtype: np.dtype[Any]) -> None:
 def _clear(
     content: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8] | None
 ) -> npt.NDArray[np.uint8]:
-    """Set the bytes that no field covers to zero, in the bytes of contiguous items; return these."""
+    """Set the bytes that no field covers to zero, in place, and return the array."""
     if mask is not None:
         whole = len(content) - len(content) % len(mask)
         lines = content[:whole].reshape(-1, len(mask))
@@ -180,10 +180,10 @@ def _clear(
 
 
 def _elements(array: Array, order: Order) -> Array:
-    """Return an array so that C order is the order wanted, and a copy of its elements is exact."""
+    """Return a view whose C order is the wanted order, and whose elements are copied exactly."""
     array = np.asarray(array)
     if array.dtype.kind == "V" and array.itemsize:
-        # Assigning structured values would leave out what pads their fields, and take 5 times as long.
+        # Assigning structured values would skip the padding between fields, and take 5 times as long.
         array = array.view(np.dtype((np.void, array.itemsize)))
     return array.T if order == "F" else array
 
@@ -197,8 +197,8 @@ def _raw(array: Array) -> npt.NDArray[np.uint8]:
     return array.reshape(-1).view(np.uint8) if array.nbytes else np.empty(0, np.uint8)
 
 
-def _lines(source: Array) -> int | None:
-    """Return the axis along which a source lies in memory, if it is better read along that in tiles."""
+def _tiled_axis(source: Array) -> int | None:
+    """Return the axis of the smallest stride if a copy in tiles along it and the last axis is faster."""
     last = source.ndim - 1
     steps = [
         (abs(stride), -axis)
@@ -208,20 +208,19 @@ def _lines(source: Array) -> int | None:
     axis = -min(steps)[1] if steps else last
     if axis == last or source.shape[axis] < _LINE:
         return None
-    across = source.shape[last]
-    return axis if across <= _FEW or across > _kept(source.strides[last]) else None
-
-
-def _kept(step: int) -> float:
-    """Return how many lines of memory, so many bytes apart, the cache keeps until the next element."""
-    if not step:
-        return math.inf
-    size = _CACHE_LINE * _CACHE_SETS
-    return _CACHE_WAYS * min(_CACHE_SETS, size // math.gcd(step, size))
+    if source.shape[last] <= _FEW:
+        return axis
+    # In C order, this many elements are read between two neighbours, each from another cache line. The
+    # cache cannot keep them all if they are many, or if their stride is a multiple of a large power of two,
+    # because then they compete for few places.
+    lines = math.prod(source.shape[axis + 1 :])
+    step = abs(source.strides[last])
+    evicted = lines > _KEPT_LINES or lines * (step & -step) > _KEPT_RANGE
+    return axis if step >= _CACHE_LINE and evicted else None
 
 
 def _copy(target: Array, source: Array) -> None:
-    axis = _lines(source)
+    axis = _tiled_axis(source)
     if axis is None:
         np.copyto(target, source)
         return
@@ -237,7 +236,7 @@ def _copy(target: Array, source: Array) -> None:
 
 
 def _pieces(shape: tuple[int, ...], limit: int) -> Iterator[tuple[Any, ...]]:
-    """Yield what cuts an array into pieces of at most `limit` elements, in C order, each contiguous."""
+    """Yield the indices of pieces of an array, of at most `limit` elements, each contiguous in C order."""
     axis = 0
     while math.prod(shape[axis + 1 :]) > limit:
         axis += 1

@@ -1,11 +1,11 @@
-"""One file, one mapping: create, write, map, seal, unlink.
+"""The file of a segment and its mapping: create, write, map, seal, unlink.
 
-The kernel keeps the truth about who holds a segment. Whoever maps one first takes ``flock(LOCK_SH)``
-on the file; the lock lives as long as the *open file description*, that is, until the mapping is
-gone, also after ``close(fd)``, also in forked children, and it drops on SIGKILL. "Does anybody hold
-it?" is therefore ``LOCK_EX | LOCK_NB``, and a file in the making is one whose maker holds `LOCK_EX`.
+The kernel knows which segments are held. A process takes ``flock(LOCK_SH)`` on a segment's file before it
+maps it. The lock belongs to the open file description: it lasts until the mapping is gone, also after
+``close(fd)`` and in forked children, and the kernel drops it on SIGKILL. A segment is held if
+``LOCK_EX | LOCK_NB`` fails. The process that writes a new segment holds `LOCK_EX` until it is registered.
 
-Nothing here knows names, formats or SQLite.
+This module knows no names, no formats and no SQLite.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import errno
 import fcntl
 import mmap
 import os
-import random
 import re
 import signal
 import stat
@@ -32,15 +31,11 @@ from ..errors import (
     RegistryError,
     RegistryTimeout,
     SegmentNotFoundError,
-    TooManyFilesError,
-    UnsafeDirectoryError,
 )
-from ..system import directories as places
-from ..system import lock_holders as blockers
-from ..system import signals as interrupts
+from ..system import directories, file_locks, signals
 from ..system.access import PRIVATE
 from ..system.directories import identity_of, open_file
-from ..system.forks import wait_for
+from ..system.limits import limit_error
 from ..system.weak import WeakSet
 
 if TYPE_CHECKING:
@@ -49,24 +44,22 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..system.access import Access
-    from ..system.directories import Identity, Place
+    from ..system.directories import Identity, OpenDirectory
 
 Mode = Literal["r", "r+", "c"]
 """``'r'``: private and read-only; ``'r+'``: shared and writable; ``'c'``: copy-on-write."""
 _MODES = get_args(Mode)
 
-# Non-blocking: a FIFO in a file's place must not hang us. It changes nothing for regular files.
+# A FIFO with a segment's name must not block the open. For regular files it makes no difference.
 _OPEN = os.O_NONBLOCK
-LOOK = os.O_RDONLY | _OPEN
-# How long an attach waits for a prober, which holds the lock for microseconds.
-LOCK_TIMEOUT = 5.0
-# How long where other users may have it, for whatever reason.
-_GLANCE = 0.05
-# Shorter files are never written again under another id (`store.spares`).
-RECYCLED = 256 << 10
-# One pwrite of this size, so that Ctrl-C is noticed in between.
+PROBE_FLAGS = os.O_RDONLY | _OPEN
+# Seconds to wait for the lock of a file that other users can lock, for as long as they like.
+_GROUP_TIMEOUT = 0.05
+# Bytes. Smaller segments never become spares, so their files are never renamed to another id.
+MIN_SPARE_SIZE = 256 << 10
+# Bytes of one `pwrite`; Ctrl-C is noticed between two.
 _WRITE_CHUNK = 64 << 20
-# As much is allocated in some 50 ms.
+# Bytes of one `posix_fallocate`, which takes about 50 ms.
 _ALLOCATED = 64 << 20
 _FLAGS = np.ndarray.__dict__["flags"].__get__
 _BASE = np.ndarray.__dict__["base"].__get__
@@ -76,7 +69,7 @@ _UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) e
 
 
 class Mapping(mmap.mmap):
-    """The memory of one segment in this process; unmapped when the last view of it goes.
+    """The mapped memory of one segment; it is unmapped when the last view of it is gone.
 
     Attributes
     ----------
@@ -85,20 +78,20 @@ class Mapping(mmap.mmap):
     mode : {'r', 'r+', 'c'}
     file : (int, int)
         Device and inode. No other file gets these while this one is mapped.
-    place : Place or None
+    directory : OpenDirectory or None
         The directory in which that file was last found under the segment's name.
     """
 
-    __slots__ = ("file", "mode", "place", "segment")
+    __slots__ = ("directory", "file", "mode", "segment")
 
     segment: str
     mode: Mode
     file: Identity
-    place: Place | None
+    directory: OpenDirectory | None
 
     @property
     def address(self) -> int:
-        """Where it starts."""
+        """The address of its first byte."""
         return int(np.frombuffer(self, np.uint8, 1).__array_interface__["data"][0])
 
 
@@ -115,9 +108,9 @@ def check_mode(mode: str) -> Mode:
     return mode  # type: ignore[return-value]
 
 
-# In the mode of a file that is about to be removed: its name was released, or it was superseded.
+# A bit in the mode of a file that is about to be removed: its name was released, or it was superseded.
 RELEASED = stat.S_IXUSR
-# What a segment is called.
+# The id of a segment.
 ID = re.compile("[0-9a-f]{16}")
 
 
@@ -126,134 +119,39 @@ def new_id() -> str:
     return os.urandom(8).hex()
 
 
-def limit_error(error: OSError) -> OSError:
-    """Return `error`, or what to do about it: a limit was met, or a directory of ours is none any more."""
-    if error.errno in (errno.ENOTDIR, errno.ELOOP):
-        return UnsafeDirectoryError(
-            f"{error.filename} cannot be used: {error.strerror}. Something has taken a directory's "
-            "place: remove it, or set JSHM_DIR to a directory of your own",
-        )
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return TooManyFilesError(
-            error.errno,
-            "this process has too many open files (before Python 3.13 each attached segment "
-            "costs one descriptor): detach what you no longer need, or raise the limit with "
-            "`ulimit -n`",
-        )
-    if error.errno == errno.ENOMEM:
-        return TooManyFilesError(
-            error.errno,
-            "the kernel refused another memory mapping: detach what you no longer need, or raise "
-            "vm.max_map_count or `ulimit -v`",
-        )
-    return error
-
-
-def lock(fd: int, operation: int, timeout: float | None = None) -> None:
-    """Take a `flock`, waiting at most `timeout` (or `LOCK_TIMEOUT`) seconds.
-
-    Raises
-    ------
-    RegistryTimeout
-        Somebody kept a conflicting lock. Others hold theirs for microseconds, so this is a process
-        that was stopped while it did.
-    """
-    deadline = 0.0
-    while True:
-        try:
-            fcntl.flock(fd, operation | fcntl.LOCK_NB)
-        except BlockingIOError:
-            now, timeout = time.monotonic(), LOCK_TIMEOUT if timeout is None else timeout
-            deadline = deadline or now + timeout
-            if now > deadline:
-                pids = blockers.keeping(fd, "FLOCK", "WRITE")
-                if operation & fcntl.LOCK_EX:
-                    pids += blockers.keeping(fd, "FLOCK", "READ")
-                raise RegistryTimeout(
-                    f"waited {timeout:g} s for a file that is kept locked by "
-                    f"{blockers.described(pids)}. If that process is stopped (Ctrl-Z, a debugger), "
-                    "continue or end it"
-                ) from None
-            interrupts.check()
-            time.sleep(random.uniform(2e-5, 5e-4))  # noqa: S311 - jitter, not a secret
-        else:
-            return
-
-
-# Descriptors that hold a lock and are not given up yet. A forked child closes its copies: else the
-# lock would live as long as the child.
-_locked: set[int] = set()
-# A fork waits until what another thread opens is in there.
-_opening = interrupts.Guard(interrupts.Order.DESCRIPTORS)
-
-
-def open_locked(path: str, flags: int, place: int | None = None) -> int:
-    """Open a file to lock it; `close` it, and no fork will keep its lock.
-
-    The path may be relative to an open directory, `place`.
-    """
-    with _opening:
-        if place is None:
-            fd = open_file(path, flags, PRIVATE.own)
-        else:
-            fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE.own, dir_fd=place)
-        _locked.add(fd)
-    return fd
-
-
-def close(fd: int) -> None:
-    """Close a descriptor that `open_locked`, `create`, `open_shared` or `claim` returned.
-
-    In a forked child that of its parent is closed by then, and this does nothing.
-    """
-    with _opening:
-        if fd in _locked:
-            _locked.remove(fd)
-            os.close(fd)
-
-
-def _close_inherited() -> None:
-    while _locked:
-        with contextlib.suppress(OSError):
-            os.close(_locked.pop())
-
-
-wait_for(_opening.lock)
-os.register_at_fork(after_in_child=_close_inherited)
-
-
 def create(path: str, access: Access = PRIVATE) -> int:
     """Create a segment's file and return its descriptor, locked with `LOCK_EX`.
 
-    The caller owns the descriptor. A reaper may win the instant between creation and lock; then the
-    file is made again.
+    The caller closes it with `file_locks.close`. Garbage collection in another process may remove the file
+    between its creation and the lock; then it is made again.
     """
-    for _ in interrupts.ATTEMPTS:
-        interrupts.check()
+    for _ in signals.ATTEMPTS:
+        signals.check()
         try:
-            fd = open_locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            fd = file_locks.open_locked(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         except OSError as error:
             raise limit_error(error) from None
         try:
-            lock(fd, fcntl.LOCK_EX)
+            file_locks.lock(fd, fcntl.LOCK_EX)
             if os.fstat(fd).st_nlink:
                 access.settle(fd, access.own)
                 return fd
         except BaseException:
-            close(fd)
+            file_locks.close(fd)
             raise
-        close(fd)
+        file_locks.close(fd)
     raise RegistryError(
-        f"{path} is removed again and again while it is made: find out what does that"
+        f"{path} was removed each of {len(signals.ATTEMPTS):,} times right after it was made: find out "
+        "what removes it"
     )
 
 
 def write(
     fd: int, offset: int, chunks: Iterable[bytes | bytearray | memoryview | npt.NDArray[np.uint8]]
 ) -> int:
-    """Write buffers one after the other with `pwrite`; return the offset behind the last one.
+    """Write buffers one after the other with `pwrite`; return the offset after the last one.
 
-    `pwrite` reserves the space it fills: a full file system is ENOSPC here, never a SIGBUS later.
+    `pwrite` reserves the space that it fills, so a full file system raises ENOSPC here, not SIGBUS later.
     """
     for chunk in chunks:
         view = memoryview(chunk).cast("B")  # type: ignore[arg-type, unused-ignore]
@@ -266,36 +164,36 @@ def write(
 
 
 def reserve(fd: int, size: int) -> None:
-    """Make the file `size` bytes long, with every page allocated (zeros)."""
-    # macOS has no posix_fallocate, and ftruncate promises space that is not there.
+    """Make a file `size` bytes long, all zeros, with every page allocated."""
+    # macOS has no posix_fallocate; ftruncate would not reserve space.
     zeros = b"" if hasattr(os, "posix_fallocate") else bytes(min(size, 1 << 20))
     step = len(zeros) or _ALLOCATED
     for start in range(0, size, step):
-        interrupts.check()
+        signals.check()
         if zeros:
             write(fd, start, [zeros[: size - start]])
         else:
             os.posix_fallocate(fd, start, min(step, size - start))
 
 
-def hold(fd: int, *, shown: bool) -> None:
-    """Take the lock that says of a segment that it is held.
+def hold(fd: int, *, group: bool) -> None:
+    """Take the shared lock that marks a segment as held.
 
     Parameters
     ----------
     fd : int
-    shown : bool
-        Whether members of a group may read the file: they may lock it, too, for as long as they like. Then
-        the segment counts as held by them, and nothing is lost by not saying that it is held here.
+    group : bool
+        Whether members of a group can read the file. They can lock it exclusively for as long as they
+        like. After a short wait it is not locked then: it counts as held anyway, by their lock.
 
     Raises
     ------
     RegistryTimeout
     """
     try:
-        lock(fd, fcntl.LOCK_SH, _GLANCE if shown else None)
+        file_locks.lock(fd, fcntl.LOCK_SH, _GROUP_TIMEOUT if group else None)
     except RegistryTimeout:
-        if not shown:
+        if not group:
             raise
 
 
@@ -304,49 +202,50 @@ def open_shared(
 ) -> tuple[int, os.stat_result]:
     """Open a segment's file and lock it with `LOCK_SH`; return descriptor and status.
 
-    The caller owns the descriptor; the lock lasts until it *and* every mapping of it are gone.
+    The caller closes the descriptor with `file_locks.close`. The lock lasts until the descriptor and every
+    mapping of it are gone.
 
     Raises
     ------
     SegmentNotFoundError
-        The file is gone (also: removed between open and lock). Look the name up again.
+        The file is gone, perhaps since a moment ago. Look the name up again.
     CorruptSegmentError
-        Not a regular file, or of somebody who has no access to the store.
+        It is not a regular file, or belongs to a user who has no access to the store.
     """
     flags = os.O_RDWR if writable else os.O_RDONLY
     try:
-        fd = _when_it_may_be_opened(lambda: open_locked(path, flags | _OPEN))
+        fd = _open(path, flags, file_locks.open_locked)
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
-        hold(fd, shown=bool(access.group))
+        hold(fd, group=bool(access.group))
         status = _check_file(fd, path, access)
     except BaseException:
-        close(fd)
+        file_locks.close(fd)
         raise
     return fd, status
 
 
 @contextlib.contextmanager
-def shared(
+def opened_shared(
     path: str, access: Access = PRIVATE, *, writable: bool = False
 ) -> Iterator[tuple[int, os.stat_result]]:
     """Open a segment's file as `open_shared` does, and close it at the end, also after Ctrl-C."""
-    with interrupts.deferred():  # a locked file must not be left with nobody to close it
+    with signals.deferred():  # otherwise Ctrl-C could leave a locked file open
         fd, status = open_shared(path, access, writable=writable)
         try:
             yield fd, status
         finally:
-            close(fd)
+            file_locks.close(fd)
 
 
 def open_unheld(path: str, access: Access = PRIVATE) -> int:
-    """Open a segment's file to look at it with `os.pread`: without a lock, so that it is not held.
+    """Open a segment's file for `os.pread`, without a lock, so that it does not count as held.
 
-    The caller owns the descriptor. Raises as `open_shared` does.
+    The caller closes the descriptor with `os.close`. Raises as `open_shared` does.
     """
     try:
-        fd = _when_it_may_be_opened(lambda: open_file(path, os.O_RDONLY | _OPEN))
+        fd = _open(path, os.O_RDONLY, open_file)
     except OSError as error:
         raise _not_opened(error, path) from None
     try:
@@ -357,33 +256,33 @@ def open_unheld(path: str, access: Access = PRIVATE) -> int:
     return fd
 
 
-def _when_it_may_be_opened(call: Callable[[], int]) -> int:
-    """Open a file, also if another process asks in this very moment whether it `is_alone` with it."""
-    deadline = time.monotonic() + LOCK_TIMEOUT
+def _open(path: str, flags: int, opener: Callable[[str, int], int]) -> int:
+    """Open a file; wait while another process checks whether it `is_alone` with it."""
+    deadline = time.monotonic() + file_locks.LOCK_TIMEOUT
     while True:
         try:
-            return call()
+            return opener(path, flags | _OPEN)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise
-        interrupts.check()
-        time.sleep(random.uniform(2e-5, 5e-4))  # noqa: S311 - jitter, not a secret
+        file_locks.pause()
 
 
 def _not_opened(error: OSError, path: str) -> Exception:
+    """Return the jshm error for a segment file that could not be opened."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
     if error.errno == errno.ELOOP:
-        return CorruptSegmentError(f"{path} is a symbolic link; jshm makes none")
+        return CorruptSegmentError(f"{path} is a symbolic link, which jshm never makes")
     if error.errno in (errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM):  # ENXIO: a socket
         return CorruptSegmentError(f"{path} cannot be opened: {error.strerror}")
     return limit_error(error)
 
 
 def change_mode(path: str, access: Access, mode: int) -> None:
-    """Change the mode of a segment's file, and not of what a link leads to.
+    """Change the mode of a segment's file, but never through a link.
 
-    Raises as `open_shared` does; PermissionError if it is another user's.
+    Raises as `open_shared` does, and PermissionError if it belongs to another user.
     """
     fd = open_unheld(path, access)
     try:
@@ -394,7 +293,7 @@ def change_mode(path: str, access: Access, mode: int) -> None:
 
 def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
     status = os.fstat(fd)
-    if not status.st_nlink or (status.st_size >= RECYCLED and not _has_path(status, path)):
+    if not status.st_nlink or (status.st_size >= MIN_SPARE_SIZE and not _has_path(status, path)):
         raise SegmentNotFoundError(f"segment file {os.path.basename(path)} is gone")
     if not stat.S_ISREG(status.st_mode) or not access.accepts(status):
         whose = f"the group {access.group}" if access.group else "this user"
@@ -403,86 +302,90 @@ def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
 
 
 def _has_path(status: os.stat_result, path: str) -> bool:
-    """Tell whether a file has its path still, and was not renamed, to become another segment."""
+    """Tell whether a file still has its path: a spare is renamed when it becomes another segment."""
     try:
-        return identity_of(places.status(path)) == identity_of(status)
+        return identity_of(directories.status(path)) == identity_of(status)
     except FileNotFoundError:
         return False
 
 
 def claim(path: str, access: Access | None = None) -> int | None:
-    """Return a descriptor with `LOCK_EX` if nobody holds the segment, else None.
+    """Return a descriptor with `LOCK_EX` if no process holds the segment, else None.
 
-    While the caller keeps the descriptor open nobody can begin to hold the segment. What is no file,
-    or not of those who have `access`, counts as held. Raises FileNotFoundError if there is no such file.
+    Until the caller closes it with `file_locks.close`, no process can begin to hold the segment. Something
+    that is not a regular file, or that does not match `access`, counts as held.
+
+    Raises
+    ------
+    FileNotFoundError
     """
     try:
-        fd = open_locked(path, os.O_RDONLY | _OPEN)
+        fd = file_locks.open_locked(path, os.O_RDONLY | _OPEN)
     except OSError as error:
-        # EAGAIN: `is_alone`
+        # EAGAIN: another process is in `is_alone`.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EAGAIN):
             return None
-        if error.errno == errno.ENOTDIR:  # a file has its directory's place
+        if error.errno == errno.ENOTDIR:  # its directory was replaced by a file
             raise FileNotFoundError(error.errno, error.strerror, path) from None
         raise limit_error(error) from None
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or not (access is None or access.accepts(status)):
-            close(fd)
+            file_locks.close(fd)
             return None
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        close(fd)
+        file_locks.close(fd)
         return None
     except BaseException:
-        close(fd)
+        file_locks.close(fd)
         raise
     return fd
 
 
 def is_alone(fd: int) -> bool:
-    """Tell whether nobody else has a file open or mapped, jshm or not; False where nothing tells.
+    """Tell whether no other program, jshm or not, has a file open or mapped; False if it cannot be told.
 
-    Only of a file that others do not know how to find: who opens it in this very moment is told to
-    wait, and then counts. `fd` must be open for writing, and be this process's only descriptor of it.
-    Source: fcntl(2), "Leases"; a lease for writing is refused while anybody else has the file open.
+    `fd` must be open for writing, and be this process's only descriptor of the file. Nobody else should know
+    the file's path: a concurrent open waits until the lease is dropped, and is then detected.
+    Source: fcntl(2), "Leases". A write lease is refused while others have the file open.
     """
     try:
-        # What a lease is broken with would end this process; this signal is ignored by default.
+        # The default signal about a broken lease would end this process. SIGURG is ignored by default.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         alone = fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_WRLCK
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except (AttributeError, OSError):  # not Linux; somebody has it
+    except (AttributeError, OSError):  # not Linux, or another program has it open
         return False
     return alone
 
 
 def is_held(path: str) -> bool:
-    """Tell whether any process (this one too) has the segment mapped; False if it is gone."""
-    with interrupts.deferred():  # as in `shared`
+    """Tell whether any process, also this one, has the segment mapped; False if it is gone."""
+    with signals.deferred():  # as in `opened_shared`
         try:
             fd = claim(path)
         except FileNotFoundError:
             return False
         if fd is None:
             return True
-        close(fd)
+        file_locks.close(fd)
         return False
 
 
 def is_ours(path: str) -> bool:
-    """Tell whether a segment's file belongs to this user: another's says what he wrote into it."""
+    """Tell whether a segment's file belongs to this user; another user's file may say anything."""
     try:
-        return places.status(path).st_uid == os.geteuid()
+        return directories.status(path).st_uid == os.geteuid()
     except FileNotFoundError:
         return False
 
 
 def mark_released(fd: int) -> int:
-    """Let a file say, by its mode, that it is about to be removed; return the mode it had.
+    """Mark a file, by its mode, as about to be removed; return the mode that it had.
 
-    That takes no right to write into it, and no time: it is one call for each file that goes.
+    This needs no permission to write into it, and it is only one system call.
     """
     mode = os.fstat(fd).st_mode & 0o7777
     os.fchmod(fd, mode | RELEASED)
@@ -490,28 +393,36 @@ def mark_released(fd: int) -> int:
 
 
 def unlink(path: str, fd: int = -1) -> None:
-    """Remove the file; with `fd`, only if it is that open file.
+    """Remove a segment's file; with `fd`, only if it is that open file.
 
-    Who has it mapped keeps the memory; it goes with the last mapping.
+    Processes that have it mapped keep the memory. It is freed with the last mapping.
     """
-    places.remove(path, fd)
+    directories.remove(path, fd)
 
 
 def map_file(
     fd: int, length: int, mode: Mode, segment: str, status: os.stat_result | None = None
 ) -> Mapping:
-    """Map the first `length` bytes; the caller may close `fd` afterwards.
+    """Map the first `length` bytes of a file; the caller may close `fd` afterwards.
 
-    `status` is the file's, if it is known.
+    Mode ``'r'`` is ``MAP_PRIVATE`` and physically writable: code that ignores NumPy's read-only flag (C
+    extensions, ctypes) changes only its own pages, and does not crash. Pages that it does not write are
+    those of the page cache, the same physical memory for every process.
 
-    Mode ``'r'`` is ``MAP_PRIVATE`` and physically writable: code that writes past NumPy's read-only
-    flag (C extensions, ctypes) changes its own pages only, and does not crash. Untouched pages are
-    the page cache's: the same physical memory for everybody.
+    Parameters
+    ----------
+    fd : int
+    length : int
+    mode : {'r', 'r+', 'c'}
+    segment : str
+        The segment's id.
+    status : stat_result, optional
+        The file's status, if the caller has it.
 
     Raises
     ------
     CorruptSegmentError
-        The file was truncated since its length was checked.
+        The file is shorter than `length`.
     TooManyFilesError
     """
     flags = mmap.MAP_SHARED if mode == "r+" else mmap.MAP_PRIVATE | _MAP_NORESERVE
@@ -522,21 +433,21 @@ def map_file(
         raise limit_error(error) from None
     except ValueError:
         raise CorruptSegmentError(
-            f"a segment is truncated: it has fewer than {length} bytes now. Publish again"
+            f"a segment is truncated: it has fewer than {length} bytes. Publish again"
         ) from None
     mapping.segment = segment
     mapping.mode = mode
     mapping.file = identity_of(status or os.fstat(fd))
-    mapping.place = None
+    mapping.directory = None
     _live.add(mapping)
     return mapping
 
 
 def memory(mapping: Mapping) -> memoryview:
-    """Return all bytes of a mapping, read-only in mode ``'r'``; it keeps the mapping alive.
+    """Return all bytes of a mapping, read-only in mode ``'r'``; the result keeps the mapping alive.
 
-    Views are built over it: a mapping with exports cannot be closed under an array, and an array of
-    what is read-only cannot be made writable with ``setflags``.
+    Arrays are built on it. Then nobody can close the mapping under an array, since it has exports, and an
+    array on read-only memory cannot be made writable with ``setflags``.
     """
     buffer = memoryview(mapping)
     return buffer.toreadonly() if mapping.mode == "r" else buffer
@@ -547,24 +458,24 @@ def view(mapping: Mapping) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memory(mapping), np.uint8)
 
 
-def parts(data: memoryview, spans: Iterable[tuple[int, int]]) -> list[memoryview]:
-    """Return some parts of a mapping's memory, each as an exporter of just its bytes.
+def split(data: memoryview, spans: Iterable[tuple[int, int]]) -> list[memoryview]:
+    """Return parts of a mapping's memory, each with an exporter (`memoryview.obj`) of just its bytes.
 
-    Of a slice of `data` the exporter (`memoryview.obj`) is the whole mapping, and those who ask for it, as
-    Python's documentation of out-of-band buffers does, would take all of that for theirs.
+    The exporter of a slice of `data` would be the whole mapping. Code that asks for the exporter, as the
+    example in Python's documentation of out-of-band buffers does, would take all of it for its own.
     """
     whole: Any = np.frombuffer(data, np.uint8)
     return [memoryview(whole[start:end]) for start, end in spans]
 
 
-def find(array: np.ndarray[Any, Any]) -> Mapping | None:
-    """Return the mapping that an array's memory lives in, or None.
+def find_mapping(array: np.ndarray[Any, Any]) -> Mapping | None:
+    """Return the mapping that contains an array's memory, or None.
 
-    A view is recognised through its chain of bases; memory that came through another library
+    A view is recognised by its chain of bases; memory that came through another library
     (``torch.from_numpy(X).numpy()``) by its address.
     """
     base: Any = array
-    # NumPy's own attributes: a subclass may have others.
+    # By NumPy's own descriptors: a subclass may override its attributes.
     while True:
         kind = type(base)
         if issubclass(kind, np.ndarray):
@@ -586,19 +497,19 @@ def find(array: np.ndarray[Any, Any]) -> Mapping | None:
     return None
 
 
-def owned(mapping: Mapping) -> Any:
-    """Return all bytes of a mapping of what was made here, as a buffer that `seal` can make read-only.
+def sealable(mapping: Mapping) -> Any:
+    """Return all bytes of a new mapping, as a buffer that `seal` can make read-only.
 
-    A `pickle.PickleBuffer` asks the array behind it each time whether it may be written.
+    A `pickle.PickleBuffer` asks the array behind it each time whether it is writable.
     """
     return PickleBuffer(view(mapping))  # type: ignore[arg-type, unused-ignore]
 
 
 def seal(array: np.ndarray[Any, Any]) -> None:
-    """Make an array over what `owned` returned read-only, for good.
+    """Make an array on a `sealable` buffer read-only for good.
 
-    Views that were taken before keep their flag. To map the memory anew, privately, would reach them
-    too, but then this process would have to fault in all of its pages again.
+    Views that were taken before keep their flag. A new private mapping at the same address would reach
+    them too, but this process would have to fault in all pages again.
     """
     array.flags.writeable = False
     owner: Any = array.base

@@ -1,4 +1,4 @@
-"""What is inside an object's segment, and every bounds check on it.
+"""The layout of an object's segment, and every bounds check on it.
 
 ::
 
@@ -6,10 +6,10 @@
     header                                           JSON, UTF-8
     pickle                                           protocol 5, at the next multiple of 64
     buffers                                          each at the next multiple of 64, or of 4096
-    records                                          at the next multiple of 64 (`jshm.segment.trailer`)
+    trailer                                          at the next multiple of 64 (`jshm.segment.trailer`)
 
-The header says all that is needed for lists and previews, and for the registry to be rebuilt; to
-look at an object, nothing is unpickled.
+The header contains everything that lists, previews and a rebuild of the registry need. Nothing is
+unpickled to look at an object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import CorruptSegmentError, FormatVersionError, NotShareableError
+from ..errors import CorruptSegmentError, FormatVersionError, NotShareableError, Remedy
 from .file import ID
 from .trailer import aligned, alignment, encode
 
@@ -31,39 +31,39 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OBJECT_MAGIC = b"\x93JSHMOBJ"
-# Raised by changes that a jshm which does not know them would misread; fields of the header are added
-# freely.
-OBJECT_FORMAT = 1
+# Increased by changes that an older jshm would misread. New fields of the header do not count.
+# 1 was never released: its pickles name functions that are gone.
+OBJECT_FORMAT = 2
 _PRELUDE = struct.Struct("<8sIII")
 # Bytes; a million buffers take about eight.
 _HEADER_LIMIT = 64 << 20
-# Files up to so many bytes are read and not mapped: that is faster.
+# Bytes. Smaller files are read and not mapped, which is faster.
 _READ = 1 << 16
-# Headers of so few bytes are remembered, parsed.
+# Bytes. Parsed headers up to this length are cached.
 _SMALL = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an object is, as its publisher saw it.
+    """A description of an object, made by its publisher.
 
     Attributes
     ----------
     summary : str
-        In a few words: ``function train(X, lr=0.1)``.
+        A few words: ``function train(X, lr=0.1)``.
     doc : str
         First line of its docstring.
     place : str
-        Where it was defined.
+        The file or cell that defines it.
     python : str
-        Version of the Python that wrote it.
+        Python version of the publisher.
     modules : dict of str to str
-        Packages that it needs, and their versions.
+        The packages that it needs, and their versions.
     columns : list of str
-        Columns of a table that are copied, not shared: they hold Python objects.
+        The columns of a table that are copied and not shared, because they hold Python objects.
     preview : dict
-        What is shown of it, in the terms of `jshm.pickling.preview`; empty if nothing is. A reader
-        must expect anything in it: another version of jshm may have written it.
+        The preview, in the terms of `jshm.pickling.describe.preview`; empty if there is none. Another
+        version of jshm may have written it, so readers must expect any content.
     """
 
     summary: str
@@ -80,7 +80,7 @@ _DESCRIBED = tuple(field.name for field in fields(Description))
 
 @dataclass(frozen=True, slots=True)
 class ObjectLayout:
-    """Where an object's parts lie in its segment.
+    """The positions of an object's parts in its segment.
 
     Attributes
     ----------
@@ -95,9 +95,9 @@ class ObjectLayout:
     references : tuple of str
         Ids of the segments that it needs.
     description : Description
-        Of several values, that of the first.
+        The object's; of several values, the first one's.
     parts : tuple of Description
-        Of each value, where there are several: the pickle is a tuple of them. Else empty.
+        Each value's, if there are several and the pickle is a tuple of them; else empty.
     """
 
     header: bytes = field(repr=False)
@@ -118,8 +118,8 @@ class ObjectLayout:
         object.__setattr__(self, "end", spans[-1][1] if spans else self.offset + self.pickled)
 
     @property
-    def records(self) -> int:
-        """Where the records start."""
+    def trailer_offset(self) -> int:
+        """The start of the trailer."""
         return aligned(self.end)
 
     @property
@@ -128,7 +128,7 @@ class ObjectLayout:
         return self.pickled + sum(self.buffers)
 
     def part(self, part: int) -> ObjectLayout:
-        """Return the layout with the description of one value: from 1, and 0 where there is only one.
+        """Return the layout with the description of one value: counted from 1; 0 if there is only one.
 
         Raises
         ------
@@ -139,13 +139,13 @@ class ObjectLayout:
             return self
         if not 0 < part <= len(self.parts):
             raise CorruptSegmentError(
-                f"value {part} of {len(self.parts)} is asked for: the registry is damaged, and "
-                "`jshm check --fix` rebuilds it"
+                f"the registry names value {part} of a segment that has {len(self.parts)}: it is damaged",
+                remedy=Remedy("check", (), {"fix": True}, "Rebuild it"),
             )
         return replace(self, description=self.parts[part - 1])
 
     def spans(self) -> list[tuple[int, int]]:
-        """Return where each buffer starts and ends."""
+        """Return the start and the end of each buffer."""
         found, end = [], self.offset + self.pickled
         for length in self.buffers:
             start = aligned(end, alignment(length))
@@ -161,7 +161,7 @@ def describe_object(
     references: Sequence[str],
     *descriptions: Description,
 ) -> ObjectLayout:
-    """Return the layout of an object, or of several; for the parameters see `ObjectLayout`.
+    """Return the layout of an object, or of several values; for the parameters see `ObjectLayout`.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def parse_object(data: Any) -> ObjectLayout:
     Raises
     ------
     CorruptSegmentError
-        Not a header that jshm wrote, or parts that reach beyond the file.
+        The header is not one that jshm wrote, or parts reach beyond the end of the file.
     FormatVersionError
         A newer jshm wrote it.
     """
@@ -220,9 +220,14 @@ def parse_object(data: Any) -> ObjectLayout:
         raise CorruptSegmentError("not a complete object")
     magic, version, length, checksum = _PRELUDE.unpack_from(data)
     if magic != OBJECT_MAGIC:
-        raise CorruptSegmentError("not an object that jshm wrote: it has another magic")
+        raise CorruptSegmentError("not an object that jshm wrote: wrong magic")
     if version < 1:
-        raise CorruptSegmentError("not an object that jshm wrote: it has no format")
+        raise CorruptSegmentError("not an object that jshm wrote: format 0")
+    if version < OBJECT_FORMAT:
+        raise FormatVersionError(
+            f"the object has format {version}, from before the first release of jshm, and this jshm knows "
+            f"{OBJECT_FORMAT}: release the name and publish again"
+        )
     if version > OBJECT_FORMAT:
         raise FormatVersionError(
             f"the object has format {version}, and this jshm knows {OBJECT_FORMAT}: upgrade jshm in "
@@ -246,18 +251,18 @@ def _parse(header: bytes) -> ObjectLayout:
     pickled, checksum = content["pickle"]
     buffers, references = tuple(content["buffers"]), tuple(content["references"])
     if not all(type(n) is int and n >= 0 for n in (pickled, checksum, *buffers)):
-        raise ValueError("a size that is none")
+        raise ValueError("invalid size")
     if not all(isinstance(r, str) and ID.fullmatch(r) for r in references):
-        raise ValueError("a reference to what is no segment")
+        raise ValueError("invalid segment id")
     description = _parse_description(content["what"])
     parts = tuple(map(_parse_description, content.get("parts", ())))
-    if "parts" in content and len(parts) < 2:  # noqa: PLR2004 - it is there for several values
+    if "parts" in content and len(parts) < 2:  # noqa: PLR2004 - only several values have parts
         raise ValueError(f"{len(parts)} values instead of several")
     return ObjectLayout(header, pickled, checksum, buffers, references, description, parts)
 
 
 def _parse_description(what: dict[str, Any]) -> Description:
-    encode(what).encode()  # half a surrogate pair is no text
+    encode(what).encode()  # raises at half a surrogate pair
     preview = what.get("preview")
     return Description(
         **{name: str(what.get(name, "")) for name in ("summary", "doc", "place", "python")},
@@ -267,5 +272,5 @@ def _parse_description(what: dict[str, Any]) -> Description:
     )
 
 
-# What is attached again and again is parsed once.
+# An object that is attached repeatedly is parsed once.
 _parse_again = lru_cache(maxsize=256)(_parse)

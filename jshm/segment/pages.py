@@ -1,8 +1,8 @@
-"""Which memory of this process is shared and which is its own.
+"""Pages: how much of this process's memory is shared, and whether private mappings were written to.
 
-What tools call RSS counts a shared page in every process that has touched it, so an attach looks like a
-copy there. `Private_Clean` and `Private_Dirty` of ``/proc/self/smaps_rollup`` mislead as well: they count
-a shared page as private as long as only one process maps it.
+RSS counts a shared page in every process that has touched it, so an attach looks like a copy in tools that
+show it. `Private_Clean` and `Private_Dirty` of ``/proc/self/smaps_rollup`` mislead as well: they count a
+shared page as private while only one process maps it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from .file import Mapping
 
-# Bytes of a mapping above which its pages are not counted: 13 ms per GiB.
+# Bytes. The pages of larger mappings are not counted, which takes 13 ms per GiB.
 _MOST = 32 << 30
-# Entries of the page map that are read at once.
+# Entries of the page map in one read.
 _BLOCK = 1 << 20
 _PRESENT_OR_SWAPPED = np.uint64(62)
 _SHARED = np.uint64(61)
@@ -32,24 +32,24 @@ _OF_FILE = np.uint64(1 << 61)
 _SCAN = 0xC0606610
 _SCAN_ARGUMENT = struct.Struct("=12Q")
 _PAGE_IS_FILE, _PAGE_IS_PRESENT, _PAGE_IS_SWAPPED = 1 << 2, 1 << 3, 1 << 4
-# It only asks: whether a process is killed at it leaves no trace, so `tests.torture.kills` need not know it.
+# Under another name, because the kill tests must know every call that can change a file, and this cannot.
 _ask = fcntl.ioctl
-# Where it writes which page it found; nobody reads that.
+# The kernel writes the found page range here; it is not used.
 _FOUND = np.empty(3, np.uint64)
 
 
 class Pages(NamedTuple):
-    """Bytes of memory: of pages that others may have too, and of this process's own."""
+    """Bytes of memory: in pages that other processes may have too, and in pages of this process only."""
 
     shared: int
     own: int
 
 
 def of_process() -> Pages | None:
-    """Return what this process's RSS consists of; None where the system does not say.
+    """Return the shared and the own part of this process's RSS; None if the system does not tell.
 
     ``RssShmem`` and ``RssFile`` count the pages of shared memory and of files, ``RssAnon`` all others,
-    also those that copy-on-write made. Source: proc_pid_status(5). It takes 25 µs, at any size.
+    also copied-on-write ones. Source: proc_pid_status(5). This takes 25 µs at any size.
     """
     found = {}
     try:
@@ -64,10 +64,9 @@ def of_process() -> Pages | None:
 
 
 def of_mappings(mappings: Iterable[Mapping]) -> Pages | None:
-    """Return what of mappings is in memory; None where the system does not say, or they are too large.
+    """Return the parts of mappings that are in memory; None if the system does not tell, or one is too large.
 
-    A page that was written in a private mapping is an anonymous one from then on, see
-    `is_pristine`.
+    A page that was written in a private mapping counts as own: see `is_pristine`.
     """
     shared = own = 0
     try:
@@ -84,7 +83,7 @@ def of_mappings(mappings: Iterable[Mapping]) -> Pages | None:
                     there = entries[entries >> _PRESENT_OR_SWAPPED != 0]
                     of_file = int(np.count_nonzero(there >> _SHARED & np.uint64(1)))
                     shared += of_file
-                    # What is of the file and in swap has no entry here; what is ours has.
+                    # A page of the file that is in swap has no entry here; one of our own has.
                     own += len(there) - of_file if mapping.mode != "r+" else 0
                     left -= len(entries)
     except OSError:
@@ -93,11 +92,11 @@ def of_mappings(mappings: Iterable[Mapping]) -> Pages | None:
 
 
 def is_pristine(mapping: Mapping, start: int = 0, stop: int | None = None) -> bool:
-    """Tell whether a private mapping (from `start` to `stop`) still shows what the segment holds.
+    """Tell whether a private mapping, from `start` to `stop`, was never written to.
 
-    A page that was written has been replaced by an anonymous one, and the kernel tells: since Linux 6.7
-    it searches for one itself (5 µs, and 0.2 ms per 100 MB that were read), else
-    ``/proc/self/pagemap`` lists all (15 µs, and 0.4 ms). Where there is no pagemap the answer is False.
+    A write replaces a page by an anonymous one. Since Linux 6.7 the kernel searches for such a page (5 µs,
+    and 0.2 ms per 100 MB that were read); before, ``/proc/self/pagemap`` lists all pages (15 µs, and
+    0.4 ms). Without a pagemap the answer is False.
     Sources: the Linux kernel's Documentation/admin-guide/mm/pagemap.rst and include/uapi/linux/fs.h.
     """
     if mapping.mode == "r+":
@@ -117,7 +116,7 @@ def is_pristine(mapping: Mapping, start: int = 0, stop: int | None = None) -> bo
 
 
 def _scan(pagemap: FileIO, start: int, end: int) -> int:
-    """Return whether there is a page that is present or in swap, and not of the file: 0 or 1."""
+    """Return 1 if a page is present or in swap and does not belong to the file, else 0."""
     there = _PAGE_IS_PRESENT | _PAGE_IS_SWAPPED
     argument = _SCAN_ARGUMENT.pack(
         _SCAN_ARGUMENT.size, 0, start, end, 0, _FOUND.__array_interface__["data"][0], 1, 1,
@@ -128,10 +127,10 @@ def _scan(pagemap: FileIO, start: int, end: int) -> int:
 
 
 def _all_of_file(pagemap: FileIO, first: int, last: int) -> bool:
-    """Tell whether all pages that are present or in swap are of the file.
+    """Tell whether all pages that are present or in swap belong to the file.
 
-    Of a page that is present (bit 63), bit 61 tells "file-mapped or shared-anonymous"; a page in swap
-    (bit 62) of a private mapping is anonymous too.
+    For a present page (bit 63), bit 61 means "file-mapped or shared-anonymous". A page in swap (bit 62) of
+    a private mapping is anonymous.
     """
     pagemap.seek(first * 8)
     while first < last:

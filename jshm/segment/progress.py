@@ -1,7 +1,7 @@
-"""How far a long copy is: told by what copies, shown to whoever waits for it.
+"""Progress bars for long copies.
 
-A bar appears after a second. Until then nothing is imported or shown; an `advance` of a piece of some
-megabytes takes a fraction of a microsecond.
+The code that copies calls `advance`. A bar appears after a second. Until then nothing is imported or
+shown; a call takes a fraction of a microsecond per piece of some megabytes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
-from ..system import signals as interrupts
+from ..system import signals
 from ..text import printable
 
 if TYPE_CHECKING:
     from contextvars import Token
-    from types import TracebackType
 
 # Seconds after which a bar appears.
 DELAY = 1.0
@@ -28,14 +27,14 @@ _FORMAT = "{desc}: {percentage:.0f}%|{bar}| {n_fmt}/{total_fmt}, {rate_fmt}"
 
 
 class Progress:
-    """What this thread copies within: ``with Progress("X", X.nbytes): ...``.
+    """The progress of the copies that this thread makes inside ``with Progress("X", X.nbytes): ...``.
 
     Parameters
     ----------
     label : str
-        What is copied: the name.
+        Shown before the bar: the name that is copied.
     total : int
-        Bytes that are expected.
+        Bytes that will be copied.
     """
 
     __slots__ = ("_bar", "_done", "_due", "_label", "_token", "_total")
@@ -52,25 +51,22 @@ class Progress:
         self._token = _current.set(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         if self._token is not None:
             _current.reset(self._token)
         if self._bar is not None:
             with contextlib.suppress(Exception):
-                self._bar.total = self._bar.n  # else a notebook keeps it, in red
+                self._bar.total = (
+                    self._bar.n
+                )  # otherwise an unfinished bar stays in the notebook, in red
                 self._bar.close()
 
     def advance(self, nbytes: int) -> None:
-        """Say that so many more bytes are there."""
+        """Add to the bytes that were copied, and show the bar if it is due."""
         self._done += nbytes
         if time.monotonic() >= self._due:
             due, self._due = self._due, math.inf
-            with contextlib.suppress(Exception):  # it is not worth failing for
+            with contextlib.suppress(Exception):  # a failing bar must not stop the copy
                 self._show(nbytes)
                 self._due = due
 
@@ -85,25 +81,25 @@ _current: ContextVar[Progress | None] = ContextVar("jshm_progress", default=None
 
 
 def advance(nbytes: int) -> None:
-    """Say that so many bytes were copied, to whoever shows it; here Ctrl-C ends the copy."""
-    interrupts.check()
+    """Report that this many bytes were copied; Ctrl-C ends the copy here."""
+    signals.check()
     progress = _current.get()
     if progress is not None:
         progress.advance(nbytes)
 
 
 def _is_watched() -> bool:
-    """Tell whether somebody sees what is written to stderr now: a notebook, or a terminal."""
+    """Tell whether stderr is shown to a user: it belongs to a notebook or a terminal."""
     stream = sys.stderr
     return type(stream).__module__.startswith("ipykernel.") or stream.isatty()
 
 
 def _bar(label: str, total: int, done: int) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without ipywidgets it is a line of text, as well
+        warnings.simplefilter("ignore")  # about missing ipywidgets: the bar is a line of text then
         from tqdm.auto import tqdm
 
-    # Neither a thread that watches it, nor a lock for other processes.
+    # Without tqdm's monitor thread, and without its lock between processes.
     bar = type("Bar", (tqdm,), {"monitor_interval": 0})
     bar.set_lock(threading.RLock())  # type: ignore[attr-defined]
     return bar(

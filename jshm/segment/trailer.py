@@ -1,12 +1,12 @@
-"""What a segment says of itself, behind its data.
+"""The trailer of a segment, after its data: JSON documents from which the registry can be rebuilt.
 
-Records are small JSON documents, each with its length and checksum, that say under which name and
-version the segment was published: the registry can be rebuilt from the segments alone. Their offset
-follows from the segment's header, not from the end of the file: a partly written record at the end
-does no harm.
+Each document describes one version of a name that the segment is published as, and has a length and a
+checksum. The trailer's offset follows from the segment's header, not from the end of the file, so a
+document that was written only in part does no harm.
 
-Behind the records stands whether the registry has committed them. A segment that says so, and that no
-row knows, was published: the registry is older than it. Without it the publish may never have returned.
+A mark after the last document says that the registry has committed them. If a segment has the mark and no
+row of the registry knows it, it was published, and the registry is older. Without the mark, the publish
+may never have returned.
 """
 
 from __future__ import annotations
@@ -20,81 +20,81 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NotShareableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ALIGNMENT = 64
-# Where large data start. NumPy's own large arrays start 16 bytes behind a page's beginning, and where a
-# copy goes to a place that lies a little further in its page than its source does, it takes up to four
-# times as long: the processor takes loads for dependent on stores when their addresses' last twelve
-# bits say so.
+# The alignment of large data. A copy takes up to four times as long if its target lies a little further
+# within a page than its source, because the processor compares only the last twelve bits of addresses to
+# find out whether a load depends on a store. NumPy's large arrays start 16 bytes after a page boundary.
 PAGE = 4096
 LARGE = 256 << 10
-RECORD_MAGIC = b"\x93JSHMREC"
+MAGIC = b"\x93JSHMREC"
 COMMITTED = b"\x93JSHMCOM"
-_RECORD_HEAD = struct.Struct("<8sII")
-_RECORD_LIMIT = 1 << 20
-# `json.dumps` with options makes an encoder for every call.
+_HEAD = struct.Struct("<8sII")
+_LIMIT = 1 << 20
+# `json.dumps` with options would make an encoder at every call.
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def aligned(offset: int, alignment: int = ALIGNMENT) -> int:
-    """Return the next multiple of `alignment`."""
+    """Return the smallest multiple of `alignment` that is not less than `offset`."""
     return -(-offset // alignment) * alignment
 
 
 def alignment(nbytes: int) -> int:
-    """Return to a multiple of what data of so many bytes are aligned in a segment."""
+    """Return the alignment in a segment of data with this number of bytes."""
     return PAGE if nbytes >= LARGE else ALIGNMENT
 
 
-def record(content: dict[str, Any]) -> bytes:
-    """Return a record: magic, length, CRC-32, JSON, padded to 64 bytes.
+def pack_trailer(documents: Iterable[dict[str, Any]], *, committed: bool) -> bytes:
+    """Return a trailer: the documents, and `ALIGNMENT` bytes with the mark if they are `committed`.
+
+    Each document is magic, length, CRC-32 and JSON, padded to 64 bytes. The last `ALIGNMENT` bytes end the
+    trailer if an older and longer one was there before.
 
     Raises
     ------
     NotShareableError
-        It is longer than any that is read back.
+        A document is longer than `read_trailer` accepts.
     """
-    body = encode(content).encode()
-    if len(body) > _RECORD_LIMIT:
-        raise NotShareableError(
-            f"what a segment says of itself takes {len(body)} bytes, more than {_RECORD_LIMIT}: "
-            "shorten the note"
-        )
-    head = _RECORD_HEAD.pack(RECORD_MAGIC, len(body), zlib.crc32(body))
-    return (head + body).ljust(aligned(_RECORD_HEAD.size + len(body)), b"\0")
+    trailer = b""
+    for document in documents:
+        body = encode(document).encode()
+        if len(body) > _LIMIT:
+            raise NotShareableError(
+                f"the description of a segment takes {len(body)} bytes, more than {_LIMIT}: shorten the "
+                "note"
+            )
+        head = _HEAD.pack(MAGIC, len(body), zlib.crc32(body))
+        trailer += (head + body).ljust(aligned(_HEAD.size + len(body)), b"\0")
+    return trailer + (COMMITTED if committed else b"").ljust(ALIGNMENT, b"\0")
 
 
-def end(*, committed: bool) -> bytes:
-    """Return what stands behind the records: what was there before may have been longer."""
-    return (COMMITTED if committed else b"").ljust(ALIGNMENT, b"\0")
-
-
-def read_records(fd: int, offset: int) -> list[dict[str, Any]]:
-    """Return the records that start at `offset`, up to the first that is not whole."""
-    return [content for content, _ in _records(fd, offset)]
+def read_trailer(fd: int, offset: int) -> list[dict[str, Any]]:
+    """Return the documents of the trailer at `offset`, up to the first that is not complete."""
+    return [document for document, _ in _documents(fd, offset)]
 
 
 def is_committed(fd: int, offset: int) -> bool:
-    """Tell whether the registry has committed the records that start at `offset`."""
-    ends = [offset, *(end for _, end in _records(fd, offset))]
+    """Tell whether the registry has committed the documents of the trailer at `offset`."""
+    ends = [offset, *(end for _, end in _documents(fd, offset))]
     return os.pread(fd, len(COMMITTED), ends[-1]) == COMMITTED
 
 
-def _records(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each record that is whole, and where it ends."""
-    while len(head := os.pread(fd, _RECORD_HEAD.size, offset)) == _RECORD_HEAD.size:
-        magic, length, checksum = _RECORD_HEAD.unpack(head)
-        if magic != RECORD_MAGIC or length > _RECORD_LIMIT:
+def _documents(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each complete document, and the offset after it."""
+    while len(head := os.pread(fd, _HEAD.size, offset)) == _HEAD.size:
+        magic, length, checksum = _HEAD.unpack(head)
+        if magic != MAGIC or length > _LIMIT:
             return
-        body = os.pread(fd, length, offset + _RECORD_HEAD.size)
+        body = os.pread(fd, length, offset + _HEAD.size)
         if len(body) != length or zlib.crc32(body) != checksum:
             return
         try:
-            content = json.loads(body)
+            document = json.loads(body)
         except (ValueError, RecursionError):
             return
-        if not isinstance(content, dict):
+        if not isinstance(document, dict):
             return
-        offset += aligned(_RECORD_HEAD.size + length)
-        yield content, offset
+        offset += aligned(_HEAD.size + length)
+        yield document, offset

@@ -1,7 +1,7 @@
-"""From a view to its segment and back.
+"""References to views: a segment's id, and the position of the view in it.
 
-A reference names a segment and says where in it the view lies. The offset is taken from the data
-pointer, not from the lowest byte that the view touches: of ``m[::-1]`` they are not the same.
+The offset is that of the first element, not of the lowest byte that the view touches: for ``m[::-1]`` they
+differ.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CorruptSegmentError
-from . import file as segment
+from . import file as segment_file
+from . import pages
 
 if TYPE_CHECKING:
     from .file import Mapping, Mode
 
 
-# Bytes along one axis: far more than memory, and with 64 axes less than 64 bits hold.
+# Bytes along one axis: far more than any memory, and the sum over 64 axes fits into 64 bits.
 _FARTHEST = 1 << 56
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A view of a segment, without the memory.
+    """The position of a view in a segment, without its memory.
 
     Attributes
     ----------
@@ -47,23 +48,23 @@ class Reference:
     strides: tuple[int, ...]
 
     def view(self, mapping: Mapping) -> np.ndarray[Any, Any]:
-        """Return the view, of a mapping of its segment.
+        """Return the view in a mapping of its segment.
 
         Raises
         ------
         CorruptSegmentError
             The view would reach outside the segment.
         """
-        root = segment.view(mapping)
+        root = segment_file.view(mapping)
         try:
             if self.dtype.hasobject:
                 raise TypeError("Python objects in shared memory")
             if 0 in self.shape:
                 return np.ndarray(self.shape, self.dtype, root)
-            # NumPy checks the bounds, and takes a first axis of -1 for "as many as there are".
+            # NumPy checks the bounds, but takes a first axis of -1 for "as many as there are".
             if min(self.shape, default=1) < 0 or not 0 <= self.offset <= len(root):
                 raise ValueError(f"shape {self.shape} from {self.offset}")
-            # But it does so in 64 bits: what wraps around looks as if it were inside.
+            # It computes in 64 bits: an offset that wraps around would look as if it were inside.
             reaches = map(mul, map(abs, self.strides), map((-1).__add__, self.shape))
             if max(reaches, default=0) > _FARTHEST:
                 raise ValueError(f"strides {self.strides}")
@@ -75,8 +76,8 @@ class Reference:
 
 
 def reference_to(array: np.ndarray[Any, Any]) -> Reference | None:
-    """Return the reference of an array that is in a segment, else None."""
-    mapping = segment.find(array)
+    """Return a reference to an array that is in a segment, else None."""
+    mapping = segment_file.find_mapping(array)
     if mapping is None:
         return None
     address = array.__array_interface__["data"][0]
@@ -90,6 +91,31 @@ def reference_to(array: np.ndarray[Any, Any]) -> Reference | None:
     )
 
 
+def address_of(array: np.ndarray[Any, Any]) -> int:
+    """Return the address of an array's first element."""
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def reach(array: np.ndarray[Any, Any]) -> tuple[int, int]:
+    """Return the addresses where the bytes of an array begin and end; the array is not empty."""
+    reaches = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
+    address = address_of(array)
+    low = address + sum(reach for reach in reaches if reach < 0)
+    return low, address + sum(reach for reach in reaches if reach > 0) + array.itemsize
+
+
+def shows_segment(array: np.ndarray[Any, Any]) -> bool:
+    """Return whether an array shows the data of its segment: no page of it was changed privately."""
+    mapping = segment_file.find_mapping(array)
+    if mapping is None:
+        return False
+    if mapping.mode == "r+" or not array.size:
+        return True
+    low, high = reach(array)
+    return pages.is_pristine(mapping, low - mapping.address, high - mapping.address)
+
+
 def is_shared(array: object) -> bool:
     """Tell whether an array, or the array that it is a view of, is in shared memory."""
-    return issubclass(type(array), np.ndarray) and segment.find(array) is not None  # type: ignore[arg-type]
+    return issubclass(type(array), np.ndarray) and segment_file.find_mapping(array) is not None  # type: ignore[arg-type]

@@ -17,12 +17,12 @@ from ..system.weak import WeakValues
 from .base import segment_of
 from .groups.store import GroupStore
 from .local.directory import default_root, group_place, group_root
-from .local.references import resolve_in
 from .local.store import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..pickling.frozen import Resolver
     from .base import Store
 
 # Two stores of one directory would be two processes in one: each with a lease and mappings of its own.
@@ -106,6 +106,11 @@ def store_of(segment: str) -> Store:
     return next((s for s in open_stores() if s.mappings(identity)), None) or default_store()
 
 
+def resolver() -> Resolver:
+    """Return what `jshm.dumps`, `jshm.loads` and `pickle.loads` write and find references with."""
+    return default_store().resolver()
+
+
 # Threads that come first together all miss the cache, and find here what one of them made. The cache
 # alone is asked ever after: an attach counts microseconds.
 @lru_cache(maxsize=8)
@@ -120,4 +125,3 @@ def _store_in(root: str, user: int, group: str = "") -> LocalStore:
 
 # A child must not find it taken by a thread that it does not have.
 wait_for(_making.lock)
-resolve_in(default_store)

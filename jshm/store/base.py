@@ -1,7 +1,7 @@
 """The contract of a store, and the values that it exchanges. No I/O, no SQLite, no paths.
 
-Everything outside ``store/`` works with a `Store` through this contract alone. What it needs besides the
-abstract methods is derived from them here, or is an optional ability (`Store.can`).
+Everything outside ``store/`` uses a `Store` only through this contract. The other methods are derived from
+the abstract ones here, or are optional abilities (`Store.can`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from ..pickling.frozen import Resolver
     from ..segment.array_layout import ArrayLayout, Order
     from ..segment.file import Mapping, Mode
     from ..segment.object_layout import ObjectLayout
     from .identity import Identity
 
 How = Literal["copied", "sealed", "alias"]
-# Seconds for which what was published is never taken for unused.
+# Seconds after its publish in which a version does not count as unused.
 _RECENT = 600.0
-# Characters of a structured dtype's fields.
+# The most characters of a structured dtype's fields.
 _LONGEST_FIELDS = 500
 Ability = Literal["offers", "writable", "locks", "spares", "location"]
 Lifetime = Literal["kept", "server", "run", "process"]
@@ -44,15 +45,15 @@ class Holder:
     Attributes
     ----------
     label : str
-        What people call it: its notebook's name.
+        The name that users see: its notebook's name.
     mode : {'r', 'r+', 'c'}
     pid : int
     here : bool
-        Whether it is this process.
+        Whether this is the current process.
     kernel_id : str
-        A Jupyter server's id of it; empty if it is no server's kernel.
+        Its id in the Jupyter server; empty if it is not a server's kernel.
     notebook : str
-        Path of its notebook when it started; empty if it has none.
+        Path of its notebook when the process started; empty if it has none.
     """
 
     label: str
@@ -65,28 +66,28 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class ObjectDetails:
-    """What an object's segment says of it.
+    """The description of an object in its segment.
 
     Attributes
     ----------
     doc : str
         First line of its docstring.
     place : str
-        Where it was defined: ``In[3]``, ``utils.py``.
+        The place of its definition: ``In[3]``, ``utils.py``.
     python : str
         Version of the Python that published it.
     modules : dict of str to str
-        Packages that it needs, and their versions there.
+        Packages that it needs, and their versions at its publisher.
     buffers : tuple of int
-        Bytes of each buffer that is shared: nobody who attaches it has a copy.
+        Bytes of each buffer that is shared without a copy.
     copied : int
-        Bytes of the rest, of which everybody who attaches it makes his own objects.
+        Bytes of the rest, which each process that attaches it copies.
     columns : tuple of str
-        Columns of a table that are copied, because they hold Python objects.
+        Columns of a table that are copied because they hold Python objects.
     references : dict of str to int
-        What it refers to, by name and version, and its bytes.
+        Segments that it refers to, by name and version, and their bytes.
     together : tuple of str
-        Names that share state with it, and keep that when they are attached in one attach.
+        Names that share state with it, and still do if one attach attaches them.
     """
 
     doc: str
@@ -102,7 +103,7 @@ class ObjectDetails:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SegmentInfo:
-    """What the store knows of one version of a name. Holds no memory.
+    """The description of one version of a name. It holds no memory.
 
     Attributes
     ----------
@@ -110,53 +111,53 @@ class SegmentInfo:
     version : int
     kind : {'array', 'object'}
     summary : str
-        What it is, as people read it: ``float64 (1000, 1000)``, ``function train(X, lr=0.1)``.
+        A description for users: ``float64 (1000, 1000)``, ``function train(X, lr=0.1)``.
     dtype : dtype or None
-        Of an array.
+        None for an object.
     shape : tuple of int
     order : {'C', 'F'}
     nbytes : int
         Bytes of the data.
     publisher : str
-        What people call the publishing process: its notebook's name.
+        The name of the publishing process that users see: its notebook's name.
     publisher_alive : bool
-        Whether that very process still runs (a restarted kernel is another process).
+        Whether that process still runs (a restarted kernel is another process).
     owner : str
-        The same for all names of one notebook, script or terminal, and for nothing else.
+        The id of the notebook, script or terminal that the name belongs to.
     kernel_id, notebook : str
-        Of the publishing process, as of a `Holder`.
+        Of the publishing process, as in `Holder`.
     mine : bool
         Whether the name belongs to this notebook, script or terminal.
     created : float
         Seconds since the epoch.
     note : str
     keep : bool
-        Outlives its session.
+        It outlives its session.
     lifetime : {'kept', 'server', 'run', 'process'}
-        What the name's life is tied to.
+        The session that the name lives as long as.
     writable : bool
-        Others may attach it ``'r+'``: LIVE.
+        Others may attach it in mode ``'r+'``: it is LIVE.
     overflow : bool
-        On disk, because the shared-memory directory was too small.
+        It is on disk, because the shared-memory directory was too small.
     state : {'current', 'old', 'released'}
-        The newest version; one that was replaced but is held; one that was released but is held.
+        The newest version; a replaced version that is held; a released version that is held.
     once : str
-        What ``%%shm_once`` remembers of the cell; else empty.
+        The record of ``%%shm_once`` about its cell; otherwise empty.
     segment : str
         Id of the segment that the version is in. Versions may share one.
-    own : str
-        What tells the value from all others: `segment`, and which value of it where it has several.
-    leftover : bool
-        Its lifetime has run out: it goes with the next operation of anybody.
+    value_id : str
+        The id of the value: `segment`, with the index of the value in it if it has several.
+    expired : bool
+        Its lifetime has run out: the next operation of any process frees it.
     keeps : int
-        Bytes of memory that has no name (any more) and is there because this refers to it.
+        Bytes of memory without a name that exists only because this version refers to it.
     user : str
-        Login of the member whose it is, in the store of a group; else empty.
+        Login of the member that it belongs to, in a group's store; otherwise empty.
     releasable : bool
         Whether this user may release it.
     holders : tuple of Holder
     details : ObjectDetails or None
-        Of an object; lists leave them out.
+        Only of an object; lists leave them out.
     """
 
     name: str
@@ -179,11 +180,11 @@ class SegmentInfo:
     state: Literal["current", "old", "released"]
     once: str
     segment: str
-    own: str = ""
+    value_id: str = ""
     owner: str = ""
     kernel_id: str = ""
     notebook: str = ""
-    leftover: bool = False
+    expired: bool = False
     keeps: int = 0
     user: str = ""
     releasable: bool = True
@@ -207,30 +208,30 @@ class SegmentInfo:
         return self.state == "current" and not self.holders and not self.publisher_alive
 
     @property
-    def spared(self) -> str:
-        """Why it stays when all that is not in use is released at once; '' if it does not."""
+    def protected(self) -> str:
+        """Why a release of everything that is not in use keeps it; '' if it does not."""
         if self.keep:
             return "kept"
         if self.only_copy:
             return "only copy"
-        if time.time() - self.created < _RECENT:  # who is to attach it may not have done it yet
+        if time.time() - self.created < _RECENT:  # its readers may not have attached it yet
             return f"published {age_text(self.created)}"
         return ""
 
 
 def segment_of(value: str) -> str:
-    """Return the id of the segment that a value is in, from what tells it from all others."""
+    """Return the id of the segment that a value is in, from the value's id."""
     return value.partition(":")[0]
 
 
 def type_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
-    """Return dtype and shape, as people read them."""
+    """Return dtype and shape as text for users."""
     if dtype.names is None:
         return _plain_text(dtype, shape)
     return f"{type_name(dtype)} {shape}"
 
 
-@lru_cache(maxsize=1024)  # lists of thousands have few of them, and NumPy takes its time for a name
+@lru_cache(maxsize=1024)  # long lists have few different dtypes, and NumPy is slow to name them
 def _plain_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:
     return f"{dtype} {shape}"
 
@@ -265,8 +266,8 @@ class Published:
     ----------
     info : SegmentInfo
     how : {'copied', 'sealed', 'alias'}
-        Copied into shared memory; already allocated there, sealed; a second name or version of a
-        segment that was already there.
+        Copied into shared memory; allocated there before, and now sealed; a second name or version of
+        an existing segment.
     """
 
     info: SegmentInfo
@@ -281,17 +282,17 @@ class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
     name, version, created, writable, once
         As in `SegmentInfo`.
     identity : Identity
-        Who published it.
+        The process that published it.
     value : ndarray or object
-        A view that keeps the memory mapped; an object has such views in it.
+        A view that keeps the memory mapped; an object contains such views.
     segments : tuple of str
-        What tells the value from all others, as in `SegmentInfo`; ids of the segment that it is in, if
-        that is another, and of those that it refers to.
+        The id of the value, as in `SegmentInfo`; the id of the segment that it is in, if that is another
+        id; and the ids of the segments that it refers to.
     kind : {'array', 'object'}
     shares : bool
-        Whether there is any memory in it that is shared.
+        Whether any of its memory is shared.
     apart : tuple of str
-        Names that share state with it, and were not attached with it.
+        Names that share state with it but were not attached with it.
     """
 
     name: str
@@ -308,7 +309,7 @@ class Attached(NamedTuple):  # and not a dataclass: attach counts microseconds
 
     @property
     def publisher(self) -> str:
-        """What people call the publishing process."""
+        """The name of the publishing process that users see."""
         return self.identity.label
 
 
@@ -324,9 +325,9 @@ class Released:
     freed : int
         Bytes that are free now.
     held_by : tuple of str
-        Who still has the rest mapped, by what people call them.
+        The holders of the rest, by the names that users see.
     needed_by : tuple of str
-        Names of objects that refer to the rest, and keep it.
+        Names of objects that refer to the rest and keep it.
     """
 
     name: str
@@ -338,23 +339,23 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Where a store keeps its data, and how much fits.
+    """The place of a store's data, and how much more fits.
 
     Attributes
     ----------
     where : str
-        As people know the place: a directory.
+        The place as users know it: a directory.
     free : int
-        Bytes of memory that are free. With `spares`, it is what could still be shared.
+        Bytes of memory that are free. The sum of `free` and `spares` can still be shared.
     capacity : int
-        Bytes that fit there at all, if nothing else needs the memory.
+        Bytes that fit if nothing else needs the memory.
     unnamed : int
-        Bytes, of what is in memory, that have no name: allocated and not published yet, or only
-        referred to by something that has one.
+        Bytes in memory without a name: allocated and not published yet, or only referred to by an object
+        that has a name.
     quota : int or None
-        Bytes that the user allows it to take in memory; `free` and `capacity` are within it.
+        The most bytes of memory that the user allows; `free` and `capacity` respect it.
     spares : int
-        Bytes that processes keep for what they publish next, and give back where there is need.
+        Bytes that processes keep for their next publish, and free if they are needed elsewhere.
     """
 
     where: str
@@ -367,7 +368,7 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that `check` found.
+    """A problem that `check` found.
 
     Attributes
     ----------
@@ -382,14 +383,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A name that another notebook holds out to this one. Holds nothing.
+    """A name that another notebook offers to this one. It holds no memory.
 
     Attributes
     ----------
     info : SegmentInfo
         Its newest version.
     sender : Identity
-        Who offers it.
+        The process that offers it.
     created : float
         Seconds since the epoch.
     """
@@ -400,10 +401,10 @@ class Offer:
 
 
 class Offers(ABC):
-    """What notebooks offer to each other.
+    """The offers between notebooks.
 
-    An offer ends when it is answered, when its name is released, when the kernel that it is for is gone
-    for good (not when it is restarted), or after a day.
+    An offer ends when it is answered, when its name is released, when its recipient's kernel ends (not
+    when it is restarted), or after a day.
     """
 
     @abstractmethod
@@ -417,11 +418,11 @@ class Offers(ABC):
 
     @abstractmethod
     def received(self) -> list[Offer]:
-        """Return what is offered to this process, the oldest first."""
+        """Return the offers to this process, the oldest first."""
 
     @abstractmethod
     def answer(self, names: Sequence[str]) -> None:
-        """Remove the offers of these names to this process: they were accepted, or declined."""
+        """Remove the offers of these names to this process, which has accepted or declined them."""
 
 
 class Reader(ABC):
@@ -430,14 +431,14 @@ class Reader(ABC):
     Attributes
     ----------
     layout : ArrayLayout or ObjectLayout
-        Where everything is, in bytes from the start of the segment.
+        The positions of its parts, in bytes from the start of the segment.
     """
 
     layout: ArrayLayout | ObjectLayout
 
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes of the segment from `offset` on.
+        """Return `length` bytes of the segment, from `offset`.
 
         Raises
         ------
@@ -447,10 +448,10 @@ class Reader(ABC):
 
 
 class Store(ABC):
-    """Where names live.
+    """A place where names live.
 
-    All methods are safe to call from several threads and processes at once. The store checks names; an
-    unknown one raises SegmentNotFoundError that suggests the nearest.
+    All methods can be called from several threads and processes at once. The store checks names; an
+    unknown name raises SegmentNotFoundError, which suggests the nearest name.
 
     Attributes
     ----------
@@ -494,7 +495,7 @@ class Store(ABC):
     @property
     @abstractmethod
     def identity(self) -> Identity:
-        """Who this process is in the store. From the first use on, others see that it runs."""
+        """The identity of this process in the store. From the first use, others see that it runs."""
 
     @abstractmethod
     def processes(self) -> list[Identity]:
@@ -506,7 +507,7 @@ class Store(ABC):
 
     @abstractmethod
     def mappings(self, segment: str) -> list[Mapping]:
-        """Return what this process has mapped of a segment.
+        """Return the mappings of a segment in this process.
 
         The memory stays mapped as long as the caller keeps the result.
         """
@@ -514,7 +515,7 @@ class Store(ABC):
     def unreachable(self, pid: int) -> str:  # noqa: ARG002
         """Return why another process on this machine does not use this store by default; '' if it does.
 
-        The reason is the end of a sentence: ``has another JSHM_DIR``. A store that cannot tell returns ''.
+        The reason completes a sentence: ``has another JSHM_DIR``. A store that does not know returns ''.
         """
         return ""
 
@@ -533,18 +534,18 @@ class Store(ABC):
     ) -> list[Published]:
         """Publish several values, all or none, each as the next version of its name.
 
-        An array is published as such, anything else as an object. Values that share state (a model and
-        its optimizer, two closures) become parts of one object: one attach of all of them gives values
-        that share that state again. The store keeps its own snapshot, and the caller's arrays stay
-        private. An array from `allocate` is sealed instead of copied (it becomes read-only), also as a
-        part of an object.
+        A plain array is published as an array, any other value as an object. Values that share state (a
+        model and its optimizer, two closures) become parts of one object: one attach of all of them
+        returns values that share that state again. The store takes a snapshot; the caller's arrays stay
+        private. An array from `allocate` is sealed and not copied (it becomes read-only), also as a part
+        of an object.
 
         Raises
         ------
         NotOwnerError
             A name belongs to another notebook and `replace` is False.
         NotShareableError
-            Something in an object cannot be shared; says what, and where it is.
+            Something in an object cannot be shared; the message names it and its place.
         NoSpaceError
         """
 
@@ -566,9 +567,9 @@ class Store(ABC):
         *,
         trust: bool = False,
     ) -> list[Attached]:
-        """Map the newest (or the given) versions, in one consistent view of all names.
+        """Map the newest (or the given) versions of names, all from the same moment.
 
-        With `trust`, also objects of other members of a group: to attach one runs their code.
+        With `trust`, also objects of other members of a group, which runs their code.
 
         Raises
         ------
@@ -581,7 +582,7 @@ class Store(ABC):
         Raises
         ------
         SegmentNotFoundError
-            One is gone: nobody held it when another process replaced it.
+            A version is gone: nobody held it when another process replaced it.
         """
         infos = [published.info for published in done]
         return self.attach([info.name for info in infos], mode, [info.version for info in infos])
@@ -590,7 +591,7 @@ class Store(ABC):
     def attach_segment(self, segment: str, mode: Mode = "r") -> Mapping:
         """Map a segment by its id, with or without a name.
 
-        Mode ``'r+'`` of a segment that is sealed by now gives ``'r'``.
+        Mode ``'r+'`` of a segment that has been sealed gives ``'r'``.
 
         Raises
         ------
@@ -606,17 +607,46 @@ class Store(ABC):
         *,
         zero: bool = True,
     ) -> np.ndarray[Any, Any]:
-        """Return a writable array in shared memory that has no name yet: of zeros, if `zero`.
+        """Return a writable array in shared memory that has no name yet; its elements are 0 if `zero`.
 
         The memory belongs to the caller until it is published, and is freed with the last view.
         """
 
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return a writable copy of an array, as from `allocate`."""
+        """Return a copy of an array, writable and in shared memory, as from `allocate`."""
         order: Order = "F" if array.flags.fnc else "C"
         found = self.allocate(array.shape, array.dtype, order, zero=False)
         found[...] = array
         return found
+
+    # -- references in pickles -------------------------------------------------------------------
+
+    @abstractmethod
+    def resolver(self) -> Resolver:
+        """Return the object that pickles arrays of this store as references, and resolves references."""
+
+    @abstractmethod
+    def refer(self, array: np.ndarray[Any, Any]) -> str:
+        """Record that a handle on an array is pickled, and return the address of this store.
+
+        If the handle is a part of an object that is being published, the object keeps the array's
+        segment.
+
+        Raises
+        ------
+        NotShareableError
+            The object is published in another store.
+        """
+
+    @abstractmethod
+    def segment_at(self, address: str, segment: str) -> str:
+        """Return the id that a segment of the store at an address has in this store.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            The store at that address is another one.
+        """
 
     # -- look ------------------------------------------------------------------------------------
 
@@ -630,7 +660,7 @@ class Store(ABC):
         """
 
     def exact(self, name: str) -> str:
-        """Return what a name means now, in a form that keeps that meaning: ``ada:X`` in a group."""
+        """Return a name in a form that always means the same: ``ada:X`` in a group."""
         return name
 
     @abstractmethod
@@ -638,7 +668,7 @@ class Store(ABC):
         """Return all names that can be attached."""
 
     def exact_names(self) -> list[str]:
-        """Return all names as `exact` returns them."""
+        """Return all names in the form of `exact`."""
         return self.names()
 
     def own_names(self) -> list[str]:
@@ -651,7 +681,7 @@ class Store(ABC):
 
     @abstractmethod
     def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
-        """Return the newest versions of those names that exist, at one moment, without holders."""
+        """Return the newest versions of the names that exist, from one moment, without holders."""
 
     @abstractmethod
     def segments(self) -> list[SegmentInfo]:
@@ -659,7 +689,7 @@ class Store(ABC):
 
     @abstractmethod
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
-        """Return what is known of the newest (or the given) version of a name.
+        """Return a description of the newest (or the given) version of a name, with its holders.
 
         Raises
         ------
@@ -672,12 +702,16 @@ class Store(ABC):
 
     def names_of(self, segment: str) -> list[str]:
         """Return the names of a segment or of a part of one, those of newest versions first."""
-        found = [i for i in self.segments() if segment in (i.segment, i.own)]
+        found = [i for i in self.segments() if segment in (i.segment, i.value_id)]
         return [i.name for i in sorted(found, key=lambda i: i.state != "current")]
 
     @abstractmethod
+    def in_use(self, segment: str) -> bool:
+        """Return whether any process has a segment mapped, with or without a name."""
+
+    @abstractmethod
     def reader(self, name: str, version: int | None = None) -> AbstractContextManager[Reader]:
-        """Open the data of a version, to read a little of it without a mapping.
+        """Open the data of a version, to read parts of it without a mapping.
 
         Raises
         ------
@@ -696,28 +730,28 @@ class Store(ABC):
         """
 
     def state(self) -> object:
-        """Return a value that changes when `segments` may have changed. Cheap: it can be polled.
+        """Return a value that changes when `segments` may have changed. It is cheap to poll.
 
-        Besides what `revision` sees, it sees processes come, go, attach and detach. Values of different
-        threads do not compare.
+        Unlike `revision`, it also changes when processes start, end, attach and detach. Values of
+        different threads do not compare.
         """
         return self.revision()
 
     @abstractmethod
     def space(self) -> Space:
-        """Return where the data are, and how much more fits."""
+        """Return the place of the data, and how much more fits."""
 
     # -- let go ----------------------------------------------------------------------------------
 
     @abstractmethod
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
-        """Retire names for everyone, all or none. Holders keep what they have mapped.
+        """Retire names for everyone, all or none. Holders keep their mappings.
 
         Parameters
         ----------
         names : sequence of str
         force : bool
-            Also names of other notebooks.
+            Also release names of other notebooks.
 
         Raises
         ------
@@ -728,11 +762,11 @@ class Store(ABC):
 
     @abstractmethod
     def flush(self) -> None:
-        """Tell others what this process let go of, and free what nobody needs any more."""
+        """Tell other processes which mappings this process let go of, and free unreferenced memory."""
 
     @abstractmethod
     def gc(self) -> int:
-        """Free everything that has expired and all spares now; return the bytes freed."""
+        """Free all expired names and all spares now; return the bytes freed."""
 
     @abstractmethod
     def check(self, *, fix: bool = False) -> list[Problem]:
@@ -740,7 +774,7 @@ class Store(ABC):
 
     @abstractmethod
     def end_session(self) -> None:
-        """Release what lives as long as this process, a Jupyter server that is about to end.
+        """Release the names that live as long as this process, a Jupyter server that is about to end.
 
         Views of other processes stay valid; the memory is freed when the last of them is gone.
         """
@@ -749,7 +783,7 @@ class Store(ABC):
 
     @property
     def offers(self) -> Offers:
-        """What notebooks offer to each other.
+        """The offers between notebooks.
 
         Raises
         ------
@@ -767,28 +801,28 @@ class Store(ABC):
         called: str = "",
         waits: Callable[[str], None] | None = None,  # noqa: ARG002
     ) -> AbstractContextManager[object]:
-        """Return a lock for a name, published or not; to enter it waits for it.
+        """Return a lock for a name, published or not; entering it waits for it.
 
         It excludes all others that take it, in any thread of any process; with `shared`, only those
-        that do not share it. It is free when its holder leaves or dies.
+        that do not share it. It is freed when its holder leaves or dies.
 
         Parameters
         ----------
         name : str
         shared : bool
         timeout : float, optional
-            Seconds; None waits for ever.
+            Seconds; None waits without limit.
         called : str
-            What messages call it; by default its name.
+            The subject of messages about it; by default its name.
         waits : callable, optional
-            Called once with the holder's label, if the lock is not free at once.
+            Called once, with the holder's label, if the lock is not free at once.
 
         Raises
         ------
         LockTimeoutError
             On entering, after `timeout` seconds.
         LockHeldError
-            On entering, in a thread that has the lock.
+            On entering, in a thread that already has the lock.
         UnsupportedError
             The store does not have the ability ``'locks'``.
         """
@@ -799,8 +833,8 @@ class Store(ABC):
         return 0
 
     def rest(self) -> bool:
-        """Give back the spares that this process has not used for a while.
+        """Free the spares that this process has not used for a while.
 
-        Returns whether some are left, so that the caller tries again later.
+        Return whether some are left, so that the caller calls again later.
         """
         return False

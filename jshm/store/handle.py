@@ -1,4 +1,4 @@
-"""`SharedNumpyArray`: a handle on an array in shared memory, that pickles as a reference."""
+"""`SharedNumpyArray`: a handle on an array in shared memory; it is pickled as a reference."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..errors import DetachedError, NotShareableError, ReadOnlyError, SegmentNotFoundError
-from ..segment import file as segment
+from ..errors import DetachedError, NotShareableError, ReadOnlyError
+from ..pickling import frozen, static
+from ..segment import file as segment_file
 from ..segment import pages
 from ..segment.array_layout import describe
-from ..segment.views import Reference, reference_to
+from ..segment.views import Reference, reference_to, shows_segment
 from ..text import shown
 from . import default_store, store_of
-from .local.references import publishing, shows_segment
-from .local.source import check_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,21 +24,21 @@ if TYPE_CHECKING:
 
     from ..segment.array_layout import Order
     from ..segment.file import Mode
-    from .local.store import LocalStore
+    from .base import SegmentInfo, Store
 
 
 class SharedNumpyArray(NDArrayOperatorsMixin):
-    """A handle on an array that lives in a segment, or on a view of one.
+    """A handle on an array in a segment, or on a view of one.
 
-    NumPy's functions, operators, indexing, `len` and iteration take it as the array, whose memory they
-    share. What they return is no handle, but an ordinary array or number.
+    NumPy's functions, operators, indexing, `len` and iteration use the handle as the array, without a
+    copy. They return ordinary arrays and numbers, not handles.
 
-    Make one with `create_new`, `create_copy` or `as_shared`. The handle keeps the memory mapped until
-    `detach`, `release`, or until it goes itself; memory that was never published belongs to those who
-    hold it, and goes with the last of them.
+    Create a handle with `create_new`, `create_copy` or `as_shared`. It keeps the memory mapped until
+    `detach` or `release`, or until it is deleted. Memory that was never published belongs to its holders,
+    and is freed with the last of them.
 
-    Pickling a handle gives a reference of a few hundred bytes, not the data, and holds nothing:
-    loading it when the segment is gone raises SegmentNotFoundError.
+    A pickled handle is a reference of a few hundred bytes, without the data, and keeps nothing: to load it
+    after its segment is gone raises SegmentNotFoundError.
 
     Attributes
     ----------
@@ -49,7 +48,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
 
     __slots__ = ("_array", "_reference", "_store")
 
-    def __init__(self, store: LocalStore, array: np.ndarray[Any, Any]) -> None:
+    def __init__(self, store: Store, array: np.ndarray[Any, Any]) -> None:
         reference = reference_to(array)
         if reference is None:
             raise DetachedError("the array is not in shared memory: use as_shared or create_copy")
@@ -57,7 +56,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         self._reference = reference
         self._array: np.ndarray[Any, Any] | None = array
 
-    # -- make ------------------------------------------------------------------------------------
+    # -- create ----------------------------------------------------------------------------------
 
     @classmethod
     def create_new(
@@ -76,7 +75,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         dtype : data-type
         order : {'C', 'F'}
         zero : bool
-            Fill it with zeros; else it holds anything, which is faster where memory is used again.
+            Fill it with zeros. Otherwise its content is undefined, which is faster in reused memory.
 
         Raises
         ------
@@ -95,22 +94,23 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         ------
         NotShareableError, NoSpaceError
         """
+        _check_array(array)
         store = default_store()
         return cls(store, store.copy(array))
 
     @classmethod
     def as_shared(cls, array: np.ndarray[Any, Any]) -> Self:
-        """Return a handle on `array` itself if it is in shared memory already, else on a copy.
+        """Return a handle on `array` itself if it is in shared memory, else on a copy.
 
-        A view of a shared array is recognised. One that was changed privately (mode ``'c'``) is
-        copied: others could not see it.
+        A view of a shared array counts as in shared memory. An array that was changed privately (mode
+        ``'c'``) is copied, because other processes cannot see the changes.
 
         Raises
         ------
         NotShareableError, NoSpaceError
         """
-        check_array(array)
-        mapping = segment.find(array)
+        _check_array(array)
+        mapping = segment_file.find_mapping(array)
         if mapping is None or (mapping.mode != "r+" and not pages.is_pristine(mapping)):
             return cls.create_copy(array)
         return cls(store_of(mapping.segment), array)
@@ -119,15 +119,15 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
     def needed_mem_size(
         shape: int | tuple[int, ...], dtype: npt.DTypeLike = float, order: Order = "C"
     ) -> int:
-        """Return the bytes of shared memory that such an array takes, header included."""
-        return describe(_shape(shape), dtype, order).records
+        """Return the bytes of shared memory that such an array takes, with its header."""
+        return describe(_shape(shape), dtype, order).trailer_offset
 
     # -- look ------------------------------------------------------------------------------------
 
     @property
     def array(self) -> np.ndarray[Any, Any]:
         if self._array is None:
-            raise DetachedError("this handle was detached or released; it has no array any more")
+            raise DetachedError("this handle was detached or released, and has no array")
         return self._array
 
     @property
@@ -140,7 +140,7 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Bytes to step in each dimension; negative in a reversed view."""
+        """Bytes between two elements in each dimension; negative in a reversed view."""
         return self._reference.strides
 
     @property
@@ -167,26 +167,33 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
 
     @property
     def name(self) -> str | None:
-        """The newest name that the segment was published under, or None."""
-        entries = self._store.catalogue.of_segment(self._reference.segment)
-        return max(entries, key=lambda entry: entry.created).name if entries else None
+        """The last name that the segment was published under, or None."""
+        info = self._published()
+        return info.name if info else None
 
     @property
     def version(self) -> int | None:
         """The version that goes with `name`, or None."""
-        entries = self._store.catalogue.of_segment(self._reference.segment)
-        return max(entries, key=lambda entry: entry.created).version if entries else None
+        info = self._published()
+        return info.version if info else None
+
+    def _published(self) -> SegmentInfo | None:
+        segment = self._reference.segment
+        infos = [
+            info
+            for name in set(self._store.names_of(segment))
+            for info in self._store.versions(name)
+            if info.segment == segment
+        ]
+        return max(infos, key=lambda info: info.created, default=None)
 
     def is_in_use(self) -> bool:
-        """Tell whether any process, this one included, has the segment mapped."""
-        row = self._store.catalogue.segment(self._reference.segment)
-        if row is None or row.unlinked:
-            return self._store.presence.mappings.is_mapped(self._reference.segment)
-        return self._store.is_held(row)
+        """Return whether any process, including this one, has the segment mapped."""
+        return self._store.in_use(self._reference.segment)
 
     # -- as an array -----------------------------------------------------------------------------
-    # There is no `__array_interface__`: an array that it makes would keep the handle, and not the
-    # memory, which goes when the handle is detached.
+    # There is no `__array_interface__`: an array made from it would keep the handle, and not the memory,
+    # which is unmapped when the handle is detached.
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
@@ -206,14 +213,14 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         # `handle += 1` leaves a handle.
         return out[0] if len(out) == 1 and isinstance(out[0], SharedNumpyArray) else found
 
-    # These, as an array has them, also know structures.
+    # As an array's, these also compare structured dtypes.
     def __eq__(self, other: object) -> Any:
         return self.array == _array_of(other)
 
     def __ne__(self, other: object) -> Any:
         return self.array != _array_of(other)
 
-    __hash__ = None  # type: ignore[assignment] # as an array has none
+    __hash__ = None  # type: ignore[assignment] # an array has none either
 
     def __len__(self) -> int:
         return len(self.array)
@@ -231,8 +238,8 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
         array = self.array
         if not array.flags.writeable:
             raise ReadOnlyError(
-                f"the array is read-only (mode {self.mode!r}, or published by now): attach it with mode "
-                "'c' for a private writable copy, or write into handle.array.copy()"
+                f"the array is read-only (mode {self.mode!r}, or it has been published): attach it with "
+                "mode 'c' for a private writable copy, or write into handle.array.copy()"
             )
         array[_array_of(index)] = _array_of(value)
 
@@ -254,20 +261,21 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
     # -- let go ----------------------------------------------------------------------------------
 
     def detach(self) -> None:
-        """Let go of the view. The memory is unmapped when no other view of it is left here."""
+        """Let go of the view. The memory is unmapped when this process has no other view of it."""
         self._array = None
         self._store.flush()
 
     def release(self, *, force: bool = False) -> None:
-        """Let go, and retire every name of the segment for everyone.
+        """Retire the names whose newest version is in the segment, for everyone, and let go of the view.
 
         Raises
         ------
         NotOwnerError
-            The name belongs to another notebook and `force` is False; nothing was let go.
+            A name belongs to another notebook and `force` is False; nothing was released.
         """
-        entries = self._store.catalogue.of_segment(self._reference.segment)
-        names = [entry.name for entry in entries if entry.is_current]
+        segment = self._reference.segment
+        infos = self._store.current(self._store.names_of(segment)).values()
+        names = [info.name for info in infos if info.segment == segment]
         if names:
             self._store.release(names, force=force)
         self.detach()
@@ -280,37 +288,41 @@ class SharedNumpyArray(NDArrayOperatorsMixin):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._array is None:
-            raise DetachedError("a detached handle cannot be pickled: it refers to nothing")
+            raise DetachedError("a detached handle cannot be pickled: it has no array")
         if not shows_segment(self._array):
             raise NotShareableError(
-                f"the array was changed privately (mode {self.mode!r}), so its segment does not hold what it "
-                "shows: pickle SharedNumpyArray.as_shared(handle.array), a copy"
+                f"the array was changed privately (mode {self.mode!r}), so its segment holds other data: "
+                "pickle SharedNumpyArray.as_shared(handle.array), a copy"
             )
-        object_ = publishing.get()
-        if object_ is not None:
-            object_.need(self._array)
-        self._store.presence.referred.add(self._reference.segment)
-        return _load, (self._store.directory.root, self._reference)
+        reference = self._reference
+        where = reference.offset, reference.dtype, reference.shape, reference.strides
+        address = self._store.refer(self._array)
+        return frozen.load_handle, (address, reference.segment, reference.mode, *where)
 
 
 def _array_of(value: Any) -> Any:
     return value.array if isinstance(value, SharedNumpyArray) else value
 
 
-def _load(root: str, reference: Reference) -> SharedNumpyArray:
+def load(address: str, segment: str, mode: Mode, *where: Any) -> SharedNumpyArray:
+    """Return the handle that a pickle holds: see `jshm.pickling.frozen.load_handle`."""
     store = default_store()
-    identity = store.segment_of(root, reference.segment)
-    if identity is None:
-        raise SegmentNotFoundError(
-            f"the array is shared in {root}, and this process uses {store.directory.root}: set "
-            "JSHM_DIR alike in both"
+    mapping = store.attach_segment(store.segment_at(address, segment), mode)
+    return SharedNumpyArray(store, Reference(segment, mode, *where).view(mapping))
+
+
+def _check_array(array: object) -> None:
+    """Raise NotShareableError unless `array` is a plain NumPy array."""
+    # np.memmap is an ndarray whose subclass only says where the bytes came from.
+    if type(array) is not np.ndarray and type(array) is not np.memmap:
+        raise NotShareableError(
+            f"a {static.name(type(array))} is not a plain NumPy array: np.asarray(X) makes one; to share "
+            "it as it is, publish it under a name"
         )
-    mapping = store.attach_segment(identity, reference.mode)
-    return SharedNumpyArray(store, reference.view(mapping))
 
 
 def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    # NumPy's integers too, but no floats, and plain ints: they are written into the header.
+    # NumPy's integers are converted to plain ints, which are written into the header.
     dims = tuple(
         int(operator.index(n))
         for n in ((shape,) if isinstance(shape, (int, np.integer)) else shape)

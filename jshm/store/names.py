@@ -1,7 +1,4 @@
-"""What users may write: names (the grammar is DESIGN.md §1), notes, version numbers.
-
-And which names they probably meant.
-"""
+"""Names (the grammar is in DESIGN.md §1), notes and version numbers: checks, variables, near misses."""
 
 from __future__ import annotations
 
@@ -12,19 +9,19 @@ import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING, SupportsIndex
 
-from ..errors import InvalidNameError, NotShareableError, SegmentNotFoundError
+from ..errors import InvalidNameError, NotShareableError, Remedy, SegmentNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_LENGTH = 200
-# As for the record that the catalogue writes; here it is looked at before data are copied.
+# A trailer has room for it; this check comes before the data are copied.
 MAX_NOTE = 10_000
-# SQLite's integers end there.
+# The largest integer of SQLite.
 _MAX_VERSION = (1 << 63) - 1
-# Letters, digits, `_ . -` and `/`. \w is Unicode's letters, digits and underscore, without the marks
-# (vowel signs, accents) that many scripts cannot be written without: all of these are matched as one,
-# U+0300. None begins a component, where it would be drawn on the slash.
+# Letters, digits, `_ . -` and `/`. \w matches Unicode's letters, digits and underscore, but not the marks
+# (vowel signs, accents) that many scripts need. Before the match each mark is replaced by one, U+0300. A
+# component does not begin with a mark, which would be drawn on the slash.
 _MARK = "\u0300"
 _NAME = re.compile(rf"\w[\w.\-{_MARK}]*(/[\w.\-][\w.\-{_MARK}]*)*\Z")
 _CHARACTER = re.compile(rf"[\w.\-/{_MARK}]")
@@ -33,9 +30,9 @@ _GLOB = re.compile(r"[*?\[]")
 
 
 def check_name(name: str) -> str:
-    """Return the NFC form of a name, or raise InvalidNameError that says what is wrong with it."""
+    """Return the NFC form of a name, or raise InvalidNameError if the name is not valid."""
     if not isinstance(name, str):
-        raise InvalidNameError(f"a name is a string, not {type(name).__name__}")
+        raise InvalidNameError(f"a name must be a string, not {type(name).__name__}")
     return _check_name(name)
 
 
@@ -58,10 +55,7 @@ def _check_name(name: str) -> str:
 
 
 def check_note(note: str) -> str:
-    """Return a note, or raise NotShareableError that says why it is none.
-
-    Writing it would refuse it too, but only after the data were copied.
-    """
+    """Return a note, or raise NotShareableError if it is not valid."""
     if not isinstance(note, str):
         raise NotShareableError(f"note must be a string, not {type(note).__name__}")
     if len(note) > MAX_NOTE:
@@ -70,55 +64,55 @@ def check_note(note: str) -> str:
         note.encode()
     except UnicodeEncodeError as error:
         raise NotShareableError(
-            f"note is no valid text: character {error.start} is the lone surrogate "
+            f"note is not valid Unicode text: character {error.start} is the lone surrogate "
             f"{note[error.start]!r}"
         ) from None
     return note
 
 
 def check_version(version: SupportsIndex) -> int:
-    """Return a version's number, or raise the error that says why there is no such version.
+    """Return a version number.
 
     Raises
     ------
     TypeError
-        It is no integer.
+        It is not an integer.
     SegmentNotFoundError
-        Versions are never numbered like that.
+        No version can have this number.
     """
     try:
         number = operator.index(version)
     except TypeError:
         raise TypeError(f"version must be an integer, not {type(version).__name__}") from None
     if not 1 <= number <= _MAX_VERSION:
-        # A number of thousands of digits is not worth showing; Python even refuses to.
-        shown = f"version {number}" if abs(number) <= _MAX_VERSION else "version of such a number"
+        # Python refuses to show a number of thousands of digits.
+        shown = f"version {number}" if abs(number) <= _MAX_VERSION else "version with this number"
         raise SegmentNotFoundError(f"there is no {shown}: versions are numbered 1, 2, 3 …")
     return number
 
 
 def as_variable(text: str) -> str:
-    """Return text as Python spells it where it is a variable: in NFKC form."""
+    """Return text as Python spells it in the name of a variable: in NFKC form."""
     return unicodedata.normalize("NFKC", text)
 
 
 def is_variable(text: str) -> bool:
-    """Tell whether text, spelled as Python does, can be a variable."""
+    """Return whether text, in the form of `as_variable`, can name a variable."""
     return text.isidentifier() and not keyword.iskeyword(text)
 
 
 def is_glob(text: str) -> bool:
-    """Tell whether a word is a pattern (``exp1/*``) and not a name."""
+    """Return whether a word is a pattern (``exp1/*``) and not a name."""
     return bool(_GLOB.search(text))
 
 
 def variable_for(name: str) -> str:
-    """Return the variable that attaching a name binds: its last component, as Python spells it.
+    """Return the variable that an attach binds: the last component of the name, as Python spells it.
 
     Raises
     ------
     InvalidNameError
-        The component is no identifier; says which ``--as`` to add.
+        The component is not an identifier; the remedy names a variable.
     """
     last = as_variable(_LAST.search(name)[0])  # type: ignore[index]
     if is_variable(last):
@@ -126,11 +120,14 @@ def variable_for(name: str) -> str:
     suggestion = "".join(c if f"_{c}".isidentifier() else "_" for c in last)
     if not is_variable(suggestion):
         suggestion = f"my_{suggestion}"
-    raise InvalidNameError(f"{last!r} cannot be a variable: add `--as {suggestion}`")
+    raise InvalidNameError(
+        f"{last!r} cannot be a variable",
+        remedy=Remedy("attach", (name,), {"as": suggestion}, "Choose another variable"),
+    )
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """Return up to three names that look like `name`, the likeliest first."""
+    """Return up to three names that are similar to `name`, the most similar first."""
     import difflib
 
     by_folded: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Wait for new versions of names, and watch them, in any store.
+"""Wait for new versions of names, and watch names, in any store.
 
-Everything here polls `Store.revision`, which costs microseconds, and reads versions only when it has
-changed. Callbacks run in one daemon thread per process, coroutines on their own event loop.
+All functions here poll `Store.revision`, which costs microseconds, and read versions only after it has
+changed. Callbacks run in one daemon thread per process, coroutines on their event loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import SegmentNotFoundError, WaitTimeoutError
 from ..system.forks import wait_for
-from ..system.signals import Guard, Order, whole
+from ..system.signals import Guard, Order, deferred
 from ..text import say, shown
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _LAST = 1.0
 
 
 class Newest:
-    """The newest versions of some names, read again when something was committed.
+    """The newest versions of some names, read again after a commit.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Newest:
     Attributes
     ----------
     names : list of str
-        As the store knows them.
+        In the form in which the store knows them.
     found : dict of str to SegmentInfo
         The newest versions at the last `poll`, all at one moment.
     """
@@ -62,9 +62,9 @@ class Newest:
         self._store = store
         self._revision: object = None
 
-    @whole
+    @deferred()
     def poll(self) -> bool:
-        """Read the versions if anything was committed since the last poll; return whether it was."""
+        """Read the versions if anything was committed since the last poll; return whether it read them."""
         revision = self._store.revision()
         if revision == self._revision:
             return False
@@ -105,7 +105,7 @@ class Waiting:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._missing: list[str] = []
 
-    @whole
+    @deferred()
     def poll(self) -> list[SegmentInfo] | None:
         """Return the versions if all of them exist, else None.
 
@@ -185,7 +185,7 @@ def _mark(info: SegmentInfo) -> tuple[int, float]:
 
 
 class Watch:
-    """A callback that is called for new versions of a name, until `stop`, or the end of a ``with``.
+    """A callback for new versions of a name, until `stop` or the end of a ``with`` block.
 
     Attributes
     ----------
@@ -202,8 +202,7 @@ class Watch:
         self.name = name
         self._store = store
         self._callback = callback
-        # What the callback publishes goes to the store that was chosen here; what it prints, below the
-        # cell that asked for it.
+        # The callback publishes into the store that is current here, and prints below this cell.
         self._context = contextvars.copy_context()
         newest = Newest(store, [name])
         newest.poll()
@@ -230,18 +229,18 @@ class Watch:
 
     @property
     def store(self) -> Store:
-        """Where the name is."""
+        """The store of the name."""
         return self._store
 
     @property
     def needs_thread(self) -> bool:
-        """Whether no event loop calls it."""
+        """Whether the thread calls it, and not an event loop."""
         return self._task is None
 
-    @whole  # one that counts as stopped, and is among all, would never end
+    @deferred()  # a watch that is stopped but still listed would never end
     def stop(self) -> None:
-        """Call it no more. A call that has begun goes on to its end; a coroutine is cancelled."""
-        if self._is_over():  # a forked child has none of its parent's
+        """Stop calling it. A call that has begun finishes; a coroutine is cancelled."""
+        if self._is_over():  # a forked child has no watches
             return
         self._stopped = True
         _remove(self)
@@ -250,7 +249,7 @@ class Watch:
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     def tell(self, newest: Newest) -> None:
-        """Call the callback if there is news."""
+        """Call the callback if there is a new version."""
         info = newest.found.get(self.name)
         if info is not None and self._seen.is_new(info) and not self._stopped:
             self._context.run(self._call, info)
@@ -258,11 +257,11 @@ class Watch:
     def _call(self, info: SegmentInfo) -> None:
         try:
             self._callback(info)
-        except BaseException as error:  # noqa: BLE001 - the thread is others' too
+        except BaseException as error:  # noqa: BLE001 - other watches use the thread
             self._show(error)
 
     def show(self, error: BaseException) -> None:
-        """Print an error where the user sees it, once."""
+        """Print an error below the cell that started the watch, once."""
         self._context.run(self._show, error)
 
     def _show(self, error: BaseException) -> None:
@@ -285,8 +284,8 @@ class Watch:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise TypeError(
-                f"{self._callback!r} is a coroutine function, and no event loop runs here to call "
-                "it: call jshm.watch in one (a notebook has one), or pass an ordinary function"
+                f"{self._callback!r} is a coroutine function, but no event loop runs here: call "
+                "jshm.watch in one (a notebook has one), or pass an ordinary function"
             ) from None
         task = loop.create_task(self._run(newest), name=f"jshm-watch {self.name}")
         task.add_done_callback(lambda _: self.stop())  # its loop has ended
@@ -303,19 +302,19 @@ class Watch:
                     await self._callback(info)
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # noqa: BLE001 - the loop is the notebook's
+            except BaseException as error:  # noqa: BLE001 - the notebook uses the loop
                 self._show(error)
             await asyncio.sleep(INTERVAL)
 
 
 def _is_coroutine(callback: object) -> bool:
-    # Of an object with `async def __call__` only the method says so.
+    # An object with `async def __call__` is a coroutine function only by that method.
     return any(map(inspect.iscoroutinefunction, (callback, getattr(callback, "__call__", None))))  # noqa: B004
 
 
 # -- the thread ------------------------------------------------------------------------------------
 
-# All that are not stopped: a notebook need not keep what `jshm.watch` returned.
+# All watches that are not stopped: a notebook need not keep the result of `jshm.watch`.
 _watches: list[Watch] = []
 _thread: threading.Thread | None = None
 _guard = Guard(Order.WATCHES)
@@ -326,7 +325,7 @@ def _add(watch: Watch) -> None:
     global _thread  # noqa: PLW0603
     with _guard:
         if watch.needs_thread and _thread is None:
-            thread = threading.Thread(target=_look_for_all, name="jshm-watch", daemon=True)
+            thread = threading.Thread(target=_poll_all, name="jshm-watch", daemon=True)
             thread.start()
             _thread = thread
         _watches.append(watch)
@@ -337,8 +336,8 @@ def _remove(watch: Watch) -> None:
         _watches.remove(watch)
 
 
-def _to_tell() -> list[Watch]:
-    """Return the watches of the thread, which ends if there are none."""
+def _thread_watches() -> list[Watch]:
+    """Return the watches that the thread calls; if there are none, the thread ends."""
     global _thread  # noqa: PLW0603
     with _guard:
         found = [watch for watch in _watches if watch.needs_thread]
@@ -347,19 +346,19 @@ def _to_tell() -> list[Watch]:
         return found
 
 
-def _look_for_all() -> None:
+def _poll_all() -> None:
     known: list[Watch] = []
     groups: list[tuple[Newest, list[Watch]]] = []
-    while watches := _to_tell():
+    while watches := _thread_watches():
         if watches != known:
             known, groups = watches, _by_store(watches)
         for newest, group in groups:
-            _look(newest, group)
+            _poll(newest, group)
         time.sleep(INTERVAL)
 
 
 def _by_store(watches: Sequence[Watch]) -> list[tuple[Newest, list[Watch]]]:
-    """Let one look serve all that watch in the same store."""
+    """Return the watches by store, with one `Newest` for each store."""
     groups: dict[Store, list[Watch]] = {}
     for watch in watches:
         groups.setdefault(watch.store, []).append(watch)
@@ -369,11 +368,11 @@ def _by_store(watches: Sequence[Watch]) -> list[tuple[Newest, list[Watch]]]:
     ]
 
 
-def _look(newest: Newest, group: Sequence[Watch]) -> None:
+def _poll(newest: Newest, group: Sequence[Watch]) -> None:
     try:
         if not newest.poll():
             return
-    except Exception as error:  # noqa: BLE001 - it may be mended, and others' watches go on
+    except Exception as error:  # noqa: BLE001 - the store may be repaired, and other watches go on
         group[0].show(error)
         return
     for watch in group:
@@ -382,7 +381,7 @@ def _look(newest: Newest, group: Sequence[Watch]) -> None:
 
 @atexit.register
 def _stop_all() -> None:
-    """Before the stores are closed: a look would open them again."""
+    """Stop all watches before the stores are closed: a poll would open them again."""
     thread = _thread
     for watch in _watches.copy():
         watch.stop()

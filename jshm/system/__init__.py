@@ -1,1 +1,1 @@
-"""What the operating system gives: signals, forks, processes, memory, private directories."""
+"""What the operating system gives: signals, forks, file locks, processes, memory, private directories."""

@@ -1,11 +1,12 @@
-"""Directories of ours, each opened once; the files in them are reached through its descriptor.
+"""Directories that are held open, and operations on the files in them.
 
-A path is looked up anew at each use, and may lead elsewhere the next time: the directory was moved,
-copied, deleted and made again, or covered by a mount. So a `Place` is one directory, whatever its path
-leads to now; a `File` is a name in it; and a `Spot` tells which directory a path leads to now.
+A path may lead elsewhere at the next use: its directory may have been moved, copied, deleted and made
+again, or covered by a mount. An `OpenDirectory` is one directory, wherever its path leads now. A `File` is
+a name in such a directory. A `DirectoryPath` finds out which directory a path leads to now.
 
-`Place` and `File` are strings: the path, for people and for messages. What is done with a file goes
-through the functions below. They take a plain path too, which is then looked up as ever.
+`OpenDirectory` and `File` are strings, the paths, so that messages, and code that only passes a path on,
+need not know of them. The functions below look a `File` up by its directory's descriptor, and any other
+path in the usual way.
 """
 
 from __future__ import annotations
@@ -26,38 +27,38 @@ Identity = tuple[int, int]
 """Device and inode."""
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY | os.O_NOFOLLOW
-# Two changes of a directory that are so near each other, in nanoseconds, may be told the same time.
+# Two changes of a directory within this time, in nanoseconds, may get the same timestamp.
 _TICK = 20_000_000
-_NOWHERE = (-1, -1)
+_MISSING = (-1, -1)
 
-# Threads open what they need in turn: two descriptors of one directory are one too many.
+# One thread at a time opens a directory, so that none is held open twice.
 _lock = threading.RLock()
 wait_for(_lock)
 
 
 def identity_of(status: os.stat_result) -> Identity:
-    """Return what tells a file from all others, as long as it exists."""
+    """Return device and inode, which no other file has while this one exists."""
     return status.st_dev, status.st_ino
 
 
-class Place(str):
-    """One directory, held open; as text, the path that it was opened by.
+class OpenDirectory(str):
+    """A directory that is held open; as a string, the path by which it was opened.
 
     Parameters
     ----------
     path : str
-    parent : Place, optional
+    parent : OpenDirectory, optional
         Where the last component of `path` is looked up; by default the whole path is.
 
     Attributes
     ----------
     identity : (int, int)
-        Device and inode. No other directory gets these while this one is held.
+        Device and inode. No other directory gets these while this one is held open.
 
     Raises
     ------
     OSError
-        It is not there, is not a directory, or is a symbolic link.
+        It does not exist, is not a directory, or is a symbolic link.
     """
 
     __slots__ = ("_fd", "identity")
@@ -65,7 +66,7 @@ class Place(str):
     _fd: int
     identity: Identity
 
-    def __new__(cls, path: str, parent: Place | None = None) -> Self:
+    def __new__(cls, path: str, parent: OpenDirectory | None = None) -> Self:
         self = super().__new__(cls, path)
         if parent is None:
             self._fd = os.open(path, _FLAGS)
@@ -76,37 +77,37 @@ class Place(str):
 
     @classmethod
     def missing(cls, path: str) -> Self:
-        """Return what stands for a directory that is not there: nothing is found in it."""
+        """Return an object for a directory that does not exist; no file is found in it."""
         self = str.__new__(cls, path)
-        self._fd, self.identity = -1, _NOWHERE
+        self._fd, self.identity = -1, _MISSING
         return self
 
     def __bool__(self) -> bool:
-        """Whether there is such a directory."""
-        return self.identity != _NOWHERE
+        """Whether the directory exists."""
+        return self.identity != _MISSING
 
     @property
     def fd(self) -> int:
-        """Its descriptor, which is open.
+        """An open descriptor of it.
 
         Raises
         ------
         FileNotFoundError
-            It is not there any more, and cannot be reached.
+            Its descriptor was closed, and its path does not lead to it any more.
         """
         self.reopen()
         return self._fd
 
     def reopen(self) -> bool:
-        """Open it again if something has closed its descriptor; tell whether it was so.
+        """Open it again if other code has closed its descriptor; tell whether that was so.
 
-        A library that makes a daemon closes all. Then the number is nobody's, or another file's, which
-        is left alone.
+        Libraries that make a daemon close all descriptors. The number may belong to another file then,
+        which stays open.
 
         Raises
         ------
         FileNotFoundError
-            It is not there any more, and cannot be reached.
+            Its descriptor was closed, and its path does not lead to it any more.
         """
         try:
             if identity_of(os.fstat(self._fd)) == self.identity:
@@ -123,12 +124,12 @@ class Place(str):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """In another process it is the path."""
+        """Pickle as the path."""
         return str, (str(self),)
 
     def names(self) -> list[str]:
         """Return the names in it."""
-        # Opened anew: two who list by one descriptor would share its position, forks included.
+        # By another descriptor: listings by the same one, also in a forked child, share its position.
         fd = self.open_anew()
         try:
             return os.listdir(fd)
@@ -136,73 +137,75 @@ class Place(str):
             os.close(fd)
 
     def open_anew(self) -> int:
-        """Return another descriptor of it, which is the caller's."""
+        """Return another descriptor of it, which the caller closes."""
         return os.open(".", _FLAGS, dir_fd=self.fd)
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # closed already, or the interpreter is about to end
+        with contextlib.suppress(Exception):  # it is closed, or the interpreter is about to end
             if identity_of(os.fstat(self._fd)) == self.identity:
                 os.close(self._fd)
 
 
 class File(str):
-    """A name in a `Place`; as text, the path.
+    """A name in an `OpenDirectory`; as a string, its path.
 
     Attributes
     ----------
-    place : Place
+    directory : OpenDirectory
     name : str
     """
 
-    __slots__ = ("name", "place")
+    __slots__ = ("directory", "name")
 
-    place: Place
+    directory: OpenDirectory
     name: str
 
-    def __new__(cls, place: Place, name: str) -> Self:
-        self = str.__new__(cls, f"{place}/{name}")
-        self.place = place
+    def __new__(cls, directory: OpenDirectory, name: str) -> Self:
+        self = str.__new__(cls, f"{directory}/{name}")
+        self.directory = directory
         self.name = name
         return self
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """In another process it is the path: an error may name it."""
+        """Pickle as the path, since an error may quote it."""
         return str, (str(self),)
 
 
-def inside(directory: str, name: str) -> str:
-    """Return the path of what has a name in a directory; of a `Place`, a `File`."""
-    return File(directory, name) if isinstance(directory, Place) else f"{directory}/{name}"
+def file_in(directory: str, name: str) -> str:
+    """Return the path of a name in a directory; for an `OpenDirectory`, a `File`."""
+    return File(directory, name) if isinstance(directory, OpenDirectory) else f"{directory}/{name}"
 
 
-def beside(path: str, ending: str) -> str:
-    """Return the path of the file that is called like another one, with an ending."""
-    return File(path.place, path.name + ending) if isinstance(path, File) else path + ending
+def with_ending(path: str, ending: str) -> str:
+    """Return a path with an ending; for a `File`, a `File`."""
+    return File(path.directory, path.name + ending) if isinstance(path, File) else path + ending
 
 
 def names_in(directory: str) -> list[str]:
     """Return the names in a directory."""
-    return directory.names() if isinstance(directory, Place) else os.listdir(directory)
+    return directory.names() if isinstance(directory, OpenDirectory) else os.listdir(directory)
 
 
 # -- files -----------------------------------------------------------------------------------------
 
+# An operation by a directory's descriptor fails if other code has closed it. Only then is the descriptor
+# checked, and the operation repeated: a check before each one would take as long as opening a file.
+
 
 def open_file(path: str, flags: int, mode: int = 0o600) -> int:
-    """Open a file, as `os.open` does, and never through a link; not inherited by other programs."""
+    """Open a file as `os.open` does, but not through a link; other programs do not inherit it."""
     flags |= os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         if not isinstance(path, File):
             return os.open(path, flags, mode)
-        place = path.place
-        if flags & os.O_CREAT:
-            place.reopen()
+        directory = path.directory
+        if flags & os.O_CREAT:  # never in another directory that got the number
+            directory.reopen()
         try:
-            return os.open(path.name, flags, mode, dir_fd=place._fd)  # noqa: SLF001 - one unit
+            return os.open(path.name, flags, mode, dir_fd=directory._fd)  # noqa: SLF001
         except OSError:
-            # It takes as long as to open a file to be sure each time that it is the descriptor still.
-            if place.reopen():
-                return os.open(path.name, flags, mode, dir_fd=place._fd)  # noqa: SLF001
+            if directory.reopen():
+                return os.open(path.name, flags, mode, dir_fd=directory._fd)  # noqa: SLF001
             raise
     except OSError as error:
         error.filename = path
@@ -210,20 +213,20 @@ def open_file(path: str, flags: int, mode: int = 0o600) -> int:
 
 
 def status(path: str) -> os.stat_result:
-    """Return what `os.lstat` does."""
+    """Return the status of a file, as `os.lstat` does."""
     if not isinstance(path, File):
         return os.lstat(path)
-    place = path.place
+    directory = path.directory
     try:
-        return os.stat(path.name, dir_fd=place._fd, follow_symlinks=False)  # noqa: SLF001
+        return os.stat(path.name, dir_fd=directory._fd, follow_symlinks=False)  # noqa: SLF001
     except OSError:
-        if place.reopen():
-            return os.stat(path.name, dir_fd=place._fd, follow_symlinks=False)  # noqa: SLF001
+        if directory.reopen():
+            return os.stat(path.name, dir_fd=directory._fd, follow_symlinks=False)  # noqa: SLF001
         raise
 
 
 def exists(path: str) -> bool:
-    """Tell whether anything has this path."""
+    """Tell whether a path leads to anything; a link counts as itself."""
     try:
         status(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -240,82 +243,77 @@ def is_at(path: str, fd: int) -> bool:
 
 
 def remove(path: str, fd: int = -1) -> None:
-    """Remove a file, if it is there; with `fd`, only if it is that open file."""
+    """Remove a file if it exists; with `fd`, only if it is that open file."""
     if fd >= 0 and not is_at(path, fd):
         return
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        if not isinstance(path, File):
-            os.unlink(path)
-            return
-        place = path.place
-        try:
-            os.unlink(path.name, dir_fd=place._fd)  # noqa: SLF001
-        except OSError:
-            if not place.reopen():
-                raise
-            os.unlink(path.name, dir_fd=place._fd)  # noqa: SLF001
-
-
-def _at(path: str) -> tuple[str, int | None]:
-    return (path.name, path.place.fd) if isinstance(path, File) else (path, None)
+        name, dir_fd = _at(path)
+        os.unlink(name, dir_fd=dir_fd)
 
 
 def rename(path: str, to: str) -> None:
     """Rename a file, as `os.rename` does."""
-    (name, place), (new, there) = _at(path), _at(to)
-    os.rename(name, new, src_dir_fd=place, dst_dir_fd=there)
+    (name, dir_fd), (new, new_dir_fd) = _at(path), _at(to)
+    os.rename(name, new, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd)
 
 
 def link(path: str, to: str) -> None:
     """Give a file a second name, as `os.link` does."""
-    (name, place), (new, there) = _at(path), _at(to)
-    os.link(name, new, src_dir_fd=place, dst_dir_fd=there, follow_symlinks=False)
+    (name, dir_fd), (new, new_dir_fd) = _at(path), _at(to)
+    os.link(name, new, src_dir_fd=dir_fd, dst_dir_fd=new_dir_fd, follow_symlinks=False)
 
 
-# -- what a path leads to --------------------------------------------------------------------------
+def _at(path: str) -> tuple[str, int | None]:
+    return (path.name, path.directory.fd) if isinstance(path, File) else (path, None)
 
 
-class Seen(NamedTuple):
-    """What a path led to.
+# -- which directory a path leads to ---------------------------------------------------------------
+
+
+class Resolved(NamedTuple):
+    """The directory that a path led to.
 
     Attributes
     ----------
-    place : Place
+    directory : OpenDirectory
     changed : int
         When a name in it was last added, removed or replaced; -1 if that was just now.
     """
 
-    place: Place
+    directory: OpenDirectory
     changed: int
 
 
-class Spot:
-    """Tells which directory a path leads to now.
+class DirectoryPath:
+    """A path, and the directory that it leads to now.
 
     Parameters
     ----------
     path : str
     open_ : callable, optional
-        Opens the directory, and refuses one that is not as it should be.
-    above : Spot, optional
-        Of a directory above this one, which is looked at first, each time.
+        Opens the directory, and refuses one that is not safe.
+    above : DirectoryPath, optional
+        A directory above this one, which is resolved first each time.
 
     Attributes
     ----------
-    seen : Seen or None
-        As of the last `look`. The same object as long as nothing has changed.
+    resolved : Resolved or None
+        The result of the last `resolve`. It is the same object as long as nothing has changed.
     """
 
     def __init__(
-        self, path: str, open_: Callable[[str], Place] = Place, above: Spot | None = None
+        self,
+        path: str,
+        open_: Callable[[str], OpenDirectory] = OpenDirectory,
+        above: DirectoryPath | None = None,
     ) -> None:
         self.path = path
-        self.seen: Seen | None = None
+        self.resolved: Resolved | None = None
         self._open = open_
         self._above = above
 
-    def look(self) -> Seen:
-        """Look at it; this takes a microsecond if nothing has changed.
+    def resolve(self) -> Resolved:
+        """Return the directory that the path leads to; this takes a microsecond if nothing has changed.
 
         Raises
         ------
@@ -323,37 +321,37 @@ class Spot:
             There is no directory.
         """
         if self._above is not None:
-            self._above.look()
+            self._above.resolve()
         try:
             found = os.lstat(self.path)
         except OSError as error:
-            self.seen = None
+            self.resolved = None
             if not isinstance(error, FileNotFoundError):
-                self._open(self.path)  # says what is wrong
+                self._open(self.path)  # its error says more
             raise
-        seen = self.seen
-        # Not the time of the last modification: that can be set.
+        resolved = self.resolved
+        # The change time, because programs can set the modification time.
         if (
-            seen is not None
-            and found.st_ctime_ns == seen.changed
-            and (found.st_dev, found.st_ino) == seen.place.identity
+            resolved is not None
+            and found.st_ctime_ns == resolved.changed
+            and (found.st_dev, found.st_ino) == resolved.directory.identity
         ):
-            return seen
+            return resolved
         with _lock:
-            return self._look_anew(found)
+            return self._resolve_anew(found)
 
     def close(self) -> None:
-        """Hold the directory no more, until the next `look`."""
-        self.seen = None
+        """Stop holding the directory open, until the next `resolve`."""
+        self.resolved = None
 
-    def _look_anew(self, found: os.stat_result) -> Seen:
-        seen, self.seen = self.seen, None
-        if seen is None or identity_of(found) != seen.place.identity:
-            place = self._open(self.path)
+    def _resolve_anew(self, found: os.stat_result) -> Resolved:
+        known, self.resolved = self.resolved, None
+        if known is None or identity_of(found) != known.directory.identity:
+            directory = self._open(self.path)
         else:
-            place = seen.place
+            directory = known.directory
         changed = found.st_ctime_ns
-        # What is that new may change again without a sign: it is looked at again each time.
+        # A second change right after this one may get the same timestamp, so the next call looks again.
         settled = abs(time.time_ns() - changed) > _TICK
-        self.seen = Seen(place, changed if settled else -1)
-        return self.seen
+        self.resolved = Resolved(directory, changed if settled else -1)
+        return self.resolved

@@ -1,4 +1,4 @@
-"""A fork waits for locks: what another thread has locked in this moment stays locked in the child."""
+"""Forks wait for locks: a lock that another thread held during a fork would stay locked in the child."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def wait_for(lock: LockType | RLock) -> None:
-    """Let every fork from now on wait for a lock, which both sides release.
+    """Make every later fork acquire a lock first; parent and child release it afterwards.
 
-    Python asks for the locks in the reverse order of these calls. A fork that began before the call does
-    not: then the lock is made anew in the child.
+    A fork acquires the locks in the reverse order of these calls. A fork that began before the call does
+    not wait; the child then resets the lock.
     """
     held: list[bool] = []
 

@@ -1,20 +1,23 @@
-"""Signal handlers wait while something is half done: a transaction, a table of this process, a copy.
+"""Deferred signal handlers: none runs while an operation is half done.
 
 Python runs signal handlers between any two instructions of the main thread, also between a ``BEGIN``
 and the ``try`` that would end it, and no ``try`` closes every such gap. A handler may raise (Ctrl-C, a
-timeout), and it may use jshm itself (SIGTERM publishes a checkpoint). Inside `deferred` signals are only
-noted; their handlers are called when the outermost block has ended. Blocks last milliseconds; what takes
-longer, or waits, calls `check`, and the handlers are called there, as if there were no block.
+timeout), and it may use jshm itself (SIGTERM publishes a checkpoint).
 
-Inside a transaction, or with a `Guard`, `check` lets through what only raises KeyboardInterrupt: anything
-else could use jshm, and would meet what is half done.
+- `deferred` is a block: inside it signals are only noted, and their handlers run when the outermost block
+  has ended. A block lasts milliseconds.
+- `check` runs the handlers of noted signals inside a block, as if there were none. Code that waits, or
+  takes long, calls it at points where a handler may raise and may use jshm.
+- `Guard` is a lock between threads that is a block too. While a thread has a guard, or is in a
+  transaction (`Block.seal`), `check` runs only Python's own handler for Ctrl-C, which does no more than
+  raise KeyboardInterrupt: another handler could use jshm and find data that are half changed.
 
-Only the main thread runs handlers. Others need no blocks, and take locks only.
+Only the main thread runs handlers. In other threads blocks do nothing, and guards are plain locks.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found, unused-ignore] # the module `signal` makes an enum of every number, which takes longer than all else
+import _signal  # type: ignore[import-not-found, unused-ignore] # `signal` converts every number to an enum, which takes longer than the rest
 import os
 import signal
 import threading
@@ -30,59 +33,64 @@ from .weak import WeakSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from types import FrameType
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Nobody can handle the first two. The others say that an instruction failed, which would be repeated.
-_OTHERS = {
+# The first two cannot be handled. The others report that an instruction failed, which would be repeated.
+_NOT_DEFERRED = {
     signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
     signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS,
 }  # fmt: skip
-_SIGNALS = sorted(map(int, signal.valid_signals() - _OTHERS))
+_SIGNALS = sorted(map(int, signal.valid_signals() - _NOT_DEFERRED))
 NESTED = (
     "a jshm operation was started inside another one, by a finalizer (__del__, a callback of a weak "
-    "reference) that the garbage collector called: let the finalizer note what is to be done, and do it "
+    "reference) that the garbage collector called: note in the finalizer what is to be done, and do it "
     "later"
 )
-# Seconds after which a thread that waits for a `Guard` calls the handlers of what was noted.
+# Seconds after which a thread that waits for a `Guard` calls `check`.
 _PATIENCE = 0.01
 
 _getsignal, _install = _signal.getsignal, _signal.signal
 _Handlers = dict[int, Any]
 
-# Attempts of what fails only while others are changing it. All fail only where something is wrong: then
-# the caller says what. Between two of them it calls `check`.
+# Attempts of an operation that fails only if another process changes its files at the same moment. If all
+# fail, something is wrong, and the caller raises an error. Between two attempts it calls `check`.
 ATTEMPTS = range(1000)
 
 
 class Block:
-    """The blocks of the main thread; inner ones are part of the outermost."""
+    """The block that the main thread is in; inner blocks only count as part of the outermost.
+
+    For a ``with`` statement, or as a decorator of a function that is a block as a whole: then the function
+    never catches an exception of a handler, because none runs inside it.
+    """
 
     def __init__(self) -> None:
         self.depth = 0
-        # How many of the blocks must not be left by a handler that uses jshm.
+        # How many of the blocks are transactions or guards.
         self.sealed = 0
-        # What the outermost block replaced.
+        # The handlers that the outermost block replaced.
         self._handlers: _Handlers = {}
+        # Signals that came meanwhile, and the frame that each interrupted.
         self._noted: dict[int, FrameType | None] = {}
-        # All handlers when they were last looked at, and which of them are in Python.
+        # All handlers at the last `find`, and which of them are in Python.
         self._seen: list[Any] = []
         self._in_python: list[int] = []
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Note a signal; one that comes again before it is handled counts once, as it does in Python."""
+        """Note a signal; like in Python, one that comes again before it is handled counts once."""
         self._noted[number] = frame
 
     def seal(self) -> None:
-        """Let handlers wait from now on until `unseal`; inside a block that goes on until then."""
+        """Make `check` run no handler that could use jshm, until `unseal`; called inside a block."""
         if get_ident() == _main:
             self.sealed += 1
             self.depth += 1
 
     def unseal(self) -> None:
-        """End what `seal` began; inside another block, so that nothing is delivered here."""
+        """Undo `seal`; called inside another block, so that no handler runs here."""
         if get_ident() == _main:
             self.depth -= 1
             self.sealed -= 1
@@ -95,42 +103,47 @@ class Block:
                 self.take()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, kind: object = None, value: object = None, traceback: object = None) -> None:
         if get_ident() == _main:
             if self.depth > 1:
                 self.depth -= 1
             else:
                 self.give_back()
 
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that is a block as a whole."""
+
+        @wraps(function)
+        def deferring(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self:
+                return function(*args, **kwargs)
+
+        return deferring
+
     def take(self) -> None:
-        """Replace all handlers, and begin a block."""
-        # One that is not replaced yet may be called meanwhile, and use blocks: it finds, and leaves, a
-        # depth of 0. What was replaced before is not its business, so this is not in `_handlers` yet.
+        """Begin the outermost block: replace all handlers."""
+        # A handler that is not replaced yet may run meanwhile, and use blocks. It finds a depth of 0, and
+        # must not put back the handlers replaced so far, so these are not in `_handlers` yet.
         taken: _Handlers = {}
         try:
             for number in self.find():
                 handler = _getsignal(number)
                 if callable(handler) and handler is not _note:
-                    taken[number] = handler  # first: `_install` calls handlers, too
+                    taken[number] = handler  # before `_install`, which may run handlers
                     taken[number] = _install(number, _note)
         except BaseException as error:
             self._put_back(taken)
-            # A subinterpreter gets no signals. An error of a handler comes from frames below this one.
+            # ValueError from here, and not from a handler's frame: subinterpreters get no signals.
             if isinstance(error, ValueError) and error.__traceback__.tb_next is None:  # type: ignore[union-attr]
                 _forget_main()
                 return
             raise
-        # From here on no handler is called; but a finalizer may use blocks between any two lines.
+        # From here on no handler runs; but a finalizer may use blocks between any two lines.
         self.depth = 1
         self._handlers = taken
 
     def find(self) -> list[int]:
-        """Return the signals that have a handler in Python; SIG_IGN, SIG_DFL and C do no harm."""
+        """Return the signals whose handler is in Python: SIG_IGN, SIG_DFL and handlers in C do no harm."""
         found = list(map(_getsignal, _SIGNALS))
         if found != self._seen:
             handlers = zip(_SIGNALS, found, strict=True)
@@ -139,7 +152,7 @@ class Block:
         return self._in_python
 
     def give_back(self) -> None:
-        """End a block: from here on handlers are called again, also for what was noted."""
+        """End the outermost block: put the handlers back, and run those of noted signals."""
         handlers = self._handlers
         self._handlers = {}
         self.depth = 0
@@ -154,12 +167,12 @@ class Block:
             for number, handler in handlers.items():
                 if _getsignal(number) is _note:
                     _install(number, handler)
-        except BaseException:  # of one that is back already: the others must be, too
+        except BaseException:  # a handler that is back already raised: put back the others, too
             self._put_back(handlers)
             raise
 
     def _deliver(self, handlers: _Handlers) -> None:
-        """Call the handlers of what was noted: each, also where one raises."""
+        """Run the handlers of noted signals: every one, even if one raises."""
         for number in sorted(self._noted):
             if number in handlers and number in self._noted:
                 handler: Any = handlers[number]
@@ -167,13 +180,13 @@ class Block:
                 try:
                     if callable(handler):
                         handler(number, frame)
-                    else:  # a handler that was called once set SIG_DFL in the midst of `take`
+                    else:  # during `take`, another handler replaced this one by SIG_DFL
                         _signal.raise_signal(number)
                 finally:
                     self._deliver(handlers)
 
     def check(self) -> None:
-        """Call the handlers of what was noted, as if there were no block here."""
+        """Run the handlers of noted signals, as if there were no block here; see `check`."""
         if not self._noted or not self.depth or get_ident() != _main:
             return
         if self.sealed:
@@ -190,15 +203,15 @@ class Block:
     def _resume(self, depth: int) -> None:
         try:
             self.take()
-        except BaseException:  # of a handler: whoever is inside the block is, all the same
+        except BaseException:  # a handler raised; the caller is inside the block nevertheless
             self._resume(depth)
             raise
         self.depth = depth
 
     def after_fork_in_child(self) -> None:
-        """Begin anew, unless the thread that forked is the one that gets the signals.
+        """Leave all blocks, unless the thread that forked is the main thread.
 
-        What was noted is the parent's, as Python's own pending signals are.
+        Noted signals are dropped: they were sent to the parent. Python drops its pending ones as well.
         """
         self._noted.clear()
         if get_ident() != _main:
@@ -207,39 +220,38 @@ class Block:
 
 
 class Order(IntEnum):
-    """In which order a thread takes guards."""
+    """The order in which a thread takes guards, so that two threads never wait for each other."""
 
     STORE = 0
     WATCHES = 1
-    UNDO = 2
-    SPARES = 3
-    LEASE = 4
-    MAPPINGS = 5
-    CONNECTIONS = 6
-    HOLDINGS = 7
-    DESCRIPTORS = 8
-    DEPTH = 9
+    SPARES = 2
+    LEASE = 3
+    MAPPINGS = 4
+    CONNECTIONS = 5
+    HOLDINGS = 6
+    DESCRIPTORS = 7
+    DEPTH = 8
 
 
 class Guard:
-    """A lock of what threads of this process share, for a ``with`` statement, as often as one likes.
+    """A reentrant lock between threads that also defers signal handlers; for a ``with`` statement.
 
-    No handler is called while its thread has it: that would find what it guards half changed, or wait
-    for a thread that waits for this one. While it waits for the lock, handlers are called.
+    While the main thread has it, no handler runs: a handler could find the guarded data half changed, or
+    wait for a thread that waits for this one. While the main thread waits for it, handlers run.
 
-    Finalizers (``__del__``) cannot wait: the garbage collector calls them also while a thread has a guard.
-    One that uses jshm so may want a guard which another thread has, and that thread may want the first
-    one: this is an error.
+    The garbage collector may call a finalizer (``__del__``) while its thread has a guard. If the finalizer
+    uses jshm, it may wait for a guard of another thread, which waits for the first one. This raises
+    RegistryError instead of waiting for ever.
 
     Parameters
     ----------
     order : Order
-        A thread that has one takes only those of a higher order.
+        A thread that has a guard takes only guards of a higher order.
 
     Attributes
     ----------
     lock : RLock
-        What a fork waits for.
+        The lock itself, for forks to wait for.
     """
 
     __slots__ = ("__weakref__", "_acquire", "_release", "lock", "order")
@@ -250,7 +262,7 @@ class Guard:
         self._acquire, self._release = self.lock.acquire, self.lock.release
         _guards.add(self)
 
-    # What `Block` has methods for is written out: guards are taken several times in an attach.
+    # The methods of `Block` are written out here: an attach takes several guards.
 
     def __enter__(self) -> Self:
         if get_ident() != _main:
@@ -277,12 +289,7 @@ class Guard:
                 raise RegistryError(NESTED)
             _block.check()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._release()
         if get_ident() == _main:
             _block.sealed -= 1
@@ -293,7 +300,7 @@ class Guard:
 
 
 _guards: WeakSet[Guard] = WeakSet()
-_is_owned = methodcaller("_is_owned")  # what `threading.Condition` asks a lock for
+_is_owned = methodcaller("_is_owned")  # as `threading.Condition` asks a lock
 
 
 def _find_main() -> None:
@@ -309,7 +316,7 @@ def _forget_main() -> None:
 _main: int | None = None
 _find_main()
 _block = Block()
-# Looked up once: blocks are taken several times in an operation that takes microseconds.
+# Looked up once: an operation of a few microseconds takes several blocks.
 _note = _block.note
 _SIGINT = int(signal.SIGINT)
 _interrupt: Any = _signal.default_int_handler
@@ -317,30 +324,19 @@ _interrupt: Any = _signal.default_int_handler
 
 def _after_fork_in_child() -> None:
     _block.after_fork_in_child()
-    _find_main()  # who forks is the child's main thread
+    _find_main()  # the thread that forked is the child's main thread
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def deferred() -> Block:
-    """Return a context manager inside which signals are only noted."""
+    """Return a context manager inside which no handler runs; also a decorator, ``@deferred()``."""
     return _block
 
 
-def whole(function: Callable[P, T]) -> Callable[P, T]:
-    """Return a function that is `deferred` as a whole: what it catches is never what a handler raised."""
-
-    @wraps(function)
-    def deferring(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _block:
-            return function(*args, **kwargs)
-
-    return deferring
-
-
 def has_raised(error: BaseException) -> bool:
-    """Tell whether a handler of a signal raised an error, for where code of the user's runs undeferred."""
+    """Tell whether a signal handler raised an error. For callers that run the user's code outside a block."""
     codes = {_code_of(_getsignal(number)) for number in _block.find()} - {None}
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code not in codes:
@@ -349,11 +345,15 @@ def has_raised(error: BaseException) -> bool:
 
 
 def _code_of(handler: Any) -> CodeType | None:
-    """Return the code of a function, a method, or an object that can be called; None of one in C."""
+    """Return the code of a function, a method, or another callable; None if it is in C."""
     found = getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
     return found if isinstance(found, CodeType) else None
 
 
 def check() -> None:
-    """Call the handlers of what was noted: while waiting, or between steps of what takes long."""
+    """Run the handlers of noted signals now: while waiting, or between the steps of a long operation.
+
+    They may raise, and they may use jshm, unless the caller has a guard or is in a transaction: then only
+    Ctrl-C raises, and other signals go on waiting.
+    """
     _block.check()

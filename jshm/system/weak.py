@@ -1,9 +1,10 @@
-"""Tables that keep nothing alive: `weakref` has such, but they forget by functions in Python.
+"""Weak tables, which keep no object alive, and which remove dead entries without running Python code.
 
-Python calls these from wherever an object goes. A signal handler may run there, and if it raises, as
-Ctrl-C does, the exception is printed and lost. Here functions in C forget, so no handler runs.
+The tables of `weakref` remove a dead entry by a callback in Python. It runs wherever the object dies. A
+signal handler may run inside it, and if the handler raises, as Ctrl-C does, the exception is printed and
+lost. Here the callbacks are functions in C, inside which no handler runs.
 
-All is by identity: objects need no hash, and none of their methods is called.
+Objects are told apart by identity: they need no hash, and none of their methods is called.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ V = TypeVar("V")
 
 
 def forgetting(table: dict[K, Any], key: K) -> Callable[[object], object]:
-    """Return a callback of a weak reference: it removes a key from a table.
+    """Return a callback for a weak reference that removes a key from a table.
 
-    The reference is given to `pop` as what to return if the key is gone already. Hashing and comparing the
+    The callback's argument, the reference, becomes the default of `dict.pop`. Hashing and comparing the
     key must not run Python code.
     """
     return partial(table.pop, key)
 
 
 class WeakValues(Generic[K, V]):
-    """A table whose entries go when their values do; keys are texts, numbers, or tuples of these."""
+    """A table that loses an entry when its value dies; keys are strings, numbers, or tuples of these."""
 
     __slots__ = ("_references",)
 
@@ -38,35 +39,35 @@ class WeakValues(Generic[K, V]):
         self._references: dict[K, weakref.ref[Any]] = {}
 
     def __setitem__(self, key: K, value: V) -> None:
-        """Raise TypeError if there are no weak references to such values."""
+        """Set a value; TypeError if its type does not support weak references."""
         self._references[key] = weakref.ref(value, forgetting(self._references, key))
 
     def __contains__(self, key: Hashable) -> bool:
         return self.get(key) is not None  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[V]:
-        """Iterate over the values that there are now, whatever is added meanwhile."""
+        """Iterate over the present values; values that are added meanwhile do not appear."""
         for reference in list(self._references.values()):
             value = reference()
             if value is not None:
                 yield value
 
     def get(self, key: K) -> V | None:
-        """Return a value, or None."""
+        """Return the value of a key, or None."""
         reference = self._references.get(key)
         return None if reference is None else reference()
 
     def pop(self, key: K) -> None:
-        """Forget a key, if it is there."""
+        """Remove a key if it is present."""
         self._references.pop(key, None)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all entries."""
         self._references.clear()
 
 
 class WeakSet(Generic[T]):
-    """Objects, as long as they live."""
+    """A set of objects that loses an object when it dies."""
 
     __slots__ = ("_members",)
 
@@ -74,11 +75,11 @@ class WeakSet(Generic[T]):
         self._members: WeakValues[int, T] = WeakValues()
 
     def add(self, member: T) -> None:
-        """Remember an object."""
+        """Add an object."""
         self._members[id(member)] = member
 
     def discard(self, member: T) -> None:
-        """Forget an object, if it is there."""
+        """Remove an object if it is present."""
         self._members.pop(id(member))
 
     def __contains__(self, member: object) -> bool:
@@ -89,7 +90,7 @@ class WeakSet(Generic[T]):
 
 
 class WeakKeys(Generic[K, V]):
-    """What is known about objects, as long as they live."""
+    """A table that loses an entry when its key dies."""
 
     __slots__ = ("_entries",)
 
@@ -105,12 +106,12 @@ class WeakKeys(Generic[K, V]):
     @overload
     def get(self, key: K, default: V) -> V: ...
     def get(self, key: K, default: V | None = None) -> V | None:
-        """Return what is known about an object, or `default`."""
+        """Return the value of an object, or `default`."""
         entry = self._entries.get(id(key))
         return default if entry is None or entry[0]() is not key else entry[1]
 
     def pop(self, key: K, default: V) -> V:
-        """Forget an object, and return what was known about it, or `default`."""
+        """Remove an object, and return its value, or `default`."""
         found = self.get(key, default)
         self._entries.pop(id(key), None)
         return found

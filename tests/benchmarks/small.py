@@ -72,7 +72,7 @@ def _with_target(verb: str, results: list[Result], opening: float) -> list[Resul
 def _statements(publish: Callable[[], object]) -> list[str]:
     """Return the first word of each statement of the transactions of one publish."""
     found: list[str] = []
-    connection = default_store().registry.database._connection().raw
+    connection = default_store().registry._connection().raw
     connection.set_trace_callback(found.append)
     try:
         publish()

@@ -14,7 +14,7 @@ import numpy as np
 import jshm
 from jshm.store import _store_in, default_store
 from jshm.store.local.space import capacity
-from jshm.system.directories import Place
+from jshm.system.directories import OpenDirectory
 from jshm.system.memory import available_memory
 from jshm.text import size_text
 
@@ -59,7 +59,7 @@ def size_label(nbytes: int) -> str:
 def room() -> int:
     """Return the bytes that can be used now."""
     free = os.statvfs(SHM)
-    return min(available_memory(), capacity(Place(SHM)), free.f_bavail * free.f_frsize)
+    return min(available_memory(), capacity(OpenDirectory(SHM)), free.f_bavail * free.f_frsize)
 
 
 def fill(names: int) -> None:

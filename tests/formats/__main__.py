@@ -1,4 +1,4 @@
-"""Make the folder of a release that has none yet: ``python -m tests.formats``."""
+"""Make the folder of a release that does not have one yet: ``python -m tests.formats``."""
 
 from __future__ import annotations
 

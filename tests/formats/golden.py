@@ -1,7 +1,7 @@
-"""A small store whose every byte is known: what jshm writes, and what every later jshm must read.
+"""A small store of which every byte is known: jshm writes it, and every later jshm must read it.
 
-The store has arrays of 16 bytes and of 16 MB, and objects with such arrays. Its segments are in the
-folder that is called like the release, large ones compressed, and its registry is there as SQL.
+The store has arrays of 16 bytes and of 16 MB, and objects with such arrays. The folder named after the
+release has its segments, large ones compressed, and its registry as SQL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sqlite3
 import struct
 import zlib
 from contextlib import ExitStack, closing
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +24,21 @@ import numpy as np
 
 from jshm.store import default_store
 from jshm.store.identity import Identity, Session
-from jshm.store.local import process as presence
+from jshm.store.local import process
+
+from ..unit.pickling.cases import CLASSES, FUNCTIONS
+from ..unit.pickling.fresh import Interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    Pickled = tuple[str, list[str]]
+    """A pickle and its buffers, each in base 64."""
+
 FOLDER = Path(__file__).parent / "0.1.0"
 COMPRESSED = ".xz"
+SEGMENTS = (".npy", ".jshm")
+PICKLES = "pickles.json"
 _SMALL = 1 << 16
 _TIME = 1_800_000_000.25
 _WHO = Identity(
@@ -44,12 +53,14 @@ _WHO = Identity(
 )  # fmt: skip
 _NOTE = "Größe, 大きさ"
 _ONCE = json.dumps({"key": "0" * 64, "seconds": 41.5, "at": _TIME})
+# Functions and classes in the syntax that all versions of Python know.
+CASES = [case for case in (*FUNCTIONS, *CLASSES) if case.since == (3, 11)]
 _OBJECT = struct.Struct("<8sIII")
 _PYTHON = re.compile(rb'"python":"3\.\d+"')
 
 
 def values() -> dict[str, Any]:
-    """Return what is published, by name; `refers` refers to `small`, besides."""
+    """Return the published values by name. (`refers`, which refers to `small`, is published besides.)"""
     small, large = np.arange(2.0), np.arange(2_000_000) // 4096 * 0.5
     assert (small.nbytes, large.nbytes) == (16, 16_000_000)
     structured = np.zeros((2, 1), [("größe", "<i4"), ("b", "S4")])
@@ -69,14 +80,14 @@ def values() -> dict[str, Any]:
 
 
 def write(root: str) -> None:
-    """Publish what is known, as the same process, at the same time, under the same ids, each time."""
+    """Publish the values: always as the same process, at the same time, under the same ids."""
     ids = (number.to_bytes(8, "big") for number in count(1))
     random = os.urandom
     with ExitStack() as stack:
         for place, name, what in (
             (os, "urandom", lambda n: next(ids) if n == 8 else random(n)),
-            (presence, "discover", lambda _: _WHO),
-            (presence.time, "time", lambda: _TIME),  # type: ignore[attr-defined]
+            (process, "discover", lambda _: _WHO),
+            (process.time, "time", lambda: _TIME),  # type: ignore[attr-defined]
         ):
             stack.enter_context(patch.object(place, name, what))
         stack.enter_context(patch.dict(os.environ, JSHM_DIR=root))
@@ -90,11 +101,11 @@ def write(root: str) -> None:
         store.publish({"refers": {"array": array}}, keep=True)
         store.publish({"live": np.arange(2.0)}, keep=True, writable=True)
         del array
-        store.registry.database.close()
+        store.registry.close()
 
 
 def segments(root: str) -> dict[str, bytes]:
-    """Return file name → content of every segment of a store, of whichever Python it is."""
+    """Return file name → content of every segment of a store, whichever Python wrote it."""
     folder = Path(root, "segments")
     return {path.name: _of_one_python(path.read_bytes()) for path in sorted(folder.iterdir())}
 
@@ -114,7 +125,7 @@ def _of_one_python(data: bytes) -> bytes:
 def registry(root: str) -> str:
     """Return a store's registry as SQL: tables, indices, rows and format, without comments."""
     with closing(sqlite3.connect(f"{root}/registry.db")) as con:
-        # Which file it is, it says itself.
+        # The registry names its own inode.
         own = os.stat(f"{root}/registry.db").st_ino
         assert con.execute("SELECT inode FROM place").fetchall() == [(own,)]
         statements = [text.replace(f"VALUES({own})", "VALUES(0)") for text in con.iterdump()]
@@ -134,9 +145,9 @@ def _plain(statement: str) -> str:
 def kept() -> Iterator[tuple[str, bytes]]:
     """Yield file name and content of every segment in the folder."""
     for path in sorted(FOLDER.iterdir()):
-        if path.suffix == COMPRESSED:
+        if path.suffix == COMPRESSED and path.stem != PICKLES:
             yield path.stem, lzma.decompress(path.read_bytes())
-        elif path.suffix != ".sql":
+        elif path.suffix in SEGMENTS:
             yield path.name, path.read_bytes()
 
 
@@ -149,6 +160,27 @@ def keep(root: str) -> None:
         else:
             (FOLDER / f"{name}{COMPRESSED}").write_bytes(lzma.compress(data, preset=9))
     (FOLDER / "registry.sql").write_text(registry(root))
+    text = json.dumps(pickles()).encode()
+    (FOLDER / f"{PICKLES}{COMPRESSED}").write_bytes(lzma.compress(text, preset=9))
+
+
+def pickles() -> dict[str, Pickled]:
+    """Return the pickle and the buffers of each case, by its name, written in a new process."""
+    found = {}
+    with Interpreter() as writer:
+        for case in CASES:
+            writer.reset()
+            writer.cell(case.source)
+            found[case.name] = writer.dump(case.expression).sent
+    return found
+
+
+@lru_cache(maxsize=1)
+def kept_pickles() -> dict[str, Pickled]:
+    """Return what `pickles` returned when the folder was made."""
+    data = (FOLDER / f"{PICKLES}{COMPRESSED}").read_bytes()
+    found: dict[str, Pickled] = json.loads(lzma.decompress(data))
+    return found
 
 
 def restore(root: str, *, with_registry: bool) -> None:

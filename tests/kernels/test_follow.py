@@ -134,7 +134,7 @@ def test_one_that_cannot_be_attached_keeps_no_other_back(a, b):
 def test_a_damaged_registry_is_said_once_and_cells_go_on(a, b, store_dir):
     a.do("X = np.zeros(10)\n%shm_publish X")
     b.do("%shm_attach X --follow")
-    a.do("import sqlite3; con = sqlite3.connect(jshm.store.default_store().registry.database.path)")
+    a.do("import sqlite3; con = sqlite3.connect(jshm.store.default_store().registry.path)")
     a.do("con.execute(\"UPDATE versions SET created = 'x', version = 2\")")
     a.do('con.execute("UPDATE names SET current = 2"); con.commit(); con.close()')
     said = b.do("print(X.sum())")

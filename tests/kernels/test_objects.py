@@ -568,7 +568,7 @@ def two(): return ourpackage.inc(1)
     assert slip.ename == "UsageError"
     assert re.fullmatch(
         r"two needs ourpackage 1\.2, which this Python cannot import \(\S+\): install it there, or "
-        r"let who publishes share it by value \(jshm\.pickle_by_value\)",
+        r"let the publisher share it by value \(jshm\.pickle_by_value\)",
         slip.evalue,
     )
     assert "Traceback" not in slip.stderr

@@ -179,7 +179,10 @@ def test_a_server_s_names_outlive_the_kernel_and_a_run_s_say_so(open_notebook):
     assert "lives until" not in a.do("X = np.ones(3)\n%shm_publish X")
     assert "lives until this run ends; add --keep" in run.do("Y = np.ones(3)\n%shm_publish Y")
     assert "lives until" not in run.do("Z = np.ones(3)\n%shm_publish Z --keep")
-    said = "ShortLifeWarning: lives until this run ends; add keep=True to keep it longer"
+    said = (
+        "ShortLifeWarning: lives until this run ends. "
+        'Keep it longer: jshm.publish("P2", …, keep=True)'
+    )
     assert a("jshm.publish('P', np.ones(3))").stderr == ""
     assert run("jshm.publish('Q', np.ones(3), keep=True)").stderr == ""
     assert run("jshm.publish('P2', np.ones(3))").stderr.count(said) == 1

@@ -41,12 +41,12 @@ def test_an_empty_list_says_where_to_begin(store: LocalStore, capsys) -> None:
 
 def test_a_shell_is_told_what_a_shell_can_do(store: LocalStore, capsys) -> None:
     assert cli.main(["info", "X"]) == 1
-    assert "(in a notebook: %shm_publish X)" in capsys.readouterr().err
+    assert "Publish it first: in a notebook: %shm_publish X\n" in capsys.readouterr().err
     publish_elsewhere("exp/X")
     for words in (["info", "q"], ["path", "q"], ["release", "q"]):
         assert cli.main(words) == 1
         said = capsys.readouterr().err
-        assert said == "jshm: nothing is shared under 'q'; see what is there: jshm list\n"
+        assert said == "jshm: nothing is shared under 'q'. See what is shared: jshm list\n"
     assert cli.main(["release", "exp/X"]) == 1
     said = capsys.readouterr().err
     assert "Retire for everyone: jshm release exp/X --force\n" in said

@@ -11,7 +11,8 @@ import pytest
 import jshm
 from jshm.segment import file as segment
 from jshm.store import default_store
-from jshm.store.local.registry.ballast import how_to_make_room
+from jshm.store.local.directory import disk_full
+from jshm.system import file_locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,12 +116,12 @@ def test_a_first_use_where_nothing_fits(
 
 def test_only_what_is_there_can_be_released(store_dir: str) -> None:
     default_store()
-    assert "release" not in how_to_make_room(store_dir)
+    assert disk_full("a lease", store_dir, "").remedies == ()
     draft = segment.create(f"{store_dir}/segments/00000000000000aa.npy")  # in the making
     os.mkfifo(f"{store_dir}/segments/00000000000000bb.npy")
-    assert "release" not in how_to_make_room(store_dir)
-    segment.close(draft)
-    assert how_to_make_room(store_dir).startswith("release names you no longer need")
+    assert disk_full("a lease", store_dir, "").remedies == ()
+    file_locks.close(draft)
+    assert [remedy.action for remedy in disk_full("a lease", store_dir, "").remedies] == ["list"]
 
 
 def test_no_room_says_what_would_give_more(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,16 +37,16 @@ COMMANDS = re.compile(
 PUBLISH = f"""
 import jshm, numpy as np, warnings
 from dataclasses import replace
-from jshm.store import presence
+from jshm.store.local import process
 warnings.simplefilter("ignore")
 EVIL = {EVIL!r}
-discover = presence.discover
+discover = process.discover
 def evil(*known):
     return replace(
         discover(*known), notebook="/x/" + EVIL.replace("/", ""), program="kernel",
         connection_file="/tmp/" + EVIL, kernel_id=EVIL,
     )
-presence.discover = evil
+process.discover = evil
 def f(x):
     return x
 f.__doc__, f.__name__, f.__qualname__ = EVIL, "f" + EVIL, "f" + EVIL

@@ -1,3 +1,5 @@
+"""Sizes, ages and durations as people read them, and caches of results for text."""
+
 from __future__ import annotations
 
 import re
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jshm.text import age_text, duration_text, size_text
+from jshm.text import age_text, cached_by_text, duration_text, size_text
 
 
 @pytest.mark.parametrize(
@@ -51,5 +53,23 @@ def test_a_duration_is_near_and_readable(seconds: float) -> None:
     ("ago", "text"),
     [(0, "just now"), (-5, "just now"), (5, "5"), (150, "2 min ago"), (90000, "25 h")],
 )
-def test_ages(ago: float, text: str) -> None:
-    assert age_text(time.time() - ago).startswith(text)
+def test_ages(monkeypatch: pytest.MonkeyPatch, ago: float, text: str) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1e9)
+    assert age_text(1e9 - ago).startswith(text)
+
+
+def test_of_long_text_only_a_few_results_are_cached() -> None:
+    calls = []
+
+    @cached_by_text(100)
+    def parse(text: str, number: int) -> int:
+        calls.append(text)
+        return number
+
+    for length, kept in ((10, True), (10_000, False)):
+        texts = [f"{i}".rjust(length) for i in range(50)]
+        for text in texts:
+            parse(text, 1)
+        calls.clear()
+        assert [parse(text, 1) for text in texts] == [1] * 50
+        assert (calls == []) == kept

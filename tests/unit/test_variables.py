@@ -1,4 +1,4 @@
-"""What jshm handed out is known by identity alone, costs no memory, and can be let go of again."""
+"""Values that jshm returned: they are known only by identity, are not kept alive, and can be detached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 
 import jshm
 from jshm import variables
-from jshm import variables as namespace
 from jshm.variables import forget_unused, is_remembered, remember, segments_of_value
 
 from ..support.processes import Child, ChildError
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Thing:
-    """An object that knows weak references, equal to every other."""
+    """An object that supports weak references, and equals every other."""
 
     def __init__(self, a: Any = None) -> None:
         self.a = a
@@ -41,7 +40,7 @@ class Thing:
 
 
 class Slotted:
-    """One that knows none."""
+    """An object that does not support weak references."""
 
     __slots__ = ("a",)
 
@@ -51,14 +50,14 @@ class Slotted:
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program without IPython, also where other tests have imported it."""
+    """A program without IPython, even if other tests have imported it."""
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     monkeypatch.setattr(variables, "_keeps_containers", False)
 
 
 @pytest.fixture
 def main(store: LocalStore, plain: None) -> Iterator[dict[str, Any]]:
-    """The variables of the program."""
+    """The variables of ``__main__``."""
     namespace = sys.modules["__main__"].__dict__
     before = dict(namespace)
     yield namespace
@@ -69,7 +68,7 @@ def main(store: LocalStore, plain: None) -> Iterator[dict[str, Any]]:
 
 
 def mapped() -> int:
-    """How many segments' files this process has mapped, by the kernel's list."""
+    """Return the number of segment files that this process has mapped, from ``/proc/self/maps``."""
     with open("/proc/self/maps") as file:
         return sum("/segments/" in line for line in file)
 
@@ -83,14 +82,14 @@ SHARED_BY_ALL: list[Any] = [
 
 
 @pytest.mark.parametrize("value", SHARED_BY_ALL, ids=repr)
-def test_what_may_be_anybodys_never_counts(value: Any) -> None:
+def test_values_that_others_may_share_are_not_remembered(value: Any) -> None:
     assert remember(value, ("segment",)) is value
     assert not is_remembered(value)
     assert segments_of_value(value) == ()
 
 
 @pytest.mark.parametrize("make", [Thing, lambda: np.zeros(3), lambda: {1, 2}, lambda: lambda: 1])
-def test_known_by_identity(make: Any) -> None:
+def test_a_value_is_known_by_its_identity(make: Any) -> None:
     value, other = make(), make()
     assert remember(value, ("one",)) is value
     assert is_remembered(value)
@@ -106,7 +105,7 @@ def test_known_by_identity(make: Any) -> None:
     )
 
 
-def test_none_is_kept_alive() -> None:
+def test_a_remembered_value_is_not_kept_alive() -> None:
     value = remember(Thing(np.zeros(10)), ("segment",))
     alive = weakref.ref(value)
     del value
@@ -115,7 +114,7 @@ def test_none_is_kept_alive() -> None:
     assert not {*variables._segments} - {*variables._weak} - {*variables._strong}
 
 
-def test_an_id_that_is_used_again_is_another_object() -> None:
+def test_a_new_object_with_an_old_id_is_not_remembered() -> None:
     seen, again = set(), 0
     for i in range(3000):
         value = Thing()
@@ -127,14 +126,14 @@ def test_an_id_that_is_used_again_is_another_object() -> None:
             remember(value, (str(i),))
             assert segments_of_value(value) == (str(i),)
         del value
-    assert again > 1000, "else nothing was tried"
+    assert again > 1000, "no id was used again, so nothing was tested"
 
 
 @pytest.mark.parametrize("make", [dict, list, Slotted, bytearray])
-def test_what_knows_no_weak_references_lives_as_long_as_the_user_has_it(
+def test_a_notebook_keeps_a_container_only_as_long_as_the_user_does(
     monkeypatch: pytest.MonkeyPatch, make: Any
 ) -> None:
-    """In a notebook, which prunes."""
+    """A notebook forgets unused values after each cell."""
     monkeypatch.setattr(variables, "_keeps_containers", True)
     monkeypatch.setattr(variables, "_strong", {})
     values = [remember(make(), (str(i),)) for i in range(100)]
@@ -151,14 +150,14 @@ def test_what_knows_no_weak_references_lives_as_long_as_the_user_has_it(
     mine.clear()
     forget_unused()
     assert variables._strong == {}
-    # Also without a prune there is never more than what is in use.
+    # Without a prune, too, only values in use are kept.
     for _ in range(100):
         remember(make())
     assert len(variables._strong) <= 2
 
 
 @pytest.mark.parametrize("make", [dict, list, Slotted, bytearray, lambda: np.dtype([("a", "i4")])])
-def test_what_knows_no_weak_references_is_not_kept_by_a_program(plain: None, make: Any) -> None:
+def test_a_program_keeps_no_container(plain: None, make: Any) -> None:
     before = dict(variables._strong)
     for _ in range(1000):
         assert not is_remembered(remember(make(), ("segment",)))
@@ -166,8 +165,8 @@ def test_what_knows_no_weak_references_is_not_kept_by_a_program(plain: None, mak
     assert variables._strong == before
 
 
-def test_attached_in_a_program(store: LocalStore, plain: None) -> None:
-    """Nothing of it stays: neither the object, nor its memory."""
+def test_a_program_keeps_no_attached_value(store: LocalStore, plain: None) -> None:
+    """Neither the object nor its memory stays."""
     for value in (
         {"a": np.zeros(9)},
         [np.zeros(9)],
@@ -180,7 +179,7 @@ def test_attached_in_a_program(store: LocalStore, plain: None) -> None:
             for _ in range(5):
                 got = jshm.attach("X", mode)
                 del got
-            assert mapped() == 0, "without waiting for the garbage collector"
+            assert mapped() == 0, "it is unmapped without the garbage collector"
     store.flush()
     jshm.gc()
 
@@ -207,7 +206,7 @@ def test_detach_of_an_object(main: dict[str, Any], store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("way", ["name", "variable", "value"])
-def test_detach_by(main: dict[str, Any], way: str) -> None:
+def test_detach_by_name_variable_or_value(main: dict[str, Any], way: str) -> None:
     jshm.publish({"exp/one": Thing(np.zeros(10)), "exp/two": Thing(np.zeros(10))})
     main["one"], main["two"] = jshm.attach(["exp/one", "exp/two"])
     left = jshm.detach(
@@ -219,7 +218,7 @@ def test_detach_by(main: dict[str, Any], way: str) -> None:
 
 
 @pytest.mark.parametrize("value", [Thing(), Thing("text"), {1, 2}])
-def test_detach_of_what_has_nothing_mapped(main: dict[str, Any], value: Any) -> None:
+def test_detach_of_an_object_without_shared_memory(main: dict[str, Any], value: Any) -> None:
     jshm.publish("cfg", value)
     main["cfg"], main["own"] = jshm.attach("cfg"), value
     assert jshm.detach("cfg") == []
@@ -227,12 +226,14 @@ def test_detach_of_what_has_nothing_mapped(main: dict[str, Any], value: Any) -> 
     assert main["own"] is value
 
 
-def test_detach_of_what_only_refers(main: dict[str, Any], store: LocalStore) -> None:
+def test_detach_of_an_object_that_refers_to_an_array(
+    main: dict[str, Any], store: LocalStore
+) -> None:
     jshm.publish("X", np.arange(1000.0))
     jshm.publish("cfg", Thing(jshm.attach("X")))
     main["cfg"] = jshm.attach("cfg")
     main["X"] = jshm.attach("X")
-    # X is not what keeps the object, and the object's array is not the variable X.
+    # The variable X does not keep the object, and the object's array is not the variable X.
     assert jshm.detach("X") == ["cfg.a"]
     assert "X" not in main
     assert main["cfg"].a[-1] == 999
@@ -242,7 +243,7 @@ def test_detach_of_what_only_refers(main: dict[str, Any], store: LocalStore) -> 
     assert not jshm.info("X").in_use
 
 
-def test_what_else_keeps_it_is_told(main: dict[str, Any]) -> None:
+def test_detach_names_other_references(main: dict[str, Any]) -> None:
     jshm.publish("cfg", Thing({"deep": np.zeros(1000)}))
     main["cfg"] = jshm.attach("cfg")
     main["mine"] = {"part": main["cfg"].a["deep"][3:5]}
@@ -252,8 +253,8 @@ def test_what_else_keeps_it_is_told(main: dict[str, Any]) -> None:
     assert mapped() == 0
 
 
-def test_work_is_not_thrown_away(main: dict[str, Any]) -> None:
-    """What was changed privately is somebody's."""
+def test_detach_keeps_a_changed_copy(main: dict[str, Any]) -> None:
+    """A private change may be the user's work."""
     jshm.publish("cfg", Thing(np.zeros(1000)))
     main["same"] = jshm.attach("cfg", "c")
     assert jshm.detach("cfg") == []
@@ -264,7 +265,7 @@ def test_work_is_not_thrown_away(main: dict[str, Any]) -> None:
     assert main["changed"].a[5] == 7
 
 
-def test_work_in_a_data_frame_is_not_thrown_away(main: dict[str, Any]) -> None:
+def test_detach_keeps_a_changed_data_frame(main: dict[str, Any]) -> None:
     pandas = pytest.importorskip("pandas")
     jshm.publish("df", pandas.DataFrame({"a": np.zeros(1000), "b": np.zeros(1000)}))
     main["df"] = jshm.attach("df", "c")
@@ -273,7 +274,7 @@ def test_work_in_a_data_frame_is_not_thrown_away(main: dict[str, Any]) -> None:
     assert "df" in main
 
 
-def test_a_column_that_keeps_a_data_frames_memory_is_told(main: dict[str, Any]) -> None:
+def test_detach_names_a_column_that_keeps_a_data_frame_s_memory(main: dict[str, Any]) -> None:
     pandas = pytest.importorskip("pandas")
     jshm.publish("df", pandas.DataFrame({"a": np.zeros(1000), "b": np.zeros(1000)}))
     main["df"] = jshm.attach("df")
@@ -319,7 +320,9 @@ def test_a_table_made_of_an_attached_one_does_not_keep_its_memory(main: dict[str
     assert list(main["mine"].columns) == ["some", "other"]
 
 
-def test_what_keeps_the_memory_of_one_of_several_is_told(main: dict[str, Any]) -> None:
+def test_detach_names_references_of_values_that_were_published_together(
+    main: dict[str, Any],
+) -> None:
     shared = np.zeros(1000)
     with pytest.warns(jshm.SharedStateWarning):
         jshm.publish({"one": Thing(shared), "two": Thing([shared])})
@@ -329,8 +332,8 @@ def test_what_keeps_the_memory_of_one_of_several_is_told(main: dict[str, Any]) -
     assert jshm.detach("one") == ["mine", "two.a[0]"]
 
 
-def test_a_dict_in_a_program_is_the_users(main: dict[str, Any]) -> None:
-    """Nobody knows whether it is still what was attached; what keeps the memory is told."""
+def test_detach_in_a_program_keeps_a_dict(main: dict[str, Any]) -> None:
+    """The dict may be another one than was attached; the references to the memory are named."""
     jshm.publish("cfg", {"a": np.zeros(1000)})
     main["cfg"] = jshm.attach("cfg")
     assert jshm.detach("cfg") == ["cfg['a']"]
@@ -339,7 +342,7 @@ def test_a_dict_in_a_program_is_the_users(main: dict[str, Any]) -> None:
     assert mapped() == 0
 
 
-def test_several_versions(main: dict[str, Any], store: LocalStore) -> None:
+def test_detach_of_several_versions(main: dict[str, Any], store: LocalStore) -> None:
     jshm.publish("cfg", Thing(np.zeros(10)))
     main["old"] = jshm.attach("cfg")
     jshm.publish("cfg", Thing(np.ones(10)))
@@ -354,7 +357,7 @@ def test_several_versions(main: dict[str, Any], store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("what", ["function", "class", "logger"])
-def test_what_was_there_before_is_the_users(main: dict[str, Any], what: str) -> None:
+def test_detach_keeps_objects_that_existed_before(main: dict[str, Any], what: str) -> None:
     import json
     import logging
     from collections import OrderedDict
@@ -379,7 +382,8 @@ from IPython.core.history import HistoryManager
 HistoryManager.enabled = False
 shell = InteractiveShell.instance()
 import jshm
-from jshm import variables, variables as namespace
+from jshm import variables
+from jshm import store as stores
 from jshm.store import default_store
 
 def cell(code):
@@ -411,13 +415,14 @@ def bare(store: LocalStore, process: Child) -> Iterator[Child]:
     yield process
     process.run(
         "cell('%reset -f'); variables.forget_unused(); cell('import jshm, numpy as np'); gc.collect()\n"
-        "default_store().close()"
+        # Otherwise the next cell's hooks would create the directory of this store again.
+        "default_store().close(); stores._made.clear(); stores._store_in.cache_clear()"
     )
 
 
 @pytest.fixture
 def shell(bare: Child) -> Iterator[Child]:
-    """With the extension: it prunes after each cell."""
+    """With the extension, which forgets unused values after each cell."""
     bare.run("cell('%load_ext jshm')")
     yield bare
     bare.run("cell('%unload_ext jshm')")
@@ -427,7 +432,9 @@ OBJECTS: dict[str, Any] = {"dict": {"a": np.zeros(1000)}, "list": [np.zeros(1000
 
 
 @pytest.mark.parametrize("kind", OBJECTS)
-def test_a_notebook_knows_its_dicts(store: LocalStore, shell: Child, kind: str) -> None:
+def test_a_notebook_remembers_attached_containers(
+    store: LocalStore, shell: Child, kind: str
+) -> None:
     jshm.publish("cfg", OBJECTS[kind])
     shell.run("cell('%shm_attach cfg\\nalso = jshm.attach(\"cfg\"); own = dict(a=1)')")
     asked = "[variables.is_remembered(shell.user_ns[n]) for n in ('cfg', 'also', 'own')]"
@@ -435,7 +442,7 @@ def test_a_notebook_knows_its_dicts(store: LocalStore, shell: Child, kind: str) 
     assert shell.run("variables.segments_of_value(shell.user_ns['cfg'])") == [
         jshm.info("cfg").segment
     ]
-    # It may be attached again: it is nobody's work. An equal one is somebody's.
+    # An attach may replace it, because jshm bound it; an equal dict of the user is kept.
     assert "v1" in shell.run("cell('%shm_attach cfg')")
     out = shell.run("cell('%shm_detach cfg')")
     assert "cfg detached" in out
@@ -453,17 +460,17 @@ def test_a_notebook_keeps_no_memory_alive(store: LocalStore, shell: Child, kind:
         shell.run(f"cell({gone!r})")
         assert shell.run("gc.collect() and 0, mapped(), len(variables._strong)") == [0, 0, 0]
         shell.run('cell(\'cfg = jshm.attach("cfg", "c")\')')
-    # What a cell attached, and no variable has, is not kept either.
+    # A value that no variable refers to is not kept either.
     shell.run('cell(\'del cfg\\nfor i in range(20): jshm.attach("cfg", "c")\')')
     assert shell.run("gc.collect() and 0, mapped(), len(variables._strong)") == [0, 0, 0]
-    # As a part of something it lives as long as that.
+    # A part of another object lives as long as that object.
     shell.run("cell('mine = dict(inner=jshm.attach(\"cfg\"))')")
     assert shell.run("mapped()") == 1
     shell.run("cell('del mine')")
     assert shell.run("gc.collect() and 0, mapped(), len(variables._strong)") == [0, 0, 0]
 
 
-def test_a_notebook_takes_no_new_dict_for_an_old_one(store: LocalStore, shell: Child) -> None:
+def test_a_new_dict_with_an_old_id_is_not_remembered(store: LocalStore, shell: Child) -> None:
     jshm.publish("cfg", {"a": 1})
     assert shell.run("""
 seen, again, mistaken = set(), 0, 0
@@ -479,8 +486,8 @@ for i in range(300):
 """) == [True, 0]
 
 
-def test_a_notebook_takes_no_new_tuple_for_an_old_one(store: LocalStore, shell: Child) -> None:
-    """Of a tuple there is no weak reference, and none is kept: but its variable may have another."""
+def test_a_new_tuple_with_an_old_id_is_not_remembered(store: LocalStore, shell: Child) -> None:
+    """Tuples have no weak references and are not kept, so a new one may get the id of an old one."""
     jshm.publish("pair", (np.arange(9), 1))
     reused = shell.run("""
 reused = False
@@ -497,14 +504,14 @@ for i in range(200):
 reused
 """)
     if not reused:
-        pytest.skip("no tuple came to lie where the one before was")
+        pytest.skip("no tuple got the id of the one before")
     with contextlib.suppress(ChildError):
         shell.run("cell('%shm_detach pair')")
-    assert shell.run("'pair' in shell.user_ns"), "the user's own"
+    assert shell.run("'pair' in shell.user_ns"), "the user's tuple was deleted"
 
 
 def test_detach_in_a_notebook(store: LocalStore, shell: Child) -> None:
-    """Also what was displayed, and what only refers."""
+    """It also clears displayed results and objects that refer to the array."""
     jshm.publish("X", np.arange(1000))
     X = jshm.attach("X")
     jshm.publish("cfg", {"x": X})
@@ -526,7 +533,7 @@ def test_an_explicit_attach_says_what_it_replaced(store: LocalStore, shell: Chil
     assert shell.run("shell.user_ns['cfg']") == {"mine": 1}
     assert "replaced" in shell.run("cell('%shm_attach cfg')")
     assert shell.run("shell.user_ns['cfg']") == {"a": 1}
-    # By now it is one that jshm bound.
+    # Now jshm has bound it.
     shell.run("cell(\"%shm_attach 'cfg*'\")")
     assert shell.run("shell.user_ns['cfg2']") == {"a": 2}
 
@@ -538,11 +545,13 @@ def test_without_the_extension_no_memory_is_kept_alive(store: LocalStore, bare: 
     assert left == [0, 0, 0]
 
 
-def test_a_program_that_imported_ipython(store: LocalStore, tmp_path: Path) -> None:
+def test_a_program_that_imported_ipython_keeps_no_memory_alive(
+    store: LocalStore, tmp_path: Path
+) -> None:
     jshm.publish("cfg", {"a": np.zeros(1000)})
     with Child(tmp_path) as child:
         child.run("import gc, sys, types, jshm")
-        # As it is without a shell.
+        # IPython without a shell.
         child.run("sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: None)")
         child.run("for i in range(50): cfg = jshm.attach('cfg', 'c')")
         child.run("del cfg; gc.collect()")
@@ -551,7 +560,7 @@ def test_a_program_that_imported_ipython(store: LocalStore, tmp_path: Path) -> N
     assert mapped == 0
 
 
-def test_a_loop_in_a_cell_keeps_only_the_last(store: LocalStore, shell: Child) -> None:
+def test_a_loop_in_a_cell_keeps_only_the_last_value(store: LocalStore, shell: Child) -> None:
     jshm.publish("cfg", {"a": np.zeros(1000)})
     shell.run(
         'cell(\'import gc\\nfor i in range(30): cfg = jshm.attach("cfg", "c")\\ngc.collect()\\n\'\n'
@@ -561,8 +570,8 @@ def test_a_loop_in_a_cell_keeps_only_the_last(store: LocalStore, shell: Child) -
     assert n <= 2
 
 
-def test_what_got_the_id_of_what_is_gone_is_not_it() -> None:
-    """`del X; X = np.ones(4)` may give the new array the place of the one that was attached."""
+def test_a_value_with_the_id_of_a_bound_one_is_another() -> None:
+    """`del X; X = np.ones(4)` may give the new array the id of the attached one."""
     space: dict[str, object] = {}
     variables.bind(space, "X", np.zeros(3), ("aa",))
     assert variables.segments_bound("X", space["X"]) == ("aa",)
@@ -580,7 +589,7 @@ def test_what_got_the_id_of_what_is_gone_is_not_it() -> None:
 
 
 def detach_beside(main: dict[str, Any], bystander: Any) -> None:
-    """Let go of an array that a list keeps, while there is another variable."""
+    """Detach an array that a list keeps, beside another variable."""
     jshm.publish("X", np.arange(10.0))
     main["X"] = jshm.attach("X")
     main["keeper"] = [main["X"][2:]]
@@ -598,23 +607,23 @@ def test_detach_touches_no_other_variable(main: dict[str, Any], base: Any) -> No
 
 
 @pytest.mark.parametrize("name", [*RAISING, *CANNOT_BE_SHARED])
-def test_detach_beside_what_raises(main: dict[str, Any], name: str) -> None:
+def test_detach_beside_objects_that_raise(main: dict[str, Any], name: str) -> None:
     detach_beside(main, {**RAISING, **CANNOT_BE_SHARED}[name])
 
 
-def test_detach_beside_variables_that_are_not_named_by_text(main: dict[str, Any]) -> None:
+def test_detach_beside_variables_whose_names_are_not_strings(main: dict[str, Any]) -> None:
     main[5] = main[("a", 1)] = np.arange(3.0)  # type: ignore[index]
     detach_beside(main, None)
     del main[5], main["a", 1]  # type: ignore[arg-type]
 
 
-def test_detach_beside_tables_that_are_broken(main: dict[str, Any]) -> None:
+def test_detach_beside_broken_tables(main: dict[str, Any]) -> None:
     pd: Any = pytest.importorskip("pandas")
     detach_beside(main, object.__new__(pd.DataFrame))
     detach_beside(main, pd.DataFrame({"a": [1]}).groupby("a"))
 
 
-def test_what_is_found_in_others_variables(main: dict[str, Any]) -> None:
+def test_detach_finds_views_in_subclasses_and_slots(main: dict[str, Any]) -> None:
     class AttrDict(dict[Any, Any]):
         __getattr__ = dict.__getitem__
 
@@ -640,7 +649,7 @@ def test_what_is_found_in_others_variables(main: dict[str, Any]) -> None:
     assert found == {"array", "config['x']", "slotted.a", "mapping[(1, 'a')]", "mapping[<Key>]"}
 
 
-def test_subclasses_of_tables_are_found(main: dict[str, Any]) -> None:
+def test_detach_finds_subclasses_of_tables(main: dict[str, Any]) -> None:
     pd: Any = pytest.importorskip("pandas")
 
     class Frame(pd.DataFrame):  # type: ignore[misc]
@@ -655,7 +664,9 @@ def test_subclasses_of_tables_are_found(main: dict[str, Any]) -> None:
     assert set(jshm.detach("X")) == {"df", "plain['a']"}
 
 
-def test_an_exception_that_does_not_let_its_traceback_be_set(main: dict[str, Any]) -> None:
+def test_the_traceback_of_an_exception_that_refuses_attributes_is_cleared(
+    main: dict[str, Any],
+) -> None:
     class StubbornError(Exception):
         def __setattr__(self, name: str, value: object) -> None:
             raise RuntimeError(name)
@@ -674,18 +685,18 @@ def test_an_exception_that_does_not_let_its_traceback_be_set(main: dict[str, Any
         pass
     assert error.__traceback__ is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(namespace, "shell", lambda: shell)
-        namespace._forget_exceptions()
+        patch.setattr(variables, "shell", lambda: shell)
+        variables._forget_exceptions()
     assert error.__traceback__ is None
 
 
 @pytest.mark.parametrize("name", ["lazy", "proxy", "endless", "slotted", "attributes are items"])
-def test_detach_of_what_is_not_shared(main: dict[str, Any], name: str) -> None:
+def test_detach_of_a_value_that_is_not_shared(main: dict[str, Any], name: str) -> None:
     with pytest.raises(jshm.SegmentNotFoundError, match="not in shared memory"):
         jshm.detach(RAISING[name])
 
 
-def test_copies_of_a_mapping_leave_other_values(main: dict[str, Any]) -> None:
+def test_copy_and_detach_leaves_other_values_of_a_mapping(main: dict[str, Any]) -> None:
     values = {**RAISING, **CANNOT_BE_SHARED}
     found = jshm.copy_and_detach(values)
     for name, value in values.items():

@@ -1,9 +1,8 @@
-"""What another member of a Unix group shares: read, and nothing else.
+"""Reads what another member of a Unix group shares, without trust.
 
-Another member's directory is opened anew for each use, and followed by descriptor from there. Every
-file in it is opened without following a link and without waiting for a FIFO, belongs to that member, is
-read up to a limit, and is believed only as far as it makes sense. Nothing is written there, renamed,
-removed, or locked in a way that keeps its owner waiting.
+The member's directory is opened for each use, and files are reached from its descriptor. Every file is
+opened without following a link and without waiting for a FIFO, must belong to that member, is read up to a
+limit, and is checked. Nothing is written there, renamed, removed, or locked so that the owner must wait.
 """
 
 from __future__ import annotations
@@ -26,41 +25,42 @@ from ...errors import (
     TooManyFilesError,
     UnsafeDirectoryError,
 )
-from ...segment import file as segment
-from ...segment.file import ID, limit_error
-from ...system import signals as interrupts
+from ...segment import file as segment_file
+from ...segment.file import ID
+from ...system import file_locks, signals
+from ...system.limits import limit_error
 from ..identity import Identity, seems_to_run
-from ..local import lease_log as holdings
 from ..local.directory import file_name
+from ..local.lease import parse_log
 from ..local.registry.rows import Entry
 from ..names import check_name, check_note
-from . import announcing
-from .announcing import BETWEEN
+from . import names_file
+from .names_file import BETWEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..local.lease_log import Said
+    from ..local.lease import Hold, LogContent
     from ..local.registry.rows import SegmentRow
 
-# Of what a member lists: 30,000 names have as many bytes.
+# Bytes of a names file that are read: enough for 30,000 names.
 _LONGEST_LIST = 16 << 20
-# So much is read at once, whenever it is new.
+# A names file up to this size is read whenever it is new; a longer one as `Pace` allows.
 _SHORT_LIST = 128 << 10
-# Characters that say one version, and that say all dtypes of a member: to understand a dtype takes a
-# hundred times as much memory as its description, and a microsecond for each character.
+# Characters of one version, and of all dtypes of a member: a parsed dtype takes a hundred times the memory
+# of its description, and a microsecond for each character.
 _LONGEST_VERSION = 1 << 16
 _LONGEST_DTYPES = 1 << 20
-# Of what fits into a number of SQLite's.
+# SQLite's integers are smaller than this.
 _MOST = 1 << 63
-# Of all that the processes of one member say that they hold, of how many of them, and of how many files
-# beside these.
-_LONGEST_SAID = 1 << 20
+# Limits for the logs of one member's processes: bytes of all logs, number of processes, and number of files
+# in the directory.
+_LONGEST_LOGS = 1 << 20
 _PROCESSES = 100
 _FILES = 10_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# Seconds of work from which on something counts as slow, and the share of time that it may take then.
+# Reading that takes more than this many seconds is slow, and may take at most this share of the time.
 _SLOW = 0.2
 _SHARE = 0.2
 _LOG = re.compile(r"[0-9a-f]{16}\.holds")
@@ -68,18 +68,18 @@ _MODES = frozenset({"r", "r+", "c"})
 
 
 class Pace:
-    """How often to read again what others can make long, and change at any time."""
+    """Limits the time spent on reading what other users can make long and change at any time."""
 
     def __init__(self) -> None:
         self._next = 0.0
 
     def is_due(self) -> bool:
-        """Tell whether it may be read again: what was slow has to wait."""
+        """Return whether it may be read again now: after a slow read it has to wait."""
         return time.monotonic() >= self._next
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
-        """Read it."""
+        """Measure a read."""
         began = time.thread_time()
         try:
             yield
@@ -89,10 +89,10 @@ class Pace:
                 self._next = time.monotonic() + spent / _SHARE
 
 
-class _Read(NamedTuple):
-    """What was read of a list: which file, up to which byte, and what it says.
+class _Names(NamedTuple):
+    """The part of a names file that was read: which file, up to which byte, and its content.
 
-    Never changed, only replaced: threads, and handlers of signals, read at any time.
+    It is replaced and never changed, because threads and signal handlers read at any time.
     """
 
     signature: object = None
@@ -111,7 +111,7 @@ class Member:
     uid : int
     login : str
     path : str
-        Of what the member shares with the group.
+        The directory in which the member shares with the group.
     gid : int
         Of the group.
     """
@@ -121,53 +121,53 @@ class Member:
         self.login = login
         self.path = path
         self._gid = gid
-        self._read = _Read()
+        self._read = _Names()
         self._pace = Pace()
 
     @property
     def problem(self) -> str:
-        """Why nothing of the member's can be used; empty if it can."""
+        """Why nothing that the member shares can be used; empty if it can be used."""
         return self._read.problem
 
     @property
     def entries(self) -> Mapping[str, list[Entry]]:
-        """What is shared, by name, as of the last `look`; of each the oldest version first."""
+        """The versions by name as of the last `look`, the oldest version of each name first."""
         return self._read.entries
 
     def shares(self, name: str) -> bool:
-        """Tell whether a name has a newest version."""
+        """Return whether a name has a newest version."""
         return any(entry.is_current for entry in self.entries.get(name, ()))
 
     # -- what is shared --------------------------------------------------------------------------
 
     def look(self) -> object:
-        """Read what is new; return a value that changes when anything has.
+        """Read what is new; return a value that changes when anything has changed.
 
         Raises
         ------
         TooManyFilesError
-            Limits of this process keep it from reading.
+            A limit of this process prevents it.
         """
         signature, known = self._look_at_list(), self._read
         if signature != known.signature:
             try:
                 with self._pace.measured():
                     self._read = self._read_list(known, signature)
-            except FileNotFoundError:  # removed, or not made yet
-                self._read = _Read(signature)
+            except FileNotFoundError:  # removed, or not created yet
+                self._read = _Names(signature)
             except JshmError as error:
-                self._read = _Read(signature, problem=str(error))
+                self._read = _Names(signature, problem=str(error))
             except OSError as error:
                 if isinstance(limit_error(error), TooManyFilesError):  # not the member's fault
                     raise limit_error(error) from None
-                # It may pass without any sign, so it is tried again.
-                self._read = _Read(problem=str(error))
+                # Without a signature, so that it is tried again: the error may pass unnoticed.
+                self._read = _Names(problem=str(error))
         return self._read.signature
 
     def _look_at_list(self) -> object:
         try:
             place = os.lstat(self.path)
-            there = os.lstat(f"{self.path}/{announcing.FILE}")
+            there = os.lstat(f"{self.path}/{names_file.FILE}")
         except OSError as error:
             return error.errno
         return (
@@ -175,28 +175,28 @@ class Member:
             there.st_ino, there.st_size, there.st_uid, there.st_mode,
         )  # fmt: skip
 
-    def _read_list(self, known: _Read, signature: object) -> _Read:
-        """Return what the list says, of which some is known already."""
-        with self._open_directory() as place, self._open(announcing.FILE, place) as (fd, status):
+    def _read_list(self, known: _Names, signature: object) -> _Names:
+        """Return what is known, with the new part of the names file."""
+        with self._open_directory() as place, self._open(names_file.FILE, place) as (fd, status):
             if status.st_size > _LONGEST_LIST:
                 raise CorruptRegistryError(
-                    f"the list of what {self.login} shares has {status.st_size:,} bytes, and more than "
-                    f"{_LONGEST_LIST:,} are not read"
+                    f"the names file of {self.login} has {status.st_size:,} bytes; the limit is "
+                    f"{_LONGEST_LIST:,}"
                 )
             file = status.st_dev, status.st_ino
             if known.file != file or status.st_size < known.size:
                 if status.st_size > _SHORT_LIST and not self._pace.is_due():
                     return known
-                if announcing.parse_head(os.pread(fd, announcing.HEAD, 0)) is None:
-                    raise self._not_ours("its first line")
-                known = _Read(file=file, size=announcing.HEAD)
+                if names_file.parse_head(os.pread(fd, names_file.HEAD, 0)) is None:
+                    raise self._damaged("its first line")
+                known = _Names(file=file, size=names_file.HEAD)
             data = os.pread(fd, status.st_size - known.size, known.size)
         return self._with(known, data)._replace(signature=signature)
 
-    def _with(self, known: _Read, data: bytes) -> _Read:
-        """Return what is known with what whole commits say; the rest of the data is being written."""
-        whole = data.rfind(b"\n" + announcing.END) + 1
-        if not whole and not data.startswith(announcing.END):
+    def _with(self, known: _Names, data: bytes) -> _Names:
+        """Return what is known, with the complete commits in the data; another process writes the rest."""
+        whole = data.rfind(b"\n" + names_file.END) + 1
+        if not whole and not data.startswith(names_file.END):
             return known
         entries = dict(known.entries)
         parsed = [
@@ -205,67 +205,67 @@ class Member:
         rows = [entry.segment for _, found in parsed for entry in found]
         dtypes = known.dtypes.union(row.descr for row in rows if row.kind == "array")
         if sum(map(len, dtypes)) > _LONGEST_DTYPES:
-            raise self._not_ours(f"dtypes of more than {_LONGEST_DTYPES:,} characters")
+            raise self._damaged(f"dtypes of more than {_LONGEST_DTYPES:,} characters")
         for name, found in parsed:
             self._check(found)
             if found:
                 entries[name] = found
             else:
                 entries.pop(name, None)
-        size = known.size + whole + len(announcing.END)
+        size = known.size + whole + len(names_file.END)
         return known._replace(size=size, entries=entries, dtypes=dtypes, problem="")
 
     def _parse(self, line: bytes) -> tuple[str, list[Entry]]:
         try:
-            name, said = announcing.entries_in(line, self.uid)
+            name, versions = names_file.entries_in(line, self.uid)
             if check_name(name) != name:
-                raise ValueError("a name in another form")
+                raise ValueError("a name that is not in its normal form")
             entries = []
-            for one in said:
+            for one in versions:
                 if sum(len(text) for text in one if type(text) is str) > _LONGEST_VERSION:
                     raise ValueError(f"a version of more than {_LONGEST_VERSION:,} characters")
                 entry = Entry.parse((*one[:9], self._signed(one[9]), *one[10:]))
                 identity = entry.segment.id.partition(BETWEEN)[0]
                 numbers = entry.version, entry.segment.nbytes, entry.created
                 if not ID.fullmatch(identity) or min(numbers) < 0 or max(numbers) >= _MOST:
-                    raise ValueError("a segment that is none")
+                    raise ValueError("not a segment")
                 check_note(entry.note)
                 entries.append(entry)
             entries.sort(key=lambda entry: entry.version)
             if len({entry.version for entry in entries}) < len(entries):
-                raise ValueError("two versions of one number")
+                raise ValueError("two versions with the same number")
             if sum(entry.is_current for entry in entries) > 1:
                 raise ValueError("two newest versions")
         except (JshmError, ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise self._not_ours(f"{line[:60]!r}: {str(error)[:200]}") from None
+            raise self._damaged(f"{line[:60]!r}: {str(error)[:200]}") from None
         return name, entries
 
     def _check(self, entries: list[Entry]) -> None:
-        """Raise CorruptRegistryError unless what the versions are makes sense."""
+        """Raise CorruptRegistryError unless all versions can be described."""
         try:
             for entry in entries:
                 row = entry.segment
                 _ = row.layout if row.kind == "array" else row.summary(entry.part)
         except (JshmError, ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise self._not_ours(f"{entry.name!r:.60}: {str(error)[:200]}") from None
+            raise self._damaged(f"{entry.name!r:.60}: {str(error)[:200]}") from None
 
     def _signed(self, identity: object) -> str:
-        """Return who published, as JSON, with the user that it is and not the one that it says."""
+        """Return a publisher's identity as JSON, with the member's user id instead of the one in it."""
         if type(identity) is not str:
-            raise TypeError("no identity")
+            raise TypeError("not an identity")
         return replace(Identity.from_json(identity), uid=self.uid).to_json()
 
-    def _not_ours(self, found: str) -> CorruptRegistryError:
+    def _damaged(self, found: str) -> CorruptRegistryError:
         return CorruptRegistryError(
-            f"the list of what {self.login} shares is damaged, or of another jshm: {found}. "
-            f"`jshm --group … check --fix` of {self.login} writes it anew"
+            f"the names file of {self.login} is damaged, or of another version of jshm: {found}. A check "
+            f"with fix by {self.login} writes it again"
         )
 
     # -- files -----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _open_directory(self, name: str = "") -> Iterator[int]:
-        """Open the member's directory, or one in it."""
+        """Open the member's directory, or a subdirectory."""
         with contextlib.ExitStack() as stack:
             fd = self._opened(stack, self.path, None)
             yield self._opened(stack, name, fd) if name else fd
@@ -276,22 +276,22 @@ class Member:
         status = os.fstat(fd)
         if status.st_uid != self.uid or status.st_gid != self._gid or status.st_mode & 0o022:
             raise UnsafeDirectoryError(
-                f"{self.path} is not a directory that only {self.login} can write: refused"
+                f"{self.path} is not a directory that only {self.login} can write to: refused"
             )
         return fd
 
     def _is_file(self, status: os.stat_result) -> bool:
-        """Tell whether it is a regular file of the member's."""
+        """Return whether it is a regular file of the member."""
         return stat.S_ISREG(status.st_mode) and status.st_uid == self.uid
 
     @contextlib.contextmanager
     def _open(
         self, name: str, place: int, *, writable: bool = False
     ) -> Iterator[tuple[int, os.stat_result]]:
-        """Open a file of the member's."""
-        with interrupts.deferred():
+        """Open a file of the member."""
+        with signals.deferred():
             flags = os.O_RDWR if writable else os.O_RDONLY
-            fd = segment.open_locked(name, flags | _FILE, place)
+            fd = file_locks.open_locked(name, flags | _FILE, place)
             try:
                 status = os.fstat(fd)
                 if not self._is_file(status):
@@ -300,18 +300,18 @@ class Member:
                     )
                 yield fd, status
             finally:
-                segment.close(fd)
+                file_locks.close(fd)
 
     @contextlib.contextmanager
     def opened(
         self, row: SegmentRow, *, held: bool = True, writable: bool = False
     ) -> Iterator[tuple[int, os.stat_result]]:
-        """Open a segment's file; `held`: what is mapped of it counts as held, for its owner.
+        """Open a segment's file; with `held`, its owner sees mappings made meanwhile as held.
 
         Raises
         ------
         SegmentNotFoundError
-            It is gone.
+            The file is gone.
         CorruptSegmentError, UnsafeDirectoryError, TooManyFilesError
         """
         name = file_name(row.id.partition(BETWEEN)[0], row.kind)
@@ -321,7 +321,7 @@ class Member:
                 self._open(name, place, writable=writable) as (fd, status),
             ):
                 if held:
-                    segment.hold(fd, shown=True)
+                    segment_file.hold(fd, group=True)
                 yield fd, status
         except FileNotFoundError:
             raise SegmentNotFoundError(f"segment {name} of {self.login} is gone") from None
@@ -336,59 +336,59 @@ class Member:
             ) from None
 
     def path_of(self, row: SegmentRow) -> str:
-        """Return the path of a segment's file, for people."""
+        """Return the path of a segment's file, for messages."""
         return f"{self.path}/segments/{file_name(row.id.partition(BETWEEN)[0], row.kind)}"
 
     def open_lock(self, name: str) -> int:
-        """Open a file that was made to be locked; `segment.close` it.
+        """Open the file of a lock; close it with `file_locks.close`.
 
         Raises
         ------
         SegmentNotFoundError
-            There is none: what it was for is LIVE no more.
+            It does not exist: the data is not LIVE any more.
         """
         try:
             with self._open_directory("locks") as place:
-                fd = segment.open_locked(name, os.O_RDONLY | _FILE, place)
+                fd = file_locks.open_locked(name, os.O_RDONLY | _FILE, place)
         except FileNotFoundError:
-            raise SegmentNotFoundError(f"{self.login} shares that as LIVE data no more") from None
+            raise SegmentNotFoundError(
+                f"{self.login} does not share that as LIVE data any more"
+            ) from None
         except OSError as error:
             raise limit_error(error) from None
         if not self._is_file(os.fstat(fd)):
-            segment.close(fd)
+            file_locks.close(fd)
             raise UnsafeDirectoryError(
                 f"a lock in {self.path} is not a file of {self.login}: refused"
             )
         return fd
 
-    # -- who holds what --------------------------------------------------------------------------
+    # -- holders ---------------------------------------------------------------------------------
 
-    def said(self) -> list[tuple[Identity, Said]]:
-        """Return what the member's living processes say that they hold.
+    def living(self) -> list[tuple[Identity, LogContent]]:
+        """Return the member's processes that run, each with what it holds.
 
-        Segments are called as in `entries`, or, if they are this user's, as this user calls them.
+        Segments have ids as in `entries`; this user's segments have their plain ids.
         """
-        found: list[tuple[Identity, Said]] = []
-        left = _LONGEST_SAID
+        found: list[tuple[Identity, LogContent]] = []
+        left = _LONGEST_LOGS
         with contextlib.suppress(OSError, JshmError), self._open_directory("leases") as place:
             for name in _logs(place):
                 with contextlib.suppress(OSError, JshmError), self._open(name, place) as (fd, _):
                     data = os.read(fd, left)
                     left -= len(data)
-                    said = holdings.parse(
-                        data.decode(errors="replace").splitlines(keepends=True), 0.0
-                    )
+                    log = parse_log(data.decode(errors="replace").splitlines(keepends=True), 0.0)
                     with contextlib.suppress(ValueError, TypeError):
-                        who = replace(Identity.from_json(said.who), uid=self.uid)
-                        if seems_to_run(who):
-                            found.append(
-                                (who, said._replace(held=self._translated(said.held), kept={}))
-                            )
+                        identity = replace(Identity.from_json(log.identity), uid=self.uid)
+                        if seems_to_run(identity):
+                            held = self._translated(log.held)
+                            found.append((identity, log._replace(held=held, spares={})))
                 if left <= 0:
                     break
         return found
 
-    def _translated(self, held: set[holdings.Hold]) -> set[holdings.Hold]:
+    def _translated(self, held: set[Hold]) -> set[Hold]:
+        """Return holds with the ids that segments have in this user's store."""
         found = set()
         for identity, mode in held:
             plain, _, owner = identity.partition(BETWEEN)
@@ -398,8 +398,8 @@ class Member:
             found.add((plain if owner == str(os.geteuid()) else f"{plain}{BETWEEN}{owner}", mode))
         return found
 
-    def said_state(self) -> object:
-        """Return a value that changes when `said` may have changed."""
+    def living_state(self) -> object:
+        """Return a value that changes when `living` may have changed."""
         with contextlib.suppress(OSError, JshmError), self._open_directory("leases") as place:
             logs = [
                 (name, os.stat(name, dir_fd=place, follow_symlinks=False)) for name in _logs(place)
@@ -409,7 +409,7 @@ class Member:
 
 
 def _logs(place: int) -> list[str]:
-    """Return the first names of logs in a directory, if they are among its first files."""
+    """Return the names of logs in a directory, up to the limits."""
     found = []
     with os.scandir(place) as entries:
         for entry in islice(entries, _FILES):

@@ -1,4 +1,4 @@
-"""The other members of a Unix group, and whose a segment is."""
+"""The other members of a Unix group, and the owners of segments."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import time
 from typing import TYPE_CHECKING
 
 from ...errors import SegmentNotFoundError, UnsafeDirectoryError
-from ...segment.file import limit_error
-from .announcing import BETWEEN
+from ...system.limits import limit_error
+from ..local.catalogue import Peers
 from .member import Member, Pace
+from .names_file import BETWEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ...system.access import Access
     from ..identity import Identity
-    from ..local.lease_log import Said
+    from ..local.lease import LogContent
+    from .names_file import Announcer
 
-# Seconds for which whoever was a member is taken for one.
+# Seconds for which a membership is assumed to last after a look at the system's databases.
 _MEMBERSHIP = 60.0
-# Seconds for which the time of a directory's last change may be that of a later change, too.
+# Within this many seconds two changes of a directory may get the same time.
 _TICK = 0.1
 
 
 def _not_listed(error: OSError) -> OSError:
-    """Return what to tell where the directory that members' directories are in cannot be read."""
+    """Return the error for a parent of the members' directories that cannot be read."""
     found = limit_error(error)
     if found is not error:
         return found
@@ -39,12 +41,12 @@ def _not_listed(error: OSError) -> OSError:
 
 
 class Members:
-    """The other members of a group that share anything.
+    """The other members of a group that share something.
 
     Parameters
     ----------
     place : str
-        Where the members' directories are.
+        The parent of the members' directories.
     access : Access
         Of the group.
     """
@@ -64,7 +66,7 @@ class Members:
         now = time.monotonic()
         try:
             status = os.stat(self._place)
-        except FileNotFoundError:  # removed as a whole
+        except FileNotFoundError:  # the parent was removed
             return []
         except OSError as error:
             raise _not_listed(error) from None
@@ -77,7 +79,7 @@ class Members:
             except OSError as error:
                 raise _not_listed(error) from None
             self._checked = now
-            # What was changed just now may be changed again within the same tick of the clock.
+            # A change just now may be followed by another one with the same time.
             self._listed = listed if time.time() > status.st_mtime + _TICK else None
         return sorted(self._known.values(), key=lambda member: member.login)
 
@@ -87,7 +89,7 @@ class Members:
                 match = self._mine.fullmatch(entry.name)
                 if match is None or int(match[1]) == os.geteuid():
                     continue
-                # First: anybody can make thousands, and the databases of users may be slow.
+                # Checked first: any user can make thousands, and the databases of users may be slow.
                 with contextlib.suppress(OSError):
                     uid = entry.stat(follow_symlinks=False).st_uid
                     if uid == int(match[1]) and self._is_member(uid):
@@ -98,7 +100,7 @@ class Members:
         return known or Member(uid, pwd.getpwuid(uid).pw_name, path, self._access.gid)
 
     def _is_member(self, uid: int) -> bool:
-        """Tell whether a user is in the group: by the system's databases, whatever files say."""
+        """Return whether a user is in the group, by the system's databases and not by files."""
         known, now = self._are_members.get(uid), time.monotonic()
         if known is None or now > known[0] + _MEMBERSHIP:
             try:
@@ -110,19 +112,19 @@ class Members:
         return known[1]
 
     def state(self) -> object:
-        """Return a value that changes when what they share has; afterwards `entries` are as new."""
+        """Return a value that changes when what they share changes; updates their `entries`."""
         return tuple((member.uid, member.look()) for member in self.all())
 
     @staticmethod
     def beside(identity: str, needed: str) -> str:
-        """Return how a segment is called that another one, of the same member, refers to."""
+        """Return the id of a segment that another segment, of the same member, refers to."""
         _, between, owner = identity.partition(BETWEEN)
         return f"{needed}{between}{owner}"
 
-    def called(self, root: str, identity: str, mine: str) -> str | None:
-        """Return how a segment is called here that the member of a directory calls so.
+    def translated(self, root: str, identity: str, mine: str) -> str | None:
+        """Translate a segment id from the store in a member's directory.
 
-        None if it is no member's directory; `mine` is this user's.
+        Returns None if it is not a member's directory. `mine` is this user's directory.
         """
         uid = next((m.uid for m in self.all() if m.path == root), None)
         if uid is None and root != mine:
@@ -133,16 +135,16 @@ class Members:
 
     @staticmethod
     def is_theirs(identity: str) -> bool:
-        """Tell whether a segment is another member's, by its id."""
+        """Return whether a segment id is of another member."""
         return BETWEEN in identity
 
     def of_segment(self, identity: str) -> Member | None:
-        """Return whose a segment is; None if it is this user's.
+        """Return the owner of a segment; None if it is this user.
 
         Raises
         ------
         SegmentNotFoundError
-            That member shares nothing any more.
+            The owner shares nothing any more.
         """
         if not self.is_theirs(identity):
             return None
@@ -155,10 +157,30 @@ class Members:
             )
         return member
 
-    def said(self) -> list[tuple[Identity, Said]]:
-        """Return what all their living processes say that they hold."""
-        return [one for member in self.all() for one in member.said()]
+    def living(self) -> list[tuple[Identity, LogContent]]:
+        """Return their processes that run, each with what it holds."""
+        return [one for member in self.all() for one in member.living()]
 
-    def said_state(self) -> object:
-        """Return a value that changes when `said` may have changed."""
-        return tuple((member.uid, member.said_state()) for member in self.all())
+    def living_state(self) -> object:
+        """Return a value that changes when `living` may have changed."""
+        return tuple((member.uid, member.living_state()) for member in self.all())
+
+
+class GroupPeers(Peers):
+    """The other members, and the names file that they read.
+
+    Parameters
+    ----------
+    members : Members
+    announcer : Announcer
+    """
+
+    def __init__(self, members: Members, announcer: Announcer) -> None:
+        self._members = members
+        self._announcer = announcer
+
+    def living(self) -> list[tuple[Identity, LogContent]]:
+        return self._members.living()
+
+    def announce(self, *, rewrite: bool = False) -> None:
+        self._announcer.announce(rewrite=rewrite)

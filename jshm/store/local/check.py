@@ -1,4 +1,4 @@
-"""What the files say against what the registry says: `check` for doubts."""
+"""The consistency check: compares rows and files both ways, and repairs them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 from ...errors import CorruptRegistryError, FormatVersionError, JshmError, UnsafeDirectoryError
-from ...segment import file as segment
+from ...segment import file as segment_file
 from ...system.directories import File, remove, rename
 from ..base import Problem
-from . import collect as reaper
+from . import collect
 from .new_segment import layout_in
-from .rebuild import find_lost, keep_counting, read_segment
-from .registry import files as dbfiles
-from .registry import offer_rows, rows
+from .rebuild import find_lost, read_segment, restore_counters
+from .registry import rows
+from .registry.files import BESIDE, JOURNAL, clear
 from .registry.rows import SegmentRow
 from .spares import listed
 
@@ -22,106 +22,84 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .directory import Directory
-    from .registry.database import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
 
 
 def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Problem]:
-    """Compare rows and files both ways; mend what does not fit if `fix`.
+    """Compare rows and files both ways; repair the differences if `fix`.
 
-    A registry that cannot be read, or contradicts itself, is put aside and rebuilt from the segments.
+    A registry that cannot be read, or that contradicts itself, is put aside and rebuilt from the segments.
     """
     try:
         found = list(_contradictions(registry, directory))
     except CorruptRegistryError as error:
         found = [str(error)]
     if found and fix:
-        _begin_anew(registry, directory)
+        _rebuild(registry, directory)
     problems = [Problem(what, fixed=fix) for what in found]
     try:
         return [*problems, *_compare(registry, directory, fix=fix)]
     except CorruptRegistryError as error:
-        if found:  # it was said
+        if found:  # the same damage, reported already
             return problems
         if not fix:
             raise
-        _begin_anew(registry, directory)  # it can be read, and not be written
+        _rebuild(registry, directory)  # it can be read, but not written
         return [Problem(str(error), fixed=True), *_compare(registry, directory, fix=True)]
 
 
-def _begin_anew(registry: Registry, directory: Directory) -> None:
-    """Rebuild a damaged registry; what can still be read of its version numbers goes on."""
+def _rebuild(registry: Registry, directory: Directory) -> None:
+    """Rebuild a damaged registry; version numbers that can still be read continue."""
     last: dict[str, int] = {}
     with contextlib.suppress(JshmError):
-        last = dict(registry.database.read("SELECT name, last FROM names"))
+        last = registry.last_numbers()
     _put_aside(registry, directory)
-    registry.names()  # opens, and so rebuilds
-    with registry.database.transact() as tx:
-        keep_counting(tx, last)
+    registry.names()  # opens the new registry, and that rebuilds it
+    with registry.transact() as tx:
+        restore_counters(tx, last)
 
 
 def _put_aside(registry: Registry, directory: Directory) -> None:
-    """Rename a damaged registry; only the newest is kept, they take memory."""
-    registry.database.close()
+    """Rename a damaged registry. Only the newest one is kept, because they take memory."""
+    registry.close()
     path = directory.registry_file
     aside = f"{path.name}.damaged-"
-    dbfiles.clear(path, *dbfiles.BESIDE, dbfiles.JOURNAL)
-    for name in path.place.names():
+    clear(path, *BESIDE, JOURNAL)
+    for name in path.directory.names():
         if name.startswith(aside):
             with contextlib.suppress(OSError):
-                remove(File(path.place, name))
-    rename(path, File(path.place, f"{aside}{time.time_ns()}"))
-
-
-# What no transaction leaves: what it is, and a query for how many, or for the names.
-_IMPOSSIBLE = {
-    "{} × a version without what it belongs to": """
-        SELECT count(*) FROM versions WHERE segment NOT IN (SELECT id FROM segments)
-        OR name NOT IN (SELECT name FROM names) OR lease NOT IN (SELECT id FROM leases)""",
-    "{} has no version that it could be attached by": """
-        SELECT name FROM names n WHERE current NOT NULL AND NOT EXISTS
-        (SELECT 1 FROM versions v WHERE v.name = n.name AND v.version = n.current)""",
-    "{} has a newer version than its last one": """
-        SELECT name FROM names n WHERE typeof(last) <> 'integer' OR last <
-        (SELECT max(version) FROM versions v WHERE v.name = n.name)""",
-    "{} can be attached, and its memory was released": """
-        SELECT n.name FROM names n JOIN versions v ON v.name = n.name AND v.version = n.current
-        JOIN segments s ON s.id = v.segment WHERE s.unlinked""",
-}
+                remove(File(path.directory, name))
+    rename(path, File(path.directory, f"{aside}{time.time_ns()}"))
 
 
 def _contradictions(registry: Registry, directory: Directory) -> Iterator[str]:
-    """Say what in the registry cannot be true. Who wrote that is unknown, so nothing of it counts.
+    """Yield what in the registry cannot be true. Its cause is unknown, so the whole registry is distrusted.
 
     Raises
     ------
     CorruptRegistryError
-        It cannot even be read.
+        The registry cannot be read.
     """
-    damage = registry.database.read("PRAGMA quick_check(1)")
-    if damage and damage[0][0] != "ok":
-        raise CorruptRegistryError(f"the registry is damaged: {damage[0][0]}")
-    with registry.database.transact() as tx:
-        for text in rows.all_leases(tx).values():
-            rows.identity_of(text)
-        offer_rows.recipients(tx)
-        for what, sql in _IMPOSSIBLE.items():
-            for (found,) in tx.execute(sql):
-                if found:
-                    yield what.format(found)
+    registry.check_integrity()
+    with registry.transact() as tx:
+        for text in tx.leases().values():
+            rows.parse_identity(text)
+        tx.recipients()
+        yield from tx.contradictions()
         yield from _denied(tx, directory)
-        known = {row.id for row in rows.all_segments(tx)}
+        known = {row.id for row in tx.segments()}
         strays = [path for identity, path in directory.files().items() if identity not in known]
         for path in find_lost(strays, directory):
-            yield f"{path} was published, and the registry does not know it"
+            yield f"{path} was published, but has no row in the registry"
 
 
 def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
-    """Say which rows whole segments deny."""
+    """Yield the rows that complete segments contradict."""
     files = directory.files()
     said: dict[tuple[str, int], set[str]] = {}
-    known = {row.id: row for row in rows.all_segments(tx) if not row.unlinked}
-    references = rows.all_references(tx)
+    known = {row.id: row for row in tx.segments() if not row.unlinked}
+    references = tx.references()
     for row in known.values():
         path = files.get(row.id, "")
         found = read_segment(row.id, path, directory)
@@ -135,12 +113,12 @@ def _denied(tx: Transaction, directory: Directory) -> Iterator[str]:
             )
             or not needs & known.keys() <= refers <= needs
         ):
-            yield f"segment {row.id} is whole, and not what its row says"
+            yield f"segment {row.id} is complete, but does not match its row"
         for entry in found.entries:
-            said.setdefault((entry.name, entry.version), set()).add(entry.own)
-    for entry in rows.everything(tx):
-        if entry.own not in said.get((entry.name, entry.version), {entry.own}):
-            yield f"{entry.name} v{entry.version} is in another segment than its row says"
+            said.setdefault((entry.name, entry.version), set()).add(entry.value_id)
+    for entry in tx.everything():
+        if entry.value_id not in said.get((entry.name, entry.version), {entry.value_id}):
+            yield f"{entry.name} v{entry.version} is in another segment than in its row"
 
 
 def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator[Problem]:
@@ -150,18 +128,18 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         directory.check_overflow()
     except UnsafeDirectoryError as error:
         refused = str(error)
-    with registry.database.transact() as tx:
+    with registry.transact() as tx:
         files = directory.files()
-        known = {row.id: row for row in rows.all_segments(tx)}
+        known = {row.id: row for row in tx.segments()}
         if refused and any(row.overflow for row in known.values()):
             yield Problem(refused, fixed=False)
         for row in known.values():
             if row.overflow and refused:
-                continue  # what cannot be looked into is not gone
+                continue  # the directory cannot be read, so the file may exist
             problem = _examine(row, directory, files)
             if problem:
                 if fix:
-                    rows.forget_lost_segment(tx, row.id)
+                    tx.forget_broken_segment(row.id)
                     lost += [files[row.id]] if row.id in files else []
                 yield Problem(problem, fixed=fix)
         for segment_id, found in _compare_references(tx, fix=fix):
@@ -170,12 +148,13 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
         yield from _compare_rows(tx, fix=fix)
     for path in directory.foreign():
         yield Problem(
-            f"{path} is no segment, so jshm did not make it, and leaves it: remove it", fixed=False
+            f"{path} is not a segment. jshm did not create it and does not remove it: remove it",
+            fixed=False,
         )
-    kept = listed(directory).keys()
-    strays = [path for identity, path in files.items() if identity not in known.keys() | kept]
+    spares = listed(directory).keys()
+    strays = [path for identity, path in files.items() if identity not in known.keys() | spares]
     for path in _collect(registry, directory, strays, fix=fix):
-        yield Problem(f"{path} belongs to no name, and nobody holds it", fixed=fix)
+        yield Problem(f"{path} belongs to no name, and no process holds it", fixed=fix)
     for _ in _collect(registry, directory, lost, fix=fix, known=True):
         pass
 
@@ -188,74 +167,70 @@ def _collect(
     fix: bool,
     known: bool = False,
 ) -> Iterator[str]:
-    """Remove (if `fix`) and yield those files that no row knows and nobody holds, in batches.
+    """Yield the files without a row that no process holds, and remove them if `fix`; in batches.
 
-    See `reaper.collect_files` for those that a row knew until now (`known`).
+    For `known` see `collect.files`.
     """
-    doomed = reaper.Doomed()
+    removals = collect.Removals()
     while paths:
         try:
-            with registry.database.transact() as tx:
-                reaper.collect_files(tx, directory, paths, doomed, known=known)
-            found, full = doomed.paths, doomed.full
+            with registry.transact() as tx:
+                collect.files(tx, directory, paths, removals, known=known)
+            found, full = removals.paths, removals.full
             if fix:
-                doomed.execute()
+                removals.execute()
         finally:
-            doomed.give_up()
+            removals.cancel()
         yield from found
         paths = paths[paths.index(found[-1]) + 1 :] if full else []
 
 
 def _examine(row: SegmentRow, directory: Directory, files: Mapping[str, str]) -> str:
-    """Return what is wrong with a segment's file; '' if nothing is."""
+    """Return what is wrong with a segment's file; '' if nothing is wrong."""
     if row.kind not in rows.KINDS:
-        return ""  # a newer jshm can tell
+        return ""  # only a newer jshm can check it
     if row.unlinked:
         return f"released segment {row.id} still has a file" if row.id in files else ""
     if row.id not in files:
         return f"the file of segment {row.id} is gone"
     path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
     try:
-        with segment.shared(path, directory.access) as (fd, _):
+        with segment_file.opened_shared(path, directory.access) as (fd, _):
             layout = layout_in(fd, row.kind)
             implied = SegmentRow.of(row.id, layout, overflow=row.overflow, writable=row.writable)
             if implied != row._replace(
                 overflow=bool(row.overflow), writable=bool(row.writable), unlinked=False
             ):
-                return f"segment {row.id} does not hold what the registry says"
+                return f"segment {row.id} does not match its row in the registry"
     except FormatVersionError:
-        return ""  # a newer jshm can tell
+        return ""  # only a newer jshm can check it
     except JshmError as error:
         return f"segment {row.id}: {error}"
     return ""
 
 
 def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Problem]]:
-    """Find what refers to segments that are gone: it can never be attached."""
-    broken = "SELECT DISTINCT segment FROM refs WHERE needs NOT IN (SELECT id FROM segments)"
+    """Yield the segments that refer to segments which are gone: they can never be attached."""
     seen: set[str] = set()
-    while found := [row[0] for row in tx.execute(broken) if row[0] not in seen]:
+    while found := [one for one in tx.referring_to_missing() if one not in seen]:
         for segment_id in found:
             seen.add(segment_id)
-            names = " = ".join(f"{e.name} v{e.version}" for e in rows.entries_in(tx, segment_id))
+            names = " = ".join(f"{e.name} v{e.version}" for e in tx.of_segment(segment_id))
             if names:
                 if fix:
-                    rows.forget_lost_segment(tx, segment_id)
+                    tx.forget_broken_segment(segment_id)
                 yield segment_id, Problem(f"{names} refers to memory that is gone", fixed=fix)
 
 
 def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
-    lonely = """refs WHERE segment NOT IN (SELECT id FROM segments)
-                        OR needs NOT IN (SELECT id FROM segments)"""
-    for (count,) in tx.execute(f"SELECT count(*) FROM {lonely}"):  # noqa: S608
-        if count:
-            yield Problem(f"{count} × a reference without what it belongs to", fixed=fix)
-    misjudged = rows.misjudged(tx)
+    if count := tx.count_dangling_references():
+        yield Problem(f"{count} × a reference without its segment", fixed=fix)
+    misjudged = tx.wrongly_marked()
     if misjudged:
         yield Problem(
-            f"{len(misjudged)} × a segment that is marked as if not wanted, or wanted", fixed=fix
+            f"{len(misjudged)} × a segment that is wrongly marked as wanted or unwanted", fixed=fix
         )
     if fix:
-        tx.execute(f"DELETE FROM {lonely}")  # noqa: S608
-        # Asked again: one of these references may have been all that needed a segment.
-        rows.judge(tx, rows.misjudged(tx))
+        tx.forget_dangling_references()
+        # Read again: one of the deleted references may have been the only one to a segment.
+        tx.mark_wanted(tx.wrongly_marked())

@@ -1,7 +1,7 @@
-"""What goes, and when: dead holders, leftovers, unwanted segments, files that nobody registered.
+"""Garbage collection of expired names, unreferenced segments, unregistered files and dead leases.
 
-Everything here runs inside a transaction and deletes rows only; the files go after the commit. Until
-then each is kept locked, so that nobody can begin to map it.
+All functions run inside a transaction and delete rows only; the files are removed after the commit. Until
+then each file is locked, so that no process can begin to map it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import FormatVersionError, JshmError, NoSpaceError
-from ...segment import file as segment
+from ...segment import file as segment_file
 from ...segment.object_layout import OBJECT_MAGIC
-from ...segment.trailer import read_records
+from ...segment.trailer import read_trailer
+from ...system import file_locks
 from ...system.directories import File, exists, open_file, status
-from ..identity import has_ended, is_running, process_start
+from ...system.processes import is_running, process_start
+from ..identity import has_ended
+from . import lease
 from .directory import ARRAY
-from .lease import living, sweep
-from .lease import state as lease_state
-from .new_segment import layout_in, rewrite_records
+from .new_segment import layout_in, rewrite_trailer
 from .rebuild import is_published
-from .registry import offer_rows, rows
+from .registry import rows
 from .spares import listed
 
 if TYPE_CHECKING:
@@ -32,23 +33,22 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from .directory import Directory
-    from .lease import Lease
-    from .registry.database import Transaction
     from .registry.registry import Registry
     from .registry.rows import Entry, SegmentRow
-    from .spares import Listed
+    from .registry.statements import Transaction
+    from .spares import ListedSpare
 
 Adopt = Callable[[int, File], object]
-"""What takes a file over, locked, instead of its removal."""
+"""Takes over the descriptor (locked) and the path of a file, instead of its removal."""
 
-# So many claims take about a millisecond, for which others wait.
+# One transaction removes at most this many files: other writers wait about a millisecond for that.
 BATCH = 200
-# So few need no look at the limit.
+# Up to this many files need no look at the limit of open files.
 _FEW = 8
 
 
-class _Doomed(NamedTuple):
-    """A file that goes: its descriptor, and the mode it had before it said so."""
+class _Removal(NamedTuple):
+    """A file to remove: its descriptor, and its mode before it was marked as released."""
 
     fd: int
     path: File
@@ -56,11 +56,17 @@ class _Doomed(NamedTuple):
     mode: int | None
 
 
-class Doomed:
-    """Files to remove once the transaction has been committed."""
+class Removals:
+    """The files to remove once a transaction is committed.
+
+    Attributes
+    ----------
+    nbytes : int
+        Bytes of the files that were removed.
+    """
 
     def __init__(self) -> None:
-        self._files: list[_Doomed] = []
+        self._files: list[_Removal] = []
         self._committed = False
         self.nbytes = 0
 
@@ -69,7 +75,7 @@ class Doomed:
 
     @property
     def full(self) -> bool:
-        """Whether enough is claimed for one transaction: each claimed file is open."""
+        """Whether the transaction should take no more files: each is open until it is removed."""
         if len(self._files) < _FEW:
             return False
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -77,21 +83,27 @@ class Doomed:
 
     @property
     def paths(self) -> list[File]:
-        """What is to be removed."""
+        """The paths of the files."""
         return [one.path for one in self._files]
 
     def add(self, path: File, fd: int = -1, adopt: Adopt | None = None) -> None:
-        """Doom a file; `fd`, if given, holds `LOCK_EX` and is owned from now on.
+        """Add a file.
 
-        With `adopt`, that is called with both instead of removing it.
+        Parameters
+        ----------
+        path : File
+        fd : int
+            Holds `LOCK_EX`, and is owned from now on; -1 if the caller has no descriptor.
+        adopt : callable, optional
+            Takes the file over instead of its removal.
         """
         mode, self._committed = None, False
-        # Before the commit: whoever is killed behind it leaves a file that no row knows, and that must
-        # not be taken for one that a registry has lost.
+        # Marked before the commit: if this process is killed after the commit, the file must not be
+        # mistaken for a published one that a registry has lost.
         with contextlib.suppress(OSError):  # it is gone, or another user's
-            fd = segment.open_locked(path, segment.LOOK) if fd < 0 else fd
-            mode = segment.mark_released(fd)
-        self._files.append(_Doomed(fd, path, adopt, mode))
+            fd = file_locks.open_locked(path, segment_file.PROBE_FLAGS) if fd < 0 else fd
+            mode = segment_file.mark_released(fd)
+        self._files.append(_Removal(fd, path, adopt, mode))
 
     def execute(self) -> None:
         """Remove the files."""
@@ -99,287 +111,298 @@ class Doomed:
         while self._files:
             fd, path, adopt, _ = self._files[-1]
             if adopt is not None:
-                self._files.pop()  # it owns the descriptor now
+                self._files.pop()  # `adopt` owns the descriptor now
                 adopt(fd, path)
                 continue
             with contextlib.suppress(OSError):
                 self.nbytes += (os.fstat(fd) if fd >= 0 else status(path)).st_size
-            segment.unlink(path, fd)
-            self._let_go()
+            segment_file.unlink(path, fd)
+            self._drop_last()
 
-    def _let_go(self) -> None:
+    def _drop_last(self) -> None:
         fd, _, _, mode = self._files.pop()
         if mode is not None and not self._committed:
             with contextlib.suppress(OSError):
                 os.fchmod(fd, mode)
         if fd >= 0:
-            segment.close(fd)
+            file_locks.close(fd)
 
-    def give_up(self) -> None:
-        """Let go of the files that are left, without removing them."""
+    def cancel(self) -> None:
+        """Close the files that are left, without removing them."""
         while self._files:
-            self._let_go()
+            self._drop_last()
 
 
-def collect(
+# -- segments ----------------------------------------------------------------------------------------
+
+
+def unwanted(
     tx: Transaction,
     directory: Directory,
-    doomed: Doomed,
+    removals: Removals,
     among: AbstractSet[str] | None = None,
     *,
     short: bool = False,
 ) -> None:
-    """Doom unwanted segments (`among` these) that nobody holds, and what only they needed.
+    """Remove unwanted segments that nobody holds, and what only they needed.
 
-    Not what its publisher is about to write into, unless memory is `short`.
+    Parameters
+    ----------
+    tx, directory, removals
+    among : set of str, optional
+        Only these segments.
+    short : bool
+        Memory is short: also remove what a publisher reserves for its next publish.
     """
-    kept: Mapping[str, Listed] | None = {} if short else None
-    for row in rows.unwanted(tx):
-        if doomed.full:
+    reserved: Mapping[str, ListedSpare] | None = {} if short else None
+    for row in tx.unwanted():
+        if removals.full:
             return
         if among is not None and row.id not in among:
             continue
-        if row.nbytes >= segment.RECYCLED:
-            kept = listed(directory) if kept is None else kept
-            if row.id in kept and not kept[row.id].idle:
+        if row.nbytes >= segment_file.MIN_SPARE_SIZE:
+            reserved = listed(directory) if reserved is None else reserved
+            if row.id in reserved and not reserved[row.id].idle:
                 continue
-        collect_segment(tx, directory, row, doomed)
+        segment(tx, directory, row, removals)
 
 
-def take_away(
-    tx: Transaction, directory: Directory, identities: Iterable[str], doomed: Doomed
+def segment(
+    tx: Transaction,
+    directory: Directory,
+    row: SegmentRow,
+    removals: Removals,
+    adopt: Adopt | None = None,
+) -> bool:
+    """Remove one segment, and what only it needed, if nobody holds it; return whether that is so.
+
+    With `adopt`, its file is handed over instead.
+    """
+    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
+    if row.unlinked:
+        # There is no file to lock, so only the logs tell. The memory is freed with the last mapping.
+        gone = not any(
+            row.id == h[0] for _, log in lease.living(directory.leases) for h in log.held
+        )
+        if exists(path):
+            removals.add(path)  # its release was killed between commit and unlink
+    else:
+        try:
+            fd = segment_file.claim(path, directory.access)
+        except FileNotFoundError:
+            gone = True
+        else:
+            gone = fd is not None
+            if fd is not None:
+                removals.add(path, fd, adopt)
+    if gone:
+        for needless in tx.forget_segment(row.id, refers=row.kind != "array"):
+            # Segments that do not fit into this transaction stay unwanted, for the next one.
+            if not removals.full:
+                segment(tx, directory, needless, removals)
+    return gone
+
+
+def unlink(
+    tx: Transaction, directory: Directory, row: SegmentRow, removals: Removals
+) -> bool | None:
+    """Remove the file of a segment that no name needs, held or not; holders keep the memory.
+
+    Returns
+    -------
+    bool or None
+        Whether nobody holds it, so that the memory is free now; None if it is still needed.
+    """
+    if not tx.mark_wanted([row.id]):
+        return None
+    if segment(tx, directory, row, removals):
+        return True
+    for needless in tx.mark_unlinked(row.id):
+        if not removals.full:
+            segment(tx, directory, needless, removals)
+    removals.add(directory.path(row.id, overflow=row.overflow, kind=row.kind))
+    return False
+
+
+def forget_version(tx: Transaction, entry: Entry) -> None:
+    """Remove a version, but not its data: another name or an object needs them."""
+    tx.forget_version(entry)
+    tx.mark_stale(entry.segment.id)
+
+
+def rewrite_trailers(tx: Transaction, directory: Directory) -> None:
+    """Rewrite the trailers that do not match their rows any more.
+
+    This takes its own transaction after the one that changed the rows: that one may fail, and the
+    trailers would then be wrong. If this process is killed, the next collection does it.
+    """
+    for row in tx.stale_trailers():
+        path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
+        # Empty if only another segment needs this one.
+        contents = [rows.trailer_record(entry) for entry in tx.of_segment(row.id)]
+        try:
+            rewrite_trailer(path, directory.access, row, contents)
+        except NoSpaceError:
+            continue
+        except (OSError, JshmError):
+            pass  # `check` finds a damaged segment; another user's cannot be written
+        tx.forget_stale(row.id)
+
+
+# -- spares ------------------------------------------------------------------------------------------
+
+
+def spares(
+    tx: Transaction, directory: Directory, identities: Iterable[str], removals: Removals
 ) -> None:
-    """Doom spares, of whatever process, unless it is just using them."""
+    """Remove spares of any process, unless that process uses them at this moment."""
     for identity in identities:
         path = directory.path(identity, overflow=False)
-        if doomed.full or rows.mentions(tx, identity):
+        if removals.full or tx.mentions(identity):
             continue
         with contextlib.suppress(FileNotFoundError):
-            fd = segment.claim(path, directory.access)
+            fd = segment_file.claim(path, directory.access)
             if fd is not None:
-                doomed.add(path, fd, _empty)
+                removals.add(path, fd, _empty)
 
 
 def _empty(fd: int, path: File) -> None:
-    """Free the memory of a spare that its process has mapped, but looks at before it uses it."""
+    """Truncate and remove a spare. Its process has it mapped, but checks it before each use."""
     try:
-        with contextlib.suppress(FileNotFoundError):  # its process is just removing it
+        with contextlib.suppress(FileNotFoundError):  # its process removes it at the same time
             opened = open_file(path, os.O_WRONLY | os.O_NONBLOCK)
             try:
                 if os.path.samestat(os.fstat(opened), os.fstat(fd)):
                     os.ftruncate(opened, 0)
             finally:
                 os.close(opened)
-        segment.unlink(path, fd)
+        segment_file.unlink(path, fd)
     finally:
-        segment.close(fd)
+        file_locks.close(fd)
 
 
-def collect_segment(
-    tx: Transaction,
-    directory: Directory,
-    row: SegmentRow,
-    doomed: Doomed,
-    adopt: Adopt | None = None,
-) -> bool:
-    """Doom one segment, and what only it needed, if nobody holds it; tell whether it goes.
-
-    With `adopt`, its file is given to that.
-    """
-    path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
-    if row.unlinked:
-        # The file is gone, so only its holders can tell; the kernel frees the memory in any case.
-        gone = not any(row.id == h[0] for _, held in living(directory.leases) for h in held)
-        if exists(path):
-            doomed.add(path)  # whoever released it was killed between commit and unlink
-    else:
-        try:
-            fd = segment.claim(path, directory.access)
-        except FileNotFoundError:
-            gone = True
-        else:
-            gone = fd is not None
-            if fd is not None:
-                doomed.add(path, fd, adopt)
-    if gone:
-        for needless in rows.forget_segment(tx, row.id, refers=row.kind != "array"):
-            # What is too much for one transaction stays unwanted, for the next.
-            if not doomed.full:
-                collect_segment(tx, directory, needless, doomed)
-    return gone
+# -- processes and sessions --------------------------------------------------------------------------
 
 
-def unlink_unwanted(
-    tx: Transaction, directory: Directory, row: SegmentRow, doomed: Doomed
-) -> bool | None:
-    """Doom a segment that no name needs any more, held or not; the holders keep the memory.
-
-    Returns
-    -------
-    bool or None
-        Whether nobody holds it, so that the memory is free now; None if it is needed still.
-    """
-    if not rows.judge(tx, [row.id]):
-        return None
-    if collect_segment(tx, directory, row, doomed):
-        return True
-    for needless in rows.mark_unlinked(tx, row.id):
-        if not doomed.full:
-            collect_segment(tx, directory, needless, doomed)
-    doomed.add(directory.path(row.id, overflow=row.overflow, kind=row.kind))
-    return False
-
-
-def forget_name(tx: Transaction, entry: Entry) -> None:
-    """Forget a version whose data are needed still: they are another name's too, or an object's."""
-    rows.forget_version(tx, entry)
-    rows.fall_behind(tx, entry.segment.id)
-
-
-def catch_up(tx: Transaction, directory: Directory) -> None:
-    """Let segments say of themselves what their rows say by now.
-
-    That takes a transaction of its own, after the one that changed the rows: it may fail, or its process
-    be killed, and then the segments would say what never was. Whoever is killed in here leaves it to the
-    next.
-    """
-    for row in rows.behind(tx):
-        path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
-        # None if it is another segment that needs this one.
-        contents = [rows.metadata(entry) for entry in rows.entries_in(tx, row.id)]
-        try:
-            rewrite_records(path, directory.access, row, contents)
-        except NoSpaceError:
-            continue
-        except (OSError, JshmError):
-            pass  # a damaged one cannot say it, `check` finds it; another user's is not ours to write
-        rows.catch_up(tx, row.id)
-
-
-def bury_the_dead(
-    tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None
-) -> None:
-    """Retire the leftovers of ended sessions, and forget processes that left nothing.
+def leases(tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None) -> None:
+    """Release the expired names of dead processes, and remove the rows of their leases.
 
     Parameters
     ----------
     tx, directory
     ending : (int, str), optional
-        Pid and start of a process that is about to end: what lives as long as it counts as ended.
+        Pid and start of a process that is about to end: what lives as long as it counts as expired.
     """
-    for lease, text in rows.all_leases(tx).items():
-        state = lease_state(directory.leases, lease)
+    for name, text in tx.leases().items():
+        state = lease.state(directory.leases, name)
         if state == "alive":
             continue
-        identity = rows.identity_of(text)
+        identity = rows.parse_identity(text)
         if state == "missing" and process_start(identity.pid) == identity.start:
-            continue  # something removed the lease of a process that lives
+            continue  # something removed the lease of a living process
         if has_ended(identity, ending):
-            for entry in rows.leftovers(tx, lease):
+            for entry in tx.published_without_keep(name):
                 row = entry.segment
                 path = directory.path(row.id, overflow=row.overflow, kind=row.kind)
-                if not segment.is_held(path):
-                    rows.retire(tx, entry.name)
-                    if not rows.judge(tx, [row.id]):
-                        forget_name(tx, entry)
-        rows.forget_lease(tx, lease)
+                if not segment_file.is_held(path):
+                    tx.retire(entry.name)
+                    if not tx.mark_wanted([row.id]):
+                        forget_version(tx, entry)
+        tx.forget_lease(name)
 
 
-def leftovers(tx: Transaction, directory: Directory, lease: Lease) -> list[Entry]:
-    """Return what lives as long as a process that is about to end: its own, and its dead workers'."""
-    me = lease.identity
-    ended = [lease.id] if me.session.kind == "process" else []
-    for other, text in rows.all_leases(tx).items():
-        who = rows.identity_of(text)
-        theirs = (who.session.pid, who.session.start, who.pid_ns)
-        if theirs != (me.pid, me.start, me.pid_ns) or other == lease.id:
+def expiring(tx: Transaction, directory: Directory, closed: lease.Lease) -> list[Entry]:
+    """Return the versions that expire with a process: its own, and those of its dead workers."""
+    me = closed.identity
+    ended = [closed.id] if me.session.kind == "process" else []
+    for other, text in tx.leases().items():
+        identity = rows.parse_identity(text)
+        session = (identity.session.pid, identity.session.start, identity.pid_ns)
+        if session != (me.pid, me.start, me.pid_ns) or other == closed.id:
             continue
-        if lease_state(directory.leases, other) != "alive":
+        if lease.state(directory.leases, other) != "alive":
             ended.append(other)
-    return [entry for one in ended for entry in rows.leftovers(tx, one)]
+    return [entry for one in ended for entry in tx.published_without_keep(one)]
 
 
-def bury_offers(
-    tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None
-) -> None:
-    """Forget offers that are too old, of names that are gone, or to kernels that will not come back.
+def offers(tx: Transaction, directory: Directory, ending: tuple[int, str] | None = None) -> None:
+    """Remove offers that are too old, or that are made to kernels that will not come back.
 
     Parameters
     ----------
     tx, directory, ending
-        As for `bury_the_dead`.
+        As for `leases`.
     """
-    offer_rows.forget_old(tx, time.time())
-    there = offer_rows.recipients(tx)
-    present = {who.connection_file for who, _ in living(directory.leases)} if there else set()
-    for recipient, was in there.items():
-        if recipient in present or is_running(was.pid, was.start, was.pid_ns):
+    tx.forget_old_offers(time.time())
+    recipients = tx.recipients()
+    alive = lease.living(directory.leases) if recipients else []
+    present = {identity.connection_file for identity, _ in alive}
+    for recipient, identity in recipients.items():
+        if recipient in present or is_running(identity.pid, identity.start, identity.pid_ns):
             continue
-        # One that is restarted keeps its connection file, and its server runs on.
-        if has_ended(was, ending) or not os.path.exists(recipient):
-            offer_rows.forget_recipient(tx, recipient)
+        # A restarted kernel keeps its connection file, and its server still runs.
+        if has_ended(identity, ending) or not os.path.exists(recipient):
+            tx.forget_recipient(recipient)
 
 
-def unregistered(directory: Directory, known: Registry, kept: Collection[str]) -> list[File]:
-    """Return files that no row knows, and that are none of those kept; some may be in the making.
+# -- files without a row -----------------------------------------------------------------------------
+
+
+def unregistered(directory: Directory, registry: Registry, reserved: Collection[str]) -> list[File]:
+    """Return the files without a row, except reserved ones. Some may be unfinished segments.
 
     Needs no transaction.
     """
     files = directory.files()
-    # Files are listed first: one that is registered meanwhile is then among the rows.
-    ids = known.segment_ids() if files else set()
-    return [path for name, path in files.items() if name not in ids and name not in kept]
+    # In this order: a file that is registered after the listing is then among the rows.
+    ids = registry.segment_ids() if files else set()
+    return [path for name, path in files.items() if name not in ids and name not in reserved]
 
 
-def collect_files(
+def files(
     tx: Transaction,
     directory: Directory,
     paths: Sequence[File],
-    doomed: Doomed,
+    removals: Removals,
     *,
     known: bool = False,
 ) -> None:
-    """Doom those files that no row knows and nobody holds.
+    """Remove those files that have no row and that nobody holds.
 
-    What was published, or looks like a newer jshm's, stays, unless `known`: a row told, until now, that
-    it is not.
+    Files that were published, or that a newer jshm may have made, stay; with `known` they go too, because
+    a row told until now what they are.
     """
     for path in paths:
-        if doomed.full:
+        if removals.full:
             return
         identity = os.path.splitext(os.path.basename(path))[0]
-        if rows.mentions(tx, identity) or not directory.has(path.place):
-            continue  # not of this registry, if the directory was moved since it was listed
+        if tx.mentions(identity) or not directory.has(path.directory):
+            continue  # the directory was moved after it was listed: not this registry's file
         with contextlib.suppress(FileNotFoundError):
-            fd = segment.claim(path, directory.access)
+            fd = segment_file.claim(path, directory.access)
             if (
                 fd is not None
                 and not known
                 and (is_published(path, directory) or _is_newer(fd, path))
             ):
-                segment.close(fd)
+                file_locks.close(fd)
             elif fd is not None:
-                doomed.add(path, fd)
+                removals.add(path, fd)
 
 
 def _is_newer(fd: int, path: str) -> bool:
-    """Tell whether a newer jshm made this, in a format that only it can judge or register again."""
+    """Return whether a newer jshm may have made a file, in a format that this one cannot judge."""
     kind = "array" if path.endswith(ARRAY) else "object"
     if kind == "object":
         magic = os.pread(fd, len(OBJECT_MAGIC), 0)
         if magic != OBJECT_MAGIC:
-            # Of another kind; or nobody's: it was never finished.
+            # Another kind; or, if the magic is missing, a segment that was never finished.
             return not OBJECT_MAGIC.startswith(magic.rstrip(b"\0"))
     try:
-        records = read_records(fd, layout_in(fd, kind).records)
+        records = read_trailer(fd, layout_in(fd, kind).trailer_offset)
     except FormatVersionError:
         return True
     except JshmError:
         return False
     formats = [content.get("jshm") for content in records]
     return any(isinstance(known, int) and known > rows.FORMAT for known in formats)
-
-
-def sweep_leases(directory: Directory) -> None:
-    """Remove the lease files of dead processes; their rows say who they were."""
-    sweep(directory.leases)

@@ -1,25 +1,40 @@
-"""The store's directory: where it is, and whether it is safe.
+"""The store's directory: finds it, creates it, and checks that it is safe.
 
-``/dev/shm/jshm-<uid>/`` where that is a tmpfs, else the platform's runtime or temporary directory;
-``JSHM_DIR`` overrides. Segments that do not fit (`room`) overflow to a directory on disk.
+It is ``/dev/shm/jshm-<uid>/`` where that is a tmpfs, else the platform's runtime or temporary directory;
+``JSHM_DIR`` overrides. Segments that do not fit into memory overflow to a directory on disk.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ...errors import CorruptRegistryError, TooManyFilesError, UnsafeDirectoryError
-from ...segment.file import ID, limit_error
-from ...system.access import PRIVATE
-from ...system.directories import File, Place, Seen, Spot, identity_of, status
-from ...system.private import TRIES, check, make_for_group, make_private, open_
-from ..identity import boot_id
+from ...errors import (
+    CorruptRegistryError,
+    JshmError,
+    NoSpaceError,
+    Remedy,
+    TooManyFilesError,
+    UnsafeDirectoryError,
+)
+from ...segment.file import ID, open_unheld
+from ...system.access import (
+    PRIVATE,
+    TRIES,
+    check_directory,
+    make_directory,
+    make_group_directory,
+    open_directory,
+)
+from ...system.directories import DirectoryPath, File, OpenDirectory, Resolved, identity_of, status
+from ...system.limits import limit_error
+from ...system.processes import boot_id
 from .mappings import is_mapped_by
 
 if TYPE_CHECKING:
@@ -32,12 +47,12 @@ if TYPE_CHECKING:
 _BOOT_ID = re.compile("[0-9a-f]{8}")
 ARRAY = ".npy"
 OTHER = ".jshm"
-# What jshm calls a segment's file; anything else is not jshm's to delete.
+# The names of segment files; jshm never deletes any other.
 _FILE = re.compile(r"([0-9a-f]{16})\.(npy|jshm)")
 IN_MEMORY = {"tmpfs", "ramfs"}
 _OVERFLOW = "JSHM_OVERFLOW_DIR"
 _PLACES = ("segments", "leases", "locks")
-# Where the registry is of what is shared with a group: its user's alone.
+# The subdirectory with the registry in a group's store: only its user can enter it.
 _HIDDEN = "private"
 _NETWORK = {
     "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs",
@@ -45,32 +60,32 @@ _NETWORK = {
 }  # fmt: skip
 
 
-# Cached, as is `_platform_root`: every operation asks.
+# Cached, as `_platform_root` is: every operation needs it.
 _normal = lru_cache(maxsize=8)(os.path.normpath)
 
 
 def group_place() -> str:
-    """Return the directory that groups' directories are in: ``JSHM_GROUP_DIR``, or ``/dev/shm``."""
+    """Return the directory for the directories of groups: ``JSHM_GROUP_DIR``, or ``/dev/shm``."""
     chosen = os.environ.get("JSHM_GROUP_DIR")
     return os.path.abspath(chosen) if chosen else _shared_memory()
 
 
 def group_root(place: str, group: str, user: int) -> str:
-    """Return the directory of what one member shares with a Unix group.
+    """Return the directory in which one member shares with a Unix group.
 
-    Beside those of the other members, and not in one that a member owns: its owner could rename what
-    is in it. In ``/dev/shm``, which is sticky, nobody else can.
+    The members' directories are side by side in `place`, which is sticky like ``/dev/shm``. A common
+    parent would belong to one member, and its owner could rename the other members' directories.
     """
     return os.path.join(place, f"jshm-group-{group}-{user}")
 
 
 def default_root(chosen: str | None = None) -> str:
-    """Return the directory to use: ``JSHM_DIR``, ``/dev/shm/jshm-<uid>``, or a platform's own.
+    """Return the directory to use: ``JSHM_DIR``, ``/dev/shm/jshm-<uid>``, or the platform's.
 
     Parameters
     ----------
     chosen : str, optional
-        What ``JSHM_DIR`` says to another process; empty: nothing. By default, what it says here.
+        The value of ``JSHM_DIR`` in another process, empty if it is not set; by default the value here.
     """
     if chosen is None:
         chosen = os.environ.get("JSHM_DIR", "")
@@ -79,7 +94,7 @@ def default_root(chosen: str | None = None) -> str:
     return _platform_root(os.geteuid())
 
 
-# Reading the list of mounts costs more than an attach.
+# Cached: reading the list of mounts costs more than an attach.
 @lru_cache(maxsize=8)
 def _platform_root(user: int) -> str:
     import platformdirs
@@ -94,7 +109,7 @@ def _platform_root(user: int) -> str:
 
 @lru_cache(maxsize=1)
 def _shared_memory() -> str:
-    """Return a directory that everybody may write to, in memory where there is one."""
+    """Return a directory that all users may write to, in memory if there is one."""
     if filesystem("/dev/shm") == "tmpfs" and os.access("/dev/shm", os.W_OK):  # noqa: S108
         return "/dev/shm"  # noqa: S108
     import tempfile
@@ -103,12 +118,12 @@ def _shared_memory() -> str:
 
 
 def filesystem(path: str) -> str:
-    """Return the type of the file system that a path is on, or '' where nothing tells.
+    """Return the type of the file system of a path; '' where the system does not tell.
 
     Raises
     ------
     TooManyFilesError
-        It cannot be told now. A guess would be another directory, and so another store.
+        It cannot be found out now. A wrong guess would lead to another directory, and so another store.
     """
     path = os.path.realpath(path)
     best, kind = "", ""
@@ -121,45 +136,65 @@ def filesystem(path: str) -> str:
                 if inside and len(point) >= len(best):
                     best, kind = point, found
     except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):  # what is not known now is not cached
+        if error.errno in (errno.EMFILE, errno.ENFILE):  # an exception is not cached
             raise limit_error(error) from None
         return ""
     return kind
 
 
+def different_store(pid: int) -> str:
+    """Return why another process on this machine does not use this store by default; '' if it does."""
+    try:
+        found = os.stat(f"/proc/{pid}")
+        if found.st_uid != os.geteuid():
+            return "belongs to another user"
+        theirs = os.stat(f"/proc/{pid}/root/dev/shm")
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = dict(v.partition(b"=")[::2] for v in file.read().split(b"\0"))
+    except OSError:  # it has ended, or there is no /proc
+        return ""
+    ours = os.stat("/dev/shm")  # noqa: S108
+    chosen = default_root(os.fsdecode(variables.get(b"JSHM_DIR", b"")))
+    if os.path.realpath(chosen) != os.path.realpath(default_root()):
+        return "has another JSHM_DIR"
+    if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+        return "runs in another container"
+    return ""
+
+
 def file_name(segment: str, kind: str) -> str:
-    """Return what a segment's file is called.
+    """Return the name of a segment's file.
 
     Raises
     ------
     CorruptRegistryError
-        It is no segment's id: the path could be anybody's.
+        It is not a segment id, so the path could lead anywhere.
     """
     if not ID.fullmatch(segment):
         raise CorruptRegistryError(
-            f"the registry is damaged: a segment is called {segment!r:.80}. The data is not: "
-            "`jshm check --fix` rebuilds the registry from the segments"
+            f"the registry is damaged: a segment has the id {segment!r:.80}. No data was lost",
+            remedy=Remedy("check", (), {"fix": True}, "Rebuild the registry from the segments"),
         )
     return f"{segment}{ARRAY if kind == 'array' else OTHER}"
 
 
 @dataclass(slots=True)
 class Directory:
-    """The places of one store. Made by `open`.
+    """The directory of one store, with its subdirectories. `open` makes it.
 
-    What is in it is reached through descriptors (`places`): when its path leads to another directory, all
-    that was found in the old one stays there, and nothing of it is taken for what has the same name now.
+    Subdirectories and files are reached through descriptors (`OpenDirectory`). When the path leads to another
+    directory, files found in the old one are never confused with files of the same name in the new one.
 
     Attributes
     ----------
     root : str
     chosen_overflow : str
-        Where segments should go that do not fit, as this process was told. Empty: nowhere.
+        This process's setting for segments that do not fit; empty to switch overflow off.
     in_memory : bool
-        Whether `root` is memory, so that memory limits concern it.
+        Whether `root` is in memory, so that memory limits concern it.
     access : Access
-        Whose it is: one user's, or a group's. A group's has no overflow.
-    spot : Spot
+        Of one user or of a group. A group's directory has no overflow.
+    spot : DirectoryPath
         Tells which directory `root` leads to now. Every use of the registry looks at it.
     """
 
@@ -167,27 +202,27 @@ class Directory:
     chosen_overflow: str
     in_memory: bool
     access: Access = PRIVATE
-    spot: Spot = field(init=False, repr=False, compare=False)
-    # That of the registry, which looks at `root` too.
-    registry_spot: Spot = field(init=False, repr=False, compare=False)
-    # Of each directory in it: as of which look at the root, and what was found.
-    _inner: dict[str, tuple[Seen, Place]] = field(init=False, repr=False, compare=False)
-    _overflow: Spot = field(init=False, repr=False, compare=False)
+    spot: DirectoryPath = field(init=False, repr=False, compare=False)
+    # The same for the registry's directory; it looks at `root`, too.
+    registry_spot: DirectoryPath = field(init=False, repr=False, compare=False)
+    # By subdirectory: the look at the root at which it was found, and what was found.
+    _inner: dict[str, tuple[Resolved, OpenDirectory]] = field(init=False, repr=False, compare=False)
+    _overflow: DirectoryPath = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Look at nothing yet."""
-        self.spot = Spot(self.root, lambda path: open_(path, self.access))
+        """Prepare without I/O."""
+        self.spot = DirectoryPath(self.root, lambda path: open_directory(path, self.access))
         self.registry_spot = (
-            Spot(os.path.dirname(self.registry), open_, self.spot)
+            DirectoryPath(os.path.dirname(self.registry), open_directory, self.spot)
             if self.access.group
             else self.spot
         )
         self._inner = {}
-        self._overflow = Spot("")
+        self._overflow = DirectoryPath("")
 
     @classmethod
     def open(cls, root: str, access: Access = PRIVATE) -> Directory:
-        """Make or check the directory and what is in it."""
+        """Create or check the directory and its subdirectories."""
         made = cls(root, "", in_memory=False, access=access)
         made.make_again()
         kind = filesystem(root)
@@ -202,132 +237,132 @@ class Directory:
         return made
 
     def make_again(self) -> None:
-        """Make what is not there, or was removed."""
+        """Create what does not exist or was removed."""
         for _ in range(TRIES):
             with contextlib.suppress(FileNotFoundError):
                 if self.access.group:
-                    make_for_group(self.root, _PLACES, _HIDDEN, self.access)
+                    make_group_directory(self.root, _PLACES, _HIDDEN, self.access)
                 else:
-                    place = make_private(self.root, parents=True)
+                    place = make_directory(self.root, parents=True)
                     for name in _PLACES:
-                        make_private(f"{self.root}/{name}", place)
-                self.spot.look()
+                        make_directory(f"{self.root}/{name}", place)
+                self.spot.resolve()
                 return
         raise UnsafeDirectoryError(
-            f"{self.root} is removed again and again while it is made: something deletes it. Try again"
+            f"{self.root} is removed again and again while it is created: something deletes it. Try again"
         )
 
-    def made(self) -> Place:
-        """Return the directory, which is made again if it was removed."""
+    def made(self) -> OpenDirectory:
+        """Return the directory; create it again if it was removed."""
         if not self.place:
             self.make_again()
         return self.place
 
     def close(self) -> None:
-        """Hold nothing of it open, until the next use."""
+        """Close all descriptors, until the next use."""
         self.spot.close()
         self.registry_spot.close()
         self._inner.clear()
-        self._overflow = Spot("")
+        self._overflow = DirectoryPath("")
 
     def check(self) -> None:
-        """Raise UnsafeDirectoryError unless it is still theirs alone whose it is, and all in it."""
+        """Raise UnsafeDirectoryError if other users can write to the directory or a subdirectory."""
         for place in (self.place, self.segments, self.leases, self.locks):
             if place:
-                check(place, self.access)
+                check_directory(place, self.access)
         if self.access.group:
             with contextlib.suppress(FileNotFoundError):
-                check(self.registry_file.place)
+                check_directory(self.registry_file.directory)
 
     @property
-    def place(self) -> Place:
-        """The directory that the path led to when it was looked at last; missing, if there was none."""
+    def place(self) -> OpenDirectory:
+        """The directory to which the path led at the last look; a missing one if there was none."""
         try:
-            return (self.spot.seen or self.spot.look()).place
+            return (self.spot.resolved or self.spot.resolve()).directory
         except FileNotFoundError:
-            return Place.missing(self.root)
+            return OpenDirectory.missing(self.root)
 
     @property
     def registry(self) -> str:
-        # Others may read a group's directories; to lock one is as much as to read it.
+        # Hidden from the group: a process that can read a file can also lock it.
         hidden = f"/{_HIDDEN}" if self.access.group else ""
         return f"{self.root}{hidden}/registry.db"
 
     @property
     def registry_file(self) -> File:
-        """The registry's file, in the directory that its path leads to now.
+        """The registry's file, in the directory to which its path leads now.
 
         Raises
         ------
         FileNotFoundError
-            There is no such directory.
+            The directory does not exist.
         """
-        return File(self.registry_spot.look().place, os.path.basename(self.registry))
+        return File(self.registry_spot.resolve().directory, os.path.basename(self.registry))
 
     @property
-    def segments(self) -> Place:
-        known = self._inner.get("segments")  # as `_in`, which takes longer
-        return known[1] if known and known[0] is self.spot.seen else self._in("segments")
+    def segments(self) -> OpenDirectory:
+        known = self._inner.get("segments")  # as in `_in`, but faster
+        return known[1] if known and known[0] is self.spot.resolved else self._in("segments")
 
     @property
-    def leases(self) -> Place:
+    def leases(self) -> OpenDirectory:
         return self._in("leases")
 
     @property
-    def locks(self) -> Place:
+    def locks(self) -> OpenDirectory:
         return self._in("locks")
 
-    def _in(self, name: str) -> Place:
-        """Return a directory that is in it, if nothing has changed since the last look at it; else look.
+    def _in(self, name: str) -> OpenDirectory:
+        """Return a subdirectory: the known one, unless the root was looked at again since it was found.
 
         Raises
         ------
         UnsafeDirectoryError, TooManyFilesError
         """
-        seen, known = self.spot.seen, self._inner.get(name)
+        seen, known = self.spot.resolved, self._inner.get(name)
         if known is not None and known[0] is seen:
             return known[1]
         path = f"{self.root}/{name}"
         try:
-            seen = self.spot.look()
-            there = identity_of(status(File(seen.place, name)))
+            seen = self.spot.resolve()
+            there = identity_of(status(File(seen.directory, name)))
             if known is None or known[1].identity != there:
-                known = seen, open_(path, self.access, seen.place)
+                known = seen, open_directory(path, self.access, seen.directory)
         except FileNotFoundError:
-            return Place.missing(path)
+            return OpenDirectory.missing(path)
         self._inner[name] = seen, known[1]
         return known[1]
 
     def path(self, segment: str, *, overflow: bool, kind: str = "array") -> File:
-        """Return the path of a segment's file: a ``.npy`` for an array, a ``.jshm`` for all else.
+        """Return the path of a segment's file: ``.npy`` for an array, ``.jshm`` for anything else.
 
         Raises
         ------
         CorruptRegistryError
-            It is no segment's id: the path could be anybody's.
+            It is not a segment id, so the path could lead anywhere.
         """
         return File(self.overflow if overflow else self.segments, file_name(segment, kind))
 
-    def has(self, place: Place) -> bool:
-        """Tell whether segments are in that directory now."""
+    def has(self, place: OpenDirectory) -> bool:
+        """Return whether segments are in that directory now."""
         now = place.identity
-        return now == self.segments.identity or now == self.overflow.identity  # noqa: PLR1714 - dearer
+        return now == self.segments.identity or now == self.overflow.identity  # noqa: PLR1714 - slower
 
     def leads_to(self, row: SegmentRow, mapping: Mapping) -> bool:
-        """Tell whether a segment's path leads, now, to the file that a mapping is of."""
+        """Return whether a segment's path leads to the file of a mapping now."""
         place = self.segments
-        if mapping.place is place:
+        if mapping.directory is place:
             return True
         if not is_mapped_by(self.path(row.id, overflow=bool(row.overflow), kind=row.kind), mapping):
             return False
         if not row.overflow:
-            mapping.place = place  # it need not be asked again
+            mapping.directory = place  # for the fast answer next time
         return True
 
     def files(self) -> dict[str, File]:
-        """Return segment id → path of every file that jshm may have made where segments are.
+        """Return segment id → path of every segment file, also of kinds that only a newer jshm knows.
 
-        Nothing else there is ever touched. Kinds that only a newer jshm knows are in ``.jshm`` files.
+        Other files in these directories are never touched.
         """
         return {
             match[1]: path
@@ -336,7 +371,7 @@ class Directory:
         }
 
     def foreign(self) -> list[str]:
-        """Return the paths of what is there and no segment. jshm makes none, and touches none."""
+        """Return the paths of all other files there, which jshm did not create."""
         return [
             path
             for path, is_file in self._entries()
@@ -344,7 +379,7 @@ class Directory:
         ]
 
     def _entries(self) -> Iterator[tuple[File, bool]]:
-        """Yield what is where segments are, and whether it is a file."""
+        """Yield every directory entry beside the segments, and whether it is a file."""
         for place in filter(None, (self.segments, self.overflow)):
             try:
                 fd = place.open_anew()
@@ -360,56 +395,56 @@ class Directory:
                 raise limit_error(error) from None
 
     @property
-    def overflow(self) -> Place:
-        """Where segments go that do not fit; made when first needed. Its path is empty: nowhere.
+    def overflow(self) -> OpenDirectory:
+        """The directory for segments that do not fit, created when first needed. Empty path: none.
 
-        All processes of a store use the same directory, whatever ``JSHM_OVERFLOW_DIR`` is for each: the
-        one that was used first, as long as it is there. It is below a directory that is everybody's:
-        whoever makes it first could lead us, by a link, to files that are ours and no segments.
+        All processes of a store use the same one, even if their ``JSHM_OVERFLOW_DIR`` differ: the first
+        one used, as long as it exists. It is below a directory to which all users can write, so every
+        component is checked: another user could make a link there that leads to our other files.
         """
         if self.access.group:
-            return Place.missing("")
+            return OpenDirectory.missing("")
         try:
             place = self.place
             used = os.readlink("overflow", dir_fd=place.fd)
         except OSError:
             return self._overflow_at(self.chosen_overflow)
-        # Another store's it is not, also if the directory was moved or copied.
+        # The link may be a copy from another store, or from before the directory was moved.
         if used.split("/")[-2:] == [_this_boot(), _own_name(place)]:
             found = self._overflow_at(used)
             if found:
                 return found
         return self._overflow_at(self.chosen_overflow)
 
-    def _overflow_at(self, path: str) -> Place:
+    def _overflow_at(self, path: str) -> OpenDirectory:
         if not path:
-            return Place.missing("")
+            return OpenDirectory.missing("")
         if self._overflow.path != path:
-            self._overflow = Spot(path, _open_overflow)
+            self._overflow = DirectoryPath(path, _open_overflow)
         try:
-            return self._overflow.look().place
+            return self._overflow.resolve().directory
         except TooManyFilesError:
             raise
-        except OSError:  # it is not there; or it is not safe, which `open_overflow` says
-            return Place.missing(path)
+        except OSError:  # it does not exist, or is not safe; `open_overflow` raises for that
+            return OpenDirectory.missing(path)
 
     def has_overflow(self) -> bool:
-        """Tell whether the overflow directory is there, and safe to look into."""
+        """Return whether the overflow directory exists and is safe to read."""
         return bool(self.overflow)
 
     def check_overflow(self) -> None:
-        """Raise UnsafeDirectoryError if the overflow directory is there and must not be used."""
+        """Raise UnsafeDirectoryError if the overflow directory exists and is not safe."""
         if overflow := str(self.overflow):
             with contextlib.suppress(FileNotFoundError):
                 _open_overflow(overflow)
 
     def open_overflow(self) -> None:
-        """Make the overflow directory, and remove those of earlier boots."""
+        """Create the overflow directory, and remove those of earlier boots."""
         import shutil
 
         overflow = str(self.overflow)
         boots = os.path.dirname(overflow)
-        base = make_private(os.path.dirname(boots), parents=True, setting=_OVERFLOW)
+        base = make_directory(os.path.dirname(boots), parents=True, setting=_OVERFLOW)
         try:
             names = base.names()
         except OSError as error:
@@ -418,15 +453,20 @@ class Directory:
             if name != os.path.basename(boots) and _BOOT_ID.fullmatch(name):
                 shutil.rmtree(name, ignore_errors=True, dir_fd=base.fd)
         try:
-            make_private(overflow, make_private(boots, base, setting=_OVERFLOW), setting=_OVERFLOW)
+            make_directory(
+                overflow, make_directory(boots, base, setting=_OVERFLOW), setting=_OVERFLOW
+            )
         except FileNotFoundError:
             raise UnsafeDirectoryError(
-                f"{overflow} was removed while it was made: something deletes it. Try again"
+                f"{overflow} was removed while it was created: something deletes it. Try again"
             ) from None
         self._record(overflow)
 
     def _record(self, overflow: str) -> None:
-        """Let all processes find it. Where there is no inode left, those do that were told the same."""
+        """Make all processes use this directory, by a link.
+
+        Without a free inode for the link, only processes with the same setting use it.
+        """
         with contextlib.suppress(OSError):
             place = self.place.fd
             with contextlib.suppress(OSError):
@@ -435,15 +475,17 @@ class Directory:
             os.symlink(overflow, "overflow", dir_fd=place)
 
 
-def _open_overflow(path: str) -> Place:
-    """Open an overflow directory, and on the way there nothing but directories of this user."""
+def _open_overflow(path: str) -> OpenDirectory:
+    """Open an overflow directory, after a check that all parents below the base are this user's."""
     boots = os.path.dirname(path)
-    base = open_(os.path.dirname(boots), setting=_OVERFLOW)
-    return open_(path, parent=open_(boots, parent=base, setting=_OVERFLOW), setting=_OVERFLOW)
+    base = open_directory(os.path.dirname(boots), setting=_OVERFLOW)
+    return open_directory(
+        path, parent=open_directory(boots, parent=base, setting=_OVERFLOW), setting=_OVERFLOW
+    )
 
 
-def _overflow_for(place: Place) -> str:
-    """Return this store's overflow directory; stores never share one, their reapers would fight."""
+def _overflow_for(place: OpenDirectory) -> str:
+    """Return this store's overflow directory. Stores never share one: each would remove the other's files."""
     chosen = os.environ.get(_OVERFLOW)
     if chosen == "":
         return ""
@@ -453,10 +495,52 @@ def _overflow_for(place: Place) -> str:
     return os.path.join(base, _this_boot(), _own_name(place))
 
 
-def _own_name(place: Place) -> str:
+def disk_full(what: str, root: str, reason: object) -> NoSpaceError:
+    """Return the error for a store's file system that has no space.
+
+    Parameters
+    ----------
+    what : str
+        What is to be written: ``a lease``.
+    root : str
+        The store's directory.
+    reason : object
+        The system's message.
+    """
+    remedy = Remedy("list", purpose="Release names that you no longer need; this lists their costs")
+    return NoSpaceError(
+        f"no space left for {what} in {root} ({reason}): free space there, or set JSHM_DIR to a "
+        "directory that has room",
+        remedy=remedy if is_anything_shared(root) else (),
+    )
+
+
+def is_anything_shared(root: str) -> bool:
+    """Return whether a store's directory has a segment: whether anything could be released."""
+    with contextlib.suppress(OSError), os.scandir(f"{root}/segments") as entries:
+        return any(_is_finished(entry.path) for entry in entries)
+    return False
+
+
+def _is_finished(path: str) -> bool:
+    """Return whether a segment's file is complete: until then its publisher keeps it locked."""
+    try:
+        fd = open_unheld(path)
+    except (JshmError, OSError):
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _own_name(place: OpenDirectory) -> str:
     import hashlib
 
-    # Its path is bytes, and need not be text.
+    # As bytes, because a path need not be valid text.
     own = f"{place.identity[0]}:".encode() + os.fsencode(os.path.realpath(place))
     return hashlib.sha256(own).hexdigest()[:16]
 

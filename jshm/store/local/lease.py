@@ -1,8 +1,17 @@
-"""Tell whether a process lives, and what it says that it holds.
+"""Proof that a process lives, and the log of the segments that it holds.
 
-A lease is a small file that its process keeps locked (``flock(LOCK_EX)``). The kernel drops the lock
-when the process ends, however it ends, so a probe (``LOCK_SH | LOCK_NB``) never lies; a pid can be
-reused, and means nothing in another pid namespace.
+A lease is a small file that its process keeps locked (``flock(LOCK_EX)``). The operating system drops
+the lock when the process ends, however it ends, so a probe (``LOCK_SH | LOCK_NB``) is always right. A pid
+is not enough: it can be reused, and means nothing in another pid namespace.
+
+Beside the lease is a log of what the process holds and of its spares. It is a log, and not rows, because
+appending a line costs a tenth of a transaction, waits for nobody, and is void when the process ends. Held
+segments are listed for display only: the locks on their files decide. A listed spare is left alone by
+other processes.
+
+A line of the log is ``+ID MODE`` or ``-ID MODE`` (held, no longer held), ``*ID BYTES NAME`` or ``/ID`` (a
+spare, no longer one). In a group's store the first line, ``=JSON``, is the process's identity: members
+can read the log, but not the lease, because a process that can read a file can also lock it.
 """
 
 from __future__ import annotations
@@ -12,96 +21,337 @@ import errno
 import fcntl
 import os
 import re
-from typing import TYPE_CHECKING, Literal
+import stat
+import time
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ...errors import RegistryError, UnsafeDirectoryError
-from ...segment.file import close, limit_error, lock, open_locked
-from ...system import signals as interrupts
+from ...segment.file import ID
+from ...system import signals
 from ...system.access import PRIVATE
 from ...system.directories import (
-    Place,
-    beside,
+    OpenDirectory,
+    file_in,
     identity_of,
-    inside,
     is_at,
     names_in,
     open_file,
     remove,
     rename,
     status,
+    with_ending,
 )
+from ...system.file_locks import close, lock, open_locked
+from ...system.forks import wait_for
+from ...system.limits import limit_error
 from ...system.weak import WeakSet
 from ..identity import Identity
-from . import lease_log as holdings
-from .lease_log import Holdings, Said
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ...system.access import Access
-    from .lease_log import Hold
+    from ...system.directories import Identity as FileIdentity
 
 _TEMPORARY = ".new-"
-_HOLDS = ".holds"
-# What jshm calls its files here; anything else is not jshm's to delete.
+_LOG = ".holds"
+# The names of jshm's files here; it never deletes any other.
 _OURS = re.compile(r"(\.new-)?[0-9a-f]{16}(\.holds)?")
-# Characters of an identity that is believed.
+# An identity may not have more characters than this.
 _LONGEST = 1 << 20
+# The log is rewritten when it has this many lines that are out of date: a reader reads all of them.
+_SLACK = 200
 
+Hold = tuple[str, str]
+"""Segment id and mode."""
 State = Literal["alive", "dead", "missing"]
+
+# Serializes the log writes of all threads: after one thread closes a descriptor, its number may belong to
+# another file.
+_log_guard = signals.Guard(signals.Order.HOLDINGS)
+wait_for(_log_guard.lock)
+
+
+# -- the log -----------------------------------------------------------------------------------------
+
+
+class LoggedSpare(NamedTuple):
+    """A segment that a process reserves for its next publish: a spare, or one that is still held.
+
+    Attributes
+    ----------
+    nbytes : int
+    name : str
+        The name that was published in it, and probably will be again.
+    """
+
+    nbytes: int
+    name: str
+
+
+class LogContent(NamedTuple):
+    """What the log of one process says.
+
+    Attributes
+    ----------
+    held : set of (str, str)
+        Segment ids and modes.
+    spares : dict of str to LoggedSpare
+        By segment id.
+    idle : float
+        Seconds since the last entry.
+    identity : str
+        The identity of the process, as JSON; empty in a store that no group reads.
+    """
+
+    held: set[Hold]
+    spares: dict[str, LoggedSpare]
+    idle: float
+    identity: str = ""
+
+
+class LeaseLog:
+    """The log of one process. Without a lease (`begin`), it only remembers.
+
+    Parameters
+    ----------
+    access : Access
+        Who may read it.
+    """
+
+    def __init__(self, access: Access = PRIVATE) -> None:
+        self._access = access
+        self._path = self._temporary = ""
+        self._first = ""
+        self._held: set[Hold] = set()
+        self._spares: dict[str, LoggedSpare] = {}
+        self._fd = -1
+        self._file: FileIdentity | None = None
+        self._lines = 0
+
+    def begin(self, path: str, temporary: str, identity: str) -> None:
+        """Start an empty log for a new lease; its file is created by the first entry.
+
+        Parameters
+        ----------
+        path : str
+        temporary : str
+            The name of the file until it is complete.
+        identity : str
+            The identity of the process, as JSON.
+        """
+        with _log_guard:
+            self.close()
+            self._first = f"={identity}\n" if self._access.group else ""
+            self._held.clear()
+            self._spares.clear()
+            self.move(path, temporary)
+
+    def move(self, path: str, temporary: str) -> None:
+        """Write the log to another directory, from the next `restore` on."""
+        self._path, self._temporary = path, temporary
+
+    def is_there(self) -> bool:
+        """Return whether other processes find the file, or nothing was written yet."""
+        return self._fd < 0 or is_at(self._path, self._fd)
+
+    def note(self, changes: Iterable[tuple[Hold, bool]]) -> None:
+        """Record which segments this process holds now, or does not hold any more."""
+        with _log_guard:
+            lines = []
+            for hold, held in changes:
+                (self._held.add if held else self._held.discard)(hold)
+                lines.append(f"{'+' if held else '-'}{hold[0]} {hold[1]}\n")
+            self._write(lines)
+
+    def add_spare(self, segment: str, nbytes: int, name: str) -> None:
+        """Record that this process reserves a segment."""
+        with _log_guard:
+            self._spares[segment] = LoggedSpare(nbytes, name)
+            self._write([_spare_line(segment, self._spares[segment])])
+
+    def remove_spare(self, segment: str) -> None:
+        """Record that this process does not reserve a segment any more."""
+        with _log_guard:
+            if self._spares.pop(segment, None):
+                self._write([f"/{segment}\n"])
+
+    def _write(self, lines: list[str]) -> None:
+        if not self._path:
+            return
+        self._lines += len(lines)
+        if self._fd < 0 or self._lines > _SLACK + 4 * (len(self._held) + len(self._spares)):
+            self._rewrite()
+        elif lines:
+            os.write(self._fd, "".join(lines).encode())
+
+    def _is_open(self) -> bool:
+        """Return whether the descriptor is the log's. After a foreign close it may be another file's."""
+        try:
+            return self._fd >= 0 and identity_of(os.fstat(self._fd)) == self._file
+        except OSError:
+            return False
+
+    def restore(self) -> None:
+        """Create the file again after something removed it."""
+        with _log_guard:
+            if self._fd >= 0:
+                self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Replace the file by one with only the present state; a reader sees the old or the new file."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        remove(self._temporary)  # left by an attempt that failed
+        fd = open_file(self._temporary, flags, PRIVATE.own)
+        try:
+            self._access.settle(fd, self._access.shown)
+            lines = [f"+{hold[0]} {hold[1]}\n" for hold in self._held]
+            lines += [_spare_line(*item) for item in self._spares.items()]
+            os.write(fd, "".join([self._first, *lines]).encode())
+            rename(self._temporary, self._path)
+        except BaseException:
+            os.close(fd)
+            raise
+        if self._is_open():
+            os.close(self._fd)
+        self._fd, self._file, self._lines = fd, identity_of(os.fstat(fd)), len(lines)
+
+    def close(self) -> None:
+        """Write no more, until the next `begin`; the file stays."""
+        with _log_guard:
+            if self._is_open():
+                os.close(self._fd)
+            self._fd = -1
+            self._path = self._temporary = ""
+
+
+def _spare_line(segment: str, spare: LoggedSpare) -> str:
+    return f"*{segment} {spare.nbytes} {spare.name.encode('unicode_escape').decode()}\n"
+
+
+def read_log(path: str) -> LogContent:
+    """Return what a log says; an empty content if there is no file.
+
+    Raises
+    ------
+    OSError
+    """
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(path, encoding="utf-8", errors="replace", newline="\n", opener=_open_regular) as file,
+    ):
+        return parse_log(file, time.time() - os.fstat(file.fileno()).st_mtime)
+    return parse_log((), 0.0)
+
+
+def parse_log(lines: Iterable[str], idle: float) -> LogContent:
+    """Return what the lines of a log say."""
+    held: set[Hold] = set()
+    spares: dict[str, LoggedSpare] = {}
+    identity = ""
+    for line in lines:
+        if not line.endswith("\n"):
+            break  # another process is writing it
+        segment, _, more = line[1:-1].partition(" ")
+        if line[0] == "+":
+            held.add((segment, more))
+        elif line[0] == "-":
+            held.discard((segment, more))
+        elif line[0] == "*" and ID.fullmatch(segment):
+            spares[segment] = _parse_spare(more)
+        elif line[0] == "/":
+            spares.pop(segment, None)
+        elif line[0] == "=":
+            identity = line[1:-1]
+    return LogContent(held, spares, idle, identity)
+
+
+def _parse_spare(text: str) -> LoggedSpare:
+    """Return what a line says of a spare; 0 bytes and no name if the line is damaged."""
+    nbytes, _, name = text.partition(" ")
+    try:
+        return LoggedSpare(int(nbytes), name.encode("ascii", "replace").decode("unicode_escape"))
+    except ValueError:
+        return LoggedSpare(0, "")
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a regular file. A link, a FIFO or a device raises FileNotFoundError: jshm makes none."""
+    try:
+        fd = open_file(path, flags | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise FileNotFoundError(error.errno, error.strerror, path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+    return fd
+
+
+# -- this process's lease ----------------------------------------------------------------------------
 
 
 class Lease:
-    """The proof that this process lives: a locked file, until `close` or the process's end.
+    """The locked file that proves that this process lives, until `close` or the end of the process.
 
     Parameters
     ----------
     directory : str
-        Where leases are kept.
+        Where leases are.
     identity : Identity
-        Written into the file, for people.
+        Written into the file, for messages and lists.
     access : Access
-        Who may look at it.
+        Who may read the log.
+    log : LeaseLog, optional
+        Records what this process holds; by default a new one.
 
     Attributes
     ----------
     directory : str
-        Where it is.
     text : str
         The identity as JSON.
-    holdings : Holdings
-        What this process says that it holds.
+    log : LeaseLog
     """
 
-    def __init__(self, directory: str, identity: Identity, access: Access = PRIVATE) -> None:
+    def __init__(
+        self,
+        directory: str,
+        identity: Identity,
+        access: Access = PRIVATE,
+        log: LeaseLog | None = None,
+    ) -> None:
         self.identity = identity
         self._access = access
         self.text = identity.to_json()
         self.id = os.urandom(8).hex()
         self.pid = os.getpid()
         self.directory = directory
-        self.holdings = Holdings(*self._logs(), access, self.text)
+        self.log = LeaseLog(access) if log is None else log
+        self.log.begin(*self._log_paths(), self.text)
         self._fd, self._file = -1, (0, 0)
         self._create()
         _leases.add(self)
 
     def move(self, directory: str) -> None:
-        """Let it be elsewhere, from the next `restore` on: leases are kept in another directory."""
+        """Use another directory, from the next `restore` on."""
         self.directory = directory
-        self.holdings.move(*self._logs())
+        self.log.move(*self._log_paths())
 
     @property
     def _path(self) -> str:
-        return inside(self.directory, self.id)
+        return file_in(self.directory, self.id)
 
-    def _logs(self) -> tuple[str, str]:
-        """Return the path of what it says that it holds, and what that is called until it is complete."""
-        name = self.id + _HOLDS
-        return inside(self.directory, name), inside(self.directory, _TEMPORARY + name)
+    def _log_paths(self) -> tuple[str, str]:
+        """Return the path of the log, and its path until it is complete."""
+        name = self.id + _LOG
+        return file_in(self.directory, name), file_in(self.directory, _TEMPORARY + name)
 
     def _create(self) -> None:
-        # Locked before it has its name: nobody ever sees it unlocked while its process lives.
-        temporary = inside(self.directory, _TEMPORARY + self.id)
-        for _ in interrupts.ATTEMPTS:
-            interrupts.check()
+        # Locked before it gets its name: no process ever sees the lease of a living process unlocked.
+        temporary = file_in(self.directory, _TEMPORARY + self.id)
+        for _ in signals.ATTEMPTS:
+            signals.check()
             fd = open_locked(temporary, os.O_RDWR | os.O_CREAT)
             try:
                 lock(fd, fcntl.LOCK_EX)
@@ -110,7 +360,7 @@ class Lease:
                 rename(temporary, self._path)
                 if not is_at(self._path, fd):
                     raise FileNotFoundError(temporary)
-            except FileNotFoundError:  # a reaper won the instant between creation and lock
+            except FileNotFoundError:  # a collection removed it between creation and lock
                 close(fd)
             except BaseException:
                 close(fd)
@@ -120,11 +370,11 @@ class Lease:
                 self._fd, self._file = fd, identity_of(os.fstat(fd))
                 return
         raise RegistryError(
-            f"{temporary} is removed again and again while it is made: find out what does that"
+            f"{temporary} is removed each time it is created: find out which program does that"
         )
 
     def _is_open(self) -> bool:
-        """Tell whether the descriptor is the file's: one that something has closed may be another's."""
+        """Return whether the descriptor is the file's. After a foreign close it may be another file's."""
         try:
             return self._fd >= 0 and identity_of(os.fstat(self._fd)) == self._file
         except OSError:
@@ -136,51 +386,51 @@ class Lease:
         self._fd = -1
 
     def is_valid(self) -> bool:
-        """Tell whether it is this process's, and others can still see it."""
+        """Return whether this process owns the lease, and other processes can see it."""
         return (
             self.pid == os.getpid()
             and self._is_open()
             and is_at(self._path, self._fd)
-            and self.holdings.is_there()
+            and self.log.is_there()
         )
 
     def restore(self) -> bool:
-        """Make the file again, under the same id, if something removed it under its live process.
+        """Create the file again, under the same id, if something removed it.
 
-        What was published under this id so has a living publisher again.
+        The names that were published under this id then have a living publisher again.
 
         Returns
         -------
         bool
-            Whether the lease is valid now; False if it was given up, or belongs to a parent process:
-            then only a new one helps.
+            Whether the lease is valid now. It is False for a closed lease and for one of a parent
+            process: these need a new lease.
         """
         if self.pid != os.getpid() or self._fd < 0:
             return False
         if not self.is_valid():
             self._create()
-            self.holdings.restore()  # whoever removed the one removed the other
+            self.log.restore()  # it was probably removed together with the lease
         return True
 
     def close(self) -> None:
         """Give the lease up."""
         if self._fd >= 0 and self.pid == os.getpid():
             with contextlib.suppress(FileNotFoundError):
-                remove(self._logs()[0])
+                remove(self._log_paths()[0])
                 remove(self._path, self._fd)
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the descriptors only: in a forked child, where the lock belongs to the parent."""
+        """Only close the descriptors: in a forked child the lock belongs to the parent."""
         self._close()
-        self.holdings.close()
+        self.log.close()
 
 
 _leases: WeakSet[Lease] = WeakSet()
 
 
 def _abandon_inherited() -> None:
-    # A child that kept the descriptor open would make a dead parent look alive.
+    # If a child kept the descriptor open, a dead parent would seem to live.
     for lease in _leases:
         lease.abandon()
 
@@ -188,26 +438,29 @@ def _abandon_inherited() -> None:
 os.register_at_fork(after_in_child=_abandon_inherited)
 
 
+# -- the leases of all processes ---------------------------------------------------------------------
+
+
 def is_alive(directory: str, lease_id: str) -> bool:
-    """Tell whether the process of a lease lives."""
+    """Return whether the process of a lease lives."""
     return state(directory, lease_id) == "alive"
 
 
 def state(directory: str, lease_id: str) -> State:
-    """Tell whether the process of a lease lives, or that no file tells.
+    """Return whether the process of a lease lives, or that its file is missing.
 
-    Missing is mostly dead: a process that ends removes its file. But something may have removed the
-    file of one that lives, which then makes it again when it next uses jshm.
+    Missing usually means dead: a process removes its file when it ends. But something may have removed
+    the file of a living process, which creates it again with its next operation.
 
     Raises
     ------
     TooManyFilesError, UnsafeDirectoryError
-        It cannot be judged now.
+        It cannot be decided now.
     """
-    if not _OURS.fullmatch(lease_id):  # a damaged registry says so; no file is called that
+    if not _OURS.fullmatch(lease_id):  # comes from a damaged registry
         return "missing"
-    with interrupts.deferred():  # the descriptor must not be left with nobody to close it
-        return _probe(inside(directory, lease_id))
+    with signals.deferred():  # else Ctrl-C could leave the descriptor open
+        return _probe(file_in(directory, lease_id))
 
 
 def _probe(path: str) -> State:
@@ -221,7 +474,7 @@ def _probe(path: str) -> State:
         raise _explain(error, path) from None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        # Unlocked because it was removed since it was opened: its process may have made another.
+        # A removed file is unlocked, too: its process may have created another one.
         return "dead" if os.fstat(fd).st_nlink else "missing"
     except BlockingIOError:
         return "alive"
@@ -233,8 +486,8 @@ def _explain(error: OSError, path: str) -> OSError:
     """Return the error, or one that says what to do."""
     if error.errno in (errno.EACCES, errno.EPERM):
         return UnsafeDirectoryError(
-            f"{path} cannot be read: {error.strerror}. Somebody else made it, or changed whose it is: "
-            "remove it, or set JSHM_DIR to a directory of your own"
+            f"{path} cannot be read: {error.strerror}. Another user created it or changed its "
+            "permissions: remove it, or set JSHM_DIR to a private directory"
         )
     return limit_error(error)
 
@@ -242,43 +495,33 @@ def _explain(error: OSError, path: str) -> OSError:
 def _names(directory: str) -> list[str]:
     try:
         return names_in(directory)
-    except FileNotFoundError:  # removed as a whole, and not made again yet
+    except FileNotFoundError:  # removed, and not created again yet
         return []
     except OSError as error:
         raise _explain(error, directory) from None
 
 
-def living(directory: str) -> list[tuple[Identity, set[Hold]]]:
-    """Return who lives, and what each says that it holds.
+def living(directory: str) -> list[tuple[Identity, LogContent]]:
+    """Return the living processes, each with what its log says.
 
     Raises
     ------
     TooManyFilesError, UnsafeDirectoryError
     """
-    return [(identity, said.held) for identity, said in said_by(directory)]
-
-
-def said_by(directory: str) -> list[tuple[Identity, Said]]:
-    """Return who lives, and all that each says.
-
-    Raises
-    ------
-    TooManyFilesError, UnsafeDirectoryError
-    """
-    with interrupts.deferred():  # once, and not for each
+    with signals.deferred():  # once for all, because it costs time
         alive = [
             name for name in _names(directory) if "." not in name and is_alive(directory, name)
         ]
-        found = [_read(inside(directory, name)) for name in alive]
+        found = [_read(file_in(directory, name)) for name in alive]
     return [one for one in found if one is not None]
 
 
-def _read(path: str) -> tuple[Identity, Said] | None:
-    """Return what a lease says; None if it is gone, or says nothing."""
+def _read(path: str) -> tuple[Identity, LogContent] | None:
+    """Return the identity in a lease and its log; None if it is gone or damaged."""
     try:
-        with open(path, encoding="utf-8", opener=holdings.opener) as file:
+        with open(path, encoding="utf-8", opener=_open_regular) as file:
             identity = Identity.from_json(file.read(_LONGEST))
-        return identity, holdings.read(beside(path, _HOLDS))
+        return identity, read_log(with_ending(path, _LOG))
     except (FileNotFoundError, ValueError, TypeError):
         return None
     except OSError as error:
@@ -286,7 +529,7 @@ def _read(path: str) -> tuple[Identity, Said] | None:
 
 
 def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
-    """Return a value that changes when `living` may have changed: who lives, and each one's log.
+    """Return a value that changes when `living` may have changed.
 
     Raises
     ------
@@ -296,7 +539,7 @@ def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
     for name in _names(directory):
         if "." not in name:
             try:
-                log = status(inside(directory, name + _HOLDS))
+                log = status(file_in(directory, name + _LOG))
                 size = (log.st_ino, log.st_size)
             except FileNotFoundError:
                 size = (0, 0)
@@ -305,15 +548,15 @@ def signature(directory: str) -> frozenset[tuple[str, bool, int, int]]:
 
 
 def sweep(directory: str) -> None:
-    """Remove the files of dead processes, also of those that died while making one.
+    """Remove the files of dead processes, including those of unfinished leases.
 
     Raises
     ------
     TooManyFilesError, UnsafeDirectoryError
     """
-    with interrupts.deferred():
+    with signals.deferred():
         try:
-            place = directory if isinstance(directory, Place) else Place(directory)
+            place = directory if isinstance(directory, OpenDirectory) else OpenDirectory(directory)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -322,13 +565,13 @@ def sweep(directory: str) -> None:
             _sweep(place, name)
 
 
-def _sweep(directory: Place, name: str) -> None:
-    lease = name.removeprefix(_TEMPORARY).removesuffix(_HOLDS)
-    owner = name if name.startswith(_TEMPORARY) and not name.endswith(_HOLDS) else lease
+def _sweep(directory: OpenDirectory, name: str) -> None:
+    lease = name.removeprefix(_TEMPORARY).removesuffix(_LOG)
+    owner = name if name.startswith(_TEMPORARY) and not name.endswith(_LOG) else lease
     found = state(directory, owner)
-    # A lease that is gone by now may come back: then that is another file.
+    # A missing lease may be restored, but then under a new file.
     if found == "dead" or (found == "missing" and name != owner):
-        try:  # in the very directory that was listed, whatever has its name by now
-            remove(inside(directory, name))
+        try:  # in the directory that was listed, even if its path leads elsewhere now
+            remove(file_in(directory, name))
         except OSError as error:
-            raise _explain(error, inside(directory, name)) from None
+            raise _explain(error, file_in(directory, name)) from None

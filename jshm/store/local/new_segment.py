@@ -1,9 +1,8 @@
-"""A segment in the making: a file that is complete except for its name.
+"""A new segment: a file that is complete except for its first bytes, the magic.
 
-Its maker holds ``LOCK_EX`` until inside the transaction that registers it; whatever happens before
-(an error, Ctrl-C, SIGKILL) leaves a file that nobody knows and nobody holds, which is garbage. Who makes
-one defers signals (`interrupts`) from before until it is closed: else it could be left with nobody to
-close it.
+Its maker keeps ``LOCK_EX`` on it until the transaction that registers it. Whatever happens before that
+(an error, Ctrl-C, SIGKILL) leaves a file that is neither registered nor locked, which is garbage. The
+maker defers signals until the file is closed: otherwise Ctrl-C could leave it open and locked.
 """
 
 from __future__ import annotations
@@ -27,12 +26,13 @@ from ...errors import (
     outside,
 )
 from ...segment import copying
-from ...segment import file as segment
+from ...segment import file as segment_file
 from ...segment.array_layout import ArrayLayout, read_layout
 from ...segment.object_layout import ObjectLayout, read_object_layout
-from ...segment.trailer import ALIGNMENT, COMMITTED, end, record
+from ...segment.trailer import ALIGNMENT, COMMITTED, pack_trailer
+from ...system import file_locks
+from ...system.access import TRIES
 from ...system.directories import open_file, rename
-from ...system.private import TRIES
 from ...text import size_text
 from .registry.rows import SegmentRow
 
@@ -43,33 +43,33 @@ if TYPE_CHECKING:
 
     from ...system.access import Access
     from .directory import Directory
-    from .space import Limit, Room
+    from .registry.statements import Transaction
+    from .space import Budget, Limit
     from .spares import Spare
 
 Layout = ArrayLayout | ObjectLayout
-# Of an object: bytes as they are, or an array that is written in C order, however it lies in memory.
+# A part of an object: bytes as they are, or an array that is written in C order, whatever its strides.
 Buffer = memoryview | np.ndarray[Any, Any]
-# Buffers of fewer bytes are written together.
+# Smaller buffers are written together.
 _SMALL = 1 << 16
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Draft:
+class NewSegment:
     """The file of a new segment, and its row.
 
     Attributes
     ----------
+    layout : ArrayLayout or ObjectLayout
     row : SegmentRow
     path : File
     fd : int
-        Owned; locked with `LOCK_EX` until `unlock`.
+        Owned; locked with `LOCK_EX` until `register`.
     spare : Spare or None
-        What it is written into, if it is no new file.
+        The spare that the segment is written into, if the file is not a new one.
     """
 
-    __slots__ = (
-        "_end", "access", "directory", "fd", "layout", "offered", "path", "pid", "row", "spare",
-    )  # fmt: skip
+    __slots__ = ("_end", "_registered", "directory", "fd", "layout", "path", "pid", "row", "spare")
 
     def __init__(
         self,
@@ -78,64 +78,92 @@ class Draft:
         identity: str,
         *,
         overflow: bool = False,
+        writable: bool = False,
         spare: Spare | None = None,
     ) -> None:
         self.fd = -1
         self._end = 0
-        self.offered = False
+        self._registered = False
         self.pid = os.getpid()
         self.layout = layout
-        self.row = SegmentRow.of(identity, layout, overflow=overflow, writable=False)
+        self.row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
         self.path = directory.path(identity, overflow=overflow, kind=self.row.kind)
         self.directory = directory
-        self.access = directory.access
         self.spare = spare
         if spare is None:
-            self.fd = segment.create(self.path, self.access)
+            self.fd = segment_file.create(self.path, directory.access)
         else:
             self.fd = spare.fd
-            if spare.path != self.path:  # an object's, and what was in it was none, or the reverse
+            if spare.path != self.path:  # the spare held a segment of the other kind
                 rename(spare.path, self.path)
                 spare.path = self.path
 
-    def offer(self) -> None:
-        """Get ready to be registered; RegistryError if the file was removed or moved away under us."""
-        self.offered = True
-        # The directory may be another one than when this was begun.
-        now = self.directory.overflow if self.row.overflow else self.directory.segments
-        if now.identity != self.path.place.identity or not os.fstat(self.fd).st_nlink:
-            raise RegistryError(
-                f"{self.path} was removed or moved while it was written; something does that to files in "
-                "that directory (systemd's RemoveIPC at logout?). Publish again"
-            )
+    def fill(self, write: Callable[[NewSegment], None]) -> None:
+        """Write the data with `write`, then the header without the magic; on any error discard the file."""
+        try:
+            write(self)
+            magic = len(self.layout.magic)
+            segment_file.write(self.fd, magic, [self.layout.header[magic:]])
+        except BaseException:
+            self.discard()
+            raise
 
-    def finish(self, row: SegmentRow, records: Sequence[dict[str, Any]]) -> None:
-        """Let the segment say what it is, and let others map it; inside the registering transaction."""
-        self._end = write_records(self.fd, self.access, row, self.layout.records, records)
-        # The magic is last: until here nobody takes this for a segment.
-        segment.write(self.fd, 0, [self.layout.magic])
-        self.unlock()
-
-    def confirm(self) -> None:
-        """Let the segment say that it is registered: call it once that is so, and before `close`."""
-        with contextlib.suppress(OSError):  # no room, on a disk that copies on write
-            os.pwrite(self.fd, COMMITTED, self._end)
-
-    def unlock(self) -> None:
-        """Let others map the segment; call it inside the registering transaction."""
-        segment.lock(self.fd, fcntl.LOCK_SH)
-
-    def map(self) -> segment.Mapping:
-        """Return a mapping of it, to write into."""
+    def map(self) -> segment_file.Mapping:
+        """Return a mapping to write into."""
         if self.spare is not None:
             return self.spare.map()
-        return segment.map_file(self.fd, self.layout.end, "r+", self.row.id)
+        return segment_file.map_file(self.fd, self.layout.end, "r+", self.row.id)
 
-    def leave_spare(self) -> Spare | None:
-        """Return the spare that it was written into, if it was: from now on the caller's."""
-        spare, self.spare = self.spare, None
+    def register(
+        self, tx: Transaction, versions: Sequence[dict[str, Any]] | None, *, wanted: bool
+    ) -> None:
+        """Add the segment's row, write its trailer and its magic, and let others map it.
+
+        Parameters
+        ----------
+        tx : Transaction
+            The one that assigns the versions.
+        versions : sequence of dict, optional
+            What the trailer says of each version; None: the segment has no name and gets no trailer.
+        wanted : bool
+            Whether anything but its holders keeps the segment.
+
+        Raises
+        ------
+        RegistryError
+            The file was removed or moved away while it was written.
+        """
+        self._registered = True
+        # The directory may be another one than when the file was created.
+        now = self.directory.overflow if self.row.overflow else self.directory.segments
+        if now.identity != self.path.directory.identity or not os.fstat(self.fd).st_nlink:
+            raise RegistryError(
+                f"{self.path} was removed or moved while it was written; something deletes files in that "
+                "directory (systemd's RemoveIPC at logout?). Publish again"
+            )
+        tx.add_segment(self.row, wanted=wanted)
+        if versions is not None:
+            self._end = _write_trailer(
+                self.fd, self.directory.access, self.row, self.layout.trailer_offset, versions
+            )
+        # The magic comes last: before it, no process takes this file for a segment.
+        segment_file.write(self.fd, 0, [self.layout.magic])
+        file_locks.lock(self.fd, fcntl.LOCK_SH)
+
+    def confirm(self) -> Spare | None:
+        """Note in the trailer that the registry has committed it, and close the file.
+
+        Returns
+        -------
+        Spare or None
+            The spare that the segment was written into, still open; the caller owns it.
+        """
+        with contextlib.suppress(OSError):  # no room, on a disk that copies on write
+            os.pwrite(self.fd, COMMITTED, self._end)
+        spare = self.spare
         if spare is not None:
             self.fd = -1
+        self.close()
         return spare
 
     def close(self) -> None:
@@ -143,56 +171,60 @@ class Draft:
         self.spare = None  # its mapping would keep the lock
         fd, self.fd = getattr(self, "fd", -1), -1
         if fd >= 0 and self.pid == os.getpid():
-            segment.close(fd)
+            file_locks.close(fd)
 
     def discard(self) -> None:
-        """Give the file up, and remove it unless it may be registered by now.
+        """Close the file, and remove it unless it may be registered.
 
-        Then only closing it is safe. If it is not registered, it is garbage: unlocked and unknown.
+        A file that may be registered is only closed: if it is not, it is garbage, unlocked and unknown.
         """
-        if self.fd >= 0 and not self.offered:
+        if self.fd >= 0 and not self._registered:
             if self.spare is not None:
                 self.spare.empty()
-            segment.unlink(self.path, self.fd)
+            segment_file.unlink(self.path, self.fd)
         self.close()
 
 
-def write_array(room: Room, array: np.ndarray[Any, Any], layout: ArrayLayout) -> Draft:
-    """Return a draft that holds a copy of `array`; only its first bytes, the magic, are missing."""
+# -- make ------------------------------------------------------------------------------------------
 
-    def fill(draft: Draft) -> None:
-        if draft.spare is not None:
-            copying.fill(layout.view(segment.view(draft.map())), array)
-        elif layout.nbytes < _SMALL:
-            if copying.mask_of(array.dtype) is None:  # nothing to clear: this is faster
-                segment.write(draft.fd, layout.offset, [array.tobytes(layout.order)])
-            else:
-                segment.write(draft.fd, layout.offset, [copying.packed(array, layout.order)])
+
+def write_array(
+    budget: Budget, array: np.ndarray[Any, Any], layout: ArrayLayout, *, writable: bool = False
+) -> NewSegment:
+    """Return a new segment that holds a copy of `array`."""
+
+    def write(new: NewSegment) -> None:
+        if new.spare is not None:
+            copying.fill(layout.view(segment_file.view(new.map())), array)
+        elif layout.nbytes >= _SMALL:
+            copying.write(new.fd, layout.offset, array, layout.order)
+        elif copying.mask_of(array.dtype) is None:  # no padding to clear: this is faster
+            segment_file.write(new.fd, layout.offset, [array.tobytes(layout.order)])
         else:
-            copying.write(draft.fd, layout.offset, array, layout.order)
+            segment_file.write(new.fd, layout.offset, [copying.packed(array, layout.order)])
 
-    return _make(room, layout, fill)
+    return _make(budget, layout, write, writable=writable)
 
 
 def write_object(
-    room: Room,
+    budget: Budget,
     layout: ObjectLayout,
     pickled: Sequence[bytes],
     buffers: Sequence[Buffer],
-) -> Draft:
-    """Return a draft that holds a pickled object; only its first bytes, the magic, are missing."""
+) -> NewSegment:
+    """Return a new segment that holds a pickled object."""
 
-    def fill(draft: Draft) -> None:
-        end = copying.write_bytes(draft.fd, layout.offset, pickled)
-        for start, chunk in _gathered(layout, buffers):
-            if draft.spare is None:
-                end = _write(draft.fd, start, chunk)
+    def write(new: NewSegment) -> None:
+        end = copying.write_bytes(new.fd, layout.offset, pickled)
+        for start, chunk in _joined(layout, buffers):
+            if new.spare is None:
+                end = _write(new.fd, start, chunk)
             else:
-                content = segment.view(draft.map())
-                content[end:start] = 0  # what an older version had there
+                content = segment_file.view(new.map())
+                content[end:start] = 0  # an older version's bytes
                 end = _fill(content, start, chunk)
 
-    return _make(room, layout, fill)
+    return _make(budget, layout, write)
 
 
 def _write(fd: int, start: int, chunk: Buffer | bytearray) -> int:
@@ -208,10 +240,10 @@ def _fill(content: npt.NDArray[np.uint8], start: int, chunk: Buffer | bytearray)
     return copying.fill_bytes(content, start, [chunk])
 
 
-def _gathered(
+def _joined(
     layout: ObjectLayout, buffers: Sequence[Buffer]
 ) -> Iterator[tuple[int, bytearray | Buffer]]:
-    """Yield what is to be written where; small buffers together, for one call of the system."""
+    """Yield offsets and what to write there; adjacent small buffers are joined into one system call."""
     start, small = 0, bytearray()
     for (first, _), buffer in zip(layout.spans(), buffers, strict=True):
         if small and (buffer.nbytes >= _SMALL or len(small) >= _SMALL):
@@ -228,47 +260,70 @@ def _gathered(
         yield start, small
 
 
-def reserve(room: Room, layout: ArrayLayout, *, zero: bool) -> Draft:
-    """Return a draft with every page allocated: writing never fails. Its data are zeros if `zero`."""
+def reserve(budget: Budget, layout: ArrayLayout, *, zero: bool) -> NewSegment:
+    """Return a new, writable segment with all its pages allocated, so that writing it never fails.
 
-    def fill(draft: Draft) -> None:
-        if draft.spare is None:
-            segment.reserve(draft.fd, layout.records)
+    Its data are zeros if `zero`; otherwise they are undefined.
+    """
+
+    def write(new: NewSegment) -> None:
+        if new.spare is None:
+            segment_file.reserve(new.fd, layout.trailer_offset)
             return
-        content = segment.view(draft.map())
-        if zero or copying.mask_of(layout.dtype) is not None:  # nobody writes between the fields
+        content = segment_file.view(new.map())
+        if zero or copying.mask_of(layout.dtype) is not None:  # padding is always zero
             content[layout.offset : layout.end] = 0
-        # What an older version said of itself.
-        segment.write(draft.fd, layout.records, [bytes(ALIGNMENT)])
+        # An older version's trailer.
+        segment_file.write(new.fd, layout.trailer_offset, [bytes(ALIGNMENT)])
 
-    return _make(room, layout, fill)
-
-
-def restore(room: Room, layout: Layout, identity: str, content: npt.NDArray[np.uint8]) -> Draft:
-    """Return a draft of a segment that had this id, and all of whose bytes are `content`."""
-
-    def fill(draft: Draft) -> None:
-        copying.write_bytes(draft.fd, layout.offset, [content[layout.offset : layout.end]])
-
-    return _make(room, layout, fill, identity)
+    return _make(budget, layout, write, writable=True)
 
 
-def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: str = "") -> Draft:
-    directory = room.directory
-    draft = None if identity else _over_spare(room, layout)
-    if draft is not None:
-        return _filled(draft, fill)
-    limit = room.choose(layout.records)
+def restore(
+    budget: Budget, layout: Layout, identity: str, content: npt.NDArray[np.uint8]
+) -> NewSegment:
+    """Return a copy of a lost segment, with its id; `content` is all of its bytes."""
+
+    def write(new: NewSegment) -> None:
+        copying.write_bytes(new.fd, layout.offset, [content[layout.offset : layout.end]])
+
+    return _make(budget, layout, write, identity)
+
+
+def _make(
+    budget: Budget,
+    layout: Layout,
+    write: Callable[[NewSegment], None],
+    identity: str = "",
+    *,
+    writable: bool = False,
+) -> NewSegment:
+    """Return a new segment, written by `write`: into a spare, into memory, or on disk if memory is full."""
+    directory, size = budget.directory, layout.trailer_offset
+    if size >= segment_file.MIN_SPARE_SIZE and not identity:
+        spare = budget.spares.take(size)
+        if spare is not None:
+            try:
+                new = NewSegment(directory, layout, spare.identity, writable=writable, spare=spare)
+            except FileNotFoundError:  # it, or its directory, was just removed
+                spare.close()
+            else:
+                new.fill(write)
+                return new
+    limit = budget.choose(size)
     if limit is not None:
-        _warn_of_overflow(room, layout, limit)
-    elif danger := room.danger(layout.records):
+        _warn_of_overflow(budget, layout, limit)
+    elif danger := budget.danger(size):
         warnings.warn(danger, LowMemoryWarning, stacklevel=outside())
     made_again = 0
     while True:
         overflow = limit is not None
         try:
-            draft = Draft(directory, layout, identity or segment.new_id(), overflow=overflow)
-            _filled(draft, fill)
+            new = NewSegment(
+                directory, layout, identity or segment_file.new_id(),
+                overflow=overflow, writable=writable,
+            )  # fmt: skip
+            new.fill(write)
         except FileNotFoundError:  # the directory was removed
             made_again += 1
             if made_again > TRIES:
@@ -283,12 +338,12 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
-            needs = f"needs {size_text(layout.records)}, and"
+            needs = f"needs {size_text(size)}, and"
             if error.errno == errno.EFBIG:
                 raise NoSpaceError(
                     f"{needs} this process may not write so large a file (`ulimit -f`)"
                 ) from None
-            # What `choose` saw was taken by somebody else meanwhile.
+            # Others have filled the room that `choose` saw.
             place = directory.overflow if overflow else directory.segments
             if overflow or not directory.chosen_overflow:
                 raise NoSpaceError(
@@ -296,63 +351,46 @@ def _make(room: Room, layout: Layout, fill: Callable[[Draft], None], identity: s
                     "there"
                 ) from None
             directory.open_overflow()
-            limit = room.ran_full()
-            _warn_of_overflow(room, layout, limit)
+            limit = budget.ran_full()
+            _warn_of_overflow(budget, layout, limit)
         else:
             if not overflow:
-                room.take(layout.nbytes)
-            return draft
+                budget.take(layout.nbytes)
+            return new
 
 
-def _over_spare(room: Room, layout: Layout) -> Draft | None:
-    if layout.records < segment.RECYCLED:
-        return None
-    spare = room.spares.take(layout.records)
-    if spare is None:
-        return None
-    try:
-        return Draft(room.directory, layout, spare.identity, spare=spare)
-    except FileNotFoundError:  # just removed, or its directory was
-        spare.close()
-        return None
-
-
-def _filled(draft: Draft, fill: Callable[[Draft], None]) -> Draft:
-    """Write all but the magic; whatever goes wrong, nothing is left."""
-    try:
-        fill(draft)
-        magic = len(draft.layout.magic)
-        segment.write(draft.fd, magic, [draft.layout.header[magic:]])
-    except BaseException:
-        draft.discard()
-        raise
-    return draft
-
-
-def _warn_of_overflow(room: Room, layout: Layout, limit: Limit) -> None:
-    """Say before it is written, which may take minutes, that data go to disk; once of each operation."""
-    if room.overflows:
+def _warn_of_overflow(budget: Budget, layout: Layout, limit: Limit) -> None:
+    """Warn, once per operation, that data go to disk, before they are written: that may take minutes."""
+    if budget.overflows:
         return
-    room.overflows = True
-    or_release = ", or release what you can spare" if room.could_be_released else ""
+    budget.overflows = True
+    or_release = ", or release what you no longer need" if budget.could_be_released else ""
     warnings.warn(
         f"{size_text(layout.nbytes)} do not fit into shared memory ({limit}) and go to disk, in "
-        f"{room.directory.overflow}: slower, but safe. {limit.remedy}{or_release}",
+        f"{budget.directory.overflow}: slower, but safe. {limit.remedy}{or_release}",
         OverflowWarning,
         stacklevel=outside(),
     )
 
 
-def rewrite_records(
-    path: str, access: Access, row: SegmentRow, contents: Sequence[dict[str, Any]]
-) -> None:
-    """Let a registered segment say of itself what its rows say.
+# -- trailers --------------------------------------------------------------------------------------
 
-    Anew and not appended: who republishes the same segment for ever must not let the file grow.
-    PermissionError if it is another user's.
+
+def rewrite_trailer(
+    path: str, access: Access, row: SegmentRow, versions: Sequence[dict[str, Any]]
+) -> None:
+    """Write the trailer of a registered segment again, after its rows have changed.
+
+    The trailer is replaced, not appended to: otherwise a segment that is republished again and again
+    would grow without bound.
+
+    Raises
+    ------
+    PermissionError
+        The segment belongs to another user.
     """
-    # What was sealed stays so, whatever the row says: members of a group can write rows.
-    sealed = segment.open_unheld(path, access)
+    # A sealed file stays sealed, whatever the row says: members of a group can write rows.
+    sealed = segment_file.open_unheld(path, access)
     try:
         if stat.S_IMODE(os.fstat(sealed).st_mode) == access.sealed:
             row = row._replace(writable=False)
@@ -361,12 +399,12 @@ def rewrite_records(
         try:
             if not os.path.samestat(os.fstat(fd), os.fstat(sealed)):
                 raise SegmentNotFoundError(f"{path} was replaced")
-            if row.kind == "array":  # what the registry implies is compared faster than parsed
+            if row.kind == "array":  # to compare the header is faster than to parse it
                 layout: Layout = row.layout
                 row.layout.verify(fd, os.fstat(fd).st_size)
             else:
                 layout = layout_in(fd, row.kind)
-            write_records(fd, access, row, layout.records, contents, committed=True)
+            _write_trailer(fd, access, row, layout.trailer_offset, versions, committed=True)
         finally:
             os.close(fd)
     finally:
@@ -374,7 +412,7 @@ def rewrite_records(
 
 
 def layout_in(fd: int, kind: str) -> Layout:
-    """Parse and check what an open segment is.
+    """Return the layout of an open segment, parsed and checked.
 
     Raises
     ------
@@ -383,35 +421,35 @@ def layout_in(fd: int, kind: str) -> Layout:
     return read_layout(fd) if kind == "array" else read_object_layout(fd)
 
 
-def write_records(
+def _write_trailer(
     fd: int,
     access: Access,
     row: SegmentRow,
     offset: int,
-    contents: Sequence[dict[str, Any]],
+    versions: Sequence[dict[str, Any]],
     *,
     committed: bool = False,
 ) -> int:
-    """Write what a segment says of itself, and an end to it; seal the file unless it is writable.
+    """Write a trailer and its end mark, and seal the file unless the segment is writable.
 
     Returns
     -------
     int
-        Where the records end.
+        Where the end mark is.
 
     Raises
     ------
     NoSpaceError
     """
     try:
-        said = b"".join([*map(record, contents), end(committed=committed)])
-        segment.write(fd, offset, [said])
+        trailer = pack_trailer(versions, committed=committed)
+        segment_file.write(fd, offset, [trailer])
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpaceError(
-                f"no room left for what a segment says of itself ({error.strerror}): make room on "
-                "its file system, by a release or otherwise"
+                f"no room left for the trailer of a segment ({error.strerror}): free space on its file "
+                "system, by a release or otherwise"
             ) from None
         raise
     os.fchmod(fd, access.live if row.writable else access.sealed)
-    return offset + len(said) - ALIGNMENT
+    return offset + len(trailer) - ALIGNMENT

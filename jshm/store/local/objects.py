@@ -1,4 +1,4 @@
-"""Objects in and out of their segments: pickle, buffers, and what they say of themselves."""
+"""Objects in segments: pickle them, and unpickle them as views of their segments."""
 
 from __future__ import annotations
 
@@ -9,58 +9,51 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ...errors import CorruptSegmentError, JshmError, NotShareableError
-from ...pickling import Pickler, arrays, classes, describe, modules, numeric, sharing, slices
+from ...errors import CorruptSegmentError, JshmError, Remedy
+from ...pickling import Pickler, arrays, classes, describe, frozen, libraries, modules, sharing
 from ...pickling.code import PYTHON
-from ...pickling.pickler import Output
-from ...pickling.preview import preview
-from ...segment import file as segment
-from ...segment.array_layout import describe_array, is_plain
-from ...segment.object_layout import (
-    Description,
-    ObjectLayout,
-    describe_object,
-    parse_object,
-    read_object_layout,
-)
-from ...system import signals as interrupts
-from .references import Beside, Referring, publishing, resolving
+from ...pickling.writer import Output, bytes_of
+from ...segment import file as segment_file
+from ...segment.object_layout import Description, ObjectLayout, describe_object, parse_object
+from ...system import signals
+from .references import ObjectReferences, ObjectResolver, publishing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pickle import PickleBuffer
 
-    from ...segment.file import Mapping as Mapped
+    import numpy as np
+
+    from ...segment.file import Mapping as MappedSegment
     from ...segment.file import Mode
+    from .lookup import Lookup
     from .new_segment import Buffer
-    from .references import Segments, World
+    from .references import Attachment, NewArrays
     from .registry.rows import SegmentRow
 
-# Objects without buffers, up to so many bytes, are read and not mapped: that is faster.
+# Smaller objects without buffers are read, and not mapped: that is faster.
 _SMALL = 1 << 18
 _PROTOCOL = 5
 
 
+# -- pickle ----------------------------------------------------------------------------------------
+
+
 @dataclass(slots=True)
-class Packed:
-    """An object that is ready to be written.
+class Pickled:
+    """A pickled object, or several that share state; its buffers are still in the object's memory.
 
     Attributes
     ----------
     names : tuple of str
-        Several values that share state are one, a tuple, and each has its name.
+        Several values that share state are pickled as one tuple, and each has its name.
     descriptions : list of Description
-        Of each.
+        One for each name.
     pickle : list of bytes
     buffers : list of memoryview or ndarray
-        Of the object's own memory: nothing is copied before it is written. An array that does not lie
-        in memory as it is to be written is there itself.
-    referring : Referring
-        The segments that it needs.
+        Nothing is copied before it is written. An array is written in C order.
+    references : ObjectReferences
     pickler : Pickler
-        That has written it.
     value : object
     """
 
@@ -68,7 +61,7 @@ class Packed:
     descriptions: list[Description]
     pickle: list[bytes]
     buffers: list[Buffer]
-    referring: Referring
+    references: ObjectReferences
     pickler: Pickler
     value: object
 
@@ -77,8 +70,8 @@ class Packed:
         """Bytes to be written."""
         return sum(map(len, self.pickle)) + sum(buffer.nbytes for buffer in self.buffers)
 
-    def layout(self) -> ObjectLayout:
-        """Return what is written before it; the arrays that it refers to are written by now."""
+    def layout(self, needs: Sequence[str]) -> ObjectLayout:
+        """Return the layout of its segment, which refers to the segments `needs`."""
         checksum = 0
         for chunk in self.pickle:
             checksum = zlib.crc32(chunk, checksum)
@@ -86,138 +79,79 @@ class Packed:
             sum(map(len, self.pickle)),
             checksum,
             [buffer.nbytes for buffer in self.buffers],
-            self.referring.segments(),
+            needs,
             *self.descriptions,
         )
 
 
-@dataclass(slots=True)
-class Ready:
-    """What goes into one segment.
+def pickle_objects(store: Lookup, values: Mapping[str, object], new: NewArrays) -> list[Pickled]:
+    """Pickle values; those that share state are pickled as one.
 
-    Attributes
+    Parameters
     ----------
-    names : tuple of str
-        One or more: of values that share state, each is a part; of an array, all are the array.
-    content : Packed or ndarray
-    """
-
-    names: tuple[str, ...]
-    content: Packed | np.ndarray[Any, Any]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes to be written."""
-        return self.content.nbytes
-
-    def part(self, name: str) -> int:
-        """Return which value of the segment a name is; 0 where there is only one."""
-        one = len(self.names) == 1 or not isinstance(self.content, Packed)
-        return 0 if one else 1 + self.names.index(name)
-
-
-def prepare(store: Segments, values: Mapping[str, object]) -> list[Ready]:
-    """Return arrays as they are, and anything else packed: together what shares state.
-
-    Arrays come first: objects refer to those that are published with them.
+    store : Lookup
+    values : mapping of str to object
+    new : NewArrays
+        The arrays that are published together with the values.
 
     Raises
     ------
     NotShareableError
-        Something in an object cannot be pickled; says what and where.
+        Something in a value cannot be pickled; says what and where.
     """
-    arrays: dict[int, Ready] = {}
-    others: list[str] = []
-    for name, value in values.items():
-        if not is_array(value):
-            others.append(name)
-        elif id(value) in arrays:
-            arrays[id(value)].names += (name,)
-        else:
-            arrays[id(value)] = Ready((name,), value)  # type: ignore[arg-type]
-    ready = list(arrays.values())
-    if not others:
-        return ready
-    beside = Beside([one.content for one in ready])  # type: ignore[misc]
-    packed = [_pack(store, (name,), values[name], beside) for name in others]
-    if len(packed) > 1:
-        packed = _joined(store, packed, beside)
-    return [*ready, *(Ready(one.names, one) for one in packed)]
-
-
-def _joined(store: Segments, packed: list[Packed], beside: Beside) -> list[Packed]:
-    """Pack anew, as one, what shares state."""
+    pickled = [_pickle(store, (name,), value, new) for name, value in values.items()]
+    if len(pickled) == 1:
+        return pickled
 
     def by_reference(array: np.ndarray[Any, Any]) -> bool:
-        return segment.find(array) is not None or beside.find(array) is not None
+        return segment_file.find_mapping(array) is not None or new.find(array) is not None
 
-    written = [sharing.Written(one.value, one.pickler, by_reference) for one in packed]
     found = []
+    written = [sharing.Written(one.value, one.pickler, by_reference) for one in pickled]
     for group in sharing.together(written):
-        ones = [packed[i] for i in group]
+        ones = [pickled[i] for i in group]
         if len(ones) > 1:
             names = tuple(one.names[0] for one in ones)
             descriptions = [one.descriptions[0] for one in ones]
-            values = tuple(one.value for one in ones)
-            found.append(_pack(store, names, values, beside, descriptions))
+            found.append(_pickle(store, names, tuple(one.value for one in ones), new, descriptions))
         else:
             found += ones
     return found
 
 
-def is_array(value: object) -> bool:
-    """Tell whether a value is of kind ``array``: a plain one, of a dtype that ``.npy`` keeps exactly."""
-    # np.memmap is an ndarray whose subclass only says where the bytes came from.
-    if type(value) is not np.ndarray and type(value) is not np.memmap:
-        return False
-    if is_plain(value.dtype):
-        return True
-    try:
-        describe_array(value)
-    except NotShareableError:
-        return False
-    return True
-
-
-def _pack(
-    store: Segments,
+def _pickle(
+    store: Lookup,
     names: tuple[str, ...],
     value: object,
-    beside: Beside,
-    said: Sequence[Description] = (),
-) -> Packed:
-    """Pickle an object; its large parts stay where they are.
-
-    Of several values that were described already, `said` is how.
-    """
+    new: NewArrays,
+    described: Sequence[Description] = (),
+) -> Pickled:
+    """Pickle one object, or a tuple of several that were `described` already."""
     output = Output()
-    chunks = output.chunks
     buffers: list[Buffer] = []
 
     def take(buffer: PickleBuffer) -> bool:
-        """Keep a buffer for the segment; return True for one that belongs into the pickle."""
-        memory = arrays.bytes_of(buffer)
-        inside = slices.is_little(memory)
-        if not inside:
+        """Keep a buffer for the segment; return True to put it into the pickle."""
+        memory = bytes_of(buffer)
+        in_pickle = libraries.is_little(memory)
+        if not in_pickle:
             buffers.append(memory)
-        return inside
+        return in_pickle
 
-    pickler = Pickler(output, _PROTOCOL, take)
-    pickler.publishes = True
-    pickler.name = " and ".join(names)
-    referring = Referring(store, beside)
-    pickler.refer = referring.refer
-    pickler.refers_to_any = bool(beside)
-    _ = store.presence.identity  # a first lease tells `sources` what this notebook is called
+    references = ObjectReferences(store, new)
+    pickler = Pickler(
+        output, _PROTOCOL, take, name=" and ".join(names), notebook=store.process.identity.label,
+        publishes=True, refer=references.refer, refers_to_any=bool(new),
+    )  # fmt: skip
 
     def dump() -> None:
-        publishing.set(referring)
+        publishing.set(references)
         pickler.dump(value)
 
-    copy_context().run(dump)  # whatever happens, it does not stay set
-    with interrupts.deferred():
-        needs = modules.versions(pickler.needs) | numeric.version(pickler.needs)
-        descriptions = [replace(one, modules=needs) for one in said] or [
+    copy_context().run(dump)  # an error leaves nothing set
+    with signals.deferred():
+        needs = modules.versions(pickler.needs) | arrays.version(pickler.needs)
+        descriptions = [replace(one, modules=needs) for one in described] or [
             Description(
                 describe.summary(value),
                 describe.documentation(value),
@@ -225,15 +159,18 @@ def _pack(
                 PYTHON,
                 needs,
                 describe.copied_columns(value),
-                preview(value),
+                describe.preview(value),
             )
         ]
-    return Packed(names, descriptions, chunks, buffers, referring, pickler, value)
+    return Pickled(names, descriptions, output.chunks, buffers, references, pickler, value)
+
+
+# -- unpickle --------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class Opened:
-    """An object that is ready to be unpickled.
+class OpenObject:
+    """An object that is mapped and not unpickled yet.
 
     Attributes
     ----------
@@ -249,25 +186,25 @@ class Opened:
     name: str
     layout: ObjectLayout
     data: Any
-    needs: dict[str, Mapped]
+    needs: dict[str, MappedSegment]
 
     @property
     def shares(self) -> bool:
-        """Whether any memory of it is shared."""
+        """Whether any of its memory is shared."""
         return bool(self.layout.buffers or self.needs)
 
 
 def open_object(
-    store: Segments, row: SegmentRow, name: str, mode: Mode, world: World, *, trust: bool = False
-) -> Opened:
-    """Map an object, and all that it refers to that is not in `world` yet; nothing of it is run.
+    store: Lookup, row: SegmentRow, name: str, mode: Mode, attachment: Attachment, *, trust: bool
+) -> OpenObject:
+    """Map an object and all segments that it refers to. Nothing of it is run.
 
     Raises
     ------
     SegmentNotFoundError
         The segment, or one that it refers to, is gone.
     UntrustedError
-        It is another member's of a group, and the caller does not `trust` the members.
+        It belongs to another member of a group, and the caller does not `trust` the members.
     CorruptSegmentError
     """
     if not trust:
@@ -278,26 +215,21 @@ def open_object(
         if layout is None or layout.buffers:
             if not status.st_size:
                 raise CorruptSegmentError(f"the segment of {name} is empty")
-            mapping = world.mappings.get(row.id)
+            mapping = attachment.mappings.get(row.id)
             if mapping is None:
-                mapping = store.presence.mappings.get_whole(row.id, fd, mode)
-                world.mappings[row.id] = mapping
-            data = segment.memory(mapping)
+                mapping = store.process.mappings.get_whole(row.id, fd, mode)
+                attachment.mappings[row.id] = mapping
+            data = segment_file.memory(mapping)
             layout = parse_object(data)
     needs = {
-        needed: world.map(store, store.beside(row, needed), mode) for needed in layout.references
+        needed: attachment.map(store, store.beside(row, needed), mode)
+        for needed in layout.references
     }
-    return Opened(name, layout, data, needs)
+    return OpenObject(name, layout, data, needs)
 
 
-def map_segment(store: Segments, row: SegmentRow, mode: Mode) -> Mapped:
-    """Return a mapping of an object's segment, for what refers to an array in it."""
-    with store.opened(row) as (fd, _):
-        return store.presence.mappings.get_whole(row.id, fd, mode)
-
-
-def unpickle(opened: Opened, world: World) -> Any:
-    """Return the object, or the tuple of several. This runs code of who published it.
+def unpickle(store: Lookup, opened: OpenObject, attachment: Attachment) -> Any:
+    """Return the object, or the tuple of several. This runs its publisher's code.
 
     Raises
     ------
@@ -309,43 +241,45 @@ def unpickle(opened: Opened, world: World) -> Any:
     pickled = data[layout.offset : layout.offset + layout.pickled]
     if zlib.crc32(pickled) != layout.checksum:
         raise CorruptSegmentError(
-            f"{name} was overwritten: its pickle is not what was published. Release the name and "
-            "publish again"
+            f"{name} was overwritten: its pickle is not what was published",
+            remedy=Remedy("release", (name,), {}, "Release the name, then publish again"),
         )
     modules.require(layout.description.modules, name)
 
     def load() -> Any:
-        resolving.set((opened.needs, world))
+        frozen.resolver.set(ObjectResolver(store, opened.needs, attachment))
         classes.making.set(set())
-        buffers = segment.parts(data, layout.spans()) if layout.buffers else ()
-        return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - the file is this user's own
+        buffers = segment_file.split(data, layout.spans()) if layout.buffers else ()
+        return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - this user's, or a trusted member's
 
     try:
-        value = copy_context().run(load)  # whatever happens, nothing of it stays set
+        value = copy_context().run(load)  # an error leaves nothing set
     except JshmError:
         raise
     except Exception as error:
         error.add_note(f"{name} was being attached{_differences(layout.description)}")
         if isinstance(error, ValueError) and "read-only" in str(error) and _is_read_only(opened):
             error.add_note(
-                "Its arrays are read-only here, and it writes into them while it is made: attach it with "
-                "mode='c' (--mode c)"
+                "Its arrays are read-only here, and it writes into them while it is loaded: attach it "
+                "with mode 'c'"
             )
         raise
     if layout.parts and not (type(value) is tuple and len(value) == len(layout.parts)):
-        raise CorruptSegmentError(f"the segment of {name} does not hold the values that it says")
+        raise CorruptSegmentError(
+            f"the segment of {name} does not hold the {len(layout.parts)} values that its header lists"
+        )
     return value
 
 
-def _is_read_only(opened: Opened) -> bool:
-    whole = [opened.data] if opened.layout.buffers else []
-    return any(memoryview(data).readonly for data in whole) or any(
+def _is_read_only(opened: OpenObject) -> bool:
+    data = [opened.data] if opened.layout.buffers else []
+    return any(memoryview(one).readonly for one in data) or any(
         mapping.mode == "r" for mapping in opened.needs.values()
     )
 
 
 def _differences(written: Description) -> str:
-    """Return how what an object was written with differs from what is here."""
+    """Return how this environment differs from the publisher's: versions of Python and of packages."""
     others = [
         f"{top} {version} (here {here})"
         for top, version in written.modules.items()
@@ -354,9 +288,3 @@ def _differences(written: Description) -> str:
     if written.python != PYTHON:
         others.append(f"Python {written.python} (here {PYTHON})")
     return f"; it was written by {', '.join(others)}" if others else ""
-
-
-def read_layout(store: Segments, row: SegmentRow) -> ObjectLayout:
-    """Return what an object's segment says of it; nothing is unpickled."""
-    with store.opened(row) as (fd, _):
-        return read_object_layout(fd)

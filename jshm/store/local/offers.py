@@ -1,25 +1,22 @@
-"""What notebooks offer to each other in the store of one machine."""
+"""Offers between notebooks, in the store of one machine."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from ...errors import SegmentNotFoundError
 from ..base import Offer, Offers
 from ..names import check_name
-from .inspection import missing
-from .registry import offer_rows, rows
+from .inspection import not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..base import SegmentInfo
     from ..identity import Identity
-    from .directory import Directory
-    from .process import Presence
+    from .housekeeping import Housekeeping
+    from .lookup import Lookup
     from .registry.registry import Registry
-    from .registry.rows import Entry
 
 
 class LocalOffers(Offers):
@@ -27,44 +24,39 @@ class LocalOffers(Offers):
 
     Parameters
     ----------
-    presence, registry, directory
-    describe : callable
-        Says of an entry what the store tells users.
+    lookup : Lookup
+        The store, which describes versions.
+    housekeeping : Housekeeping
+    registry : Registry
     """
 
-    def __init__(
-        self,
-        presence: Presence,
-        registry: Registry,
-        directory: Directory,
-        describe: Callable[[Entry], SegmentInfo],
-    ) -> None:
-        self._presence = presence
+    def __init__(self, lookup: Lookup, housekeeping: Housekeeping, registry: Registry) -> None:
+        self._lookup = lookup
+        self._housekeeping = housekeeping
+        self._process = housekeeping.process
         self._registry = registry
-        self._directory = directory
-        self._describe = describe
 
     def make(self, names: Sequence[str], recipient: Identity) -> list[SegmentInfo]:
         names = list(dict.fromkeys(map(check_name, names)))
-        self._presence.prepare()
-        sender, now = self._presence.identity.to_json(), time.time()
-        with self._presence.transaction() as (tx, _):
-            found = {entry.name: entry for entry in rows.current(tx, names)}
+        self._housekeeping.prepare()
+        sender, now = self._process.identity.to_json(), time.time()
+        with self._process.transaction() as (tx, _):
+            found = {entry.name: entry for entry in tx.current(names)}
             for name in names:
                 if name not in found:
-                    raise SegmentNotFoundError(missing(self._registry, name))
-                offer_rows.put_offer(tx, name, recipient, sender, now)
-        return [self._describe(found[name]) for name in names]
+                    raise not_found(self._registry, name)
+                tx.add_offer(name, recipient, sender, now)
+        return [self._lookup.describe(found[name]) for name in names]
 
     def received(self) -> list[Offer]:
-        me = self._presence.identity.connection_file
-        if not me:  # no kernel: nobody can offer it anything
+        me = self._process.identity.connection_file
+        if not me:  # not a kernel, so it cannot be a recipient
             return []
         return [
-            Offer(self._describe(row.entry), row.sender, row.created)
-            for row in self._registry.offers(me, time.time() - offer_rows.LIFETIME)
+            Offer(self._lookup.describe(row.entry), row.sender, row.created)
+            for row in self._registry.offers(me, time.time())
         ]
 
     def answer(self, names: Sequence[str]) -> None:
-        with self._presence.transaction() as (tx, _):
-            offer_rows.forget_offers(tx, self._presence.identity.connection_file, names)
+        with self._process.transaction() as (tx, _):
+            tx.forget_offers(self._process.identity.connection_file, names)

@@ -1,8 +1,8 @@
-"""From segments to rows: what files say of themselves, where a registry does not know them.
+"""Rebuild a registry's rows from the trailers of the segments.
 
-It is new and empty, or an older jshm has made it again, or it is older than they are: somebody put a
-copy of it back. Each segment says under which name and version it was published, so no registry that
-lost it is believed.
+This is needed where the registry is new and empty, where an older jshm created it again, and where
+somebody restored an old copy of it. Each trailer has the name and version under which its segment was
+published, so the trailers are believed, and not a registry without them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidNameError, JshmError, RegistryTimeout
-from ...segment import file as segment
+from ...segment import file as segment_file
 from ...segment.array_layout import ArrayLayout
 from ...segment.object_layout import ObjectLayout
-from ...segment.trailer import is_committed, read_records
+from ...segment.trailer import is_committed, read_trailer
+from ...system import file_locks
 from ..identity import Identity
 from ..names import check_name
 from .directory import ARRAY
@@ -29,79 +30,86 @@ from .registry import rows
 from .registry.rows import Entry, SegmentRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from .directory import Directory
-    from .registry.database import Transaction
+    from .registry.statements import Transaction
 
-# Of a record that is believed; SQLite's integers end at 2 ** 63.
+# A record with a higher version is damaged; SQLite's integers end at 2 ** 63.
 _MAX_VERSION = 1 << 53
-# Seconds that a rebuild waits for a process that looks at a segment at this moment.
+# Seconds that a rebuild waits for another process's lock on a segment.
 _REBUILD_LOCK = 1.0
 _LEASE = re.compile("[0-9a-f]{16}")
-# Characters of a name that are left where it needs an addition.
+# A name with more characters is cut before something is appended.
 _LONGEST = 180
 
 
-def keep_counting(tx: Transaction, last: Mapping[str, int]) -> None:
-    """Let version numbers go on where they were, also those of names that were released."""
+def restore_counters(tx: Transaction, last: Mapping[str, int]) -> None:
+    """Continue the version numbers of names, also of released ones, where they were."""
     for name, number in last.items():
         with contextlib.suppress(JshmError, TypeError, ValueError):
             if type(number) is int and 0 < number < _MAX_VERSION:
-                rows.count_from(tx, check_name(name), number)
+                tx.count_from(check_name(name), number)
 
 
 def rebuild(tx: Transaction, directory: Directory, last: Mapping[str, int]) -> None:
-    """Add to a registry what segments say of themselves; what is not readable is left out.
+    """Add the rows of all readable segments to a new registry.
 
     Parameters
     ----------
     tx, directory
     last : mapping of str to int
-        What else is known of the last version number of names.
+        Last version numbers of names, as far as the caller knows them.
     """
-    _admit(tx, directory, lambda _: True)
-    keep_counting(tx, last)
+    _add(tx, _read_all(tx, directory))
+    restore_counters(tx, last)
 
 
-def readmit(tx: Transaction, directory: Directory, also: Collection[str] = ()) -> None:
-    """Bring a registry that is older than its segments to what they say.
+def register(tx: Transaction, directory: Directory, also: Collection[str] = ()) -> None:
+    """Update a registry that is older than its segments.
 
-    What was published since is registered again, under all its names; what was released since, so that
-    its file is gone, is forgotten.
+    Segments that were published later are registered again, under all their names. Segments that were
+    released later, so that their files are gone, are removed from the registry.
 
     Parameters
     ----------
     tx, directory
     also : collection of str
-        Segments that were registered, as the caller knows, whether they say so or not.
+        Segments that the caller knows to have been registered, whatever their trailers say.
     """
-    known = {row.id: row for row in rows.all_segments(tx)}
+    known = {row.id: row for row in tx.segments()}
     registered = {*known, *also}
-    _admit(tx, directory, lambda found: found.committed or found.row.id in registered)
+    found = _read_all(tx, directory)
+    _add(tx, found, {i for i, one in found.items() if one.committed or i in registered})
     files, on_disk = directory.files(), directory.has_overflow()
     for row in known.values():
         if row.id not in files and not row.unlinked and (on_disk or not row.overflow):
-            rows.forget_lost_segment(tx, row.id)
+            tx.forget_broken_segment(row.id)
 
 
-def readmit_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) -> None:
-    """Readmit if one of these files, which `find_lost` returned, still has no row.
+def register_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) -> None:
+    """Register the segments that a registry has lost, if one of these files still has no row.
 
-    Mostly each has one: it was published between the look at the rows and the look at the file. To
-    readmit reads every segment, while all other writers wait.
+    Usually all have rows: they were published between the look at the rows and the look at the files. To
+    register reads every segment, while all other writers wait.
+
+    Parameters
+    ----------
+    tx, directory
+    lost : iterable of str
+        Paths that `find_lost` returned.
     """
-    if not all(rows.has_segment(tx, _identity(path)) for path in lost):
-        readmit(tx, directory)
+    if not all(tx.has_segment(_identity(path)) for path in lost):
+        register(tx, directory)
 
 
 def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
-    """Return those of these files, which no row knows, that a registry knew: it was a newer one."""
+    """Return the published segments among files without a row: the registry has lost them."""
     return [path for path in paths if is_published(path, directory)]
 
 
 def is_published(path: str, directory: Directory) -> bool:
-    """Tell whether a file says that it is a whole segment, was registered, and was not released."""
+    """Return whether a file is a complete segment that was registered and was not released."""
     found = read_segment(_identity(path), path, directory, wait=False)
     return found is not None and found.committed and bool(found.entries)
 
@@ -116,16 +124,17 @@ def _kind(path: str) -> str:
 
 @dataclass(slots=True)
 class Found:
-    """A segment's file, as it was read.
+    """The content of a segment's file.
 
     Attributes
     ----------
     row : SegmentRow
     entries : list of Entry
-        The versions that are in it.
+        The versions in it.
     needs : tuple of str
+        The segments that it refers to.
     committed : bool
-        Whether a registry has committed these versions, and did not release them.
+        Whether a registry has committed these versions and did not release them.
     """
 
     row: SegmentRow
@@ -134,96 +143,101 @@ class Found:
     committed: bool
 
 
-def _admit(tx: Transaction, directory: Directory, chosen: Callable[[Found], bool]) -> None:
-    """Add the rows of those files that are `chosen`, and of what they refer to, as far as they miss."""
-    known = {row.id: row for row in rows.all_segments(tx)}
-    # Skipped: a segment whose trailer does not match its rows yet, and a released one whose file is just
-    # being removed. That one refers to nothing any more.
-    skipped = {row.id for row in rows.behind(tx)} | {i for i, row in known.items() if row.unlinked}
-    read = {
+def _read_all(tx: Transaction, directory: Directory) -> dict[str, Found]:
+    """Return all readable segments whose trailers match their rows, by id."""
+    # A released segment whose file still exists is skipped, too: its file is being removed at this moment.
+    skipped = {row.id for row in tx.stale_trailers()}
+    skipped |= {row.id for row in tx.segments() if row.unlinked}
+    return {
         identity: found
         for identity, path in directory.files().items()
         if identity not in skipped and (found := read_segment(identity, path, directory))
     }
-    # What has a row can be attached, so it needs no other name.
+
+
+def _add(
+    tx: Transaction,
+    read: Mapping[str, Found],
+    chosen: Collection[str] | None = None,
+) -> None:
+    """Add the rows that are missing for segments, by default for all, and for what they refer to."""
+    known = {row.id: row for row in tx.segments()}
+    # A segment with a row can be attached already, so it needs no other name.
     said = [
         (entry, identity not in known and one.committed)
         for identity, one in read.items()
-        if chosen(one)
+        if chosen is None or identity in chosen
         for entry in one.entries
     ]
-    # Of two that say the same version, one of which was never registered, the other one counts.
+    # If two segments have the same version and one was never registered, the other one counts.
     said.sort(key=lambda pair: (pair[0].name, pair[0].version, not pair[1], -pair[0].created))
     placed = [entry for pair in said if (entry := _place(tx, *pair))]
-    kept = list(dict.fromkeys(entry.segment.id for entry in placed))
-    for identity in kept:  # grows: what is needed is kept too, if it has no name
+    added = list(dict.fromkeys(entry.segment.id for entry in placed))
+    for identity in added:  # grows: a segment that another one needs is added, too, without a name
         row = read[identity].row
         if identity not in known:
-            rows.put_segment(tx, row, wanted=False)
+            tx.add_segment(row, wanted=False)
         elif row.writable != known[identity].writable:
-            rows.set_writable(tx, identity, writable=row.writable)
-        kept += [one for one in read[identity].needs if one in read and one not in kept]
-    for identity in kept:
-        rows.put_references(tx, identity, read[identity].needs)
+            tx.set_writable(identity, writable=row.writable)
+        added += [one for one in read[identity].needs if one in read and one not in added]
+    for identity in added:
+        tx.add_references(identity, read[identity].needs)
     names = dict.fromkeys(entry.name for entry in placed)
-    superseded = [entry.segment.id for name in names for entry in rows.entries_of(tx, name)]
-    rows.judge(tx, dict.fromkeys([*kept, *superseded]))
+    superseded = [entry.segment.id for name in names for entry in tx.versions(name)]
+    tx.mark_wanted(dict.fromkeys([*added, *superseded]))
 
 
 def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
-    """Add a version's rows; return what it became, or None if it has no place.
+    """Add a version's rows; return the version as it was added, or None if it was left out.
 
-    Its number may be another segment's by now, or was: two registries counted on from the same copy.
-    Then it gets a name of its own, if it is `needed`, and no number ever means two different data.
+    Its number may have been given to another segment: two registries continued from the same copy. It
+    then gets another name, if it is `needed`, so that a number never means two different data.
     """
-    found = tx.execute("SELECT last, current FROM names WHERE name = ?", (entry.name,))
-    last, current = found[0] if found else (0, None)
-    rows.put_identity(tx, entry.lease, entry.identity)
+    last, current = tx.numbers(entry.name)
+    tx.add_lease(entry.lease, entry.identity)
     if entry.version <= last:
-        there = "SELECT segment FROM versions WHERE name = ? AND version = ?"
-        taken = tx.execute(there, (entry.name, entry.version))
-        if taken == [(entry.segment.id,)]:  # only its segment's row was lost
+        taken = tx.segment_of(entry.name, entry.version)
+        if taken == entry.segment.id:  # only its segment's row was lost
             return entry
-        if taken or entry.version != current:
+        if taken is not None or entry.version != current:
             if not needed:
                 return None
             entry = _under_another_name(tx, entry)
-    rows.put_version(tx, entry)
+    tx.add_version(entry)
     return entry
 
 
 def _under_another_name(tx: Transaction, entry: Entry) -> Entry:
     addition = f"lost-{entry.segment.id[:8]}"
-    try:  # once: what has such a name already may come back from a backup once more
+    try:  # appended once, even if a segment with such a name is restored from a backup again
         own = entry.name.removesuffix(f".{addition}")
         name = check_name(f"{own[:_LONGEST]}.{addition}")
     except InvalidNameError:
         name = addition
-    found = tx.execute("SELECT last FROM names WHERE name = ?", (name,))
-    version = found[0][0] + 1 if found else 1
-    rows.fall_behind(tx, entry.segment.id)
+    version = tx.last(name) + 1
+    tx.mark_stale(entry.segment.id)
     return entry._replace(name=name, version=version, current=version)
 
 
 def read_segment(
     identity: str, path: str, directory: Directory, *, wait: bool = True
 ) -> Found | None:
-    """Return a segment and its versions, or None for one that is no finished segment of ours.
+    """Return a segment and its versions; None for a file that is not a finished segment.
 
-    Unless it shall not `wait`, it gives a process that is about to remove it time to do so.
+    With `wait`, a process that is about to remove the file gets time to do so.
     """
     try:
-        fd = segment.open_unheld(path, directory.access)
+        fd = segment_file.open_unheld(path, directory.access)
     except (JshmError, OSError):
         return None
     try:
         layout = layout_in(fd, _kind(path))
-        records = read_records(fd, layout.records)
-        # A file in the making has no magic yet, or no record: who has this one locked is a prober,
-        # for microseconds, or about to remove it.
+        records = read_trailer(fd, layout.trailer_offset)
+        # An unfinished segment has no magic or no record yet. So if this file is locked, another process
+        # probes it, for microseconds, or is about to remove it.
         with contextlib.suppress(RegistryTimeout):
             if wait:
-                segment.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
+                file_locks.lock(fd, fcntl.LOCK_SH, _REBUILD_LOCK)
         status = os.fstat(fd)
         if not status.st_nlink:
             return None
@@ -232,9 +246,11 @@ def read_segment(
         row = SegmentRow.of(identity, layout, overflow=overflow, writable=writable)
         parts = len(layout.parts) if isinstance(layout, ObjectLayout) else 0
         entries = [_entry(content, row, parts) for content in records]
-        committed = not status.st_mode & segment.RELEASED and is_committed(fd, layout.records)
-    # A record is anybody's guess: OverflowError is float(10**400), AttributeError a list for an object;
-    # RuntimeError is a newer format.
+        committed = not status.st_mode & segment_file.RELEASED and is_committed(
+            fd, layout.trailer_offset
+        )
+    # A record may contain anything: float(10**400) is an OverflowError, a list instead of an object an
+    # AttributeError, a newer format a RuntimeError.
     except (
         OSError,
         ArithmeticError,
@@ -252,7 +268,7 @@ def read_segment(
 
 
 def _storable(text: object) -> str:
-    """Return text that SQLite takes; UnicodeEncodeError, a ValueError, of half a surrogate pair."""
+    """Return a text that SQLite can store; raise UnicodeEncodeError for half a surrogate pair."""
     str(text).encode()
     return str(text)
 
@@ -269,7 +285,7 @@ def _entry(content: dict[str, Any], row: SegmentRow, parts: int) -> Entry:
     identity = json.dumps(content["identity"], ensure_ascii=False, separators=(",", ":"))
     Identity.from_json(identity)
     if not _LEASE.fullmatch(content["lease"]):  # it is the name of a file
-        raise ValueError(f"{content['lease']!r:.80} is no lease")
+        raise ValueError(f"{content['lease']!r:.80} is not a lease id")
     return Entry(
         name=check_name(content["name"]),
         version=version,

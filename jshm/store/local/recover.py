@@ -1,9 +1,9 @@
-"""What comes back after the directory was deleted under live processes.
+"""Bring back names after the directory was deleted under live processes.
 
-systemd's ``RemoveIPC`` does that at logout, and so does ``rm -r``. The files have no names any more, but
-whoever has a segment mapped still has its bytes, and a connection to the deleted registry still reads
-what it said. Each process writes anew what *it* has mapped, when it next uses jshm; what nobody has
-mapped is gone. It is a copy: the kernel gives a deleted file no second name (linkat(2), ENOENT).
+systemd's ``RemoveIPC`` deletes it at logout, and so does ``rm -r``. The files have no names any more, but a
+process that has a segment mapped still has its bytes, and a connection to the deleted registry still reads
+its rows. Each process writes again what *it* has mapped, with its next operation; what no process has
+mapped is lost. It has to be a copy: a deleted file cannot get a second name (linkat(2), ENOENT).
 """
 
 from __future__ import annotations
@@ -15,80 +15,90 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ...errors import CorruptSegmentError, DirectoryLostWarning, JshmError, RegistryError, outside
-from ...segment import file as segment
+from ...segment import file as segment_file
 from ...segment.object_layout import parse_object
-from ...system import signals as interrupts
-from . import collect as reaper
-from . import new_segment as drafts
-from . import rebuild as rebuilding
+from ...system import file_locks, signals
+from . import collect, new_segment, rebuild
 from .registry import rows
-from .space import Room
+from .registry.registry import Repair
+from .space import Budget
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ...system.directories import File
     from .directory import Directory
-    from .process import Presence
-    from .registry.database import Transaction
-    from .registry.registry import Lost, Registry
+    from .process import Process
+    from .registry.registry import Registry, Removed
     from .registry.rows import Entry, SegmentRow
+    from .registry.statements import Transaction
 
-# Seconds for another process to bring something back: some gigabytes.
+# Seconds to wait for another process that restores a segment: enough for some gigabytes.
 _PATIENCE = 60.0
-# Attempts to write a file that another process writes too, and gives up.
+# Attempts to write a file that another process writes at the same time and gives up.
 _ATTEMPTS = 10
-# So many names are named in a warning.
+# A warning names at most this many names.
 _SHOWN = 10
 
 
-def recover(presence: Presence, registry: Registry, directory: Directory) -> bool:
-    """Bring back what this process still has of a registry that was deleted, and say what came of it.
+@signals.deferred()  # as everything that writes segments
+def recover(process: Process, registry: Registry, directory: Directory) -> bool:
+    """Restore what this process still has of a deleted registry, and warn about the rest.
 
     Returns
     -------
     bool
-        Whether anything was brought back, here or by another process meanwhile.
+        Whether anything was restored, by this process or meanwhile by another one.
     """
-    lost, registry.lost = registry.lost, None
+    lost, registry.removed = registry.removed, None
     if lost is None:
         return False
-    recovery = Recovery(presence, registry, directory, lost)
+    recovery = Recovery(process, registry, directory, lost)
     try:
-        recovery.keep_counting()
+        recovery.restore_counters()
         recovery.restore()
-    except BaseException:  # Ctrl-C, no time, no room: it is still mapped, and the next use goes on
-        registry.lost = lost
+    except BaseException:  # Ctrl-C, a timeout, a full disk: the next operation continues
+        registry.removed = lost
         raise
-    recovery.explain()
+    recovery.warn()
     return bool(recovery.restored) or recovery.awaited
 
 
-def readmit(registry: Registry, directory: Directory) -> None:
-    """Register what was published, and what the registry that is there now does not know."""
-    # A read must not fail because of what could be better; the next reaping tries it again.
-    with contextlib.suppress(JshmError, OSError):
-        unknown = reaper.unregistered(directory, registry, ())
-        if lost := rebuilding.find_lost(unknown, directory):
-            with registry.database.transact() as tx:
-                rebuilding.readmit_lost(tx, directory, lost)
+class SegmentRepair(Repair):
+    """Brings a registry into line with the segments in a store's directory."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def rebuild(self, tx: Transaction, last: Mapping[str, int]) -> None:
+        rebuild.rebuild(tx, self._directory, last)
+
+    def register_missing(self, registry: Registry) -> None:
+        # A read must not fail because of this; the next collection tries again.
+        with contextlib.suppress(JshmError, OSError):
+            unknown = collect.unregistered(self._directory, registry, ())
+            if lost := rebuild.find_lost(unknown, self._directory):
+                with registry.transact() as tx:
+                    rebuild.register_lost(tx, self._directory, lost)
 
 
 class Recovery:
-    """What one process brings back.
+    """The recovery by one process.
 
     Attributes
     ----------
     restored : list of str
         Names.
     awaited : bool
-        Whether another process brought something back meanwhile.
+        Whether another process restored something meanwhile.
     refused : list of str
-        Why names that could have come back did not.
+        For names that could not be restored: why.
     """
 
     def __init__(
-        self, presence: Presence, registry: Registry, directory: Directory, lost: Lost
+        self, process: Process, registry: Registry, directory: Directory, lost: Removed
     ) -> None:
-        self._presence = presence
+        self._process = process
         self._registry = registry
         self._directory = directory
         self._lost = lost
@@ -96,81 +106,80 @@ class Recovery:
         self.awaited = False
         self.refused: list[str] = []
 
-    def keep_counting(self) -> None:
-        """Let version numbers go on where they were, also those of names that were released.
-
-        Before that, what is whole is registered again.
-        """
-        with self._presence.transaction() as (tx, _):
-            # Their files may be there still, and need not be written anew.
+    def restore_counters(self) -> None:
+        """Register the segments that still have files, and continue all version numbers."""
+        with self._process.transaction() as (tx, _):
             current = {entry.segment.id for entry in self._lost.current}
-            rebuilding.readmit(tx, self._directory, current)
-            rebuilding.keep_counting(tx, self._lost.last)
+            rebuild.register(tx, self._directory, current)
+            rebuild.restore_counters(tx, self._lost.last)
 
     def restore(self) -> None:
-        """Write anew what had a name and is mapped here, with what it refers to."""
+        """Write again what had a name and is mapped here, with what it refers to."""
         lost: dict[str, list[Entry]] = {}
         for entry in self._lost.current:
             lost.setdefault(entry.segment.id, []).append(entry)
-        # Of thousands, most are there again, with their files: they cost no transaction each.
+        # One read, instead of a transaction for each of the many that still have files.
         there = {(entry.name, entry.version) for entry in self._registry.everything()}
-        # What refers to others is newer than they are.
+        # The oldest first: a segment is newer than those that it refers to.
         for entries in sorted(lost.values(), key=lambda entries: entries[0].created):
             names = [entry.name for entry in entries]
             try:
                 if not there.issuperset((entry.name, entry.version) for entry in entries):
-                    self.restored += names if self._bring_back_once(entries) else []
+                    self.restored += names if self._restore_once(entries) else []
             except (JshmError, OSError) as error:
                 self.refused.append(f"{', '.join(names)}: {error}")
-            # Who attaches it here from now on has the new file, and holds it.
-            self._presence.mappings.forget(entries[0].segment.id)
+            # From now on an attach maps the new file, and holds it.
+            self._process.mappings.forget(entries[0].segment.id)
 
-    def _bring_back_once(self, entries: list[Entry]) -> bool:
-        """Restore all names of a segment; tell whether it was this process that did, and no other."""
+    def _restore_once(self, entries: list[Entry]) -> bool:
+        """Restore all names of a segment; return whether this process did it, and not another one."""
         path = ""
         for _ in range(_ATTEMPTS):
-            interrupts.check()
+            signals.check()
             try:
-                return self._bring_back(entries)
+                return self._restore_segment(entries)
             except FileExistsError as error:
                 path = error.filename
-                with contextlib.suppress(FileNotFoundError):  # it was given up
+                with contextlib.suppress(FileNotFoundError):  # the other process gave up
                     self._await(path)
             if self._registry.segment(entries[0].segment.id) is not None:
                 self.awaited = True
                 return False
         raise RegistryError(
-            f"{path} is there, is not what was shared, and is held by "
-            f"{', '.join(self._holders(entries[0])) or 'a process that jshm does not know'}"
+            f"{path} exists, is not the segment that was shared, and is held by "
+            f"{', '.join(self._holders(entries[0])) or 'an unknown process'}"
         )
 
     def _holders(self, entry: Entry) -> list[str]:
-        there = self._presence.holders().get(entry.segment.id, ())
+        there = self._process.holders().get(entry.segment.id, ())
         return ["this process" if holder.here else holder.label for holder in there]
 
     def _await(self, path: File) -> None:
-        """Wait for whoever makes a file: he has it locked until it is registered, or given up."""
-        fd = segment.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
+        """Wait for another process that writes a file; it keeps the file locked until it is done."""
+        fd = file_locks.open_locked(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            segment.lock(fd, fcntl.LOCK_SH, _PATIENCE)
+            file_locks.lock(fd, fcntl.LOCK_SH, _PATIENCE)
         finally:
-            segment.close(fd)
-        with self._presence.transaction() as (tx, doomed):
-            reaper.collect_files(tx, self._directory, [path], doomed)  # if its maker was killed
+            file_locks.close(fd)
+        with self._process.transaction() as (tx, removals):
+            collect.files(tx, self._directory, [path], removals)  # if the other one was killed
 
-    def _bring_back(self, entries: list[Entry]) -> bool:
-        """Restore all names of a segment, if they are not there; tell whether that was so.
+    def _restore_segment(self, entries: list[Entry]) -> bool:
+        """Restore all names of a segment that are missing; return whether any were.
 
-        FileExistsError if another process is at it.
+        Raises
+        ------
+        FileExistsError
+            Another process is doing it.
         """
         rows_missing = self._missing(entries[0].segment)
-        if not all(self._presence.mappings.is_mapped(row.id) for row in rows_missing):
+        if not all(self._process.mappings.is_mapped(row.id) for row in rows_missing):
             return False
-        making: list[drafts.Draft] = []
+        making: list[new_segment.NewSegment] = []
         try:
             for row in rows_missing:
                 making.append(self._copy(row))
-            with self._presence.transaction() as (tx, _):
+            with self._process.transaction() as (tx, _):
                 missed = [entry for entry in entries if _is_missed(tx, entry)]
                 if missed:
                     self._register(tx, making, missed)
@@ -180,53 +189,51 @@ class Recovery:
         return bool(missed)
 
     def _missing(self, row: SegmentRow) -> list[SegmentRow]:
-        """Return the segments to be written for one to be there again, what it refers to first."""
-        needs = [self._lost.segments[needed] for needed in self._lost.needs.get(row.id, ())]
+        """Return the segments to write for one segment, those that it refers to first."""
+        needs = [self._lost.segments[needed] for needed in self._lost.references.get(row.id, ())]
         return [one for one in [*needs, row] if self._registry.segment(one.id) is None]
 
-    def _copy(self, row: SegmentRow) -> drafts.Draft:
-        """Write a segment anew, under its old id: who refers to it finds it again."""
-        mapping = self._presence.mappings.find(row.id)
+    def _copy(self, row: SegmentRow) -> new_segment.NewSegment:
+        """Write a segment again, under its old id, so that references to it work again."""
+        mapping = self._process.mappings.find(row.id)
         if mapping is None:
-            raise CorruptSegmentError(
-                "what is attached here was changed, and is not what was shared"
-            )
-        content = segment.view(mapping)
-        layout = row.layout if row.kind == "array" else parse_object(segment.memory(mapping))
+            raise CorruptSegmentError("the mapping here was changed, and is not what was shared")
+        content = segment_file.view(mapping)
+        layout = row.layout if row.kind == "array" else parse_object(segment_file.memory(mapping))
         if content[: layout.offset].tobytes()[: len(layout.header)] != layout.header:
-            raise CorruptSegmentError("what is attached here is not what the registry said")
-        return drafts.restore(
-            Room(self._directory, self._registry, self._presence.spares, self._presence.reclaim),
+            raise CorruptSegmentError("the mapping here does not match the registry's row")
+        return new_segment.restore(
+            Budget(self._directory, self._registry, self._process.spares, self._process.reclaim),
             layout,
             row.id,
             content,
         )
 
-    def _register(self, tx: Transaction, making: list[drafts.Draft], entries: list[Entry]) -> None:
-        own = entries[0].segment
+    def _register(
+        self, tx: Transaction, making: list[new_segment.NewSegment], entries: list[Entry]
+    ) -> None:
+        segment = entries[0].segment
         for draft in making:
-            row = rows.with_writable(draft.row, writable=self._lost.segments[draft.row.id].writable)
-            records = [rows.metadata(entry) for entry in entries] if row.id == own.id else []
-            draft.offer()
-            rows.put_segment(tx, row, wanted=False)
-            draft.finish(row, records)
+            writable = self._lost.segments[draft.row.id].writable
+            draft.row = draft.row._replace(writable=writable)
+            named = entries if draft.row.id == segment.id else []
+            draft.register(tx, [rows.trailer_record(entry) for entry in named], wanted=False)
             tx.on_commit(draft.confirm)
-            tx.on_commit(draft.close)
-        rows.put_references(tx, own.id, self._lost.needs.get(own.id, ()))
+        tx.add_references(segment.id, self._lost.references.get(segment.id, ()))
         for entry in entries:
-            rows.put_identity(tx, entry.lease, entry.identity)
-            rows.put_version(tx, entry)
-        superseded = [other.segment.id for e in entries for other in rows.entries_of(tx, e.name)]
-        rows.judge(tx, dict.fromkeys([own.id, *superseded]))
+            tx.add_lease(entry.lease, entry.identity)
+            tx.add_version(entry)
+        superseded = [other.segment.id for e in entries for other in tx.versions(e.name)]
+        tx.mark_wanted(dict.fromkeys([segment.id, *superseded]))
 
-    def explain(self) -> None:
-        """Warn, if this process has to do with what was lost."""
-        me = self._presence.identity
+    def warn(self) -> None:
+        """Warn about the loss, if names of this notebook or mappings of this process are concerned."""
+        me = self._process.identity
         mine = {e.name: e for e in self._lost.current if me.owns(e.publisher)}
         there = {entry.name: entry for entry in self._registry.everything() if entry.is_current}
         gone = [name for name in mine if name not in there]
         older = [
-            f"{name} v{mine[name].version} (it is v{entry.version} now)"
+            f"{name} v{mine[name].version} (now v{entry.version})"
             for name, entry in there.items()
             if name in mine and entry.created < mine[name].created
         ]
@@ -236,22 +243,22 @@ class Recovery:
         why = "systemd does that at logout: `loginctl enable-linger` prevents it"
         parts = [f"{root} was deleted or replaced while it was in use ({why})"]
         if self.restored:
-            parts.append(f"Back, from what is attached here: {_shown(self.restored)}")
+            parts.append(f"Restored from what is attached here: {_shown(self.restored)}")
         if gone:
-            parts.append(f"Gone, unless another notebook has it attached: {_shown(gone)}")
+            parts.append(f"Lost, unless another notebook has it attached: {_shown(gone)}")
         if older:
             parts.append(
-                f"Older now, unless another notebook has the newer one attached: {_shown(older)}"
+                f"Older now, unless another notebook has the newer version attached: {_shown(older)}"
             )
-        parts += [f"Could not be brought back: {reason}" for reason in self.refused]
+        parts += [f"Could not be restored: {reason}" for reason in self.refused]
         warnings.warn(". ".join(parts), DirectoryLostWarning, stacklevel=outside())
 
 
 def _is_missed(tx: Transaction, entry: Entry) -> bool:
-    """Tell whether a name is not there, neither this version nor one that was published since."""
-    if any(other.version == entry.version for other in rows.entries_of(tx, entry.name)):
+    """Return whether a name is missing: neither this version nor a later one exists."""
+    if any(other.version == entry.version for other in tx.versions(entry.name)):
         return False
-    return all(other.created < entry.created for other in rows.current(tx, [entry.name]))
+    return all(other.created < entry.created for other in tx.current([entry.name]))
 
 
 def _shown(names: list[str]) -> str:

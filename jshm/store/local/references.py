@@ -1,71 +1,107 @@
-"""Arrays in a pickle that are in a segment already: written as references, and found again.
+"""References: how a pickle holds an array that is in a segment, and how that array is found again.
 
-`refer` is how the Pickler writes them outside of a publish (`jshm.dumps`): nothing is kept alive.
-`Referring` is how a publish does: what it refers to is kept as long as what is published.
+- `ObjectReferences` writes them while an object is published; the object keeps what it refers to.
+- `ObjectResolver` finds them while an object is attached.
+- `StoreResolver` does both for `jshm.dumps` and `jshm.loads`; such a reference keeps nothing.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import CorruptSegmentError, NotShareableError, SegmentNotFoundError
-from ...pickling import Pickler
-from ...segment import copying, pages
-from ...segment import file as segment
+from ...pickling import frozen
+from ...segment import copying
+from ...segment import file as segment_file
 from ...segment.array_layout import describe_array
-from ...segment.views import Reference, reference_to
-from .registry import rows
+from ...segment.views import Reference, address_of, reach, reference_to, shows_segment
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
 
     from ...segment.file import Mapping, Mode
-    from .directory import Directory
-    from .process import Presence
-    from .registry.database import Transaction
-    from .registry.registry import Registry
-    from .registry.rows import SegmentRow
+    from .lookup import Lookup
+    from .registry.statements import Transaction
 
 Array = np.ndarray[Any, Any]
 
-
-class Segments(Protocol):
-    """What is needed of a store to write and to find references."""
-
-    directory: Directory
-    registry: Registry
-    presence: Presence
-
-    def path_of(self, row: SegmentRow) -> str:
-        """Return the path of a segment's file."""
-
-    def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
-        """Open a segment's file; what is mapped of it meanwhile holds it."""
-
-    def require_trust(self, row: SegmentRow, name: str) -> None:
-        """Raise UntrustedError if an object was written by somebody else."""
-
-    def beside(self, row: SegmentRow, needed: str) -> str:
-        """Return how a segment is called here that another one refers to."""
-
-    def attach_segment(self, identity: str, mode: Mode) -> Mapping:
-        """Map a segment by its id; SegmentNotFoundError if it is gone."""
+# Prefix of the index of a segment among those that an object refers to: the segment had no id yet.
+_INDEX = "#"
 
 
-class World:
-    """What one attach has mapped: several values see the same memory, also where it is private.
+# -- read ------------------------------------------------------------------------------------------
+
+
+class StoreResolver:
+    """Writes and finds references outside of a publish and an attach.
+
+    Parameters
+    ----------
+    store : Lookup
+    """
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Lookup) -> None:
+        self._store = store
+
+    def refer(self, array: Array) -> Any:
+        """Return the reduction of an array in a segment of this store; None: it is pickled by value."""
+        mapping = segment_file.find_mapping(array)
+        if mapping is None or not self._store.process.mappings.is_mapped(mapping.segment):
+            return None
+        return _reduced(self._store, array)
+
+    def view(
+        self,
+        segment: str,
+        offset: int,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> Array:
+        """Return the array that a reference stands for.
+
+        Raises
+        ------
+        SegmentNotFoundError
+            Its segment is gone.
+        """
+        mapping = self._mapping(segment)
+        if mapping is None:
+            mapping = self._store.attach_segment(segment, "r")
+        return Reference(segment, mapping.mode, offset, dtype, shape, strides).view(mapping)
+
+    def published(
+        self,
+        segment: str,
+        offset: int,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> Array:
+        """Return an array that was published together with the object.
+
+        If both are attached together, it is the attached array, and not another view of its memory.
+        """
+        return self.view(segment, offset, dtype, shape, strides)
+
+    def _mapping(self, segment: str) -> Mapping | None:  # noqa: ARG002
+        return None
+
+
+class Attachment:
+    """The segments that one attach has mapped: its values share memory, also in mode ``'c'``.
 
     Attributes
     ----------
     mappings : dict of str to Mapping
         By segment.
     arrays : dict of str to Array
-        By segment, the array that it is.
+        By segment, the array that it holds.
     """
 
     __slots__ = ("arrays", "mappings")
@@ -74,16 +110,74 @@ class World:
         self.mappings: dict[str, Mapping] = {}
         self.arrays: dict[str, Array] = {}
 
-    def map(self, store: Segments, identity: str, mode: Mode) -> Mapping:
+    def map(self, store: Lookup, segment: str, mode: Mode) -> Mapping:
         """Return the mapping of a segment; SegmentNotFoundError if it is gone."""
-        mapping = self.mappings.get(identity)
+        mapping = self.mappings.get(segment)
         if mapping is None:
-            mapping = self.mappings[identity] = store.attach_segment(identity, mode)
+            mapping = self.mappings[segment] = store.attach_segment(segment, mode)
         return mapping
 
 
-class Beside:
-    """The arrays that are published in one step with objects, which refer to them.
+class ObjectResolver(StoreResolver):
+    """Finds what an object refers to, while the object is attached.
+
+    Parameters
+    ----------
+    store : Lookup
+    needs : dict of str to Mapping
+        The segments that the object refers to, mapped.
+    attachment : Attachment
+    """
+
+    __slots__ = ("_attachment", "_needs")
+
+    def __init__(self, store: Lookup, needs: dict[str, Mapping], attachment: Attachment) -> None:
+        super().__init__(store)
+        self._needs = needs
+        self._attachment = attachment
+
+    def published(
+        self,
+        segment: str,
+        offset: int,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> Array:
+        mapping = self._mapping(segment)
+        array = None if mapping is None else self._attachment.arrays.get(mapping.segment)
+        if array is None or (array.dtype, array.shape) != (dtype, shape):
+            array = self.view(segment, offset, dtype, shape, strides)
+            if mapping is not None:
+                self._attachment.arrays.setdefault(mapping.segment, array)
+        return array
+
+    def _mapping(self, segment: str) -> Mapping | None:
+        if segment[:1] != _INDEX:
+            return self._needs.get(segment)
+        try:
+            return list(self._needs.values())[int(segment[1:])]
+        except (IndexError, ValueError):
+            raise CorruptSegmentError(
+                f"a reference to segment {segment} of {len(self._needs)}"
+            ) from None
+
+
+# -- write -----------------------------------------------------------------------------------------
+
+
+def _reduced(store: Lookup, array: Array) -> Any:
+    """Return the reduction of an array in a segment; None if it shows other data than the segment."""
+    reference = reference_to(array)
+    if reference is None or not shows_segment(array):
+        return None
+    store.process.referred.add(reference.segment)
+    found = reference.segment, reference.offset, array.dtype, array.shape, reference.strides
+    return frozen.load_view, found
+
+
+class NewArrays:
+    """The arrays that are published in one step with objects that may refer to them.
 
     Their segments are not written yet while the objects are pickled.
 
@@ -94,37 +188,32 @@ class Beside:
 
     def __init__(self, arrays: Sequence[Array]) -> None:
         self._all = arrays
-        self._coming = [
-            (i, array, describe_array(array), _address(array))
+        self._unwritten = [
+            (i, array, describe_array(array), address_of(array))
             for i, array in enumerate(arrays)
-            if array.size and segment.find(array) is None
+            if array.size and segment_file.find_mapping(array) is None
         ]
 
     def __bool__(self) -> bool:
         return bool(self._all)
 
     def find(self, array: Array) -> tuple[int, int] | None:
-        """Return which of them an array is a view of, and where in its segment it begins."""
-        for i, other, layout, address in self._coming if array.size else ():
+        """Return which of them an array is a view of, and its offset in that one's segment."""
+        for i, other, layout, address in self._unwritten if array.size else ():
             if array is other:
                 return i, layout.offset
             if other.flags.forc and not array.dtype.hasobject:
-                low, high = _reach(array)
+                low, high = reach(array)
                 if address <= low and high <= address + other.nbytes:
-                    return i, layout.offset + _address(array) - address
+                    return i, layout.offset + address_of(array) - address
         return None
 
-    def is_one(self, array: Array) -> bool:
-        """Tell whether an array is one of them, and no other view of its memory."""
+    def has(self, array: Array) -> bool:
+        """Return whether an array is one of them; another view of its memory is not."""
         return any(array is one for one in self._all)
 
 
-def _address(array: Array) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-def _contiguous(array: Array) -> tuple[int, ...]:
+def _stored_strides(array: Array) -> tuple[int, ...]:
     """Return the strides that an array has in its segment."""
     if array.flags.forc:
         return array.strides
@@ -136,116 +225,17 @@ def _contiguous(array: Array) -> tuple[int, ...]:
     return tuple(strides if fortran else strides[::-1])
 
 
-def _reach(array: Array) -> tuple[int, int]:
-    """Return where the bytes of an array begin and end; it has some."""
-    reaches = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
-    address = _address(array)
-    low = address + sum(reach for reach in reaches if reach < 0)
-    return low, address + sum(reach for reach in reaches if reach > 0) + array.itemsize
+publishing: ContextVar[ObjectReferences | None] = ContextVar("publishing", default=None)
+"""The references of the object that is being pickled for a publish."""
 
 
-# What the object which is just being attached refers to, mapped, and the world that it is attached in.
-resolving: ContextVar[tuple[dict[str, Mapping], World] | None] = ContextVar(
-    "resolving", default=None
-)
-# Before the index of a segment among those that an object refers to: its id was not known yet.
-_INDEX = "#"
-_default: Callable[[], Segments]
-
-
-def refer(array: Array) -> Any:
-    """Return how to write an array that is in a segment; None where the segment shows other data."""
-    mapping = segment.find(array)
-    if mapping is None or not _default().presence.mappings.is_mapped(mapping.segment):
-        return None  # or it is in a group's store, where nobody would look for it
-    return _reduced(array)
-
-
-def _reduced(array: Array) -> Any:
-    reference = reference_to(array)
-    if reference is None or not shows_segment(array):
-        return None
-    _default().presence.referred.add(reference.segment)
-    strides = reference.strides
-    return load, (reference.segment, reference.offset, array.dtype, array.shape, strides)
-
-
-def shows_segment(array: Array) -> bool:
-    """Tell whether an array shows what its segment holds: no page of it was changed privately."""
-    mapping = segment.find(array)
-    if mapping is None:
-        return False
-    if mapping.mode == "r+" or not array.size:
-        return True
-    low, high = _reach(array)
-    return pages.is_pristine(mapping, low - mapping.address, high - mapping.address)
-
-
-def load(
-    identity: str,
-    offset: int,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-) -> Array:
-    """Return the array that a reference stands for.
-
-    Raises
-    ------
-    SegmentNotFoundError
-        Its segment is gone.
-    """
-    found = resolving.get()
-    mapping = None
-    if found is not None:
-        mapping = _needed(found[0], identity)
-    if mapping is None:
-        mapping = _default().attach_segment(identity, "r")
-    return Reference(identity, mapping.mode, offset, dtype, shape, strides).view(mapping)
-
-
-def _needed(needs: dict[str, Mapping], identity: str) -> Mapping | None:
-    if identity[:1] != _INDEX:
-        return needs.get(identity)
-    try:
-        return list(needs.values())[int(identity[1:])]
-    except (IndexError, ValueError):
-        raise CorruptSegmentError(f"a reference to segment {identity} of {len(needs)}") from None
-
-
-def load_whole(
-    identity: str,
-    offset: int,
-    dtype: np.dtype[Any],
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-) -> Array:
-    """Return the array that was published in one step with the object: if it is attached so, that one."""
-    found = resolving.get()
-    if found is None:
-        return load(identity, offset, dtype, shape, strides)
-    needs, world = found
-    mapping = _needed(needs, identity)
-    array = None if mapping is None else world.arrays.get(mapping.segment)
-    if array is None or (array.dtype, array.shape) != (dtype, shape):
-        array = load(identity, offset, dtype, shape, strides)
-        if mapping is not None:
-            world.arrays.setdefault(mapping.segment, array)
-    return array
-
-
-# The segments that the object which is just being published refers to.
-publishing: ContextVar[Referring | None] = ContextVar("publishing", default=None)
-
-
-def resolve_in(default: Callable[[], Segments]) -> None:
-    """Say where references are looked up while nothing is attached (`jshm.loads`)."""
-    global _default  # noqa: PLW0603
-    _default = default
-
-
-class Referring:
+class ObjectReferences:
     """The segments that one object refers to, while it is published.
+
+    Parameters
+    ----------
+    store : Lookup
+    new : NewArrays
 
     Attributes
     ----------
@@ -253,64 +243,71 @@ class Referring:
         Segment id → one of the arrays in it, which keeps it mapped until the object is registered.
     """
 
-    def __init__(self, store: Segments, beside: Beside) -> None:
+    def __init__(self, store: Lookup, new: NewArrays) -> None:
         self._store = store
+        self._new = new
+        # Arrays from `allocate` that are sealed with the object, by segment.
         self._sealing: dict[str, Array] = {}
-        self._beside = beside
-        # Index among those → index among what this object refers to.
-        self._coming: dict[int, int] = {}
-        self._segments: Sequence[str] = ()
+        # Index among the new arrays → index among the segments that this object refers to.
+        self._new_needs: dict[int, int] = {}
         self.needs: dict[str, Array] = {}
 
-    def know(self, segments: Sequence[str]) -> None:
-        """Say which segments the arrays beside it have been written to."""
-        self._segments = segments
+    def segments(self, written: Sequence[str]) -> list[str]:
+        """Return the segments that it refers to, in the order of the indices in its references.
 
-    def segments(self) -> list[str]:
-        """Return the segments that it refers to, in the order that its references count them."""
-        coming = [self._segments[i] for i in self._coming]
-        return [*coming, *sorted(self.needs.keys() - set(coming))]
+        Parameters
+        ----------
+        written : sequence of str
+            The segments of the new arrays.
+        """
+        new = [written[i] for i in self._new_needs]
+        return [*new, *sorted(self.needs.keys() - set(new))]
 
     def refer(self, array: Array) -> Any:
-        """Return how to write an array by reference; None if a copy is to be written."""
-        mapping = segment.find(array)
+        """Return the reduction of an array, or None: a copy of it is pickled."""
+        mapping = segment_file.find_mapping(array)
         if mapping is None:
-            return self._refer_to_coming(array)
+            return self._refer_to_new(array)
         if not self._is_fixed(array, mapping):
             return None
-        reduced = _reduced(array)
+        reduced = _reduced(self._store, array)
         if reduced is not None:
             self.needs[mapping.segment] = array
-            if self._beside.is_one(array):
-                return load_whole, reduced[1]
+            if self._new.has(array):
+                return frozen.load_published, reduced[1]
         return reduced
 
-    def _refer_to_coming(self, array: Array) -> Any:
-        """Return how to write an array that is being published too, and gets its segment later."""
-        found = self._beside.find(array)
+    def _refer_to_new(self, array: Array) -> Any:
+        found = self._new.find(array)
         if found is None:
             return None
         index, offset = found
-        position = self._coming.setdefault(index, len(self._coming))
-        is_one = self._beside.is_one(array)
-        strides = _contiguous(array) if is_one else array.strides
+        position = self._new_needs.setdefault(index, len(self._new_needs))
+        whole = self._new.has(array)
+        strides = _stored_strides(array) if whole else array.strides
         reference = f"{_INDEX}{position}", offset, array.dtype, array.shape, strides
-        return (load_whole if is_one else load), reference
+        return (frozen.load_published if whole else frozen.load_view), reference
 
     def need(self, array: Array) -> None:
-        """Keep the segment of an array that writes itself as a reference (`SharedNumpyArray`)."""
-        mapping = segment.find(array)
+        """Keep the segment of an array whose handle is pickled (`SharedNumpyArray`).
+
+        Raises
+        ------
+        NotShareableError
+            The segment is in another store.
+        """
+        mapping = segment_file.find_mapping(array)
         if mapping is not None:
-            if not self._store.presence.mappings.is_mapped(mapping.segment):
+            if not self._store.process.mappings.is_mapped(mapping.segment):
                 raise NotShareableError(
                     "a SharedNumpyArray of another store (a group's, or your own) can only be referred "
                     "to there: share a copy, handle.array.copy()"
                 )
-            self._is_fixed(array, mapping)  # seals it, if it was born here
+            self._is_fixed(array, mapping)  # seals an array from `allocate`
             self.needs[mapping.segment] = array
 
-    def _is_fixed(self, array: Array, mapping: segment.Mapping) -> bool:
-        """Tell whether the segment stays as it is, or is LIVE for all; one made here is sealed."""
+    def _is_fixed(self, array: Array, mapping: Mapping) -> bool:
+        """Return whether the segment never changes, or is LIVE; an array from `allocate` is sealed."""
         store = self._store
         row = store.registry.segment(mapping.segment)
         if row is None or row.unlinked or not store.directory.leads_to(row, mapping):
@@ -318,33 +315,37 @@ class Referring:
         if mapping.mode != "r+" or mapping.segment in self._sealing:
             return True
         if not row.writable:
-            return not array.flags.writeable  # else made before it was sealed
+            return (
+                not array.flags.writeable
+            )  # a writable view was made before the segment was sealed
         if store.registry.of_segment(row.id):
-            return True  # LIVE: all see all changes, also through the object
-        presence = store.presence
-        if presence.born.get(row.id) is not array or presence.is_held_elsewhere(row.id):
+            return True  # LIVE: all processes see all changes, also through the object
+        process = store.process
+        if process.born.get(row.id) is not array or process.is_held_elsewhere(row.id):
             return False
         copying.clear(array)
         self._sealing[row.id] = array
         return True
 
-    def register(self, tx: Transaction, identity: str) -> None:
-        """Let the object's segment keep these, inside the transaction that registers it."""
+    def register(self, tx: Transaction, segment: str, needs: Sequence[str]) -> None:
+        """Add rows: the object's segment needs others. Runs in the transaction that registers it.
+
+        Raises
+        ------
+        SegmentNotFoundError
+        """
         for sealed in self._sealing:
-            rows.set_writable(tx, sealed, writable=False)
+            tx.set_writable(sealed, writable=False)
             row = self._store.registry.segment(sealed)
             if row is not None:
                 access = self._store.directory.access
-                segment.change_mode(self._store.path_of(row), access, access.sealed)
-        if rows.put_references(tx, identity, self.segments()):
+                segment_file.change_mode(self._store.path_of(row), access, access.sealed)
+        if tx.add_references(segment, needs):
             raise SegmentNotFoundError(
-                "an array that it refers to was released in this very moment; publish again"
+                "an array that the object refers to was released at this moment; publish again"
             )
 
     def seal(self) -> None:
-        """Make the arrays that were made here read-only, once the object is registered."""
+        """Make sealed arrays read-only, once the object is registered."""
         for array in self._sealing.values():
-            segment.seal(array)
-
-
-Pickler.refer = staticmethod(refer)  # type: ignore[method-assign, assignment, unused-ignore]
+            segment_file.seal(array)

@@ -1,4 +1,4 @@
-"""How much fits: the file system of the store's directory, the memory that is left, ``JSHM_QUOTA``."""
+"""How much fits: on the file system of the store's directory, in memory, within ``JSHM_QUOTA``."""
 
 from __future__ import annotations
 
@@ -7,42 +7,38 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import NoSpaceError
-from ...segment.file import limit_error
-from ...system.memory import SCARCE, available_memory, tightest
-from ...system.settings import size_setting
+from ...system.limits import limit_error
+from ...system.memory import SCARCE, available_memory, size_setting, tightest
 from ...text import size_text
-from .directory import IN_MEMORY, filesystem
-from .registry import rows
-from .registry.ballast import is_anything_shared
+from .directory import IN_MEMORY, filesystem, is_anything_shared
 from .spares import spare_bytes, spares_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...system.directories import Place
+    from ...system.directories import OpenDirectory
     from .directory import Directory
-    from .registry.database import Transaction
     from .registry.registry import Registry
+    from .registry.statements import Transaction
     from .spares import Spares
 
 # Never filled: room for the registry's log.
 RESERVE = 1 << 20
-# So many bytes may be written before it is looked again what the machine has left: to look costs more
-# than to copy them.
-_SMALL = 1 << 20
-# The memory that it takes to write as much or more: of a strided array pieces are copied, twice.
-_BESIDE = 32 << 20
-# What a process needs in any case, also to say that there is no more.
-_BREATH = 4 << 20
-# How often to say that less memory is left than always should be.
+# Bytes written between two looks at the available memory: a look costs more than to copy fewer bytes.
+_LOOK_EVERY = 1 << 20
+# Memory that a large write needs besides the segment: a strided array is copied in pieces, twice.
+_WORKING = 32 << 20
+# Memory that a process needs in any case, for example to report that there is no more.
+_MINIMUM = 4 << 20
+# Seconds between two warnings that memory is low.
 _WARNING_INTERVAL = 60.0
 
-_unlooked = 0
+_written = 0
 _next_warning = 0.0
 
 
 class Limit(NamedTuple):
-    """Something that is too small: how many bytes of what are left, and how to get more."""
+    """A limit: the bytes that are left, of what, and how to raise it."""
 
     left: int
     what: str
@@ -52,26 +48,26 @@ class Limit(NamedTuple):
         return f"{size_text(max(self.left, 0))} {self.what}"
 
 
-class Room:
-    """The room for what one operation writes. Made anew for each.
+class Budget:
+    """The space that one operation may take.
 
     Parameters
     ----------
     directory : Directory
     registry : Registry
     spares : Spares
-        What may be written into instead.
+        Memory that may be written into instead of new memory.
     reclaim : callable
-        Takes away all spares; tells whether there were any.
-    idle : callable
-        Returns what could be released, the largest first, as text.
+        Takes away all spares of all processes; returns whether there were any.
+    unused : callable
+        Returns the largest versions that could be released, as text.
 
     Attributes
     ----------
     directory : Directory
     spares : Spares
     overflows : bool
-        Whether it was said already that something goes to disk.
+        Whether the user has been warned that something goes to disk.
     """
 
     def __init__(
@@ -80,37 +76,44 @@ class Room:
         registry: Registry,
         spares: Spares,
         reclaim: Callable[[], bool],
-        idle: Callable[[], str] = str,
+        unused: Callable[[], str] = str,
     ) -> None:
         self.directory = directory
         self.spares = spares
         self._registry = registry
         self._reclaim = reclaim
-        self._idle = idle
+        self._unused = unused
         self._quota = quota()
-        spares_limit()  # a slip in a setting is said before anything is done
+        spares_limit()  # an invalid setting raises before anything is done
         self._taken = 0
         self.overflows = False
 
     def choose(self, nbytes: int) -> Limit | None:
-        """Return None if so many bytes fit into memory; else why they must overflow to disk.
+        """Return None if the bytes fit into memory; otherwise the limit that sends them to disk.
 
         Raises
         ------
         NoSpaceError
             They fit nowhere; says how much is free where.
         """
-        look = self.directory.in_memory and _must_look(nbytes)
-        tightest = min(self._limits(nbytes, look=look))
-        if nbytes > tightest.left and self._reclaim():
-            tightest = min(self._limits(nbytes, look=look))
-        if nbytes <= tightest.left:
-            return None
+        global _written  # noqa: PLW0603
         directory = self.directory
+        look = False
+        if directory.in_memory:
+            _written += nbytes
+            if look := _written >= _LOOK_EVERY:
+                _written = 0
+        if self._quota is None and not look and nbytes <= _free(directory.made()):
+            return None
+        limit = min(self._limits(nbytes, look=look))
+        if nbytes > limit.left and self._reclaim():
+            limit = min(self._limits(nbytes, look=look))
+        if nbytes <= limit.left:
+            return None
         if not directory.chosen_overflow:
             raise NoSpaceError(
-                f"needs {size_text(nbytes)}, {tightest} (overflow to disk is switched off). "
-                f"{tightest.remedy}"
+                f"needs {size_text(nbytes)}, {limit} (overflow to disk is switched off). "
+                f"{limit.remedy}"
             )
         directory.open_overflow()
         disk = Limit(_free(directory.overflow), "on disk in", "")
@@ -118,108 +121,98 @@ class Room:
             disk = min(disk, Limit(available_memory(), "of memory for", ""))
         if nbytes > disk.left:
             raise NoSpaceError(
-                f"needs {size_text(nbytes)}, {tightest}, {disk} {directory.overflow}. "
-                f"{tightest.remedy}"
+                f"needs {size_text(nbytes)}, {limit}, {disk} {directory.overflow}. {limit.remedy}"
             )
-        return tightest
+        return limit
 
     def _limits(self, nbytes: int, *, look: bool) -> list[Limit]:
         root = self.directory.root
-        free = _free(self.directory.made())
-        limits = [Limit(free, f"free in {root}", _enlarge(root))]
-        allowed = self._quota
-        if allowed is not None:
-            left = allowed - self._registry.in_memory() - spare_bytes(self.directory) - self._taken
-            what = f"left of the quota of {size_text(allowed)} (JSHM_QUOTA)"
-            limits.append(Limit(left, what, "Raise JSHM_QUOTA"))
+        limits = [Limit(_free(self.directory.made()), f"free in {root}", _enlarge(root))]
+        if self._quota is not None:
+            used = self._registry.bytes_in_memory() + spare_bytes(self.directory) + self._taken
+            what = f"left of the quota of {size_text(self._quota)} (JSHM_QUOTA)"
+            limits.append(Limit(self._quota - used, what, "Raise JSHM_QUOTA"))
         if look:
-            left = available_memory() - max(min(nbytes, _BESIDE), _BREATH)
-            limits.append(Limit(left, "of memory available", "Close what needs memory"))
+            left = available_memory() - max(min(nbytes, _WORKING), _MINIMUM)
+            limits.append(Limit(left, "of memory available", "Close programs that use memory"))
         return limits
 
     def ran_full(self) -> Limit:
-        """Return why what was found to fit must overflow all the same."""
-        return Limit(0, f"free any more in {self.directory.root}", _enlarge(self.directory.root))
+        """Return the limit of a file system that ran full although `choose` found room."""
+        root = self.directory.root
+        return Limit(0, f"free any more in {root}", _enlarge(root))
 
     @property
     def could_be_released(self) -> bool:
-        """Whether a release would give room: of what others share, or of this operation's own."""
+        """Whether a release would give room: of shared segments, or of this operation's."""
         return bool(self._taken) or is_anything_shared(self.directory.root)
 
     def take(self, nbytes: int) -> None:
-        """Count what was written into memory, and is not registered yet."""
+        """Count bytes that were written into memory and are not registered yet."""
         self._taken += nbytes
 
     def confirm(self, tx: Transaction) -> None:
-        """Make sure, in the transaction that registers what was written, that the quota allows it.
+        """Check the quota again, inside the transaction that registers what was written.
 
         Raises
         ------
         NoSpaceError
-            Others have taken meanwhile what was left.
+            Other processes have used what was left.
         """
-        allowed = self._quota if self._taken else None
-        if allowed is not None and (left := allowed - rows.in_memory(tx)) < self._taken:
+        if self._quota is None or not self._taken:
+            return
+        left = self._quota - tx.bytes_in_memory()
+        if left < self._taken:
             raise NoSpaceError(
-                f"needs {size_text(self._taken)}, and others have taken meanwhile what was left of "
-                f"the quota of {size_text(allowed)} (JSHM_QUOTA; {size_text(max(left, 0))} now). Raise "
+                f"needs {size_text(self._taken)}, and other processes have used what was left of the "
+                f"quota of {size_text(self._quota)} (JSHM_QUOTA; {size_text(max(left, 0))} now). Raise "
                 "JSHM_QUOTA"
             )
 
     def danger(self, nbytes: int) -> str:
-        """Return what to warn of before so many bytes are written; mostly ''.
+        """Return a warning that writing this many bytes makes memory scarce; mostly ''.
 
-        Where memory runs out, Linux kills processes: it is said while something can still be done.
+        Linux kills processes when memory runs out: the warning comes while there is time to act.
         """
         global _next_warning  # noqa: PLW0603
         now = time.monotonic()
-        if not self.directory.in_memory or nbytes < _SMALL or now < _next_warning:
+        if not self.directory.in_memory or nbytes < _LOOK_EVERY or now < _next_warning:
             return ""
         memory = tightest()
         left = memory.available - nbytes
         if left >= SCARCE * memory.total:
             return ""
         _next_warning = now + _WARNING_INTERVAL
-        idle = self._idle()
+        unused = self._unused()
         return (
-            f"memory runs short: these {size_text(nbytes)} leave {size_text(left)} of "
-            f"{size_text(memory.total)}, and where it runs out Linux kills processes"
-            + (f"; largest not in use: {idle}" if idle else "")
+            f"memory runs low: {size_text(nbytes)} more leave {size_text(left)} of "
+            f"{size_text(memory.total)}, and Linux kills processes when it runs out"
+            + (f"; largest not in use: {unused}" if unused else "")
         )
 
 
 def _enlarge(root: str) -> str:
-    """Return how the file system of a store's directory becomes larger."""
+    """Return how to enlarge the file system of a store's directory."""
     if root.startswith("/dev/shm/"):  # noqa: S108
         return "Enlarge /dev/shm (Docker: --shm-size)"
     return f"Free space in {root}, or set JSHM_DIR to a directory that has more"
-
-
-def _must_look(nbytes: int) -> bool:
-    """Tell whether it is time to look again what the machine has left."""
-    global _unlooked  # noqa: PLW0603
-    _unlooked += nbytes
-    if _unlooked < _SMALL:
-        return False
-    _unlooked = 0
-    return True
 
 
 # -- sums ------------------------------------------------------------------------------------------
 
 
 def free(directory: Directory, registry: Registry, spares: int) -> int:
-    """Return the bytes of memory that are free, where spares take so many."""
+    """Return the bytes of memory that are free, given the bytes that spares take."""
     left = [_free(directory.made())]
     if directory.in_memory:
         left.append(available_memory())
     allowed = quota()
     if allowed is not None:
-        left.append(allowed - registry.in_memory() - spares)
+        left.append(allowed - registry.bytes_in_memory() - spares)
     return max(0, min(left))
 
 
-def _free(place: Place) -> int:
+def _free(place: OpenDirectory) -> int:
     try:
         found = os.statvfs(place.fd)
     except OSError as error:
@@ -227,8 +220,8 @@ def _free(place: Place) -> int:
     return found.f_bavail * found.f_frsize - RESERVE
 
 
-def capacity(place: Place) -> int:
-    """Return the bytes that fit into the file system of a directory, and that the quota allows."""
+def capacity(place: OpenDirectory) -> int:
+    """Return the bytes that fit on the file system of a directory, within the quota."""
     found = os.statvfs(place.fd)
     size = found.f_blocks * found.f_frsize
     allowed = quota()

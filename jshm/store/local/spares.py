@@ -1,17 +1,18 @@
 """Spares: superseded segments that nobody holds, kept by their publisher for the next publish.
 
-Memory that is allocated, and mapped, takes a copy at the speed of `memcpy`: to allocate it, to clear it
-and to map it takes several times as long.
+To allocate memory, clear it and map it takes several times as long as a copy. A spare is allocated and
+mapped already, so that a publish runs at the speed of `memcpy`.
 
-Who reads an old version must never see the next one written over it. So before a file is written again
+A reader of an old version must never see the next version written over it. Before a file is written again,
 
-- its rows are gone, it has a new id, and so a path that nobody knows, and no magic: it is no segment;
-- `LOCK_EX` says that no jshm holds it, and the kernel that nobody else has it open or mapped, jshm or
-  not (`segment.is_alone`). In doubt it is removed.
+- its rows are deleted, it has a new id, and so a path that no process knows, and no magic: it is not a
+  segment any more;
+- `LOCK_EX` proves that no jshm process holds it, and the kernel that no other process has it open or
+  mapped (`segment_file.is_alone`). In doubt it is removed.
 
-A spare is a file that no row knows and nobody holds: garbage, but for a line in the log of a living
-process (`holdings`). So it goes when that process is killed, and others may take it away when it was
-idle for long, or when memory is short: the `LOCK_EX` of whoever takes it decides.
+A spare is a file that no row knows and nobody holds. It would be garbage, if the log of a living process
+did not list it (`lease`). So it is collected when that process dies. Other processes take it away after a
+time without use, or when memory is short: the `LOCK_EX` of the process that takes it decides.
 """
 
 from __future__ import annotations
@@ -25,31 +26,30 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import JshmError
-from ...segment import file as segment
+from ...segment import file as segment_file
 from ...segment.trailer import ALIGNMENT
-from ...system import signals as interrupts
+from ...system import file_locks, signals
 from ...system.directories import exists, is_at, rename, status
-from ...system.memory import is_short
-from ...system.settings import size_setting
-from .lease import said_by
+from ...system.memory import is_short, size_setting
+from .lease import living
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
-    from ...system.directories import File, Place
+    from ...system.directories import File, OpenDirectory
     from .directory import Directory
-    from .lease_log import Holdings
+    from .lease import LeaseLog
 
-# What all spares of one process may take.
+# The memory that all spares of one process may take.
 DEFAULT = "10%"
-# Seconds after which what was not used is given back.
+# Seconds without use after which spares are freed.
 IDLE = 60.0
-# A spare may be larger than what is written into it by this share of it.
+# A spare may be larger than the data by this fraction of the data: an eighth.
 _SLACK = 8
-# Each costs a descriptor.
+# The number of spares: each costs a descriptor.
 _MOST = 64
 _LOOK_INTERVAL = 1.0
-# Linux 5.14. Of a shared mapping of a file in memory this maps sixteen pages at a time, for writing too.
+# Linux 5.14. For a shared mapping of a file in memory it maps sixteen pages at a time, writable ones too.
 _MADV_POPULATE_READ = 22
 
 
@@ -77,9 +77,9 @@ class Spare:
     nbytes : int
         Its length.
     name : str
-        What was published in it.
+        The name that was published in it.
     mapping : Mapping or None
-        All of it, faulted in.
+        Of the whole file, faulted in.
     """
 
     identity: str
@@ -87,46 +87,46 @@ class Spare:
     fd: int
     nbytes: int
     name: str
-    mapping: segment.Mapping | None = None
+    mapping: segment_file.Mapping | None = None
 
-    def map(self) -> segment.Mapping:
-        """Return its mapping, made now if it has none."""
+    def map(self) -> segment_file.Mapping:
+        """Return its mapping, which is created if it has none."""
         if self.mapping is None:
-            self.mapping = segment.map_file(self.fd, self.nbytes, "r+", self.identity)
-            with contextlib.suppress(OSError):  # an older kernel: then writing it maps it
+            self.mapping = segment_file.map_file(self.fd, self.nbytes, "r+", self.identity)
+            with contextlib.suppress(OSError):  # an older kernel maps it when it is written
                 self.mapping.madvise(_MADV_POPULATE_READ)
         self.mapping.segment = self.identity
         return self.mapping
 
     def is_whole(self) -> bool:
-        """Tell whether it is still there, with all its memory: others may take it away."""
+        """Return whether it still exists, with all its memory: other processes may take it away."""
         status = os.fstat(self.fd)
         return is_only(status) and min(status.st_size, 512 * status.st_blocks) >= self.nbytes
 
-    def is_in(self, place: Place) -> bool:
-        """Tell whether it is the file that has its name in a directory."""
-        return self.path.place.identity == place.identity and is_at(self.path, self.fd)
+    def is_in(self, place: OpenDirectory) -> bool:
+        """Return whether its path leads to it, in that directory."""
+        return self.path.directory.identity == place.identity and is_at(self.path, self.fd)
 
     def empty(self) -> None:
-        """Give up its memory, also where something may keep the mapping: a traceback's frames."""
+        """Free its memory, even if something keeps the mapping, for example the frames of a traceback."""
         if self.mapping is not None:
             with contextlib.suppress(OSError):
                 self.mapping.madvise(mmap.MADV_REMOVE)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.mapping = None
-        with contextlib.suppress(OSError):  # something has closed all descriptors
-            segment.close(self.fd)
+        with contextlib.suppress(OSError):  # something else has closed all descriptors
+            file_locks.close(self.fd)
 
 
 def is_only(status: os.stat_result) -> bool:
-    """Tell whether a file has one name: with others, the user keeps it (``cp -al``, ``ln``)."""
+    """Return whether a file has one name; one with several is kept by the user (``cp -al``, ``ln``)."""
     return status.st_nlink == 1
 
 
-class _Held(NamedTuple):
-    """A superseded version that somebody holds."""
+class _Superseded(NamedTuple):
+    """A superseded version that is still held, and becomes a spare when it is not."""
 
     path: File
     nbytes: int
@@ -134,37 +134,37 @@ class _Held(NamedTuple):
 
 
 class Spares:
-    """The spares of one process, and what is to become one.
+    """The spares of one process, and the superseded versions that will become spares.
 
-    The garbage collector may call finalizers anywhere, and these may use jshm: so no table is iterated
-    over, but a copy, and what is taken from one may be gone.
+    Finalizers can run anywhere and may use jshm. So a table is copied before it is iterated over, and an
+    entry may be gone when it is taken out.
 
     Parameters
     ----------
     directory : Directory
-    holdings : callable
-        Returns the log in which others see what is kept.
+    log : Log
+        Where other processes see the spares.
     """
 
-    def __init__(self, directory: Directory, holdings: Callable[[], Holdings]) -> None:
+    def __init__(self, directory: Directory, log: LeaseLog) -> None:
         self._directory = directory
-        self._holdings = holdings
-        self._guard = interrupts.Guard(interrupts.Order.SPARES)
+        self._log = log
+        self._guard = signals.Guard(signals.Order.SPARES)
         self._free: dict[str, Spare] = {}
-        # Versions that were written into a spare, by segment: its mapping is kept for the next time.
+        # Versions that were written into a spare, by segment: the mapping is kept for the next publish.
         self._published: dict[str, Spare] = {}
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _Superseded] = {}
         self._short = False
         self._next_look = 0.0
         self._used = 0.0
 
     def __bool__(self) -> bool:
-        """Whether there is anything to give back."""
+        """Whether there is anything to free."""
         return bool(self._free or self._published or self._held)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that only this process keeps, or will."""
+        """Bytes of spares, and of held versions that will become spares."""
         with self._guard:
             free = sum(spare.nbytes for spare in list(self._free.values()))
             return free + sum(one.nbytes for one in list(self._held.values()))
@@ -172,7 +172,7 @@ class Spares:
     # -- take --------------------------------------------------------------------------------------
 
     def take(self, nbytes: int) -> Spare | None:
-        """Return a spare of at least so many bytes, locked with `LOCK_EX`, or None."""
+        """Return a spare of at least `nbytes` bytes, locked with `LOCK_EX`, or None."""
         if not self._most():
             return None
         with self._guard:
@@ -187,18 +187,20 @@ class Spares:
                 try:
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     place = self._directory.segments
-                    if spare.is_in(place) and spare.is_whole() and segment.is_alone(spare.fd):
-                        # First: what is said to be a spare may be taken away when it is unlocked.
-                        self._holdings().give_back(spare.identity)
+                    if spare.is_in(place) and spare.is_whole() and segment_file.is_alone(spare.fd):
+                        # First: a listed spare may be taken away while it is not locked.
+                        self._log.remove_spare(spare.identity)
                         spare.map()
                         return spare
-                except OSError:  # somebody is just taking it away, or there is no room to say so
+                except (
+                    OSError
+                ):  # another process is taking it away, or there is no room for the log
                     pass
                 self._remove(spare)
         return None
 
     def keep(self, spare: Spare, name: str) -> None:
-        """Remember a version that was published in a spare, with its mapping, for the next time."""
+        """Keep the mapping of a version that was published in a spare, for the next publish."""
         with self._guard:
             for identity in list(self._published)[: 1 - _MOST]:
                 if (oldest := self._published.pop(identity, None)) is not None:
@@ -206,26 +208,25 @@ class Spares:
             spare.name = name
             self._used = time.monotonic()
             self._published[spare.identity] = spare
-            fcntl.flock(spare.fd, fcntl.LOCK_UN)  # this is not to hold it
+            fcntl.flock(spare.fd, fcntl.LOCK_UN)  # this must not count as a holder
 
     # -- put ---------------------------------------------------------------------------------------
 
     def adopt(self, name: str, fd: int, path: File) -> bool:
-        """Make a spare of a file that no row knows any more; tell whether it became one.
+        """Make a spare of a file whose rows are deleted, or remove the file; return whether it is a spare.
 
         Parameters
         ----------
         name : str
-            What was published in it.
+            The name that was published in it.
         fd : int
-            Has it locked with `LOCK_EX`; closed here.
+            Holds its `LOCK_EX`; closed here.
         path : File
-            Where it was. If it became no spare, nothing is there any more.
         """
         with self._guard:
             spare = self._published.pop(_identity(path), None)
             self._forget_held(_identity(path))
-            if spare is not None and not is_at(path, spare.fd):  # of a directory that was moved
+            if spare is not None and not is_at(path, spare.fd):  # in a directory that was moved
                 spare.close()
                 spare = None
             try:
@@ -234,29 +235,29 @@ class Spares:
                 if self._may_keep(nbytes) and self._may_write(status) and is_at(path, fd):
                     path = self._rename(fd, path)
                     if spare is None:
-                        opened = segment.open_locked(path, os.O_RDWR)
+                        opened = file_locks.open_locked(path, os.O_RDWR)
                         spare = Spare(_identity(path), path, opened, nbytes, name)
                     if not os.path.samestat(os.fstat(spare.fd), status):
                         raise FileNotFoundError(path)  # as if it had been removed
-                    # With two descriptors this process would not be alone with it.
-                    segment.close(fd)
+                    # With two descriptors this process would not be its only user.
+                    file_locks.close(fd)
                     fd = -1
                     spare.identity, spare.path, spare.name = _identity(path), path, name
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if segment.is_alone(spare.fd):
-                        segment.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of whatever kind it is
+                    if segment_file.is_alone(spare.fd):
+                        segment_file.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of either kind
                         os.fchmod(spare.fd, self._directory.access.own)
-                        self._holdings().keep(spare.identity, nbytes, name)
+                        self._log.add_spare(spare.identity, nbytes, name)
                         fcntl.flock(spare.fd, fcntl.LOCK_UN)
                         self._used = time.monotonic()
                         self._free[spare.identity] = spare
                         return True
-            except (OSError, JshmError):  # somebody holds it after all; no room, no descriptor left
+            except (OSError, JshmError):  # it is held after all; no room, no descriptor left
                 pass
-            # What has the path now may be another file: a directory was moved.
-            segment.unlink(path, fd if fd >= 0 or spare is None else spare.fd)
+            # The path may lead to another file now, if a directory was moved.
+            segment_file.unlink(path, fd if fd >= 0 or spare is None else spare.fd)
             if fd >= 0:
-                segment.close(fd)
+                file_locks.close(fd)
             if spare is not None:
                 spare.close()
             return False
@@ -266,37 +267,39 @@ class Spares:
         return status.st_uid == os.geteuid() and is_only(status)
 
     def _rename(self, fd: int, path: File) -> File:
-        """Give a file a new id, and let it be written; return its path."""
-        renamed = self._directory.path(segment.new_id(), overflow=False)
-        os.fchmod(fd, self._directory.access.own | segment.RELEASED)  # until its magic is erased
+        """Give a file a new id and make it writable; return its new path."""
+        renamed = self._directory.path(segment_file.new_id(), overflow=False)
+        os.fchmod(
+            fd, self._directory.access.own | segment_file.RELEASED
+        )  # until its magic is erased
         rename(path, renamed)
         return renamed
 
     def expect(self, path: File, nbytes: int, name: str) -> None:
-        """Let a superseded version become a spare when nobody holds it any more."""
+        """Make a spare of a superseded version when nobody holds it any more."""
         with self._guard:
             if self._may_keep(nbytes):
                 with contextlib.suppress(OSError):
-                    self._holdings().keep(_identity(path), nbytes, name)
+                    self._log.add_spare(_identity(path), nbytes, name)
                     self._used = time.monotonic()
-                    self._held[_identity(path)] = _Held(path, nbytes, name)
+                    self._held[_identity(path)] = _Superseded(path, nbytes, name)
 
     def let_go(self) -> dict[str, str]:
-        """Return what was superseded, and nobody holds by now: segment id → name."""
+        """Return the superseded versions that nobody holds any more: segment id → name."""
         with self._guard:
             held = list(self._held.copy().items())
-        return {identity: one.name for identity, one in held if not segment.is_held(one.path)}
+        return {identity: one.name for identity, one in held if not segment_file.is_held(one.path)}
 
     def forget(self, identities: Collection[str]) -> None:
-        """Expect no more that these become spares."""
+        """Do not make spares of these superseded versions."""
         with self._guard:
             for identity in identities:
                 self._forget_held(identity)
 
     def _may_keep(self, nbytes: int) -> bool:
-        """Tell whether there may be one more spare; older ones make room for it."""
+        """Return whether one more spare is allowed, after older ones were dropped if necessary."""
         most = self._most()
-        if not segment.RECYCLED <= nbytes <= most:
+        if not segment_file.MIN_SPARE_SIZE <= nbytes <= most:
             return False
         for identity in list(self._free):
             if self.nbytes + nbytes <= most and len(self._free) < _MOST:
@@ -305,14 +308,14 @@ class Spares:
         return self.nbytes + nbytes <= most and len(self._held) < _MOST and not self._is_short()
 
     def _is_short(self) -> bool:
-        """Tell whether memory is short: to find out takes longer than to copy a megabyte."""
+        """Return whether memory is short; cached, because a look takes longer than to copy a megabyte."""
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look, self._short = now + _LOOK_INTERVAL, is_short()
         return self._short
 
     def _most(self) -> int:
-        # Members of a group may write LIVE data, and read all; on disk there is no speed to gain.
+        # Members of a group may write LIVE data and read everything; on disk a spare is not faster.
         if self._directory.access.group or not self._directory.in_memory:
             return 0
         return spares_limit()
@@ -320,7 +323,7 @@ class Spares:
     # -- give back ---------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Let go of what was released, and of everything where memory is short. Cheap."""
+        """Free the spares whose files are gone, or all of them if memory is short. Cheap."""
         if not self:
             return
         with self._guard:
@@ -337,20 +340,20 @@ class Spares:
                 self.give_back()
 
     @staticmethod
-    def _is_there(one: _Held, place: Place) -> bool:
-        return one.path.place.identity == place.identity and exists(one.path)
+    def _is_there(one: _Superseded, place: OpenDirectory) -> bool:
+        return one.path.directory.identity == place.identity and exists(one.path)
 
     def expire(self) -> bool:
-        """Give everything back if nothing was used for long; tell whether it was so."""
+        """Free all spares if none was used for `IDLE` seconds; return whether that was so."""
         idle = bool(self) and time.monotonic() - self._used >= IDLE
         if idle:
             self.give_back()
         return idle
 
     def give_back(self, names: Collection[str] | None = None) -> None:
-        """Give back the memory of all, or of what was published under these names."""
+        """Free all spares, or those that were published under these names."""
 
-        def concerned(kept: Mapping[str, Spare] | Mapping[str, _Held]) -> list[str]:
+        def concerned(kept: Mapping[str, Spare] | Mapping[str, _Superseded]) -> list[str]:
             return [i for i, one in kept.items() if names is None or one.name in names]
 
         with self._guard:
@@ -366,19 +369,19 @@ class Spares:
             self._remove(spare)
 
     def _remove(self, spare: Spare) -> None:
-        segment.unlink(spare.path, spare.fd)
+        segment_file.unlink(spare.path, spare.fd)
         spare.close()
-        with contextlib.suppress(OSError):  # a full disk: it is gone all the same
-            self._holdings().give_back(spare.identity)
+        with contextlib.suppress(OSError):  # a full disk: the spare is gone all the same
+            self._log.remove_spare(spare.identity)
 
     def _forget_held(self, identity: str) -> None:
         if self._held.pop(identity, None):
             with contextlib.suppress(OSError):
-                self._holdings().give_back(identity)
+                self._log.remove_spare(identity)
 
     def after_fork_in_child(self) -> None:
-        """Leave them to the parent: a child's descriptors of them are closed already."""
-        self._guard = interrupts.Guard(interrupts.Order.SPARES)
+        """Forget all: they are the parent's, and the child's descriptors of them are closed."""
+        self._guard = signals.Guard(signals.Order.SPARES)
         self._free.clear()
         self._published.clear()
         self._held.clear()
@@ -388,21 +391,21 @@ def _identity(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-# -- of all processes -------------------------------------------------------------------------------
+# -- all processes ---------------------------------------------------------------------------------
 
 
-class Listed(NamedTuple):
-    """What a living process keeps: a spare, or a superseded version that is to become one.
+class ListedSpare(NamedTuple):
+    """A spare of a living process, or a superseded version that will become one.
 
     Attributes
     ----------
     nbytes : int
     name : str
-        What was published in it.
+        The name that was published in it.
     label : str
-        What people call the process.
+        Of the process.
     idle : bool
-        Whether it has not used any for long.
+        Whether the process has used no spare for `IDLE` seconds.
     """
 
     nbytes: int
@@ -411,20 +414,20 @@ class Listed(NamedTuple):
     idle: bool
 
 
-def listed(directory: Directory) -> dict[str, Listed]:
-    """Return, by segment id, what living processes keep."""
+def listed(directory: Directory) -> dict[str, ListedSpare]:
+    """Return the spares of all living processes, by segment id."""
     return {
-        identity: Listed(kept.nbytes, kept.name, who.label, said.idle >= IDLE)
-        for who, said in said_by(directory.leases)
-        for identity, kept in said.kept.items()
+        identity: ListedSpare(spare.nbytes, spare.name, who.label, log.idle >= IDLE)
+        for who, log in living(directory.leases)
+        for identity, spare in log.spares.items()
     }
 
 
 def spare_bytes(directory: Directory) -> int:
-    """Return the bytes that spares take; what is held still is none yet."""
+    """Return the bytes that spares take, without versions that are still held."""
     total = 0
     for identity in listed(directory):
         path = directory.path(identity, overflow=False)
         with contextlib.suppress(FileNotFoundError):
-            total += 0 if segment.is_held(path) else status(path).st_size
+            total += 0 if segment_file.is_held(path) else status(path).st_size
     return total

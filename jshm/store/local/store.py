@@ -8,37 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import CorruptRegistryError, CorruptSegmentError, SegmentNotFoundError
 from ...segment import file as segment_file
-from ...segment.array_layout import describe, describe_array
-from ...segment.object_layout import ObjectLayout
-from ...segment.progress import Progress
-from ...system import signals as interrupts
+from ...segment.object_layout import ObjectLayout, read_object_layout
+from ...system import signals
 from ...system.access import PRIVATE
-from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space, Store
-from ..identity import process_start
+from ...system.processes import process_start
+from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space
 from ..names import check_name
-from . import attach as attaching  # fmt: skip
-from . import check as checking
-from . import end_session as endings
-from . import inspection, objects, processes
-from . import new_segment as drafts
-from . import rebuild as rebuilding
-from . import recover as recovery
-from . import release as releasing
-from .allocate import adopt
-from .directory import Directory
-from .elsewhere import elsewhere
+from . import attach, check, inspection, new_segment, publish, release
+from .directory import Directory, different_store
+from .housekeeping import Housekeeping
 from .lease import is_alive, living
 from .lease import signature as lease_signature
-from .listed import Listed, list_segments
 from .locks import Lock, file_of
+from .lookup import Lookup
 from .offers import LocalOffers
-from .ownership import Own
-from .process import Presence
-from .publish import Publisher
-from .references import World
+from .process import Process
+from .recover import SegmentRepair
+from .references import StoreResolver, publishing
 from .registry import rows
 from .registry.registry import Registry
-from .source import check_array
 from .space import capacity, free, quota
 from .spares import spare_bytes
 
@@ -52,8 +40,6 @@ if TYPE_CHECKING:
     from ...segment.file import Mode
     from ...system.access import Access
     from ..base import Holder, ObjectDetails
-    from ..groups.members import Members
-    from ..groups.union import Union
     from ..identity import Identity
     from .registry.rows import Entry, SegmentRow
 
@@ -76,7 +62,7 @@ class FileReader(Reader):
         return data
 
 
-class LocalStore(Own, Store):
+class LocalStore(Lookup):
     """The store in one directory, as one process sees it.
 
     Parameters
@@ -87,8 +73,6 @@ class LocalStore(Own, Store):
         Seconds to wait for other processes' transactions.
     access : Access
         Who may read it: this user, or a Unix group too.
-    members : Members, optional
-        The other members of the group.
     """
 
     abilities = frozenset({"offers", "writable", "locks", "spares", "location"})
@@ -98,61 +82,42 @@ class LocalStore(Own, Store):
         root: str,
         timeout: float = REGISTRY_TIMEOUT,
         access: Access = PRIVATE,
-        members: Members | None = None,
     ) -> None:
-        self._user = os.geteuid()
         self.directory = Directory.open(root, access)
-        self.registry = Registry(
-            self.directory.registry,
-            lambda tx, last: rebuilding.rebuild(tx, self.directory, last),
-            timeout,
-            self.directory.make_again,
-            spot=self.directory.registry_spot,
-            opened=self._readmit,
-            access=access,
-        )
-        # What can be read: in a group's store, the other members' names too.
-        self.catalogue: Registry | Union = self.registry
-        self.presence = Presence(self.directory, self.registry, self._recover, members)
-        self._publisher = Publisher(self)
-        self._listed = Listed()
-        self._offers = LocalOffers(self.presence, self.registry, self.directory, self._info)
-        processes.add(self)
+        self.registry = Registry(self.directory, SegmentRepair(self.directory), timeout)
+        self.catalogue = self.registry
+        self.process = Process(self.directory, self.registry, self._peers())
+        self.housekeeping = Housekeeping(self.process, self.registry, self.directory)
+        self._listed = inspection.VersionList()
+        self._offers = LocalOffers(self, self.housekeeping, self.registry)
 
     # -- this process ----------------------------------------------------------------------------
 
     @property
     def identity(self) -> Identity:
-        return self.presence.identity
+        return self.process.identity
 
     def processes(self) -> list[Identity]:
         return [who for who, _ in living(self.directory.leases)]
 
     def mapped(self) -> set[str]:
-        return self.presence.mappings.ids()
+        return self.process.mappings.ids()
 
     def mappings(self, segment: str) -> list[segment_file.Mapping]:
-        return self.presence.mappings.of(segment)
+        return self.process.mappings.of(segment)
 
     def unreachable(self, pid: int) -> str:
-        return elsewhere(pid)
+        return different_store(pid)
 
     @property
     def offers(self) -> LocalOffers:
         return self._offers
 
     def own_spares(self) -> int:
-        return self.presence.spares.nbytes
+        return self.process.spares.nbytes
 
     def rest(self) -> bool:
-        return self.presence.rest()
-
-    def _readmit(self) -> None:
-        recovery.readmit(self.registry, self.directory)
-
-    @interrupts.whole  # as all that makes drafts
-    def _recover(self) -> bool:
-        return recovery.recover(self.presence, self.registry, self.directory)
+        return self.housekeeping.rest()
 
     # -- publish ---------------------------------------------------------------------------------
 
@@ -166,14 +131,13 @@ class LocalStore(Own, Store):
         note: str = "",
         once: str = "",
     ) -> list[Published]:
-        return self._publisher.publish(
-            values, replace=replace, keep=keep, writable=writable, note=note, once=once
+        return publish.publish(
+            self, values, replace=replace, keep=keep, writable=writable, note=note, once=once
         )
 
-    @interrupts.whole
+    @signals.deferred()
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
-        """Raise NotOwnerError now if publishing under these names would."""
-        self._publisher.require_owner(names, replace=replace)
+        publish.require_owner(self, names, replace=replace)
 
     # -- attach ----------------------------------------------------------------------------------
 
@@ -186,42 +150,19 @@ class LocalStore(Own, Store):
         trust: bool = False,
     ) -> list[Attached]:
         names = [self.checked(name) for name in names]
-        return self._attach(names, mode, versions, trust=trust)
-
-    def _attach(
-        self, names: Sequence[str], mode: Mode, versions: Sequence[int] | None, *, trust: bool
-    ) -> list[Attached]:
-        segment_file.check_mode(mode)
-        seen: list[Entry] = []
-        with interrupts.deferred():  # once, and not for each segment
-            for _ in interrupts.ATTEMPTS:
-                interrupts.check()
-                entries, world = self._find(names, versions), World()
-                if any(entry.segment.overflow for entry in entries):
-                    self.directory.check_overflow()
-                try:
-                    opened = attaching.open_all(self, entries, mode, world, trust=trust)
-                except SegmentNotFoundError:
-                    # Replaced between lookup and open: look again. Twice the same: the file is gone.
-                    if entries == seen:
-                        raise self.deleted(entries) from None
-                    seen = entries
-                else:
-                    break
-            else:
-                raise attaching.always_changing(", ".join(names))
-            self.presence.tell_holds()
-        # Only now: code of an object's own runs, once.
-        return attaching.attached(self, entries, opened, world)
+        return attach.attach(self, names, mode, versions, trust=trust)
 
     def map(self, row: SegmentRow, mode: Mode) -> segment_file.Mapping:
         """Map a segment."""
-        if row.kind == "object":
-            return objects.map_segment(self, row, mode)
-        mappings = self.presence.mappings
+        mappings = self.process.mappings
+        if row.kind == "object":  # something refers to an array in it
+            with self.opened(row) as (fd, _):
+                return mappings.get_whole(row.id, fd, mode)
         mapping = mappings.get(row.id, mode)
         here = self.directory.segments
-        if mapping is not None and (mapping.place is here or self.directory.leads_to(row, mapping)):
+        if mapping is not None and (
+            mapping.directory is here or self.directory.leads_to(row, mapping)
+        ):
             return mapping
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
@@ -236,29 +177,8 @@ class LocalStore(Own, Store):
         if segment_file.check_mode(mode) == "r+" and not row.writable:
             mode = "r"
         mapping = self.map(row, mode)
-        self.presence.tell_holds()
+        self.process.tell_holds()
         return mapping
-
-    def _find(self, names: Sequence[str], wanted: Sequence[int] | None) -> list[Entry]:
-        if wanted is None:
-            entries = self.catalogue.current(names)
-            if len(names) == len(entries) == 1 and self.registry.lost is None:
-                return entries
-            found = {entry.name: entry for entry in entries}
-        else:
-            versions = list(map(self.catalogue.version, names, wanted))
-            found = {e.name: e for e in versions if e is not None and not e.segment.unlinked}
-        # It was deleted, or is another one: newer versions may be mapped here, and come back.
-        if self.registry.lost is not None:
-            self.presence.refresh()
-            return self._find(names, wanted)
-        for i, name in enumerate(names):
-            if name not in found:
-                if self.presence.refresh():  # it was deleted, and is back
-                    return self._find(names, wanted)
-                version = None if wanted is None else wanted[i]
-                raise SegmentNotFoundError(inspection.missing(self.catalogue, name, version))
-        return [found[name] for name in names]
 
     def lock(
         self,
@@ -271,13 +191,13 @@ class LocalStore(Own, Store):
     ) -> Lock:
         name = check_name(name)
         return Lock(
-            self.directory, lambda: self.presence.identity, file_of(name), called or name,
+            self.directory, self.process, file_of(name), called or name,
             shared=shared, timeout=timeout, waits=waits,
         )  # fmt: skip
 
     # -- allocate --------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @signals.deferred()
     def allocate(
         self,
         shape: tuple[int, ...],
@@ -286,163 +206,179 @@ class LocalStore(Own, Store):
         *,
         zero: bool = True,
     ) -> np.ndarray[Any, Any]:
-        self.presence.prepare()
-        layout = describe(shape, dtype, order)
-        with self._publisher.room() as room:
-            return adopt(self, layout, drafts.reserve(room, layout, zero=zero), room)
+        return publish.allocate(self, shape, dtype, order, zero=zero)
 
-    @interrupts.whole
+    @signals.deferred()
     def copy(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return a writable copy of an array in a segment that has no name."""
-        check_array(array)
-        self.presence.prepare()
-        layout = describe_array(array)
-        with self._publisher.room() as room, Progress("copy", layout.nbytes):
-            return adopt(self, layout, drafts.write_array(room, array, layout), room)
+        return publish.copy(self, array)
+
+    # -- references in pickles -------------------------------------------------------------------
+
+    def resolver(self) -> StoreResolver:
+        return StoreResolver(self)
+
+    def refer(self, array: np.ndarray[Any, Any]) -> str:
+        if (references := publishing.get()) is not None:
+            references.need(array)
+        mapping = segment_file.find_mapping(array)
+        if mapping is not None:
+            self.process.referred.add(mapping.segment)
+        return self.directory.root
+
+    def segment_at(self, address: str, segment: str) -> str:
+        found = self.segment_of(address, segment)
+        if found is None:
+            raise SegmentNotFoundError(
+                f"the array is shared in {address}, and this process uses {self.directory.root}: set "
+                "JSHM_DIR alike in both"
+            )
+        return found
 
     # -- release ---------------------------------------------------------------------------------
 
-    @interrupts.whole
+    @signals.deferred()
     def release(self, names: Sequence[str], *, force: bool = False) -> list[Released]:
         names = list(dict.fromkeys(check_name(name) for name in names))
-        self.presence.refresh()
-        # First the release, then the reaping: it might take a leftover that is to be released.
-        released = releasing.in_parts(names, lambda part: self._release(part, force=force))
-        self.presence.reclaim(names)
-        self.presence.housekeep()
+        self.housekeeping.refresh()
+        # Before the housekeeping, which could collect an expired name that is to be released.
+        released = release.release(self, names, force=force)
+        self.process.reclaim(names)
+        self.housekeeping.run()
         return released
-
-    def _release(self, names: Sequence[str], *, force: bool) -> list[Released]:
-        return self.presence.making_room(
-            lambda: releasing.release(
-                self.presence, self.registry, self.directory, names, force=force
-            )[0]
-        )
 
     # -- look ------------------------------------------------------------------------------------
 
     def state(self) -> object:
         return self.registry.data_version(), lease_signature(self.directory.leases)
 
-    @interrupts.whole
+    @signals.deferred()
     def space(self) -> Space:
         root, spares = self.directory.root, spare_bytes(self.directory)
         return Space(
             root, free(self.directory, self.registry, spares), capacity(self.directory.made()),
-            self.registry.unnamed(), quota(), spares,
+            self.registry.unnamed_bytes(), quota(), spares,
         )  # fmt: skip
 
-    @interrupts.whole
+    @signals.deferred()
     def segments(self) -> list[SegmentInfo]:
-        self.presence.housekeep()
-        self._listed = listed = list_segments(
+        self.housekeeping.run()
+        self._listed = listed = inspection.list_versions(
             self.registry,
             self.directory,
-            self.presence.identity,
-            self.presence.said(),
+            self.process.identity,
+            self.process.living(),
             self._listed,
         )
         return listed.segments
 
-    @interrupts.whole
+    @signals.deferred()
     def info(self, name: str, version: int | None = None) -> SegmentInfo:
         seen = None
-        for _ in interrupts.ATTEMPTS:
-            interrupts.check()
+        for _ in signals.ATTEMPTS:
+            signals.check()
             entry = self._find_one(name, version)
-            holders = self.presence.holders().get(entry.segment.id, ())
+            holders = self.process.holders().get(entry.segment.id, ())
             try:
-                return self._info(entry, holders, self._details_of(entry))
+                return self.describe(entry, holders, self._details_of(entry))
             except SegmentNotFoundError:
                 if entry == seen:  # else it was replaced between lookup and open
                     raise
                 seen = entry
-        raise attaching.always_changing(name)
+        raise attach.always_changing(name)
 
-    @interrupts.whole
+    @signals.deferred()
     def names(self) -> list[str]:
         return self.catalogue.names()
 
     def own_names(self) -> list[str]:
         return self.catalogue.own_names()
 
-    @interrupts.whole
+    @signals.deferred()
     def complete(self, prefix: str, most: int) -> list[tuple[str, str]]:
         return [
             (name, inspection.type_of(row, part))
             for name, part, row in self.catalogue.beginning(prefix, most)
         ]
 
-    @interrupts.whole
+    @signals.deferred()
     def current(self, names: Sequence[str]) -> dict[str, SegmentInfo]:
         names = [self.checked(name) for name in names]
         entries = self.catalogue.current(names)
-        return {entry.name: self._info(entry) for entry in entries}
+        return {entry.name: self.describe(entry) for entry in entries}
 
-    @interrupts.whole
+    @signals.deferred()
     def versions(self, name: str) -> list[SegmentInfo]:
-        return [self._info(e) for e in self.catalogue.versions(self.checked(name))]
+        return [self.describe(e) for e in self.catalogue.versions(self.checked(name))]
 
-    @interrupts.whole
+    @signals.deferred()
     def names_of(self, segment: str) -> list[str]:
         entries = self.catalogue.of_segment(segment)
         return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
 
-    @interrupts.whole
+    @signals.deferred()
+    def in_use(self, segment: str) -> bool:
+        row = self.catalogue.segment(segment)
+        if row is None or row.unlinked:
+            return self.process.mappings.is_mapped(segment)
+        return self.is_held(row)
+
+    @signals.deferred()
     def location(self, name: str, version: int | None = None) -> str:
         return str(self.path_of(self._find_one(name, version).segment))
 
-    @interrupts.whole
+    @signals.deferred()
     def revision(self) -> object:
         return self.catalogue.data_version()
 
     def _find_one(self, name: str, version: int | None) -> Entry:
-        return self._find([self.checked(name)], None if version is None else [version])[0]
+        wanted = None if version is None else [version]
+        return attach.find(self, [self.checked(name)], wanted)[0]
 
     @contextlib.contextmanager
     def reader(self, name: str, version: int | None = None) -> Iterator[Reader]:
         entry = self._find_one(name, version)
         rows.check_kind(entry)
         with self.unheld(entry.segment) as fd:
-            layout = drafts.layout_in(fd, entry.segment.kind)
+            layout = new_segment.layout_in(fd, entry.segment.kind)
             part = layout.part(entry.part) if isinstance(layout, ObjectLayout) else layout
             yield FileReader(fd, part)
 
     def _details_of(self, entry: Entry) -> ObjectDetails | None:
         if entry.segment.kind != "object":
             return None
-        layout = objects.read_layout(self, entry.segment).part(entry.part)
+        with self.opened(entry.segment) as (fd, _):
+            layout = read_object_layout(fd).part(entry.part)
         together = inspection.together(self.catalogue, entry)
         return inspection.details_of(layout, self.catalogue, together)
 
-    def _info(
+    def describe(
         self,
         entry: Entry,
         holders: tuple[Holder, ...] = (),
         details: ObjectDetails | None = None,
     ) -> SegmentInfo:
         alive = is_alive(self.directory.leases, entry.lease)
-        me = self.presence.identity
+        me = self.process.identity
         return inspection.info_of(entry, me, alive=alive, holders=holders, details=details)
 
     # -- housekeeping ----------------------------------------------------------------------------
 
-    @interrupts.whole
+    @signals.deferred()
     def flush(self) -> None:
         if not self.is_usable:
             return
-        if self.registry.database.file is not None:  # else it was never used
-            self.presence.refresh()
-        self.presence.flush()
+        if self.registry.inodes is not None:  # else it was never used
+            self.housekeeping.refresh()
+        self.housekeeping.flush()
 
-    @interrupts.whole
+    @signals.deferred()
     def gc(self) -> int:
-        self.presence.tell_holds()
+        self.process.tell_holds()
         spares = spare_bytes(self.directory)
-        self.presence.reclaim()
-        return spares - spare_bytes(self.directory) + self.presence.reap()
+        self.process.reclaim()
+        return spares - spare_bytes(self.directory) + self.housekeeping.collect()
 
-    @interrupts.whole
+    @signals.deferred()
     def end_session(self) -> None:
         """Free what lives as long as this process, a Jupyter server, which is about to end.
 
@@ -450,30 +386,19 @@ class LocalStore(Own, Store):
         its views stay valid, and the memory goes when the last of these processes ends.
         """
         ending = (os.getpid(), process_start(os.getpid()) or "")
-        self.presence.making_room(
-            lambda: endings.retire_session(self.presence, self.directory, ending)
-        )
-        self.presence.reap(ending)
+        self.housekeeping.end_session(ending)
 
     def check(self, *, fix: bool = False) -> list[Problem]:
         with contextlib.suppress(CorruptRegistryError):
-            self.presence.flush()
-        return checking.check(self.registry, self.directory, fix=fix)
+            self.housekeeping.flush()
+        return check.check(self.registry, self.directory, fix=fix)
 
-    @interrupts.whole
+    @signals.deferred()
     def close(self) -> None:
         """Give up what belongs to this process; the next use begins anew."""
-        if not self.is_usable:  # its files are not ours to remove: the user's next process does
-            self.registry.database.close()
-            return
-        self.presence.close()
-        self.directory.close()
+        self.housekeeping.close()
 
     @property
     def is_usable(self) -> bool:
-        """Whether this process still is the user's who opened the store: it may have given that up."""
-        return self._user == os.geteuid()
-
-    def after_fork_in_child(self) -> None:
-        """Be another process."""
-        self.presence.after_fork_in_child()
+        """Whether this process still runs as the user that opened the store."""
+        return self.process.is_usable

@@ -1,5 +1,4 @@
 BEGIN TRANSACTION;
-CREATE TABLE behind(segment TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE leases(id TEXT PRIMARY KEY, identity TEXT NOT NULL) WITHOUT ROWID;
 INSERT INTO "leases" VALUES('0000000000000002','{"pid":4711,"start":"0a1b2c3d:12345","pid_ns":"pid:[4026531836]","session":{"kind":"server","pid":4700,"start":"0a1b2c3d:12000"},"connection_file":"/run/user/1000/kernel-5f0c2f6e-4f43-4c4c-9d3b-0d5a4d6f9a10.json","kernel_id":"5f0c2f6e-4f43-4c4c-9d3b-0d5a4d6f9a10","notebook":"/home/ada/größe/train.ipynb","script":"","program":"kernel","uid":1000,"root":0,"python":"3.11.7","jshm":"0.1.0"}');
 CREATE TABLE names( name TEXT PRIMARY KEY, last INTEGER NOT NULL, current INTEGER ) WITHOUT ROWID;
@@ -25,12 +24,13 @@ INSERT INTO "segments" VALUES('0000000000000003','array','''<f8''','[2000000]','
 INSERT INTO "segments" VALUES('0000000000000004','array','''>i4''','[2, 2]','F',16,0,0,1,0);
 INSERT INTO "segments" VALUES('0000000000000005','array','''<f8''','[2000, 1000]','F',16000000,0,0,1,0);
 INSERT INTO "segments" VALUES('0000000000000006','array','[(''größe'', ''<i4''), (''b'', ''|S4'')]','[2, 1]','C',16,0,0,1,0);
-INSERT INTO "segments" VALUES('0000000000000007','object','dict of 2','[]','C',158,0,0,1,0);
-INSERT INTO "segments" VALUES('0000000000000008','object','dict of 2','[]','C',16000168,0,0,1,0);
+INSERT INTO "segments" VALUES('0000000000000007','object','dict of 2','[]','C',152,0,0,1,0);
+INSERT INTO "segments" VALUES('0000000000000008','object','dict of 2','[]','C',16000162,0,0,1,0);
 INSERT INTO "segments" VALUES('0000000000000009','object','list of 1
 list of 1','[]','C',24,0,0,1,0);
-INSERT INTO "segments" VALUES('000000000000000a','object','dict of 1','[]','C',144,0,0,1,0);
+INSERT INTO "segments" VALUES('000000000000000a','object','dict of 1','[]','C',148,0,0,1,0);
 INSERT INTO "segments" VALUES('000000000000000b','array','''<f8''','[2]','C',16,0,1,1,0);
+CREATE TABLE stale_trailers(segment TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE versions( name TEXT NOT NULL, version INTEGER NOT NULL, segment TEXT NOT NULL, lease TEXT NOT NULL, created REAL NOT NULL, keep INTEGER NOT NULL, note TEXT NOT NULL, once TEXT NOT NULL, part INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(name, version) ) WITHOUT ROWID;
 INSERT INTO "versions" VALUES('fortran/large',1,'0000000000000005','0000000000000002',1800000000.25,1,'Größe, 大きさ','{"key": "0000000000000000000000000000000000000000000000000000000000000000", "seconds": 41.5, "at": 1800000000.25}',0);
 INSERT INTO "versions" VALUES('fortran/small',1,'0000000000000004','0000000000000002',1800000000.25,1,'Größe, 大きさ','{"key": "0000000000000000000000000000000000000000000000000000000000000000", "seconds": 41.5, "at": 1800000000.25}',0);

@@ -1,4 +1,4 @@
-"""A real JupyterHub with its proxy, which starts servers of real users of this machine. Root only."""
+"""A real JupyterHub with its proxy, which starts servers of real users of this machine. Needs root."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PROXY = "configurable-http-proxy"
 _BIN = Path(sys.prefix) / "bin"
-# A server of a hub starts slowly on a busy machine.
+# Seconds; a hub's server starts slowly on a busy machine.
 _PATIENCE = 180.0
 _SCOPES = ["admin:users", "admin:servers", "tokens", "access:servers", "read:hub"]
 _CULLER_SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers"]
@@ -64,7 +64,7 @@ c.JupyterHub.load_roles = [
 
 
 def missing() -> str:
-    """Return what a hub needs and is not there; '' if nothing."""
+    """Return why no hub can run here; '' if it can."""
     if os.geteuid() != 0:
         return "only root can start servers of other users"
     modules = [name for name in ("jupyterhub", "jupyterhub_idle_culler") if not _is_there(name)]
@@ -95,7 +95,7 @@ class Hub:
     Attributes
     ----------
     ada, bob : User
-        Two users of this machine, made for it.
+        Two users of this machine, created for the hub.
     """
 
     def __init__(self, place: Path, ada: User, bob: User) -> None:
@@ -131,7 +131,7 @@ class Hub:
         return False
 
     def ask(self, method: str, path: str, body: Any = None, token: str = "", base: str = "") -> Any:
-        """Ask the hub's API, or that of a server of it (`base`)."""
+        """Send a request to the hub's API, or to the API of one of its servers (`base`)."""
         request = urllib.request.Request(
             self._url + (base or "/hub/api/") + path, method=method,
             data=None if body is None else json.dumps(body).encode(),
@@ -160,7 +160,7 @@ class Hub:
         until(lambda: self._servers(user).get(server, {}).get("ready"), _PATIENCE)
 
     def stop(self, user: User, server: str = "") -> None:
-        """Stop it through the hub's API, and return when it is gone."""
+        """Stop a server through the hub's API, and return when it is gone."""
         self.ask(
             "DELETE", f"users/{user.name}/{_path(server)}", {"remove": True} if server else None
         )
@@ -171,7 +171,7 @@ class Hub:
         until(lambda: server not in self._servers(user), _PATIENCE)
 
     def cull(self, user: User) -> None:
-        """Let the idle culler end a user's servers, and return when they are gone."""
+        """Let the idle culler stop a user's servers, and return when they are gone."""
         culler = subprocess.Popen(
             [
                 sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=1", "--cull-every=1",
@@ -189,7 +189,7 @@ class Hub:
     def run(
         self, user: User, notebook: str, code: str, server: str = "", *, wait: bool = True
     ) -> str:
-        """Run code in a notebook's kernel, opened if it is not yet; return what it printed."""
+        """Run code in a notebook's kernel, opened if necessary; return what it printed."""
         session = {
             "path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": "python3"},
         }  # fmt: skip
@@ -216,7 +216,7 @@ class Hub:
         return "".join(printed)
 
     def end(self) -> None:
-        """End the hub, which stops all servers and the proxy."""
+        """Stop the hub with all servers and the proxy."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(_PATIENCE)
@@ -232,17 +232,17 @@ def store_of(user: User) -> str:
 
 
 def left(user: User) -> dict[str, int]:
-    """Return what takes memory in a user's store: file → bytes."""
+    """Return the segment files in a user's store, with their bytes."""
     segments = f"{store_of(user)}/segments"
     return {name: os.stat(f"{segments}/{name}").st_blocks * 512 for name in os.listdir(segments)}
 
 
 @contextlib.contextmanager
 def hub() -> Iterator[Hub]:
-    """Start a hub, and end it; its users and all they shared go with it."""
+    """Start a hub and stop it; its users and their stores are removed with it."""
     with people() as made, tempfile.TemporaryDirectory(prefix="jh-") as place:
         os.chmod(place, 0o755)
-        for user in (made.ada, made.bob):  # a uid is used again
+        for user in (made.ada, made.bob):  # uids are used again
             shutil.rmtree(store_of(user), ignore_errors=True)
         running = None
         try:

@@ -1,4 +1,4 @@
-"""A Jupyter server in a process of its own, with kernels that it started."""
+"""A Jupyter server in a separate process, with kernels that it starts."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Server:
     Parameters
     ----------
     place : path
-        A short one; everything that the server writes is below, but for its notebooks.
+        A directory with a short path for everything that the server writes, except notebooks.
     root : path, optional
-        Where its notebooks are.
+        The directory of its notebooks.
     jshm : bool
         Whether jshm's extension runs in it.
     program : str
-        The module that is run: ``jupyter_server``, ``jupyterlab``.
+        The module to run: ``jupyter_server``, ``jupyterlab``.
     terminal : bool
-        Whether it is asked at a terminal whether Ctrl-C is meant.
+        Whether it has a terminal, at which it asks for a confirmation of Ctrl-C.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Server:
         os.close(stdin)
 
     def _address(self) -> dict[str, Any]:
-        """Return what it says of itself, once it listens."""
+        """Return its port and token, once it listens."""
         path = self._runtime / f"jpserver-{self.process.pid}.json"
 
         def is_there() -> bool:
@@ -100,7 +100,7 @@ class Server:
             return json.loads(answer.read() or "null")
 
     def _client(self, path: str) -> BlockingKernelClient:
-        """Return a client of a notebook's kernel, opened if it is not yet."""
+        """Return a client of a notebook's kernel, opened if necessary."""
         session = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
         kernel = self.ask("POST", "/api/sessions", session)["kernel"]["id"]
         client = BlockingKernelClient()
@@ -110,7 +110,7 @@ class Server:
         return client
 
     def start(self, code: str, path: str = "a.ipynb") -> None:
-        """Send code to a notebook's kernel, and do not wait for its end."""
+        """Send code to a notebook's kernel, without waiting for the end."""
         client = self._client(path)
         client.execute(code)
         client.stop_channels()
@@ -132,11 +132,11 @@ class Server:
         return "".join(printed)
 
     def end(self, *numbers: int) -> None:
-        """End it by signals, and return when it is gone."""
+        """Stop it by signals, and return when it is gone."""
         if self.process.poll() is None:
             for number in numbers:
                 self.process.send_signal(number)
-                if self._keyboard >= 0 and number == signal.SIGINT:  # it asks whether that is meant
+                if self._keyboard >= 0 and number == signal.SIGINT:  # it asks for a confirmation
                     until(lambda: "Shut down this Jupyter server" in self._log_path.read_text())
             if self._keyboard >= 0 and numbers == (signal.SIGINT,):
                 os.write(self._keyboard, b"y\n")

@@ -1,4 +1,4 @@
-"""Who cannot be judged, lives: other containers, hidden processes. Who can: other boots, reused pids."""
+"""Processes in other containers and hidden ones count as alive; other boots and reused pids do not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jshm.store.identity import boot_id, discover, has_ended, process_start
+from jshm.store.identity import discover, has_ended
+from jshm.system.processes import boot_id, process_start
 
 from ...conftest import PREFIX, SHM
 from ...support.processes import Child, until
@@ -53,7 +54,7 @@ def test_two_containers_share_a_store(
     tmp_path: Path,
     prefix: tuple[str, ...],
 ) -> None:
-    """Both are process 1. Neither reaps what the other's living processes own or hold."""
+    """Both are process 1. Neither collects what the other's living processes own or hold."""
     with start(tmp_path, "a.py", prefix) as a, start(tmp_path, "b.py", prefix) as b:
         assert a.run("os.getpid()") == b.run("os.getpid()") == 1
         a.run("jshm.publish('A', np.zeros(1)); jshm.publish('kept', np.arange(3.0), keep=True)")
@@ -81,7 +82,7 @@ def test_two_containers_share_a_store(
 
 
 def as_kernel(code: str) -> str:
-    """Return code that does something in a kernel of a server that is its parent, and kills it."""
+    """Return code that runs something in a kernel whose server is the parent process, and kills it."""
     return f"""
 reading, writing = os.pipe()
 pid = os.fork()
@@ -95,19 +96,19 @@ os.waitpid(pid, 0)[1]
 
 
 @pytest.mark.parametrize("prefix", [place("pid")])
-def test_whether_a_server_in_another_container_lives_nobody_knows(
+def test_names_of_a_dead_server_in_another_container_stay(
     outside: Outside,
     tmp_path: Path,
     prefix: tuple[str, ...],
 ) -> None:
-    """So what its dead kernels shared stays; in the server's own container it is known."""
+    """Only processes in the server's own container can tell whether it lives."""
     with start(tmp_path, "server.py", prefix) as server:
         published = server.run(as_kernel("jshm.publish('X', np.ones(1))"))
         assert published == signal.SIGKILL
         server.run("jshm.gc()")
         outside.use()
         assert outside.names() == {"X": [1]}
-        # In its orderly end it says so itself.
+        # An orderly end of the server releases them.
         server.run("default_store().end_session()")
         assert outside.names() == {}
 
@@ -120,7 +121,7 @@ def test_whether_a_server_in_another_container_lives_nobody_knows(
     assert outside.names() == {}
 
 
-def test_another_container_s_process_of_the_same_number_is_another() -> None:
+def test_the_same_pid_in_another_container_is_another_process() -> None:
     me = discover()
     start = process_start(os.getpid())
     assert start is not None
@@ -136,20 +137,24 @@ def test_another_container_s_process_of_the_same_number_is_another() -> None:
 
 
 LEFT = {"X": [1.0], **KEPT}
-# What else could be known of the kernel, and of its session → what is left then.
+# Changes of the kernel's identity and of its session, and the names that are left.
 KNOWN: dict[str, tuple[dict[str, str], dict[str, str], dict[str, list[float]]]] = {
     "the server lives": ({}, {}, LEFT),
-    "the machine was started again": ({}, {"start": "00000000:1"}, KEPT),
-    "the container's, too": ({"pid_ns": "pid:[1]"}, {"start": "00000000:1"}, KEPT),
+    "the machine was rebooted": ({}, {"start": "00000000:1"}, KEPT),
+    "the machine was rebooted, another container": (
+        {"pid_ns": "pid:[1]"},
+        {"start": "00000000:1"},
+        KEPT,
+    ),
     "another container": ({"pid_ns": "pid:[1]"}, {}, LEFT),
-    "the pid is another process's": ({}, {"start": f"{boot_id()}:1"}, KEPT),
+    "the pid was reused": ({}, {"start": f"{boot_id()}:1"}, KEPT),
     "a session of a newer jshm": ({}, {"kind": "cluster"}, LEFT),
-    "no start": ({}, {"start": ""}, LEFT),
+    "the start is unknown": ({}, {"start": ""}, LEFT),
 }
 
 
 @pytest.mark.parametrize(("kernel", "session", "left"), KNOWN.values(), ids=KNOWN)
-def test_what_is_known_of_a_dead_kernel_s_server(
+def test_names_of_a_dead_kernel_by_what_is_known_of_its_server(
     outside: Outside,
     tmp_path: Path,
     kernel: dict[str, str],
@@ -185,10 +190,10 @@ HIDING = (
     os.geteuid() != 0 or not allowed(*HIDING),
     reason="needs root, to become another user in front of a /proc that hides processes",
 )
-def test_a_process_that_cannot_be_seen_lives_by_its_lease(
+def test_a_hidden_process_is_alive_by_its_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With ``hidepid``, what must not be traced (it was setuid) is hidden even from its own user."""
+    """With ``hidepid``, a process that was setuid is hidden even from its own user."""
     nobody = 65534
     tmp_path.chmod(0o755)
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=SHM) as store:
@@ -198,7 +203,7 @@ def test_a_process_that_cannot_be_seen_lives_by_its_lease(
             for child in (publisher, other):
                 child.run(f"os.setgroups([]); os.setgid({nobody}); os.setuid({nobody})")
             publisher.run("jshm.publish('X', np.ones(1))")
-            other.run("from jshm.store.identity import process_start")
+            other.run("from jshm.system.processes import process_start")
             if other.run(f"process_start({publisher.pid})"):
                 pytest.skip("this kernel hides nothing")
             other.run("jshm.gc()")

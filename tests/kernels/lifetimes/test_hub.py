@@ -1,4 +1,4 @@
-"""Servers that a real JupyterHub starts and stops; ``make torture`` tries every way that it has."""
+"""A real JupyterHub stops a server; ``make torture`` tries all other ways to stop one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import torture
 
 
 @pytest.mark.skipif(bool(hubs.missing()), reason=hubs.missing())
-def test_a_hub_stops_a_server_and_nothing_stays() -> None:
+def test_a_server_that_a_hub_stops_leaves_nothing() -> None:
     with hubs.hub() as hub:
         hub.start(hub.ada)
         hub.run(hub.ada, "kept.ipynb", torture.KEEP)

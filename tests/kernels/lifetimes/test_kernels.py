@@ -1,4 +1,4 @@
-"""Kernels end and begin again: what they shared stays, as long as whoever started them lives."""
+"""Kernels end and restart: their names live as long as the process that started the kernels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_names_live_through_every_end_of_their_kernel(
     outside: Outside,
     open_notebook: Callable[..., Notebook],
 ) -> None:
-    """Here the process that runs the tests has started the kernels, and so is their session."""
+    """The process that runs the tests has started the kernels, so it is their session."""
     notebook = open_notebook("a.ipynb")
     notebook.do(PUBLISH)
     notebook.restart()
@@ -41,7 +41,7 @@ def test_names_live_through_every_end_of_their_kernel(
     outside.use()
     assert outside.names() == BOTH
     notebook.restart()
-    # Its own, without --replace: the same notebook, and what was kept stays kept.
+    # The same notebook owns its names, without --replace, and a kept name stays kept.
     assert "lives until" not in notebook.do(f"{LOAD}\nkept = np.arange(3.0)\n%shm_publish kept")
     notebook.do("X = np.ones(3)\n%shm_publish X")
     notebook.kill()
@@ -53,9 +53,9 @@ def test_names_live_through_every_end_of_their_kernel(
 
 
 class Loose:
-    """A kernel as VS Code starts it: ``python -m ipykernel_launcher -f …``, and no more.
+    """A kernel as VS Code starts it: ``python -m ipykernel_launcher -f …``.
 
-    Nothing in its environment says who started it, or for which notebook.
+    Its environment does not tell who started it, or for which notebook.
     """
 
     def __init__(self, place: Path) -> None:
@@ -105,7 +105,7 @@ def start(store_dir: str, place: Path) -> Iterator[Callable[[], Loose]]:
         kernel.close()
 
 
-def test_names_of_a_kernel_that_no_server_started_end_with_it_and_it_says_so(
+def test_names_of_a_kernel_without_a_server_end_with_it(
     outside: Outside,
     start: Callable[[], Loose],
 ) -> None:
@@ -159,7 +159,7 @@ def test_names_of_a_console_s_kernel_end_with_the_console(
     tmp_path: Path,
     place: Path,
 ) -> None:
-    """``jupyter console`` and ``qtconsole`` are made of `JupyterConsoleApp`."""
+    """``jupyter console`` and ``qtconsole`` are built on `JupyterConsoleApp`."""
     env = {"JUPYTER_RUNTIME_DIR": str(place), "JUPYTER_CONFIG_DIR": str(place)}
     with Child(tmp_path, "console.py", env=env) as console:
         console.run(CONSOLE)
@@ -189,12 +189,12 @@ if sys.argv[2:]:
 """
 
 
-def test_programs_that_a_kernel_starts_are_sessions_of_their_own(
+def test_programs_that_a_kernel_starts_are_separate_sessions(
     outside: Outside,
     open_notebook: Callable[..., Notebook],
     tmp_path: Path,
 ) -> None:
-    """They inherit all that the environment says of the kernel, and end sooner or later than it."""
+    """They inherit the kernel's environment, and end before or after the kernel."""
     script = tmp_path / "fit.py"
     script.write_text(SCRIPT)
     notebook = open_notebook("a.ipynb")

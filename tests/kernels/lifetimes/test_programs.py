@@ -1,4 +1,4 @@
-"""Scripts, terminals and runs: what they share ends with them, in whatever way they end."""
+"""Names of scripts, terminals and runs end with them, however they end."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("end", "orderly"), ENDS.items(), ids=ENDS)
-def test_a_script_s_names_end_with_it(
+def test_names_of_a_script_end_with_it(
     outside: Outside,
     tmp_path: Path,
     end: str,
     orderly: bool,
 ) -> None:
     script = tmp_path / "fit.py"
-    # Who ignores a signal (nohup) leaves that to its children.
+    # An ignored signal (nohup) is inherited.
     default = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     script.write_text(f"{PUBLISH}{default}{end}\n")
     subprocess.run([sys.executable, script], check=False, stderr=subprocess.DEVNULL, timeout=60)
@@ -63,7 +63,7 @@ def test_a_script_s_names_end_with_it(
     assert outside.names() == KEPT
 
 
-def test_whoever_comes_too_late_is_told(outside: Outside, tmp_path: Path) -> None:
+def test_a_late_attach_is_a_clear_error(outside: Outside, tmp_path: Path) -> None:
     with Child(tmp_path, "fit.py") as fit:
         fit.run("import jshm, numpy as np; jshm.publish('X', np.ones(3))")
         fit.exit()
@@ -71,14 +71,14 @@ def test_whoever_comes_too_late_is_told(outside: Outside, tmp_path: Path) -> Non
         eda.run("import jshm")
         said = eda.fails("jshm.attach('X')").message
         assert said == (
-            "nothing is shared under 'X' any more: it was released, or its session has ended "
-            "(--keep outlives that)"
+            "nothing is shared under 'X' any more: it was released, or its session has ended. "
+            'Keep a name beyond its session: jshm.publish("X", …, keep=True)'
         )
         assert "any more" not in eda.fails("jshm.attach('Y')").message
 
 
 class Terminal:
-    """IPython in a terminal of its own."""
+    """IPython in a separate terminal."""
 
     def __init__(self, home: Path) -> None:
         self._screen, terminal = pty.openpty()
@@ -91,7 +91,7 @@ class Terminal:
         os.close(terminal)
 
     def type(self, line: str, answer: str) -> str:
-        """Type a line, and return what is shown up to and with an answer."""
+        """Type a line; return the output up to the expected answer."""
         os.write(self._screen, line.encode() + b"\n")
         shown, deadline = "", time.monotonic() + TIMEOUT
         while answer not in shown:
@@ -109,7 +109,7 @@ class Terminal:
         self.process.wait()
 
     def close(self) -> None:
-        """Close its window, and return when the program is gone."""
+        """Close the window, and return when the program is gone."""
         if self._screen >= 0:
             os.close(self._screen)
             self._screen = -1
@@ -127,7 +127,7 @@ def terminal(store_dir: str, tmp_path: Path) -> Iterator[Terminal]:
 
 
 @pytest.mark.parametrize("end", ["exit", "kill", "close"])
-def test_a_terminal_s_names_end_with_it_and_it_says_so(
+def test_names_of_a_terminal_end_with_it(
     outside: Outside,
     terminal: Terminal,
     end: str,
@@ -173,7 +173,7 @@ def test_names_of_an_nbclient_run_live_until_the_run_ends(
     outside: Outside,
     tmp_path: Path,
 ) -> None:
-    """A run is a program that executes notebooks, one after the other."""
+    """A run is one program that executes several notebooks."""
     first = write(tmp_path / "first.ipynb", CELLS)
     second = write(tmp_path / "second.ipynb", ["import jshm\nprint(jshm.attach('X').sum())"])
     with Child(tmp_path, "run.py") as program:
@@ -201,7 +201,7 @@ def test_names_of_nbconvert_end_with_it(outside: Outside, tmp_path: Path) -> Non
     assert outside.names() == KEPT
 
 
-def test_a_demo_that_is_killed_leaves_nothing(outside: Outside) -> None:
+def test_a_killed_demo_leaves_nothing(outside: Outside) -> None:
     words = [sys.executable, "-m", "jshm", "demo", "--headless", "--size", "1e6"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as demo:
         for line in demo.stdout:

@@ -1,4 +1,4 @@
-"""The README says which test proves what it says."""
+"""The README names the tests that prove its promises."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_tests_that_the_readme_names_are_there() -> None:
+def test_the_tests_named_in_the_readme_exist() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text()))
     source = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert len(named) > 15

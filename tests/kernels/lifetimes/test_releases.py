@@ -1,4 +1,4 @@
-"""A newer jshm beside this one in one store: each keeps what is the other's."""
+"""A newer jshm and this one use the same store: each keeps the other's data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def start(store_dir: str, tmp_path: Path) -> Iterator[Callable[..., Child]]:
         yield begin
 
 
-# A jshm of tomorrow: it says more of everything, in ways that are allowed without a new format.
+# A future jshm that adds fields and tables in the ways that need no new format.
 TOMORROW = """
 import json
 from jshm.segment import object_layout; from jshm.store.local.registry import rows
@@ -46,20 +46,20 @@ from jshm.store.identity import Identity
 def identity(me, to_json=Identity.to_json):
     content = json.loads(to_json(me))
     return json.dumps({**content, "host": "h", "session": {**content["session"], "cookie": 1}})
-def record(entry, metadata=rows.metadata):
+def record(entry, metadata=rows.trailer_record):
     return {**metadata(entry), "colour": "blue", "tags": ["a", {"b": None}]}
 def header(content, encode=object_layout.encode):
     return encode({**content, "colour": "blue"} if isinstance(content, dict) else content)
-Identity.to_json, rows.metadata, object_layout.encode = identity, record, header
+Identity.to_json, rows.trailer_record, object_layout.encode = identity, record, header
 jshm.segments()
-with default_store().registry.database.transact() as tx:
+with default_store().registry.transact() as tx:
     for table in ("names", "versions", "segments", "leases", "refs"):
         tx.execute(f"ALTER TABLE {table} ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'")
     tx.execute("CREATE TABLE subscriptions(name TEXT PRIMARY KEY)")
 """
 
 
-def test_what_a_newer_release_says_besides_is_passed_over(
+def test_additions_of_a_newer_release_are_ignored(
     start: Callable[..., Child], outside: Outside
 ) -> None:
     newer, ours = start("new.py"), start("fit.py")
@@ -74,7 +74,7 @@ def test_what_a_newer_release_says_besides_is_passed_over(
         assert ours.run("[problem.what for problem in jshm.check()]") == []
         assert ours.run("jshm.attach('dict')['x'].tolist()") == [0, 1, 2]
         assert ours.run("[i.publisher_alive for i in jshm.segments()]") == [True] * 3
-        for file in os.listdir(outside.store):  # and once more, from what the segments say
+        for file in os.listdir(outside.store):  # the second time from the segments alone
             if file.startswith("registry.db"):
                 os.unlink(f"{outside.store}/{file}")
     ours.run("jshm.publish('Y', np.ones(2), replace=True); jshm.release('X', force=True)")

@@ -1,11 +1,11 @@
-"""The end of a real Jupyter server, and of what its kernels shared."""
+"""The end of a real Jupyter server, and of its kernels' names."""
 
 from __future__ import annotations
 
 import os
 import signal
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -32,11 +32,11 @@ print(os.getpid())
 
 @pytest.fixture
 def start(store_dir: str, place: Path) -> Iterator[Callable[..., Server]]:
-    """Start servers, below the same directory; they end with the test."""
+    """Start servers with the same notebook directory; they end with the test."""
     with ExitStack() as stack:
 
-        def begin(name: str = "s", *, jshm: bool = True) -> Server:
-            server = Server(place / name, place / "root", jshm=jshm)
+        def begin(name: str = "s", **options: Any) -> Server:
+            server = Server(place / name, place / "root", **options)
             stack.callback(server.end, signal.SIGKILL)
             return server
 
@@ -49,7 +49,7 @@ def server(start: Callable[..., Server]) -> Server:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
-def test_what_lives_as_long_as_the_server(
+def test_names_live_until_the_server_is_stopped(
     outside: Outside, server: Server, tmp_path: Path, number: signal.Signals
 ) -> None:
     server.run(
@@ -71,7 +71,7 @@ def test_what_lives_as_long_as_the_server(
         assert len(outside.segments()) == 6
         server.end(number)
         assert server.process.returncode == 0
-        assert len(outside.segments()) == 3  # nobody has touched the store
+        assert len(outside.segments()) == 3  # although no process has used the store since
         assert eda.run("float(held.sum())") == 0
     store = default_store()
     store.gc()
@@ -81,14 +81,14 @@ def test_what_lives_as_long_as_the_server(
     assert store.check() == []
 
 
-def test_after_a_killed_server_its_names_go_with_the_next_use(
+def test_names_of_a_killed_server_go_with_the_next_use(
     outside: Outside,
     server: Server,
     tmp_path: Path,
 ) -> None:
     kernel = int(server.run(PUBLISH))
     with Child(tmp_path, "eda.py") as eda:
-        eda.run("import jshm, numpy as np; held = jshm.attach('held')")
+        eda.run("import jshm; held = jshm.attach('held')")
         server.end(signal.SIGKILL)
         until(lambda: not os.path.exists(f"/proc/{kernel}"))  # ipykernel watches its parent
         assert len(outside.segments()) == 3
@@ -100,7 +100,7 @@ def test_after_a_killed_server_its_names_go_with_the_next_use(
     assert outside.names() == {"kept": [0, 1, 2]}
 
 
-def test_without_the_extension_a_server_s_names_go_with_the_next_use(
+def test_names_of_a_server_without_the_extension_go_with_the_next_use(
     outside: Outside,
     start: Callable[..., Server],
 ) -> None:
@@ -119,21 +119,24 @@ def test_several_servers_of_one_user(
     outside: Outside,
     start: Callable[..., Server],
 ) -> None:
-    """Each has its own names. The same notebook opened under two of them is one owner."""
-    first, second = start("1"), start("2")
+    """Each has its own names. A notebook that is open under two of them is one owner."""
+    first, second = start("1", terminal=False), start("2", terminal=False)
     first.run("import jshm, numpy as np; jshm.publish({'X': np.zeros(1), 'first': np.zeros(1)})")
     second.run("import jshm, numpy as np; jshm.publish({'X': np.ones(1), 'second': np.ones(1)})")
     assert outside.versions() == {"X": (2, [1]), "first": (1, [0]), "second": (1, [1])}
-    first.end(signal.SIGTERM)
+    first.end(signal.SIGINT)  # jupyter_server leaves its kernels running, so jshm ends them
     assert outside.versions() == {"X": (2, [1]), "second": (1, [1])}
     outside.use()
     assert outside.versions() == {"X": (2, [1]), "second": (1, [1])}
+    second.run("jshm.publish('second', np.zeros(1))")
+    assert outside.versions() == {"X": (2, [1]), "second": (2, [0])}
     second.end(signal.SIGTERM)
     assert outside.versions() == {}
+    assert outside.segments() == []
 
 
-def test_a_server_in_whose_time_nothing_was_shared(server: Server, store_dir: str) -> None:
-    """It makes nothing just because it ends."""
+def test_a_server_without_shared_data_creates_nothing(server: Server, store_dir: str) -> None:
+    """Its end does not create a store."""
     os.rmdir(store_dir)
     server.ask("GET", "/api")
     server.end(signal.SIGTERM)

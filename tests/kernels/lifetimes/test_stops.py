@@ -1,4 +1,4 @@
-"""Stopped servers free what their kernels share, also where jupyter_server leaves its kernels running."""
+"""A stopped server frees what its kernels share, also where jupyter_server leaves kernels running."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jshm.system import processes as programs
+from jshm.system import processes
 
 from ...conftest import PREFIX, SHM
 from ...support.processes import Child, until
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
-# Versions that are held, arrays without a name, objects and spares: each is a file that somebody must free.
+# Held versions, arrays without a name, objects and spares: each is a file that must be removed.
 SHARE = """
 import os, jshm, numpy as np
 for name in ('X', 'X', 'held'):
@@ -40,7 +40,7 @@ jshm.publish('kept', np.arange(3.0), keep=True)
 born = jshm.empty(1 << 18)
 print(os.getpid())
 """
-# Large enough that it is mostly writing.
+# Large enough that the kernel is writing most of the time.
 GO_ON = """
 import jshm, numpy as np
 X, Y = jshm.attach('X'), np.ones(4 << 20)
@@ -81,14 +81,13 @@ class Ending:
 
 
 def leases(store: str) -> list[str]:
-    """Return the leases that are there."""
+    """Return the leases in a store."""
     return [name for name in os.listdir(f"{store}/leases") if "." not in name]
 
 
 @pytest.mark.parametrize(
     "ending",
     [
-        Ending("jupyter_server", False, INT),
         Ending("jupyter_server", False, INT, INT),
         Ending("jupyter_server", False, INT, TERM),
         Ending("jupyter_server", False, TERM),
@@ -105,7 +104,7 @@ def test_a_stopped_server_leaves_nothing_of_its_kernels(
     tmp_path: Path,
     ending: Ending,
 ) -> None:
-    """One kernel is publishing when the stop comes; what another program holds or shares stays."""
+    """One kernel is publishing when the stop comes. Data that another program holds or shares stays."""
     server = start(program=ending.program, terminal=ending.terminal)
     kernel = int(server.run(SHARE))
     server.start(GO_ON, "b.ipynb")
@@ -115,7 +114,7 @@ def test_a_stopped_server_leaves_nothing_of_its_kernels(
         eda.run("jshm.publish('mine', np.zeros(3))")
         server.end(*ending.signals)
         assert server.process.returncode == 0
-        until(lambda: not programs.command(kernel))  # nobody may have waited for it
+        until(lambda: not processes.command(kernel))  # perhaps a zombie for a while
         assert outside.current() == {"kept", "held", "mine"}
         assert len(outside.segments()) == 3
         assert len(leases(store_dir)) == 1
@@ -125,103 +124,73 @@ def test_a_stopped_server_leaves_nothing_of_its_kernels(
     assert outside.names() == {"kept": [0, 1, 2]}
 
 
-def test_a_kernel_that_ignores_sigterm_leaves_nothing(
-    start: Callable[..., Server], outside: Outside
+# Publishes all the time, and ignores the signal that asks it to end.
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN){GO_ON}"
+SAVES = """
+import os, signal, jshm, numpy as np
+def save(*_):
+    jshm.publish({'checkpoint': np.ones(2)}, keep=True)
+    jshm.publish('saved', np.ones(2))
+    os._exit(0)
+signal.signal(signal.SIGTERM, save)
+jshm.publish('saved', np.zeros(2))
+"""
+# A worker that outlives the server.
+WORKS = """
+import multiprocessing, time
+def work():
+    held, empty = jshm.attach('X'), jshm.empty(3)
+    empty[:] = 2
+    open('{0}/ready', 'w').close()
+    while not os.path.exists('{0}/go'): time.sleep(0.01)
+    with open('{0}/sum.new', 'w') as file: file.write(str(held.sum() + empty.sum()))
+    os.rename('{0}/sum.new', '{0}/sum')
+started = multiprocessing.get_context('fork').Process(target=work)
+started.start(); print(started.pid)
+"""
+
+
+def test_kernels_of_every_kind_of_a_stopped_server(
+    start: Callable[..., Server],
+    outside: Outside,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """One publishes and ignores SIGTERM, one saves something in its handler, one has a worker.
+
+    The worker continues with all its data, whose names are gone; the memory goes with the worker. Names in
+    a group's store go, too.
+    """
+    groups = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
+    monkeypatch.setenv("JSHM_GROUP_DIR", groups)
+    group = grp.getgrgid(os.getegid()).gr_name
+    shared = f"with jshm.group({group!r}): jshm.publish('X', np.ones(1000))\n"
     server = start(terminal=False)
-    server.run(SHARE)
-    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    server.start(ignore + GO_ON, "b.ipynb")
-    until(lambda: "Y2" in outside.current())
-    server.end(INT)
-    assert outside.names() == {"kept": [0, 1, 2]}
-    assert len(outside.segments()) == 1
-
-
-def test_a_kernel_s_own_handler_may_keep_something(
-    start: Callable[..., Server], outside: Outside
-) -> None:
-    server = start(terminal=False)
-    server.run(
-        "import os, signal, jshm, numpy as np\n"
-        "def save(*_):\n"
-        "    jshm.publish({'checkpoint': np.ones(2)}, keep=True)\n"
-        "    jshm.publish('X', np.ones(2))\n"
-        "    os._exit(0)\n"
-        "signal.signal(signal.SIGTERM, save)"
-    )
-    server.end(INT)
-    assert outside.names() == {"checkpoint": [1, 1]}
-    assert len(outside.segments()) == 1
-
-
-def test_what_a_kernel_s_worker_holds_loses_its_name(
-    start: Callable[..., Server], outside: Outside, tmp_path: Path
-) -> None:
-    """The worker goes on, with all its data; their memory goes with it."""
-    server = start(terminal=False)
-    worker = server.run(
-        SHARE + "import multiprocessing, time\n"
-        "def work():\n"
-        "    held, empty = jshm.attach('X'), jshm.empty(3)\n"
-        "    empty[:] = 2\n"
-        f"    open('{tmp_path}/ready', 'w').close()\n"
-        f"    while not os.path.exists('{tmp_path}/go'): time.sleep(0.01)\n"
-        f"    with open('{tmp_path}/sum.new', 'w') as file: file.write(str(held.sum() + empty.sum()))\n"
-        f"    os.rename('{tmp_path}/sum.new', '{tmp_path}/sum')\n"
-        "started = multiprocessing.get_context('fork').Process(target=work)\n"
-        "started.start(); print(started.pid)"
-    ).split()[1]
+    worker = int(server.run(SHARE + shared + WORKS.format(tmp_path)).split()[1])
     try:
+        server.run(SAVES, "saves.ipynb")
+        server.start(STUBBORN, "stubborn.ipynb")
+        until(lambda: "Y2" in outside.current())
         until((tmp_path / "ready").exists)
+        files = f"{groups}/jshm-group-*/segments/*"
+        assert len(glob.glob(files)) == 1
         server.end(INT)
-        assert outside.names() == {"kept": [0, 1, 2]}
-        assert len(outside.segments()) == 1
+        assert glob.glob(files) == []
+        assert outside.names() == {"kept": [0, 1, 2], "checkpoint": [1, 1]}
+        assert len(outside.segments()) == 2
         (tmp_path / "go").touch()
         until((tmp_path / "sum").exists)
         assert float((tmp_path / "sum").read_text()) == (1 << 18) + 6
     finally:
         (tmp_path / "go").touch()
-        until(lambda: not programs.command(int(worker)))
+        until(lambda: not processes.command(worker))
+        shutil.rmtree(groups)
     outside.use()
-    assert len(outside.segments()) == 1
+    assert len(outside.segments()) == 2
 
 
-def test_another_server_is_left_alone(start: Callable[..., Server], outside: Outside) -> None:
-    first, second = start("1", terminal=False), start("2", terminal=False)
-    first.run("import jshm, numpy as np; jshm.publish('first', np.zeros(1))")
-    second.run("import jshm, numpy as np; jshm.publish('second', np.zeros(1))")
-    first.end(INT)
-    assert outside.names() == {"second": [0]}
-    second.run("jshm.publish('second', np.ones(1))")
-    assert outside.versions() == {"second": (2, [1])}
-    second.end(INT)
-    assert outside.names() == {}
-    assert outside.segments() == []
-
-
-def test_what_was_shared_with_a_group_goes_too(
-    start: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
-    monkeypatch.setenv("JSHM_GROUP_DIR", root)
-    try:
-        server = start(terminal=False)
-        group = grp.getgrgid(os.getegid()).gr_name
-        server.run(
-            "import jshm, numpy as np\n"
-            f"with jshm.group({group!r}): jshm.publish('X', np.ones(1000))"
-        )
-        files = f"{root}/jshm-group-*/segments/*"
-        assert len(glob.glob(files)) == 1
-        server.end(INT)
-        assert glob.glob(files) == []
-    finally:
-        shutil.rmtree(root)
-
-
-def test_only_kernels_that_would_end_with_their_server_are_ended() -> None:
-    """Not those that were started to outlive it, and no other programs."""
+def test_only_kernels_that_belong_to_a_server_are_ended() -> None:
+    """Kernels that were started to outlive their server, and other programs, are left running."""
     wait = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
     ours = {**os.environ, "JPY_PARENT_PID": str(os.getpid())}
     independent = {name: ours[name] for name in ours if name != "JPY_PARENT_PID"}
@@ -239,8 +208,8 @@ def test_only_kernels_that_would_end_with_their_server_are_ended() -> None:
         kernel = begin(["-f", "kernel.json"], ours)
         lasting = begin(["-f", "kernel.json"], independent)
         program = begin([], ours)
-        assert programs.kernels_of(os.getpid()) == [kernel.pid]
-        programs.end_children([kernel.pid], 60)
+        assert processes.kernels_of(os.getpid()) == [kernel.pid]
+        processes.end_children([kernel.pid], 60)
         assert kernel.wait() == -signal.SIGTERM
         assert (lasting.poll(), program.poll()) == (None, None)
-        assert programs.kernels_of(os.getpid()) == []
+        assert processes.kernels_of(os.getpid()) == []

@@ -1,4 +1,4 @@
-"""What workers publish belongs to who started them, whatever becomes of the workers."""
+"""Names that workers publish belong to the program that started them, however the workers end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def process(method, *args, **how):
 def pool(method, *args):
     with multiprocessing.get_context(method).Pool(1) as workers:
         workers.apply(publish, args)
-    # Leaving it has terminated the workers: SIGTERM.
+    # The end of the block has terminated the workers: SIGTERM.
 
 def loky(method, *args):
     import joblib
@@ -70,7 +70,7 @@ METHODS = ["fork", "spawn", "forkserver"]
 
 @pytest.fixture
 def modules(tmp_path: Path) -> dict[str, str]:
-    """An environment in which workers, of scripts and of kernels, import what they run."""
+    """An environment in which workers of scripts and kernels can import their functions."""
     (tmp_path / "tasks.py").write_text(MODULE)
     return {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
 
@@ -88,7 +88,7 @@ def script(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_workers_publish_lives_as_long_as_their_script(
+def test_names_of_workers_live_as_long_as_their_script(
     outside: Outside, script: Callable[..., Child], method: str
 ) -> None:
     with script() as fit:
@@ -101,7 +101,7 @@ def test_what_workers_publish_lives_as_long_as_their_script(
         outside.use()
         names = {"of_pool", "of_process", "of_killed", "of_nested"}
         assert set(outside.names()) == names
-        # What it has attached itself goes with it all the same.
+        # A name that only the script itself has attached ends with it, too.
         assert fit.run("held = jshm.attach('of_pool'); held.sum()") == 3
         assert fit.run("tasks.rows()") == {name: ["fit.py", True, "run"] for name in names}
         fit.exit()
@@ -110,7 +110,7 @@ def test_what_workers_publish_lives_as_long_as_their_script(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_script_that_never_used_jshm_itself(
+def test_workers_of_a_script_that_does_not_use_jshm(
     outside: Outside, script: Callable[..., Child], method: str
 ) -> None:
     with script() as fit:
@@ -125,7 +125,7 @@ def test_a_script_that_never_used_jshm_itself(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_workers_of_a_script_that_is_killed(
+def test_workers_of_a_killed_script(
     outside: Outside, script: Callable[..., Child], method: str
 ) -> None:
     with script() as fit:
@@ -136,8 +136,8 @@ def test_workers_of_a_script_that_is_killed(
     assert outside.names() == {"kept": [1, 1, 1]}
 
 
-def test_what_workers_of_joblib_publish(outside: Outside, script: Callable[..., Child]) -> None:
-    """loky's workers load no script, and end after some idle seconds."""
+def test_names_of_joblib_s_workers(outside: Outside, script: Callable[..., Child]) -> None:
+    """loky's workers do not load the script, and end after some idle seconds."""
     pytest.importorskip("joblib")
     with script() as fit:
         fit.run("tasks.loky('loky', 'X', 'Y')")
@@ -170,7 +170,7 @@ def test_workers_of_one_script_are_one_owner(
 def test_workers_of_a_program_without_a_file(
     outside: Outside, modules: dict[str, str], method: str
 ) -> None:
-    """``python -c``, a terminal: two of them are two owners."""
+    """``python -c`` or a terminal: two of them are two owners."""
     code = f"""
 import sys, tasks, jshm
 assert tasks.process({method!r}, "X") == 0
@@ -203,7 +203,7 @@ def test_workers_of_a_kernel_are_their_notebook(
     method: str,
     bare: bool,
 ) -> None:
-    """Also where the notebook itself has not loaded jshm when they publish."""
+    """Also if the notebook has not loaded jshm when they publish."""
     notebook = open_notebook("a.ipynb", bare=bare, **modules)
     notebook.do("import tasks")
     assert notebook.value(f"tasks.process({method!r}, 'X')") == 0
@@ -218,7 +218,7 @@ def test_workers_of_a_kernel_are_their_notebook(
 
 
 def test_a_worker_outlives_its_parent(outside: Outside, script: Callable[..., Child]) -> None:
-    """Its names live as long as it does."""
+    """Its names live as long as the worker."""
     with script() as fit:
         pid = fit.run("""
 import os, multiprocessing, numpy as np
@@ -250,7 +250,7 @@ worker.pid
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_of_an_orphan_belong_to_it_and_not_to_who_adopted_it(
+def test_workers_of_an_orphan_belong_to_it(
     outside: Outside, script: Callable[..., Child], tmp_path: Path, method: str
 ) -> None:
     fifo = tmp_path / "fifo"
@@ -275,10 +275,10 @@ made.pid
     assert outside.names() == {}
 
 
-def test_a_forked_child_that_never_used_jshm_holds_what_it_inherited(
+def test_a_forked_child_that_does_not_use_jshm_holds_its_data(
     outside: Outside, script: Callable[..., Child]
 ) -> None:
-    """It says nothing of that itself; the program that forked it looks before it ends."""
+    """The child logs nothing; the program that forked it checks before it ends."""
     with script() as fit:
         child = fit.run("""
 import os
@@ -320,7 +320,7 @@ def wait_for(process: int) -> bool:
     return bool(select.select([process], [], [], 60)[0])
 
 
-WARNS = "lives until this program ends; add keep=True to keep it longer"
+WARNS = 'lives until this program ends. Keep it longer: jshm.publish("X", …, keep=True)'
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ WARNS = "lives until this program ends; add keep=True to keep it longer"
     ],
     ids=["script", "kept", "workers"],
 )
-def test_a_script_is_told_once_that_its_names_end_with_it(
+def test_a_script_is_warned_once_that_its_names_end_with_it(
     store_dir: str, modules: dict[str, str], code: str, times: int
 ) -> None:
     done = subprocess.run(

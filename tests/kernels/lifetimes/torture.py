@@ -1,4 +1,4 @@
-"""A real hub stops the servers of two users in every way that it has, while their kernels publish."""
+"""A real hub stops servers of two users in all possible ways, while their kernels publish."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ while True:
 
 
 def share(hub: Hub, user: User, server: str = "") -> int:
-    """Let two kernels of a server share, the second for ever; return the bytes that this takes."""
+    """Let two kernels of a server publish, the second one all the time; return the bytes used."""
     hub.run(user, f"a{server}.ipynb", SHARE, server)
     before = set(hubs.left(user))
     hub.run(user, f"b{server}.ipynb", GO_ON, server, wait=False)
@@ -49,7 +49,7 @@ def share(hub: Hub, user: User, server: str = "") -> int:
 
 
 def torture(options: Options) -> Iterator[Row]:
-    """Yield what came of it."""
+    """Yield the results."""
     reason = hubs.missing()
     if reason:
         yield Row("a hub stops its servers", 0, "stops", note=f"not tried: {reason}")
@@ -68,9 +68,7 @@ def torture(options: Options) -> Iterator[Row]:
                 server = "second" if way == "a named one" else ""
                 hub.start(hub.ada, server)
                 most = max(most, share(hub, hub.ada, server))
-                time.sleep(
-                    chance.random()
-                )  # so that it meets other places of the publishing kernel
+                time.sleep(chance.random())  # the stop comes at a random point of a publish
                 stop(hub.ada)
                 left = hubs.left(hub.ada)
                 rest = max(rest, sum(left.values()))
@@ -82,7 +80,7 @@ def torture(options: Options) -> Iterator[Row]:
 
 
 def _end(hub: Hub) -> Row:
-    """Stop one of three servers, and then the hub with the other two."""
+    """Stop one of three servers, then the hub with the other two."""
     hub.start(hub.ada)
     hub.start(hub.ada, "second")
     hub.start(hub.bob)
@@ -98,7 +96,7 @@ def _end(hub: Hub) -> Row:
     if found != ["S", "kept"]:
         failures.append(f"another server of the same user sees {found}")
     if not hubs.left(hub.bob):
-        failures.append("the other user's data are gone")
+        failures.append("the other user's data is gone")
     hub.end()
     rest = {user.name: len(hubs.left(user)) for user in (hub.ada, hub.bob)}
     if list(rest.values()) != [1, 0]:

@@ -65,7 +65,7 @@ def template(root: str) -> dict[str, bytes]:
                 {"refers": {"part": store.attach(["exp/needed"])[0].value[::2]}}, keep=True
             )
             store.release(["gone"])
-            store.offers.make(["X"], replace(store.presence.identity, connection_file=KERNEL))
+            store.offers.make(["X"], replace(store.process.identity, connection_file=KERNEL))
         store.close()
     return {
         os.path.relpath(path, root): _read(path)

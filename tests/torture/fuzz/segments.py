@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import jshm
+from jshm.pickling.frozen import load_view
 from jshm.segment.array_layout import read_layout
 from jshm.segment.object_layout import read_object_layout
 from jshm.store import default_store
 from jshm.store.local import rebuild as rebuilding
-from jshm.store.local.references import load
 
 from .common import assert_inside, assert_mended, look_at_all, refusing, store_of
 from .mutators import BOUNDARIES, as_json, change_structure, checked, damage, odd
@@ -347,7 +347,7 @@ class References:
             )
         self.tried = which, offset, dtype, shape, strides
         try:
-            array = load(which, offset, dtype, shape, strides)
+            array = load_view(which, offset, dtype, shape, strides)
         except jshm.JshmError:
             return
         assert type(array) is np.ndarray

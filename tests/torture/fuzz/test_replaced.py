@@ -165,7 +165,7 @@ def test_what_another_user_planted_is_not_unpickled(store_dir: str, tmp_path: Pa
     for use in [*look("X"), lambda: jshm.info("X")]:
         with pytest.raises(jshm.CorruptSegmentError):
             use()
-    default_store().registry.database.close()
+    default_store().registry.close()
     os.unlink(default_store().directory.registry)
     assert default_store().names() == []
     assert not marker.exists()

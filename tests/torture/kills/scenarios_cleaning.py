@@ -14,7 +14,8 @@ import numpy as np
 import jshm
 from jshm.segment import file as segment
 from jshm.store import default_store
-from jshm.store.local import locks, processes
+from jshm.store.local import housekeeping, locks
+from jshm.system import file_locks
 
 from .scenarios import Scenario, becomes, only
 from .world import LENGTH, born, make
@@ -108,7 +109,7 @@ def exit_in_order() -> Iterator[None]:
     jshm.publish({"left": make("left", 1), "held": make("held", 1)})
     kept = jshm.attach(["held", "X", "O"]), born()
     yield
-    processes._close_all()
+    housekeeping.close_all()
     del kept
 
 
@@ -175,7 +176,7 @@ def fix() -> Iterator[None]:
             os.chmod(path, 0o600)
             with open(path, "r+b") as file:
                 file.write(bytes(100))
-    segment.close(segment.create(_file("segments/0123456789abcdef.npy")))
+    file_locks.close(segment.create(_file("segments/0123456789abcdef.npy")))
     yield
     jshm.check(fix=True)
 

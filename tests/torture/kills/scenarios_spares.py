@@ -73,7 +73,7 @@ def released_with_its_spares() -> Iterator[None]:
 def given_back() -> Iterator[None]:
     _publish(1, 2, 3)
     yield
-    default_store().presence.reclaim()
+    default_store().process.reclaim()
     jshm.gc()
 
 

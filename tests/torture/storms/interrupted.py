@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 import jshm
-from jshm.segment import file as segment
 from jshm.store import default_store
+from jshm.system import file_locks
 from jshm.system import signals as interrupts
 
 if TYPE_CHECKING:
@@ -146,13 +146,13 @@ def _wrong(before: dict[str, int], descriptors: int) -> list[str]:
     found = []
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or interrupts._block.depth:
         found.append("signals are still deferred")
-    con = store.registry.database._connection()
+    con = store.registry._connection()
     if con.lock._is_owned() or (con.raw is not None and con.raw.in_transaction):
         found.append("a transaction is still open")
-    own = {store.presence._lease._fd} if store.presence._lease else set()
+    own = {store.process._lease._fd} if store.process._lease else set()
     store._undo.expire()
-    if segment._locked - own:
-        found.append(f"locked descriptors: {segment._locked - own}")
+    if file_locks._locked - own:
+        found.append(f"locked descriptors: {file_locks._locked - own}")
     now = _names()
     for name in {"X", "Y", "R", "L"} - set(now):
         found.append(f"{name} is gone")

@@ -193,7 +193,7 @@ def examine_rest(report: Report) -> None:
     default_store().gc()
     found += [f"{path.name} is left" for path in folder.iterdir()]
     leases = [path.name for path in (folder.parent / "leases").iterdir()]
-    own = default_store().presence._lease
+    own = default_store().process._lease
     found += [f"lease {name} is left" for name in leases if own is None or own.id not in name]
     report.failures += filter(None, found)
 

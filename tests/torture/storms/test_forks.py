@@ -65,11 +65,11 @@ def child(store: LocalStore, tmp_path: Path) -> Iterator[Child]:
 @pytest.mark.parametrize(
     "place",
     [
-        "jshm.store.local.registry.rows.put_version",  # inside of a transaction
-        "jshm.store.local.collect.Doomed.add",  # with a segment claimed
+        "jshm.store.local.registry.statements.Transaction.add_version",  # inside of a transaction
+        "jshm.store.local.collect.Removals.add",  # with a segment claimed
         "jshm.segment.file.write",  # with a draft that is locked
         "jshm.store.local.mappings.Mappings.adopt",  # between a mapping and what is told of it
-        "jshm.store.local.lease_log.Holdings.note",
+        "jshm.store.local.lease.LeaseLog.note",
     ],
 )
 def test_by_another_thread_in_the_midst_of_a_publish(
@@ -107,18 +107,18 @@ statuses
 def test_a_child_does_not_close_what_is_not_its_own(child: Child) -> None:
     """It goes on in the midst of the transaction: its files are its parent's to remove."""
     assert child.run("""
-from jshm.store import reaper
+from jshm.store.local import collect
 def fork_inside():
-    let_go = reaper.Doomed._let_go
+    let_go = collect.Removals._drop_last
     def forking(doomed):
         if not pids:
             pids.append(os.fork())
         return let_go(doomed)
-    pids, reaper.Doomed._let_go = [], forking
+    pids, collect.Removals._drop_last = [], forking
     try:
         jshm.publish("theirs", np.arange(10), keep=True)
     finally:
-        reaper.Doomed._let_go = let_go
+        collect.Removals._drop_last = let_go
     return pids[0]
 pid = fork_inside()
 if not pid:

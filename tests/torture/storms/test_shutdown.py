@@ -74,7 +74,7 @@ threading.Thread(target=late).start()
 """,
     "collections inside of transactions": """
 from jshm.store import default_store
-raw = default_store().registry.database._connection().raw
+raw = default_store().registry._connection().raw
 raw.set_trace_callback(lambda sql: gc.collect())
 class Node: pass
 for i in range(3):
@@ -89,8 +89,8 @@ jshm.gc()
 print(len(os.listdir(default_store().directory.segments)))
 """,
     "in the middle of a transaction": """
-from jshm.store.local.registry import rows
-rows.put_version = lambda *_: os._exit(0)
+from jshm.store.local.registry.statements import Transaction
+Transaction.add_version = lambda *_: os._exit(0)
 jshm.publish('X', np.zeros(1000))
 """,
 }

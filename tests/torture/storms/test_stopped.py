@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.segment import file as segment
-from jshm.store.local.registry import wal
+from jshm.store.local.registry import files
+from jshm.system import file_locks
 
 from ...support.processes import Child
 
@@ -49,8 +49,8 @@ def child(store: LocalStore, tmp_path: Path) -> Iterator[Child]:
 
 @pytest.fixture(autouse=True)
 def _impatient(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.registry.database, "timeout", 0.2)
-    monkeypatch.setattr(segment, "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setattr(store.registry, "timeout", 0.2)
+    monkeypatch.setattr(file_locks, "LOCK_TIMEOUT", 0.2)
 
 
 @contextmanager
@@ -72,7 +72,8 @@ def finish(child: Child, way: str) -> None:
 @pytest.mark.parametrize("way", ["continued", "killed"])
 def test_in_the_middle_of_a_transaction(store: LocalStore, child: Child, way: str) -> None:
     jshm.publish("X", np.arange(10))
-    child.run("from jshm.store.local.registry import rows\nstop_before(rows, 'put_version')")
+    child.run("from jshm.store.local.registry.statements import Transaction")
+    child.run("stop_before(Transaction, 'add_version')")
     child.send("jshm.publish('theirs', np.ones(10))")
     child.stands()
     for operation in (
@@ -100,7 +101,7 @@ def test_in_the_middle_of_a_transaction(store: LocalStore, child: Child, way: st
 def test_while_a_segment_is_claimed(store: LocalStore, child: Child, way: str) -> None:
     """A version that is about to be removed cannot be mapped meanwhile."""
     jshm.publish("X", np.arange(10))
-    child.run("from jshm.store import reaper\nstop_before(reaper.Doomed, 'add')")
+    child.run("from jshm.store.local import collect\nstop_before(collect.Removals, 'add')")
     child.send("jshm.publish('X', np.ones(10), replace=True)")
     child.stands()
     with times_out(child):
@@ -132,13 +133,11 @@ def test_while_the_registry_is_made(store_dir: str, tmp_path: Path) -> None:
 
     with Child(tmp_path, "stopped.py") as child:
         child.run(BEGIN.replace("jshm.publish(", "None and ("))
-        child.run(
-            "from jshm.store.local.registry import files as dbfiles\nstop_before(dbfiles, 'clear')"
-        )
+        child.run("from jshm.store.local.registry import files\nstop_before(files, 'clear')")
         child.send("jshm.segments()")
         child.stands()
         store = default_store()
-        store.registry.database.timeout = 0.2
+        store.registry.timeout = 0.2
         with pytest.raises(jshm.RegistryTimeout, match=rf"\(pid {child.pid}\)"):
             jshm.segments()
         finish(child, "continued")
@@ -146,7 +145,7 @@ def test_while_the_registry_is_made(store_dir: str, tmp_path: Path) -> None:
 
 
 STOP_IN_A_SELECT = """
-raw, steps = store.registry.database._connection().raw, [0]
+raw, steps = store.registry._connection().raw, [0]
 def stop():
     steps[0] += 1
     if steps[0] == 30:
@@ -164,9 +163,9 @@ def log_size(root: str) -> int:
 def test_a_reader_does_not_let_the_log_grow_without_bound(
     store: LocalStore, store_dir: str, child: Child, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr(wal, "_LONG", MEGABYTE)
-    monkeypatch.setattr(wal, "_STEP", MEGABYTE)
-    monkeypatch.setattr(wal, "_TOO_LONG", 5 * MEGABYTE)
+    monkeypatch.setattr(files, "_LONG", MEGABYTE)
+    monkeypatch.setattr(files, "_STEP", MEGABYTE)
+    monkeypatch.setattr(files, "_TOO_LONG", 5 * MEGABYTE)
     array = np.zeros(10)
     for i in range(100):
         jshm.publish(f"many/{i}", array)
@@ -192,7 +191,7 @@ def test_short_lives_do_not_let_the_log_grow_either(
     store: LocalStore, store_dir: str, child: Child, tmp_path: Path
 ) -> None:
     """Each process looks when it begins, not only at its sixty-fourth commit."""
-    limits = f"from jshm.store.local.registry import wal\nwal._TOO_LONG = {MEGABYTE}\n"
+    limits = f"from jshm.store.local.registry import files\nfiles._TOO_LONG = {MEGABYTE}\n"
     child.run(STOP_IN_A_SELECT)
     child.send("len(store.registry.everything())")
     child.stands()

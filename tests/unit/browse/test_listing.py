@@ -321,7 +321,7 @@ def test_a_notebook_lives_while_a_kernel_of_it_runs() -> None:
 
 def test_expired_versions_that_share_memory_count_once() -> None:
     infos = [
-        info(name, 1, "/a.py", segment="one", leftover=True, nbytes=100, publisher_alive=False)
+        info(name, 1, "/a.py", segment="one", expired=True, nbytes=100, publisher_alive=False)
         for name in ("X", "Y")
     ]
     listing = Listing(Still(infos))  # type: ignore[arg-type]
@@ -549,7 +549,7 @@ def test_spares_that_go_change_the_list(
         train.run("store.publish({'X': np.zeros(400_000, 'u1')})")
     page = service.page(Query())
     assert page["summary"]["spares"] > 400_000
-    train.run("store.presence.spares.give_back()")
+    train.run("store.process.spares.give_back()")
     after = service.page(Query())
     assert (after["state"] != page["state"], after["summary"]["spares"]) == (True, 0)
     assert after["rows"] == page["rows"]

@@ -1,4 +1,4 @@
-"""The demo: its notebooks run in turns, its Lab starts, ends, and leaves nothing behind."""
+"""The demo: its notebooks run in turns; its Lab starts, ends, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NAMES = (workspace.LEFT, workspace.RIGHT)
 
 
 @pytest.mark.parametrize("words", [["--headless"], []])
-def test_it_needs_a_directory(words: list[str], capsys) -> None:
+def test_without_a_directory_it_fails_in_one_line(words: list[str], capsys) -> None:
     assert demo.main(["demo", "--size", "1e6", *words]) == 1  # JSHM_DIR cannot be made
     said = capsys.readouterr().err
     assert said.startswith("jshm demo: cannot make the directory")
@@ -47,13 +47,13 @@ def test_it_needs_a_directory(words: list[str], capsys) -> None:
 
 
 @pytest.mark.parametrize("size", ["nan", "inf", "-1", "0", "big"])
-def test_its_size_is_one(size: str, capsys) -> None:
+def test_a_size_that_is_not_a_number_of_bytes_is_refused(size: str, capsys) -> None:
     with pytest.raises(SystemExit):
         demo.main(["demo", "--size", size])
-    assert "no number of bytes" in capsys.readouterr().err
+    assert "not a number of bytes" in capsys.readouterr().err
 
 
-def test_its_help_names_its_options(capsys) -> None:
+def test_the_help_names_the_options(capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         demo.main(["demo", "--help"])
     assert ended.value.code == 0
@@ -70,7 +70,7 @@ def test_without_jupyterlab_it_says_what_to_do(capsys, monkeypatch: pytest.Monke
     assert "jshm demo --headless" in said
 
 
-def test_it_takes_no_more_memory_than_there_is(store, capsys, monkeypatch) -> None:
+def test_it_shares_less_if_memory_is_short(store, capsys, monkeypatch) -> None:
     monkeypatch.setattr(demo, "available_memory", lambda: 30_000)
     assert demo._affordable(2_000, 3) == 2_000
     assert capsys.readouterr().out == ""
@@ -88,7 +88,7 @@ def test_the_picture_has_the_size_that_was_asked_for() -> None:
     assert paint(1).shape == (16, 16, 3)
 
 
-def test_it_is_shown_as_it_is() -> None:
+def test_the_small_view_shows_pixels_of_the_picture() -> None:
     picture = paint(SIZE)
     (data,) = re.findall(rb"IDAT(.*)....\x00{4}IEND", show(picture).data, re.DOTALL)
     rows = np.frombuffer(zlib.decompress(data), "uint8").reshape(200, 1 + 200 * 3)
@@ -109,7 +109,7 @@ def test_the_notebooks_are_valid_and_have_no_outputs(name: str) -> None:
 
 
 def in_turns() -> Iterator[tuple[str, Any]]:
-    """Yield the code cells in the order in which the notebooks send their reader to and fro."""
+    """Yield the code cells in the order in which the notebooks send their reader from one to the other."""
     todo = {
         name: nbformat.reads(workspace.notebook(name, SIZE), as_version=4).cells for name in NAMES
     }
@@ -120,7 +120,7 @@ def in_turns() -> Iterator[tuple[str, Any]]:
             yield here, cell
         if "go-to-the-other" in cell.metadata.get("tags", ()):
             here, other = other, here
-    assert not todo[other], "cells that nobody is sent to"
+    assert not todo[other], "cells that the reader is never sent to"
 
 
 def run_in_turns(directory: str) -> Iterator[Outcome]:
@@ -142,7 +142,7 @@ def run_in_turns(directory: str) -> Iterator[Outcome]:
             notebook.close()
 
 
-def test_the_notebooks_tell_what_happens(store: LocalStore) -> None:
+def test_the_notebooks_run_in_turns(store: LocalStore) -> None:
     with tempfile.TemporaryDirectory(prefix="jt-") as directory:
         outcomes = list(run_in_turns(directory))
     told = "".join(outcome.stdout for outcome in outcomes)
@@ -161,7 +161,7 @@ def test_the_notebooks_tell_what_happens(store: LocalStore) -> None:
 # -- the Lab ---------------------------------------------------------------------------------------
 
 
-def test_the_directory_has_all_that_lab_needs(tmp_path: Path) -> None:
+def test_the_directory_has_everything_that_lab_needs(tmp_path: Path) -> None:
     from jupyterlab_server.workspaces_handler import WorkspacesManager
 
     workspace.make(str(tmp_path), SIZE)
@@ -210,8 +210,8 @@ finally:
 """
 
 
-def test_lab_is_told_to_end_when_the_demo_is_killed(tmp_path: Path) -> None:
-    """Here a program of the same name stands for Lab."""
+def test_lab_ends_when_the_demo_is_killed(tmp_path: Path) -> None:
+    """A program of the same name takes the place of Lab."""
     package = tmp_path / "jupyterlab"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -226,14 +226,14 @@ def test_lab_is_told_to_end_when_the_demo_is_killed(tmp_path: Path) -> None:
     until((tmp_path / "ended").exists)
     until(lambda: not command_of(str(lab)))
 
-    # It was killed before Lab could ask to be told: Lab does not even start.
+    # A demo that is killed before Lab has asked for the signal: Lab does not start at all.
     (tmp_path / "started").unlink()
     subprocess.run([*words, str(lab)], cwd=tmp_path, check=True, timeout=60)
     assert not (tmp_path / "started").exists()
 
 
 def start_kernel(url: str) -> str:
-    """Start a kernel as the page does; return its id."""
+    """Start a kernel as the browser does; return its id."""
     address, token = url.replace("lab/workspaces/jshm-demo", "api/sessions").split("?token=")
     body = {"path": "train.ipynb", "type": "notebook", "name": "", "kernel": {"name": "python3"}}
     request = urllib.request.Request(
@@ -244,13 +244,13 @@ def start_kernel(url: str) -> str:
 
 
 def publish_as(kernel: str, directory: Path) -> None:
-    """Publish something from a kernel of the demo."""
+    """Publish a name from a kernel of the demo."""
     from jupyter_client import BlockingKernelClient
 
     (connection,) = directory.rglob(f"kernel-{kernel}.json")
     client = BlockingKernelClient(connection_file=str(connection))
     client.load_connection_file()
-    client.start_channels(hb=False)  # a busy machine misses beats
+    client.start_channels(hb=False)  # heartbeats are late on a busy machine
     try:
         client.wait_for_ready(timeout=60)
         code = "import jshm, numpy; jshm.publish('jshm-demo/X', numpy.ones(3))"

@@ -1,4 +1,4 @@
-"""What cells define, and how one sees elsewhere that it arrived.
+"""Cells, and checks of the objects that they define.
 
 Each case is run through two processes of one version of Python, and of two versions where both are
 there. The check is run on both sides, with `obj`: what was written, or what arrived.

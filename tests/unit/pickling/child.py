@@ -1,4 +1,4 @@
-"""The program of an `Interpreter`: it does what each line of JSON says, and answers with one.
+"""The program of an `Interpreter`: it runs one operation for each line of JSON, and answers with a line.
 
 Whatever it needs itself is in this namespace and in `names`: ``__main__`` belongs to the cells.
 """
@@ -31,7 +31,7 @@ names: dict[str, Any] = {}
 
 
 def cell(source: str) -> None:
-    """Run a cell as IPython does, which lets its lines be found."""
+    """Run a cell as IPython does, so that its lines are known."""
     digest = hashlib.blake2s(source.encode(), digest_size=5).hexdigest()
     filename = f"/tmp/ipykernel_{os.getpid()}/{digest}.py"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
@@ -39,15 +39,16 @@ def cell(source: str) -> None:
 
 
 def without_source(source: str) -> None:
-    """Run what nobody can find the lines of."""
+    """Run text whose lines are not known."""
     exec(compile(source, "<unknown>", "exec", dont_inherit=True), vars(main))
 
 
 def reset() -> None:
-    """Forget all that was defined and loaded."""
+    """Forget everything that was defined and loaded."""
     vars(main).clear()
     vars(main).update(blank)
-    classes._known.clear()
+    classes._made.clear()
+    classes._definitions._entries.clear()
     classes._told.clear()
     modules._told.clear()
     names.clear()
@@ -67,7 +68,7 @@ def run(code: str) -> Any:
 
 
 def dump(expression: str, protocol: int | None) -> tuple[str, list[str]]:
-    """Pickle the value of an expression of the cells; `obj` is that value here."""
+    """Pickle the value of an expression of the cells; `obj` becomes that value."""
     names["obj"] = eval(expression, vars(main))
     buffers: list[pickle.PickleBuffer] = []
     callback = buffers.append if protocol in (None, 5) else None
@@ -77,7 +78,7 @@ def dump(expression: str, protocol: int | None) -> tuple[str, list[str]]:
 
 
 def load(data: str, buffers: list[str]) -> None:
-    """Unpickle; `obj` is what came."""
+    """Unpickle; `obj` becomes the result."""
     decoded = [bytearray(base64.b64decode(buffer)) for buffer in buffers]
     names["obj"] = pickling.loads(base64.b64decode(data), buffers=decoded)
 
@@ -89,7 +90,7 @@ for line in sys.stdin:
     try:
         operation, *arguments = json.loads(line)
         answer["value"] = OPERATIONS[operation](*arguments)
-    except BaseException as error:  # all is for whoever asked
+    except BaseException as error:  # every error goes to the caller
         answer["kinds"] = [kind.__name__ for kind in type(error).__mro__]
         answer["message"] = str(error)
         answer["traceback"] = traceback.format_exc()

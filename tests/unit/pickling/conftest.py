@@ -1,4 +1,4 @@
-"""Two notebooks, each in a process of its own."""
+"""Two notebooks, each in its own process."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Fresh interpreters: one defines in its ``__main__`` what a notebook's cells say, another loads it.
 
-What is loaded by name, from the process that wrote it, proves nothing. So who writes and who reads
-are two processes, which know nothing of each other but the bytes. Each starts once, and `reset` makes
-a blank notebook of it.
+A test within one process proves nothing, because objects are found there by name. So writer and reader
+are two processes that share only the bytes. Each starts once, and `reset` makes it a blank notebook.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import jshm
+
+from .globals_named import not_frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ class FreshError(Exception):
 
 
 class Pickled:
-    """What an interpreter wrote: the pickle, and the buffers that are not in it."""
+    """The pickle of an interpreter, and its out-of-band buffers."""
 
     def __init__(self, data: str, buffers: list[str]) -> None:
         self.sent = (data, buffers)
@@ -96,7 +97,7 @@ class Interpreter:
         return answer["value"]
 
     def reset(self) -> None:
-        """Forget all cells, and what was loaded."""
+        """Forget all cells and loaded objects."""
         self._call("reset")
 
     def cell(self, source: str) -> None:
@@ -104,15 +105,17 @@ class Interpreter:
         self._call("cell", source)
 
     def without_source(self, source: str) -> None:
-        """Run what nobody can find the lines of."""
+        """Run text whose lines are not known."""
         self._call("without_source", source)
 
     def dump(self, expression: str, protocol: int | None = None) -> Pickled:
         """Pickle the value of an expression of the cells; `obj` is that value from now on."""
-        return Pickled(*self._call("dump", expression, protocol))
+        pickled = Pickled(*self._call("dump", expression, protocol))
+        assert (found := not_frozen(pickled.data)) == set(), found
+        return pickled
 
     def load(self, pickled: Pickled) -> None:
-        """Load what another wrote; `obj` is what came."""
+        """Load the pickle of another interpreter; `obj` becomes the result."""
         self._call("load", *pickled.sent)
 
     def run(self, code: str) -> Any:
@@ -155,7 +158,7 @@ def travel(
 ) -> Pickled:
     """Run a cell here, pickle an expression of it, load that there, and check it on both sides.
 
-    On this side the check tells whether it is right itself.
+    The check on the writer's side tests the check itself.
     """
     writer.cell(source)
     pickled = writer.dump(expression, protocol)

@@ -14,7 +14,7 @@ from .cases import THIS, Version
 
 VERSIONS: list[Version] = [(3, 11), (3, 12), (3, 13), (3, 14)]
 GIVEN = "JSHM_TEST_PYTHONS"
-# What jshm asks of them in pyproject.toml.
+# Requirements of jshm, as in pyproject.toml.
 _PROBE = """\
 import sys, cloudpickle, numpy
 versions = [tuple(map(int, m.__version__.split(".")[:2])) for m in (cloudpickle, numpy)]
@@ -36,7 +36,7 @@ def _candidates() -> list[str]:
 
 @lru_cache(maxsize=1)
 def found() -> dict[Version, str]:
-    """Return an interpreter for each version that is here and can import what jshm needs.
+    """Return an interpreter for each version on this machine that can import what jshm needs.
 
     All are asked at the same time; nothing is downloaded.
     """
@@ -59,5 +59,5 @@ def found() -> dict[Version, str]:
 
 
 def pairs() -> list[tuple[Version, Version]]:
-    """Return all ordered pairs of versions that jshm is meant for, whether they are here or not."""
+    """Return all ordered pairs of versions that jshm supports, installed or not."""
     return [(writer, reader) for writer in VERSIONS for reader in VERSIONS if writer != reader]

@@ -1,4 +1,4 @@
-"""Arrays: their bytes out-of-band, and all else about them exactly as it was."""
+"""Arrays: their bytes go out-of-band, and all else arrives exactly."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def assert_same(a: Array, b: Array) -> None:
 def send(
     obj: Any, protocol: int | None = None, *, kind: Callable[[bytes], Any] = bytearray
 ) -> tuple[Any, int, int]:
-    """Return what arrives, the size of the pickle, and that of what is out of it.
+    """Return the object that arrives, and the sizes of the pickle and of its buffers.
 
     The buffers are copies, of a kind: nothing that arrives is the memory that was sent.
     """
@@ -140,12 +140,12 @@ def test_within_the_pickle(name: str) -> None:
     assert_same(array, loads(dumps(array)))
     for protocol in (2, 3, 4):
         found = loads(dumps(array, protocol))
-        # NumPy's own: it turns plain big endian arrays to this machine's order.
+        # NumPy's own reducer converts plain big endian arrays to native byte order.
         assert_same(pickle.loads(pickle.dumps(array, protocol)), found)
         assert repr(found.tolist()) == repr(array.tolist())
 
 
-def test_what_was_empty_needs_no_buffer() -> None:
+def test_an_empty_array_needs_no_buffer() -> None:
     found, _, outside = send([np.empty((0, 3)), np.empty(3, "V0"), np.arange(2)])
     assert outside == 16
     assert [a.shape for a in found] == [(0, 3), (3,), (2,)]
@@ -163,7 +163,7 @@ def test_nothing_is_copied() -> None:
         assert found.shape == sent.shape
 
 
-def test_one_array_is_one() -> None:
+def test_an_array_met_twice_arrives_once() -> None:
     array = np.arange(3.0)
     array_of_dates = np.arange(3).astype("M8[s]")
     found, _, outside = send([array, {"a": array}, array_of_dates, array_of_dates])
@@ -185,16 +185,16 @@ def test_the_read_only_flag_survives_within_the_pickle(name: str, protocol: int)
         assert found.flags.writeable == writable
 
 
-def test_what_numpy_unpickled_from_bytes_can_be_sent_on() -> None:
-    """Its flag says that it is writable, although the bytes behind it are not."""
+def test_an_array_over_bytes_can_be_sent_on() -> None:
+    """Its flag is writable, although the bytes behind it are not."""
     array = pickle.loads(pickle.dumps(np.arange(3.0), 4))
     found = loads(dumps(array))
     assert_same(array, found)
     found[0] = 5
 
 
-def test_what_may_not_be_written_cannot_be_through_a_buffer(tmp_path: Path) -> None:
-    """Written through, a read-only map is a crash, and a constant changes."""
+def test_a_read_only_array_cannot_be_written_through_a_buffer(tmp_path: Path) -> None:
+    """Writing through it would crash in a read-only map, or change a constant."""
     np.save(tmp_path / "a.npy", np.zeros(10))
     constant = b"constant"
     for array in (np.load(tmp_path / "a.npy", mmap_mode="r"), np.frombuffer(constant, "u1")):
@@ -249,7 +249,7 @@ class Careful(np.ndarray):  # type: ignore[type-arg]
 
 
 class Own(np.ndarray):  # type: ignore[type-arg]
-    """Says itself how it is pickled."""
+    """Has its own reducer."""
 
     def __reduce__(self) -> Any:
         return _make_own, (self.tolist(),)
@@ -288,7 +288,7 @@ def test_a_subclass_that_refers_to_itself() -> None:
     assert found.me[0] is found
 
 
-def test_a_subclass_with_its_own_way() -> None:
+def test_a_subclass_with_its_own_reducer() -> None:
     found, _, outside = send(np.arange(3.0).view(Own))
     assert found.made
     assert found.tolist() == [0, 1, 2]
@@ -470,7 +470,7 @@ def arrays(draw: st.DrawFn) -> Array:
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
     dtype = draw(dtypes())
     size = int(np.prod(shape)) * dtype.itemsize
-    # Any bytes are values of these dtypes; texts have to be characters.
+    # Any bytes are valid values of these dtypes; texts need valid characters.
     top = 1 if dtype.kind == "U" or dtype.names or dtype.subdtype else 255
     seed = draw(st.integers(0, 2**32 - 1))
     data = np.random.default_rng(seed).integers(0, top, size, np.uint8, endpoint=True)

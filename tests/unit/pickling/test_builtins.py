@@ -1,4 +1,4 @@
-"""Nested builtins, with whatever they share: as pickle itself writes them."""
+"""Nested builtins, and the objects that they share, arrive as from pickle itself."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def graphs(draw: st.DrawFn) -> list[Any]:
         else:
             elements = draw(st.sets(KEYS, max_size=4))
             nodes.append(frozenset(elements) if kind == "f" else elements)
-    # What was made later is put into what was made before.
+    # Later containers are put into earlier ones.
     open_ = [node for node in nodes if isinstance(node, list | dict)]
     for node in open_:
         if draw(st.booleans()):
@@ -70,7 +70,7 @@ def graphs(draw: st.DrawFn) -> list[Any]:
 
 
 def text_of(leaf: Any) -> str:
-    """Return what a leaf is; sets have no order."""
+    """Describe a leaf; sets have no order."""
     if isinstance(leaf, frozenset):
         return f"frozenset {sorted(map(text_of, leaf))}"
     return f"tuple {[*map(text_of, leaf)]}" if isinstance(leaf, tuple) else repr(leaf)
@@ -87,7 +87,7 @@ def shape(root: Any) -> list[Any]:
         if kind not in (list, tuple, dict, set, frozenset, bytearray):
             found.append((kind, repr(obj)))
             continue
-        # An empty tuple is one and the same everywhere.
+        # There is only one empty tuple.
         if obj != () and id(obj) in numbers:
             found.append(numbers[id(obj)])
             continue
@@ -142,7 +142,7 @@ def test_the_protocol_is_the_first_with_buffers() -> None:
     assert dumps([1])[:2] == b"\x80\x05"
 
 
-def test_large_ones() -> None:
+def test_large_arrays() -> None:
     large = {"a": ["x" * 100_000, b"y" * 200_000], "b": list(range(50_000))}
     large["c"] = large["a"]
     found = loads(dumps(large))
@@ -150,7 +150,7 @@ def test_large_ones() -> None:
     assert found["c"] is found["a"]
 
 
-def test_what_a_pickler_takes() -> None:
+def test_arguments_of_a_pickler() -> None:
     with pytest.raises(ValueError, match="protocol"):
         dumps(1, 99)
     with pytest.raises((pickle.UnpicklingError, EOFError)):
@@ -171,6 +171,6 @@ def test_errors_of_the_file_are_its_own() -> None:
     assert not isinstance(caught.value, TypeError)
 
 
-def test_what_is_no_file_is_refused_at_once() -> None:
+def test_an_object_without_write_is_refused_at_once() -> None:
     with pytest.raises(TypeError, match="write"):
         Pickler(None)

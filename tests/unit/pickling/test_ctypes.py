@@ -276,8 +276,8 @@ def test_addresses_are_refused(
     assert way_out in error.message
 
 
-def test_a_library_of_one_s_own(writer: Interpreter, reader: Interpreter, tmp_path: Path) -> None:
-    """It is found again in any directory, and refused when its file is not the one that is loaded."""
+def test_a_library_of_the_user(writer: Interpreter, reader: Interpreter, tmp_path: Path) -> None:
+    """It is found from any directory, and refused if its file is not the loaded one."""
     writer.cell(IMPORT + f"import os, shutil\nos.chdir({str(tmp_path)!r})\n")
     writer.cell("CDLL(MATH)\n")
     source = next(

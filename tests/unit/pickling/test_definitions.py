@@ -1,4 +1,4 @@
-"""The reader's own class is used where it is defined the same, and only there."""
+"""The reader's own class is used if it is defined the same, and only then."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jshm.pickling.definitions import CODE, VALUE, Definition, Part
-from jshm.pickling.survey import definition_of
+from jshm.pickling.definitions import CODE, VALUE, Definition, Part, definition_of
 
 from .cases import CLASSES, THIS, Case, params
 from .fresh import FreshError, Interpreter
@@ -111,8 +110,8 @@ def test_no_class_with_a_name_is_made_where_its_cell_has_run(
     reader.load(writer.dump(case.expression))
     reader.run("from jshm.pickling import classes")
     made = reader.run(
-        "[d.qualname for entries in classes._known.values() for d, cls in entries"
-        " if cls() in classes._made and classes._WHICH not in d.parts]"
+        "[d.qualname for key in classes._made for cls in classes._living(key)"
+        " for d in classes._definitions.get(cls) if classes._WHICH not in d.parts]"
     )
     assert made == []
 
@@ -175,7 +174,7 @@ def test_another_definition_is_another_class_and_a_warning_says_in_what(
 
 
 def test_methods_in_text_that_is_executed(writer: Interpreter, reader: Interpreter) -> None:
-    """The text of ``python -c`` is called as that from which dataclasses generate methods."""
+    """``python -c`` has the same filename as the text from which dataclasses generate methods."""
     text = (
         "import dataclasses\n@dataclasses.dataclass\nclass Cfg:\n    x: int = 1\n"
         "    def __repr__(self): return 'one'\n    more = lambda self: 1\n"
@@ -190,7 +189,7 @@ def test_methods_in_text_that_is_executed(writer: Interpreter, reader: Interpret
 
 
 def test_members_are_their_names(writer: Interpreter, reader: Interpreter) -> None:
-    """The value of a member may be a function or an object, which arrives as another one."""
+    """A member's value may be a function or an object, which arrives as a copy."""
     cell = (
         "import enum, functools, operator\nclass Op(enum.Enum):\n    ADD = enum.member(lambda a, b: a + b)\n"
         "    SUB = functools.partial(operator.sub)\n    NOTHING = object()\n"
@@ -241,25 +240,27 @@ def test_what_versions_of_typing_add_does_not_count(
             assert another.run("obj == [main.Pair, main.Some, main.All, main.Runs, main.Box]")
 
 
-def test_another_value_of_a_global_constant_is_told_of(
+def test_another_value_of_a_global_constant_gives_a_warning(
     writer: Interpreter, reader: Interpreter
 ) -> None:
-    """It is the same definition: as with pickle, methods find the values of here."""
+    """It is the same definition: as with pickle, methods use the reader's values."""
     writer.cell(CELL)
     reader.cell("import warnings\nwarnings.simplefilter('error')\n" + CELL + "EPS = 1e-6\n")
     pickled = writer.dump("Model(1)")
-    with pytest.raises(FreshError, match=r"methods of Model use values of here .*: EPS"):
+    with pytest.raises(
+        FreshError, match=r"methods of Model use the values of this process, .*: EPS"
+    ):
         reader.load(pickled)
     reader.load(pickled)  # it is told once
     assert reader.run("obj == main.Model(1)")
     assert reader.run("obj.run(0) == 1e-6")
-    # What is missing would be an error: then the class comes with it.
+    # A missing value would be an error, so the class that arrives has it.
     reader.cell("del EPS\nwarnings.simplefilter('ignore')\n")
     reader.load(pickled)
     assert reader.run("type(obj) is main.Model, obj.run(0) == 1e-8") == [False, True]
 
 
-def test_what_differs_is_told_by_parts() -> None:
+def test_differences_are_named_by_part() -> None:
     class A:
         def f(self) -> int:
             return 1
@@ -275,7 +276,7 @@ def test_what_differs_is_told_by_parts() -> None:
     assert blind.differences(one) == ["f"]  # nobody can tell
 
 
-def test_it_is_made_once_of_one_definition(writer: Interpreter, reader: Interpreter) -> None:
+def test_one_definition_makes_one_class(writer: Interpreter, reader: Interpreter) -> None:
     writer.cell(CELL)
     reader.load(writer.dump("[Model(1), Mode.FAST]"))
     reader.run("main.model, main.fast = obj")
@@ -288,7 +289,7 @@ def test_it_is_made_once_of_one_definition(writer: Interpreter, reader: Interpre
             assert reader.run("obj[0].calls, main.model.run()") == [7, "patched"]
 
 
-def test_the_class_is_ones_own_once_its_cell_has_run(
+def test_the_reader_s_class_is_used_once_its_cell_has_run(
     writer: Interpreter, reader: Interpreter
 ) -> None:
     writer.cell(CELL)
@@ -299,8 +300,8 @@ def test_the_class_is_ones_own_once_its_cell_has_run(
     assert reader.run("type(obj) is main.Model")
 
 
-def test_what_the_reader_patches_stays(writer: Interpreter, reader: Interpreter) -> None:
-    """Once its own class was found to be the same, that is the class, also patched."""
+def test_patches_of_the_reader_stay(writer: Interpreter, reader: Interpreter) -> None:
+    """Once the reader's class was found to be the same, it is used, also after a patch."""
     writer.cell(CELL)
     reader.cell("import warnings\nwarnings.simplefilter('error')\n" + CELL)
     pickled = writer.dump("[Model(1), Cfg()]")
@@ -350,10 +351,10 @@ def test_two_threads_make_one_class(writer: Interpreter, reader: Interpreter) ->
     assert reader.run("type(found[0]) is type(found[1])")
 
 
-def test_what_the_publisher_adds_to_a_class_is_added(
+def test_attributes_that_the_publisher_adds_arrive(
     writer: Interpreter, reader: Interpreter
 ) -> None:
-    """In either order: what its class has besides changes nothing of an older instance."""
+    """In either order: additions to a class do not affect older instances."""
     writer.cell(CELL)
     first = writer.dump("Model(1)")
     writer.cell("def more(self): return [self.w, self.run.__name__]\nModel.more = more\n")
@@ -370,7 +371,7 @@ def test_what_the_publisher_adds_to_a_class_is_added(
 
 
 def test_a_class_with_another_docstring(writer: Interpreter, reader: Interpreter) -> None:
-    """Where the reader has none of its name, a class that is run anew differs also by its docstring."""
+    """If the reader has no class of that name, a docstring makes another class."""
     writer.cell("class A:\n    'one'\n")
     first = writer.dump("A()")
     writer.cell("class A:\n    'two'\n")
@@ -419,7 +420,7 @@ def test_type_variables(writer: Interpreter, reader: Interpreter) -> None:
     assert reader.run("isinstance(obj[2], main.Box)")
 
 
-def test_a_cached_function_is_ones_own(writer: Interpreter, reader: Interpreter) -> None:
+def test_a_cached_function_is_the_reader_s_own(writer: Interpreter, reader: Interpreter) -> None:
     cell = "import functools\n@functools.lru_cache\ndef load(n): return [n]\n"
     writer.cell(cell + "def use(n): return load(n)\n")
     reader.cell(cell + "mine = load(1)\n")
@@ -556,7 +557,7 @@ def test_a_module_that_the_reader_can_import_is_imported(
     assert reader.run("sys.modules['utils'].registered == [sys.modules['utils'].callback]")
 
 
-def test_a_module_that_says_something_else_here(
+def test_a_module_that_differs_here(
     together: tuple[Interpreter, Interpreter, Path],
 ) -> None:
     writer, reader, directory = together
@@ -580,7 +581,7 @@ def test_a_module_that_says_something_else_here(
 def test_a_module_that_ends_the_process_when_it_is_imported(
     together: tuple[Interpreter, Interpreter, Path],
 ) -> None:
-    """A script with classes, say, that wants arguments: it goes by value then."""
+    """For example a script that needs arguments: it goes by value."""
     writer, reader, directory = together
     (directory / "train.py").write_text("import sys\nif 'wrong' in sys.argv: sys.exit(2)\n" + UTILS)
     writer.cell("import train\n")
@@ -590,7 +591,7 @@ def test_a_module_that_ends_the_process_when_it_is_imported(
     assert reader.run("obj.mode.name") == "FAST"
 
 
-def test_a_module_that_is_called_like_one_of_the_standard_library(
+def test_a_module_with_a_name_of_the_standard_library(
     together: tuple[Interpreter, Interpreter, Path],
 ) -> None:
     writer, reader, directory = together
@@ -604,7 +605,7 @@ def test_a_module_that_is_called_like_one_of_the_standard_library(
         assert reader.run("type(obj[0]) is main.statistics.Cfg")
 
 
-def test_what_was_patched_in_a_module_travels(
+def test_a_patch_in_a_module_travels(
     together: tuple[Interpreter, Interpreter, Path],
 ) -> None:
     writer, reader, _ = together
@@ -638,10 +639,10 @@ def test_a_lock_in_a_module_that_the_reader_finds_only_by_its_path(
     assert "MissingModuleError" in raised.value.kinds  # type: ignore[attr-defined]
 
 
-def test_a_module_with_a_lock_that_says_something_else_here(
+def test_a_module_with_a_lock_that_differs_here(
     together: tuple[Interpreter, Interpreter, Path],
 ) -> None:
-    """It is the reader's own, and the warning says so."""
+    """The reader's own is used, and a warning says so."""
     writer, _, directory = together
     writer.cell("import utils\n")
     pickled = writer.dump("lambda: utils.plain(1)")
@@ -655,7 +656,7 @@ def test_a_module_with_a_lock_that_says_something_else_here(
         assert other.run("obj(), sys.modules['utils'].plain(1)") == [3, 3]
 
 
-def test_what_a_notebook_itself_locks_is_refused(writer: Interpreter) -> None:
+def test_a_lock_of_the_notebook_is_refused(writer: Interpreter) -> None:
     writer.cell(
         "import threading\nlock = threading.Lock()\n"
         "class A:\n    def f(self):\n        with lock: pass\n"

@@ -1,4 +1,4 @@
-"""What lists say of an object, so that nobody unpickles it to know."""
+"""Descriptions for lists, which need no unpickling."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_summary_is_short() -> None:
     assert describe.summary(type("A" * 500, (), {})) == "class " + "A" * 194 + "…"
 
 
-def test_defaults_are_not_asked_for_their_names() -> None:
+def test_no_code_of_a_default_value_runs() -> None:
     class Asked:
         def __getattr__(self, name: str) -> Any:
             raise RuntimeError(name)
@@ -122,7 +122,7 @@ def test_place() -> None:
     assert describe.place(5) == ""
 
 
-def test_columns_that_are_copied() -> None:
+def test_copied_columns() -> None:
     pd: Any = pytest.importorskip("pandas")
     objects = pd.Series([(1,), (2,)], dtype=object, name="o")
     frame = pd.DataFrame(

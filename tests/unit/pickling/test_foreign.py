@@ -1,4 +1,4 @@
-"""Classes that compiled code makes, or whose metaclass wants more than a name and bases."""
+"""Classes made by compiled code, or by a metaclass that needs more than a name and bases."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_it_arrives_in_another_version(
 
 
 @pytest.mark.parametrize("expression", KEPT)
-def test_a_class_without_a_name_of_its_own_is_the_reader_s(
+def test_a_class_without_an_importable_name_is_the_reader_s(
     writer: Interpreter, reader: Interpreter, expression: str
 ) -> None:
     imports = "import re, sys, threading\nimport numpy as np\n"
@@ -150,7 +150,7 @@ def test_dtypes_of_other_libraries(writer: Interpreter, reader: Interpreter, nam
     travel(writer, reader, source, "[D, list(D.__mro__)]", check)
 
 
-def test_what_no_reader_could_find_is_refused(writer: Interpreter) -> None:
+def test_a_class_that_no_reader_can_find_is_refused(writer: Interpreter) -> None:
     writer.cell("import functools\n")
     message = failing(writer.dump, "[type(functools.cmp_to_key(len))]").message
     assert message.startswith(
@@ -379,7 +379,7 @@ obj = P
 def test_the_reader_s_own_class_is_used_if_it_is_defined_the_same(
     writer: Interpreter, reader: Interpreter, source: str, old: str, new: str
 ) -> None:
-    """Also where the object comes from a process that does not define the class."""
+    """Also if the object comes from a process that does not define the class."""
     if source is STRUCT:
         pytest.importorskip("msgspec")
     writer.cell(source)

@@ -1,4 +1,4 @@
-"""What annotations name, and no code does."""
+"""Objects that only annotations name."""
 
 from __future__ import annotations
 
@@ -163,16 +163,18 @@ assert dataclasses.replace(data, next=data).next is data
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_it_is_known_where_it_arrives(writer: Interpreter, reader: Interpreter, case: Case) -> None:
+def test_the_types_are_known_where_they_arrive(
+    writer: Interpreter, reader: Interpreter, case: Case
+) -> None:
     writer.cell(case.source)
-    # Here `typing` asks the module, which is __main__ on this side only.
+    # Here `typing` looks in the module, which is __main__ only for the writer.
     reader.load(writer.dump(case.expression))
     reader.run(case.check)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("version", [(3, 12), (3, 13)], ids=lambda v: ".".join(map(str, v)))
-def test_it_is_known_in_another_version(
+def test_the_types_are_known_in_another_version(
     writer: Interpreter, case: Case, version: tuple[int, int]
 ) -> None:
     if version == THIS or version not in found():
@@ -207,8 +209,8 @@ def test_an_annotation_that_is_an_object_is_written_or_refused(writer: Interpret
     assert failing(writer.dump, "f").message.startswith("f → annotation 'x' → .lock → lock")
 
 
-def test_buffers_are_asked_about_once(writer: Interpreter, reader: Interpreter) -> None:
-    """What an annotation names is written for nobody first, to see whether it can be."""
+def test_the_callback_gets_each_buffer_once(writer: Interpreter, reader: Interpreter) -> None:
+    """An object that an annotation names is first written to nowhere, to see whether it can be written."""
     writer.cell(
         FUTURE
         + """\

@@ -59,7 +59,7 @@ class A:
         ("standard", "a/b"),
     ],
 )
-def test_it_is_imported_where_it_was(
+def test_a_module_is_imported_from_its_place(
     writer: Interpreter, expression: str, answer: object, tmp_path: Path
 ) -> None:
     writer.cell(
@@ -85,9 +85,7 @@ def standard():
 
 
 @pytest.mark.usefixtures("package")
-def test_what_the_reader_can_import_itself_is_not_hidden(
-    writer: Interpreter, tmp_path: Path
-) -> None:
+def test_modules_of_the_reader_are_not_hidden(writer: Interpreter, tmp_path: Path) -> None:
     writer.cell("def lazy():\n    import helper\n    return helper.k()\n")
     pickled = writer.dump("lazy")
     other = tmp_path / "other"

@@ -1,4 +1,4 @@
-"""Instances that `pickle` would write, and could not load."""
+"""Instances that `pickle` would write but could not load."""
 
 from __future__ import annotations
 
@@ -237,14 +237,14 @@ def test_libraries_that_make_classes(writer: Interpreter, reader: Interpreter, c
     travel(writer, reader, case.source, case.expression, case.check)
 
 
-def test_what_cannot_be_made_is_refused(writer: Interpreter) -> None:
+def test_an_instance_that_cannot_be_made_is_refused(writer: Interpreter) -> None:
     writer.cell("import contextvars\nv = contextvars.ContextVar('v')\ndef f(): return v.get()\n")
     message = failing(writer.dump, "f").message
     assert message.startswith("f → global 'v' → _contextvars.ContextVar: cannot be shared")
 
 
-def test_what_its_class_cannot_be_called_with_is_refused(writer: Interpreter) -> None:
-    """`pickle` would write it, and raise a TypeError where it is loaded."""
+def test_arguments_that_a_class_does_not_take_are_refused(writer: Interpreter) -> None:
+    """`pickle` would write it, and the reader would get a TypeError."""
     writer.cell(
         "import collections\n"
         "class A(collections.Counter):\n    def __init__(self, a, b): super().__init__(a)\n"

@@ -1,4 +1,4 @@
-"""What other notebooks can import goes by reference, all else by value."""
+"""Modules that other notebooks can import go by reference, all others by value."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ def test_only_what_a_function_refers_to_travels_of_its_module(writer: Interprete
 
 
 @pytest.mark.usefixtures("_utils")
-def test_what_arrived_travels_on(writer: Interpreter, reader: Interpreter) -> None:
-    """There is no module of its name where it arrived; or there is another."""
+def test_a_module_that_arrived_travels_on(writer: Interpreter, reader: Interpreter) -> None:
+    """The reader has no module of that name, or another one."""
     send(writer, reader, "[utils, utils.Sub]")
     reader.run("main.again = obj")
     reader.run("import types; sys.modules['utils'] = types.ModuleType('utils')")
@@ -220,7 +220,7 @@ def test_beside_a_script(reader: Interpreter, tmp_path: Path) -> None:
 
 
 def test_in_the_directory_that_it_runs_in(reader: Interpreter, tmp_path: Path) -> None:
-    """As a notebook does: '' is on its path. And a relative PYTHONPATH is another directory in each."""
+    """As in a notebook, '' is on the path. A relative PYTHONPATH is another directory in each process."""
     (tmp_path / "utils_of_cwd.py").write_text(UTILS)
     (tmp_path / "relative").mkdir()
     (tmp_path / "relative" / "utils_relative.py").write_text(UTILS)
@@ -247,7 +247,7 @@ def test_in_the_directory_that_it_runs_in(reader: Interpreter, tmp_path: Path) -
         pytest.raises,
     ],
 )
-def test_what_is_installed_goes_by_reference(obj: object) -> None:
+def test_installed_modules_go_by_reference(obj: object) -> None:
     assert loads(dumps(obj)) is obj
     assert len(dumps(obj)) < 120
 
@@ -260,7 +260,7 @@ def test_needs() -> None:
         assert {name.partition(".")[0] for name in pickler.needs} == {"json", "numpy", "_pytest"}
 
 
-def test_needs_of_what_is_not_written_in_python() -> None:
+def test_needs_of_compiled_objects() -> None:
     special = pytest.importorskip("scipy.special")
     with io.BytesIO() as file:
         pickler = Pickler(file)
@@ -288,7 +288,7 @@ def _project(tmp_path: Path) -> Path:
 
 
 def test_installed_in_editable_mode(tmp_path: Path) -> None:
-    """What lies beside a project's notebooks is on the path of none but these."""
+    """Modules beside a project's notebooks are on the path of these notebooks only."""
     site, project = _project(tmp_path), tmp_path / "project"
     with Interpreter(pythonpath=(str(site),)) as notebook:
         notebook.run(f"sys.path += {[str(project / 'src'), str(project / 'notebooks')]}")
@@ -297,12 +297,12 @@ def test_installed_in_editable_mode(tmp_path: Path) -> None:
         assert b"return x + 1" in notebook.dump("utils_of_notebook.f").data
 
 
-# -- the user's word -------------------------------------------------------------------------------
+# -- the user's choice -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Iterator[Interpreter]:
-    """One whose choices die with it; a package is in its PYTHONPATH, another beside it."""
+    """A process whose choices end with it; one package is in its PYTHONPATH, another beside it."""
     for place in ("installed", "beside"):
         package = tmp_path / place / f"utils_{place}"
         package.mkdir(parents=True)
@@ -315,9 +315,7 @@ def notebook(tmp_path: Path) -> Iterator[Interpreter]:
         yield interpreter
 
 
-def test_the_user_has_the_last_word(
-    notebook: Interpreter, reader: Interpreter, tmp_path: Path
-) -> None:
+def test_the_user_decides(notebook: Interpreter, reader: Interpreter, tmp_path: Path) -> None:
     objects = "[{0}.f, {0}.sub.f, {0}.sub.Sub, {0}.T, {0}]".format
     check = "obj[0](1), obj[1](2), obj[2](3).get(), obj[4].f(4)"
 
@@ -347,7 +345,7 @@ def test_the_user_has_the_last_word(
         other.load(pickled)
         assert other.run("import utils_beside as b; obj == [b.f, b.sub.f, b.sub.Sub, b.T, b]")
 
-    # What is below it may have a word of its own.
+    # A module below it may have its own choice.
     notebook.cell("jshm.pickle_by_reference('utils_installed.sub')\n")
     assert b"return x + 1" in notebook.dump("i.f").data
     assert b"return x + 1" not in notebook.dump("i.sub.f").data
@@ -355,7 +353,7 @@ def test_the_user_has_the_last_word(
     assert b"return x + 1" not in notebook.dump("b.f").data
     assert b"return x + 1" in notebook.dump("b.sub.f").data
 
-    # A name that only begins like it is another.
+    # A name that only begins with it is another module.
     notebook.cell("jshm.pickle_by_reference(b); jshm.pickle_by_reference(b.sub)\n")
     notebook.cell("jshm.pickle_by_value('utils_be'); jshm.pickle_by_value('utils_beside.su')\n")
     assert not by_value("b")
@@ -366,7 +364,7 @@ def test_the_user_has_the_last_word(
     assert b"return x + 1" not in notebook.dump("utils_later.f").data
 
 
-def test_words_that_are_none() -> None:
+def test_invalid_choices() -> None:
     with pytest.raises(TypeError, match="a module or its name is needed, not a int"):
         pickle_by_value(1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="not a function"):
@@ -396,7 +394,7 @@ def test_require() -> None:
     assert "install them there" in str(caught.value)
 
 
-def test_require_knows_what_was_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_require_finds_a_blocked_module_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "blocked_module", None)
     with pytest.raises(MissingModuleError, match="blocked_module"):
         modules.require({"blocked_module": ""}, "x")
@@ -410,7 +408,7 @@ def test_versions() -> None:
 def test_a_module_that_was_made_at_run_time_and_can_be_imported_here(
     writer: Interpreter, reader: Interpreter
 ) -> None:
-    """It is in no file, so nobody could import it: also not if it is among `sys.modules`."""
+    """It is in no file, so no reader can import it, although it is in `sys.modules`."""
     writer.cell(
         """\
 import sys, types

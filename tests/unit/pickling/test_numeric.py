@@ -1,23 +1,20 @@
-"""What is NumPy's arrives exactly, and by names that NumPy 1.26 and 2 both have."""
+"""Objects of NumPy arrive exactly, by names that NumPy 1.26 and 2 both have."""
 
 from __future__ import annotations
 
 import pickle
-import pickletools
 import subprocess
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jshm.pickling import Pickler, dumps, loads
 
+from .globals_named import names
 from .test_arrays import send
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RECORDS = np.array([(1, "a")], [("n", "i4"), ("o", "O")])
 
@@ -27,7 +24,7 @@ class Tagged(np.ndarray):  # type: ignore[type-arg]
 
 
 class Recipe(np.ndarray):  # type: ignore[type-arg]
-    """As NumPy's users write it: what NumPy says, and an attribute."""
+    """As users of NumPy write it: NumPy's reduction and one more attribute."""
 
     info: Any
 
@@ -106,24 +103,6 @@ ZOO: dict[str, Any] = {
 }
 
 
-def names(data: bytes) -> Iterator[tuple[str, str]]:
-    """The modules and names that a pickle refers to."""
-    texts: list[Any] = []
-    memo: list[Any] = []
-    for operation, argument, _ in pickletools.genops(data):
-        if operation.name == "GLOBAL":
-            module, _, name = str(argument).partition(" ")
-            yield module, name
-        elif operation.name == "STACK_GLOBAL":
-            yield texts[-2], texts[-1]
-        elif operation.name == "MEMOIZE":
-            memo.append(texts[-1] if texts else None)
-        elif "GET" in operation.name:
-            texts.append(memo[argument] if len(memo) > argument else None)
-        elif "UNICODE" in operation.name:
-            texts.append(argument)
-
-
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 @pytest.mark.parametrize("what", ZOO)
 def test_nothing_private_of_numpy_is_named(what: str, protocol: int) -> None:
@@ -156,7 +135,7 @@ def test_scalars(what: str) -> None:
     found, _, outside = send([sent, sent])
     assert found[0] is found[1]
     assert (type(found[0]), found[0].dtype) == (type(sent), sent.dtype)
-    # What pads a long double on x86 is no value.
+    # The padding of a long double on x86 is not a part of its value.
     assert found[0].tobytes()[:10] == sent.tobytes()[:10] or sent.dtype.hasobject
     assert outside == 0
     if isinstance(sent, np.void) and sent.dtype.names:
@@ -198,9 +177,9 @@ def test_aligned_structures(dtype: np.dtype[Any]) -> None:
     assert (found.isalignedstruct, found.type) == (dtype.isalignedstruct, dtype.type)
     assert (found.flags, found.alignment) == (dtype.flags, dtype.alignment)
     assert dict(found.metadata or {}) == dict(dtype.metadata or {})
-    # What NumPy 2 writes of one, 1.26 does not read; and in 2 what 1.26 writes is not aligned any more.
+    # NumPy 1.26 cannot read what 2 writes for one; and 2 loses the alignment of what 1.26 writes.
     assert all(
-        place == "jshm.pickling.numeric" for place, name in names(data) if name == "_load_aligned"
+        place == "jshm.pickling.frozen" for place, name in names(data) if name == "aligned_dtype"
     )
 
 
@@ -218,7 +197,7 @@ def test_a_module_within_numpy_that_is_not_there() -> None:
     assert loads(data)([3, 4]) == 5
 
 
-def test_what_numpy_2_has_in_strings() -> None:
+def test_functions_of_numpy_strings() -> None:
     data = dumps([np.char.upper, np.char.title])
     assert b"strings" not in data
     assert loads(data) == [np.char.upper, np.char.title]
@@ -251,7 +230,7 @@ def test_an_old_generator_goes_on_where_it_was() -> None:
 def test_numpy_counts_as_needed_where_its_parts_are_named() -> None:
     import io
 
-    from jshm.pickling import numeric
+    from jshm.pickling import arrays
 
     for sent, needed in (
         ([np.zeros(3), np.float64(1), np.sum, np.add], False),
@@ -259,11 +238,11 @@ def test_numpy_counts_as_needed_where_its_parts_are_named() -> None:
     ):
         pickler = Pickler(io.BytesIO())
         pickler.dump(sent)
-        assert numeric.version(pickler.needs) == ({"numpy": np.__version__} if needed else {})
+        assert arrays.version(pickler.needs) == ({"numpy": np.__version__} if needed else {})
 
 
 class New(np.ndarray):  # type: ignore[type-arg]
-    """Of use to `copy` only: no array is pickled by it."""
+    """Only `copy` uses it: no array is pickled by it."""
 
     def __getnewargs__(self) -> Any:
         return (1,)
@@ -288,8 +267,8 @@ def test_a_subclass_with_slots_keeps_them() -> None:
     assert not hasattr(found, "unset")
 
 
-def test_nothing_is_said_when_python_ends() -> None:
-    """Code that was written goes after this module."""
+def test_the_end_of_python_is_silent() -> None:
+    """The functions that were written are freed after this module."""
     code = """
 import builtins, jshm
 def f(): pass

@@ -1,4 +1,4 @@
-"""What is in an object is written as it lies: no copy of it is made in private memory first."""
+"""Arrays in an object are written directly, without a copy in private memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from jshm.store.local.store import LocalStore
 
-# Private memory that may be added: a buffer of 16 MiB, and what small things take.
+# Private memory that may be added: a buffer of 16 MiB, and some for small objects.
 SLACK = 24 << 20
 
 PREPARE = """
@@ -59,7 +59,7 @@ if sys.argv[1] == "again":  # into a spare
     jshm.publish("v", {"k": value}); jshm.publish("v", {"k": value})
 with open("/proc/self/status") as file:
     data = int(next(line for line in file if line.startswith("VmData")).split()[1]) << 10
-# Of private memory that can be written; the kernel refuses more, and NumPy says so.
+# A limit on writable private memory; the kernel refuses more, and NumPy raises.
 resource.setrlimit(resource.RLIMIT_DATA, (data + int(sys.argv[2]), resource.RLIM_INFINITY))
 print(jshm.publish("v", {"k": value}).nbytes)
 """
@@ -108,7 +108,7 @@ SCIPY = {
 }
 
 
-# One of these imports fails where the tests are skipped that need it.
+# The tests that need a missing module are skipped.
 LIBRARIES = """
 import contextlib
 with contextlib.suppress(ImportError):

@@ -1,4 +1,4 @@
-"""What a publisher writes of an object, so that it can be looked at without unpickling it."""
+"""Previews that a publisher writes, so that an object can be shown without unpickling it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.pickling.preview import preview
+from jshm.pickling.describe import preview
 from jshm.segment.object_layout import read_object_layout
 
 LIMIT = 10_000
@@ -31,7 +31,7 @@ def asked(*_: Any, **__: Any) -> Any:
 
 
 class Hostile:
-    """Whatever is asked of it raises."""
+    """Every method of it raises."""
 
     def __init__(self) -> None:
         self.weights = np.zeros((3, 4), "f4")
@@ -83,7 +83,7 @@ def text(obj: Any) -> str:
 
 
 def cell(source: str, name: str) -> Any:
-    """What a cell defines that was just run, as in a notebook; and it was written."""
+    """The objects that a cell defines, as in a notebook, after they were written."""
     source = textwrap.dedent(source)
     filename = f"<cell {hash(source)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
@@ -145,7 +145,7 @@ def test_source_where_only_the_methods_are_known() -> None:
     assert "def __lt__" in found
 
 
-def test_what_goes_by_reference_shows_no_source() -> None:
+def test_an_object_by_reference_shows_no_source() -> None:
     jshm.dumps(json.dumps)
     assert of(json.dumps) == {}
     assert of(len) == {}
@@ -236,7 +236,7 @@ def test_nothing_to_show() -> None:
         assert of(obj) == {}
 
 
-def test_attributes_that_are_no_plain_dict() -> None:
+def test_attributes_that_are_not_a_plain_dict() -> None:
     obj = Point()
     obj.__dict__ = HostileDict(x=1)
     assert of(obj) == {}
@@ -263,7 +263,7 @@ def test_a_module_shows_its_names() -> None:
     ],
     ids=lambda obj: type(obj).__name__,
 )
-def test_what_is_long_is_cut(obj: Any) -> None:
+def test_long_values_are_cut(obj: Any) -> None:
     found = of(obj)
     assert found["truncated"]
     assert found["text"].count("\n") < 50
@@ -354,7 +354,7 @@ class Model:
         raise AskedError
 
 
-def test_what_has_a_repr_that_raises_is_published(store: Any) -> None:
+def test_an_object_whose_repr_raises_is_published(store: Any) -> None:
     jshm.publish("model", Model())
     jshm.publish("models", {"a": [Model()]})
     with open(store.location("model"), "rb") as file:

@@ -1,4 +1,4 @@
-"""What cannot be written is refused, with the path to it and a way out."""
+"""Objects that cannot be written are refused, with the path to the culprit and a remedy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOCK = threading.Lock()
 
 
 def refused(obj: object) -> str:
-    """Return the message of what is refused."""
+    """Return the message of a refusal."""
     with pytest.raises(NotShareableError) as caught:
         dumps(obj)
     error = caught.value
@@ -199,7 +199,7 @@ def test_the_name_that_it_is_published_under() -> None:
         pickler.dump({"a": LOCK})
 
 
-# -- what the user's own code raises ---------------------------------------------------------------
+# -- errors of the user's own code ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_a_limit_stays_low_until_the_last_thread_is_done() -> None:
         sys.setrecursionlimit(usual)
 
 
-def test_what_is_deep_and_can_be_written_can_be_loaded_everywhere() -> None:
+def test_a_deep_object_that_can_be_written_can_be_loaded_everywhere() -> None:
     in_a_new_process("""\
 sys.setrecursionlimit(10**6)
 low, high = 100, 100_000
@@ -440,7 +440,7 @@ def test_a_long_path_is_shown_by_its_ends() -> None:
     assert "[50]" not in text
 
 
-# -- what says that it is something else ------------------------------------------------------------
+# -- objects that claim another class ------------------------------------------------------------
 
 
 def test_a_mock_of_something_else_is_named() -> None:
@@ -448,11 +448,11 @@ def test_a_mock_of_something_else_is_named() -> None:
 
     text = refused({"a": [mock.MagicMock(spec=dict)]})
     assert text.startswith("the dict → ['a'] → [0] → unittest.mock.MagicMock: cannot be shared")
-    assert "it says that it is a dict" in text
+    assert "its __class__ is dict" in text
     assert "→ lock" not in refused([mock.MagicMock(spec=LOCK)])
 
 
-def test_what_raises_when_it_is_looked_at() -> None:
+def test_an_object_that_raises_when_it_is_inspected() -> None:
     class RaisingError(Exception):
         def __str__(self) -> str:
             raise ZeroDivisionError
@@ -460,7 +460,7 @@ def test_what_raises_when_it_is_looked_at() -> None:
     text = refused({Key(): [RAISING["lazy"], Mapping(a=LOCK)]})
     assert text.startswith("the dict → [<Key>] → [1] → ['a'] → lock: cannot be shared")
     assert "Reduces: cannot be shared: RaisingError" in refused([Reduces(RaisingError())])
-    # An unhashable class is unknown to `pickle`; it is named all the same.
+    # `pickle` cannot handle an unhashable class; it is named nevertheless.
     assert refused([CANNOT_BE_SHARED["unhashable"]]).startswith("the list → [0] → ")
 
 
@@ -474,7 +474,7 @@ def test_modules_without_a_name_are_named() -> None:
     assert "must be text" in refused([odd])
 
 
-# -- whom not to blame -----------------------------------------------------------------------------
+# -- objects not to blame -----------------------------------------------------------------------------
 
 
 def annotated(frame: Any) -> None: ...
@@ -489,7 +489,7 @@ def test_classes_of_tables_are_not_blamed() -> None:
 
 
 class Lazy:
-    """Pickle asks its class; to ask itself is an error."""
+    """Pickle uses its class; using the object itself would be an error."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -512,7 +512,7 @@ def test_objects_with_attributes_of_their_own_are_not_blamed(innocent: object) -
 
 
 def test_buffers_are_not_blamed() -> None:
-    """Pickle alone knows what a PickleBuffer is: it has no __reduce__."""
+    """Only pickle handles a PickleBuffer, which has no __reduce__."""
     for innocent in (memoryview(b"x"), memoryview(bytearray(b"x")), np.zeros(3)[::2]):
         assert refused([innocent, LOCK]).startswith("the list → [1] → lock")
     pd: Any = pytest.importorskip("pandas")
@@ -539,7 +539,7 @@ def test_beside_a_namespace(writer: Interpreter, name: str) -> None:
     assert error.message.startswith("the list → [1] → lock")
 
 
-def test_what_was_refused_is_freed() -> None:
+def test_a_refused_object_is_freed() -> None:
     large = Holder(a=np.zeros(1000))
     alive = weakref.ref(large)
     gc.collect()
@@ -666,8 +666,8 @@ def test_several_dumps_share() -> None:
     assert first[1] is second[0] is third["f"]
 
 
-def test_a_pickler_of_ones_own() -> None:
-    """Its subclass may be made in another way; the search for the culprit makes another one."""
+def test_a_subclass_of_the_pickler() -> None:
+    """Its subclass may have another constructor; the search for the culprit makes one more."""
 
     class Own(Pickler):
         def __init__(self, file: Any, *, required: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from .cases import CLASSES, FUNCTIONS, Case, params
 from .fresh import Interpreter, travel
 
-# What only has a meaning within one version of Python, or needs none.
+# Cases for one version of Python only.
 OBJECTS = [
     Case(
         "code objects and raw cells",
@@ -247,7 +247,7 @@ class S:
         return self
 """,
         "[A(1), B(), C(3), S()]",
-        # Sides differ: each tells whether it is the one where it arrived.
+        # The check differs between writer and reader.
         "x = (obj[0].x, getattr(obj[1], 'z', None), obj[2].x, obj[3].s)\n"
         "assert x in ((1, None, 3, None), (2, {'y': 2}, 6, None)), x",
     ),
@@ -255,9 +255,7 @@ class S:
 
 
 @pytest.mark.parametrize("case", params(FUNCTIONS + CLASSES + OBJECTS))
-def test_what_arrives_is_what_was_written(
-    writer: Interpreter, reader: Interpreter, case: Case
-) -> None:
+def test_objects_arrive_as_they_were(writer: Interpreter, reader: Interpreter, case: Case) -> None:
     travel(writer, reader, case.source, case.expression, case.check)
 
 
@@ -282,7 +280,7 @@ def test_older_protocols(
 
 
 def test_arrives_again_from_where_it_arrived(writer: Interpreter, reader: Interpreter) -> None:
-    """Whoever got something can give it on, and knows its source."""
+    """A reader can send an object on, and knows its source."""
     travel(
         writer,
         reader,
@@ -373,7 +371,7 @@ def test_the_same_bytes_each_time(writer: Interpreter, expression: str) -> None:
 
 
 def test_the_same_bytes_everywhere(writer: Interpreter, reader: Interpreter) -> None:
-    """Whoever else refers to what a function is made of."""
+    """Whatever else refers to the parts of a function."""
     for notebook in (writer, reader):
         notebook.cell(SAME)
     reader.run(

@@ -1,4 +1,4 @@
-"""A slice takes about its own bytes, and not those of what it was taken from."""
+"""A slice takes about its own bytes, and not those of the whole array."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def arrays() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_an_arrow_array(arrays: dict[str, Any], kind: str) -> None:
+def test_a_slice_of_an_arrow_array(arrays: dict[str, Any], kind: str) -> None:
     pa: Any = pytest.importorskip("pyarrow")
     whole = arrays[kind]
     for start, length in ((0, 5), (1, 5), (8, 3), (N - 5, 5), (N // 2 + 3, 1), (77, 0), (3, 9000)):
@@ -77,7 +77,7 @@ def test_of_an_arrow_array(arrays: dict[str, Any], kind: str) -> None:
             assert found.equals(again)
             assert found.to_pylist() == again.to_pylist()
             assert found.null_count == again.null_count
-            # Arrow counts all that views could show; of runs it keeps more, and there is no way to less.
+            # Arrow counts all that views could show; it keeps more of run-encoded arrays.
             own = 50 * len(again) if "views" in kind else again.nbytes
             assert inside + outside < own * 1.25 + 2000 or kind == "runs"
             assert loads(dumps(again)).equals(again)
@@ -87,7 +87,7 @@ def test_of_an_arrow_array(arrays: dict[str, Any], kind: str) -> None:
     assert outside <= whole.get_total_buffer_size() + 2000 or kind in ("views", "runs")
 
 
-def test_of_an_arrow_table(arrays: dict[str, Any]) -> None:
+def test_a_slice_of_an_arrow_table(arrays: dict[str, Any]) -> None:
     pa: Any = pytest.importorskip("pyarrow")
     few = {k: v for k, v in arrays.items() if k not in ("views", "runs")}
     table = pa.table(few)
@@ -98,8 +98,8 @@ def test_of_an_arrow_table(arrays: dict[str, Any]) -> None:
         assert inside + outside < 8000
 
 
-def test_what_is_shown_whole_is_not_copied(arrays: dict[str, Any]) -> None:
-    """Nor where little is left out, nor in order to leave something out of plain numbers and texts."""
+def test_whole_arrays_are_not_copied(arrays: dict[str, Any]) -> None:
+    """Also not if little is left out, and not for plain numbers and texts."""
     for kind in ("integers", "with nothing", "texts", "booleans", "lists"):
         whole = arrays[kind]
         for part in (
@@ -115,7 +115,7 @@ def test_what_is_shown_whole_is_not_copied(arrays: dict[str, Any]) -> None:
             assert any(np.shares_memory(largest, m) for m in memory)
 
 
-def test_of_arrow_columns_in_pandas(arrays: dict[str, Any]) -> None:
+def test_a_slice_of_arrow_columns_in_pandas(arrays: dict[str, Any]) -> None:
     pa: Any = pytest.importorskip("pyarrow")
     pd: Any = pytest.importorskip("pandas")
     table = pa.table({k: arrays[k] for k in ("integers", "texts", "lists", "with nothing")})
@@ -127,7 +127,7 @@ def test_of_arrow_columns_in_pandas(arrays: dict[str, Any]) -> None:
         assert inside + outside < 6000
 
 
-def test_of_numpy_arrays_wherever_they_are() -> None:
+def test_slices_of_numpy_arrays() -> None:
     whole = np.arange(100_000)
     items = np.empty(2, object)
     items[0], items[1] = whole[5:8], whole[::-1][:3]

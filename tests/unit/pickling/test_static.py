@@ -1,4 +1,4 @@
-"""How jshm looks at objects: it asks Python, and never the object."""
+"""jshm inspects objects without running their code."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jshm.pickling import describe
-from jshm.pickling import static as looking
-from jshm.pickling.parts import parts_of
-from jshm.pickling.preview import preview
+from jshm.pickling import describe, static
+from jshm.pickling.describe import preview
+from jshm.pickling.static import parts_of
 from jshm.variables import _describe_replaced
 
 from ...support.touching import (
@@ -28,7 +27,7 @@ from ...support.touching import (
 
 
 def look(obj: Any) -> None:
-    """Do all that is done to a variable so that people see what it is."""
+    """Call every function that describes a variable."""
     for one in (obj, type(obj), [obj], {"x": obj}, {"x": [obj]}):
         assert isinstance(describe.summary(one), str)
         describe.documentation(one)
@@ -37,11 +36,11 @@ def look(obj: Any) -> None:
         preview(one)
         _describe_replaced(one)
         list(parts_of(one))
-    looking.key(obj)
+    static.key(obj)
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
-def test_what_is_looked_at_is_not_touched(base: Any) -> None:
+def test_inspection_runs_no_code_of_the_object(base: Any) -> None:
     look(recording(base))
     assert touched == []
 
@@ -58,25 +57,25 @@ def test_the_record_records() -> None:
 
 
 @pytest.mark.parametrize("name", RAISING)
-def test_what_raises_is_looked_at(name: str) -> None:
+def test_an_object_that_raises_is_inspected(name: str) -> None:
     look(RAISING[name])
 
 
 @pytest.mark.parametrize("name", CANNOT_BE_SHARED)
-def test_what_cannot_be_shared_is_looked_at(name: str) -> None:
+def test_an_object_that_cannot_be_shared_is_inspected(name: str) -> None:
     look(CANNOT_BE_SHARED[name])
 
 
 def test_names() -> None:
-    assert looking.full_name(Key) == f"{Key.__module__}.Key"
-    assert looking.full_name(NoModule) == "NoModule"
-    assert looking.full_name(dict) == "dict"
-    assert looking.root(np.float64) == "numpy"
-    assert looking.own_name(len) == looking.own_name(np.sin).replace("sin", "len") == "len"
-    assert looking.own_name(Lazy()) == ""
+    assert static.full_name(Key) == f"{Key.__module__}.Key"
+    assert static.full_name(NoModule) == "NoModule"
+    assert static.full_name(dict) == "dict"
+    assert static.root(np.float64) == "numpy"
+    assert static.own_name(len) == static.own_name(np.sin).replace("sin", "len") == "len"
+    assert static.own_name(Lazy()) == ""
     nameless = types.ModuleType("m")
     del nameless.__name__
-    assert looking.own_name(nameless) == ""
+    assert static.own_name(nameless) == ""
     assert describe.summary(nameless) == "module"
     assert describe.summary(types.ModuleType.__new__(types.ModuleType)) == "module"
 
@@ -106,7 +105,7 @@ class Color(enum.Enum):
     ],
 )
 def test_keys(key: object, words: str) -> None:
-    assert looking.key(key) == words
+    assert static.key(key) == words
 
 
 def test_attributes_and_slots() -> None:
@@ -123,11 +122,11 @@ def test_attributes_and_slots() -> None:
 
     derived = Derived()
     derived.a, derived.c = 1, 2  # type: ignore[attr-defined]
-    assert looking.attributes(derived) == {"c": 2}
-    assert dict(looking.slots(derived)) == {"a": 1}
-    assert looking.attributes(Base()) is looking.attributes(Hidden()) is None
-    assert looking.lookup(Derived, "a") is Base.__dict__["a"]
-    assert looking.lookup(Derived, "nothing") is None
+    assert static.attributes(derived) == {"c": 2}
+    assert dict(static.slots(derived)) == {"a": 1}
+    assert static.attributes(Base()) is static.attributes(Hidden()) is None
+    assert static.lookup(Derived, "a") is Base.__dict__["a"]
+    assert static.lookup(Derived, "nothing") is None
 
 
 def test_shapes_of_subclasses() -> None:

@@ -1,4 +1,4 @@
-"""Tables and sparse matrices of other libraries: what is large goes out-of-band."""
+"""Tables and sparse matrices of other libraries: large buffers go out-of-band."""
 
 from __future__ import annotations
 

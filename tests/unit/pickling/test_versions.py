@@ -1,4 +1,4 @@
-"""What one version of Python writes, another reads: it compiles the source that came along.
+"""Another version of Python reads a pickle: it compiles the source in it.
 
 Interpreters are looked for on PATH and among pyenv's, and those that JSHM_TEST_PYTHONS names (paths,
 as in PATH) come first. Each needs the numpy and cloudpickle that jshm asks for; it gets this jshm by
@@ -99,7 +99,7 @@ def _name(version: Version) -> str:
 
 
 def _all() -> list[Any]:
-    """Return a parameter for each case and pair that is here, and one for each pair that is not."""
+    """Return a parameter for each case and pair of versions, and a skipped one for each missing pair."""
     here = found()
     parameters = []
     for writer, reader in pairs():
@@ -178,7 +178,7 @@ def test_without_source_the_message_names_both_versions(
         assert f"the function {name} was compiled by Python {_name(pair[0])}" in error.message
         assert f"this Python {_name(pair[1])} cannot" in error.message
         assert "define it in a cell or a file and publish it again" in error.message
-    # What needs no code arrives all the same.
+    # Objects without code arrive nevertheless.
     reader.load(writer.dump("[1, {'a': (2.5, 'text')}]"))
     assert reader.run("obj") == [1, {"a": [2.5, "text"]}]
 
@@ -202,7 +202,7 @@ def test_the_source_arrives_in_another_version(
 def test_it_goes_on_to_a_third(
     notebook_of: Callable[[Version], Interpreter], pair: tuple[Version, Version]
 ) -> None:
-    """What another version compiled again carries its source further, also back."""
+    """Code that another version compiled keeps its source, also on the way back."""
     writer, reader = map(notebook_of, pair)
     writer.cell(
         "k = 2\ndef outer(n):\n    def f(x): return x * n + k\n    return f\ng = outer(3)\n"

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +13,7 @@ from hypothesis import strategies as st
 import jshm
 from jshm.errors import CorruptSegmentError, NotShareableError
 from jshm.segment import array_layout as layout
-from jshm.segment import trailer as records
 from jshm.segment.array_layout import describe, describe_array, read_layout
-from jshm.segment.trailer import read_records, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,13 +62,13 @@ def test_numpy_reads_the_header(dtype: Any, shape: tuple[int, ...], order: Any) 
         size *= n
     assert made.nbytes == size
     assert made.end == made.offset + size
-    assert made.end <= made.records < made.end + 64
-    assert made.records % 64 == 0
+    assert made.end <= made.trailer_offset < made.end + 64
+    assert made.trailer_offset % 64 == 0
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d)[:20])
-def test_a_header_reads_as_what_it_was_made_of(fd: int, dtype: Any, shape: Any) -> None:
+def test_a_header_is_read_back_exactly(fd: int, dtype: Any, shape: Any) -> None:
     made = describe(shape, dtype, "F")
     put(fd, made.header)
     os.ftruncate(fd, min(made.end, 1 << 40))
@@ -83,7 +79,7 @@ def test_a_header_reads_as_what_it_was_made_of(fd: int, dtype: Any, shape: Any) 
         made.verify(fd, made.end - 1)
 
 
-def test_order_is_f_only_where_numpy_copies_in_f_and_not_in_c() -> None:
+def test_the_order_is_f_only_if_numpy_copies_in_f_and_not_in_c() -> None:
     c, three = np.zeros((3, 4)), np.zeros((4, 6, 8))
     for array, order in (
         (c, "C"), (c.T, "F"), (c[:, :1], "C"), (c[:1], "C"), (c[::2], "C"), (c[:, ::2].T, "F"),
@@ -96,7 +92,7 @@ def test_order_is_f_only_where_numpy_copies_in_f_and_not_in_c() -> None:
         assert order == ("F" if copy.flags.fnc else "C")
 
 
-def test_align_flag_and_metadata_are_no_cache_hits() -> None:
+def test_dtypes_that_differ_in_align_flag_or_metadata_are_not_confused() -> None:
     plain = np.dtype([("a", "i4"), ("b", "i4")])
     aligned = np.dtype([("a", "i4"), ("b", "i4")], align=True)
     noted = np.dtype("f8", metadata={"a": 1})
@@ -110,72 +106,10 @@ def test_align_flag_and_metadata_are_no_cache_hits() -> None:
 
 
 @pytest.mark.parametrize("text", ["'O'", "'|O'", "'junk'", "1+1", "(", "", "[('a','O'", "x" * 200])
-def test_what_is_no_dtype_is_corrupt(text: str) -> None:
+def test_a_descr_of_no_dtype_is_corrupt(text: str) -> None:
     with pytest.raises(CorruptSegmentError) as caught:
         layout.dtype_of(text)
     assert len(str(caught.value)) < 200
-
-
-# -- records ---------------------------------------------------------------------------------------
-
-CONTENT = [{"name": "X", "note": "schön \n日本"}, {"version": 2}, {}, {"long": "x" * 5000}]
-
-
-def test_records_are_read_back_in_order(fd: int) -> None:
-    put(fd, b"\0" * 128 + b"".join(map(record, CONTENT)))
-    assert read_records(fd, 128) == CONTENT
-    assert 128 + sum(len(record(content)) for content in CONTENT) == os.fstat(fd).st_size
-    assert read_records(fd, 0) == []
-    assert all(len(record(content)) % 64 == 0 for content in CONTENT)
-
-
-def test_a_torn_record_hides_itself_only(fd: int) -> None:
-    first, second = record(CONTENT[0]), record(CONTENT[1])
-    body = 16 + len(json.dumps(CONTENT[1], separators=(",", ":")))
-    for length in range(len(second)):
-        put(fd, first + second[:length])
-        # The zeros behind a record are no part of it.
-        whole = CONTENT[:2] if length >= body else CONTENT[:1]
-        assert read_records(fd, 0) == whole
-
-
-@given(st.integers(0, 63), st.integers(1, 255))
-@settings(max_examples=200, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
-def test_a_changed_record_is_not_believed(fd: int, position: int, change: int) -> None:
-    good = record({"name": "X", "version": 1})
-    used = 16 + len(json.dumps({"name": "X", "version": 1}, separators=(",", ":")))
-    bad = bytearray(good)
-    bad[position % used] ^= change
-    put(fd, bytes(bad) + good)
-    assert read_records(fd, 0) == []
-
-
-def raw_record(body: bytes, length: int | None = None) -> bytes:
-    head = struct.pack("<8sII", records.RECORD_MAGIC, len(body) if length is None else length,
-                       zlib.crc32(body))  # fmt: skip
-    return (head + body).ljust(64, b"\0")
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [raw_record(b"[1]"), raw_record(b'"text"'), raw_record(b"{"), raw_record(b"\xff\xfe"),
-     raw_record(b"[" * 100_000), raw_record(b'{"a":' * 50_000), raw_record(b"", 2**32 - 1),
-     raw_record(b"{}", 2**31), raw_record(b"9" * 10_000)],
-    ids=range(9),
-)  # fmt: skip
-def test_a_record_of_anything_else_ends_the_list(fd: int, bad: bytes) -> None:
-    put(fd, record({"a": 1}) + bad + record({"b": 2}))
-    assert read_records(fd, 0) == [{"a": 1}]
-
-
-def test_a_record_that_would_not_be_read_back_is_refused(fd: int) -> None:
-    longest = {"note": "x" * (records._RECORD_LIMIT - len('{"note":""}'))}
-    put(fd, record(longest))
-    assert read_records(fd, 0) == [longest]
-    for content in ({"note": longest["note"] + "x"}, {"note": "é" * (records._RECORD_LIMIT // 2)}):
-        with pytest.raises(NotShareableError, match="shorten the note"):
-            record(content)
 
 
 # -- malformed headers -----------------------------------------------------------------------------
@@ -196,7 +130,7 @@ def dictionary(descr: str = "'<f8'", order: str = "False", shape: str = "(3,)") 
     return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
 
 
-def test_the_builder_of_bad_headers_can_build_good_ones(fd: int) -> None:
+def test_the_builder_of_bad_headers_also_builds_good_ones(fd: int) -> None:
     put(fd, npy(dictionary()) + bytes(24))
     assert read_layout(fd) == describe((3,), "<f8")
 
@@ -227,7 +161,7 @@ def test_a_header_that_jshm_did_not_write_is_corrupt(fd: int, text: str, version
     put(fd, npy(text, version) + bytes(1000))
     with pytest.raises(CorruptSegmentError):
         read_layout(fd)
-    # What was refused left nothing behind in the caches.
+    # A refused header leaves nothing in the caches.
     assert [type(n) for n in describe((1,), "<f8").shape] == [int]
     assert [type(n) for n in describe((3,), "<f8").shape] == [int]
 
@@ -279,7 +213,7 @@ def test_every_truncation_is_corrupt(fd: int) -> None:
 
 
 def test_a_dtype_that_takes_a_megabyte_to_describe_is_an_object(store: LocalStore) -> None:
-    """Its header would be longer than any that is read back: `check` took it for damaged."""
+    """Its header would be too long to be read back: `check` took it for damaged."""
     array = np.zeros(2, [(f"{i:01000}", "u1") for i in range(1100)])
     assert jshm.publish("X", array).kind == "object"
     assert jshm.attach("X").dtype == array.dtype

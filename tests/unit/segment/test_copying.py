@@ -1,4 +1,4 @@
-"""How bytes get into a segment: exactly, whatever the layout; piece by piece; and not after Ctrl-C."""
+"""Copies into a segment are exact for every layout, go piece by piece, and stop at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ DTYPES = [
 
 
 def elements(array: Array) -> Array:
-    """The array, of mere bytes: `tobytes` would leave out what pads a structure."""
+    """The array, with its items as bytes: `tobytes` would skip the padding of structures."""
     return array.view((np.void, array.itemsize)) if array.itemsize else array
 
 
 def without_padding(array: Array) -> Array:
-    """The elements, as bytes, with zeros between the fields."""
+    """The items as bytes, with zeros between the fields."""
     if not array.nbytes:
         return elements(array)
     items = np.array([list(item.tobytes()) for item in elements(array).flat], np.uint8)
@@ -57,14 +57,14 @@ def _of_fields(dtype: np.dtype[Any], start: int = 0) -> Iterator[int]:
 
 
 def random_array(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Any bit pattern: NaNs with payloads, booleans that are neither 0 nor 1."""
+    """An array of any bit patterns: NaNs with payloads, booleans that are neither 0 nor 1."""
     dtype = np.dtype(dtype)
     return np.ndarray(shape, dtype, bytearray(os.urandom(math.prod(shape) * dtype.itemsize) or 1))
 
 
 @st.composite
 def sources(draw: st.DrawFn) -> Array:
-    """Views in any order, with any steps; repeated, read-only."""
+    """Views with axes in any order and any steps, also broadcast and read-only ones."""
     shape = draw(st.lists(st.integers(0, 6), max_size=4).map(tuple))
     array = random_array(shape, draw(st.sampled_from(DTYPES)))
     array = array.transpose(draw(st.permutations(range(array.ndim))))
@@ -84,7 +84,7 @@ def sources(draw: st.DrawFn) -> Array:
     sources(), st.sampled_from("CF"), st.integers(1, 300), st.integers(1, 300), st.integers(1, 5)
 )
 @settings(deadline=None, max_examples=300)
-def test_every_layout_arrives_exactly(
+def test_copies_of_every_layout_are_exact(
     source: Array, order: Any, piece: int, buffer: int, few: int
 ) -> None:
     wanted = without_padding(source).tobytes(order)
@@ -92,7 +92,7 @@ def test_every_layout_arrives_exactly(
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryFile(dir="/dev/shm") as file:
         for name, value in {
             "_PIECE": piece, "_CONTIGUOUS_PIECE": piece, "_BUFFER": buffer, "_TILE": (3, 2),
-            "_LINE": few, "_FEW": few, "_CACHE_SETS": 1, "_CACHE_WAYS": few,
+            "_LINE": few, "_FEW": few, "_CACHE_LINE": few, "_KEPT_LINES": few,
         }.items():  # fmt: skip
             patch.setattr(copying, name, value)
         end = copying.write(file.fileno(), 7, source, order)
@@ -121,7 +121,7 @@ def test_every_layout_arrives_exactly(
         lambda a: a[::2],
     ],
 )
-def test_what_takes_several_tiles_and_pieces_arrives_exactly(
+def test_copies_of_several_tiles_and_pieces_are_exact(
     make: Callable[[Array], Array],
 ) -> None:
     for dtype in ("u1", "f4"):
@@ -163,7 +163,7 @@ VIEWS: dict[str, Any] = {
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("n", [100, 10_000])
-def test_nothing_of_the_heap_travels_between_the_fields(
+def test_bytes_between_fields_are_zero_in_every_copy(
     store: LocalStore, structure: str, view: str, n: int
 ) -> None:
     dtype = STRUCTURES[structure]
@@ -180,20 +180,20 @@ def test_nothing_of_the_heap_travels_between_the_fields(
         jshm.loads(jshm.dumps(source, buffer_callback=buffers.append), buffers=buffers),
         jshm.loads(jshm.dumps(source)),
     ]
-    # Over memory that is new, over a version that was superseded, and within an object.
+    # In new memory, in a spare, and in an object.
     for _ in range(3):
         jshm.publish("X", source)
         jshm.publish("O", {"x": source})
         copies += [jshm.attach("X"), jshm.attach("O")["x"]]
-    if jshm.store.local.objects.is_array(source):
+    if jshm.store.local.publish.is_array(source):
         copies.append(jshm.SharedNumpyArray.create_copy(source).array)
     for copy in copies:
         assert copy.dtype == dtype
         assert elements(copy).tobytes() == wanted.tobytes()
 
 
-def test_fields_that_a_view_leaves_out_stay_here(store: LocalStore) -> None:
-    """NumPy's view of some fields has the bytes of the others in it."""
+def test_fields_that_a_view_leaves_out_are_not_published(store: LocalStore) -> None:
+    """NumPy's view of some fields also contains the bytes of the others."""
     records = np.zeros(5000, [("x", "f8"), ("secret", "S16"), ("z", "i4")])
     records["secret"] = b"password=hunter2"
     records["x"] = np.arange(5000)
@@ -208,7 +208,7 @@ def test_fields_that_a_view_leaves_out_stay_here(store: LocalStore) -> None:
     assert b"hunter2" not in jshm.dumps(shown)
 
 
-def test_allocated_over_an_older_version_it_holds_nothing_between_the_fields(
+def test_bytes_between_fields_are_zero_in_an_allocated_array(
     store: LocalStore,
 ) -> None:
     dtype = np.dtype({"names": ["x"], "formats": ["u1"], "offsets": [0], "itemsize": 64})
@@ -217,7 +217,7 @@ def test_allocated_over_an_older_version_it_holds_nothing_between_the_fields(
     array = jshm.empty(10_000, dtype)
     array["x"] = 1
     assert elements(array).tobytes() == (b"\1" + bytes(63)) * 10_000
-    # Nor what was copied there.
+    # The same after a copy into it.
     elements(array)[...] = np.void(b"\1" + b"S" * 63)
     jshm.publish("Y", array)
     assert elements(jshm.attach("Y")).tobytes() == (b"\1" + bytes(63)) * 10_000
@@ -227,7 +227,7 @@ def test_allocated_over_an_older_version_it_holds_nothing_between_the_fields(
     assert elements(jshm.attach("o")[0]).tobytes() == (b"\1" + bytes(63)) * 6
 
 
-def test_tiles_are_for_what_the_cache_does_not_keep() -> None:
+def test_tiles_are_used_if_the_cache_cannot_keep_the_lines() -> None:
     for array, axis in (
         (np.zeros((2048, 2048)).T, 0),
         (np.zeros((10, 2048, 2048), np.uint8).transpose(0, 2, 1), 1),
@@ -239,10 +239,10 @@ def test_tiles_are_for_what_the_cache_does_not_keep() -> None:
         (np.broadcast_to(np.zeros((5000, 1)), (5000, 5000)), None),
         (np.broadcast_to(0.0, (5000, 5000)), None),
     ):
-        assert copying._lines(array) == axis
+        assert copying._tiled_axis(array) == axis
 
 
-def test_buffers_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buffers_are_copied_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copying, "_PIECE", 3)
     monkeypatch.setattr(copying, "_CONTIGUOUS_PIECE", 3)
     buffers = [b"abcdefgh", b"", bytearray(b"xy"), memoryview(np.arange(65, 69, dtype=np.int16))]
@@ -266,7 +266,7 @@ def test_buffers_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["columns", "backwards", "repeated", "transposed", "Fortran"],
 )
-def test_nothing_is_copied_as_a_whole(store: LocalStore, source: Array, limit: int) -> None:
+def test_no_source_is_copied_as_a_whole(store: LocalStore, source: Array, limit: int) -> None:
     jshm.publish("warm", 1)
     tracemalloc.start()
     try:
@@ -281,7 +281,7 @@ def test_nothing_is_copied_as_a_whole(store: LocalStore, source: Array, limit: i
         assert found.flags.forc
 
 
-def test_what_lies_like_f_comes_back_in_f(store: LocalStore) -> None:
+def test_strides_in_f_order_come_back_in_f_order(store: LocalStore) -> None:
     source = np.arange(24.0).reshape(4, 6)[:, ::2].T
     jshm.publish("X", source)
     shared = jshm.attach("X")
@@ -295,7 +295,7 @@ def test_what_lies_like_f_comes_back_in_f(store: LocalStore) -> None:
 
 @pytest.fixture
 def interrupted_halfway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Send this process a real SIGINT when so many bytes of a copy were copied, in small pieces."""
+    """Send this process a real SIGINT when a given number of bytes was copied, in small pieces."""
     for name in ("_PIECE", "_CONTIGUOUS_PIECE", "_BUFFER"):
         monkeypatch.setattr(copying, name, 1 << 16)
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -337,7 +337,7 @@ def test_ctrl_c_leaves_the_old_version_and_nothing_else(
     for _ in range(times):
         jshm.publish("X", value)
     before = jshm.segments()
-    assert (store.presence.spares.nbytes > 0) == (times > 1)
+    assert (store.process.spares.nbytes > 0) == (times > 1)
     interrupted_halfway(4 << 20)
     with pytest.raises(KeyboardInterrupt):
         jshm.publish("X", SOURCES[source] + 1 if source != "a list of two" else value)
@@ -347,11 +347,11 @@ def test_ctrl_c_leaves_the_old_version_and_nothing_else(
     assert jshm.check() == []
     if times:
         assert not np.any(jshm.attach("X"))
-    store.presence.spares.give_back()
+    store.process.spares.give_back()
     assert len(store.directory.files()) == min(times, 1)
 
 
-def test_ctrl_c_does_not_reach_what_another_thread_publishes(
+def test_ctrl_c_does_not_stop_a_publish_in_another_thread(
     store: LocalStore,
     monkeypatch: pytest.MonkeyPatch,
     interrupted_halfway: Callable[[int], None],

@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import gc
 import os
+import pickle
 import signal
 import stat
 import threading
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from jshm.errors import CorruptSegmentError, InvalidModeError, RegistryTimeout, SegmentNotFoundError
+import jshm
+from jshm.errors import CorruptSegmentError, InvalidModeError, SegmentNotFoundError
 from jshm.segment import file as segment
 from jshm.segment import pages
+from jshm.system import file_locks
 
 from ...support.processes import Child, until
 
@@ -24,12 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from jshm.store.local.store import LocalStore
+
 PAGE = 4096
 
 
 @pytest.fixture
 def path(store_dir: str) -> str:
-    """A place in memory; the fixture's own directory is otherwise not used."""
+    """A path in memory."""
     return os.path.join(store_dir, "file")
 
 
@@ -52,11 +57,11 @@ def mapped(path: str, mode: Any, length: int = 3 * PAGE) -> segment.Mapping:
     try:
         return segment.map_file(fd, length, mode, "id")
     finally:
-        segment.close(fd)
+        file_locks.close(fd)
 
 
 def poke(mapping: segment.Mapping, offset: int, value: int) -> None:
-    """Write as C code would that knows of no flag."""
+    """Write as C code does, which ignores NumPy's flag."""
     ctypes.c_ubyte.from_address(mapping.address + offset).value = value
 
 
@@ -67,7 +72,7 @@ def can_lock(path: str, operation: int = fcntl.LOCK_EX) -> bool:
     except BlockingIOError:
         return False
     finally:
-        segment.close(fd)
+        file_locks.close(fd)
     return True
 
 
@@ -81,7 +86,7 @@ def test_a_new_file_is_private_empty_and_locked(path: str) -> None:
     assert status.st_size == 0
     assert not os.get_inheritable(fd)
     assert not can_lock(path, fcntl.LOCK_SH)
-    segment.close(fd)
+    file_locks.close(fd)
     assert can_lock(path)
 
 
@@ -91,10 +96,10 @@ def test_an_existing_file_is_never_taken_over(filled: str) -> None:
     assert len(content(filled)) == 3 * PAGE
 
 
-def test_a_file_that_a_reaper_removed_before_the_lock_is_made_again(
+def test_a_file_that_was_removed_before_the_lock_is_made_again(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, removed = segment.lock, []
+    real, removed = file_locks.lock, []
 
     def lock(fd: int, operation: int, timeout: float = 0) -> None:
         if not removed:
@@ -102,11 +107,11 @@ def test_a_file_that_a_reaper_removed_before_the_lock_is_made_again(
             os.unlink(path)
         real(fd, operation)
 
-    monkeypatch.setattr(segment, "lock", lock)
+    monkeypatch.setattr(file_locks, "lock", lock)
     fd = segment.create(path)
     assert removed
     assert os.path.sameopenfile(fd, os.open(path, os.O_RDONLY))
-    segment.close(fd)
+    file_locks.close(fd)
 
 
 def test_buffers_are_written_one_after_the_other(path: str, monkeypatch: Any) -> None:
@@ -114,7 +119,7 @@ def test_buffers_are_written_one_after_the_other(path: str, monkeypatch: Any) ->
     fd = segment.create(path)
     chunks = [b"abcdefgh", b"", np.arange(4, dtype=np.uint8), bytearray(b"xyz")]
     assert segment.write(fd, 5, chunks) == 5 + 8 + 4 + 3
-    segment.close(fd)
+    file_locks.close(fd)
     assert content(path) == b"\0" * 5 + b"abcdefgh\0\1\2\3xyz"
 
 
@@ -123,20 +128,20 @@ def test_short_writes_are_continued(path: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, bytes(data)[:7], at))
     fd = segment.create(path)
     segment.write(fd, 0, [bytes(range(100))])
-    segment.close(fd)
+    file_locks.close(fd)
     assert content(path) == bytes(range(100))
 
 
 @pytest.mark.parametrize("size", [1, PAGE, PAGE + 1, 3 << 20])
 @pytest.mark.parametrize("has_fallocate", [True, False])
-def test_reserved_space_is_there(
+def test_reserved_space_is_allocated(
     path: str, size: int, has_fallocate: bool, monkeypatch: Any
 ) -> None:
     if not has_fallocate:
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
     fd = segment.create(path)
     segment.reserve(fd, size)
-    segment.close(fd)
+    file_locks.close(fd)
     assert content(path) == bytes(size)
     assert os.stat(path).st_blocks * 512 >= size
 
@@ -172,21 +177,9 @@ def test_another_users_file_is_refused(filled: str) -> None:
 
 
 def test_a_file_removed_between_open_and_lock_is_not_found(filled: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(segment, "lock", lambda fd, operation, *_: os.unlink(filled))
+    monkeypatch.setattr(file_locks, "lock", lambda fd, operation, *_: os.unlink(filled))
     with pytest.raises(SegmentNotFoundError):
         segment.open_shared(filled, writable=False)
-
-
-def test_a_lock_that_stays_is_a_timeout(filled: str) -> None:
-    fd = os.open(filled, os.O_RDONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    mine = os.open(filled, os.O_RDONLY)
-    with pytest.raises(RegistryTimeout) as caught:
-        segment.lock(mine, fcntl.LOCK_SH, 0.05)
-    assert isinstance(caught.value, TimeoutError)
-    threading.Timer(0.05, os.close, [fd]).start()
-    segment.lock(mine, fcntl.LOCK_SH, 10)
-    os.close(mine)
 
 
 def test_too_many_files_says_what_to_do(filled: str, tmp_path: Path) -> None:
@@ -202,10 +195,10 @@ def test_too_many_files_says_what_to_do(filled: str, tmp_path: Path) -> None:
             assert 10 < child.run("len(held)") < 60
 
 
-# -- who holds it ----------------------------------------------------------------------------------
+# -- holds -----------------------------------------------------------------------------------------
 
 
-def test_a_file_that_is_shorter_than_it_was_is_not_mapped(filled: str) -> None:
+def test_a_file_that_was_truncated_is_not_mapped(filled: str) -> None:
     with open(filled, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         with pytest.raises(CorruptSegmentError, match="truncated"):
@@ -226,11 +219,11 @@ def test_a_mapping_holds_after_its_descriptor_is_closed(filled: str) -> None:
     assert can_lock(filled)
 
 
-def test_what_is_claimed_cannot_be_held(filled: str) -> None:
+def test_a_claimed_segment_cannot_be_held(filled: str) -> None:
     fd = segment.claim(filled)
     assert fd is not None
     assert not can_lock(filled, fcntl.LOCK_SH)
-    segment.close(fd)
+    file_locks.close(fd)
     assert can_lock(filled)
     os.unlink(filled)
     with pytest.raises(FileNotFoundError):
@@ -241,9 +234,10 @@ def test_what_is_claimed_cannot_be_held(filled: str) -> None:
 HOLD = """
 import os
 from jshm.segment import file as segment
+from jshm.system import file_locks
 fd, _ = segment.open_shared({0!r}, writable=False)
 mapping = segment.map_file(fd, 100, "r", "id")
-segment.close(fd)
+file_locks.close(fd)
 """
 
 
@@ -281,7 +275,7 @@ def test_shared_pages_are_the_files_pages(filled: str) -> None:
     assert content(filled)[10] == 77
     fd = os.open(filled, os.O_RDWR)
     os.pwrite(fd, b"\x63", PAGE)
-    segment.close(fd)
+    os.close(fd)
     assert segment.view(first)[PAGE] == 0x63
 
 
@@ -296,7 +290,7 @@ def test_private_pages_are_the_files_until_they_are_written(filled: str, mode: A
     poke(mapping, PAGE + 1, 9)  # past the read-only flag: no crash, and nobody else sees it
     assert view[PAGE + 1] == 9
     assert content(filled)[PAGE + 1] == 2
-    segment.close(fd)
+    os.close(fd)
 
 
 def test_a_read_only_view_stays_read_only(filled: str) -> None:
@@ -309,7 +303,7 @@ def test_a_read_only_view_stays_read_only(filled: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
-def test_nobody_can_unmap_under_a_view(filled: str, mode: Any) -> None:
+def test_a_mapping_cannot_be_closed_under_a_view(filled: str, mode: Any) -> None:
     mapping = mapped(filled, mode)
     view = segment.view(mapping)[7:]
     with pytest.raises(BufferError):
@@ -324,20 +318,20 @@ def test_nobody_can_unmap_under_a_view(filled: str, mode: Any) -> None:
     assert gone() is None
 
 
-def test_a_mapping_that_cannot_be_made_is_a_typed_error(filled: str) -> None:
+def test_a_refused_mapping_is_a_typed_error(filled: str) -> None:
     fd, _ = segment.open_shared(filled, writable=False)
     with pytest.raises((OSError, ValueError)):
         segment.map_file(fd, 4 * PAGE, "r", "longer than the file")
     with pytest.raises(PermissionError):
         segment.map_file(fd, PAGE, "r+", "opened read-only")
-    segment.close(fd)
+    file_locks.close(fd)
     assert not segment.is_held(filled)
 
 
 # -- find ------------------------------------------------------------------------------------------
 
 
-def test_views_are_found(filled: str) -> None:
+def test_the_mapping_of_a_view_is_found(filled: str) -> None:
     mapping = mapped(filled, "r+")
     root = segment.view(mapping)
     numbers = root.view(np.uint16).reshape(2, -1)
@@ -346,42 +340,42 @@ def test_views_are_found(filled: str) -> None:
         np.asarray(memoryview(root)), np.broadcast_to(root[:1], (5, 5)), root.view(np.recarray),
         np.ma.MaskedArray(root),
     ):  # fmt: skip
-        assert segment.find(array) is mapping
+        assert segment.find_mapping(array) is mapping
 
 
 class Foreign:
-    """An array of another library, over the same memory."""
+    """An array of another library on the same memory."""
 
     def __init__(self, array: np.ndarray[Any, Any]) -> None:
         self._keep = array
         self.__array_interface__ = array.__array_interface__
 
 
-def test_memory_is_found_through_other_libraries(filled: str) -> None:
+def test_a_mapping_is_found_through_other_libraries(filled: str) -> None:
     mapping = mapped(filled, "r+")
     root = segment.view(mapping)
-    assert segment.find(np.asarray(Foreign(root[100:200]))) is mapping
-    assert segment.find(np.asarray(Foreign(root[-1:]))) is mapping
+    assert segment.find_mapping(np.asarray(Foreign(root[100:200]))) is mapping
+    assert segment.find_mapping(np.asarray(Foreign(root[-1:]))) is mapping
 
 
-def test_private_memory_is_not_found(filled: str) -> None:
+def test_private_memory_has_no_mapping(filled: str) -> None:
     mapping = mapped(filled, "r+")
     root = segment.view(mapping)
     for array in (
         np.zeros(3), np.zeros((3, 3))[1:], np.frombuffer(b"abc", np.uint8), root.copy(), root + 1,
         np.zeros(0), np.asarray(Foreign(np.zeros(7))),
     ):  # fmt: skip
-        assert segment.find(array) is None
+        assert segment.find_mapping(array) is None
 
 
-def test_finding_goes_on_while_other_threads_map(filled: str) -> None:
+def test_mappings_are_found_while_other_threads_map(filled: str) -> None:
     keep = [mapped(filled, "c", 100) for _ in range(50)]
     private, stop, failed = np.frombuffer(b"abc", np.uint8), threading.Event(), []
 
     def look() -> None:
         try:
             while not stop.is_set():
-                assert segment.find(private) is None
+                assert segment.find_mapping(private) is None
         except BaseException as error:
             failed.append(error)
 
@@ -431,7 +425,9 @@ def test_without_pagemap_nothing_is_pristine(filled: str, monkeypatch: Any) -> N
 
 @pytest.mark.skipif(not os.access("/proc/self/pagemap", os.R_OK), reason="no pagemap")
 @pytest.mark.parametrize("how", ["searched", "listed"])
-def test_a_part_of_it_is_asked_for(filled: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_of_a_mapping_is_pristine(
+    filled: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if how == "listed":
         monkeypatch.setattr(pages, "_SCAN", 0)
     mapping = mapped(filled, "r")
@@ -442,12 +438,12 @@ def test_a_part_of_it_is_asked_for(filled: str, how: str, monkeypatch: pytest.Mo
     assert not pages.is_pristine(mapping, 2 * PAGE - 1)
 
 
-def test_what_is_owned_can_be_sealed_for_good(filled: str) -> None:
-    array = np.ndarray((10,), np.uint8, segment.owned(mapped(filled, "r+")), 5)
+def test_a_sealable_buffer_is_sealed_for_good(filled: str) -> None:
+    array = np.ndarray((10,), np.uint8, segment.sealable(mapped(filled, "r+")), 5)
     before = array[2:]
     frozen = array[:2]
     frozen.flags.writeable = False
-    assert segment.find(array) is segment.find(before) is not None
+    assert segment.find_mapping(array) is segment.find_mapping(before) is not None
     array[0] = 7
     segment.seal(array)
     again: Any = np.asarray(array.base)
@@ -459,7 +455,7 @@ def test_what_is_owned_can_be_sealed_for_good(filled: str) -> None:
     assert before.flags.writeable  # known to nobody
 
 
-def test_what_all_may_write_is_never_pristine(filled: str) -> None:
+def test_a_shared_writable_mapping_is_never_pristine(filled: str) -> None:
     assert not pages.is_pristine(mapped(filled, "r+"))
 
 
@@ -467,3 +463,22 @@ def test_ids_do_not_collide() -> None:
     ids = {segment.new_id() for _ in range(10_000)}
     assert len(ids) == 10_000
     assert all(len(i) == 16 and int(i, 16) >= 0 for i in ids)
+
+
+def test_only_the_allocated_array_itself_is_sealed(store: LocalStore, tmp_path: Path) -> None:
+    big = jshm.zeros((10, 10))
+    jshm.publish("view", big.reshape(10, 10))
+    big[0, 0] = 7
+    assert jshm.attach("view")[0, 0] == 0, "a snapshot must not change"
+    jshm.publish("whole", big)
+    assert not big.flags.writeable
+    assert jshm.is_shared(big)
+    # An array that another process holds too is copied: that process could go on writing.
+    handle = jshm.SharedNumpyArray.create_new((10,))
+    with Child(tmp_path) as other:
+        other.run("import pickle, jshm")
+        other.run(f"handle = pickle.loads({pickle.dumps(handle)!r})")
+        jshm.publish("both", handle.array)
+        other.run("handle.array[0] = 42")
+        assert handle.array[0] == 42
+        assert jshm.attach("both")[0] == 0

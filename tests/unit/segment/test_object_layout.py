@@ -1,4 +1,4 @@
-"""The header of an object's segment: exact both ways, and of anything else a typed error.
+"""The header of an object's segment is read back exactly; anything else is a typed error.
 
 Nothing here trusts `jshm.segment.object_layout` for what a file says: headers are taken apart, and made, with
 `struct`, `json` and `zlib` alone.
@@ -61,17 +61,17 @@ CONTENT = {
 ROOM = 4096
 
 
-def crafted(content: Any, version: int = 1, *, raw: bytes | None = None) -> bytes:
-    """A header whose length and checksum are right, of anything at all."""
+def crafted(content: Any, version: int = OBJECT_FORMAT, *, raw: bytes | None = None) -> bytes:
+    """A header of any content, with the right length and checksum."""
     body = json.dumps(content).encode() if raw is None else raw
     return PRELUDE.pack(MAGIC, version, len(body), zlib.crc32(body)) + body
 
 
 def taken_apart(data: bytes) -> dict[str, Any]:
-    """What a header says, by the format's description alone."""
+    """The content of a header, read by the format's description alone."""
     magic, version, length, checksum = PRELUDE.unpack_from(data)
     body = data[PRELUDE.size : PRELUDE.size + length]
-    assert (magic, version, checksum) == (MAGIC, 1, zlib.crc32(body))
+    assert (magic, version, checksum) == (MAGIC, OBJECT_FORMAT, zlib.crc32(body))
     found: dict[str, Any] = json.loads(body)
     return found
 
@@ -81,7 +81,7 @@ def up(offset: int) -> int:
     return (offset + 63) // 64 * 64
 
 
-# -- both ways -------------------------------------------------------------------------------------
+# -- write and read back ---------------------------------------------------------------------------
 
 segments = st.text("0123456789abcdef", min_size=16, max_size=16)
 descriptions = st.builds(
@@ -104,7 +104,7 @@ layouts = st.tuples(
 
 @given(layouts)
 @settings(max_examples=80, deadline=None)
-def test_what_was_described_is_parsed(parts: Any) -> None:
+def test_a_described_layout_is_parsed_exactly(parts: Any) -> None:
     pickled, checksum, buffers, references, description = parts
     layout = describe_object(*parts)
     data = layout.header.ljust(layout.end, b"\0")
@@ -118,13 +118,13 @@ def test_what_was_described_is_parsed(parts: Any) -> None:
     assert content["what"]["summary"] == description.summary
     assert content["what"]["modules"] == description.modules
     assert content["what"]["preview"] == description.preview
-    # Where things lie follows from the lengths: pickle, buffers and records, each at a multiple of 64.
+    # All positions follow from the lengths: pickle, buffers and trailer, each at a multiple of 64.
     position = up(len(layout.header)) + pickled
     assert parsed.offset == up(len(layout.header))
     for (start, end), length in zip(parsed.spans(), buffers, strict=True):
         assert (start, end) == (up(position), up(position) + length)
         position = end
-    assert (parsed.end, parsed.records) == (position, up(position))
+    assert (parsed.end, parsed.trailer_offset) == (position, up(position))
     assert parsed.nbytes == pickled + sum(buffers)
 
 
@@ -142,7 +142,7 @@ def test_one_byte_less_than_its_parts_is_truncated(parts: Any) -> None:
 
 @pytest.mark.parametrize("length", [100, 1 << 16, (1 << 16) + 1, 1 << 20, 1 << 36])
 def test_read_from_a_file(tmp_path: Path, length: int) -> None:
-    """Read or mapped, also where the file is larger than memory."""
+    """It is read or mapped, even if the file is larger than memory."""
     layout = describe_object(50, 1, [length], [], Description("x"))
     with tempfile.TemporaryFile(dir="/dev/shm") as file:
         file.write(layout.header)
@@ -171,7 +171,7 @@ def test_too_many_buffers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_object(whole)
 
 
-# -- anything else ---------------------------------------------------------------------------------
+# -- invalid headers -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -191,19 +191,24 @@ def test_every_byte_of_the_header_is_covered(whole: bytes, mask: int) -> None:
             parse_object(bytes(damaged))
 
 
-def test_format_zero_never_was(whole: bytes) -> None:
+def test_format_zero_is_corrupt(whole: bytes) -> None:
     with pytest.raises(REFUSED):
         parse_object(crafted(CONTENT, version=0).ljust(ROOM, b"\0"))
 
 
+def test_a_format_that_was_never_released_says_so() -> None:
+    with pytest.raises(jshm.FormatVersionError, match="before the first release"):
+        parse_object(crafted(CONTENT, version=1).ljust(ROOM, b"\0"))
+
+
 @pytest.mark.parametrize("version", [OBJECT_FORMAT + 1, 255, 1 << 16, 2**32 - 1])
-def test_a_newer_format_says_so(version: int) -> None:
+def test_a_newer_format_is_refused(version: int) -> None:
     with pytest.raises(jshm.FormatVersionError, match="upgrade jshm"):
         parse_object(crafted(CONTENT, version).ljust(ROOM, b"\0"))
 
 
 @pytest.mark.parametrize("length", [0, 1, 211, 2**31, 2**32 - 1])
-def test_another_length(whole: bytes, length: int) -> None:
+def test_a_wrong_length_is_corrupt(whole: bytes, length: int) -> None:
     magic, version, _, checksum = PRELUDE.unpack_from(whole)
     with pytest.raises(jshm.CorruptSegmentError):
         parse_object(PRELUDE.pack(magic, version, length, checksum) + whole[PRELUDE.size :])
@@ -263,13 +268,13 @@ RAW = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_nonsense_with_a_good_checksum(what: str) -> None:
+def test_wrong_json_with_a_good_checksum_is_corrupt(what: str) -> None:
     with pytest.raises(jshm.CorruptSegmentError):
         parse_object(crafted(BAD[what]).ljust(ROOM, b"\0"))
 
 
 @pytest.mark.parametrize("what", RAW)
-def test_no_json_with_a_good_checksum(what: str) -> None:
+def test_other_text_with_a_good_checksum_is_corrupt(what: str) -> None:
     with pytest.raises(jshm.CorruptSegmentError):
         parse_object(crafted(None, raw=RAW[what]).ljust(1 << 20, b"\0"))
 
@@ -283,7 +288,7 @@ anything = st.recursive(
 
 @given(anything)
 @settings(max_examples=50, deadline=None)
-def test_a_preview_is_whatever_a_dict_says(preview: Any) -> None:
+def test_a_preview_is_any_dict(preview: Any) -> None:
     data = crafted({**CONTENT, "what": {**WHAT, "preview": preview}}).ljust(ROOM, b"\0")
     layout = parsed_or_refused(data)
     if layout is not None:
@@ -292,7 +297,7 @@ def test_a_preview_is_whatever_a_dict_says(preview: Any) -> None:
 
 
 def parsed_or_refused(data: bytes) -> ObjectLayout | None:
-    """What is taken is inside of the file."""
+    """If a header is accepted, all parts are inside the file."""
     try:
         layout = parse_object(data)
     except REFUSED:
@@ -303,11 +308,11 @@ def parsed_or_refused(data: bytes) -> ObjectLayout | None:
     return layout
 
 
-# -- in a store: nothing is unpickled before it was checked ----------------------------------------
+# -- in a store: everything is checked before anything is unpickled --------------------------------
 
 
 class Tripwire:
-    """To unpickle it is to leave a file behind."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -317,7 +322,7 @@ class Tripwire:
 
 
 class Trap:
-    """An object under the name `trap`, and whether somebody unpickled it."""
+    """An object under the name `trap`, which notices that it was unpickled."""
 
     def __init__(self, directory: Path, also: Any) -> None:
         self.marker = str(directory / "unpickled")
@@ -344,7 +349,7 @@ class Trap:
 
 @pytest.fixture(params=["read", "mapped"])
 def trap(store_dir: str, tmp_path: Path, request: pytest.FixtureRequest) -> Trap:
-    """Without buffers a segment is read, with buffers it is mapped: two ways through the checks."""
+    """Without buffers a segment is read, with buffers it is mapped: two code paths with checks."""
     return Trap(tmp_path, np.arange(200.0) if request.param == "mapped" else None)
 
 
@@ -352,18 +357,18 @@ def test_the_trap_works(trap: Trap) -> None:
     fd = jshm.attach("trap")[0]
     os.close(fd)
     assert trap.went_off()
-    # And by hand: the pickle is where the header says, and it is one.
+    # And without jshm: the pickle is at the position that the header says.
     start = up(trap.length)
     assert trap.whole[start : start + 1] == pickle.PROTO
     assert trap.whole[start + trap.pickled - 1 : start + trap.pickled] == pickle.STOP
 
 
-def test_looking_unpickles_nothing(trap: Trap) -> None:
+def test_lists_and_previews_unpickle_nothing(trap: Trap) -> None:
     jshm.segments()
     assert jshm.info("trap").kind == "object"
     jshm.check()
     jshm.gc()
-    default_store().registry.database.close()
+    default_store().registry.close()
     for ending in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(default_store().directory.registry + ending)
@@ -373,7 +378,7 @@ def test_looking_unpickles_nothing(trap: Trap) -> None:
 
 
 @pytest.mark.parametrize("mask", [0x01, 0xFF])
-def test_no_flipped_byte_gets_anything_unpickled(trap: Trap, mask: int) -> None:
+def test_a_changed_byte_is_noticed_before_unpickling(trap: Trap, mask: int) -> None:
     start = up(trap.length)
     positions = [*range(trap.length), *range(start, start + trap.pickled)]
     for position in positions:
@@ -389,7 +394,7 @@ def test_no_flipped_byte_gets_anything_unpickled(trap: Trap, mask: int) -> None:
     assert trap.went_off()
 
 
-def test_nothing_truncated_gets_unpickled(trap: Trap) -> None:
+def test_truncation_is_noticed_before_unpickling(trap: Trap) -> None:
     end = parse_object(trap.whole).end
     for length in [*range(0, end, 13), end - 1]:
         trap.write(trap.whole[:length])
@@ -398,17 +403,17 @@ def test_nothing_truncated_gets_unpickled(trap: Trap) -> None:
         with pytest.raises(REFUSED):
             jshm.info("trap")
         assert not trap.went_off(), length
-    trap.write(trap.whole[:end])  # only the records are lost
+    trap.write(trap.whole[:end])  # only the trailer is lost
     os.close(jshm.attach("trap")[0])
     assert trap.went_off()
 
 
-# -- a store that finds such files, and no registry -------------------------------------------------
+# -- a store that finds such files but no registry -------------------------------------------------
 
 
 @pytest.fixture
 def rebuilt(store_dir: str) -> Iterator[Callable[..., LocalStore]]:
-    """A store that finds files and no registry."""
+    """A store that finds files but no registry."""
     made: list[LocalStore] = []
 
     def rebuild(**files: bytes) -> LocalStore:
@@ -429,14 +434,14 @@ def rebuilt(store_dir: str) -> Iterator[Callable[..., LocalStore]]:
 
 @pytest.fixture
 def file(store_dir: str) -> bytes:
-    """The file of O, ``{"a": 1}``: its header is written anew, and the rest stays."""
+    """The file of O, ``{"a": 1}``, whose header the tests replace."""
     jshm.publish("O", {"a": 1}, keep=True, note="the note")
     with open(default_store().location("O"), "rb") as file:
         return file.read()
 
 
 def with_header(file: bytes, **changes: Any) -> bytes:
-    """The same pickle and record below another header, whose checksum is right."""
+    """The same pickle and trailer below another header with the right checksum."""
     old = parse_object(file)
     assert old.buffers == ()
     content = {**taken_apart(file), **changes}
@@ -446,11 +451,11 @@ def with_header(file: bytes, **changes: Any) -> bytes:
         end = up(end) + size
     pickled = file[old.offset : old.end]
     start = (header.ljust(up(len(header)), b"\0") + pickled).ljust(end, b"\0")
-    return start.ljust(up(end), b"\0") + file[old.records :]
+    return start.ljust(up(end), b"\0") + file[old.trailer_offset :]
 
 
 def exercise(store: LocalStore) -> None:
-    """Everything that reads what is there; it may refuse, it may not fall."""
+    """Call everything that reads the store. It may refuse, but must not fail otherwise."""
     for name in store.names():
         try:
             store.attach([name])
@@ -469,7 +474,7 @@ def exercise(store: LocalStore) -> None:
 ID, OTHER = "0123456789abcdef", "fedcba9876543210"
 
 
-def test_a_whole_file_comes_back(file: bytes, rebuilt: Any) -> None:
+def test_a_complete_file_is_restored(file: bytes, rebuilt: Any) -> None:
     store = rebuilt(**{f"{ID}.jshm": with_header(file)})
     assert store.names() == ["O"]
     assert store.attach(["O"])[0].value == {"a": 1}
@@ -501,19 +506,19 @@ def test_a_whole_file_comes_back(file: bytes, rebuilt: Any) -> None:
     ],
     ids=lambda changes: str(changes)[:40],
 )
-def test_a_header_that_says_strange_things(file: bytes, rebuilt: Any, changes: Any) -> None:
+def test_a_strange_header_breaks_nothing(file: bytes, rebuilt: Any, changes: Any) -> None:
     store = rebuilt(**{f"{ID}.jshm": with_header(file, **changes)})
     exercise(store)
 
 
-def test_two_that_need_each_other(file: bytes, rebuilt: Any) -> None:
+def test_two_segments_that_refer_to_each_other(file: bytes, rebuilt: Any) -> None:
     store = rebuilt(
         **{
             f"{ID}.jshm": with_header(file, references=[OTHER]),
             f"{OTHER}.jshm": with_header(file, references=[ID]),
         }
     )
-    # Both say that they are the same version: none of the two is lost.
+    # Both claim to be the same version: neither is lost.
     first, second = sorted(store.names())
     assert (first, second[:7]) == ("O", "O.lost-")
     exercise(store)
@@ -527,7 +532,7 @@ def test_a_torn_file_is_garbage(file: bytes, rebuilt: Any, cut: int) -> None:
     exercise(store)
 
 
-def test_a_record_that_calls_an_object_writable(file: bytes, rebuilt: Any) -> None:
+def test_a_trailer_that_calls_an_object_writable(file: bytes, rebuilt: Any) -> None:
     start = file.index(b"\x93JSHMREC")
     _, length, _ = RECORD.unpack_from(file, start)
     content = json.loads(file[start + RECORD.size : start + RECORD.size + length])
@@ -563,6 +568,6 @@ def test_several_values_have_a_description_each() -> None:
     "parts",
     [[], [WHAT], [WHAT, None], [WHAT, {}], 2, {"a": WHAT, "b": WHAT}, "ab", None],
 )
-def test_parts_that_jshm_did_not_write(parts: Any) -> None:
+def test_invalid_parts_are_corrupt(parts: Any) -> None:
     with pytest.raises(jshm.CorruptSegmentError):
         parse_object(crafted({**CONTENT, "parts": parts}).ljust(ROOM, b"\0"))

@@ -15,6 +15,7 @@ from jshm import is_shared
 from jshm.errors import CorruptSegmentError
 from jshm.segment import file as segment
 from jshm.segment.views import reference_to
+from jshm.system import file_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,18 +26,18 @@ HEADER = 128
 
 @pytest.fixture
 def whole(store_dir: str) -> Iterator[np.ndarray[Any, Any]]:
-    """All data of a segment, behind a header, writable."""
+    """All data of a segment, after a header, writable."""
     path = os.path.join(store_dir, "file")
     with open(path, "wb") as file:
         file.write(bytes(HEADER) + np.arange(120.0).tobytes())
     fd, _ = segment.open_shared(path, writable=True)
     mapping = segment.map_file(fd, HEADER + SIZE, "r+", "id")
-    segment.close(fd)
+    file_locks.close(fd)
     return np.ndarray((4, 5, 6), float, segment.view(mapping), HEADER)
 
 
 def mapping_of(array: np.ndarray[Any, Any]) -> segment.Mapping:
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     assert mapping is not None
     return mapping
 
@@ -65,7 +66,9 @@ def test_a_reference_finds_the_same_bytes(
         assert np.array_equal(view, again)
 
 
-def test_a_reversed_view_starts_at_its_first_element(whole: np.ndarray[Any, Any]) -> None:
+def test_the_offset_of_a_reversed_view_is_that_of_its_first_element(
+    whole: np.ndarray[Any, Any],
+) -> None:
     reference = reference_to(whole[::-1, :, ::-1])
     assert reference is not None
     assert reference.offset == HEADER + 8 * (3 * 30 + 5)
@@ -80,10 +83,10 @@ WRONG: list[dict[str, Any]] = [
     {"dtype": np.dtype([("o", object)])}, {"dtype": np.dtype("V2000")}, {"shape": (1,) * 70},
     {"shape": (10**400,)}, {"offset": 10**400}, {"shape": (0, 2**62, 2**62)}, {"shape": (0, -1)},
     {"strides": (10**400, 1, 1)}, {"offset": None}, {"shape": None}, {"dtype": None},
-    # In 64 bits, this would begin and end inside.
+    # Computed in 64 bits, this would begin and end inside.
     {"offset": 0, "dtype": np.dtype("u1"), "shape": (2**32 + 1,), "strides": (2**32,)},
     {"offset": 0, "dtype": np.dtype("u1"), "shape": (2**32 + 1,), "strides": (-(2**32),)},
-    # NumPy divides by the size of an element to find out how many fit.
+    # NumPy divides by the item size to find out how many elements fit.
     {"offset": 0, "dtype": np.dtype("V0"), "shape": (-1,), "strides": None},
     {"offset": 0, "dtype": np.dtype("u1"), "shape": (-1,), "strides": (0,)},
     {"shape": (4, 5), "strides": ("ab" * 5000, 2**60)},
@@ -109,5 +112,5 @@ def test_private_memory_has_no_reference(whole: np.ndarray[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", [1, 2], {"a": 1}, memoryview(b"abc")])
-def test_what_is_no_array_is_not_shared(value: object) -> None:
+def test_other_objects_are_not_shared(value: object) -> None:
     assert is_shared(value) is False

@@ -163,7 +163,7 @@ async def test_the_loop_runs_while_the_store_is_locked(
 ) -> None:
     served.publish({"X": np.zeros(3), "Y": np.zeros(3)})
     assert await api.list() == ["X", "Y"]
-    served.presence._next_reap = float("inf")  # it would wait for the lock
+    served.housekeeping._next_collection = float("inf")  # it would wait for the lock
     child.run(
         "con = sqlite3.connect(store.directory.registry, isolation_level=None)\n"
         "con.execute('BEGIN IMMEDIATE'); None"

@@ -1,4 +1,4 @@
-"""Promise 2: what is attached is exactly what was published, or it was refused with a way out."""
+"""Promise 2: an attached value is exactly the published one, or the publish was refused with advice."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def structured(draw: st.DrawFn, inner: st.SearchStrategy[np.dtype[Any]]) -> np.d
         np.dtype((dtype, draw(sub_shapes))) if dtype.itemsize else dtype
         for dtype in (draw(inner) for _ in names)
     ]
-    if draw(st.booleans()):  # padded: gaps before, between and behind
+    if draw(st.booleans()):  # padded: gaps before, between and after fields
         offset, offsets = draw(st.integers(0, 3)), []
         for dtype in formats:
             offsets.append(offset)
@@ -78,7 +78,7 @@ any_dtype = st.recursive(plain, structured, max_leaves=6)
 
 
 def filled(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int) -> Array:
-    """An array of random bytes: NaN payloads, NaT, denormals; of bool only 0 and 1 are values."""
+    """Return an array of random bytes: NaN payloads, NaT, denormals; a bool is only 0 or 1."""
     count = int(np.prod(shape, dtype=int))
     raw = np.random.default_rng(seed).integers(0, 256, count * dtype.itemsize, np.uint8)
     array = np.ndarray(shape, dtype, bytearray(raw))  # numpy.empty would make S1 of S0
@@ -126,7 +126,7 @@ shapes = st.lists(st.integers(0, 4), max_size=5).map(tuple)
 
 @given(any_dtype, shapes, st.sampled_from(HOW), st.integers(0, 2**32))
 @quick
-def test_what_is_published_comes_back_exactly(
+def test_published_arrays_come_back_exactly(
     store: LocalStore, dtype: np.dtype[Any], shape: tuple[int, ...], how: str, seed: int
 ) -> None:
     original = rearrange(filled(shape, dtype, seed), how)
@@ -139,7 +139,7 @@ def test_what_is_published_comes_back_exactly(
     if original.flags.forc and original.nbytes:
         assert attached.flags.c_contiguous == original.flags.c_contiguous
         assert attached.flags.f_contiguous == original.flags.f_contiguous
-    # Numpy's own reader, which knows nothing of us, sees the same in the file.
+    # NumPy's own reader sees the same in the file.
     read = np.load(store.location("X"), mmap_mode="r")
     assert_same_dtype(read.dtype, original.dtype)
     assert read.shape == original.shape
@@ -148,7 +148,7 @@ def test_what_is_published_comes_back_exactly(
 
 @given(any_dtype, shapes, st.sampled_from("CF"), st.integers(0, 2**32))
 @quick
-def test_what_is_sealed_comes_back_exactly(
+def test_sealed_arrays_come_back_exactly(
     store: LocalStore, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any, seed: int
 ) -> None:
     original = filled(shape, dtype, seed)
@@ -167,7 +167,7 @@ def test_nan_payloads_and_negative_zero(store: LocalStore, bits: int) -> None:
     assert (jshm.attach("X").view(np.uint64) == bits).all()
 
 
-def test_a_memmap_is_shared_as_what_it_is(store: LocalStore, tmp_path: Any) -> None:
+def test_a_memmap_is_shared_as_an_array(store: LocalStore, tmp_path: Any) -> None:
     path = tmp_path / "on disk"
     original = np.memmap(path, np.int16, "w+", shape=(3, 5))
     original[...] = np.arange(15).reshape(3, 5)
@@ -245,7 +245,7 @@ if hasattr(np.dtypes, "StringDType"):
 
 @pytest.mark.parametrize("what", OTHERS)
 @pytest.mark.parametrize("mode", ["r", "c"])
-def test_what_npy_does_not_keep_is_shared_exactly_as_an_object(
+def test_arrays_that_npy_cannot_store_are_shared_as_objects(
     store: LocalStore, what: str, mode: Any
 ) -> None:
     X = OTHERS[what]
@@ -268,7 +268,7 @@ def test_what_npy_does_not_keep_is_shared_exactly_as_an_object(
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ALIGNED, METADATA, object])
-def test_allocating_refuses_what_npy_does_not_keep(store: LocalStore, dtype: Any) -> None:
+def test_allocating_refuses_dtypes_that_npy_cannot_store(store: LocalStore, dtype: Any) -> None:
     with pytest.raises(
         jshm.NotShareableError, match=r"(?i)publish an array of it as it is"
     ) as refused:
@@ -289,7 +289,7 @@ needs_pagemap = pytest.mark.skipif(
 
 
 def republish(store: LocalStore, array: Array) -> str:
-    """Publish as Y; check what is there now with NumPy's own reader; return how."""
+    """Publish as Y, check the data with NumPy's own reader, and return how it was published."""
     published = store.publish({"Y": array})[0]
     assert_same(np.asarray(np.load(store.location("Y"))), np.asarray(array))
     same_file = os.path.samefile(store.location("X"), store.location("Y"))
@@ -320,7 +320,7 @@ def test_private_changes_are_copied_with_their_values(store: LocalStore, positio
 
 
 @pytest.mark.parametrize("position", [0, 1000, 99_999])
-def test_changes_past_the_read_only_flag_stay_here_and_are_copied(
+def test_changes_past_the_read_only_flag_are_private_and_copied(
     store: LocalStore, position: int
 ) -> None:
     original = np.arange(100_000.0)
@@ -337,7 +337,7 @@ def test_changes_past_the_read_only_flag_stay_here_and_are_copied(
 def test_changes_past_the_read_only_flag_are_not_attached_again(
     store: LocalStore, pagemap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not pagemap:  # then nobody can tell
+    if not pagemap:  # then changes cannot be detected
         monkeypatch.setattr(pages, "is_pristine", lambda *_: False)
     original = np.arange(100_000.0)
     jshm.publish("X", original)
@@ -348,9 +348,9 @@ def test_changes_past_the_read_only_flag_are_not_attached_again(
     assert_same(third, original)
     assert first[5000] == -1.0
     assert np.shares_memory(third, fourth) == pagemap
-    assert store.presence.mappings.is_mapped(store.info("X").segment)
+    assert store.process.mappings.is_mapped(store.info("X").segment)
     del first, second, third, fourth
-    assert not store.presence.mappings.is_mapped(store.info("X").segment)
+    assert not store.process.mappings.is_mapped(store.info("X").segment)
 
 
 @pytest.mark.parametrize("how", ["published", "in an object", "needed by a handle"])
@@ -364,7 +364,7 @@ def test_changes_past_the_read_only_flag_are_not_attached_again(
     ],
     ids=["empty", "zeros", "full", "copy"],
 )
-def test_what_is_sealed_cannot_be_made_writable_again(
+def test_a_sealed_array_cannot_be_made_writable_again(
     store: LocalStore, make: Any, how: str
 ) -> None:
     born = make(1000)
@@ -403,7 +403,7 @@ def test_a_view_that_looks_like_the_whole_is_copied(
     store: LocalStore, look: str, shared: bool
 ) -> None:
     original = np.arange(27.0).reshape(3, 3, 3)
-    if shared:  # it has no name yet, so all of it would be sealed
+    if shared:  # it has no name yet, so the whole array would be sealed
         whole = jshm.empty((3, 3, 3))
         whole[...] = original
         jshm.publish("X", original)
@@ -419,7 +419,7 @@ def test_a_part_is_copied(store: LocalStore, part: Any) -> None:
     assert republish(store, jshm.attach("X")[part]) == "copied"
 
 
-def test_an_alias_may_not_become_writable(store: LocalStore) -> None:
+def test_an_alias_cannot_become_writable(store: LocalStore) -> None:
     jshm.publish("X", np.zeros(4))
     jshm.publish("Y", jshm.attach("X"), writable=True)
     jshm.attach("Y", "r+")[0] = 1.0

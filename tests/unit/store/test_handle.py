@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import multiprocessing
 import os
 import pickle
@@ -28,7 +29,7 @@ SPECS: list[tuple[Any, Any, Any]] = [
 
 
 def the_file(store: LocalStore) -> str:
-    """The only segment's file."""
+    """Return the path of the only segment."""
     (name,) = os.listdir(store.directory.segments)
     return os.path.join(store.directory.segments, name)
 
@@ -37,7 +38,7 @@ def the_file(store: LocalStore) -> str:
 
 
 @pytest.mark.parametrize(("shape", "dtype", "order"), SPECS, ids=str)
-def test_a_new_one(store: LocalStore, shape: Any, dtype: Any, order: Any) -> None:
+def test_create_new(store: LocalStore, shape: Any, dtype: Any, order: Any) -> None:
     handle = SharedNumpyArray.create_new(shape, dtype, order)
     like = np.zeros(shape, dtype, order)
     array = handle.array
@@ -49,7 +50,7 @@ def test_a_new_one(store: LocalStore, shape: Any, dtype: Any, order: Any) -> Non
     assert array.flags.writeable
     assert array.tobytes() == like.tobytes()
     assert handle.name is handle.version is None
-    # Exactly as large as was said, with every byte of it allocated, and readable as .npy.
+    # The file has the predicted size, every byte is allocated, and it is a valid .npy.
     size = SharedNumpyArray.needed_mem_size(shape, dtype, order)
     status = os.stat(the_file(store))
     assert status.st_size == size
@@ -60,7 +61,7 @@ def test_a_new_one(store: LocalStore, shape: Any, dtype: Any, order: Any) -> Non
 
 
 @pytest.mark.parametrize("how", ["C", "F", "strided", "negative", "0-d"])
-def test_a_copy(store: LocalStore, how: str) -> None:
+def test_create_copy(store: LocalStore, how: str) -> None:
     source = np.arange(24.0).reshape(4, 6)
     source = {
         "C": source, "F": source.T, "strided": source[:, ::2], "negative": source[::-1],
@@ -92,7 +93,9 @@ VIEWS: list[Any] = [np.s_[:], np.s_[1:3], np.s_[::-1], np.s_[:, ::-2], np.s_[0:0
 
 @pytest.mark.parametrize("mode", ["allocated", "r", "r+", "c"])
 @pytest.mark.parametrize("index", VIEWS, ids=str)
-def test_a_view_is_recognised_and_not_copied(store: LocalStore, mode: Any, index: Any) -> None:
+def test_as_shared_recognises_a_view_without_a_copy(
+    store: LocalStore, mode: Any, index: Any
+) -> None:
     if mode == "allocated":
         whole = jshm.zeros((4, 6))
     else:
@@ -109,7 +112,7 @@ def test_a_view_is_recognised_and_not_copied(store: LocalStore, mode: Any, index
     assert (again.shape, again.strides) == (view.shape, view.strides)
 
 
-def test_a_private_array_is_copied(store: LocalStore) -> None:
+def test_as_shared_copies_a_private_array(store: LocalStore) -> None:
     private = np.arange(5.0)
     handle = SharedNumpyArray.as_shared(private)
     assert jshm.is_shared(handle.array)
@@ -117,7 +120,9 @@ def test_a_private_array_is_copied(store: LocalStore) -> None:
     assert np.array_equal(handle.array, private)
 
 
-def test_what_was_changed_privately_is_copied_and_not_referred_to(store: LocalStore) -> None:
+def test_a_privately_changed_array_is_copied_and_not_pickled_by_reference(
+    store: LocalStore,
+) -> None:
     jshm.publish("X", np.zeros(5))
     array = jshm.attach("X", "c")
     before = SharedNumpyArray.as_shared(array)
@@ -137,7 +142,7 @@ def test_what_was_changed_privately_is_copied_and_not_referred_to(store: LocalSt
      lambda X: X.view(np.matrix), lambda X: X.tolist(), lambda X: None, lambda X: X[0, 0]],
     ids=range(6),
 )  # fmt: skip
-def test_what_a_reference_would_not_bring_back_is_refused(store: LocalStore, make: Any) -> None:
+def test_arrays_that_would_not_come_back_exactly_are_refused(store: LocalStore, make: Any) -> None:
     with pytest.raises(NotShareableError):
         SharedNumpyArray.as_shared(make(jshm.zeros((2, 2))))
 
@@ -145,7 +150,7 @@ def test_what_a_reference_would_not_bring_back_is_refused(store: LocalStore, mak
 # -- as an array -----------------------------------------------------------------------------------
 
 
-def test_numpy_takes_it_as_its_array(store: LocalStore) -> None:
+def test_numpy_functions_take_a_handle_as_its_array(store: LocalStore) -> None:
     values = np.arange(6.0).reshape(2, 3)
     handle = SharedNumpyArray.create_copy(values)
     array = handle.array
@@ -166,7 +171,7 @@ def test_numpy_takes_it_as_its_array(store: LocalStore) -> None:
     assert "float64 (2, 3)" in repr(handle)
 
 
-def test_it_is_indexed_and_iterated_as_its_array(store: LocalStore) -> None:
+def test_a_handle_is_indexed_and_iterated_as_its_array(store: LocalStore) -> None:
     handle = SharedNumpyArray.create_copy(np.arange(6.0).reshape(2, 3))
     assert handle[1, 2] == 5
     assert type(handle[1, 2]) is np.float64
@@ -189,7 +194,7 @@ def test_it_is_indexed_and_iterated_as_its_array(store: LocalStore) -> None:
         bool(handle)
 
 
-def test_it_is_calculated_with_as_its_array(store: LocalStore) -> None:
+def test_a_handle_has_the_operators_of_its_array(store: LocalStore) -> None:
     values = np.arange(3.0)
     handle = SharedNumpyArray.create_copy(values)
     for found, wanted in (
@@ -218,7 +223,7 @@ def test_it_is_calculated_with_as_its_array(store: LocalStore) -> None:
         hash(handle)
 
 
-def test_what_is_read_only_is_not_assigned_to(store: LocalStore) -> None:
+def test_assigning_to_a_read_only_handle_is_an_error(store: LocalStore) -> None:
     jshm.publish("X", np.zeros(3))
     jshm.publish("Y", np.zeros(3), writable=True)
     for mode in ("c", "r+"):
@@ -234,7 +239,7 @@ def test_what_is_read_only_is_not_assigned_to(store: LocalStore) -> None:
     assert handle.array.tolist() == [0, 0, 0]
 
 
-def test_nothing_can_be_done_with_a_detached_one(store: LocalStore) -> None:
+def test_a_detached_handle_refuses_everything(store: LocalStore) -> None:
     handle = SharedNumpyArray.create_new(3)
     handle.detach()
     uses: list[Callable[[], object]] = [
@@ -252,7 +257,7 @@ def test_nothing_can_be_done_with_a_detached_one(store: LocalStore) -> None:
 # -- let go ----------------------------------------------------------------------------------------
 
 
-def test_detached(store: LocalStore) -> None:
+def test_detach(store: LocalStore) -> None:
     handle = SharedNumpyArray.create_new(5)
     path = the_file(store)
     assert handle.is_in_use()
@@ -271,7 +276,7 @@ def test_detached(store: LocalStore) -> None:
     gc.collect()
     assert not handle.is_in_use()
     store.flush()
-    assert not os.path.exists(path)  # it had no name: nobody can come for it
+    assert not os.path.exists(path)  # it had no name: no process can attach it
 
 
 def test_published_memory_outlives_its_handle(store: LocalStore) -> None:
@@ -286,7 +291,7 @@ def test_published_memory_outlives_its_handle(store: LocalStore) -> None:
     assert (np.load(store.location("X")) == 7.0).all()
 
 
-def test_released(store: LocalStore) -> None:
+def test_release(store: LocalStore) -> None:
     handle = SharedNumpyArray.create_new(5)
     jshm.publish("X", handle.array)
     jshm.publish("Y", handle.array)
@@ -301,7 +306,7 @@ def test_released(store: LocalStore) -> None:
         handle.array.sum()
 
 
-def test_another_owners_name_is_not_released(store: LocalStore, tmp_path: Path) -> None:
+def test_the_name_of_another_owner_is_not_released(store: LocalStore, tmp_path: Path) -> None:
     with Child(tmp_path, "other.py") as child:
         child.run("import jshm, numpy as np; jshm.publish('X', np.ones(3), keep=True)")
     handle = SharedNumpyArray.as_shared(jshm.attach("X"))
@@ -312,7 +317,7 @@ def test_another_owners_name_is_not_released(store: LocalStore, tmp_path: Path) 
     assert store.names() == []
 
 
-def test_in_use_means_by_any_process(store: LocalStore, tmp_path: Path) -> None:
+def test_in_use_counts_all_processes(store: LocalStore, tmp_path: Path) -> None:
     handle = SharedNumpyArray.create_new(5)
     jshm.publish("X", handle.array)
     handle.detach()
@@ -328,7 +333,7 @@ def test_in_use_means_by_any_process(store: LocalStore, tmp_path: Path) -> None:
 # -- pickled ---------------------------------------------------------------------------------------
 
 
-def test_a_reference_is_small_and_holds_nothing(store: LocalStore) -> None:
+def test_a_pickled_handle_is_small_and_keeps_nothing(store: LocalStore) -> None:
     handle = SharedNumpyArray.create_new((1000, 1000))
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         assert len(pickle.dumps(handle, protocol)) < 700
@@ -351,7 +356,7 @@ def test_another_process_sees_the_same_pages(store: LocalStore, tmp_path: Path) 
         child.run("h.array[5, 6] = 43")
         assert view.array[5, 6] == 43
         assert child.run("h.strides == (-1600, 8) and h.mode == 'r+'")
-        # The memory lives while anybody holds it, though its maker is gone.
+        # The memory lives while any process holds it, also after its creator has ended.
         view.detach()
         handle.release()
         gc.collect()
@@ -359,7 +364,9 @@ def test_another_process_sees_the_same_pages(store: LocalStore, tmp_path: Path) 
         assert child.run("h.is_in_use()")
 
 
-def test_what_was_sealed_meanwhile_is_read_only_there(store: LocalStore, tmp_path: Path) -> None:
+def test_a_handle_sealed_after_it_was_pickled_is_read_only(
+    store: LocalStore, tmp_path: Path
+) -> None:
     handle = SharedNumpyArray.create_new(5)
     text = pickle.dumps(handle)
     jshm.publish("X", handle.array)
@@ -371,7 +378,7 @@ def test_what_was_sealed_meanwhile_is_read_only_there(store: LocalStore, tmp_pat
             assert "ValueError" in error.kinds
 
 
-def test_a_process_in_another_store_says_so(store: LocalStore, tmp_path: Path) -> None:
+def test_loading_a_handle_in_another_store_is_an_error(store: LocalStore, tmp_path: Path) -> None:
     text = pickle.dumps(SharedNumpyArray.create_new(5))
     with Child(tmp_path, env={"JSHM_DIR": str(tmp_path / "elsewhere")}) as child:
         error = child.fails(f"import pickle; pickle.loads({text!r})")
@@ -396,10 +403,9 @@ def test_multiprocessing_passes_handles(store: LocalStore) -> None:
 
 def test_a_mangled_reference_is_an_error(store: LocalStore) -> None:
     handle = SharedNumpyArray.create_new(5)
-    load, (root, reference) = handle.__reduce__()
-    import dataclasses
-
+    load, arguments = handle.__reduce__()
+    known = inspect.signature(load).bind(*arguments).arguments
     for change in ({"segment": "0" * 16}, {"segment": "../../etc/passwd"}, {"mode": "w"},
                    {"offset": 10**6}, {"shape": (50,)}):  # fmt: skip
         with pytest.raises(jshm.JshmError):
-            load(root, dataclasses.replace(reference, **change))
+            load(**{**known, **change})

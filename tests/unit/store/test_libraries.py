@@ -1,4 +1,4 @@
-"""Whose data can be changed where they are attached: by a library's own copies, else with ``mode='c'``."""
+"""Libraries that change attached data: some copy before they write, the others need ``mode='c'``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Y = (X[:, 0] > X[:, 1]).astype(int)
 
 
 def learners() -> list[Any]:
-    """Return what scikit-learn can teach by and by."""
+    """Return scikit-learn's estimators with `partial_fit`."""
     from sklearn.utils import all_estimators
 
     found = []
@@ -27,7 +27,7 @@ def learners() -> list[Any]:
         if hasattr(kind, "partial_fit"):
             try:
                 found.append(kind())
-            except TypeError:  # made of another estimator
+            except TypeError:  # it needs another estimator
                 continue
     return found
 
@@ -43,7 +43,7 @@ def outcome(learner: Any) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_models_are_taught_on_in_mode_c(store: LocalStore) -> None:
+def test_models_are_trained_further_in_mode_c(store: LocalStore) -> None:
     taught = learners()
     assert len(taught) > 15
     for learner in taught:
@@ -74,7 +74,7 @@ def test_xarray(store: LocalStore) -> None:
 
 
 def test_polars(store: LocalStore) -> None:
-    """It has copies of its own."""
+    """It copies before it writes."""
     pl = pytest.importorskip("polars")
     jshm.publish("x", pl.DataFrame({"a": np.arange(4.0), "s": list("abcd")}))
     for mode in ("r", "c"):
@@ -87,7 +87,7 @@ def test_polars(store: LocalStore) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_torch(store: LocalStore) -> None:
-    """It knows no read-only memory: what is written stays here, and the next attach does not see it."""
+    """It has no read-only tensors: a write is private, and the next attach does not see it."""
     torch = pytest.importorskip("torch")
     net = torch.nn.Linear(100, 10)
     weight = net.weight.detach().clone()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jshm.errors import InvalidNameError, NotShareableError, SegmentNotFoundError
+from jshm.errors import InvalidNameError, NotShareableError, Remedy, SegmentNotFoundError
 from jshm.store.names import check_name, check_note, check_version, is_glob, nearest, variable_for
 
 GOOD = ["X", "x1", "exp1/weights", "a-b", "a.b", "_x", "1", "日本/データ", "é", "a/b/c", "X" * 200,
@@ -19,12 +19,12 @@ BAD = ["", "/", "/X", "X/", "a//b", "-X", ".X", "..", "a..b", "a/../b", "a b", "
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_valid(name: str) -> None:
+def test_valid_names(name: str) -> None:
     assert check_name(name) == unicodedata.normalize("NFC", name)
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
-def test_invalid(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(InvalidNameError) as caught:
         check_name(name)
     assert isinstance(caught.value, ValueError)
@@ -36,11 +36,11 @@ def test_a_name_is_a_string(name: object) -> None:
         check_name(name)  # type: ignore[arg-type]
 
 
-def test_what_looks_the_same_is_the_same() -> None:
+def test_names_that_look_the_same_are_the_same() -> None:
     assert check_name("e\u0301") == check_name("\u00e9") == "\u00e9"
 
 
-def test_the_message_shows_what_is_wrong() -> None:
+def test_the_message_names_the_invalid_characters() -> None:
     with pytest.raises(InvalidNameError, match=r"'\$'.*use letters"):
         check_name("a$b")
     with pytest.raises(InvalidNameError, match="200 characters, not 300"):
@@ -48,7 +48,7 @@ def test_the_message_shows_what_is_wrong() -> None:
 
 
 @given(st.text(max_size=12) | st.text("ab/.-_*?[]@\\é\u0301 ", max_size=12))
-def test_what_is_accepted_follows_the_grammar(text: str) -> None:
+def test_accepted_names_follow_the_grammar(text: str) -> None:
     try:
         name = check_name(text)
     except InvalidNameError:
@@ -70,7 +70,7 @@ def test_what_is_accepted_follows_the_grammar(text: str) -> None:
 
 
 @given(st.text(max_size=12) | st.sampled_from([*GOOD, *keyword.kwlist, "a/class", "exp/1st"]))
-def test_the_variable_is_one_or_the_error_gives_one(text: str) -> None:
+def test_a_name_gives_a_variable_or_an_error_that_suggests_one(text: str) -> None:
     try:
         name = check_name(text)
     except InvalidNameError:
@@ -79,7 +79,7 @@ def test_the_variable_is_one_or_the_error_gives_one(text: str) -> None:
         variable = variable_for(name)
         assert variable == unicodedata.normalize("NFKC", name.split("/")[-1])
     except InvalidNameError as error:
-        variable = str(error).partition("--as ")[2].rstrip("`")
+        variable = str(error.remedies[0].options["as"])
     assert variable.isidentifier()
     assert not keyword.iskeyword(variable)
 
@@ -109,9 +109,12 @@ def test_the_variable_is_the_last_component(name: str, expected: str) -> None:
         ("𝐜𝐥𝐚𝐬𝐬", "my_class"),
     ],
 )
-def test_no_identifier_names_one(name: str, hint: str) -> None:
-    with pytest.raises(InvalidNameError, match=f"add `--as {hint}`"):
+def test_the_error_suggests_a_variable(name: str, hint: str) -> None:
+    with pytest.raises(InvalidNameError, match="cannot be a variable") as caught:
         variable_for(name)
+    assert caught.value.remedies == (
+        Remedy("attach", (name,), {"as": hint}, "Choose another variable"),
+    )
 
 
 @pytest.mark.parametrize("text", ["*", "exp/*", "a?", "[ab]"])
@@ -134,7 +137,7 @@ def test_nearest() -> None:
 
 
 @pytest.mark.parametrize("note", ["", "train split", "é\n\x1b😀", "n" * 10_000])
-def test_notes(note: str) -> None:
+def test_valid_notes(note: str) -> None:
     assert check_note(note) == note
 
 
@@ -145,14 +148,14 @@ def test_notes(note: str) -> None:
      ("ab\ud800", "character 2 is the lone surrogate")],
     ids=["None", "bytes", "int", "long", "surrogate"],
 )  # fmt: skip
-def test_what_is_no_note(note: object, message: str) -> None:
+def test_invalid_notes(note: object, message: str) -> None:
     with pytest.raises(NotShareableError, match=message) as caught:
         check_note(note)  # type: ignore[arg-type]
-    str(caught.value).encode()  # the message itself can be shown
+    str(caught.value).encode()  # the message is valid Unicode
 
 
 @pytest.mark.parametrize("version", [1, 2**63 - 1, np.int64(7), np.uint8(3)])
-def test_versions(version: int) -> None:
+def test_valid_versions(version: int) -> None:
     assert check_version(version) == int(version)
     assert type(check_version(version)) is int
 
@@ -160,7 +163,7 @@ def test_versions(version: int) -> None:
 @pytest.mark.parametrize(
     "version", [0, -1, 2**63, 10**5000, -(10**5000), False], ids=list("abcdef")
 )
-def test_no_version_has_such_a_number(version: int) -> None:
+def test_numbers_that_no_version_has(version: int) -> None:
     with pytest.raises(SegmentNotFoundError, match="numbered 1, 2, 3"):
         check_version(version)
 

@@ -1,4 +1,4 @@
-"""Attached tables are worked on as any others: pandas copies what changes, and what is shared stays."""
+"""Attached tables can be changed like any others: pandas copies what it changes, and shared data stay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.filterwarnings(
 pd = pytest.importorskip("pandas")
 pa = pytest.importorskip("pyarrow")
 if int(pd.__version__.split(".")[0]) < 3:
-    pd.options.mode.copy_on_write = True  # without it, pandas 2 has no copies but `mode="c"`
+    pd.options.mode.copy_on_write = (
+        True  # without it, pandas 2 copies nothing, and needs `mode="c"`
+    )
 
 ROWS = 40
 
@@ -47,7 +49,7 @@ def frame() -> Any:
             "o": [{k} for k in n.tolist()],
         }
     )  # fmt: skip
-    made["z"] = n + 0.25  # a block of its own beside that of the other floats
+    made["z"] = n + 0.25  # a second block of floats
     return made
 
 
@@ -221,7 +223,7 @@ def changed(table: Any, change: str) -> Any:
     [pytest.param(make, change, id=f"{make.__name__}, {name}")
      for make, changes in TABLES for name, change in changes.items()],
 )  # fmt: skip
-def test_tables_are_changed_and_what_is_shared_stays(
+def test_changes_of_tables_leave_shared_data_alone(
     store: LocalStore, make: Callable[[], Any], change: str
 ) -> None:
     jshm.publish("x", make())
@@ -232,7 +234,7 @@ def test_tables_are_changed_and_what_is_shared_stays(
 
 
 @pytest.mark.parametrize("column", [name for name in frame().columns if name != "o"])
-def test_columns_are_changed(store: LocalStore, column: str) -> None:
+def test_changes_of_columns_leave_shared_data_alone(store: LocalStore, column: str) -> None:
     jshm.publish("x", frame()[column])
     for change in OF_COLUMN:
         got, expected = changed(jshm.attach("x"), change), changed(frame()[column].copy(), change)
@@ -240,7 +242,7 @@ def test_columns_are_changed(store: LocalStore, column: str) -> None:
         pd.testing.assert_series_equal(jshm.attach("x"), frame()[column])
 
 
-def test_only_what_is_touched_is_copied(store: LocalStore) -> None:
+def test_only_changed_blocks_are_copied(store: LocalStore) -> None:
     jshm.publish("x", numbers())
     x = jshm.attach("x")
     shared = jshm.attach("x")
@@ -262,7 +264,7 @@ def test_in_mode_c_nothing_is_copied(store: LocalStore) -> None:
     pd.testing.assert_frame_equal(jshm.attach("x"), frame())
 
 
-def test_memory_goes_with_the_table(store: LocalStore) -> None:
+def test_memory_is_freed_with_the_table(store: LocalStore) -> None:
     jshm.publish("x", numbers())
     x = jshm.attach("x")
     gone = weakref.ref(x)
@@ -272,14 +274,14 @@ def test_memory_goes_with_the_table(store: LocalStore) -> None:
     gc.collect()
     assert gone() is None
     assert [h.here for h in jshm.info("x").holders] == [True]
-    column.iloc[0] = 7.0  # the last that is shared becomes a copy
+    column.iloc[0] = 7.0  # the last shared block becomes a copy
     gc.collect()
     store.flush()
     assert jshm.info("x").holders == ()
 
 
 class Model:
-    """Has tables within."""
+    """An object that contains tables."""
 
     def __init__(self, table: Any) -> None:
         self.table = table
@@ -305,8 +307,8 @@ def test_tables_within_objects(store: LocalStore) -> None:
         listed[["w", "x"]] = got["fitted"].transform(listed)
 
 
-def test_tables_of_dumps(store: LocalStore) -> None:
-    """Also over buffers that are read-only; and over those that are not nothing is copied."""
+def test_tables_from_dumps(store: LocalStore) -> None:
+    """Over read-only buffers too; over writable ones nothing is copied."""
     buffers: list[Any] = []
     data = jshm.dumps(frame(), buffer_callback=buffers.append)
     copies = [bytes(buffer.raw()) for buffer in buffers]

@@ -1,7 +1,7 @@
-"""Values that are published in one step and share state: one world in one attach, each whole alone.
+"""Values published in one step that share state: attached together they share it, alone each is whole.
 
-What is shared is changed through one value and seen through another, in another process; files are
-counted, and the records behind the data are read without the store.
+Shared state is changed through one value and seen through another, in another process. Files are counted,
+and trailers are read without the store.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import pytest
 import jshm
 from jshm import variables as namespace
 from jshm.pickling import Pickler, sharing
-from jshm.pickling.pickler import Output
+from jshm.pickling.writer import Output
 from jshm.segment.object_layout import read_object_layout
-from jshm.segment.trailer import read_records
+from jshm.segment.trailer import read_trailer
 from jshm.variables import bind
 
 from ...support.processes import Child, in_store, reading
@@ -114,7 +114,7 @@ def reader(store: LocalStore, process: Child) -> Iterator[Child]:
 
 
 def publish(**values: Any) -> dict[str, list[str]]:
-    """Publish in one step; return by name with which others it shares state."""
+    """Publish in one step; return by name the others with which it shares state."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", jshm.SharedStateWarning)
         infos = jshm.publish(values)
@@ -127,7 +127,7 @@ def paths(store: LocalStore) -> list[str]:
 
 
 def are_together(a: Any, b: Any) -> bool:
-    """Tell what a publish would say of two values."""
+    """Return whether a publish would join two values."""
     written = []
     for value in (a, b):
         pickler = Pickler(Output(), 5, lambda _: None)
@@ -139,20 +139,20 @@ def are_together(a: Any, b: Any) -> bool:
 # -- one world -------------------------------------------------------------------------------------
 
 
-def test_in_one_attach_they_share_what_they_shared(reader: Child, program: dict[str, Any]) -> None:
-    """The example of the issue: a sentinel, a global that one of two functions sets."""
+def test_values_attached_together_share_state(reader: Child, program: dict[str, Any]) -> None:
+    """A sentinel, and a global that one of two functions sets."""
     given = publish(
         a=program["A"](), is_unset=program["is_unset"], inc=program["inc"], get=program["get"]
     )
     assert given == {"a": ["is_unset"], "is_unset": ["a"], "inc": ["get"], "get": ["inc"]}
     reader.run("a, is_unset, inc, get = jshm.attach(['a', 'is_unset', 'inc', 'get'])")
     assert reader.run("[is_unset(a), inc(), get()]") == [True, None, 1]
-    # In any order, and a name twice.
+    # In any order, and with a name twice.
     reader.run("get, inc, get2 = jshm.attach(['get', 'inc', 'get']); inc(); inc()")
     assert reader.run("[get(), get2 is get]") == [2, True]
 
 
-def test_apart_each_is_whole(reader: Child, program: dict[str, Any]) -> None:
+def test_values_attached_alone_are_whole(reader: Child, program: dict[str, Any]) -> None:
     publish(inc=program["inc"], get=program["get"], up=program["up"], now=program["now"])
     reader.run("inc, get = jshm.attach('inc'), jshm.attach('get'); inc(); inc()")
     assert reader.run("get()") == 0
@@ -161,20 +161,20 @@ def test_apart_each_is_whole(reader: Child, program: dict[str, Any]) -> None:
     assert reader.run("(lambda up, now: [up(), up(), now()])(*jshm.attach(('up', 'now')))")[2] == 2
 
 
-def test_objects_lists_and_arrays_are_the_same_ones(reader: Child) -> None:
+def test_shared_objects_lists_and_arrays_keep_their_identity(reader: Child) -> None:
     rows, array, x = [1], np.arange(5.0), {"lr": 0.1}
     given = publish(a={"rows": rows, "w": array}, b=[rows, array], c=x, d=x, e=[x, "other"])
     assert given["a"] == ["b"]
     assert given["c"] == ["d", "e"]
     reader.run("a, b, c, d, e = jshm.attach(['a', 'b', 'c', 'd', 'e'])")
     assert reader.run("[a['rows'] is b[0], a['w'] is b[1], c is d, e[0] is c]") == [True] * 4
-    # Private memory, too, is the same for both; the next attach has memory of its own.
+    # Private memory is shared by both, too; the next attach has other memory.
     reader.run("a, b = jshm.attach(['a', 'b'], 'c'); a['w'][0] = 7")
     assert reader.run("[b[1][0], jshm.attach('b', 'c')[1][0]]") == [7, 0]
     reader.run("del a, b, c, d, e")
 
 
-def test_of_three_two_share(reader: Child) -> None:
+def test_two_of_three_values_share_state(reader: Child) -> None:
     x: list[int] = []
     assert publish(a=[x], b=[[1]], c=(x, 1)) == {"a": ["c"], "b": [], "c": ["a"]}
     assert reader.run("[v is w[0] for v, w in [jshm.attach(['c', 'a'])]]") == [False]
@@ -283,26 +283,26 @@ VALUES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("kind", STATE)
-def test_what_can_change_is_state(kind: str) -> None:
+def test_mutable_objects_are_state(kind: str) -> None:
     x = STATE[kind]()
     assert are_together({"x": x}, [x])
     assert not are_together({"x": STATE[kind]()}, [STATE[kind]()])
 
 
 @pytest.mark.parametrize("kind", VALUES)
-def test_values_are_no_state(kind: str) -> None:
+def test_immutable_values_are_not_state(kind: str) -> None:
     x = VALUES[kind]()
     assert not are_together({"x": x}, [x])
 
 
 class Odd(np.ndarray[Any, Any]):
-    """An array that has its own attributes under the names of NumPy's."""
+    """An array whose attributes shadow those of NumPy."""
 
     flags = dtype = size = property(lambda _: 1 / 0)  # type: ignore[assignment]
 
 
 class Asked(type):
-    """A metaclass whose classes must not be asked for what comparing could ask for."""
+    """A metaclass whose classes raise when a comparison reads their attributes."""
 
     def __getattribute__(cls, name: str) -> Any:
         if name in ("__eq__", "__setattr__", "iloc"):
@@ -315,12 +315,12 @@ class OfAsked(metaclass=Asked): ...
 
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("make", [lambda: np.zeros(3).view(Odd), OfAsked])
-def test_what_is_compared_is_not_asked(make: Callable[[], Any]) -> None:
+def test_a_comparison_runs_no_code_of_the_values(make: Callable[[], Any]) -> None:
     x, row = make(), np.zeros(3)
     assert publish(a=x, b=[x], c=row, d={"row": row}) == {"a": ["b"], "b": ["a"], "c": [], "d": []}
 
 
-def test_functions(program: dict[str, Any]) -> None:
+def test_functions_that_share_globals_share_state(program: dict[str, Any]) -> None:
     named = program.__getitem__
     pairs = [("inc", "get"), ("look", "put"), ("up", "now")]
     assert all(are_together(named(a), named(b)) for a, b in pairs)
@@ -336,7 +336,7 @@ def test_functions(program: dict[str, Any]) -> None:
         del named("helper").calls
 
 
-def test_instances_of_one_class_share_no_more_than_it() -> None:
+def test_instances_of_one_class_share_only_the_class() -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     source = """
 import dataclasses
@@ -382,7 +382,7 @@ def test_tables_with_one_index_or_one_column() -> None:
     assert are_together([table], {"table": table})
 
 
-def test_models(reader: Child) -> None:
+def test_models_share_parameters(reader: Child) -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     pipeline = pytest.importorskip("sklearn.pipeline")
     scaler = pytest.importorskip("sklearn.preprocessing").StandardScaler()
@@ -395,13 +395,14 @@ def test_models(reader: Child) -> None:
 # -- said ------------------------------------------------------------------------------------------
 
 
-def test_it_is_said_once(store: LocalStore) -> None:
+def test_the_warning_comes_once(store: LocalStore) -> None:
     x = [1]
     with pytest.warns(jshm.SharedStateWarning) as said:
         jshm.publish({"net": x, "opt": [x], "other": [2]})
     (one,) = said
     assert str(one.message) == (
-        "net and opt share state: attach them together to keep that: jshm.attach(['net', 'opt'])"
+        "net and opt share state: attach them together to keep that. "
+        'For example: jshm.attach(["net", "opt"])'
     )
     assert one.filename == __file__
     with warnings.catch_warnings():
@@ -411,7 +412,7 @@ def test_it_is_said_once(store: LocalStore) -> None:
     assert jshm.info("opt").details.together == ()  # `net` is another object now
 
 
-def test_lists_and_details_are_of_each_part(store: LocalStore) -> None:
+def test_lists_and_details_describe_each_part(store: LocalStore) -> None:
     x = {"w": np.zeros(1 << 16)}
     publish(first=x, second=[x, "a", "b"])
     infos = {info.name: info for info in jshm.segments()}
@@ -420,7 +421,7 @@ def test_lists_and_details_are_of_each_part(store: LocalStore) -> None:
         "second": "list of 3",
     }
     assert len({info.segment for info in infos.values()}) == len(paths(store)) == 1
-    assert len({info.own for info in infos.values()}) == 2
+    assert len({info.value_id for info in infos.values()}) == 2
     assert store.complete("s", -1) == [("second", "list of 3")]
     assert jshm.info("first").details.together == ("second",)
     with store.reader("second") as reader:
@@ -433,7 +434,7 @@ def test_lists_and_details_are_of_each_part(store: LocalStore) -> None:
 # -- one by one ------------------------------------------------------------------------------------
 
 
-def test_releasing_one_leaves_the_other(store: LocalStore, reader: Child) -> None:
+def test_releasing_one_keeps_the_other(store: LocalStore, reader: Child) -> None:
     x = [np.arange(1000.0)]
     publish(a=x, b={"x": x})
     (released,) = jshm.release("a")
@@ -444,7 +445,7 @@ def test_releasing_one_leaves_the_other(store: LocalStore, reader: Child) -> Non
     assert paths(store) == []
 
 
-def test_republishing_one_leaves_the_other(store: LocalStore, reader: Child) -> None:
+def test_republishing_one_keeps_the_other(store: LocalStore, reader: Child) -> None:
     x = [1]
     publish(a=x, b=[x])
     reader.run("a = jshm.attach('a')")
@@ -456,7 +457,7 @@ def test_republishing_one_leaves_the_other(store: LocalStore, reader: Child) -> 
     assert len(paths(store)) == 1
 
 
-def test_an_older_version(reader: Child) -> None:
+def test_an_older_version_of_a_part(reader: Child) -> None:
     x = [np.zeros(100)]
     publish(a=x, b=[x])
     reader.run("held = jshm.attach(['a', 'b'])")
@@ -466,7 +467,7 @@ def test_an_older_version(reader: Child) -> None:
     reader.run("del a, b, held")
 
 
-def test_detaching_one_leaves_the_other(store: LocalStore) -> None:
+def test_detaching_one_keeps_the_other(store: LocalStore) -> None:
     x = [np.arange(1000.0)]
     publish(a=x, b=[x, x])
     space: dict[str, Any] = {}
@@ -487,27 +488,27 @@ def test_detaching_one_leaves_the_other(store: LocalStore) -> None:
 # -- after a loss ----------------------------------------------------------------------------------
 
 
-def test_the_registry_is_rebuilt_from_the_records(store: LocalStore, reader: Child) -> None:
+def test_the_registry_is_rebuilt_from_the_trailers(store: LocalStore, reader: Child) -> None:
     x = [np.arange(100.0)]
     publish(a=x, b=[x])
-    before = [(i.name, i.version, i.summary, i.own) for i in jshm.segments()]
+    before = [(i.name, i.version, i.summary, i.value_id) for i in jshm.segments()]
     lose_registry(store)
-    assert [(i.name, i.version, i.summary, i.own) for i in jshm.segments()] == before
+    assert [(i.name, i.version, i.summary, i.value_id) for i in jshm.segments()] == before
     assert jshm.check() == []
     assert reader.run("[a is b[0] for a, b in [jshm.attach(['a', 'b'])]]") == [True]
-    # What is left of them is what its records say.
+    # The trailer is what is left.
     jshm.release("a")
     lose_registry(store)
     assert [i.name for i in jshm.segments()] == ["b"]
     assert reader.run("float(jshm.attach('b')[0][0].sum())") == 4950
 
 
-def test_the_directory_is_deleted(store: LocalStore) -> None:
+def test_parts_come_back_after_the_directory_was_deleted(store: LocalStore) -> None:
     x = [np.arange(100.0)]
     publish(a=x, b=[x])
     held = jshm.attach(["a", "b"])
     delete(store.directory.root)
-    with pytest.warns(jshm.DirectoryLostWarning, match="Back, from what is attached here: a, b"):
+    with pytest.warns(jshm.DirectoryLostWarning, match="Restored from what is attached here: a, b"):
         a, b = jshm.attach(["a", "b"])
     assert a is b[0]
     assert a[0].sum() == 4950
@@ -516,10 +517,10 @@ def test_the_directory_is_deleted(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("part", [-1, 0, 3, 1 << 40])
-def test_a_part_that_is_not_there(store: LocalStore, part: int) -> None:
+def test_a_missing_part(store: LocalStore, part: int) -> None:
     x = [np.arange(100.0)]
     publish(a=x, b=[x])
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET part = ? WHERE name = 'a'", (part,))
     for look in (jshm.attach, jshm.info):
         with pytest.raises((jshm.CorruptSegmentError, jshm.CorruptRegistryError), match="damaged"):
@@ -530,9 +531,9 @@ def test_a_part_that_is_not_there(store: LocalStore, part: int) -> None:
     assert a is b[0]
 
 
-def test_a_part_of_what_is_one_value(store: LocalStore) -> None:
+def test_a_part_of_a_single_value(store: LocalStore) -> None:
     jshm.publish("a", {"x": 1})
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET part = 1 WHERE name = 'a'")
     with pytest.raises(jshm.CorruptSegmentError, match="damaged"):
         jshm.attach("a")
@@ -543,7 +544,7 @@ def test_a_part_of_what_is_one_value(store: LocalStore) -> None:
 # -- arrays beside objects -------------------------------------------------------------------------
 
 
-def test_an_array_and_what_holds_it_are_written_once(store: LocalStore, reader: Child) -> None:
+def test_an_array_and_its_container_are_written_once(store: LocalStore, reader: Child) -> None:
     X = np.arange(1 << 17, dtype=float)
     m = np.asfortranarray(np.arange(12.0).reshape(3, 4))
     given = publish(d={"X": X, "tail": X[::-2], "m": m.T}, X=X, m=m, e=[X])
@@ -565,7 +566,7 @@ def test_an_array_and_what_holds_it_are_written_once(store: LocalStore, reader: 
     assert paths(store) == []
 
 
-def test_a_strided_array_and_what_holds_it(reader: Child) -> None:
+def test_a_strided_array_and_its_container(reader: Child) -> None:
     whole = np.arange(60.0).reshape(5, 12)
     x = whole[:, ::3]
     publish(x=x, d={"x": x, "part": x[1:]})
@@ -589,7 +590,7 @@ def test_one_array_under_two_names(store: LocalStore, reader: Child) -> None:
     assert len(paths(store)) == 2
 
 
-def test_an_array_born_in_shared_memory(store: LocalStore, reader: Child) -> None:
+def test_an_allocated_array_and_its_container(store: LocalStore, reader: Child) -> None:
     X = jshm.full(1 << 17, 2.0)
     publish(X=X, d={"X": X})
     assert len(paths(store)) == 2
@@ -598,13 +599,13 @@ def test_an_array_born_in_shared_memory(store: LocalStore, reader: Child) -> Non
     del X
 
 
-def test_records_say_which_part_they_are(store: LocalStore) -> None:
+def test_trailers_name_the_part(store: LocalStore) -> None:
     x = [1]
     publish(a=x, b=[x], c=[2])
     said = {}
     for path in paths(store):
         with open(path, "rb") as file:
             layout = read_object_layout(file.fileno())
-            for record in read_records(file.fileno(), layout.records):
+            for record in read_trailer(file.fileno(), layout.trailer_offset):
                 said[record["name"]] = record.get("part")
     assert said == {"a": 1, "b": 2, "c": None}

@@ -1,4 +1,4 @@
-"""PyTorch writes into arrays that are born in shared memory. It is no dependency: skipped without."""
+"""PyTorch writes into allocated arrays. Skipped if PyTorch is not installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 
 
-def test_results_go_where_the_array_is(store: LocalStore) -> None:
+def test_results_are_written_into_shared_memory(store: LocalStore) -> None:
     array = jshm.empty((300, 400), np.float32)
     tensor = torch.from_numpy(array)
     assert tensor.data_ptr() == array.__array_interface__["data"][0]
@@ -34,8 +34,8 @@ def test_a_tensor_is_copied_once(store: LocalStore) -> None:
     assert (torch.from_numpy(shared) == torch.arange(1000)).all()
 
 
-def test_what_was_attached_read_only_stays_everybody_s(store: LocalStore) -> None:
-    """A tensor does not know of NumPy's flag: what it writes is this process's own."""
+def test_a_write_into_a_read_only_attachment_is_private(store: LocalStore) -> None:
+    """A tensor ignores NumPy's read-only flag: its writes stay in this process."""
     jshm.publish("X", np.zeros(1000))
     mine = jshm.attach("X")
     with pytest.warns(UserWarning, match="not writable"):
@@ -50,7 +50,7 @@ def _cost(value: Any) -> int:
     return len(data) + sum(memoryview(buffer).nbytes for buffer in buffers)
 
 
-def test_a_view_takes_its_own_bytes() -> None:
+def test_a_view_takes_only_its_own_bytes() -> None:
     whole = torch.arange(100_000, dtype=torch.float32)
     table = whole.reshape(100, 1000)
     for view in (
@@ -69,7 +69,7 @@ def test_a_view_takes_its_own_bytes() -> None:
     assert jshm.loads(jshm.dumps(table[2:4].T)).stride() == (1, 1000)
 
 
-def test_a_view_keeps_what_it_is_besides() -> None:
+def test_a_view_keeps_its_other_attributes() -> None:
     whole = torch.arange(100_000, dtype=torch.float32)
     view = whole[:3].clone().requires_grad_()
     parameter = torch.nn.Parameter(whole[:3])

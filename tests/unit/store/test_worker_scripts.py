@@ -1,4 +1,4 @@
-"""What a worker publishes of its script is the script's, whoever attaches it."""
+"""Classes and functions of a script that a worker publishes belong to the script for every reader."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def output(*command: str) -> object:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_it_is_the_script_s(store_dir: str, tmp_path: Path, method: str) -> None:
+def test_an_attached_class_is_the_class_of_the_script(
+    store_dir: str, tmp_path: Path, method: str
+) -> None:
     assert store_dir
     (tmp_path / "script.py").write_text(SCRIPT)
     same = [42, True, True, True, 2]

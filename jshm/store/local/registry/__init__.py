@@ -1,1 +1,1 @@
-"""The catalogue in SQLite: names → versions → segments, leases, and references between segments."""
+"""The catalogue of a store, in SQLite: names → versions → segments, leases, references and offers."""

@@ -1,15 +1,15 @@
-"""SQLite for many processes, threads and forks: one connection each, one transaction helper.
+"""SQLite for many processes, threads and forks: connections, transactions and errors; it knows no tables.
 
 Why not plain `sqlite3`:
 
-- A deferred transaction that upgrades from read to write fails at once, whatever the timeout:
-  every write here is ``BEGIN IMMEDIATE``.
-- SQLite's own busy handler sleeps up to 100 ms at a time; a short random backoff of our own keeps
-  the waiting of the unluckiest of eight processes at a few milliseconds.
-- A connection must not cross a fork (the child would see locks that it does not have, or write
-  into a log that is gone): all are closed before a fork and opened again when needed.
-- POSIX locks are dropped when *any* descriptor of the file is closed: nothing else in the process
-  may open the database's files.
+- A deferred transaction that upgrades from read to write fails at once, whatever the timeout: each write
+  here is ``BEGIN IMMEDIATE``.
+- SQLite's busy handler sleeps up to 100 ms at a time. A short random backoff keeps the longest wait among
+  eight processes at a few milliseconds.
+- A connection must not cross a fork: the child would see locks that it does not have, or write into a
+  deleted log. All connections are closed before a fork and opened again when needed.
+- Somebody may remove or replace the files while they are open (``rm -r``, logout, a backup): each use
+  checks that the path still leads to the open files.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -24,207 +25,271 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
-from ....errors import JshmError, NoSpaceError, RegistryError, RegistryTimeout
-from ....system import lock_holders as blockers
-from ....system import signals as interrupts
+from ....errors import (
+    JshmError,
+    NoSpaceError,
+    RegistryError,
+    RegistryTimeout,
+    UnsafeDirectoryError,
+)
+from ....system import file_locks, signals
 from ....system.forks import wait_for
 from ....system.weak import WeakSet
-from . import sqlite_errors as dberrors
-from .ballast import Ballast
-from .connection import Connection
-from .files import Files, Home, Watched, identify, opened, require_user
-from .wal import Log
+from ..directory import disk_full
+from .files import BESIDE, Ballast, Inodes, Location, Log, OpenFiles, descriptors_of, identify
+from .rows import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from ....system.directories import File, Spot
+    from ....system.directories import DirectoryPath, File
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# Damage for which SQLite and Python have no code: a schema without a table, or with one that its header
+# denies; an unknown format in the header; text that is not valid UTF-8.
+_DAMAGE = re.compile("^no such|^Could not decode|already exists$|unsupported file format")
 # What reading a damaged database may raise: SQLite quotes its bytes in messages.
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
-# Pages of the log after which SQLite brings them into the database: fewer than it does by itself, so
-# that the log fits into the room that a publish leaves, and into the ballast.
+# Pages of the log after which SQLite copies them into the database. Fewer than its default, so that the log
+# fits into the space that a publish leaves, and into the ballast.
 _LOG_PAGES = 100
-# A file may be removed while it is opened: so often, and with so many seconds in between, it is tried.
+# Attempts to open a file that others remove meanwhile, and seconds between them.
 _TRIES = 50
 _PAUSE = 2e-3
-# Seconds for which a read trusts that the file was not emptied; a write makes sure, or trusts, once, that
-# its operation just did.
+# Seconds for which a read trusts that the file was not emptied.
 _CHECK_INTERVAL = 0.05
+# Seconds for which a write trusts the check that its operation has just made (`Database.refresh`).
 _JUST_NOW = 0.002
 
 
 class MisplacedError(Exception):
-    """The database is not the one that belongs there, or is not there any more: it is made anew."""
+    """The database does not belong where it is, or was removed: it must be created again."""
+
+
+class Connection:
+    """The connection of one thread; `lock` is held while it is used, so that a fork can wait for it."""
+
+    __slots__ = (
+        "__weakref__", "checked", "files", "lock", "pid", "raw", "refreshed", "transaction",
+    )  # fmt: skip
+
+    def __init__(self, raw: sqlite3.Connection, files: OpenFiles) -> None:
+        self.raw: sqlite3.Connection | None = raw
+        self.files = files
+        self.checked = 0.0
+        self.refreshed = 0.0
+        self.pid = os.getpid()
+        self.lock = threading.RLock()
+        self.transaction: weakref.ref[ImmediateTransaction] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether its thread is inside a transaction."""
+        return self.transaction is not None and self.transaction() is not None
+
+    def roll_back(self) -> None:
+        """End the open transaction, if there is one, without effect."""
+        self.transaction = None
+        if self.raw is not None and self.raw.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self.raw.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close it in the process that opened it."""
+        if self.raw is not None and self.pid == os.getpid():
+            self.raw.close()
+        self.raw = None
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Database:
     """A SQLite database in WAL mode that several processes, threads and forks share.
 
+    A subclass defines what is in it: see `prepare`, `save_removed` and `make_directory`.
+
     Parameters
     ----------
     path : str
-        The database's file; made if it is not there.
-    setup : callable
-        Called with this database whenever its file was just opened by this process, to make or
-        check the schema; MisplacedError if another database should be there.
+        The database's file; created if it does not exist.
     timeout : float
         Seconds to wait for other writers before RegistryTimeout.
-    place : callable
-        Called to make the directory again when the file is gone.
-    spot : Spot, optional
+    spot : DirectoryPath, optional
         Tells which directory the path leads to now.
-    moved : callable
-        Called when the file was removed or replaced under this process, with a function that reads
-        what it still has of the old one, from a statement to its rows; and whether it has nothing of
-        it, since another was written into the same file.
     """
 
-    def __init__(
-        self,
-        path: str,
-        setup: Callable[[Database], None],
-        timeout: float,
-        place: Callable[[], object] = lambda: None,
-        *,
-        spot: Spot | None = None,
-        moved: Callable[[Callable[[str], list[Row]], bool], None] = lambda *_: None,
-    ) -> None:
+    def __init__(self, path: str, timeout: float, spot: DirectoryPath | None = None) -> None:
         self.path = path
         self.timeout = timeout
         self._user = os.geteuid()
-        self._setup = setup
-        self._home = Home(path, spot, place, timeout)
-        self._moved = moved
+        self._location = Location(path, spot, timeout)
         self._log = Log(path)
-        self._ballast = Ballast(lambda: self._home.file(".ballast"))
+        self._ballast = Ballast(self._location)
         self._local = threading.local()
         self._all: WeakSet[Connection] = WeakSet()
-        self._guard = interrupts.Guard(interrupts.Order.CONNECTIONS)
-        self._known: Files | None = None
-        # Files that were removed or replaced, and what they said was told.
-        self._left: set[Files] = set()
+        self._guard = signals.Guard(signals.Order.CONNECTIONS)
+        self._inodes: Inodes | None = None
+        # Removed or replaced files whose contents were given to `save_removed`.
+        self._abandoned: set[Inodes] = set()
         self._forking: list[Connection] = []
         self._inherited: list[Connection] = []
-        # Grows with every connection that is opened.
+        # The number of connections that were opened.
         self.serial = 0
         _databases.add(self)
 
-    # -- connections ---------------------------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------------------
 
-    def _connection(self, *, sure: bool = False) -> Connection:
-        """Return this thread's connection to the file that has the path *now*."""
-        require_user(self._user, self.path)  # what is open would still be read and written
+    def prepare(self) -> None:
+        """Make or check the schema; called whenever this process has opened another file.
+
+        Raises
+        ------
+        MisplacedError
+            Another database belongs there; this one is removed and created again.
+        """
+
+    def save_removed(self, raw: sqlite3.Connection, *, overwritten: bool) -> None:
+        """Save what is still needed of a database that was removed or replaced under this process.
+
+        Parameters
+        ----------
+        raw : sqlite3.Connection
+            Still reads the removed file.
+        overwritten : bool
+            Whether another database was written into the same file, so that the old contents are gone.
+        """
+
+    def make_directory(self) -> None:
+        """Create the database's directory, if it does not exist."""
+
+    # -- connections -----------------------------------------------------------------------------
+
+    def _connection(self, *, thorough: bool = False) -> Connection:
+        """Return this thread's connection to the file that the path leads to now."""
+        if os.geteuid() != self._user:  # the open files would still be readable and writable
+            raise UnsafeDirectoryError(
+                f"{os.path.dirname(self.path)} was opened by user {self._user}, and this process now "
+                f"belongs to user {os.geteuid()} (setuid): refused. Attached data stays attached; use "
+                "jshm either before or after the change"
+            )
         con: Connection | None = getattr(self._local, "connection", None)
         if con is not None and con.raw is not None and con.pid == os.getpid():
-            # In the midst of a transaction it is too late to be sure, and nobody else may wait for it.
-            if con.is_busy:
+            # Inside a transaction it is too late for a check, and nobody else may wait for it.
+            if con.transaction is not None and con.is_busy:
                 return con
             now = time.monotonic()
-            sure = sure or now >= con.checked + _CHECK_INTERVAL
-            if con.watched.have_their_names(sure=sure):
-                con.checked = now if sure else con.checked
+            thorough = thorough or now >= con.checked + _CHECK_INTERVAL
+            if con.files.are_unchanged(thorough=thorough):
+                con.checked = now if thorough else con.checked
                 return con
-            self._leave(con)
+            self._abandon(con)
         return self._connect()
 
-    def _leave(self, con: Connection) -> None:
-        """Close a connection whose file was removed or replaced under us: `rm -r`, logout, repair."""
+    def _abandon(self, con: Connection) -> None:
+        """Close a connection whose file was removed or replaced: ``rm -r``, logout, repair."""
         with con.lock:
             raw = con.raw
             if raw is None:  # another thread closed it, for a fork: then others may remove its log
                 return
-            # Once of each file: what another thread's connection has read of it later may be released
-            # by now, in the one that took its place.
-            if con.watched.files[:2] not in self._left:
-                self._left.add(con.watched.files[:2])
-                with contextlib.suppress(sqlite3.Error, JshmError):  # what is damaged is no help
-                    self._moved(lambda sql: raw.execute(sql).fetchall(), con.watched.overwritten)
+            # Once for each file: what another thread's connection reads of it later may have been
+            # released meanwhile, in the file that took its place.
+            file = con.files.inodes[:2]
+            if file not in self._abandoned:
+                self._abandoned.add(file)
+                with contextlib.suppress(sqlite3.Error, JshmError):  # a damaged one is no help
+                    self.save_removed(raw, overwritten=con.files.overwritten)
             try:
-                self._home.remove_torn(con.watched)
+                self._location.remove_broken(con.files)
             finally:
                 con.close()
 
     def _connect(self) -> Connection:
-        for _ in interrupts.ATTEMPTS:
+        for _ in signals.ATTEMPTS:
             with contextlib.suppress(MisplacedError):
                 return self._connect_once()
-            interrupts.check()
-        raise RegistryError(f"{self.path} is replaced again and again: find out what does that")
+            signals.check()
+        raise RegistryError(
+            f"{self.path} was replaced {len(signals.ATTEMPTS):,} times in a row: find out what replaces it"
+        )
 
     def _connect_once(self) -> Connection:
         with self._guard:
-            con = self._ballast.spend(self._open)  # the first one here makes the log and its index
+            con = self._ballast.spend(self._open)  # SQLite creates the log and its index here
             self._all.add(con)
             self._local.connection = con
-        self._left.discard(con.watched.files[:2])
-        self._log.look()
-        if con.watched.files != self._known:
+        self._abandoned.discard(con.files.inodes[:2])
+        self._log.measure()
+        if con.files.inodes != self._inodes:
             try:
-                self._setup(self)
+                self.prepare()
             except BaseException as error:
                 if isinstance(error, MisplacedError):
-                    con.watched.overwritten = True
-                    self._home.remove_torn(con.watched)
+                    con.files.overwritten = True
+                    self._location.remove_broken(con.files)
                 con.close()
                 raise
-            self._known = con.watched.files
-            self._ballast.keep()
+            self._inodes = con.files.inodes
+            self._ballast.fill()
         return con
 
     def _open(self) -> Connection:
         self.serial += 1
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
-                path, files = self._home.made()
-                con = self._open_file(path, files)
+                found = self._location.find()
+                if found is None:
+                    self.make_directory()
+                    found = self._location.create()
+                con = self._open_file(*found)
                 if con is not None:
                     return con
-            interrupts.check()
+            signals.check()
             time.sleep(_PAUSE)
         raise RegistryError(
-            f"{self.path} is removed or replaced again and again while it is opened: something deletes "
+            f"{self.path} was removed or replaced {_TRIES} times while it was opened: something deletes "
             "files in that directory. Try again"
         )
 
-    def _open_file(self, path: File, files: Files) -> Connection | None:
-        """Open a file; None if that is not the one that SQLite has opened, or it was removed."""
-        known = sum(con.raw is not None and con.watched.files[:2] == files[:2] for con in self._all)
+    def _open_file(self, path: File, inodes: Inodes) -> Connection | None:
+        """Open a file; return None if SQLite has opened another one, or the file was removed."""
+        known = sum(con.raw is not None and con.files.inodes[:2] == inodes[:2] for con in self._all)
         try:
-            # SQLite makes none: what is not there now was removed.
+            # mode=rw: SQLite must not create a file that was just removed.
             raw = sqlite3.connect(
                 f"file:{quote(os.fsencode(path))}?mode=rw", uri=True,
                 timeout=0, isolation_level=None, check_same_thread=False,
             )  # fmt: skip
         except _ERRORS as error:
-            if self._home.has(files):
+            if self._location.has(inodes):
                 raise self._explain(error) from error
             return None
         con = None
         try:
-            # SQLite has looked the path up once more: what it has opened is compared before it is read.
-            found = opened(files[:2])
+            # SQLite has looked up the path again: compare the file that it opened before reading it.
+            found = descriptors_of(inodes[:2])
             if found is None or len(found) > known:
-                self._begin(raw)
+                self._set_up(raw)
                 now = identify(path)
-                if now is not None and now[:2] == files[:2]:
-                    watched = Watched(self._home, path, now)
-                    if watched.are_open and watched.have_their_names():
-                        con = Connection(raw, watched)
+                if now is not None and now[:2] == inodes[:2]:
+                    files = OpenFiles(self._location, path, now)
+                    if files.are_complete and files.are_unchanged():
+                        con = Connection(raw, files)
         except JshmError:
-            if self._home.has(files):
+            if self._location.has(inodes):
                 raise
         finally:
             if con is None:
                 raw.close()
         return con
 
-    def _begin(self, raw: sqlite3.Connection) -> None:
+    def _set_up(self, raw: sqlite3.Connection) -> None:
         # Nothing here must survive a power cut: the segments do not either.
         for pragma in (
             "journal_mode=WAL",
@@ -233,21 +298,14 @@ class Database:
             "temp_store=MEMORY",
             f"wal_autocheckpoint={_LOG_PAGES}",
             "trusted_schema=OFF",
-            "user_version",  # the first that reads: now log and index are there
+            "user_version",  # the first one that reads, which creates the log and its index
         ):
             self._retry(lambda pragma=pragma: raw.execute(f"PRAGMA {pragma}").fetchall())  # type: ignore[misc]
 
     def refresh(self) -> None:
-        """Make sure that the file is there, and its directory: who removed it removed all."""
-        con = self._connection(sure=True)
+        """Check the files thoroughly, and create them and their directory again if they were removed."""
+        con = self._connection(thorough=True)
         con.refreshed = con.checked
-
-    def _for_writing(self) -> Connection:
-        con: Connection | None = getattr(self._local, "connection", None)
-        if con is None:
-            return self._connection(sure=True)
-        refreshed, con.refreshed = con.refreshed, 0.0
-        return self._connection(sure=time.monotonic() > refreshed + _JUST_NOW)
 
     def close(self) -> None:
         """Close the connections of all threads; the next use opens them again."""
@@ -257,57 +315,41 @@ class Database:
                     con.close()
 
     @property
-    def inode(self) -> int:
-        """The inode of the file that this thread has open."""
-        return self._connection().watched.files[1]
+    def inodes(self) -> Inodes | None:
+        """Device and inodes of the files that this process uses; None before the first use."""
+        return self._inodes
 
-    @property
-    def file(self) -> Files | None:
-        """Device and inodes of the files that this process uses."""
-        return self._known
+    # -- use -------------------------------------------------------------------------------------
 
-    # -- use -----------------------------------------------------------------------------------
-
-    def state(self) -> object:
-        """Return what is equal to what it was as long as nobody has committed anything.
+    def data_version(self) -> object:
+        """Return a value that changes with each commit of any process.
 
         It takes a microsecond, and no lock that others see.
         """
         con = self._connection()
         with con.lock:
             if con.raw is not None:
-                # Files that were opened anew, or made anew, may begin as the others did.
-                return self.serial, con.watched.state()
-        return self.state()  # closed by another thread's `close` or fork in between
+                # Files that were opened or created again may begin as the previous ones did.
+                return self.serial, con.files.data_version()
+        return self.data_version()  # another thread's `close` or fork closed it in between
 
     def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Return all rows at once: an open cursor would keep the log from being reset."""
+        """Return all rows at once: an open cursor would keep the log from being restarted."""
         con = self._connection()
         with con.lock:
             raw = con.raw
             if raw is not None:
                 try:
                     return raw.execute(sql, parameters).fetchall()
-                except _ERRORS:  # busy, maybe: it happens while another process opens the file
+                except _ERRORS:  # perhaps busy, while another process opens the file
                     return self._retry(lambda: raw.execute(sql, parameters).fetchall())  # type: ignore[no-any-return]
-        # Closed by another thread's `close` or fork in between. Without the lock: the next fork waits
-        # for it, and whoever opens a connection for the fork.
+        # Another thread's `close` or fork closed it in between. Without the lock, because the next fork
+        # waits for the lock, and to open a connection waits for that fork.
         return self.read(sql, parameters)
 
-    def require_room(self) -> None:
-        """Raise RegistryTimeout if readers keep the log from being emptied, and it is too long by now.
-
-        Who is about to add something calls this; what frees memory goes on.
-        """
-        con = self._connection()
-        if self._log.is_too_long():
-            with con.lock:
-                if con.raw is not None:
-                    self._log.require_room(con.raw)
-
-    def transact(self, timeout: float | None = None) -> Transaction:
+    def transact(self, timeout: float | None = None) -> ImmediateTransaction:
         """Return a context manager that is one ``BEGIN IMMEDIATE`` … ``COMMIT``."""
-        return Transaction(self, self.timeout if timeout is None else timeout)
+        return ImmediateTransaction(self, timeout)
 
     def _retry(self, call: Callable[[], Any], timeout: float | None = None) -> Any:
         """Call until SQLite is not busy, or RegistryTimeout."""
@@ -317,59 +359,64 @@ class Database:
             try:
                 return call()
             except _ERRORS as error:
-                # Python's own errors (a closed connection) have no code.
-                if dberrors.code_of(error) not in _BUSY:
+                if _code_of(error) not in _BUSY:
                     raise self._explain(error) from error
                 limit = self.timeout if timeout is None else timeout
                 now = time.monotonic()
                 if deadline is None:
                     deadline = now + limit
                 if now >= deadline:
-                    raise RegistryTimeout(self._blocked(limit)) from None
-            interrupts.check()
+                    raise RegistryTimeout(
+                        f"timed out after {limit:g} s waiting for the registry, which is locked by "
+                        f"{file_locks.describe(self._log.writers())}; if that process is suspended, "
+                        "resume or kill it"
+                    ) from None
+            signals.check()
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
             pause = min(pause * 1.5, 4e-3)
 
-    # -- errors --------------------------------------------------------------------------------
-
     def _explain(self, error: Exception) -> Exception:
-        explained = dberrors.explained(error, self.path)
+        """Return the error of jshm for one of SQLite's."""
         con = getattr(self._local, "connection", None)
-        if con is not None and dberrors.code_of(error) == sqlite3.SQLITE_READONLY:
-            con.close()  # it stays so; the next one may do better
-        return explained
+        if con is not None and _code_of(error) == sqlite3.SQLITE_READONLY:
+            con.close()  # it stays read-only; the next one may be writable
+        return explained(error, self.path)
 
-    def _blocked(self, timeout: float) -> str:
-        return (
-            f"waited {timeout:g} s for the registry; it is kept locked by "
-            f"{blockers.described(self._log.writers())}. "
-            "If that process is stopped (Ctrl-Z, a debugger), continue or end it"
-        )
+    # -- space -----------------------------------------------------------------------------------
 
-    # -- room ----------------------------------------------------------------------------------
+    def require_short_log(self) -> None:
+        """Raise RegistryTimeout if readers keep the log from being emptied, and it is too long.
 
-    def making_room(self, operation: Callable[[], T]) -> T:
-        """Do what frees memory, also where there is no room left for the log."""
+        For operations that add something. Those that free memory go on.
+        """
+        if self._log.is_too_long():
+            con = self._connection()
+            with con.lock:
+                if con.raw is not None:
+                    self._log.require_short(con.raw)
+
+    def free_space_with(self, operation: Callable[[], T]) -> T:
+        """Return the result of an operation that frees memory, also on a full disk."""
         try:
             return operation()
         except NoSpaceError:
             self._checkpoint()
             return self._ballast.spend(operation)
 
-    def provide(self) -> None:
-        """Get ready for a full disk, while it is not: as far as it is, that is no error."""
+    def reserve_space(self) -> None:
+        """Shorten the log and fill the ballast, as far as there is space, for when the disk is full."""
         self._checkpoint()
-        self._ballast.keep()
+        self._ballast.fill()
 
     def _checkpoint(self) -> None:
-        """Bring the log into the database. Then it is begun anew, in the room that it has already."""
+        """Copy the log into the database. SQLite then restarts the log, in the space that it has."""
         con = self._connection()
         with con.lock, contextlib.suppress(sqlite3.Error):
             if con.raw is not None:
                 con.raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-                con.watched.look()
+                con.files.check_after_commit()
 
-    # -- forks ---------------------------------------------------------------------------------
+    # -- forks -----------------------------------------------------------------------------------
 
     def _before_fork(self) -> None:
         self._guard.lock.acquire()
@@ -386,64 +433,78 @@ class Database:
 
     def _after_fork_in_child(self) -> None:
         self._forking = []
-        # What no fork has closed is the parent's, and to close it here could touch its files.
+        # Connections that no fork has closed belong to the parent: closing them here could touch its
+        # files, so they are kept open.
         self._inherited = [con for con in self._all if con.raw is not None]
         self._all = WeakSet()
-        self._guard = interrupts.Guard(interrupts.Order.CONNECTIONS)
+        self._guard = signals.Guard(signals.Order.CONNECTIONS)
         self._local = threading.local()
 
 
-class Transaction:
-    """``BEGIN IMMEDIATE`` … ``COMMIT``; any exception rolls back, and Ctrl-C waits for the end."""
+class ImmediateTransaction:
+    """``BEGIN IMMEDIATE`` … ``COMMIT``; any exception rolls back, and Ctrl-C waits for the end.
 
-    __slots__ = (
-        "__weakref__", "_after", "_con", "_database", "_raw", "_timeout", "falls_behind", "is_here",
-    )  # fmt: skip
+    Parameters
+    ----------
+    database : Database
+    timeout : float, optional
+        Seconds to wait for other writers; by default the database's.
+
+    Attributes
+    ----------
+    is_in_place : bool
+        Whether the path led to the files of this transaction, as of the last `check_place`.
+    """
+
+    __slots__ = ("__weakref__", "_after", "_con", "_database", "_raw", "_timeout", "is_in_place")
 
     _con: Connection
     _raw: sqlite3.Connection
 
-    def __init__(self, database: Database, timeout: float) -> None:
+    def __init__(self, database: Database, timeout: float | None = None) -> None:
         self._database = database
         self._timeout = timeout
-        self._after: list[Callable[[], None]] = []
-        # Whether something outside the database is to be written after it.
-        self.falls_behind = False
-        # As of the last `look`.
-        self.is_here = True
+        self._after: list[Callable[[], object]] = []
+        self.is_in_place = True
 
-    def look(self) -> bool:
-        """Tell whether the path still leads to the files that this is a transaction of."""
-        self.is_here = self._con.watched.is_at_home()
-        return self.is_here
+    def check_place(self) -> bool:
+        """Return whether the path still leads to the files of this transaction."""
+        self.is_in_place = self._con.files.are_current()
+        return self.is_in_place
 
-    def on_commit(self, action: Callable[[], None]) -> None:
+    def on_commit(self, action: Callable[[], object]) -> None:
         """Call `action` once this transaction is committed."""
         self._after.append(action)
 
     def __enter__(self) -> Self:
-        with interrupts.deferred() as block:
+        with signals.deferred() as block:
             try:
                 self._begin()
-            except _ERRORS:  # busy, mostly
+            except _ERRORS:  # mostly busy
                 self._database._retry(self._begin, self._timeout)  # noqa: SLF001 - the two are one unit
             block.seal()  # until __exit__
         return self
 
     def _begin(self) -> None:
-        """Begin, or raise what SQLite says: whoever waits has no lock, and is inside no transaction."""
-        for _ in interrupts.ATTEMPTS:
-            con = self._database._for_writing()  # noqa: SLF001 - as above
-            if con.is_busy:  # from a finalizer: handlers of signals wait
-                raise RegistryError(interrupts.NESTED)
+        """Begin, or raise SQLite's error, without the connection's lock and outside any transaction."""
+        database = self._database
+        for _ in signals.ATTEMPTS:
+            known: Connection | None = getattr(database._local, "connection", None)  # noqa: SLF001
+            refreshed = 0.0
+            if known is not None:
+                refreshed, known.refreshed = known.refreshed, 0.0
+            con = database._connection(thorough=time.monotonic() > refreshed + _JUST_NOW)  # noqa: SLF001
+            if (
+                con.transaction is not None and con.is_busy
+            ):  # called by a finalizer; signal handlers are deferred
+                raise RegistryError(signals.NESTED)
             con.lock.acquire()
             try:
-                con.roll_back()  # what was torn off
+                con.roll_back()  # a transaction that was interrupted
                 raw = con.raw
                 if raw is not None:
-                    con.transaction = weakref.ref(
-                        self
-                    )  # first, or what a finalizer begins would end it
+                    # First, or a transaction that a finalizer begins would end this one.
+                    con.transaction = weakref.ref(self)
                     raw.execute("BEGIN IMMEDIATE")
                     self._con, self._raw = con, raw
                     return
@@ -452,8 +513,10 @@ class Transaction:
                 con.lock.release()
                 raise
             con.lock.release()
-            interrupts.check()
-        raise RegistryError("the registry is closed again and again, by other threads or forks")
+            signals.check()
+        raise RegistryError(
+            f"other threads or forks closed the registry {len(signals.ATTEMPTS):,} times in a row"
+        )
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement and return all its rows."""
@@ -462,39 +525,88 @@ class Transaction:
         except _ERRORS as error:
             raise self._database._explain(error) from error  # noqa: SLF001
 
+    read = execute  # for queries that run inside and outside of a transaction
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with interrupts.deferred() as block:
+        with signals.deferred() as block:
             block.unseal()  # what __enter__ sealed
             try:
                 if kind is None:
                     self.execute("COMMIT")
                     for action in self._after:
                         action()
-                    self._database._log.committed(self._raw)  # noqa: SLF001
-                    self._con.watched.look()
+                    self._database._log.after_commit(self._raw)  # noqa: SLF001
+                    self._con.files.check_after_commit()
             finally:
-                # Also after a failed commit. SQLite may have rolled back by itself.
+                # Also after a failed commit, although SQLite may have rolled back itself.
                 self._con.roll_back()
                 self._con.lock.release()
 
 
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def _code_of(error: Exception) -> int:
+    """Return SQLite's primary result code; 0 for Python's own errors, for example a closed connection."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def explained(error: Exception, path: str) -> JshmError:
+    """Return the error of jshm for one of SQLite's.
+
+    Parameters
+    ----------
+    error : sqlite3.Error or UnicodeDecodeError
+    path : str
+        The database's file.
+    """
+    code = _code_of(error)
+    is_damaged = code in _CORRUPT or isinstance(error, UnicodeDecodeError)
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED:
+        return RegistryError(f"the registry {path} was just removed or moved: try again")
+    # A damaged header may also make SQLite take the database for read-only.
+    if code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK):
+        beside = filter(os.path.exists, (path + ending for ending in BESIDE))
+        is_damaged = all(os.access(one, os.W_OK) for one in beside)
+    if is_damaged or _DAMAGE.search(str(error)):
+        return damaged(f"the registry {path} is damaged ({error})")
+    root = os.path.dirname(path)
+    if code in _FULL or (code == sqlite3.SQLITE_CANTOPEN and _has_no_inode(root)):
+        return disk_full("the registry", root, error)
+    if code == sqlite3.SQLITE_READONLY:
+        return RegistryError(
+            f"the registry {path} cannot be written: check its owner, and `chmod 600` it"
+        )
+    return RegistryError(f"the registry {path} cannot be used: {error}")
+
+
+def _has_no_inode(root: str) -> bool:
+    """Return whether the file system has no inode left; some file systems do not count them."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(root)
+        return bool(found.f_files) and not found.f_favail
+    return False
+
+
+# -- forks -----------------------------------------------------------------------------------------
+
+
 _databases: WeakSet[Database] = WeakSet()
-
-
 _forking: list[Database] = []
-# Whether the fork has called `_before_fork`: another thread may have imported this module later.
+# Whether this fork has called `_before_fork`: a thread may import this module while another one forks.
 _began: list[bool] = []
 # Two threads may fork at the same time; each must find the other's work done.
 _fork_lock = threading.RLock()
 
 
 def _before_fork() -> None:
-    interrupts.deferred().__enter__()  # a handler would open what is closed for the child
+    signals.deferred().__enter__()  # a handler would open what is closed for the child
     _began.append(True)
     _forking.extend(_databases)
     for database in _forking:
@@ -504,18 +616,20 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     while _forking:
         _forking.pop()._after_fork_in_parent()  # noqa: SLF001
-    if _began:
-        _began.pop()
-        interrupts.deferred().__exit__()
+    _resume_signals()
 
 
 def _after_fork_in_child() -> None:
     _forking.clear()
     for database in _databases:
         database._after_fork_in_child()  # noqa: SLF001
+    _resume_signals()
+
+
+def _resume_signals() -> None:
     if _began:
         _began.pop()
-        interrupts.deferred().__exit__()
+        signals.deferred().__exit__()
 
 
 os.register_at_fork(

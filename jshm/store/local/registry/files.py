@@ -1,4 +1,9 @@
-"""The files that a SQLite database in WAL mode is made of: where, which they are, whether they changed."""
+"""The files of a SQLite database in WAL mode: which they are, whether others changed them, how long they get.
+
+SQLite keeps a log (``-wal``) and the log's index (``-shm``) beside the database. jshm adds a ballast file,
+which gives the log room on a full disk. Nothing else in the process may open the database's files: POSIX
+locks are dropped when any descriptor of a file is closed.
+"""
 
 from __future__ import annotations
 
@@ -6,116 +11,124 @@ import contextlib
 import errno
 import fcntl
 import os
+import sqlite3
 import stat
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from ....errors import CorruptRegistryError, NoSpaceError, UnsafeDirectoryError
-from ....segment.file import limit_error, lock
+from ....errors import NoSpaceError, RegistryTimeout
+from ....segment.file import reserve
+from ....system import file_locks, signals
 from ....system.access import PRIVATE
 from ....system.directories import (
+    DirectoryPath,
     File,
-    Spot,
-    beside,
     identity_of,
     open_file,
     remove,
     rename,
     status,
+    with_ending,
 )
-from .ballast import how_to_make_room
+from ....system.limits import limit_error
+from ..directory import disk_full
+from .rows import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ....system.directories import Seen
+    from ....system.directories import Resolved
 
-# What SQLite keeps beside the file: its log, and the log's index.
+T = TypeVar("T")
+
+# The log and the log's index.
 BESIDE = ("-wal", "-shm")
-# In WAL mode there is none, but SQLite would open one that it finds, and wait for ever if it is a FIFO.
+# There is none in WAL mode, but SQLite would open one that it finds, and block for ever on a FIFO.
 JOURNAL = "-journal"
-# Device; inodes of the file, its log and the log's index; whether there is anything in it.
-Files = tuple[int, ...]
-# Where every process finds what it has open.
+Inodes = tuple[int, ...]
+"""Device; inodes of the database, its log and the log's index (0: missing); whether it has content."""
+
 _OPEN_FILES = "/dev/fd"
-# The log's index begins with two copies of what each commit changes, checksums of all it wrote among it:
-# https://sqlite.org/walformat.html#the_wal_index_header
+# The log's index begins with two copies of a header: https://sqlite.org/walformat.html#the_wal_index_header
 _HEADER = 48
 _HEADERS = 2 * _HEADER
-# In the processor's order: changes, frames in the log. Behind the headers: frames that were brought into
-# the database, and frames that a checkpoint began to bring there.
-_CHANGES, _FRAMES, _DONE, _BEGUN = 8, 16, 96, 128
-# The number of the log, which grows with every time that it is begun anew; in network order.
+# In the header, in the processor's byte order: the number of changes, and of frames in the log. Behind the
+# headers: frames that a checkpoint has copied into the database, and frames that it has begun to copy.
+_CHANGES, _FRAMES, _COPIED, _ATTEMPTED = 8, 16, 96, 128
+# The number of the log, in network byte order: it grows whenever SQLite restarts the log.
 _SALT = slice(32, 36)
 _COUNTS = 1 << 32
+# The bytes of the index that a writer locks, and those that readers lock (same page).
+_WRITER = range(120, 121)
+_READERS = range(123, 128)
+
+# Bytes of the log from which on jshm truncates it. A single large transaction may exceed this at once.
+_LONG = 8 << 20
+# Bytes of the log from which on nothing is added.
+_TOO_LONG = 64 << 20
+# After a failed truncation, the next attempt waits until the log has grown by this many bytes.
+_STEP = 4 << 20
+# Commits of this process between two looks at the log's size.
+_COMMITS = 64
+# Milliseconds for which a checkpoint waits for readers, while writers wait for the checkpoint.
+_PATIENCE = 25
+
+_BALLAST = 512 << 10
+# Given up in slices: other processes may take the space before this one uses it.
+_SLICE = 128 << 10
 
 
-class Home:
-    """Where the files of one database are, in the directory that its path leads to now.
+class Location:
+    """Where the files of one database are: a name in the directory that its path leads to now.
 
     Parameters
     ----------
     path : str
         The database's file.
-    spot : Spot or None
+    spot : DirectoryPath or None
         Tells which directory that is.
-    make : callable
-        Makes the directory if it is not there.
     timeout : float
-        Seconds to wait for others who make or remove them.
+        Seconds to wait for other processes that create or remove the files.
     """
 
-    def __init__(
-        self,
-        path: str,
-        spot: Spot | None,
-        make: Callable[[], object],
-        timeout: float,
-    ) -> None:
+    def __init__(self, path: str, spot: DirectoryPath | None, timeout: float) -> None:
         self._name = os.path.basename(path)
-        self._make = make
         self._timeout = timeout
-        self.spot = spot or Spot(os.path.dirname(path))
+        self.spot = spot or DirectoryPath(os.path.dirname(path))
 
     def file(self, ending: str = "") -> File:
-        """Return the path of the database's file, or of the one with that ending."""
-        return File(self.spot.look().place, self._name + ending)
+        """Return the path of the database's file, or of the file with that ending beside it."""
+        return File(self.spot.resolve().directory, self._name + ending)
 
-    def has(self, files: Files) -> bool:
-        """Tell whether the database's file is still there, and the same."""
+    def has(self, inodes: Inodes) -> bool:
+        """Return whether the path still leads to this database file."""
         found = identify(self.file())
-        return found is not None and found[:2] == files[:2]
+        return found is not None and found[:2] == inodes[:2]
 
-    @contextlib.contextmanager
-    def _alone(self, path: File) -> Iterator[None]:
-        """Let only one process at a time make or remove the database's files."""
-        guard = path.place.open_anew()
-        try:
-            lock(guard, fcntl.LOCK_EX, self._timeout)
-            yield
-        finally:
-            os.close(guard)
-
-    def made(self) -> tuple[File, Files]:
-        """Return the path of the file, which is made if it is not there, and what it is.
-
-        Private from the start; -wal and -shm inherit the mode.
-
-        Raises
-        ------
-        FileNotFoundError
-            It is removed while it is made.
-        """
+    def find(self) -> tuple[File, Inodes] | None:
+        """Return the database's path and inodes, or None if there is none."""
         with contextlib.suppress(FileNotFoundError):
             path = self.file()
             if found := identify(path):
                 return path, found
-        self._make()
+        return None
+
+    def create(self) -> tuple[File, Inodes]:
+        """Return the path and inodes of the database, which is created unless another process was faster.
+
+        It is private from the start; SQLite gives the log and the index the same mode.
+
+        Raises
+        ------
+        FileNotFoundError
+            It, or its directory, was removed meanwhile.
+        NoSpaceError
+        """
         path = self.file()
-        # Where only the file was removed, a log and its index are left that others still use: SQLite
-        # would take them for the new file's. One process at a time clears them away.
-        with self._alone(path):
+        # If only the database was removed, a log and an index remain that other processes still use.
+        # SQLite would take them for the new database's, so one process at a time clears them away.
+        with self._exclusive(path):
             if identify(path) is None:
                 clear(path, *BESIDE)
                 try:
@@ -123,168 +136,296 @@ class Home:
                 except OSError as error:
                     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                         raise
-                    root = str(path.place)
-                    raise NoSpaceError(
-                        f"no room left for the registry in {root} ({error.strerror}): "
-                        f"{how_to_make_room(root)}"
-                    ) from None
+                    raise disk_full("the registry", path.directory, error.strerror) from None
             found = identify(path)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return path, found
 
-    def remove_torn(self, watched: Watched) -> None:
-        """Remove a database that was emptied, or whose log or index was removed: each would see another.
+    def remove_broken(self, files: OpenFiles) -> None:
+        """Remove a database that was emptied or overwritten, or whose log or index was removed.
 
-        Also one that another was copied into. Before the connection is closed: SQLite brings its log
-        into a file that still has its name, and then deletes what is called like the log
-        (sqlite3PagerClose, databaseIsUnmoved).
+        Otherwise each process would see another content. Call this before the connection is closed: on
+        close SQLite copies its log into a database that still has its name, and then deletes the file that
+        is named like the log (sqlite3PagerClose, databaseIsUnmoved).
         """
-        with contextlib.suppress(FileNotFoundError):  # all is gone
+        with contextlib.suppress(FileNotFoundError):  # everything is gone
             path = self.file()
-            if _is_torn(path, watched):
-                with self._alone(path):
-                    if _is_torn(path, watched):
+            if _is_broken(path, files):
+                with self._exclusive(path):
+                    if _is_broken(path, files):
                         clear(path, "", *BESIDE)
 
+    @contextlib.contextmanager
+    def _exclusive(self, path: File) -> Iterator[None]:
+        """Admit one process at a time to creating or removing the files."""
+        fd = path.directory.open_anew()
+        try:
+            file_locks.lock(fd, fcntl.LOCK_EX, self._timeout)
+            yield
+        finally:
+            os.close(fd)
 
-class Watched:
+
+class OpenFiles:
     """The files that one connection has open.
 
     Parameters
     ----------
-    home : Home
+    location : Location
     path : File
         The database's file, in the directory in which it was opened.
-    files : Files
-        What `identify` returned of them.
+    inodes : Inodes
+        Of the files when they were opened.
+
+    Attributes
+    ----------
+    overwritten : bool
+        Whether something other than SQLite wrote into them, for example ``cp`` of a backup.
     """
 
     __slots__ = (
-        "_index", "_path", "_reached", "_seen", "_spot", "_written", "files", "overwritten",
+        "_checkpointed", "_index", "_logged", "_path", "_seen", "_spot", "inodes", "overwritten",
     )  # fmt: skip
 
-    def __init__(self, home: Home, path: File, files: Files) -> None:
-        self.files = files
-        self._spot = home.spot
-        self._path = path
-        self._seen: Seen | None = None
-        # How far the log had got; when the file was written, and which checkpoint that was.
-        self._reached = (0, 0, 0)
-        self._written: tuple[int, tuple[bytes, int]] | None = None
-        # Whether something other than SQLite has written into them: somebody copied a backup there.
+    def __init__(self, location: Location, path: File, inodes: Inodes) -> None:
+        self.inodes = inodes
         self.overwritten = False
-        # SQLite's own descriptor, which it keeps as long as there is a connection in this process:
-        # closing one of ours would drop its locks.
-        self._index = next(iter(opened((files[0], files[3])) or ()), -1)
+        self._spot = location.spot
+        self._path = path
+        self._seen: Resolved | None = None
+        # The position of the log when it was last read: changes, number of the log, frames.
+        self._logged = (0, 0, 0)
+        # When the database's file was last modified, and by which checkpoint.
+        self._checkpointed: tuple[int, tuple[bytes, int]] | None = None
+        # SQLite's own descriptor, which stays open as long as this process has a connection: to close
+        # one of ours would drop SQLite's locks.
+        self._index = next(iter(descriptors_of((inodes[0], inodes[3])) or ()), -1)
 
     @property
-    def are_open(self) -> bool:
-        """Whether all that SQLite uses was there, as far as it can be told."""
-        return bool(self.files[2] and self.files[3]) and (
-            self._index >= 0 or opened(self.files[:2]) is None
+    def are_complete(self) -> bool:
+        """Whether log and index were there too, as far as this system shows it."""
+        return bool(self.inodes[2] and self.inodes[3]) and (
+            self._index >= 0 or descriptors_of(self.inodes[:2]) is None
         )
 
-    def is_at_home(self) -> bool:
-        """Tell whether the file, whatever became of its log, is still what the path leads to."""
+    def are_current(self) -> bool:
+        """Return whether the path still leads to this database, whatever became of its log."""
         if self.overwritten:
             return False
         try:
-            seen = self._spot.look()
+            seen = self._spot.resolve()
             if seen is self._seen:
                 return True
-            found = identify(File(seen.place, self._path.name))
+            found = identify(File(seen.directory, self._path.name))
         except FileNotFoundError:
             return False
-        return found is not None and found[:2] == self.files[:2]
+        return found is not None and found[:2] == self.inodes[:2]
 
-    def have_their_names(self, *, sure: bool = True) -> bool:
-        """Tell whether they are still what the path leads to; if `sure`, also that something is in them."""
+    def are_unchanged(self, *, thorough: bool = True) -> bool:
+        """Return whether the path still leads to all of these files.
+
+        If `thorough`, also whether the database has content that only SQLite has written.
+        """
         if self.overwritten:
             return False
-        # What is moved, removed or replaced changes the directory; what is emptied does not.
+        # Moving, removing or replacing a file changes the directory; emptying a file does not.
         try:
-            seen = self._spot.look()
-            if seen is self._seen:
-                return not sure or self._is_believed()
-            if seen.place.identity != self._path.place.identity:
-                return False
-            if identify(self._path) != self.files:
-                return False
-        except FileNotFoundError:
-            return False
-        self._seen = seen
-        return not sure or self._is_believed()
-
-    def _is_believed(self) -> bool:
-        """Tell whether something is in the file, and nobody but SQLite has written it."""
-        try:
+            seen = self._spot.resolve()
+            if seen is not self._seen:
+                if seen.directory.identity != self._path.directory.identity:
+                    return False
+                if identify(self._path) != self.inodes:
+                    return False
+                self._seen = seen
+            if not thorough:
+                return True
             found = status(self._path)
         except FileNotFoundError:
             return False
-        if self._goes_back() or self._was_written(found.st_mtime_ns):
-            self.overwritten = True
+        self._detect_overwriting(found.st_mtime_ns)
         return bool(found.st_size) and not self.overwritten
 
-    def look(self) -> None:
-        """Look at what a commit of this process has written, and at what it was committed to."""
+    def check_after_commit(self) -> None:
+        """Read what a commit of this process has written, and detect whether others wrote in between."""
         with contextlib.suppress(OSError):
-            if self._goes_back() or self._was_written(status(self._path).st_mtime_ns):
-                self.overwritten = True
+            self._detect_overwriting(status(self._path).st_mtime_ns)
 
-    def _goes_back(self) -> bool:
-        """Tell whether the log is an earlier one, or shorter than it was, or its index is cut off."""
-        known = self._reached  # first: a finalizer may look in between, and find more
+    def _detect_overwriting(self, modified: int) -> None:
+        if self._has_older_log() or self._was_modified(modified):
+            self.overwritten = True
+
+    def _has_older_log(self) -> bool:
+        """Return whether the log is older or shorter than it was, or its index is truncated."""
+        known = self._logged  # first: a finalizer may commit in between, and read further
         try:
             index = os.pread(self._index, _HEADERS, 0)
-            if len(index) < _HEADERS:  # SQLite cuts it only where nobody else has it open
-                return identity_of(os.fstat(self._index)) == (self.files[0], self.files[3])
+            if len(index) < _HEADERS:  # SQLite truncates it only where nobody else has it open
+                return identity_of(os.fstat(self._index)) == (self.inodes[0], self.inodes[3])
         except OSError:
             return False
-        if index[:_HEADER] != index[_HEADER:]:  # somebody is just writing it
+        if index[:_HEADER] != index[_HEADER:]:  # a commit is writing it
             return False
-        reached = (
-            _number(index, _CHANGES),
-            int.from_bytes(index[_SALT], "big"),
-            _number(index, _FRAMES),
-        )
-        self._reached = reached
-        # SQLite counts changes from 0 when it has repaired the index; the log is the same then, or longer.
-        # It may give any number to a log that it has emptied, so that of two numbers none is the earlier.
-        return _is_before(reached[0], known[0]) and not (
-            reached[1] == known[1] and reached[2] >= known[2]
-        )
+        changes, frames = _number(index, _CHANGES), _number(index, _FRAMES)
+        log = int.from_bytes(index[_SALT], "big")
+        self._logged = (changes, log, frames)
+        # After SQLite has repaired the index, it counts changes from 0; the log is then the same or longer.
+        # A log that SQLite has emptied may get any number, so numbers of logs have no order.
+        return _is_before(changes, known[0]) and not (log == known[1] and frames >= known[2])
 
-    def _was_written(self, changed: int) -> bool:
-        """Tell whether the file has changed, and no checkpoint was made since that would explain it."""
-        known = self._written  # first, as above
-        if known is not None and changed == known[0]:
+    def _was_modified(self, modified: int) -> bool:
+        """Return whether the database's file was modified without a checkpoint that explains it."""
+        known = self._checkpointed  # first, as above
+        if known is not None and modified == known[0]:
             return False
         try:
             before = self._checkpoint()
-            changed = status(self._path).st_mtime_ns
+            modified = status(self._path).st_mtime_ns
             checkpoint = self._checkpoint()
         except OSError:
             return False
-        if checkpoint is None or checkpoint != before:  # one is just being made
+        if checkpoint is None or checkpoint != before:  # one is running
             return False
-        self._written = changed, checkpoint
-        return known is not None and known[0] != changed and known[1] == checkpoint
+        self._checkpointed = modified, checkpoint
+        return known is not None and known[0] != modified and known[1] == checkpoint
 
     def _checkpoint(self) -> tuple[bytes, int] | None:
-        """Return which log, and how much of it, is in the database; None in the midst of a checkpoint."""
-        index = os.pread(self._index, _BEGUN + 4, 0)
-        if len(index) < _BEGUN + 4:
+        """Return which log, and how much of it, is in the database; None while a checkpoint runs."""
+        index = os.pread(self._index, _ATTEMPTED + 4, 0)
+        if len(index) < _ATTEMPTED + 4:
             return None
-        done = _number(index, _DONE)
-        return (index[_SALT], done) if done == _number(index, _BEGUN) else None
+        copied = _number(index, _COPIED)
+        return (index[_SALT], copied) if copied == _number(index, _ATTEMPTED) else None
 
-    def state(self) -> object:
-        """Return what is equal to what it was as long as nobody has committed anything."""
+    def data_version(self) -> object:
+        """Return a value that changes with each commit of any process."""
         try:
             return os.pread(self._index, _HEADERS, 0)
-        except OSError:  # where descriptors cannot be found, nothing is known
+        except OSError:  # where descriptors cannot be found, it changes with each call
             return object()
+
+
+class Log:
+    """Keeps the log of one database short, as one process sees it.
+
+    SQLite restarts the log when all of it is in the database and nobody reads from it. A reader that is
+    suspended inside a SELECT prevents that, and so do many readers that overlap. Then the log grows with
+    each write, in memory.
+
+    Parameters
+    ----------
+    path : str
+        The database's file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path + "-wal"
+        self._index = path + "-shm"
+        self._commits = 0
+        self._next = _LONG
+        self._size = 0
+
+    def measure(self) -> None:
+        """Read the size of the log."""
+        self._commits = 0
+        try:
+            self._size = os.stat(self._path).st_size
+        except FileNotFoundError:
+            self._size = 0
+        if self._size < _LONG:
+            self._next = _LONG
+
+    def after_commit(self, raw: sqlite3.Connection) -> None:
+        """Truncate the log if it has become long; its size is read after every 64th commit."""
+        self._commits += 1
+        if self._commits >= _COMMITS:
+            self.measure()
+            if self._size >= self._next:
+                self._truncate(raw)
+
+    def is_too_long(self) -> bool:
+        """Return whether it was too long when it was last measured."""
+        return self._size >= _TOO_LONG
+
+    def require_short(self, raw: sqlite3.Connection) -> None:
+        """Raise RegistryTimeout if the log is too long and cannot be truncated."""
+        self.measure()
+        if self.is_too_long():
+            self._truncate(raw)
+        if self.is_too_long():
+            readers = file_locks.pids_locking(self._index, "POSIX", "READ", _READERS)
+            raise RegistryTimeout(
+                f"the registry's log cannot be emptied ({self._size >> 20} MiB): it is being read by "
+                f"{file_locks.describe(readers)}; if that process is suspended, resume or kill it. "
+                "Names can be released meanwhile"
+            )
+
+    def _truncate(self, raw: sqlite3.Connection) -> None:
+        """Copy the log into the database and truncate it, unless readers hold it for too long."""
+        # SQLite waits for readers with the write lock held: nobody extends the log meanwhile, and new
+        # readers do not need it.
+        with contextlib.suppress(sqlite3.Error):
+            raw.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+            try:
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                raw.execute("PRAGMA busy_timeout = 0")
+        self.measure()
+        self._next = max(_LONG, self._size + _STEP)
+
+    def writers(self) -> list[int]:
+        """Return the pids of other processes that hold the write lock."""
+        return file_locks.pids_locking(self._index, "POSIX", "WRITE", _WRITER)
+
+
+class Ballast:
+    """A file of allocated, empty pages that is truncated when the disk is full.
+
+    A release writes to the log, and so needs space to free space.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+
+    def fill(self) -> None:
+        """Allocate the file, as large as it fits now."""
+        with contextlib.suppress(OSError), self._opened(os.O_CREAT) as fd:
+            for size in range(_BALLAST, os.fstat(fd).st_size, -_SLICE):
+                with contextlib.suppress(OSError):
+                    reserve(fd, size)
+                    return
+
+    def spend(self, operation: Callable[[], T]) -> T:
+        """Return the result of an operation, repeated with less and less ballast while the disk is full."""
+        is_spent = False
+        try:
+            while True:
+                try:
+                    return operation()
+                except NoSpaceError:
+                    if not self._shrink():
+                        raise
+                    is_spent = True
+        finally:
+            if is_spent:
+                self.fill()
+
+    def _shrink(self) -> bool:
+        """Give up a slice; return whether there was one."""
+        with contextlib.suppress(OSError), self._opened() as fd:
+            size = os.fstat(fd).st_size
+            os.ftruncate(fd, max(0, size - _SLICE))
+            return bool(size)
+        return False
+
+    @contextlib.contextmanager
+    def _opened(self, flags: int = 0) -> Iterator[int]:
+        with signals.deferred():  # a handler that raises would leave the descriptor open
+            fd = open_file(self._location.file(".ballast"), os.O_RDWR | flags)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
 
 
 def _number(index: bytes, offset: int) -> int:
@@ -292,12 +433,12 @@ def _number(index: bytes, offset: int) -> int:
 
 
 def _is_before(count: int, known: int) -> bool:
-    """Tell whether a count that begins anew after 2 ** 32 is an earlier one."""
+    """Return whether a count is the earlier one; it restarts after 2 ** 32."""
     return (count - known) % _COUNTS >= _COUNTS // 2
 
 
-def opened(file: tuple[int, ...]) -> list[int] | None:
-    """Return this process's descriptors of a file, by device and inode; None where nothing tells.
+def descriptors_of(file: tuple[int, ...]) -> list[int] | None:
+    """Return this process's descriptors of a file, by device and inode; None where the system hides them.
 
     Raises
     ------
@@ -306,7 +447,7 @@ def opened(file: tuple[int, ...]) -> list[int] | None:
     found = []
     try:
         for fd in map(int, os.listdir(_OPEN_FILES)):
-            with contextlib.suppress(OSError):  # it is closed by now
+            with contextlib.suppress(OSError):  # closed meanwhile
                 if identity_of(os.fstat(fd)) == file:
                     found.append(fd)
     except OSError as error:
@@ -316,25 +457,23 @@ def opened(file: tuple[int, ...]) -> list[int] | None:
     return found
 
 
-def identify(path: str) -> Files | None:
-    """Return which files have the names now; None if there is no database.
-
-    A log or an index that is not there has the inode 0.
+def identify(path: str) -> Inodes | None:
+    """Return which files have the database's names now; None if there is no database.
 
     Raises
     ------
     CorruptRegistryError
-        One of them is no file: a link, a directory, a socket.
+        One of them is not a regular file: a link, a directory, a socket.
     """
     try:
         found = status(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    _require_file(path, found)
+    _require_regular(path, found)
     log, index = BESIDE
-    _inode(beside(path, JOURNAL))
+    _inode(with_ending(path, JOURNAL))
     return (
-        found.st_dev, found.st_ino, _inode(beside(path, log)), _inode(beside(path, index)),
+        found.st_dev, found.st_ino, _inode(with_ending(path, log)), _inode(with_ending(path, index)),
         bool(found.st_size),
     )  # fmt: skip
 
@@ -344,40 +483,27 @@ def _inode(path: str) -> int:
         found = status(path)
     except OSError:
         return 0
-    _require_file(path, found)
+    _require_regular(path, found)
     return found.st_ino
 
 
-def _require_file(path: str, found: os.stat_result) -> None:
+def _require_regular(path: str, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise CorruptRegistryError(
-            f"the registry {path} is no file. No data was lost: `jshm check --fix` rebuilds the "
-            "registry from the segments"
-        )
+        raise damaged(f"the registry {path} is not a regular file")
 
 
-def require_user(user: int, path: str) -> None:
-    """Raise UnsafeDirectoryError if this process is not the user's any more who opened the database."""
-    if os.geteuid() != user:
-        raise UnsafeDirectoryError(
-            f"{os.path.dirname(path)} was opened by user {user}, and this process is user "
-            f"{os.geteuid()} now (setuid): refused. What is attached stays attached; use jshm before, "
-            "or only after the change"
-        )
-
-
-def _is_torn(path: str, watched: Watched) -> bool:
-    """Tell whether the database is the same file, and not the same database any more."""
-    found, known = identify(path), watched.files
-    return found is not None and found[:2] == known[:2] and (watched.overwritten or found != known)
+def _is_broken(path: str, files: OpenFiles) -> bool:
+    """Return whether the database is the same file and no longer the same database."""
+    found, known = identify(path), files.inodes
+    return found is not None and found[:2] == known[:2] and (files.overwritten or found != known)
 
 
 def clear(path: str, *endings: str) -> None:
-    """Remove the files with these endings, if they are there; what is in a directory is kept aside."""
+    """Remove the files with these endings, if they exist; a directory in a file's place is renamed."""
     for ending in endings:
-        one = beside(path, ending)
+        one = with_ending(path, ending)
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISDIR(status(one).st_mode):
-                rename(one, beside(one, f".{time.time_ns()}"))
+                rename(one, with_ending(one, f".{time.time_ns()}"))
             else:
                 remove(one)

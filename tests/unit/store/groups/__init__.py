@@ -1,1 +1,1 @@
-"""What the members of a Unix group share: between real users."""
+"""Stores of Unix groups, with real users."""

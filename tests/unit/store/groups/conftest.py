@@ -1,4 +1,4 @@
-"""Real users of a group of their own, and processes of theirs."""
+"""Real users with a common group, and processes that run as these users."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def lab() -> Iterator[People]:
 
 @pytest.fixture
 def place(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A directory like /dev/shm, in which everybody may make directories."""
+    """A directory like /dev/shm, in which all users may create directories."""
     root = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
     os.chmod(root, 0o1777)
     monkeypatch.setenv("JSHM_GROUP_DIR", root)
@@ -37,7 +37,7 @@ def place(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def start(lab: People, place: str, tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    """Start a process of a user, in the store of the group; or, without a group, in a private one."""
+    """Start a process of a user, in the group's store or (with an empty group) in a private one."""
     tmp_path.chmod(0o755)
     started: list[Child] = []
 
@@ -55,12 +55,12 @@ def start(lab: People, place: str, tmp_path: Path) -> Iterator[Callable[..., Chi
 
 
 def root_of(place: str, lab: People, user: User) -> str:
-    """Return the directory of what a user shares with the group."""
+    """Return the directory in which a user shares with the group."""
     return os.path.join(place, f"jshm-group-{lab.group}-{user.uid}")
 
 
 def files(root: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the paths of a directory and of all in it, and what they are."""
+    """Yield a directory and everything in it: paths and their status."""
     for directory, _, names in os.walk(root):
         for name in ["", *names]:
             path = os.path.join(directory, name)

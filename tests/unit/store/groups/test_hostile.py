@@ -1,6 +1,6 @@
-"""A member who means harm: nothing of the others' is changed, removed or run, and nobody waits for ever.
+"""A hostile member cannot change, remove or run anything of other members, and cannot block them.
 
-`bob` attacks with all that the operating system lets him do; `ada` uses jshm.
+`bob` does whatever the operating system allows; `ada` uses jshm.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ....support.processes import Child
     from ....support.users import People
 
-pytestmark = pytest.mark.xdist_group("users")  # they are made once
+pytestmark = pytest.mark.xdist_group("users")  # they are created once
 
-# What a member does all day. Whatever is wrong with another's files, each works or says what is wrong.
+# Everyday operations. Whatever is wrong with another member's files, each works or raises a JshmError.
 USE = """
 import contextlib, resource
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
@@ -42,7 +42,7 @@ def use(*names):
 
 
 def shared(start: Callable[..., Child], lab: People) -> tuple[Child, Child]:
-    """Return processes of a victim and of an attacker, who both share something."""
+    """Return a process of a victim and one of an attacker, who both share something."""
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run("jshm.publish('A', np.arange(4.0)); jshm.publish('private_copy', np.ones(5))")
     bob.run("jshm.publish({'B': np.arange(5.0), 'O': {'a': 1}}, keep=True); b = jshm.attach('B')")
@@ -65,11 +65,11 @@ LISTS = {
     "socket": "import socket; os.unlink(p); s = socket.socket(socket.AF_UNIX); s.bind(p)",
     "gone": "os.unlink(p)",
     "empty": "os.truncate(p, 0)",
-    "not a list": "open(p, 'wb').write(b'\\0' * 5000)",
+    "not a names file": "open(p, 'wb').write(b'\\0' * 5000)",
     "deep": "add(b'[' * 100_000)",
     "deeper": "add(b'[\"B\", ' + b'[' * 100_000 + b']' * 100_001)",
-    "no name": "add(b'[5, []]')",
-    "a name that is none": "add(b'[\"../../etc\", []]')",
+    "not a name": "add(b'[5, []]')",
+    "an invalid name": "add(b'[\"../../etc\", []]')",
     "large numbers": "add(line(version=1 << 200))",
     "digits": "add(b'[\"B\", [' + b'9' * 100_000 + b']]')",
     "negative": "add(line(nbytes=-1))",
@@ -87,18 +87,18 @@ LISTS = {
     "a part": "add(line(kind='object', part=10 ** 9))",
     "two of one number": "add(line2({}, {}))",
     "two newest": "add(line2({}, {'version': 7}))",
-    "before all times": "add(line(created=-1e300))",
+    "a time before all times": "add(line(created=-1e300))",
     "a dtype that takes long": "add(line(descr=repr([(f'f{i}', '<f8') for i in range(10_000)])))",
     "many dtypes": "add(*(line(name=f'n{i}', descr=repr('<U1' + '0' * 50_000 + str(i))) for i in range(30)))",
     "a long identity": "add(line(identity=identity.replace('eda.py', 'x' * 100_000)))",
     "an identity": "add(line(identity='{' * 1000))",
-    "somebody else": "add(line(identity=identity.replace(str(os.getuid()), '0')))",
+    "another publisher": "add(line(identity=identity.replace(str(os.getuid()), '0')))",
     "thousands": "add(*(line(name=f'n{i}') for i in range(20_000)))",
-    "an end only": "open(p, 'ab').write(b'.\\n.\\n.\\n')",
+    "only ends": "open(p, 'ab').write(b'.\\n.\\n.\\n')",
 }
 
 
-def test_a_list_that_jshm_did_not_write(
+def test_a_names_file_that_jshm_did_not_write(
     start: Callable[..., Child], lab: People, place: str
 ) -> None:
     ada, bob = shared(start, lab)
@@ -127,18 +127,18 @@ def add(*lines):
         for one in said:
             assert one.split(":")[0] in ERRORS, (how, one)
             assert len(one) < 1000, (how, one)
-        if how not in ("somebody else", "thousands", "an end only", "gone", "objects", "types"):
+        if how not in ("another publisher", "thousands", "only ends", "gone", "objects", "types"):
             assert said, how
-        # One's own names are as they were.
+        # The reader's own names are unchanged.
         own = "[jshm.attach('A').tolist(), jshm.info('A').mine]"
         assert ada.run(own) == [[0.0, 1.0, 2.0, 3.0], True], how
         with open(treasure) as file:
             assert file.read() == "mine", how
-        if how == "somebody else":
+        if how == "another publisher":
             assert ada.run("jshm.info('B').publisher") == f"eda.py ({lab.bob.name})"
         if how == "thousands":
             assert ada.run("len(jshm.segments())") > 20_000
-        # What bob mends can be used again.
+        # After bob has repaired it, it can be used again.
         bob.run(
             "os.path.isdir(p) and os.rmdir(p)\nos.path.lexists(p) and os.unlink(p)\n"
             "jshm.publish('B', np.ones(3))"
@@ -159,10 +159,10 @@ SEGMENTS = {
     "not readable": "os.chmod(p, 0o200)",
     "another header": "os.chmod(p, 0o640); f = open(p, 'r+b'); f.write(b'x' * 64); f.flush()",
     "a directory that is a link": "os.rename(d, d + '.old'); os.symlink(their_dir, d)",
-    "a directory that all write": "os.chmod(d, 0o2777)",
-    "no directory": "os.rename(d, d + '.old')",
+    "a directory that all may write to": "os.chmod(d, 0o2777)",
+    "without the directory": "os.rename(d, d + '.old')",
     "a link to the other's root": "os.rename(r, r + '.old'); os.symlink(their_root, r)",
-    "a root that all write": "os.chmod(r, 0o2777)",
+    "a root that all may write to": "os.chmod(r, 0o2777)",
     "a root of another group": "os.chown(r, -1, os.getgid())",
 }
 
@@ -203,10 +203,10 @@ del b; default_store().close(); keep()
         assert ada.run("jshm.attach('B').sum()") == 10.0, how
 
 
-def test_a_list_that_is_long_and_always_new(
+def test_a_long_names_file_that_changes_all_the_time(
     start: Callable[..., Child], lab: People, place: str
 ) -> None:
-    """A member makes others read for seconds, again and again: it takes a part of their time only."""
+    """Reading it takes seconds each time, but only a limited share of a reader's time."""
     ada, bob = shared(start, lab)
     bob.run(f"""
 import threading
@@ -219,17 +219,26 @@ def anew():
     os.chmod(p + ".x", 0o640); os.rename(p + ".x", p)
 anew()
 """)
-    ada.run("import time; jshm.attach('A'); n = len(jshm.segments())")
+    ada.run("""
+from jshm.store.groups import member
+long = []
+real = member.Member._with
+def count(self, known, data):
+    if len(data) > member._SHORT_LIST: long.append(len(data))
+    return real(self, known, data)
+member.Member._with, member._SLOW = count, 0.0
+n = len(jshm.segments())
+""")
     assert ada.run("n") > 20_000
-    ada.run("spent = time.thread_time()")
+    ada.run("long.clear()")
     for _ in range(5):
         bob.run("anew()")
         assert ada.run("jshm.attach('A').sum()") == 6.0
-    assert ada.run("time.thread_time() - spent") < 1.0
+    assert ada.run("len(long)") < 5
 
 
-def test_a_limit_that_one_s_own_process_has_met(start: Callable[..., Child], lab: People) -> None:
-    """What another shares is there again as soon as there are descriptors again."""
+def test_a_limit_of_the_reading_process(start: Callable[..., Child], lab: People) -> None:
+    """The names of other members are there again as soon as there are descriptors again."""
     ada, bob = shared(start, lab)
     bob.run("jshm.publish('C', np.ones(3))")
     refused = ada.fails("""
@@ -246,8 +255,10 @@ finally:
     assert ada.run("[jshm.attach('C').sum(), jshm.check()]") == [3.0, []]
 
 
-def test_an_id_is_its_member_s(start: Callable[..., Child], lab: People, place: str) -> None:
-    """Whoever calls a segment as another does gets nobody to see the one for the other."""
+def test_equal_ids_are_different_segments(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
+    """A member cannot pass a segment off as another member's by giving it the same id."""
     ada, bob = shared(start, lab)
     ada.run("a = jshm.attach('A')")
     bob.run(f"""
@@ -274,8 +285,10 @@ names = ["C" + other[:3] for other in theirs]
     assert ada.run("c.sum()") == 10.0
 
 
-def test_what_is_locked_against_all(start: Callable[..., Child], lab: People, place: str) -> None:
-    """Whoever may read a file may lock it. Neither its owner nor a reader waits for that."""
+def test_files_that_a_member_locks_block_nobody(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
+    """A user who can read a file can lock it. Neither the owner nor a reader waits for such a lock."""
     ada, bob = shared(start, lab)
     bob.run(f"""
 import fcntl
@@ -291,7 +304,6 @@ for name in ("B", "O"):
     kept.append(fd)
 """)
     assert bob.run("len(kept)") > 5
-    ada.run("import time; began = time.monotonic()")
     assert ada.run("jshm.attach('B').sum()") == 10.0
     assert ada.run("jshm.attach('A').sum()") == 6.0
     assert ada.run("[i.nbytes for i in (jshm.publish('A', np.zeros(50_000)),)]") == [400_000]
@@ -303,22 +315,19 @@ for name in ("B", "O"):
     assert ada.run(
         "[i.name for i in jshm.segments() if i.releasable and i.state == 'current']"
     ) == ["N"]
-    # The dead are found dead all the same: a lease is its user's alone.
+    # Dead processes are still recognized: only their own user can open a lease.
     other.kill()
     ada.run("jshm.gc()")
     assert (
         ada.run("[i.name for i in jshm.segments() if i.releasable and i.state == 'current']") == []
     )
-    assert ada.run("time.monotonic() - began") < 50
     bob.run("for fd in kept: os.close(fd)")
     ada.run("jshm.gc()")
     assert os.listdir(f"{root_of(place, lab, lab.ada)}/segments") == []
 
 
-def test_what_a_member_says_of_holding(
-    start: Callable[..., Child], lab: People, place: str
-) -> None:
-    """Logs that nobody could have written, and too many of them."""
+def test_logs_that_jshm_did_not_write(start: Callable[..., Child], lab: People, place: str) -> None:
+    """Logs with impossible content, and too many of them."""
     ada, bob = shared(start, lab)
     bob.run(f"""
 d = {root_of(place, lab, lab.bob)!r} + "/leases"
@@ -338,15 +347,15 @@ for i in range(10, 2000): log(i, who + "\\n" + "+0123456789abcdef r\\n" * 50)
 """)
     said = ada.run("use('B')")
     assert said == []
-    # Who says to hold everything is shown, and keeps nothing.
+    # A process that claims to hold everything is listed, but keeps nothing.
     ada.run("jshm.release(['A', 'private_copy']); jshm.gc()")
     assert os.listdir(f"{root_of(place, lab, lab.ada)}/segments") == []
 
 
-def test_what_is_in_the_place_of_one_s_own(
+def test_another_entry_in_place_of_a_member_s_directory(
     start: Callable[..., Child], lab: People, place: str
 ) -> None:
-    """Before a member's first use another makes something that is called like that directory."""
+    """Before a member's first use another member creates an entry with the name of that directory."""
     root = root_of(place, lab, lab.ada)
     bob = start(lab.bob, "eda.py")
     for made, gone in (("os.mkdir({0!r}); os.chmod({0!r}, 0o2777)", "os.rmdir({0!r})"),
@@ -365,7 +374,7 @@ def test_what_is_in_the_place_of_one_s_own(
     assert [n for n in os.listdir(place) if n.startswith("jshm-group")] == []
 
 
-def test_a_place_in_which_others_can_rename(
+def test_a_parent_directory_without_the_sticky_bit(
     start: Callable[..., Child], lab: People, place: str
 ) -> None:
     os.chmod(place, 0o777)
@@ -374,8 +383,10 @@ def test_a_place_in_which_others_can_rename(
     assert f"chmod +t {place}" in refused.message
 
 
-def test_a_place_that_another_has(start: Callable[..., Child], lab: People, place: str) -> None:
-    """Whoever has a directory renames what is in it, sticky or not."""
+def test_a_parent_directory_of_another_member(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
+    """The owner of a directory can rename its entries, sticky or not."""
     os.chown(place, lab.bob.uid, -1)
     refused = start(lab.ada).fails("jshm.publish('X', np.zeros(3))")
     assert "UnsafeDirectoryError" in refused.kinds
@@ -383,7 +394,7 @@ def test_a_place_that_another_has(start: Callable[..., Child], lab: People, plac
     assert start(lab.bob).run("jshm.publish('X', np.zeros(3)).version") == 1
 
 
-def test_what_is_another_s_is_not_advised_to_be_released(
+def test_other_members_names_are_not_suggested_for_release(
     start: Callable[..., Child], lab: People
 ) -> None:
     ada, bob = shared(start, lab)
@@ -397,8 +408,10 @@ def test_what_is_another_s_is_not_advised_to_be_released(
     assert "nothing at all" not in ada.fails("jshm.release('nothing')").message
 
 
-def test_who_is_no_member_any_more(start: Callable[..., Child], lab: People, place: str) -> None:
-    """Names of whoever is not in the group are nobody's, whatever the directory is called."""
+def test_names_of_a_former_member_are_ignored(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
+    """A directory of a user who is not in the group is ignored, whatever its name is."""
     ada, eve = start(lab.ada), start(lab.eve, "eve.py", group="")
     root = root_of(place, lab, lab.eve)
     ada.run("jshm.publish('A', np.zeros(3))")
@@ -409,8 +422,10 @@ def test_who_is_no_member_any_more(start: Callable[..., Child], lab: People, pla
     assert eve.run("1") == 1
 
 
-def test_published_stays_as_it_was(start: Callable[..., Child], lab: People, place: str) -> None:
-    """A member cannot write, rename, remove or unseal what another has published."""
+def test_members_cannot_change_published_files(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
+    """A member cannot write, rename, remove or unseal files of another member."""
     ada, bob = shared(start, lab)
     root = root_of(place, lab, lab.ada)
     for attempt in ("open(p, 'r+b')", "os.truncate(p, 0)", "os.chmod(p, 0o660)", "os.unlink(p)",

@@ -1,4 +1,4 @@
-"""A member who is killed while the others are being told: they learn of it with the next operation."""
+"""A member is killed before the names file is written: the next operation writes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GROUP = grp.getgrgid(os.getegid()).gr_name
-_EVERY = 7
+_EVERY = 11
 
 
 def publish() -> None:
@@ -55,13 +55,13 @@ def victim(operation: Callable[[], None], at: int) -> bool:
 
 
 def look() -> list[str]:
-    """Do something; then the list says what is shared: `check` compares them."""
+    """Do one operation; return what `check` finds: it compares the names file with the registry."""
     jshm.publish("next", np.zeros(1), keep=True, replace=True)
     return [problem.what for problem in jshm.check()]
 
 
 @pytest.mark.parametrize("operation", [publish, replace, go_live, release])
-def test_who_is_killed_in_a_group_s_store(
+def test_a_member_is_killed_in_a_group_s_store(
     operation: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JSHM_GROUP", GROUP)

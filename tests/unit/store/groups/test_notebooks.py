@@ -1,4 +1,4 @@
-"""What two members see in their notebooks."""
+"""Magics and completion in the notebooks of two members."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from ....support.processes import Child
     from ....support.users import People
 
-pytestmark = pytest.mark.xdist_group("users")  # they are made once
+pytestmark = pytest.mark.xdist_group("users")  # they are created once
 
-# Made before the process becomes a user who may not be able to read what it imports.
+# Runs before the process changes its user, who may not be able to read the modules.
 SHELL = """
 import jshm, numpy as np
 from IPython.core.interactiveshell import InteractiveShell
@@ -39,7 +39,7 @@ def shells(start: Callable[..., Child], lab: People) -> tuple[Child, Child]:
     return start(lab.ada, "a.py", before=SHELL), start(lab.bob, "b.py", before=SHELL)
 
 
-def test_names_of_others_in_magics(shells: tuple[Child, Child], lab: People) -> None:
+def test_names_of_other_members_in_magics(shells: tuple[Child, Child], lab: People) -> None:
     ada, bob = shells
     a, b = lab.ada.name, lab.bob.name
 
@@ -53,19 +53,19 @@ def test_names_of_others_in_magics(shells: tuple[Child, Child], lab: People) -> 
     assert said(bob, "%shm_attach X").startswith("X ← v1 from ")
     assert said(bob, "print(X.sum())") == "15.0\n"
     assert f"{b}:X v1" in said(bob, "X = np.zeros(3)\n%shm_publish X")
-    assert f"say whose, {b}:X or {a}:X" in said(bob, "%shm_attach X")
+    assert f"use {b}:X or {a}:X" in said(bob, "%shm_attach X")
     assert said(bob, f"%shm_attach {a}:X --as theirs").startswith(f"theirs ← {a}:X v1")
     assert said(bob, f"%shm_attach '{a}:exp/*'").startswith(f"W ← {a}:exp/W v1")
     assert said(bob, f"%shm_info {a}:X").split("\n")[0].split() == ["Name", f"{a}:X", "v1"]
     assert f"only {a} can release it" in said(bob, f"%shm_release {a}:X --force")
-    # A pattern means what one may release.
+    # A pattern only matches names that this user may release.
     assert said(bob, "%shm_release '*' --all --force") == f"{b}:X released · 24 B freed\n"
     gone = said(bob, f"%shm_detach {a}:X")
     assert gone.startswith(f"{a}:X detached · deleted theirs")
 
 
-def test_what_is_followed_stays_its_member_s(shells: tuple[Child, Child], lab: People) -> None:
-    """Another who shares something under the name is not followed instead."""
+def test_a_followed_name_stays_with_its_member(shells: tuple[Child, Child], lab: People) -> None:
+    """Another member who shares the same name is not followed instead."""
     ada, bob = shells
     a = lab.ada.name
 
@@ -83,7 +83,7 @@ def test_what_is_followed_stays_its_member_s(shells: tuple[Child, Child], lab: P
     assert said(bob, "print(X.sum())") == "6.0\n"
 
 
-def test_tab_completes_the_names_of_all(shells: tuple[Child, Child], lab: People) -> None:
+def test_tab_completes_the_names_of_all_members(shells: tuple[Child, Child], lab: People) -> None:
     ada, bob = shells
     a, b = lab.ada.name, lab.bob.name
     ada.run("do('X = np.zeros(2)\\n%shm_publish X\\n%shm_publish X --as only')")
@@ -96,6 +96,6 @@ def test_tab_completes_the_names_of_all(shells: tuple[Child, Child], lab: People
         return list(bob.run("[c.text for c in match_names(context)['completions']]"))
 
     assert offered("%shm_attach ") == [f"{a}:X", f"{b}:X", "only"]
-    assert offered("%shm_release ") == [f"{b}:X"]  # what may be released
+    assert offered("%shm_release ") == [f"{b}:X"]  # only names that this user may release
     assert offered(f"%shm_release {a}:") == []
     assert offered(f"%shm_attach {a}:") == [f"{a}:X", f"{a}:only"]

@@ -1,4 +1,4 @@
-"""Sharing with a Unix group, between real users; and what those outside of it get: nothing."""
+"""Sharing with a Unix group, between real users; users outside of the group have no access."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from ....support.processes import Child
     from ....support.users import People
 
-pytestmark = pytest.mark.xdist_group("users")  # they are made once
+pytestmark = pytest.mark.xdist_group("users")  # they are created once
 
-# -- by default: nobody ----------------------------------------------------------------------------
+# -- private by default ----------------------------------------------------------------------------
 
 
-def test_nobody_reads_another_s_data_by_default(start: Callable[..., Child], lab: People) -> None:
+def test_other_users_cannot_read_data_by_default(start: Callable[..., Child], lab: People) -> None:
     ada = start(lab.ada, group="", umask=0)
     path = ada.run("jshm.publish('X', np.arange(3.0)); from jshm.store import default_store; "
                    "default_store().location('X')")  # fmt: skip
@@ -47,7 +47,7 @@ def test_nobody_reads_another_s_data_by_default(start: Callable[..., Child], lab
 def test_a_foreign_segment_is_never_unpickled(
     start: Callable[..., Child], lab: People, place: str
 ) -> None:
-    """One that somebody with more rights put there, or that was given away."""
+    """A segment that root put there, or that was given to another user."""
     ada = start(lab.ada, group="")
     path = ada.run("""
 ran = os.path.join(os.environ["JSHM_DIR"], "ran")
@@ -69,7 +69,7 @@ default_store().location("O")
     assert os.path.exists(ada.run("ran"))
 
 
-# -- the deliberate way ----------------------------------------------------------------------------
+# -- shared with a group ---------------------------------------------------------------------------
 
 
 def test_arrays_are_shared_with_the_group(
@@ -109,8 +109,8 @@ def test_arrays_are_shared_with_the_group(
     assert os.listdir(f"{root}/segments") == []
 
 
-def test_a_name_is_its_member_s(start: Callable[..., Child], lab: People) -> None:
-    """Others neither replace nor release it; a name that two have is called after them."""
+def test_a_name_belongs_to_its_member(start: Callable[..., Child], lab: People) -> None:
+    """Others neither replace nor release it; a name of two members has their logins before it."""
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     a, b = lab.ada.name, lab.bob.name
     names = "[i.name for i in jshm.segments()]"
@@ -135,7 +135,7 @@ def test_a_name_is_its_member_s(start: Callable[..., Child], lab: People) -> Non
             refused = member.fails(f"jshm.{use}")
             assert "AmbiguousNameError" in refused.kinds
             assert {f"{a}:X", f"{b}:X"} <= set(refused.message.replace(",", "").split())
-    # Whoever looks for a member by name is told what there is.
+    # The errors for names with a login.
     assert f"nothing is shared under '{a}:Y'" in bob.fails(f"jshm.attach('{a}:Y')").message
     assert "nothing is shared under 'nobody:X'" in bob.fails("jshm.attach('nobody:X')").message
     assert bob.run("jshm.publish('X', np.full(3, 2.0)).version") == 2
@@ -147,7 +147,7 @@ def test_a_name_is_its_member_s(start: Callable[..., Child], lab: People) -> Non
     assert "NotOwnerError" in ada.fails("jshm.release('X', force=True)").kinds
 
 
-def test_what_one_waits_for_and_watches(start: Callable[..., Child], lab: People) -> None:
+def test_wait_and_watch(start: Callable[..., Child], lab: People) -> None:
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     bob.run("from jshm.store import default_store\nstate = default_store().state()")
     bob.send("i = jshm.wait('X', timeout=50); w = jshm.attach('X'); [i.name, i.version, w.sum()]")
@@ -167,7 +167,7 @@ def test_what_one_waits_for_and_watches(start: Callable[..., Child], lab: People
 
 
 def test_attaching_while_another_publishes(start: Callable[..., Child], lab: People) -> None:
-    """What a member is told of is there, or there is something newer to be told of."""
+    """A listed version is there, or a newer one is listed."""
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run("""
 import threading
@@ -188,7 +188,9 @@ newest
     ada.run("publish_all.join()")
 
 
-def test_another_s_object_needs_trust(start: Callable[..., Child], lab: People, place: str) -> None:
+def test_another_member_s_object_needs_trust(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run("""
 ran = os.path.join(os.environ["JSHM_GROUP_DIR"], "ran")
@@ -206,21 +208,21 @@ jshm.publish("O", {"a": np.ones(100_000), "canary": Canary()})
     assert "trust=True" in refused.message
     assert not os.path.exists(ran)
     assert bob.run("jshm.attach('O', trust=True)['a'].sum()") == 100_000
-    assert os.stat(ran).st_uid == lab.bob.uid  # so it did run, as bob
+    assert os.stat(ran).st_uid == lab.bob.uid  # it did run, as bob
     os.rmdir(ran)
-    # It may refer to other arrays of that member. One's own need no trust: nobody else wrote them.
+    # It may refer to other arrays of that member. Own objects need no trust.
     ada.run("jshm.publish('X', np.arange(4.0)); x = jshm.attach('X')")
     ada.run("e = jshm.full(5, 7.0); jshm.publish('mine', {'x': x[::-1], 'e': e, 'O': 1}); del x, e")
     assert ada.run("jshm.attach('mine')['x'].tolist()") == [3.0, 2.0, 1.0, 0.0]
     bob.run("mine = jshm.attach('mine', trust=True); x = jshm.attach('X')")
     assert bob.run("[mine['x'].tolist(), mine['e'].tolist()]") == [[3.0, 2.0, 1.0, 0.0], [7.0] * 5]
     assert bob.run("np.shares_memory(mine['x'], x)")
-    bob.run("jshm.publish('again', {'x': x}); del mine, x")  # a copy: it is bob's
+    bob.run("jshm.publish('again', {'x': x}); del mine, x")  # a copy that belongs to bob
     ada.run("jshm.release(['X', 'mine'])")
     assert bob.run("jshm.attach('again')['x'].tolist()") == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_handle_goes_to_another_member(start: Callable[..., Child], lab: People) -> None:
+def test_a_handle_is_passed_to_another_member(start: Callable[..., Child], lab: People) -> None:
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     pickled = ada.run("""
 import pickle
@@ -247,7 +249,7 @@ def test_the_same_memory(start: Callable[..., Child], lab: People) -> None:
     assert bob.run("c = jshm.attach('E', 'c'); c[0] = 1; jshm.attach('E')[0]") == 5
 
 
-def test_whoever_is_not_a_member(start: Callable[..., Child], lab: People, place: str) -> None:
+def test_a_user_who_is_not_a_member(start: Callable[..., Child], lab: People, place: str) -> None:
     ada = start(lab.ada, umask=0)
     path = ada.run("jshm.publish('X', np.zeros(3)); from jshm.store import default_store; "
                    "default_store().location('X')")  # fmt: skip
@@ -262,16 +264,16 @@ def test_whoever_is_not_a_member(start: Callable[..., Child], lab: People, place
     assert "UnsafeDirectoryError" in eve.fails("jshm.attach('X')").kinds
 
 
-def test_no_such_group(store_dir: str, place: str) -> None:
+def test_an_unknown_group(store_dir: str, place: str) -> None:
     with jshm.group("no-such-group"), pytest.raises(jshm.UnknownGroupError, match="no-such-group"):
         jshm.segments()
     assert os.listdir(place) == []
 
 
-def test_what_the_dead_leave_is_their_user_s(
+def test_only_its_user_cleans_up_after_a_dead_process(
     start: Callable[..., Child], lab: People, place: str
 ) -> None:
-    """Nobody else removes anything. The next use of that user does."""
+    """Other members remove nothing. The user's own next operation does."""
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run("jshm.publish('X', np.zeros(3)); jshm.publish('K', np.ones(3), keep=True)")
     assert bob.run("[i.publisher_alive for i in jshm.segments()]") == [True, True]
@@ -299,10 +301,10 @@ def test_what_the_dead_leave_is_their_user_s(
     assert bob.run("jshm.attach('K').tolist()") == [1.0] * 3
 
 
-def test_nothing_of_another_is_touched(
+def test_no_file_of_another_member_is_touched(
     start: Callable[..., Child], lab: People, place: str
 ) -> None:
-    """Whatever a member does, no file of another changes, not even its status."""
+    """Whatever a member does, no file of another member changes, not even its status."""
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run("""
 jshm.publish("X", np.arange(6.0)); jshm.publish("O", {"a": 1}); jshm.publish("L", np.zeros(3), writable=True)
@@ -336,8 +338,10 @@ store.close()
     assert seen() == before
 
 
-def test_alias_of_another_s_array_is_a_copy(start: Callable[..., Child], lab: People) -> None:
-    """Its file is its owner's."""
+def test_publishing_another_member_s_array_copies_it(
+    start: Callable[..., Child], lab: People
+) -> None:
+    """A member cannot give a second name to another member's file."""
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run("jshm.publish('X', np.arange(3.0)); mine = jshm.attach('X'); jshm.publish('Y', mine)")
     assert ada.run("jshm.info('X').segment == jshm.info('Y').segment")
@@ -348,13 +352,15 @@ def test_alias_of_another_s_array_is_a_copy(start: Callable[..., Child], lab: Pe
     assert bob.run("jshm.check()") == []
 
 
-def test_members_lock_each_other_out(start: Callable[..., Child], lab: People, place: str) -> None:
+def test_a_lock_excludes_other_members(
+    start: Callable[..., Child], lab: People, place: str
+) -> None:
     ada, bob = start(lab.ada), start(lab.bob, "eda.py")
     ada.run(
         "jshm.publish('X', np.zeros(3), writable=True); lock = jshm.lock('X'); lock.__enter__()"
     )
     refused = bob.fails("jshm.lock('X', timeout=0.05).__enter__()")
-    assert f"which train.py ({lab.ada.name}) (pid {ada.pid}) has" in refused.message
+    assert f"held by train.py ({lab.ada.name}) (pid {ada.pid})" in refused.message
     bob.send("seen = []; watch = jshm.watch('X', lambda info: seen.append(info.version))\n"
              "with jshm.lock('X'): jshm.attach('X', 'r+')[0] = 1")  # fmt: skip
     ada.run("lock.__exit__(None, None, None)")
@@ -365,21 +371,21 @@ def test_members_lock_each_other_out(start: Callable[..., Child], lab: People, p
     bob.run("import time\nwhile not seen: time.sleep(0.01)")
     bob.run("watch.stop()")
     ada.run("jshm.publish('X', np.ones(3), writable=True)")
-    # The file is made for that, and read-only to others. It is there as long as the data are LIVE.
+    # The file is read-only for other members, and exists as long as the data is LIVE.
     locks = os.path.join(root_of(place, lab, lab.ada), "locks")
     (path, _), *_ = [entry for entry in files(locks) if "name-" in entry[0]]
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
     ada.run("jshm.gc()")
     assert os.path.exists(path)
     ada.run("jshm.publish('Y', np.zeros(3))")
-    assert "only its LIVE data" in bob.fails(f"jshm.lock('{lab.ada.name}:Y')").message
+    assert "only LIVE data" in bob.fails(f"jshm.lock('{lab.ada.name}:Y')").message
     bob.run("with jshm.lock('Y', timeout=0): pass")  # bob's own
     ada.run("jshm.release('X'); jshm.gc()")
     assert os.listdir(locks) == []
 
 
 def test_a_private_store_beside_it(start: Callable[..., Child], lab: People) -> None:
-    """One process uses both; what is of the one is copied into the other."""
+    """One process uses both stores; data of one is copied into the other."""
     ada = start(lab.ada, group="")
     ada.run(f"""
 lab = {lab.group!r}
@@ -406,15 +412,15 @@ with jshm.group(lab):
 
 
 def test_full_without_overflow(start: Callable[..., Child], lab: People) -> None:
-    """A member's disk is nobody else's: what does not fit is refused."""
+    """A group's store does not overflow to a disk: data that does not fit is refused."""
     ada = start(lab.ada)
     refused = ada.fails("jshm.publish('X', np.lib.stride_tricks.as_strided(np.zeros(1), "
                         "(1 << 44,), (0,)))")  # fmt: skip
     assert "NoSpaceError" in refused.kinds
 
 
-def test_one_user_alone_in_a_group_of_the_machine(place: str, store_dir: str) -> None:
-    """Any group that one is in will do, also for who is not root."""
+def test_a_single_user_of_a_group(place: str, store_dir: str) -> None:
+    """Any group that the user is in works, also without root."""
     name = grp.getgrgid(os.getegid()).gr_name
     with jshm.group(name):
         jshm.publish("X", np.ones(3))

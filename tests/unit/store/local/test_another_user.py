@@ -1,4 +1,4 @@
-"""A process that changes its user (`os.setuid`): what it had is not its own then, and it ends quietly."""
+"""A process that changes its user (`os.setuid`) loses its store, and ends without an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 
 NOBODY = 65534
-# All that is used later is imported while it can be read.
+# Imports everything now, because the new user may not be able to read the files.
 BEGIN = """
 import os, sys, time, multiprocessing, numpy as np
 import jshm, jshm.api, jshm.pickling, jshm.store, jshm.store.handle
@@ -49,10 +49,12 @@ def run(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_it_ends_quietly(store_dir: str, tmp_path: Path, program: str) -> None:
+def test_a_program_that_changes_its_user_ends_silently(
+    store_dir: str, tmp_path: Path, program: str
+) -> None:
     done = run(PROGRAMS[program], tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    # And the user who published has what he kept, and nothing else.
+    # The first user has the kept name, and nothing else.
     jshm.gc()
     assert default_store().names() == ["kept"]
     assert jshm.check() == []
@@ -78,14 +80,14 @@ for what, operation in OPERATIONS.items():
 """
 
 
-def test_what_is_the_former_user_s_is_refused(store_dir: str, tmp_path: Path) -> None:
+def test_the_former_user_s_store_is_refused(store_dir: str, tmp_path: Path) -> None:
     done = run(OPERATIONS, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     jshm.gc()
     assert default_store().names() == ["kept"]
 
 
-def test_the_new_user_has_a_store_of_its_own(
+def test_the_new_user_has_another_store(
     store_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.chmod(store_dir, 0o1777)

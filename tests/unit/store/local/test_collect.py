@@ -1,4 +1,4 @@
-"""What goes and what stays when processes die: nothing that is wanted goes, nothing else stays."""
+"""Garbage collection after processes died: it removes everything that nobody needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import pytest
 
 import jshm
 from jshm.segment.array_layout import read_layout
-from jshm.segment.trailer import read_records, record
-from jshm.store.local import process as presence
-from jshm.store.local import rebuild as rebuilding
+from jshm.segment.trailer import pack_trailer, read_trailer
+from jshm.store.local import rebuild
 
 from ....support.processes import Child, until
 
@@ -33,7 +32,7 @@ import numpy as np
 import jshm
 from jshm.store import default_store
 """
-# A kernel that a server started, as far as jshm can tell: an ipykernel runs, its parent is alive.
+# To jshm this looks like a server's kernel: an ipykernel runs, and its parent lives.
 KERNEL = """
 import types
 class IPKernelApp:
@@ -64,7 +63,7 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_next_operation_of_anybody_reaps(
+def test_the_next_operation_of_any_process_collects(
     store: LocalStore, tmp_path: Path, operation: str
 ) -> None:
     with start(tmp_path) as train:
@@ -82,12 +81,12 @@ def test_the_next_operation_of_anybody_reaps(
     assert got is not None
     np.testing.assert_array_equal(jshm.attach("kept"), np.ones(10))
     assert jshm.check() == []
-    assert len(os.listdir(store.directory.leases)) <= 2  # ours: the lease, and what it holds
+    assert len(os.listdir(store.directory.leases)) <= 2  # this process's lease and log
     del got
     gc.collect()
 
 
-def test_an_ordinary_end_leaves_nothing_to_reap(store: LocalStore, tmp_path: Path) -> None:
+def test_an_ordinary_end_leaves_nothing_to_collect(store: LocalStore, tmp_path: Path) -> None:
     with start(tmp_path) as train:
         train.run("jshm.publish('X', np.ones(1000)); jshm.publish('K', np.ones(9), keep=True)")
         train.run("born = jshm.zeros(1000); x = jshm.attach('X')")
@@ -98,7 +97,7 @@ def test_an_ordinary_end_leaves_nothing_to_reap(store: LocalStore, tmp_path: Pat
     assert os.listdir(store.directory.leases) == []
 
 
-def test_what_is_held_stays_until_it_is_let_go(store: LocalStore, tmp_path: Path) -> None:
+def test_held_data_stays_until_its_holder_lets_go(store: LocalStore, tmp_path: Path) -> None:
     with start(tmp_path) as train, start(tmp_path, "eda.py") as eda:
         train.run("jshm.publish('X', np.arange(1000.0))")
         eda.run("x = jshm.attach('X')")
@@ -151,8 +150,8 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def test_a_forked_child_is_a_process_of_its_own(store: LocalStore, tmp_path: Path) -> None:
-    """It publishes and attaches under its own lease, and its end is only its own."""
+def test_a_forked_child_is_a_separate_process(store: LocalStore, tmp_path: Path) -> None:
+    """It publishes and attaches under its own lease, and its end does not affect its parent."""
     with start(tmp_path) as train:
         status = train.run("""
 jshm.publish('X', np.ones(1000))
@@ -180,15 +179,15 @@ os.waitpid(pid, 0)[1]
 
 
 @pytest.mark.parametrize("how", ["publish", "allocate"])
-def test_files_in_the_making_are_not_reaped(store: LocalStore, tmp_path: Path, how: str) -> None:
-    """A maker that takes its time, or is stopped, is not a dead one."""
+def test_unfinished_segments_are_not_collected(store: LocalStore, tmp_path: Path, how: str) -> None:
+    """A publisher that is slow or stopped is not dead."""
     call = "jshm.publish('X', np.arange(1000.0), keep=True)"
     if how == "allocate":
         call = "x = jshm.empty(1000); x[:] = np.arange(1000.0); jshm.publish('X', x, keep=True)"
     with start(tmp_path) as train:
         train.run("""
 from jshm.segment import file as segment
-from jshm.store.local.registry.database import Transaction
+from jshm.store.local.registry.statements import Transaction
 jshm.segments()
 begin = Transaction.__enter__
 def wait(self):
@@ -237,25 +236,26 @@ def test_killed_in_the_middle_of_a_copy(store: LocalStore, tmp_path: Path) -> No
     np.testing.assert_array_equal(jshm.attach("X"), np.ones(10))
 
 
-def test_a_publish_during_a_reaping_makes_it_read_no_other_segment(
+def test_a_publish_during_a_collection_does_not_make_it_read_all_segments(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file without a row when it was listed has one now: the registry has lost nothing."""
+    """A listed file that had no row has one now: the registry has lost nothing."""
     store.publish({"X": np.zeros(3)})
     listed = [store.directory.files()[store.info("X").segment]]
     looked: list[list[str]] = []
+    real = rebuild.find_lost
 
     def find_lost(_: object, directory: Directory) -> list[str]:
-        looked.append(rebuilding.find_lost(listed, directory))
+        looked.append(real(listed, directory))
         return looked[-1]
 
-    monkeypatch.setattr(presence, "find_lost", find_lost)
-    monkeypatch.setattr(rebuilding, "_admit", lambda *_: pytest.fail("it reads every segment"))
+    monkeypatch.setattr(rebuild, "find_lost", find_lost)
+    monkeypatch.setattr(rebuild, "_read_all", lambda *_: pytest.fail("it reads every segment"))
     store.gc()
     assert looked == [listed]
 
 
-def test_garbage_of_nobody_goes(store: LocalStore) -> None:
+def test_unregistered_files_are_removed(store: LocalStore) -> None:
     jshm.publish("X", np.ones(3))
     kept = ["no extension", "0123456789abcdef.jshm", "ünïcode.npy", "thesis.npy"]
     for name in ("0123456789abcdef.npy", *kept):
@@ -263,7 +263,7 @@ def test_garbage_of_nobody_goes(store: LocalStore) -> None:
             file.write(b"garbage")
     assert jshm.gc() == len(b"garbage")
     left = set(files(store))
-    assert left >= set(kept), "not ours by its name, or a newer jshm's"
+    assert left >= set(kept), "their names are not ours, or a newer jshm may have written them"
     assert len(left) == len(kept) + 1
     for name in kept:
         os.unlink(os.path.join(store.directory.segments, name))
@@ -277,10 +277,8 @@ def test_more_than_one_batch(store: LocalStore) -> None:
     assert files(store) == []
 
 
-def test_a_foreign_reader_keeps_nothing_alive_but_loses_nothing(
-    store: LocalStore, tmp_path: Path
-) -> None:
-    """`np.load` takes no lock: the name goes, the reader's pages stay."""
+def test_a_reader_without_jshm_keeps_its_pages(store: LocalStore, tmp_path: Path) -> None:
+    """`np.load` takes no lock: the name is removed, and the reader's pages stay."""
     with start(tmp_path) as train:
         train.run("jshm.publish('X', np.arange(1000.0))")
         reader = np.load(store.location("X"), mmap_mode="r")
@@ -294,10 +292,10 @@ def test_a_foreign_reader_keeps_nothing_alive_but_loses_nothing(
 
 
 class Server:
-    """A process that starts kernels: a shell with this program below it, which can be killed."""
+    """A process that starts kernels and can be killed."""
 
     def __init__(self, tmp_path: Path) -> None:
-        # The kernel must be a descendant of what JPY_PARENT_PID names.
+        # A kernel must be a descendant of the process in JPY_PARENT_PID.
         self.child = Child(tmp_path, "server.py")
         self.pid = self.child.pid
         self.child.run(
@@ -338,10 +336,10 @@ def test_names_live_as_long_as_their_server(store: LocalStore, tmp_path: Path) -
         assert {i.name: i.lifetime for i in jshm.segments()} == {"X": "server", "kept": "kept"}
         server.kill("a")
         jshm.gc()
-        assert store.names() == ["X", "kept"]  # the kernel is dead, its session is not
-        assert len(files(store)) == 2  # what had no name is gone
+        assert store.names() == ["X", "kept"]  # the kernel is dead, but its session lives
+        assert len(files(store)) == 2  # the array without a name was removed
         assert jshm.info("X").only_copy
-        # Restarted: the same notebook, so the name is its own.
+        # A restarted kernel of the same notebook owns the name.
         server.start("b")
         assert server.run("b", "jshm.publish('X', np.zeros(3)).version") == 2
         server.kill("b")
@@ -382,7 +380,7 @@ def test_a_held_name_outlives_its_server(store: LocalStore, tmp_path: Path) -> N
 
 
 def test_a_script_in_a_notebook_is_not_the_notebook(store: LocalStore, tmp_path: Path) -> None:
-    """``!python script.py`` inherits the kernel's environment, and ends at once."""
+    """``!python script.py`` inherits the kernel's environment and ends at once."""
     env = {"JPY_PARENT_PID": str(os.getpid()), "JPY_SESSION_NAME": "/home/train.ipynb"}
     with start(tmp_path, "script.py", env=env) as script:
         script.run("jshm.publish('X', np.ones(3))")
@@ -397,8 +395,8 @@ def test_a_script_in_a_notebook_is_not_the_notebook(store: LocalStore, tmp_path:
     subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode != 0,
     reason="needs the right to make pid namespaces",
 )
-def test_what_cannot_be_judged_from_here_stays(store: LocalStore, tmp_path: Path) -> None:
-    """The server runs in another pid namespace: nobody here can say that it is dead."""
+def test_names_of_a_server_in_another_pid_namespace_stay(store: LocalStore, tmp_path: Path) -> None:
+    """The server runs in another pid namespace, so nobody here can tell whether it is dead."""
     prefix = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     inner = """
 pid = os.fork()
@@ -433,9 +431,7 @@ also = [jshm.attach("others"), jshm.attach("kept"), jshm.empty(1000)]
 """
 
 
-def test_a_program_that_ends_leaves_nothing_though_it_held_its_own(
-    store: LocalStore, tmp_path: Path
-) -> None:
+def test_a_program_that_ends_frees_what_only_it_holds(store: LocalStore, tmp_path: Path) -> None:
     program = tmp_path / "ends.py"
     program.write_text(HOLDING + "input()")
     process = subprocess.Popen([sys.executable, program], stdin=subprocess.PIPE)
@@ -443,14 +439,14 @@ def test_a_program_that_ends_leaves_nothing_though_it_held_its_own(
     held = jshm.attach("others")
     process.communicate(b"\n", timeout=60)
     assert process.returncode == 0
-    # Looked at from outside: no operation of jshm came in between.
+    # No operation of jshm comes before this look at the files.
     assert len(files(store)) == 2
     assert sorted(store.names()) == ["kept", "others"]
     assert held.sum() == 3000
     jshm.release(["kept", "others"], force=True)
 
 
-def test_a_program_that_ends_after_its_directory_was_removed_says_nothing(
+def test_a_program_ends_silently_after_its_directory_was_removed(
     store_dir: str, tmp_path: Path
 ) -> None:
     program = tmp_path / "ends.py"
@@ -460,8 +456,8 @@ def test_a_program_that_ends_after_its_directory_was_removed_says_nothing(
     assert not os.path.exists(store_dir)
 
 
-def test_holds_are_told_right_whatever_threads_do(store: LocalStore, tmp_path: Path) -> None:
-    """Threads attach and let go of the same names: in the end it is told what is true."""
+def test_holds_are_logged_correctly_with_many_threads(store: LocalStore, tmp_path: Path) -> None:
+    """Threads attach and let go of the same names; the log is correct in the end."""
     with start(tmp_path) as train:
         failed = train.run("""
 import sys, threading, traceback
@@ -491,29 +487,32 @@ failed
     jshm.gc()
 
 
-def test_what_a_newer_jshm_published_is_not_garbage_to_an_older_one(store: LocalStore) -> None:
+def test_segments_of_a_newer_jshm_are_not_garbage(store: LocalStore) -> None:
     jshm.publish("X", np.arange(5))
     path = Path(store.location("X"))
     spare = path.with_name("00000000000000ff.npy")
     spare.write_bytes(path.read_bytes().replace(b'{"jshm":1,', b'{"jshm":9,'))
     jshm.gc()
-    assert not spare.exists(), "the checksum of its record is wrong: nobody published this"
+    assert not spare.exists(), "the checksum of its record is wrong, so it was not published"
     with open(path, "rb") as file:
         layout = read_layout(file.fileno())
-        (content,) = read_records(file.fileno(), layout.records)
-    spare.write_bytes(path.read_bytes()[: layout.records] + record({**content, "jshm": 9}))
+        (content,) = read_trailer(file.fileno(), layout.trailer_offset)
+    spare.write_bytes(
+        path.read_bytes()[: layout.trailer_offset]
+        + pack_trailer([{**content, "jshm": 9}], committed=False)
+    )
     jshm.gc()
     assert spare.exists()
     assert jshm.check() == []
     spare.unlink()
 
 
-def test_a_leftover_can_still_be_released_by_name(store: LocalStore, tmp_path: Path) -> None:
+def test_an_expired_name_can_be_released(store: LocalStore, tmp_path: Path) -> None:
     child = start(tmp_path)
     child.run("jshm.publish('X', np.zeros(1000))")
     held = jshm.attach("X")
     child.kill()
-    time.sleep(1.1)  # reaping is due again
+    store.housekeeping._next_collection = 0  # so that the release collects, too
     del held
     (released,) = jshm.release("X", force=True)
     assert (released.name, released.freed) == ("X", 8000)

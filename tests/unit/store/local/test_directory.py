@@ -1,4 +1,4 @@
-"""The directory is private or it is refused; what overflows is cleaned away, and nothing else."""
+"""The directory must be private; overflow of earlier boots is removed, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import jshm
 from jshm.store.local import directory as places
 from jshm.store.local import space as room
 from jshm.store.local.directory import Directory
-from jshm.store.local.space import Room
+from jshm.store.local.space import Budget
 
 from ....support.processes import Child, ChildError
 
@@ -34,7 +34,7 @@ def refused(root: str, *parts: str) -> None:
         assert part in str(caught.value)
 
 
-def test_made_private(tmp_path: Path) -> None:
+def test_it_is_created_private(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         made = Directory.open(str(tmp_path / "a" / "store"))
@@ -46,7 +46,7 @@ def test_made_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o701, 0o770, 0o777])
-def test_open_to_others(tmp_path: Path, mode: int) -> None:
+def test_a_directory_open_to_other_users_is_refused(tmp_path: Path, mode: int) -> None:
     root = tmp_path / "store"
     root.mkdir()
     root.chmod(mode)
@@ -55,42 +55,44 @@ def test_open_to_others(tmp_path: Path, mode: int) -> None:
     Directory.open(str(root))
 
 
-def test_part_of_it_open_to_others(tmp_path: Path) -> None:
+def test_a_subdirectory_open_to_other_users_is_refused(tmp_path: Path) -> None:
     made = Directory.open(str(tmp_path / "store"))
     os.chmod(made.segments, 0o755)
     refused(made.root, "chmod 700")
 
 
-def test_a_symbolic_link(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "store").symlink_to(tmp_path / "real")
     refused(str(tmp_path / "store"), "JSHM_DIR")
     assert os.listdir(tmp_path / "real") == []
 
 
-def test_a_file(tmp_path: Path) -> None:
+def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"precious")
     refused(str(tmp_path / "store"), "not a directory", "JSHM_DIR")
     assert (tmp_path / "store").read_bytes() == b"precious"
 
 
-def test_where_nothing_can_be_made() -> None:
+def test_a_place_where_nothing_can_be_created() -> None:
     refused("/proc/jshm", "JSHM_DIR")
     refused("/proc/self/a/b/jshm", "JSHM_DIR")
 
 
-def test_below_a_file(tmp_path: Path) -> None:
+def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     refused(str(tmp_path / "file" / "store"), "JSHM_DIR")
 
 
 @pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "fuse.sshfs", "lustre", "9p"])
-def test_a_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_network_file_system_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     monkeypatch.setattr(places, "filesystem", lambda _: kind)
     refused(str(tmp_path / "store"), kind, "JSHM_DIR")
 
 
-def test_without_descriptors_it_is_an_error_and_not_another_store(
+def test_without_descriptors_there_is_an_error_and_no_other_store(
     store: LocalStore, tmp_path: Path
 ) -> None:
     jshm.publish("X", np.ones(3), keep=True)
@@ -111,7 +113,7 @@ def test_without_descriptors_it_is_an_error_and_not_another_store(
             assert "ulimit -n" in error.message
         child.run("os.close(fds.pop())")
         assert child.run("d.default_root()") == f"/dev/shm/jshm-{os.geteuid()}"
-        child.run("[os.close(fds.pop()) for _ in range(3)]")  # the directory, and that of segments
+        child.run("[os.close(fds.pop()) for _ in range(3)]")  # for the directory and its segments
         assert child.run("len(files())") == 1
 
 
@@ -136,7 +138,7 @@ def test_another_user_can_read_nothing(store: LocalStore, tmp_path: Path) -> Non
     jshm.publish("X", np.arange(1000.0))
     held = jshm.attach("X")
     path = store.location("X")
-    # Its own directories must be reachable for the other user; the store's must not.
+    # The other user must be able to reach the test's directories, but not the store.
     for place in (tmp_path, *tmp_path.parents[:2]):
         place.chmod(0o755)
     with Child(tmp_path) as child:
@@ -158,7 +160,7 @@ def test_another_user_can_read_nothing(store: LocalStore, tmp_path: Path) -> Non
         for place in ("", "segments"):
             os.chmod(os.path.join(store.directory.root, place), 0o777)
         try:
-            # Even if its owner opens the directory: the files are the owner's alone.
+            # Even in an open directory, only the owner can read the files.
             for code in (f"open({path!r}, 'rb')", f"open({path!r}, 'r+b')"):
                 assert "PermissionError" in child.fails(code).kinds
             assert "UnsafeDirectoryError" in child.fails("jshm.attach('X')").kinds
@@ -169,7 +171,7 @@ def test_another_user_can_read_nothing(store: LocalStore, tmp_path: Path) -> Non
 
 
 @root_only
-def test_a_directory_of_another_user(tmp_path: Path) -> None:
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "store"
     root.mkdir(mode=0o700)
     os.chown(root, 65534, 65534)
@@ -199,8 +201,10 @@ def test_a_link_in_place_of_a_segment_is_not_followed(store: LocalStore) -> None
 
 
 @pytest.mark.parametrize("kind", ["directory", "link", "dangling", "fifo", "socket"])
-def test_what_is_no_file_stops_nobody(store: LocalStore, tmp_path: Path, kind: str) -> None:
-    """Whatever somebody put among the segments: all goes on, and it is not touched."""
+def test_entries_that_are_not_files_are_ignored(
+    store: LocalStore, tmp_path: Path, kind: str
+) -> None:
+    """Foreign entries among the segments change nothing, and are not touched."""
     path = os.path.join(store.directory.segments, "thing.npy")
     (tmp_path / "precious").write_bytes(b"precious")
     if kind == "directory":
@@ -228,7 +232,7 @@ def test_what_is_no_file_stops_nobody(store: LocalStore, tmp_path: Path, kind: s
     "name", ["thesis.docx", "thing.npy", "0123456789abcdef", "0123456789abcdef.npy.bak",
              "0123456789ABCDEF.npy", "00123456789abcdef.npy", "0123456789abcdef.npy\n"]
 )  # fmt: skip
-def test_a_file_that_is_not_ours_stays(store: LocalStore, name: str) -> None:
+def test_a_file_that_jshm_did_not_create_stays(store: LocalStore, name: str) -> None:
     path = Path(store.directory.segments) / name
     path.write_bytes(b"precious")
     jshm.publish("X", np.ones(3))
@@ -245,7 +249,7 @@ def test_a_file_that_is_not_ours_stays(store: LocalStore, name: str) -> None:
 
 @pytest.fixture
 def overflow(store: LocalStore) -> Path:
-    """The base of the overflow directory, made."""
+    """The base of the overflow directory, after it was created."""
     store.directory.open_overflow()
     return Path(store.directory.overflow).parents[1]
 
@@ -257,7 +261,7 @@ def test_overflow_is_private_and_of_this_boot(store: LocalStore, overflow: Path)
         assert stat.S_IMODE(place.stat().st_mode) == 0o700
 
 
-def test_earlier_boots_go_and_nothing_else(
+def test_only_overflow_of_earlier_boots_is_removed(
     store: LocalStore, overflow: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "home").mkdir()
@@ -281,7 +285,7 @@ def test_earlier_boots_go_and_nothing_else(
     assert os.path.isdir(store.directory.overflow)
 
 
-def test_overflow_open_to_others_is_refused(store: LocalStore, overflow: Path) -> None:
+def test_overflow_open_to_other_users_is_refused(store: LocalStore, overflow: Path) -> None:
     overflow.chmod(0o755)
     with pytest.raises(jshm.UnsafeDirectoryError, match="chmod 700"):
         store.directory.open_overflow()
@@ -289,10 +293,8 @@ def test_overflow_open_to_others_is_refused(store: LocalStore, overflow: Path) -
 
 
 @pytest.mark.parametrize("what", ["link", "open", "link above", "open above", "file"])
-def test_overflow_that_is_not_safe_is_not_looked_into(
-    store: LocalStore, tmp_path: Path, what: str
-) -> None:
-    """Whoever makes it first must not lead the reaper to files that are not segments of ours."""
+def test_unsafe_overflow_is_not_read(store: LocalStore, tmp_path: Path, what: str) -> None:
+    """Another user who creates it first must not lead the collection to our other files."""
     home = tmp_path / "home"
     (home / "sub").mkdir(parents=True, mode=0o700)
     home.chmod(0o700)
@@ -324,7 +326,7 @@ def test_overflow_that_is_not_safe_is_not_looked_into(
 
 
 @root_only
-def test_overflow_of_another_user_is_not_looked_into(store: LocalStore, tmp_path: Path) -> None:
+def test_overflow_of_another_user_is_not_read(store: LocalStore, tmp_path: Path) -> None:
     leaf = Path(store.directory.overflow)
     leaf.mkdir(parents=True)
     for place in (leaf, leaf.parent, leaf.parents[1]):
@@ -337,11 +339,11 @@ def test_overflow_of_another_user_is_not_looked_into(store: LocalStore, tmp_path
         assert jshm.check(fix=True) == []
         os.chown(place, 0, 0)
     assert file.read_bytes() == b"precious"
-    jshm.gc()  # the instrument itself: in a directory that is ours it is garbage
+    jshm.gc()  # a check of this test: in our own directory it is garbage
     assert not file.exists()
 
 
-def test_overflow_in_memory_takes_no_more_than_is_left(
+def test_overflow_in_memory_respects_free_memory(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "available_memory", lambda: 1 << 24)
@@ -349,10 +351,10 @@ def test_overflow_in_memory_takes_no_more_than_is_left(
     store.directory.open_overflow()
     kinds = {store.directory.overflow: "ext4"}
     monkeypatch.setattr(room, "filesystem", lambda path: kinds.get(path, "tmpfs"))
-    assert Room(store.directory, store.registry, store.presence.spares, bool).choose(1 << 25)
+    assert Budget(store.directory, store.registry, store.process.spares, bool).choose(1 << 25)
     kinds[store.directory.overflow] = "tmpfs"
     with pytest.raises(jshm.NoSpaceError, match=r"needs .*of memory for"):
-        Room(store.directory, store.registry, store.presence.spares, bool).choose(1 << 25)
+        Budget(store.directory, store.registry, store.process.spares, bool).choose(1 << 25)
 
 
 def test_two_stores_never_share_an_overflow_directory(store: LocalStore, tmp_path: Path) -> None:
@@ -360,14 +362,14 @@ def test_two_stores_never_share_an_overflow_directory(store: LocalStore, tmp_pat
     assert other.overflow != store.directory.overflow
 
 
-def test_child_errors_are_seen(tmp_path: Path) -> None:
-    """The instrument itself: what goes wrong in a child arrives here."""
+def test_errors_in_a_child_process_reach_the_test(tmp_path: Path) -> None:
+    """A check of the test tools."""
     with Child(tmp_path) as child, pytest.raises(ChildError, match="ZeroDivisionError: division"):
         child.run("1/0")
 
 
-def test_all_use_the_overflow_that_is_in_use(store_dir: str, tmp_path: Path) -> None:
-    """Whatever each was told: what one put on disk is found, listed and removed by the others."""
+def test_all_processes_use_the_same_overflow(store_dir: str, tmp_path: Path) -> None:
+    """Whatever its setting is, each process finds, lists and removes what others put on disk."""
     here, there = tmp_path / "here", tmp_path / "there"
     env = {"JSHM_DIR": store_dir, "JSHM_QUOTA": "1"}
     with (
@@ -387,7 +389,7 @@ def test_all_use_the_overflow_that_is_in_use(store_dir: str, tmp_path: Path) -> 
             assert child.run("jshm.check()") == []
         c.run("jshm.release(['A', 'B'], force=True)")
         assert list(here.rglob("*.npy")) == []
-        # The first that was used stays it, as long as it is there.
+        # The first one used stays in use as long as it exists.
         b.run("jshm.publish('B', np.arange(4.0))")
         assert len(list(here.rglob("*.npy"))) == 1
         assert a.run("jshm.attach('B').size") == 4

@@ -1,4 +1,4 @@
-"""An older registry, or another's, is put in the registry's place: what was published since stays."""
+"""An older registry, or another store's, replaces the registry: data published since then is kept."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import jshm
 from jshm.errors import RegistryError
 from jshm.segment.trailer import COMMITTED
 from jshm.store import default_store
-from jshm.store.local import rebuild as rebuilding
-from jshm.store.local.collect import Doomed
+from jshm.store.local import rebuild
+from jshm.store.local.collect import Removals
 from jshm.store.local.registry import database
-from jshm.store.local.registry.database import Transaction
+from jshm.store.local.registry.statements import Transaction
 
 from ....support.processes import Child
 
@@ -43,7 +43,7 @@ NEWEST = {
 
 
 def exchange(root: str, backup: str, *endings: str) -> None:
-    """Rename copies into place."""
+    """Rename copies of the backup into place."""
     for ending in endings:
         shutil.copy2(f"{backup}/registry.db{ending}", f"{root}/copy")
         os.rename(f"{root}/copy", f"{root}/registry.db{ending}")
@@ -54,7 +54,7 @@ def rename_all(root: str, backup: str) -> None:
 
 
 def rename_one(root: str, backup: str) -> None:
-    """A log stays beside it that is not its own."""
+    """The log beside it belongs to the replaced file."""
     exchange(root, backup, "")
 
 
@@ -65,7 +65,7 @@ def rename_alone(root: str, backup: str) -> None:
 
 
 def write_all(root: str, backup: str) -> None:
-    """As ``cp`` does. Not of ``registry.db-shm``'s length: SQLite maps it."""
+    """Write as ``cp`` does, but never shorten ``registry.db-shm``, which SQLite maps."""
     for ending in ("", "-wal", "-shm"):
         with open(f"{backup}/registry.db{ending}", "rb") as copy:
             content = copy.read()
@@ -114,7 +114,7 @@ jshm.publish("sealed", born, keep=True)
 """)
 
 
-def is_right(child: Child) -> None:
+def assert_newest(child: Child) -> None:
     found = child.run("{i.name: i.version for i in jshm.segments() if i.state == 'current'}")
     assert found == {name: version for name, (version, _) in NEWEST.items()}
     for name, (_, value) in NEWEST.items():
@@ -132,12 +132,12 @@ def test_under_live_processes(
         eda.run(PRELUDE)
         eda.run("held = jshm.attach('X')")
         how(store_dir, backup)
-        time.sleep(0.1)  # for so long a read trusts that the file is there
+        time.sleep(0.1)  # a read trusts for this long that the file exists
         with Child(tmp_path, "new.py") as new:
             new.run(PRELUDE)
             for child in (eda, train, new):
-                is_right(child)
-            # Numbers go on, and what is held is what it was.
+                assert_newest(child)
+            # Version numbers continue, and held data is unchanged.
             numbers = new.run(
                 "[jshm.publish(n, full(2, 0), replace=True).version for n in ('X', 'since', 'gone')]"
             )
@@ -154,7 +154,7 @@ def remove_all(root: str, backup: str) -> None:
 
 @pytest.mark.parametrize("begun", [False, True])
 @pytest.mark.parametrize("how", [*HOWS, remove_all])
-def test_between_the_look_and_the_commit(
+def test_between_the_check_and_the_commit(
     store_dir: str,
     backup: str,
     tmp_path: Path,
@@ -163,7 +163,7 @@ def test_between_the_look_and_the_commit(
     begun: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was told counts; what comes to nothing is told so, and can be done again."""
+    """An operation that returns has taken effect; one that has no effect raises and can be repeated."""
     for value in (1, 2, 3):
         jshm.publish("X", np.full(3, float(value)), keep=True)
         jshm.publish("Y", np.full(3, float(value)), keep=True)
@@ -180,7 +180,7 @@ def test_between_the_look_and_the_commit(
         if not begun:
             begin(transaction)
 
-    jshm.segments()  # so that the next operation has nothing else to do
+    jshm.segments()  # housekeeping, which the next operation then skips
     monkeypatch.setattr(database, "_JUST_NOW", 1e9)
     monkeypatch.setattr(Transaction, "_begin", exchange_meanwhile)
     with contextlib.suppress(RegistryError):
@@ -190,7 +190,7 @@ def test_between_the_look_and_the_commit(
     jshm.segments()
     back_up(store_dir, backup)
     pending.append(how)
-    held = jshm.attach("Y")  # it could come back from here
+    held = jshm.attach("Y")  # the name could be recovered from this mapping
     try:
         jshm.release("Y")
     except RegistryError:
@@ -206,7 +206,7 @@ def test_between_the_look_and_the_commit(
 
 
 @pytest.mark.parametrize("how", HOWS[::-1])
-def test_while_nobody_uses_it(
+def test_while_no_process_uses_it(
     store_dir: str, backup: str, tmp_path: Path, how: Callable[[str, str], None]
 ) -> None:
     with Child(tmp_path, "train.py") as train:
@@ -216,7 +216,7 @@ def test_while_nobody_uses_it(
     with Child(tmp_path, "new.py") as new:
         new.run(PRELUDE)
         assert new.run("float(jshm.attach('since')[0])") == 7.0  # an attach is enough
-        is_right(new)
+        assert_newest(new)
         assert new.run("jshm.check()") == []
 
 
@@ -228,13 +228,13 @@ def test_the_registry_of_another_store(store_dir: str, backup: str, tmp_path: Pa
             publish_around(train, store_dir, backup)
             rename_all(store_dir, f"{backup}/store")
             time.sleep(0.1)
-            is_right(train)
+            assert_newest(train)
             assert "SegmentNotFoundError" in train.fails("jshm.attach('theirs')").kinds
         assert other.run("float(jshm.attach('theirs')[0])") == 1.0
 
 
 def forget(root: str, name: str, last: int) -> None:
-    """Let the registry be older by one version of a name, and count on from there."""
+    """Make the registry older by one version of a name, so that it continues numbering from `last`."""
     default_store().close()
     con = sqlite3.connect(f"{root}/registry.db")
     (segment,) = con.execute("SELECT segment FROM versions WHERE name = ?", (name,)).fetchone()
@@ -246,7 +246,7 @@ def forget(root: str, name: str, last: int) -> None:
 
 
 @pytest.mark.parametrize("meet", ["attach", "segments", "publish", "gc"])
-def test_what_no_row_knows_is_registered_again(store_dir: str, meet: str) -> None:
+def test_a_segment_without_a_row_is_registered_again(store_dir: str, meet: str) -> None:
     jshm.publish("X", np.ones(3), keep=True)
     jshm.publish("X", np.arange(3.0), keep=True, note="n")
     forget(store_dir, "X", 1)
@@ -264,8 +264,8 @@ def test_what_no_row_knows_is_registered_again(store_dir: str, meet: str) -> Non
     assert jshm.check() == []
 
 
-def test_a_number_never_means_two_data(store_dir: str) -> None:
-    """The older registry has counted on: both are there, and X is what it was told to be."""
+def test_a_version_number_never_means_two_values(store_dir: str) -> None:
+    """An older registry has reused a number: both values exist, and X is the one published last."""
     jshm.publish("X", np.arange(3.0), keep=True)
     path = default_store().location("X")
     os.link(path, f"{store_dir}/aside")
@@ -277,7 +277,7 @@ def test_a_number_never_means_two_data(store_dir: str) -> None:
     con = sqlite3.connect(f"{store_dir}/registry.db")
     con.execute("UPDATE names SET last = 1, current = 1 WHERE name = 'X'")
     con.execute("UPDATE versions SET version = 1 WHERE name = 'X'")
-    con.execute("INSERT INTO behind SELECT segment FROM versions WHERE name = 'X'")
+    con.execute("INSERT INTO stale_trailers SELECT segment FROM versions WHERE name = 'X'")
     con.commit()
     con.close()
     os.rename(f"{store_dir}/aside", forgotten)
@@ -285,11 +285,11 @@ def test_a_number_never_means_two_data(store_dir: str) -> None:
     found = {info.name: jshm.attach(info.name)[1] for info in jshm.segments()}
     assert found == {"X": 9.0, "X.lost-01234567": 1.0}
     assert jshm.check() == []
-    for ending in ("", "-wal", "-shm"):  # it says so itself
+    for ending in ("", "-wal", "-shm"):  # its trailer has the new name
         os.unlink(f"{store_dir}/registry.db{ending}")
     time.sleep(0.1)
     assert sorted(info.name for info in jshm.segments()) == ["X", "X.lost-01234567"]
-    # It is released, and comes back once more: its name does not grow.
+    # After a release its file comes back once more: the name does not get longer.
     os.link(forgotten, f"{store_dir}/aside")
     jshm.release("X.lost-01234567", force=True)
     os.chmod(f"{store_dir}/aside", 0o400)
@@ -300,7 +300,7 @@ def test_a_number_never_means_two_data(store_dir: str) -> None:
     assert jshm.check() == []
 
 
-def test_what_was_never_registered_or_was_released_is_garbage(store_dir: str) -> None:
+def test_unregistered_and_released_files_are_collected(store_dir: str) -> None:
     jshm.publish("X", np.arange(3.0), keep=True)
     jshm.publish("Y", np.arange(3.0), keep=True)
     unfinished, released = default_store().location("X"), default_store().location("Y")
@@ -327,16 +327,16 @@ def test_what_is_released_and_held_does_not_bring_back_what_it_referred_to(
     own = store.attach(["O"])[0].value["own"]
     gc.collect()
     store.flush()
-    execute = Doomed.execute
+    execute = Removals.execute
 
-    def late(doomed: Doomed) -> None:
-        monkeypatch.setattr(Doomed, "execute", execute)
+    def late(removals: Removals) -> None:
+        monkeypatch.setattr(Removals, "execute", execute)
         assert len(store.directory.files()) == 2
-        with store.registry.database.transact() as tx:
-            rebuilding.readmit(tx, store.directory)
-        execute(doomed)
+        with store.registry.transact() as tx:
+            rebuild.register(tx, store.directory)
+        execute(removals)
 
-    monkeypatch.setattr(Doomed, "execute", late)
+    monkeypatch.setattr(Removals, "execute", late)
     store.release(["A", "O"])
     assert store.check() == []
     assert len(store.registry.segment_ids()) == 1
@@ -349,7 +349,7 @@ def test_a_transaction_that_fails_releases_nothing(store_dir: str) -> None:
     path = default_store().location("X")
 
     def doom() -> None:
-        with store.presence.transaction() as (_, doomed):
+        with store.process.transaction() as (_, doomed):
             doomed.add(path)
             assert os.stat(path).st_mode & 0o777 == 0o500
             raise RuntimeError("before the commit")

@@ -1,4 +1,4 @@
-"""Nothing is free: whatever is tried, what was there stays whole, and can be read and released."""
+"""A full file system: existing data stay whole, and can be read and released."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ....support.processes import Child
 
-# Every way in which something gets into shared memory, and takes so many MB there.
+# Every way to put data into shared memory, and the MB that it takes.
 WAYS = {
     "new": "jshm.publish('new', data({mb}))",
     "replace": "jshm.publish('x', data({mb}))",
@@ -29,12 +29,12 @@ WAYS = {
     "create_copy": "jshm.SharedNumpyArray.create_copy(data({mb}))",
     "as_shared": "jshm.SharedNumpyArray.as_shared(data({mb}))",
 }
-# What was there before: read by NumPy alone.
+# The data from before, read by NumPy alone.
 EXPECTED = np.random.default_rng(1).integers(0, 256, MB, np.uint8)
 
 
 def prepare(train: Child) -> str:
-    """Publish what must stay; return the path of the array in it."""
+    """Publish data that must stay whole; return the path of the array."""
     train.run("jshm.publish(dict(x=data(1, 1), o=dict(a=data(0.01))), keep=True)")
     return str(train.run("default_store().location('x')"))
 
@@ -45,7 +45,7 @@ def intact(small: Mount, path: str, *overflow: Path) -> None:
 
 
 def interpose(call: str, before: str) -> str:
-    """Let something happen before each call of the system, or in the middle of a large write."""
+    """Return code that runs `before` before each system call, or in the middle of a large write."""
     return f"""
 real_{call} = os.{call}
 def {call}(*args):
@@ -60,7 +60,7 @@ os.{call} = {call}
 """
 
 
-# Another program, so to speak: it writes until nothing is free.
+# Stands for another program: writes until nothing is free.
 TAKE = """
 def take(leave):
     with open({path!r}, 'ab', buffering=0) as file:
@@ -80,8 +80,8 @@ def rival(small: Mount) -> str:
     )
 
 
-def test_what_runs_full_while_it_is_written(mount: MakeMount, tmp_path: Path) -> None:
-    """Each byte that was free is taken by another in the middle of the copy."""
+def test_the_file_system_runs_full_during_a_write(mount: MakeMount, tmp_path: Path) -> None:
+    """Another program takes every free byte in the middle of the copy."""
     small = mount("size=16m")
     with start(tmp_path, small.root) as train:
         path = prepare(train)
@@ -91,7 +91,7 @@ def test_what_runs_full_while_it_is_written(mount: MakeMount, tmp_path: Path) ->
             assert "NoSpaceError" in error.kinds, (way, error)
             assert "ran full while it was written" in error.message, way
             assert "largest not in use: x (1.0 MB, train.py), o (" in error.message, way
-            # What was written already is free again, also where the kernel had allocated a half.
+            # The written part is freed, also if the kernel had allocated half of it.
             assert small.free() >= MB // 2, way
             intact(small, path)
             small.relieve()
@@ -99,7 +99,7 @@ def test_what_runs_full_while_it_is_written(mount: MakeMount, tmp_path: Path) ->
         assert train.run("[(i.name, i.version) for i in jshm.segments()]") == [["o", 1], ["x", 1]]
 
 
-def test_what_runs_full_goes_to_disk(mount: MakeMount, tmp_path: Path) -> None:
+def test_a_write_that_runs_full_goes_to_disk(mount: MakeMount, tmp_path: Path) -> None:
     small, disk = mount("size=16m"), mount("size=64m")
     with start(tmp_path, small.root, str(disk.point)) as train:
         path = prepare(train)
@@ -131,7 +131,7 @@ def test_what_runs_full_goes_to_disk(mount: MakeMount, tmp_path: Path) -> None:
 
 
 def look_around(child: Child) -> None:
-    """All that needs no room."""
+    """Run all operations that need no space."""
     assert child.run("bool((jshm.attach('x') == data(1, 1)).all())")
     assert child.run("jshm.attach('o')['a'].nbytes") == MB // 100
     assert child.run("[i.name for i in jshm.segments() if i.state == 'current']")[:2] == ["o", "x"]
@@ -142,7 +142,7 @@ def look_around(child: Child) -> None:
 
 
 def test_the_registry_itself_is_full(mount: MakeMount, tmp_path: Path) -> None:
-    """Not even one byte can be published; all else works, and a release above all."""
+    """No byte can be published; everything else works, above all a release."""
     small = mount("size=8m")
     with start(tmp_path, small.root) as train, start(tmp_path, small.root, script="e.py") as eda:
         path = prepare(train)
@@ -175,12 +175,12 @@ def test_the_registry_itself_is_full(mount: MakeMount, tmp_path: Path) -> None:
 def test_many_names_are_released_where_nothing_is_free(
     mount: MakeMount, tmp_path: Path, step: int
 ) -> None:
-    """One by one, while what each frees is taken at once; and all in one call. Without the ballast."""
+    """One by one, while freed space is taken at once, and all in one call; without the ballast."""
     small = mount("size=8m")
     with start(tmp_path, small.root) as train:
         train.run("names = [f'x{i}' for i in range(300)]")
         train.run("for name in names: jshm.publish(name, data(0.0005))")
-        train.run("jshm.gc()")  # as it happens once a second
+        train.run("jshm.gc()")  # as housekeeping does once a second
         os.unlink(f"{small.root}/registry.db.ballast")
         for begin in range(0, 300, step):
             small.fill()
@@ -193,22 +193,22 @@ def test_many_names_are_released_where_nothing_is_free(
 
 
 def test_a_release_too_large_for_the_ballast(mount: MakeMount, tmp_path: Path) -> None:
-    """The log of one step would need more than there is: it is done in several."""
+    """The log of one step needs more space than there is: the release is done in several."""
     small = mount("size=64m")
     with start(tmp_path, small.root) as train:
         train.run("names = [f'{i}' + 'n' * 150 for i in range(1500)]")
-        # Not in one step: it would leave a log that is long enough.
+        # Not in one step, which would leave a log that is long enough.
         train.run("for i in range(0, 1500, 25): jshm.publish({n: MB for n in names[i : i + 25]})")
         train.run("jshm.gc()")
         os.unlink(f"{small.root}/registry.db.ballast")
         small.fill()
         train.run("""
-from jshm.store.local.store import LocalStore
-steps, step = [], LocalStore._release
-def release(store, names, **how):
+from jshm.store.local import release
+steps, step = [], release._release
+def counted(store, names, **how):
     steps.append(len(names))
     return step(store, names, **how)
-LocalStore._release = release
+release._release = counted
 released = jshm.release(names)
 """)
         assert train.run("[r.name for r in released] == names")
@@ -235,8 +235,8 @@ def test_no_inode_is_left(mount: MakeMount, tmp_path: Path) -> None:
         assert train.run("jshm.check()") == []
 
 
-def test_the_process_may_not_write_so_much(mount: MakeMount, tmp_path: Path) -> None:
-    """RLIMIT_FSIZE: neither SIGXFSZ, nor an overflow that would fail in the same way."""
+def test_a_limit_of_the_file_size(mount: MakeMount, tmp_path: Path) -> None:
+    """RLIMIT_FSIZE gives neither SIGXFSZ nor an overflow, which would fail in the same way."""
     small = mount("size=64m")
     with start(tmp_path, small.root, str(tmp_path / "disk")) as train:
         path = prepare(train)
@@ -252,10 +252,10 @@ def test_the_process_may_not_write_so_much(mount: MakeMount, tmp_path: Path) -> 
         assert train.run("jshm.check()") == []
 
 
-def test_what_is_allocated_can_be_written_when_nothing_is_free(
+def test_an_allocated_array_can_be_written_when_nothing_is_free(
     mount: MakeMount, tmp_path: Path
 ) -> None:
-    """Every page is there from the beginning: a write never ends in SIGBUS."""
+    """Every page is allocated from the beginning: a write never gives SIGBUS."""
     small = mount("size=16m")
     with start(tmp_path, small.root) as train:
         train.run("""

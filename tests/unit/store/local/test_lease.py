@@ -1,4 +1,4 @@
-"""Who lives, and who is it: with real processes, real deaths, and what remains of them."""
+"""Leases, logs and identities, with real processes that really die."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jshm.errors import TooManyFilesError, UnsafeDirectoryError
-from jshm.store.identity import Identity, Session, boot_id, discover, is_running, process_start
+from jshm.store.identity import Identity, Session, discover
 from jshm.store.local import lease as leases
 from jshm.store.local.lease import is_alive, living
+from jshm.system.processes import boot_id, is_running, process_start
 
 from ....support.processes import Child, until
 
@@ -44,8 +45,8 @@ def test_a_lease_lives_as_long_as_its_process(directory: Path, tmp_path: Path, e
     with Child(tmp_path, "train.py") as child:
         identity = new_lease(child, directory)
         assert is_alive(str(directory), identity)
-        ((who, held),) = living(str(directory))
-        assert (who.pid, who.label, held) == (child.pid, "train.py", set())
+        ((who, log),) = living(str(directory))
+        assert (who.pid, who.label, log.held) == (child.pid, "train.py", set())
         getattr(child, end)()
         assert not is_alive(str(directory), identity)
         assert living(str(directory)) == []
@@ -96,25 +97,25 @@ def test_a_started_program_does_not_inherit_the_lease(directory: Path, tmp_path:
             os.kill(program, 9)
 
 
-def test_holds_are_told_and_forgotten_with_the_process(directory: Path, tmp_path: Path) -> None:
+def test_holds_are_logged_and_end_with_the_process(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
         identity = new_lease(child, directory)
         child.run(
-            "lease.holdings.note([(('aa', 'r'), True), (('bb', 'r+'), True), (('cc', 'c'), True)])"
+            "lease.log.note([(('aa', 'r'), True), (('bb', 'r+'), True), (('cc', 'c'), True)])"
         )
-        child.run("lease.holdings.note([(('aa', 'r'), False)])")
-        ((_, held),) = living(str(directory))
-        assert held == {("bb", "r+"), ("cc", "c")}
-        # A line that is being written does not count, and the log does not grow for ever.
-        child.run("os.write(lease.holdings._log, b'+dd')")
-        ((_, held),) = living(str(directory))
-        assert held == {("bb", "r+"), ("cc", "c")}
+        child.run("lease.log.note([(('aa', 'r'), False)])")
+        ((_, log),) = living(str(directory))
+        assert log.held == {("bb", "r+"), ("cc", "c")}
+        # An unfinished line does not count, and the log does not grow without bound.
+        child.run("os.write(lease.log._fd, b'+dd')")
+        ((_, log),) = living(str(directory))
+        assert log.held == {("bb", "r+"), ("cc", "c")}
         child.run(
-            "for _ in range(3000): lease.holdings.note([(('ee', 'r'), True), (('ee', 'r'), False)])\n"
-            "lease.holdings.note([(('ff', 'r'), True)])"
+            "for _ in range(3000): lease.log.note([(('ee', 'r'), True), (('ee', 'r'), False)])\n"
+            "lease.log.note([(('ff', 'r'), True)])"
         )
-        ((_, held),) = living(str(directory))
-        assert held == {("bb", "r+"), ("cc", "c"), ("ff", "r")}
+        ((_, log),) = living(str(directory))
+        assert log.held == {("bb", "r+"), ("cc", "c"), ("ff", "r")}
         assert (directory / f"{identity}.holds").stat().st_size < 50_000
         child.kill()
     assert living(str(directory)) == []
@@ -122,11 +123,11 @@ def test_holds_are_told_and_forgotten_with_the_process(directory: Path, tmp_path
     assert os.listdir(directory) == []
 
 
-def test_sweep_leaves_the_living_alone(directory: Path, tmp_path: Path) -> None:
+def test_sweep_keeps_the_files_of_living_processes(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path, "a.py") as a, Child(tmp_path, "b.py") as b:
         mine, other = new_lease(a, directory), new_lease(b, directory)
         for child in (a, b):
-            child.run("lease.holdings.note([(('aa', 'r'), True)])")
+            child.run("lease.log.note([(('aa', 'r'), True)])")
         a.kill()
         leases.sweep(str(directory))
         assert sorted(os.listdir(directory)) == sorted([other, f"{other}.holds"])
@@ -134,7 +135,7 @@ def test_sweep_leaves_the_living_alone(directory: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["open", "flock", "write", "rename"])
-def test_killed_while_making_a_lease(directory: Path, tmp_path: Path, moment: str) -> None:
+def test_killed_while_creating_a_lease(directory: Path, tmp_path: Path, moment: str) -> None:
     module = "fcntl" if moment == "flock" else "os"
     with Child(tmp_path) as child:
         child.send(
@@ -156,8 +157,8 @@ def test_killed_while_making_a_lease(directory: Path, tmp_path: Path, moment: st
     assert os.listdir(directory) == []
 
 
-def test_a_sweeper_may_win_while_a_lease_is_made(directory: Path, tmp_path: Path) -> None:
-    """Two processes make leases as fast as they can while this one sweeps: none is lost."""
+def test_sweeps_while_leases_are_created(directory: Path, tmp_path: Path) -> None:
+    """Two processes make leases as fast as they can while this process sweeps. None is lost."""
     code = (
         "made = [Lease({0!r}, identity) for _ in range(100)]\n"
         "[sum(lease.is_valid() for lease in made), [lease.close() for lease in made] and 0]"
@@ -174,10 +175,10 @@ def test_a_sweeper_may_win_while_a_lease_is_made(directory: Path, tmp_path: Path
     assert os.listdir(directory) == []
 
 
-def test_a_lease_whose_file_was_removed_comes_back(directory: Path, tmp_path: Path) -> None:
+def test_a_removed_lease_is_restored(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
         identity = new_lease(child, directory)
-        child.run("lease.holdings.note([(('aa', 'r'), True)])")
+        child.run("lease.log.note([(('aa', 'r'), True)])")
         assert child.run("[lease.restore(), lease.is_valid()]") == [True, True]
         assert leases.state(str(directory), identity) == "alive"
         for path in directory.iterdir():
@@ -189,9 +190,9 @@ def test_a_lease_whose_file_was_removed_comes_back(directory: Path, tmp_path: Pa
             False, True, True, identity,
         ]  # fmt: skip
         assert leases.state(str(directory), identity) == "alive"
-        ((who, held),) = living(str(directory))
-        assert (who.pid, held) == (child.pid, {("aa", "r")})
-        # In a fork it is the parent's, before and after.
+        ((who, log),) = living(str(directory))
+        assert (who.pid, log.held) == (child.pid, {("aa", "r")})
+        # In a forked child the lease belongs to the parent.
         assert child.run(
             "r, w = os.pipe()\n"
             "pid = os.fork()\n"
@@ -208,14 +209,14 @@ def test_a_lease_whose_file_was_removed_comes_back(directory: Path, tmp_path: Pa
         assert os.listdir(directory) == []
 
 
-def test_a_lease_that_was_given_up_does_not_come_back(directory: Path) -> None:
+def test_a_closed_lease_is_not_restored(directory: Path) -> None:
     lease = leases.Lease(str(directory), discover())
     lease.close()
     assert not lease.restore()
     assert os.listdir(directory) == []
 
 
-def test_leases_come_back_while_others_sweep(directory: Path, tmp_path: Path) -> None:
+def test_leases_are_restored_during_sweeps(directory: Path, tmp_path: Path) -> None:
     with Child(tmp_path) as child:
         identity = new_lease(child, directory)
         child.send(
@@ -232,7 +233,7 @@ def test_leases_come_back_while_others_sweep(directory: Path, tmp_path: Path) ->
 
 
 def test_without_descriptors_it_says_so(directory: Path, tmp_path: Path) -> None:
-    """It cannot be judged who lives: an error that says what to do, and nobody is dead for it."""
+    """Nobody can tell who lives: the error says what to do, and no process is taken for dead."""
     with Child(tmp_path, "a.py") as a, Child(tmp_path, "b.py") as b:
         new_lease(a, directory)
         b.run(
@@ -262,7 +263,7 @@ def test_without_descriptors_it_says_so(directory: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
-def test_a_lease_that_cannot_be_read_says_what_to_do(directory: Path, tmp_path: Path) -> None:
+def test_a_lease_that_cannot_be_read_is_a_clear_error(directory: Path, tmp_path: Path) -> None:
     for place in (tmp_path, *tmp_path.parents[:2]):
         place.chmod(0o755)
     directory.chmod(0o777)
@@ -278,17 +279,17 @@ def test_a_lease_that_cannot_be_read_says_what_to_do(directory: Path, tmp_path: 
             assert "JSHM_DIR" in error.message
 
 
-def test_without_its_directory_nobody_lives(tmp_path: Path) -> None:
+def test_without_a_directory_no_process_lives(tmp_path: Path) -> None:
     assert living(str(tmp_path / "none")) == []
     leases.sweep(str(tmp_path / "none"))
     assert leases.state(str(tmp_path / "none"), "0123456789abcdef") == "missing"
 
 
-def test_files_that_are_no_leases_are_no_processes(directory: Path, tmp_path: Path) -> None:
+def test_other_files_are_not_processes(directory: Path, tmp_path: Path) -> None:
     for name, content in {"aa": b"", "bb": b"[]", "cc": b"\xff\xfe", "dd": b'{"pid":1}'}.items():
         (directory / name).write_bytes(content)
     assert living(str(directory)) == []
-    # Locked, too: somebody else's program, or a jshm of another time.
+    # Locked, too: by another program, or by another version of jshm.
     code = """
 import fcntl, os
 fds = [os.open(os.path.join({0!r}, name), os.O_RDWR) for name in ("aa", "bb", "cc", "dd")]
@@ -313,7 +314,7 @@ def test_identity_survives_other_versions() -> None:
             Identity.from_json(text)
 
 
-def test_strangers_without_a_name_own_nothing_of_each_other() -> None:
+def test_processes_without_a_name_are_different_owners() -> None:
     nobody, other = (
         Identity.from_json("{}"),
         Identity(2, "x:2", "pid:[1]", Session("process", 2, "x:2")),
@@ -331,12 +332,13 @@ def test_a_reused_pid_is_another_process() -> None:
     assert is_running(os.getpid(), start + "0", "pid:[1]")  # cannot be judged from here
 
 
-def test_without_descriptors_nobody_has_ended(tmp_path: Path) -> None:
-    """What cannot be looked at is not judged, and not remembered."""
+def test_without_descriptors_no_process_counts_as_ended(tmp_path: Path) -> None:
+    """A process that cannot be looked up counts as running, and the answer is not cached."""
     start, namespace = process_start(os.getpid()), os.readlink("/proc/self/ns/pid")
     with Child(tmp_path) as child:
         child.run(
-            "import os, resource\nfrom jshm.store.identity import boot_id, discover, is_running\n"
+            "import os, resource\nfrom jshm.store.identity import discover\n"
+            "from jshm.system.processes import boot_id, is_running\n"
             "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
             "fds = []\n"
             "try:\n"
@@ -363,7 +365,7 @@ def test_a_zombie_does_not_run() -> None:
     reason="needs the right to make pid namespaces",
 )
 def test_another_pid_namespace(directory: Path, tmp_path: Path) -> None:
-    """In a container that shares the directory, pids mean nothing; locks do."""
+    """In a container that shares the directory, pids mean nothing, but locks do."""
     with Child(tmp_path, prefix=("unshare", "--pid", "--fork", "--kill-child")) as child:
         identity = new_lease(child, directory)
         ((who, _),) = living(str(directory))
@@ -397,7 +399,7 @@ def kernel(child: Child, connection: str) -> dict[str, object]:
     return child.run(KERNEL.format(connection=connection))
 
 
-def test_a_kernel_of_a_server_lives_as_long_as_the_server(tmp_path: Path) -> None:
+def test_the_session_of_a_server_s_kernel(tmp_path: Path) -> None:
     env = {"JPY_PARENT_PID": str(os.getpid()), "JPY_SESSION_NAME": "/home/me/train.ipynb"}
     with Child(tmp_path, env=env) as child:
         who = kernel(child, f"/run/kernel-{KERNEL_ID}.json")
@@ -409,8 +411,8 @@ def test_a_kernel_of_a_server_lives_as_long_as_the_server(tmp_path: Path) -> Non
     assert who["script"] == ""
 
 
-def test_a_path_that_is_no_text(tmp_path: Path) -> None:
-    """File names are bytes. Whoever works there can share all the same, and is known again."""
+def test_a_notebook_path_that_is_not_valid_text(tmp_path: Path) -> None:
+    """File names are bytes. A notebook at such a path can share, and is recognized again."""
     env = {"JPY_PARENT_PID": str(os.getpid()), "JPY_SESSION_NAME": "/home/m\udcfcller/train.ipynb"}
     directory = tmp_path / "leases"
     directory.mkdir()
@@ -421,14 +423,14 @@ def test_a_path_that_is_no_text(tmp_path: Path) -> None:
         assert [who.label for who, _ in living(str(directory))] == ["train.ipynb"]
 
 
-def test_a_kernel_of_another_program_lives_as_long_as_that(tmp_path: Path) -> None:
-    """nbclient, papermill, and jupyter console name their connection files otherwise."""
+def test_the_session_of_a_kernel_of_another_program(tmp_path: Path) -> None:
+    """nbclient, papermill, and jupyter console use other names for connection files."""
     with Child(tmp_path, env={"JPY_PARENT_PID": str(os.getpid())}) as child:
         for connection in ("/tmp/tmpabc.json", "/run/kernel-0123456789ab.json"):
             assert kernel(child, connection)["session"]["kind"] == "run"  # type: ignore[index]
 
 
-def test_inherited_variables_make_no_session(tmp_path: Path) -> None:
+def test_inherited_variables_do_not_make_a_session(tmp_path: Path) -> None:
     """``!python script.py`` in a notebook sees the kernel's environment."""
     with Child(tmp_path, "script.py", env={"JPY_PARENT_PID": str(os.getpid())}) as child:
         who = child.run(
@@ -439,7 +441,9 @@ def test_inherited_variables_make_no_session(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "abc", "0", "-1", "4194304", "sibling"])
-def test_a_parent_that_is_no_ancestor_makes_no_session(tmp_path: Path, value: str) -> None:
+def test_a_parent_that_is_not_an_ancestor_does_not_make_a_session(
+    tmp_path: Path, value: str
+) -> None:
     sibling = subprocess.Popen(["sleep", "60"])
     try:
         env = {"JPY_PARENT_PID": str(sibling.pid) if value == "sibling" else value}

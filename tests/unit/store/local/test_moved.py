@@ -1,8 +1,7 @@
 """The store's directory, or a part of it, is moved, copied, covered or removed under live processes.
 
-What has the path then is another directory. Nothing that was found in the old one is taken for what has
-the same name in the new one: every version that is attached is the newest that was published, in every
-process, and version numbers go on.
+The path then leads to another directory. Files of the old one are never confused with files of the same
+name in the new one: every process attaches the newest published version, and version numbers continue.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pytest
 import jshm
 from jshm.store import default_store
 from jshm.store.local.registry import database
-from jshm.system.directories import File, Place, Spot, open_file, status
+from jshm.system.directories import DirectoryPath, File, OpenDirectory, open_file, status
 
 from ....support.processes import Child
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore::jshm.DirectoryLostWarning")
 
-# So many numbers that a superseded version becomes a spare, and is written again.
+# Large enough that a superseded version becomes a spare, and is written again.
 N = 100_000
 PRELUDE = f"""
 import gc, os, warnings, numpy as np, jshm
@@ -71,13 +70,13 @@ def copy_and_remove(root: str) -> None:
 
 
 def link_back(root: str) -> None:
-    """The very same files, in another directory."""
+    """Put the same files into a new directory."""
     os.rename(root, f"{root}.gone")
     subprocess.run(["cp", "-al", f"{root}.gone", root], check=True)
 
 
 def copy_back(root: str) -> None:
-    """Other files, with the same names and the same bytes."""
+    """Put copies of the files into a new directory."""
     os.rename(root, f"{root}.gone")
     subprocess.run(["cp", "-a", f"{root}.gone", root], check=True)
 
@@ -114,7 +113,7 @@ def other(root: str, tmp_path: Path) -> Iterator[Child]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_process_has_what_was_published_last(
+def test_every_process_attaches_the_newest_version(
     kind: Callable[[str], object], root: str, other: Child
 ) -> None:
     for value in range(4):
@@ -137,17 +136,17 @@ def test_every_process_has_what_was_published_last(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_process_that_has_not_noticed_yet(
+def test_a_process_that_has_not_noticed_the_move(
     kind: Callable[[str], object], root: str, other: Child
 ) -> None:
-    """One has published in the new directory before the other has done anything."""
+    """Another process has published in the new directory already."""
     publish(1)
     publish(2)
     held = jshm.attach("X")
     other.run("look()")
     kind(root)
     published = other.run("publish(3)")
-    # At once: no read trusts what it saw last.
+    # At once: no read trusts its last look.
     assert look() == 3.0
     assert jshm.info("X").version == published
     assert publish(4) == published + 1
@@ -156,10 +155,10 @@ def test_the_process_that_has_not_noticed_yet(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_made_before_is_published_after(
+def test_arrays_from_before_the_move_can_be_published(
     kind: Callable[[str], object], root: str, other: Child
 ) -> None:
-    """An array of `jshm.empty`, and one that is attached: no segment of the old directory is named."""
+    """An array from `jshm.empty` and an attached one: the new names are of segments in the new directory."""
     publish(1, "Y")
     made = jshm.empty(N)
     made[:] = 5.0
@@ -174,7 +173,7 @@ def test_what_was_made_before_is_published_after(
 
 
 @pytest.mark.parametrize("kind", [link_back, copy_back])
-def test_live_data_are_the_same_for_all(
+def test_live_data_is_the_same_for_all(
     kind: Callable[[str], object], root: str, other: Child
 ) -> None:
     jshm.publish("L", np.zeros(N), writable=True, keep=True)
@@ -199,7 +198,7 @@ def test_an_older_copy_is_put_back(root: str, other: Child) -> None:
     os.rename(f"{root}.copy", root)
     with pytest.warns(jshm.DirectoryLostWarning, match=r"Y v3 .*v1"):
         jshm.segments()
-    # It is attached there: the newest comes back. Nobody has the other: the older one is left.
+    # X is attached, so its newest version is restored. Nobody has Y, so only its old version is left.
     assert other.run("look()") == 3.0
     assert look() == 3.0
     assert look("Y") == 1.0
@@ -208,7 +207,7 @@ def test_an_older_copy_is_put_back(root: str, other: Child) -> None:
     assert other.run("[look(), look('Y')]") == [4.0, 4.0]
 
 
-def test_it_comes_back_after_another_was_made(root: str, other: Child) -> None:
+def test_the_old_directory_returns_after_a_new_one_was_created(root: str, other: Child) -> None:
     publish(1)
     held = jshm.attach("X")
     other.run("look()")
@@ -225,8 +224,8 @@ def test_it_comes_back_after_another_was_made(root: str, other: Child) -> None:
     assert held[0] == 1.0
 
 
-def test_what_comes_back_supersedes_what_was_there(root: str, other: Child) -> None:
-    """Nobody needs the older version any more: it goes, and nothing is left to mend."""
+def test_a_restored_version_supersedes_an_older_one(root: str, other: Child) -> None:
+    """Nobody needs the older version any more, so it is removed, and `check` finds nothing."""
     publish(1)
     subprocess.run(["cp", "-a", root, f"{root}.copy"], check=True)
     publish(2)
@@ -241,10 +240,10 @@ def test_what_comes_back_supersedes_what_was_there(root: str, other: Child) -> N
     assert len(os.listdir(f"{root}/segments")) == 1
 
 
-def test_a_link_among_the_parents_is_turned(
+def test_a_symbolic_link_among_the_parents_is_changed(
     root: str, other: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parents may be links. What is looked up through them is what they lead to now."""
+    """Parents may be symbolic links, and each operation follows them."""
     for name in ("one", "two"):
         os.makedirs(f"{root}/{name}/store", 0o700)
     os.symlink("one", f"{root}/now")
@@ -260,7 +259,7 @@ def test_a_link_among_the_parents_is_turned(
     default_store().close()
 
 
-def test_a_link_in_its_place_is_refused(root: str, other: Child) -> None:
+def test_a_symbolic_link_in_its_place_is_refused(root: str, other: Child) -> None:
     publish(1)
     other.run("look()")
     os.rename(root, f"{root}.gone")
@@ -275,8 +274,8 @@ def test_a_link_in_its_place_is_refused(root: str, other: Child) -> None:
     assert other.run("publish(2)") == 2
 
 
-def test_a_backup_of_links_never_changes(root: str) -> None:
-    """``cp -al`` gives files a second name: what has one is not written again."""
+def test_a_backup_of_hard_links_never_changes(root: str) -> None:
+    """``cp -al`` gives files a second name. A file with two names is never written again."""
     for value in range(3):
         publish(value)
     path = default_store().location("X")
@@ -288,8 +287,8 @@ def test_a_backup_of_links_never_changes(root: str) -> None:
     assert look() == 7.0
 
 
-def test_what_was_moved_away_is_left_alone(root: str, other: Child) -> None:
-    """Somebody who moves a directory away keeps what is in it."""
+def test_a_directory_that_was_moved_away_is_not_touched(root: str, other: Child) -> None:
+    """A user who moves the directory away keeps all of its content."""
     publish(1)
     publish(2)
     path = default_store().location("X")
@@ -305,7 +304,7 @@ def test_what_was_moved_away_is_left_alone(root: str, other: Child) -> None:
 
 @pytest.mark.parametrize("name", ["segments", "leases", "locks"])
 @pytest.mark.parametrize("how", [shutil.rmtree, lambda path: os.rename(path, f"{path}.away")])
-def test_a_part_of_it_is_made_again(
+def test_a_subdirectory_is_created_again(
     name: str, how: Callable[[str], object], root: str, other: Child
 ) -> None:
     publish(1)
@@ -324,8 +323,8 @@ def test_a_part_of_it_is_made_again(
     assert len(list(default_store().directory.leases.names())) >= 2
 
 
-def test_it_is_removed_while_a_copy_is_written(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of ours, and the next try succeeds; nothing is left behind."""
+def test_the_directory_is_moved_during_a_copy(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The publish raises an error of jshm, and the next attempt succeeds."""
     from jshm.segment import copying
 
     publish(1)
@@ -368,7 +367,7 @@ def test_the_overflow_directory_is_moved(
 
 
 def test_a_process_that_closed_all_descriptors(root: str, other: Child) -> None:
-    """A library that makes a daemon forks, and closes all; others get the numbers. None is ours then."""
+    """A library that starts a daemon closes all descriptors, and other files get their numbers."""
     publish(1)
     found = other.run(f"""
 publish(2)
@@ -399,10 +398,10 @@ text
 
 
 def test_a_place_opens_its_directory_again(tmp_path: Path) -> None:
-    place = Place(str(tmp_path))
+    place = OpenDirectory(str(tmp_path))
     (tmp_path / "file").write_text("here")
     os.close(place.fd)
-    other = os.open("/", os.O_RDONLY)  # gets the number
+    other = os.open("/", os.O_RDONLY)  # gets the same number
     try:
         assert status(File(place, "file")).st_size == 4
         os.close(open_file(File(place, "new"), os.O_CREAT | os.O_WRONLY))
@@ -414,22 +413,22 @@ def test_a_place_opens_its_directory_again(tmp_path: Path) -> None:
         os.close(other)
 
 
-def test_a_place_is_the_directory_and_not_its_path(tmp_path: Path) -> None:
+def test_a_place_follows_the_directory_and_not_its_path(tmp_path: Path) -> None:
     root = tmp_path / "place"
     root.mkdir()
-    place = Place(str(root))
+    place = OpenDirectory(str(root))
     root.rename(tmp_path / "moved")
     root.mkdir()
     os.close(open_file(File(place, "file"), os.O_CREAT | os.O_WRONLY))
     assert os.listdir(tmp_path / "moved") == ["file"]
     assert os.listdir(root) == []
     os.close(place.fd)
-    with pytest.raises(FileNotFoundError):  # and what has its path now is not it
+    with pytest.raises(FileNotFoundError):  # although its path leads to another directory
         status(File(place, "file"))
 
 
-def test_elsewhere_they_are_paths(tmp_path: Path) -> None:
-    place = Place(str(tmp_path))
+def test_places_are_pickled_as_paths(tmp_path: Path) -> None:
+    place = OpenDirectory(str(tmp_path))
     for one in (place, File(place, "name")):
         found = pickle.loads(pickle.dumps(one))
         assert (type(found), found) == (str, one)
@@ -438,30 +437,30 @@ def test_elsewhere_they_are_paths(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(caught.value)).filename == f"{tmp_path}/none"
 
 
-def test_a_spot_tells_every_change(tmp_path: Path) -> None:
+def test_a_spot_sees_every_change(tmp_path: Path) -> None:
     root = tmp_path / "place"
     root.mkdir()
-    spot = Spot(str(root))
-    first = spot.look().place
+    spot = DirectoryPath(str(root))
+    first = spot.resolve().directory
     (root / "file").touch()
-    assert spot.look().place is first
+    assert spot.resolve().directory is first
     root.rename(tmp_path / "moved")
     with pytest.raises(FileNotFoundError):
-        spot.look()
+        spot.resolve()
     root.mkdir()
-    second = spot.look().place
+    second = spot.resolve().directory
     assert second.identity != first.identity
     os.utime(root, (0, 0))
-    seen = spot.look()
+    seen = spot.resolve()
     (root / "file").touch()
     os.utime(root, (0, 0))
-    assert spot.look() is not seen
+    assert spot.resolve() is not seen
 
 
-def test_the_registry_that_sqlite_opens_is_the_one_that_was_looked_at(
+def test_sqlite_opens_the_registry_that_was_checked(
     store: LocalStore, root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The directory is another one in the moment in which SQLite looks the path up, once more."""
+    """The directory is exchanged while SQLite looks up the path, for the second time."""
     publish(1)
     store.close()
     real = sqlite3.connect

@@ -1,4 +1,4 @@
-"""Sockets, FIFOs, devices, directories and links where jshm keeps files: passed over, or a clear error."""
+"""Sockets, FIFOs, devices, directories and links where jshm has files are ignored, or a clear error."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "device of nobody": lambda path: os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(7, 250)),
 }
 ID = "00000000000000aa"
-# What nobody needs to be a file.
+# Paths at which jshm can do without a file.
 BESIDE = [
     "registry.db.ballast", "overflow", f"segments/{ID}.npy", f"segments/{ID}.jshm", "segments/junk",
     f"leases/{ID}", f"leases/.new-{ID}", f"leases/{ID}.holds", f"leases/.new-{ID}.holds", "leases/junk",
     f"locks/name-{ID}{ID}", "locks/junk", "junk", "registry.db.damaged-1",
 ]  # fmt: skip
-# What jshm cannot do without.
+# Paths at which jshm needs a file or a directory.
 NEEDED = [
     "registry.db", "registry.db-wal", "registry.db-shm", "registry.db-journal", "segments", "leases",
     "locks", "X.npy", "lock of X",
 ]  # fmt: skip
-# Everything that is done with a store, each in a process that begins anew.
+# All operations of a store, in a new process.
 IMPORTS = """
 import json, sys, numpy as np, jshm, jshm.cli
 from jshm.store import default_store
-jshm.publish, jshm.attach, jshm.lock  # imported by now
+jshm.publish, jshm.attach, jshm.lock  # imports them now
 """
 ALL = """
 def lock():
@@ -114,7 +114,7 @@ def beginnings() -> Iterator[Beginnings]:
 
 @pytest.fixture
 def work(beginnings: Beginnings, tmp_path: Path) -> Work:
-    """Do everything; return by name what was wrong with each."""
+    """Run all operations; return the errors by operation."""
     return partial(_work, beginnings, tmp_path)
 
 
@@ -135,7 +135,7 @@ def made(store_dir: str) -> str:
 
 @pytest.mark.parametrize("kind", ["FIFO", "socket", "link to itself", "directory with a file"])
 @pytest.mark.parametrize("place", NEEDED[:7])
-def test_under_a_process_that_uses_it_it_is_a_clear_error(
+def test_a_needed_file_is_replaced_under_a_process(
     made: str, work: Work, place: str, kind: str
 ) -> None:
     used = f"""
@@ -150,7 +150,7 @@ put({kind!r}, {os.path.join(made, place)!r})
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_beside_our_files_it_is_passed_over(made: str, work: Work, kind: str) -> None:
+def test_other_entries_beside_ours_are_ignored(made: str, work: Work, kind: str) -> None:
     for place in BESIDE:
         put(kind, os.path.join(made, place))
     said = work()
@@ -161,7 +161,9 @@ def test_beside_our_files_it_is_passed_over(made: str, work: Work, kind: str) ->
     "kind", ["FIFO", "socket", "directory with a file", "link to itself", "device"]
 )
 @pytest.mark.parametrize("place", NEEDED)
-def test_in_place_of_ours_it_is_a_clear_error(made: str, work: Work, place: str, kind: str) -> None:
+def test_other_entries_in_place_of_ours_are_a_clear_error(
+    made: str, work: Work, place: str, kind: str
+) -> None:
     store = default_store()
     path = os.path.join(made, place)
     if place == "X.npy":

@@ -1,7 +1,7 @@
-"""Objects of any kind, from one process to another: exact, not copied, checked, refused with a reason.
+"""Objects of any kind, shared between processes: exact, not copied, checked, or refused with a reason.
 
-Most tests have three parties: this process publishes; `reader`, another process, attaches; and files,
-the tables and the kernel's list of mappings are read without jshm.
+Most tests have three parties: this process publishes; `reader`, another process, attaches; files, tables
+and the kernel's list of mappings are read without jshm.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import pytest
 import jshm
 from jshm.segment.object_layout import parse_object
 from jshm.store import default_store
-from jshm.store.local.store import LocalStore
+from jshm.store.local import attach
 
 from ....support.processes import Child, in_store, reading
 from ....support.touching import BASES, RAISING, recording, touched
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# Also run in the reader: what is in an object, told in JSON.
+    from jshm.store.local.store import LocalStore
+
+# Also run in the reader: describes the content of an object in JSON.
 HELPERS = '''
 import dataclasses, gc, hashlib, os
 import numpy as np
@@ -107,19 +109,19 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
 
 @pytest.fixture
 def reader(store: LocalStore, process: Child) -> Iterator[Child]:
-    """Another process in this test's store."""
+    """Another process that uses the store of this test."""
     with in_store(process, store.directory.root) as child:
         yield child
 
 
 def header_of(path: str) -> tuple[dict[str, Any], int]:
-    """The header of an object's file, by the format's description, and where its pickle starts."""
+    """Return the parsed header of an object's file, and the offset of its pickle."""
     with open(path, "rb") as file:
         magic, version, length, checksum = PRELUDE.unpack(file.read(PRELUDE.size))
         body = file.read(length)
     assert (magic, checksum) == (b"\x93JSHMOBJ", zlib.crc32(body))
     content = json.loads(body)
-    assert version == 1
+    assert version == 2
     return content, up(PRELUDE.size + length)
 
 
@@ -148,7 +150,7 @@ def files(store: LocalStore) -> list[str]:
 
 
 def dataclass_of_arrays() -> Any:
-    # As one of a cell's: nobody can import it.
+    # Like a class of a notebook cell: it cannot be imported.
     fit = dataclasses.make_dataclass("Fit", ["w", "b"], namespace={"__module__": "__main__"})
     return fit(np.arange(50.0), np.arange(7, dtype="i2"))
 
@@ -192,7 +194,9 @@ VALUES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("what", VALUES)
-def test_comes_back_exactly_and_is_not_copied(store: LocalStore, reader: Child, what: str) -> None:
+def test_objects_come_back_exactly_without_a_copy(
+    store: LocalStore, reader: Child, what: str
+) -> None:
     value = VALUES[what]()
     info = jshm.publish("X", value)
     path = store.location("X")
@@ -201,12 +205,12 @@ def test_comes_back_exactly_and_is_not_copied(store: LocalStore, reader: Child, 
     expected, got = told(value), reader.run("told(value)")
     for mine, theirs in zip(expected, got, strict=True):
         if not mine[2]:
-            mine[2] = theirs[2]  # what is strided here has an order there
+            mine[2] = theirs[2]  # a strided array is stored contiguously
     assert got == expected
     assert all(order is not False for _, _, order, _ in got)
     places = reader.run("[where(a) for a in arrays(value)]")
     assert {place[0] for place in places} == {path}
-    # The very pages: what is written through the file is seen in the reader's array, each byte of it.
+    # The same pages: every byte written through the file is visible in the reader's array.
     for place in places:
         before = read(*place)
         overwrite(path, place[1], bytes(255 - byte for byte in before))
@@ -216,14 +220,14 @@ def test_comes_back_exactly_and_is_not_copied(store: LocalStore, reader: Child, 
         sorted(bytes.fromhex(o)) for o in overwritten
     ]
     assert [digest for _, _, _, digest in reader.run("told(value)")] != [e[3] for e in expected]
-    # Read-only, and private: who writes past the flag changes nobody's data.
+    # Read-only and private: a write past the flag changes no other process's data.
     flags = "[bool(a.flags.writeable) for a in map(np.asarray, arrays(value))]"
     assert not any(reader.run(flags))
     reader.run("del value; gc.collect()")
     assert reader.run("mapped()") == []
 
 
-def test_read_only_cannot_be_lifted(store: LocalStore) -> None:
+def test_the_read_only_flag_cannot_be_lifted(store: LocalStore) -> None:
     lifted = []
     for name in sorted(set(VALUES) - {"a memoryview", "a view of any memory"}):
         try:
@@ -269,7 +273,7 @@ def test_empty_arrays(store: LocalStore, reader: Child) -> None:
         assert reader.run(f"jshm.attach('X', {mode!r})[-1].tolist()") == [0, 1, 2]
 
 
-def test_a_data_frame_with_texts(store: LocalStore, reader: Child) -> None:
+def test_a_data_frame_with_a_column_of_strings(store: LocalStore, reader: Child) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(
         {"n": np.arange(5000.0), "text": [f"row {i}" for i in range(5000)],
@@ -288,13 +292,13 @@ def test_a_data_frame_with_texts(store: LocalStore, reader: Child) -> None:
         is None
     )
     assert reader.run("where(X['n'].to_numpy())[0]") == store.location("X")
-    # Copy on write, pandas' own way.
+    # pandas' own copy-on-write.
     reader.run("X['n'] += 1; X.loc[:, 'more'] = 1")
     assert reader.run("float(jshm.attach('X')['n'].iloc[7])") == 7.0
 
 
-def test_the_file_is_what_the_format_says(store: LocalStore) -> None:
-    """It is read by hand, with plain `pickle`, where there is nothing of jshm."""
+def test_the_file_matches_the_format(store: LocalStore) -> None:
+    """The file is parsed by hand, and its pickle is loaded without jshm."""
     value = {"a": np.arange(1000.0), "b": np.arange(3, dtype="i2"), "n": 5}
     jshm.publish("exp/X", value, note="the note")
     path = store.location("exp/X")
@@ -328,7 +332,7 @@ PLAIN: list[Any] = [
 ]  # fmt: skip
 
 
-def test_what_has_no_arrays_maps_nothing(store: LocalStore, reader: Child) -> None:
+def test_an_object_without_arrays_maps_nothing(store: LocalStore, reader: Child) -> None:
     names = [f"x{i}" for i in range(len(PLAIN))]
     jshm.publish(dict(zip(names, PLAIN, strict=True)))
     reader.run(f"fds = len(os.listdir('/proc/self/fd')); values = jshm.attach({names!r})")
@@ -337,13 +341,13 @@ def test_what_has_no_arrays_maps_nothing(store: LocalStore, reader: Child) -> No
     assert reader.run("mapped(), len(os.listdir('/proc/self/fd')) - fds") == [[], 0]
     assert {i.holders for i in jshm.segments()} == {()}
     assert {jshm.info(name).details.buffers for name in names} == {()}
-    # Nobody holds them, so a release frees them, and takes nothing away.
+    # Nobody holds them, so a release frees their memory.
     assert {done.held_by for done in jshm.release(names)} == {()}
     assert files(store) == []
     assert reader.run("[[repr(value), type(value).__name__] for value in values]") == expected
 
 
-def test_a_long_pickle_maps_nothing_either(store: LocalStore, reader: Child) -> None:
+def test_a_long_pickle_maps_nothing(store: LocalStore, reader: Child) -> None:
     value = [f"{i:010}" for i in range(30_000)]
     jshm.publish("X", value)
     assert header_of(store.location("X"))[0]["pickle"][0] > 1 << 18
@@ -362,7 +366,7 @@ def test_many_buffers(store: LocalStore, reader: Child) -> None:
     assert reader.run("len(mapped())") == 1
     assert (
         reader.run("len(os.listdir('/proc/self/fd')) - fds") <= 2
-    )  # of the mapping, of the list of what is held
+    )  # of the mapping, of the log of holds
     reader.run("last = value[4999]; del value; gc.collect()")
     assert reader.run("mapped()") == [os.path.basename(store.location("X"))]
     reader.run("del last; gc.collect()")
@@ -370,7 +374,7 @@ def test_many_buffers(store: LocalStore, reader: Child) -> None:
 
 
 class ZeroCopyByteArray(bytearray):
-    """The recipe of Python's documentation of out-of-band buffers."""
+    """The example in Python's documentation of out-of-band buffers."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return type(self)._reconstruct, (pickle.PickleBuffer(self),), None
@@ -383,9 +387,7 @@ class ZeroCopyByteArray(bytearray):
 
 
 @pytest.mark.parametrize("mode", ["r", "c"])
-def test_who_asks_for_the_exporter_of_a_buffer_gets_that_buffer(
-    store: LocalStore, mode: Any
-) -> None:
+def test_the_exporter_of_a_buffer_is_that_buffer(store: LocalStore, mode: Any) -> None:
     sent = [ZeroCopyByteArray(b"a"), ZeroCopyByteArray(b"bc" * 1000), ZeroCopyByteArray(b"")]
     jshm.publish("o", [*sent, np.arange(3.0), pickle.PickleBuffer(b"raw")])
     *found, array, raw = jshm.attach("o", mode)
@@ -396,16 +398,16 @@ def test_who_asks_for_the_exporter_of_a_buffer_gets_that_buffer(
     assert (bytes(raw), raw.readonly) == (b"raw", True)
 
 
-def test_a_small_array_that_is_repeated_takes_no_memory_before_it_is_refused(
+def test_a_repeated_array_takes_no_memory_before_it_is_refused(
     store: LocalStore,
 ) -> None:
-    """Eight bytes that look like eight petabytes."""
+    """A view of eight bytes with a size of eight petabytes."""
     with pytest.raises(jshm.NoSpaceError, match="needs"):
         jshm.publish("o", {"x": np.broadcast_to(np.float64(1), (10**9, 10**6))})
     assert store.names() == []
 
 
-def test_nothing_of_an_older_version_is_between_buffers(store: LocalStore) -> None:
+def test_gaps_between_buffers_hold_nothing_of_an_older_version(store: LocalStore) -> None:
     for _ in range(3):
         jshm.publish("X", np.full(4_000_000, 0x53, np.uint8))
     for n in range(3):
@@ -430,7 +432,7 @@ def test_identity_and_cycles(store: LocalStore, reader: Child) -> None:
     )
 
 
-def test_two_attaches_are_two_objects_of_one_memory(store: LocalStore, reader: Child) -> None:
+def test_two_attaches_give_two_objects_over_one_memory(store: LocalStore, reader: Child) -> None:
     jshm.publish("X", {"a": np.arange(1000.0)})
     reader.run("one, two = jshm.attach('X'), jshm.attach('X')")
     assert reader.run("one is two, len(mapped()), np.shares_memory(one['a'], two['a'])") == [
@@ -453,7 +455,9 @@ def test_a_published_object_is_a_snapshot(store: LocalStore, reader: Child) -> N
 # -- what is easily lost on the way ----------------------------------------------------------------
 
 
-def test_arrays_around_what_lets_the_pickler_begin_anew(store: LocalStore, reader: Child) -> None:
+def test_arrays_are_written_once_when_the_pickler_restarts(
+    store: LocalStore, reader: Child
+) -> None:
     import builtins
 
     jshm.publish("X", {"a": np.zeros(4), "module": builtins, "b": np.ones(4)})
@@ -493,7 +497,7 @@ def test_a_memoryview_that_comes_back_or_is_refused(store: LocalStore, what: str
     assert (back.format, back.shape, back.tobytes()) == (view.format, view.shape, view.tobytes())
 
 
-# Each with what is true of it where it is attached; those without are refused.
+# Each with an expression that is true after an attach; those without one are refused.
 COMPILED = {
     "c.CDLL('libm.so.6')": "o.cos",
     "c.c_double * 3": "o is c.c_double * 3",
@@ -509,7 +513,7 @@ COMPILED = {
 
 
 @pytest.mark.parametrize("expression", COMPILED)
-def test_what_is_published_can_be_attached(
+def test_published_objects_can_be_attached(
     store: LocalStore, reader: Child, expression: str
 ) -> None:
     import ctypes
@@ -529,7 +533,7 @@ def test_what_is_published_can_be_attached(
     assert files(store) == before
 
 
-def test_a_name_that_is_no_text(store: LocalStore) -> None:
+def test_a_module_name_that_is_not_a_string(store: LocalStore) -> None:
     def function() -> None: ...
 
     function.__name__ = "f\ud800"
@@ -541,7 +545,7 @@ def test_a_name_that_is_no_text(store: LocalStore) -> None:
         jshm.gc()
 
 
-def test_an_object_that_attaches_a_name_that_is_not_there(store: LocalStore) -> None:
+def test_an_object_that_attaches_a_missing_name(store: LocalStore) -> None:
     jshm.publish("X", Attaching())
     with pytest.raises(jshm.SegmentNotFoundError, match="nothing is shared under 'missing'"):
         jshm.attach("X")
@@ -552,11 +556,11 @@ class Attaching:
         return jshm.attach, ("missing",)
 
 
-def test_info_of_what_is_replaced_meanwhile(
+def test_info_of_a_version_that_is_replaced_during_the_call(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jshm.publish("X", {"a": 1})
-    find, left = LocalStore._find, [1]
+    find, left = attach.find, [1]
 
     def slow(*args: Any) -> Any:
         found = find(*args)
@@ -565,18 +569,18 @@ def test_info_of_what_is_replaced_meanwhile(
             jshm.publish("X", {"a": 2})
         return found
 
-    monkeypatch.setattr(LocalStore, "_find", slow)
+    monkeypatch.setattr(attach, "find", slow)
     assert jshm.info("X").version in (1, 2)
 
 
 # -- modes -----------------------------------------------------------------------------------------
 
 
-def test_no_object_is_writable_for_all(store: LocalStore, reader: Child) -> None:
+def test_objects_cannot_be_published_writable(store: LocalStore, reader: Child) -> None:
     jshm.publish("X", {"a": np.arange(3)})
     error = reader.fails("jshm.attach('X', 'r+')")
     assert {"ReadOnlyError", "PermissionError"} < set(error.kinds)
-    assert "mode 'c'" in error.message
+    assert 'mode="c"' in error.message
     before = files(store)
     for values in (
         {"Y": {"a": 1}},
@@ -608,7 +612,7 @@ def test_move_rebinds_to_the_shared_copy(
 # -- versions and groups ---------------------------------------------------------------------------
 
 
-def test_who_holds_an_older_version_keeps_it(store: LocalStore, reader: Child) -> None:
+def test_holders_keep_an_older_version(store: LocalStore, reader: Child) -> None:
     jshm.publish("X", {"a": np.arange(1000)})
     first = store.location("X")
     reader.run("old = jshm.attach('X')")
@@ -621,7 +625,7 @@ def test_who_holds_an_older_version_keeps_it(store: LocalStore, reader: Child) -
     reader.run("del old; gc.collect(); default_store().flush()")
     jshm.gc()
     assert not os.path.exists(first)
-    # From one kind to another, and back.
+    # From one kind to the other, and back.
     assert jshm.publish("X", np.arange(4)).kind == "array"
     assert reader.run("jshm.attach('X').tolist()") == [0, 1, 2, 3]
     assert jshm.publish("X", "text").version == 4
@@ -629,7 +633,7 @@ def test_who_holds_an_older_version_keeps_it(store: LocalStore, reader: Child) -
     assert len(files(store)) == 1
 
 
-def test_released_while_it_is_held(store: LocalStore, reader: Child) -> None:
+def test_a_release_while_the_object_is_held(store: LocalStore, reader: Child) -> None:
     jshm.publish("X", {"a": np.arange(1000)})
     reader.run("held = jshm.attach('X')")
     (done,) = jshm.release("X")
@@ -643,7 +647,7 @@ def test_released_while_it_is_held(store: LocalStore, reader: Child) -> None:
     assert jshm.segments() == []
 
 
-def test_all_or_nothing(store: LocalStore, reader: Child, tmp_path: Path) -> None:
+def test_a_publish_is_all_or_nothing(store: LocalStore, reader: Child, tmp_path: Path) -> None:
     reader.run("jshm.publish('theirs', {'a': 1})")
     before = files(store)
     with open(tmp_path / "open", "w") as file:
@@ -668,7 +672,7 @@ def test_all_or_nothing(store: LocalStore, reader: Child, tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
-def test_a_pair_is_never_mixed(store: LocalStore, reader: Child) -> None:
+def test_two_names_are_attached_from_one_publish(store: LocalStore, reader: Child) -> None:
     """An object and an array are replaced together while another process attaches both."""
     publish = "jshm.publish({'X': {'n': i, 'a': numpy.full(50, i)}, 'y': numpy.full(3, i)})"
     reader.run(f"i = 0; {publish}")
@@ -710,7 +714,7 @@ def test_threads(store: LocalStore) -> None:
 # -- what lists say --------------------------------------------------------------------------------
 
 
-def test_what_is_told_of_an_object(store: LocalStore, reader: Child) -> None:
+def test_info_of_an_object(store: LocalStore, reader: Child) -> None:
     reader.run(
         "def train(X, lr=0.1):\n    'Fit it.\\n\\nMore.'\n    return X * lr\n"
         "jshm.publish('train', train, note='v')"
@@ -728,7 +732,7 @@ def test_what_is_told_of_an_object(store: LocalStore, reader: Child) -> None:
 
 
 class Odd(np.ndarray[Any, Any]):
-    """An array whose attributes are not what they are called."""
+    """An array whose attributes shadow those of NumPy."""
 
     dtype = shape = base = flags = view = property(lambda _: 1 / 0)  # type: ignore[assignment]
 
@@ -737,14 +741,14 @@ class Odd(np.ndarray[Any, Any]):
 
 
 @pytest.mark.parametrize("name", RAISING)
-def test_what_can_be_pickled_can_be_published(store: LocalStore, name: str) -> None:
+def test_every_object_that_dumps_accepts_can_be_published(store: LocalStore, name: str) -> None:
     value = RAISING[name]
     try:
         jshm.loads(jshm.dumps(value))
     except jshm.NotShareableError:
         with pytest.raises(jshm.NotShareableError, match="X → tests"):
             jshm.publish("X", value)
-        assert name == "slotted"  # what `pickle` asks of it raises
+        assert name == "slotted"  # its attributes raise when `pickle` reads them
     else:
         published = jshm.publish("X", value)
         assert published == jshm.info("X")
@@ -753,9 +757,9 @@ def test_what_can_be_pickled_can_be_published(store: LocalStore, name: str) -> N
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
-def test_a_publish_asks_no_more_than_a_dump(store: LocalStore, base: Any) -> None:
+def test_a_publish_accesses_no_more_attributes_than_a_dump(store: LocalStore, base: Any) -> None:
     value = recording(base)
-    jshm.dumps(value)  # what is found out about its class once
+    jshm.dumps(value)  # fills the caches for its class
     touched.clear()
     jshm.dumps(value)
     dumped = touched.copy()
@@ -768,7 +772,7 @@ def test_a_publish_asks_no_more_than_a_dump(store: LocalStore, base: Any) -> Non
     assert touched == []
 
 
-def test_an_array_with_its_own_ways(store: LocalStore) -> None:
+def test_an_array_subclass_with_its_own_reduction(store: LocalStore) -> None:
     array = np.ndarray.view(np.arange(4.0), Odd)
     jshm.publish("X", array)
     found = jshm.attach("X")
@@ -818,7 +822,7 @@ def test_holders_of_an_object(store: LocalStore, reader: Child) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[str]:
-    """A store directory in a file system of 8 MB."""
+    """A store directory on a file system of 8 MB."""
     point = tmp_path / "mount"
     point.mkdir()
     done = subprocess.run(
@@ -860,8 +864,8 @@ def test_an_object_that_does_not_fit(small: str, tmp_path: Path) -> None:
             assert child.run("born.flags.writeable")
             assert child.run("jshm.check()") == []
             assert child.run("default_store().names()") == ["born", "x"]
-        # What was free when it began may be gone before it ends.
-        child.run("from jshm.store import room; room._free = lambda path: 1 << 30")
+        # Another process uses the free space during the copy.
+        child.run("from jshm.store.local import space; space._free = lambda path: 1 << 30")
         for operation in (
             "jshm.publish('x', {'a': np.zeros(9 * MB, 'u1')})",
             "jshm.publish('x', [np.zeros(MB, 'u1') for i in range(9)])",
@@ -880,7 +884,7 @@ def test_an_object_that_does_not_fit(small: str, tmp_path: Path) -> None:
         assert child.run("info.overflow")
         assert [path.stat().st_size >> 20 for path in disk.rglob("*.jshm")] == [20]
         assert child.run("int(jshm.attach('big')['a'].sum())") == 20 << 20
-        # What refers to it is small, and in memory.
+        # An object that refers to it is small, and stays in memory.
         assert child.run(
             "big = jshm.attach('big'); info = jshm.publish('ref', [big['a'][::2]])\n"
             "[info.overflow, info.nbytes < 4096, len(jshm.attach('ref')[0])]"
@@ -894,7 +898,7 @@ def test_an_object_that_does_not_fit(small: str, tmp_path: Path) -> None:
 
 
 class Tripwire:
-    """To unpickle it is to leave a file behind."""
+    """Unpickling it creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -905,7 +909,7 @@ class Tripwire:
 
 @pytest.fixture
 def marker(store_dir: str, tmp_path: Path) -> Path:
-    """Made when somebody unpickles the objects ``small`` and ``large``."""
+    """The file that unpickling the objects ``small`` and ``large`` creates."""
     marker = tmp_path / "unpickled"
     jshm.publish("small", [Tripwire(marker)], keep=True)
     jshm.publish("large", [Tripwire(marker), np.zeros(1000)], keep=True)
@@ -947,7 +951,7 @@ def test_another_users_file_is_not_unpickled(marker: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["small", "large"])
 @pytest.mark.parametrize("what", ["a link to itself", "a link elsewhere", "a directory", "a fifo"])
-def test_something_else_in_its_place_is_not_unpickled(
+def test_another_file_in_its_place_is_not_unpickled(
     marker: Path, tmp_path: Path, name: str, what: str
 ) -> None:
     path = default_store().location(name)
@@ -967,7 +971,7 @@ def test_something_else_in_its_place_is_not_unpickled(
     assert os.path.lexists(path)
 
 
-def test_a_file_that_is_gone(marker: Path) -> None:
+def test_a_missing_file(marker: Path) -> None:
     for name in ("small", "large"):
         os.unlink(default_store().location(name))
         with pytest.raises(jshm.JshmError, match=r"check --fix|gone"):
@@ -991,7 +995,7 @@ class Model:
 
 
 def package(directory: Path, version: str, more: str = "") -> dict[str, str]:
-    """Make a package that only who has this environment can import."""
+    """Create a package that only processes with this environment can import."""
     (directory / "frobnicate").mkdir(parents=True)
     (directory / "frobnicate" / "__init__.py").write_text(
         PACKAGE.format(version=version, more=more)
@@ -1007,7 +1011,7 @@ MAKE = (
 )
 
 
-def test_a_package_that_is_missing(store: LocalStore, tmp_path: Path) -> None:
+def test_a_missing_package(store: LocalStore, tmp_path: Path) -> None:
     marker = tmp_path / "unpickled"
     env = package(tmp_path / "here", "3.14.159", "class Late: pass")
     with Child(tmp_path, "train.py", env=env) as train:
@@ -1024,10 +1028,10 @@ def test_a_package_that_is_missing(store: LocalStore, tmp_path: Path) -> None:
         for part in ("m needs frobnicate 3.14.159", sys.executable, "pickle_by_value"):
             assert part in str(error)
         assert not marker.exists()
-        del error, caught  # their frames have seen the memory
+        del error, caught  # their frames refer to the memory
         gc.collect()
         assert mapped() == []
-        # Where it is, but of another version that lacks something, the error says of which.
+        # If another version of the package lacks something, the error names both versions.
         train.run("jshm.publish('late', {'m': frobnicate.Late(), 'a': np.zeros(3)})")
         other = package(tmp_path / "there", "2.0")
         with Child(tmp_path, "eda.py", env=other) as eda:
@@ -1042,7 +1046,7 @@ def test_a_package_that_is_missing(store: LocalStore, tmp_path: Path) -> None:
                 "late was being attached; it was written by frobnicate 3.14.159 (here 2.0)"
             )
             assert eda.run("jshm.info('late').details.modules") == {"frobnicate": "3.14.159"}
-        # By value it goes anywhere.
+        # Pickled by value, it can be attached anywhere.
         train.run(
             "jshm.pickle_by_value('frobnicate'); jshm.publish('m', frobnicate.Model(np.ones(9)))"
         )
@@ -1052,7 +1056,7 @@ def test_a_package_that_is_missing(store: LocalStore, tmp_path: Path) -> None:
 
 
 class WritesIntoIt:
-    """Puts its array right when it is made anew."""
+    """Writes into its array when it is loaded."""
 
     def __init__(self) -> None:
         self.a = np.zeros(3)
@@ -1062,11 +1066,11 @@ class WritesIntoIt:
         self.a[0] = 1
 
 
-def test_an_object_that_needs_writable_memory_says_so(store: LocalStore) -> None:
+def test_an_object_that_needs_writable_memory_gets_a_note(store: LocalStore) -> None:
     jshm.publish("o", WritesIntoIt())
     with pytest.raises(ValueError, match="read-only") as caught:
         jshm.attach("o")
-    assert any("mode='c' (--mode c)" in note for note in caught.value.__notes__)
+    assert any("mode 'c'" in note for note in caught.value.__notes__)
     assert jshm.attach("o", "c").a[0] == 1
     jshm.publish("X", np.zeros(3))
     sent = WritesIntoIt()
@@ -1074,7 +1078,7 @@ def test_an_object_that_needs_writable_memory_says_so(store: LocalStore) -> None
     jshm.publish("refers", sent)
     with pytest.raises(ValueError, match="read-only") as caught:
         jshm.attach("refers")
-    assert any("--mode c" in note for note in caught.value.__notes__)
+    assert any("mode 'c'" in note for note in caught.value.__notes__)
 
 
 class NeedsAnotherNumPy:
@@ -1086,7 +1090,7 @@ def _fail(_: object) -> None:
     raise AttributeError("no such thing")
 
 
-def test_an_error_says_which_numpy_it_was_written_with(
+def test_an_error_names_the_numpy_version_of_the_publisher(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jshm.publish("o", NeedsAnotherNumPy())
@@ -1100,8 +1104,8 @@ def test_an_error_says_which_numpy_it_was_written_with(
     assert "(here 1.26.4)" in caught.value.__notes__[0]
 
 
-def test_an_instance_of_a_class_that_goes_by_value(store: LocalStore, tmp_path: Path) -> None:
-    """As made by `spec_from_file_location`, or by `exec`: a module that is nowhere in `sys.modules`."""
+def test_an_instance_of_a_class_pickled_by_value(store: LocalStore, tmp_path: Path) -> None:
+    """Its module is not in `sys.modules`, as after `spec_from_file_location` or `exec`."""
     path = tmp_path / "plugin.py"
     path.write_text("class Model:\n    w = 3\n")
     spec = importlib.util.spec_from_file_location("plugin_of_nobody", path)
@@ -1115,7 +1119,7 @@ def test_an_instance_of_a_class_that_goes_by_value(store: LocalStore, tmp_path: 
     assert jshm.attach("instance").w == 3
 
 
-def test_an_error_of_the_object_itself_says_whose(store: LocalStore) -> None:
+def test_an_error_of_the_object_names_the_object(store: LocalStore) -> None:
     jshm.publish("X", Refusing())
     with pytest.raises(ZeroDivisionError) as caught:
         jshm.attach("X")
@@ -1150,7 +1154,7 @@ UNKNOWN = "0123456789abcdef.jshm"
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_what_a_newer_jshm_made_stays_and_garbage_goes(
+def test_files_of_a_newer_jshm_stay_and_garbage_is_removed(
     store: LocalStore, content: bytes, stays: bool
 ) -> None:
     jshm.publish("X", {"a": np.arange(3)})
@@ -1171,8 +1175,8 @@ def test_what_a_newer_jshm_made_stays_and_garbage_goes(
     assert jshm.attach("X")["a"].tolist() == [0, 1, 2]
 
 
-def test_a_file_in_the_making_is_not_garbage(store: LocalStore) -> None:
-    """Zeros at the start, but somebody holds the lock."""
+def test_an_unfinished_file_is_not_garbage(store: LocalStore) -> None:
+    """It begins with zeros, and a process holds its lock."""
     import fcntl
 
     path = os.path.join(store.directory.segments, UNKNOWN)
@@ -1190,29 +1194,29 @@ def test_a_file_in_the_making_is_not_garbage(store: LocalStore) -> None:
 def test_an_object_of_a_newer_format_is_listed_and_left_alone(store: LocalStore) -> None:
     jshm.publish("X", {"a": np.arange(3)})
     path = store.location("X")
-    overwrite(path, 8, struct.pack("<I", 2))
+    overwrite(path, 8, struct.pack("<I", 3))
     whole = read(path, 0, 1 << 20)
     for operation in OPERATIONS.values():
-        with pytest.raises(jshm.FormatVersionError, match=r"format 2.*upgrade jshm"):
+        with pytest.raises(jshm.FormatVersionError, match=r"format 3.*upgrade jshm"):
             operation("X")
     assert [(i.name, i.summary) for i in jshm.segments()] == [("X", "dict of 1")]
     assert jshm.check() == []
     assert jshm.check(fix=True) == []
     jshm.gc()
     assert read(path, 0, 1 << 20) == whole
-    # Without a registry nobody here knows its name; the file stays for who does.
+    # After the registry is lost, this version cannot name it; the file stays for the newer one.
     lose_registry(store)
     assert store.names() == []
     jshm.gc()
     assert jshm.check(fix=True) == []
     assert read(path, 0, 1 << 20) == whole
-    overwrite(path, 8, struct.pack("<I", 1))
+    overwrite(path, 8, struct.pack("<I", 2))
     lose_registry(store)
     assert jshm.attach("X")["a"].tolist() == [0, 1, 2]
 
 
 def lose_registry(store: LocalStore) -> None:
-    store.registry.database.close()
+    store.registry.close()
     for name in os.listdir(store.directory.root):
         if name.startswith("registry.db") and "ballast" not in name:
             os.unlink(os.path.join(store.directory.root, name))
@@ -1239,7 +1243,7 @@ def zeros(path: str) -> None:
 
 
 @pytest.mark.parametrize("damage", [damage_magic, damage_header, truncate, empty, zeros])
-def test_check_forgets_what_is_damaged(store: LocalStore, damage: Callable[[str], None]) -> None:
+def test_check_forgets_damaged_objects(store: LocalStore, damage: Callable[[str], None]) -> None:
     jshm.publish("X", {"a": np.arange(5000)}, note="n")
     jshm.publish("Y", {"a": np.arange(3)})
     path = store.location("X")
@@ -1267,8 +1271,8 @@ def test_damaged_objects_can_be_released_and_replaced(store: LocalStore) -> None
     assert len(files(store)) == 2
 
 
-def test_the_buffers_are_the_publishers_bytes_whatever_is_in_them(store: LocalStore) -> None:
-    """Only header and pickle have a checksum; what is in a buffer is data, and never code."""
+def test_buffers_have_no_checksum(store: LocalStore) -> None:
+    """Only the header and the pickle have checksums; a buffer is data, and never code."""
     jshm.publish("X", {"a": np.arange(1000.0)})
     path = store.location("X")
     content, start = header_of(path)

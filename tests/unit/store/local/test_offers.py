@@ -1,4 +1,4 @@
-"""Offers in the registry: what is kept of them, for whom, and for how long; and who runs."""
+"""Offers in the registry: for whom and for how long they are kept; the running kernels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import jshm
 from jshm.ipython import offer_magics
 from jshm.store import identity
-from jshm.store.local.registry import offer_rows
+from jshm.store.local.registry.rows import OfferRow
 from jshm.system import processes as programs
 
 from ....support.processes import until
@@ -31,7 +31,7 @@ CONNECTION = '{"shell_port": 1, "iopub_port": 2, "key": ""}'
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that looks like a kernel of a server, and its connection file."""
+    """Start a process that looks like a server's kernel; return it and its connection file."""
     path = tmp_path / "kernel-0123abcd-0000-0000-0000-000000000000.json"
     path.write_text(CONNECTION)
     env = {
@@ -41,7 +41,7 @@ def kernel(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     }
     wait = [sys.executable, "-c", "import sys; sys.stdin.read()", "-f", str(path)]
     with subprocess.Popen(wait, env=env, stdin=subprocess.PIPE) as process:
-        # For a moment after `exec` the kernel shows neither words nor environment.
+        # For a moment after `exec` the kernel shows neither arguments nor environment.
         until(lambda: Path(f"/proc/{process.pid}/environ").read_bytes())
         yield process
         process.kill()
@@ -52,16 +52,16 @@ def recipient(process: subprocess.Popen[bytes]) -> identity.Identity:
 
 
 def as_kernel(store: LocalStore, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """Let this process be the kernel of a connection file."""
-    me = replace(store.presence.identity, connection_file=path)
-    monkeypatch.setattr(type(store.presence), "identity", property(lambda _: me))
+    """Make this process the kernel of a connection file."""
+    me = replace(store.process.identity, connection_file=path)
+    monkeypatch.setattr(type(store.process), "identity", property(lambda _: me))
 
 
 def count(store: LocalStore) -> int:
-    return store.registry.database.read("SELECT count(*) FROM offers")[0][0]  # type: ignore[no-any-return]
+    return store.registry.read("SELECT count(*) FROM offers")[0][0]  # type: ignore[no-any-return]
 
 
-def test_an_offer_is_for_one_and_goes_when_it_is_answered(
+def test_an_offer_is_for_one_kernel_and_ends_when_it_is_answered(
     store: LocalStore, kernel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jshm.publish({"X": np.zeros(3), "y": np.ones(4)})
@@ -78,25 +78,25 @@ def test_an_offer_is_for_one_and_goes_when_it_is_answered(
     jshm.publish("X", np.zeros(5))
     jshm.release("y")
     (offer,) = store.offers.received()
-    assert (offer.info.version, offer.sender.script) == (2, store.presence.identity.script)
+    assert (offer.info.version, offer.sender.script) == (2, store.process.identity.script)
     store.offers.answer(["X"])
     assert store.offers.received() == []
     assert count(store) == 1
 
 
-def test_offers_end(store: LocalStore, kernel: Any) -> None:
+def test_offers_expire(store: LocalStore, kernel: Any) -> None:
     jshm.publish({"X": np.zeros(3), "y": np.ones(4)})
     to = recipient(kernel)
     store.offers.make(["X", "y"], to)
     store.gc()
     assert count(store) == 2
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute("UPDATE offers SET created = created - 86401 WHERE name = 'y'")
     store.gc()
     assert count(store) == 1
     kernel.kill()
     kernel.wait()
-    # Its session, a process of its own, has ended with it; that of a server's kernel has not.
+    # The session of a process ends with it; that of a server's kernel does not.
     as_of_server = replace(to, session=identity.Session("server", os.getppid(), ""))
     store.offers.make(["X"], as_of_server)
     store.gc()
@@ -120,7 +120,9 @@ def test_offers_end(store: LocalStore, kernel: Any) -> None:
         "UPDATE offers SET recipient = x'00'",
     ],
 )
-def test_damage_is_an_error_and_mended(store: LocalStore, kernel: Any, damage: str) -> None:
+def test_damaged_offers_are_an_error_and_repaired(
+    store: LocalStore, kernel: Any, damage: str
+) -> None:
     jshm.publish("X", np.zeros(3))
     store.offers.make(["X"], recipient(kernel))
     con = sqlite3.connect(store.directory.registry)
@@ -138,14 +140,14 @@ def test_rows_of_wrong_types_are_not_offers(store: LocalStore) -> None:
     jshm.publish("X", np.zeros(3))
     (entry,) = store.registry.everything()
     row = (*entry[:-1], *entry.segment)
-    text = store.presence.identity.to_json()
-    assert offer_rows.OfferRow.parse((text, 1.0, *row)).entry.name == "X"
+    text = store.process.identity.to_json()
+    assert OfferRow.parse((text, 1.0, *row)).entry.name == "X"
     for sender, created in ((b"", 1.0), (text, 1), (text, float("inf")), ("[]", 1.0), (None, 1.0)):
         with pytest.raises(jshm.CorruptRegistryError):
-            offer_rows.OfferRow.parse((sender, created, *row))
+            OfferRow.parse((sender, created, *row))
 
 
-def test_kernels_are_processes_and_not_files(store: LocalStore, kernel: Any) -> None:
+def test_kernels_are_found_by_processes_not_files(store: LocalStore, kernel: Any) -> None:
     (found,) = (k for k in offer_magics.other_kernels(store) if k.identity.pid == kernel.pid)
     assert (found.label, found.loaded) == ("late.ipynb", False)
     assert found.identity.kernel_id == "0123abcd-0000-0000-0000-000000000000"
@@ -169,11 +171,11 @@ def test_kernels_are_processes_and_not_files(store: LocalStore, kernel: Any) -> 
         ([], ""),
     ],
 )
-def test_which_word_is_the_connection_file(words: list[str], found: str) -> None:
+def test_the_connection_file_is_found_in_the_command_line(words: list[str], found: str) -> None:
     assert programs.named_connection_file([word.encode() for word in words]) == found
 
 
-def test_a_kernel_of_another_store_is_none_of_ours(
+def test_a_kernel_of_another_store_is_unreachable(
     store: LocalStore, kernel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(store), "unreachable", lambda *_: "has another JSHM_DIR")

@@ -1,4 +1,4 @@
-"""JSHM_QUOTA, and memory that runs short: what the machine, or a cgroup, has left."""
+"""JSHM_QUOTA, and low memory of the machine or of a cgroup."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 import jshm
 from jshm.store.local import space as room
-from jshm.system import memory, settings
+from jshm.system import memory
 from jshm.system.memory import Memory
 
 from ....support.mounts import MB, start
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 def shared(root: str) -> int:
-    """Return the bytes of all files of segments in memory, headers included."""
+    """Return the bytes of all files of segments in memory, with headers."""
     with os.scandir(f"{root}/segments") as entries:
         return sum(entry.stat().st_size for entry in entries)
 
 
 @pytest.fixture
 def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """10 MB for all, and no disk."""
+    """A quota of 10 MB, and no overflow to disk."""
     monkeypatch.setenv("JSHM_QUOTA", "10M")
     monkeypatch.setenv("JSHM_OVERFLOW_DIR", "")
 
@@ -51,18 +51,18 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("50%", 64 * 10**9), ("0%", 0), ("12.5 %", 16 * 10**9), ("100%", 128 * 10**9),
     ],
 )  # fmt: skip
-def test_what_a_quota_may_say(monkeypatch: pytest.MonkeyPatch, text: str, nbytes: int) -> None:
-    monkeypatch.setattr(settings, "total_memory", lambda: 128 * 10**9)
-    settings._parse.cache_clear()
+def test_valid_quotas(monkeypatch: pytest.MonkeyPatch, text: str, nbytes: int) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: 128 * 10**9)
+    memory._parse_size.cache_clear()
     monkeypatch.setenv("JSHM_QUOTA", text)
     try:
         assert room.quota() == nbytes
     finally:
-        settings._parse.cache_clear()
+        memory._parse_size.cache_clear()
 
 
 @pytest.mark.parametrize("text", ["", " "])
-def test_an_empty_quota_is_none(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_empty_quota_means_no_quota(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("JSHM_QUOTA", text)
     assert room.quota() is None
 
@@ -70,9 +70,7 @@ def test_an_empty_quota_is_none(monkeypatch: pytest.MonkeyPatch, text: str) -> N
 @pytest.mark.parametrize(
     "text", ["much", "-1", "10 apples", "1e9", "101%", "1,000", "5%%", "k", "8GiBs", "0x10", "٣%x"]
 )
-def test_what_a_quota_may_not_say(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_invalid_quotas(store: LocalStore, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     jshm.publish("X", np.ones(3), keep=True)
     monkeypatch.setenv("JSHM_QUOTA", text)
     for operation in (lambda: jshm.publish("Y", np.ones(3)), lambda: jshm.empty(3)):
@@ -81,7 +79,7 @@ def test_what_a_quota_may_not_say(
         for part in ("JSHM_QUOTA", repr(text), "8G", "2Gi", "50%"):
             assert part in str(caught.value)
         assert isinstance(caught.value, ValueError)
-    # What takes nothing needs no quota.
+    # An empty array needs no quota.
     assert jshm.attach("X").sum() == 3
     assert [info.name for info in jshm.segments()] == ["X"]
     jshm.release("X")
@@ -90,7 +88,7 @@ def test_what_a_quota_may_not_say(
 # -- what it does ----------------------------------------------------------------------------------
 
 
-def test_no_more_than_the_quota(allowed: None, store_dir: str, tmp_path: Path) -> None:
+def test_a_quota_limits_all_segments(allowed: None, store_dir: str, tmp_path: Path) -> None:
     del allowed
     with start(tmp_path, store_dir) as train, start(tmp_path, store_dir, script="eda.py") as eda:
         train.run("jshm.publish(dict(x=data(4), y=data(3)))")
@@ -112,10 +110,10 @@ def test_no_more_than_the_quota(allowed: None, store_dir: str, tmp_path: Path) -
                 ):  # fmt: skip
                     assert part in error.message, (operation, error.message)
                 assert shared(store_dir) < 7.5 * MB
-        # What needs nothing more is free.
+        # An alias needs no quota.
         eda.run("held = jshm.attach('x'); jshm.publish('alias', held)")
         train.run("b = jshm.empty(2 * MB, 'u1'); jshm.publish('b', b)")
-        # Released, but held: it is in memory, and counts.
+        # A released version that is held is in memory, and counts.
         train.run("jshm.release(['x', 'b']); del b")
         assert "NoSpaceError" in train.fails("jshm.publish('z', data(5))").kinds
         eda.run("jshm.release('alias'); del held")
@@ -124,7 +122,7 @@ def test_no_more_than_the_quota(allowed: None, store_dir: str, tmp_path: Path) -
         assert train.run("jshm.check()") == []
 
 
-def test_beyond_the_quota_is_the_disk(
+def test_data_beyond_the_quota_go_to_disk(
     store_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JSHM_QUOTA", "5M")
@@ -140,19 +138,19 @@ with warnings.catch_warnings(record=True) as found:
         assert text.startswith(
             "3.1 MB do not fit into shared memory (1.9 MB left of the quota of 5.0"
         )
-        assert "Raise JSHM_QUOTA, or release what you can spare" in text
-        # What is on disk does not count.
+        assert "Raise JSHM_QUOTA, or release what you no longer need" in text
+        # Data on disk do not count.
         train.run("jshm.publish('x2', data(1))")
         assert train.run("[i.name for i in jshm.segments() if not i.overflow]") == ["x", "x2"]
 
 
-def test_two_at_once(allowed: None, store_dir: str, tmp_path: Path) -> None:
-    """Both find room before they write. The registering transaction decides."""
+def test_two_publishes_at_once(allowed: None, store_dir: str, tmp_path: Path) -> None:
+    """Both find space before they write. The registering transaction decides."""
     del allowed
     with start(tmp_path, store_dir) as train, start(tmp_path, store_dir, script="eda.py") as eda:
         train.run("jshm.publish('x', data(1, 1), keep=True)")
         eda.run("jshm.segments()")
-        # Stopped in the middle of its copy, after it has looked.
+        # Stopped in the middle of its copy, after it has checked the quota.
         train.run("""
 import signal
 real = os.pwrite
@@ -167,15 +165,15 @@ os.pwrite = pwrite
         train.stands()
         eda.run("jshm.publish('y', data(6))")
         train.signal(signal.SIGCONT)
-        with pytest.raises(Exception, match=r"others have taken meanwhile.*JSHM_QUOTA") as caught:
+        with pytest.raises(Exception, match=r"other processes have used.*JSHM_QUOTA") as caught:
             train.receive()
         assert "NoSpaceError" in caught.value.kinds  # type: ignore[attr-defined]
         assert "largest not in use: y (6.3 MB, eda.py)" in str(caught.value)
-        assert shared(store_dir) < 7.5 * MB  # the file is gone at once
+        assert shared(store_dir) < 7.5 * MB  # the file is removed at once
         assert eda.run("bool((jshm.attach('x') == data(1, 1)).all())")
         assert eda.run("jshm.info('x').version") == 1
         assert eda.run("jshm.check()") == []
-        # The same for what is allocated.
+        # The same for an allocated array.
         eda.run("jshm.release('y')")
         train.run("""
 real_reserve = os.posix_fallocate
@@ -189,15 +187,13 @@ os.posix_fallocate = reserve
         train.stands()
         eda.run("jshm.publish('y', data(6))")
         train.signal(signal.SIGCONT)
-        with pytest.raises(Exception, match="others have taken meanwhile"):
+        with pytest.raises(Exception, match="other processes have used"):
             train.receive()
         assert shared(store_dir) < 7.5 * MB
         assert eda.run("jshm.check()") == []
 
 
-def test_lists_show_what_the_quota_leaves(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_space_is_what_the_quota_leaves(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     without = store.space()
     assert without.quota is None
     monkeypatch.setenv("JSHM_QUOTA", "1M")
@@ -215,31 +211,31 @@ def test_lists_show_what_the_quota_leaves(
 
 @pytest.fixture
 def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
-    """1.05 GB of 10 GB are available, as far as jshm can see."""
+    """Make 1.05 GB of 10 GB available, as jshm sees it."""
     found = Memory(1_050_000_000, 10_000_000_000)
     monkeypatch.setattr(room, "tightest", lambda: found)
     monkeypatch.setattr(room, "_next_warning", 0.0)
 
 
-def test_a_warning_before_memory_runs_short(
+def test_a_warning_when_memory_runs_low(
     store: LocalStore, scarce: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del scarce
     jshm.publish("idle", np.zeros(1000))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        jshm.publish("some", np.zeros(40 * MB, np.uint8))  # leaves just 10 %
+        jshm.publish("some", np.zeros(40 * MB, np.uint8))  # leaves exactly 10 %
         jshm.publish("little", np.zeros(1000))
     before = shared(store.directory.root)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(jshm.LowMemoryWarning) as caught:
             jshm.publish("much", np.zeros(60 * MB, np.uint8))
-    assert shared(store.directory.root) == before  # it is said before anything is written
+    assert shared(store.directory.root) == before  # the warning comes before anything is written
     me = jshm.info("some").publisher
     assert str(caught.value) == (
-        "memory runs short: these 62.9 MB leave 987.1 MB of 10.0 GB, and where it runs out Linux kills "
-        f"processes; largest not in use: some (41.9 MB, {me}), idle (8.0 kB, {me}), little (8.0 kB, {me})"
+        "memory runs low: 62.9 MB more leave 987.1 MB of 10.0 GB, and Linux kills processes when it runs "
+        f"out; largest not in use: some (41.9 MB, {me}), idle (8.0 kB, {me}), little (8.0 kB, {me})"
     )
     # Once a minute.
     with warnings.catch_warnings(record=True) as found:
@@ -259,7 +255,7 @@ def test_a_warning_before_memory_runs_short(
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    """A memory cgroup (version 1) within ours."""
+    """A memory cgroup (version 1) within the one of this process."""
     with open("/proc/self/cgroup") as file:
         own = [line.rstrip("\n").split(":", 2)[2] for line in file if ":memory:" in line]
     if not own:
@@ -284,14 +280,14 @@ def limited(group: Path, nbytes: int, tmp_path: Path, root: str) -> Iterator[Chi
         yield child
 
 
-def test_a_limit_of_memory_is_seen_before_the_kernel_kills(
+def test_a_memory_limit_is_an_error_before_the_kernel_kills(
     group: Path, store_dir: str, tmp_path: Path
 ) -> None:
     with limited(group, 600 * MB, tmp_path, store_dir) as child:
         assert child.run("total_memory()") == 600 * MB
         left = child.run("available_memory()")
         assert 500 * MB < left < 600 * MB
-        # A byte that is everywhere: the array itself takes no memory, and is copied in pieces.
+        # One repeated byte: the array takes no memory, and is copied in pieces.
         child.run("X = np.broadcast_to(np.uint8(1), 1 << 40)")
         for operation in (
             f"jshm.publish('X', X[:{left}])",
@@ -302,20 +298,20 @@ def test_a_limit_of_memory_is_seen_before_the_kernel_kills(
             assert "NoSpaceError" in error.kinds, operation
             assert "of memory available" in error.message
         assert os.listdir(f"{store_dir}/segments") == []
-        # What is within it is published, and said to be much.
+        # Data within the limit are published with a warning.
         child.run("warnings.simplefilter('error')")
         assert "LowMemoryWarning" in child.fails(f"jshm.publish('X', X[:{left - 50 * MB}])").kinds
         child.run("warnings.simplefilter('ignore')")
         child.run(f"jshm.publish('X', X[:{left - 50 * MB}])")
         assert child.run("available_memory()") < 60 * MB
-        # Many small ones are one large one.
+        # Many small arrays count as one large one.
         error = child.fails("for i in range(400): jshm.publish(f'x{i}', X[:500_000])")
         assert "NoSpaceError" in error.kinds
         assert "largest not in use: X (" in error.message
         assert child.run("jshm.check()") == []
 
 
-def test_a_quota_is_a_share_of_what_the_group_may_have(
+def test_a_quota_can_be_a_share_of_the_cgroup_limit(
     group: Path, store_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JSHM_QUOTA", "10%")
@@ -325,8 +321,8 @@ def test_a_quota_is_a_share_of_what_the_group_may_have(
         child.run("a = jshm.empty(19 * MB, 'u1')")
 
 
-def test_groups_of_both_versions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tightest of all around us: `memory.max`, also of what is further out."""
+def test_cgroups_of_both_versions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tightest limit counts: `memory.max`, also of an outer cgroup."""
     outer = tmp_path / "docker"
     inner = outer / "job"
     inner.mkdir(parents=True)

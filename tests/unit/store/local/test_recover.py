@@ -1,4 +1,4 @@
-"""The directory is deleted under live processes: what is mapped somewhere comes back."""
+"""The directory is deleted under live processes: what any of them has mapped is restored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import jshm
 from jshm.errors import DirectoryLostWarning
 from jshm.store import default_store
-from jshm.store.local.registry.database import Database, Transaction
+from jshm.store.local.registry.database import Database, ImmediateTransaction
 
 from ....support.processes import Child, until
 from ....support.users import people
@@ -39,7 +39,7 @@ LISTED = "[[i.name, i.version, i.publisher, i.keep, i.note] for i in jshm.segmen
 
 def delete(root: str) -> None:
     shutil.rmtree(root)
-    time.sleep(0.1)  # for so long a read trusts that the file is there
+    time.sleep(0.1)  # reads trust a check of the file for this long
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def two(store_dir: str, tmp_path: Path) -> Iterator[tuple[Child, Child]]:
         yield train, eda
 
 
-def test_what_is_attached_comes_back(two: tuple[Child, Child], store_dir: str) -> None:
+def test_attached_data_is_restored(two: tuple[Child, Child], store_dir: str) -> None:
     train, eda = two
     train.run("""
 X = np.arange(1000.0)
@@ -66,22 +66,22 @@ jshm.release("over")
     assert value == 2.0
     assert len(told) == 1
     assert store_dir in told[0]
-    assert "Back, from what is attached here: X" in told[0]
-    # The other one has nothing of it attached, and published what nobody has.
+    assert "Restored from what is attached here: X" in told[0]
+    # The other process has nothing attached. Nobody has the name that it published.
     listed, told = train.run(f"told('{LISTED}')")
     assert listed == [["X", 2, "train.py", True, "twice"]]
-    assert "Gone, unless another notebook has it attached: Y" in told[0]
-    # It is a sealed file that says what it is, and not only a row.
+    assert "Lost, unless another notebook has it attached: Y" in told[0]
+    # The segment is a sealed file, and not only a row.
     (file,) = os.listdir(f"{store_dir}/segments")
     path = f"{store_dir}/segments/{file}"
     np.testing.assert_array_equal(np.load(path), np.arange(1000.0) * 2)
     assert os.stat(path).st_mode & 0o777 == 0o400
-    # Version numbers go on.
+    # Version numbers continue.
     assert train.run("[jshm.publish(n, X).version for n in ('X', 'Y', 'over')]") == [3, 2, 2]
     assert eda.run("x.sum() == np.arange(1000.0).sum() * 2 and jshm.check()") == []
 
 
-def test_a_notebook_s_own_use_brings_it_back_for_the_others(
+def test_an_operation_of_the_holder_restores_for_all(
     two: tuple[Child, Child], store_dir: str
 ) -> None:
     train, eda = two
@@ -95,7 +95,7 @@ def test_a_notebook_s_own_use_brings_it_back_for_the_others(
         assert os.stat(os.path.join(store_dir, place)).st_mode & 0o777 == 0o700
 
 
-def test_objects_come_back_with_what_they_refer_to(
+def test_objects_are_restored_with_their_references(
     two: tuple[Child, Child], store_dir: str
 ) -> None:
     train, eda = two
@@ -118,19 +118,19 @@ del x, b
     assert eda.run("jshm.check()") == []
 
 
-def test_all_names_of_one_segment_come_back(two: tuple[Child, Child], store_dir: str) -> None:
+def test_all_names_of_a_segment_are_restored(two: tuple[Child, Child], store_dir: str) -> None:
     train, eda = two
     train.run("jshm.publish('X', np.ones(5))")
     eda.run("x = jshm.attach('X'); jshm.publish('second', x)")
     delete(store_dir)
     assert eda.run("sorted(i.name for i in jshm.segments())") == ["X", "second"]
     assert len(os.listdir(f"{store_dir}/segments")) == 1
-    for ending in ("", "-wal", "-shm"):  # its file says both names
+    for ending in ("", "-wal", "-shm"):  # the trailer has both names
         os.unlink(f"{store_dir}/registry.db{ending}")
     assert train.run("[jshm.attach(n).sum() for n in ('X', 'second')]") == [5.0, 5.0]
 
 
-def test_live_data_come_back_and_are_live_for_all(two: tuple[Child, Child], store_dir: str) -> None:
+def test_live_data_is_restored_as_live(two: tuple[Child, Child], store_dir: str) -> None:
     train, eda = two
     train.run("jshm.publish('L', np.zeros(3), writable=True); mine = jshm.attach('L', 'r+')")
     eda.run("old = jshm.attach('L', 'r+'); old[:] = 3")
@@ -138,36 +138,34 @@ def test_live_data_come_back_and_are_live_for_all(two: tuple[Child, Child], stor
     train.run("jshm.segments()")
     eda.run("jshm.attach('L', 'r+')[0] = 7")
     assert train.run("jshm.attach('L', 'r+').tolist()") == [7.0, 3.0, 3.0]
-    assert train.run("mine.tolist()") == [3.0] * 3  # what it had before is its own now
+    assert train.run("mine.tolist()") == [3.0] * 3  # the old mapping is private now
 
 
-def test_what_was_published_meanwhile_is_newer(
+def test_a_version_published_meanwhile_is_newer(
     two: tuple[Child, Child], store_dir: str, tmp_path: Path
 ) -> None:
     train, eda = two
     train.run("jshm.publish('X', np.zeros(3)); jshm.publish('X', np.ones(3))")
     eda.run("x = jshm.attach('X')")
     delete(store_dir)
-    with Child(tmp_path, "new.py") as new:  # knows nothing of what was
+    with Child(tmp_path, "new.py") as new:  # does not know the old directory
         new.run("import jshm, numpy as np; jshm.publish('X', np.full(3, 5.0))")
         assert eda.run("jshm.attach('X').tolist()") == [5.0] * 3
         assert new.run("jshm.publish('X', np.full(3, 6.0)).version") == 3
 
 
-def test_a_view_that_was_changed_here_is_not_what_was_shared(
-    two: tuple[Child, Child], store_dir: str
-) -> None:
+def test_a_changed_view_is_not_restored(two: tuple[Child, Child], store_dir: str) -> None:
     train, eda = two
     train.run("jshm.publish('X', np.zeros(3))")
     eda.run("c = jshm.attach('X', 'c'); c[0] = 1")
     delete(store_dir)
     listed, told = eda.run("told('jshm.segments()')")
     assert listed == []
-    assert "Could not be brought back: X" in told[0]
+    assert "Could not be restored: X" in told[0]
     assert "changed" in told[0]
 
 
-def test_many_holders_bring_it_back_once(store_dir: str, tmp_path: Path) -> None:
+def test_many_holders_restore_a_segment_once(store_dir: str, tmp_path: Path) -> None:
     holders = [Child(tmp_path, f"h{i}.py") for i in range(5)]
     try:
         holders[0].run("import jshm, numpy as np; jshm.publish('X', np.arange(100_000.0))")
@@ -176,7 +174,7 @@ def test_many_holders_bring_it_back_once(store_dir: str, tmp_path: Path) -> None
         delete(store_dir)
         for holder in holders:
             holder.send("len(jshm.segments()), float(jshm.attach('X')[-1])")
-        # Who comes first may list before the copy is there.
+        # The first one may list before the copy is complete.
         assert {holder.receive()[1] for holder in holders} == {99_999.0}
         assert len(os.listdir(f"{store_dir}/segments")) == 1
         assert holders[0].run("jshm.check()") == []
@@ -185,7 +183,9 @@ def test_many_holders_bring_it_back_once(store_dir: str, tmp_path: Path) -> None
             holder.exit()
 
 
-def test_without_room_it_says_so(store_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restoring_without_room_is_a_warning(
+    store_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JSHM_OVERFLOW_DIR", "")
     jshm.publish("X", np.ones(10))
     x = jshm.attach("X")
@@ -195,8 +195,8 @@ def test_without_room_it_says_so(store_dir: str, monkeypatch: pytest.MonkeyPatch
         raise jshm.NoSpaceError("needs 80 B, 0 B free")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jshm.store.local.space.Room.choose", full)
-        with pytest.warns(DirectoryLostWarning, match=r"Could not be brought back: X: needs 80 B"):
+        patch.setattr("jshm.store.local.space.Budget.choose", full)
+        with pytest.warns(DirectoryLostWarning, match=r"Could not be restored: X: needs 80 B"):
             assert jshm.segments() == []
     assert x.sum() == 10
     jshm.publish("X", x)
@@ -204,7 +204,7 @@ def test_without_room_it_says_so(store_dir: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_only_the_registry_was_deleted(two: tuple[Child, Child], store_dir: str) -> None:
-    """Then all is in the files, and nobody needs to be told."""
+    """The segments still have everything, so there is no warning."""
     train, eda = two
     train.run("jshm.publish('X', np.ones(3)); jshm.publish('Y', np.ones(3)); jshm.release('Y')")
     for ending in ("", "-wal", "-shm"):
@@ -233,23 +233,25 @@ def damage(root: str, how: str) -> None:
         elif how == "text":
             with open(path, "w") as file:
                 file.write("no database " * 1000)
-    time.sleep(0.1)  # for so long a read trusts that the file is there
+    time.sleep(0.1)  # reads trust a check of the file for this long
 
 
 def raw(root: str) -> dict[str, int]:
-    """Look past jshm, as a process that begins now."""
+    """Read the registry without jshm."""
     con = sqlite3.connect(f"file:{root}/registry.db?mode=ro", uri=True)
     with contextlib.closing(con):
         return dict(con.execute("SELECT name, current FROM names WHERE current NOT NULL"))
 
 
-def test_thousands_of_names_take_no_step_each(
+def test_registered_names_cost_no_query_each(
     store_dir: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is there again, with its file, is looked at once, however much it is."""
+    """Segments whose files still exist are read at once, however many there are."""
     counted = []
-    begin, read = Transaction._begin, Database.read
-    monkeypatch.setattr(Transaction, "_begin", lambda tx: (counted.append(1), begin(tx))[1])
+    begin, read = ImmediateTransaction._begin, Database.read
+    monkeypatch.setattr(
+        ImmediateTransaction, "_begin", lambda tx: (counted.append(1), begin(tx))[1]
+    )
     monkeypatch.setattr(Database, "read", lambda db, *sql: (counted.append(1), read(db, *sql))[1])
     steps = []
     for many in (2, 40):
@@ -263,7 +265,7 @@ def test_thousands_of_names_take_no_step_each(
 
 
 @pytest.mark.parametrize("how", ["emptied", "-wal", "-shm", "log and index", "gone"])
-def test_a_registry_that_each_would_see_differently_is_made_anew(
+def test_a_damaged_registry_is_rebuilt_for_all_processes(
     two: tuple[Child, Child], store_dir: str, tmp_path: Path, how: str
 ) -> None:
     train, eda = two
@@ -285,7 +287,7 @@ def test_a_registry_that_each_would_see_differently_is_made_anew(
 
 
 @pytest.mark.parametrize("how", ["text", "a directory"])
-def test_a_registry_that_is_none_is_rebuilt_when_asked(
+def test_a_file_that_is_not_a_registry_is_rebuilt_on_request(
     two: tuple[Child, Child], store_dir: str, how: str
 ) -> None:
     train, eda = two
@@ -296,7 +298,7 @@ def test_a_registry_that_is_none_is_rebuilt_when_asked(
         for attempt in ("jshm.segments()", "jshm.attach('X')", "jshm.publish('Y', np.ones(2))"):
             refused = child.fails(attempt)
             assert "CorruptRegistryError" in refused.kinds
-            assert "jshm check --fix" in refused.message
+            assert "No data was lost" in refused.message
     assert len(train.run("jshm.check(fix=True)")) == 1
     assert raw(store_dir) == {"X": 1}
     assert eda.run("jshm.publish('X', x * 2, replace=True).version") == 2
@@ -326,7 +328,7 @@ def test_a_registry_that_cannot_be_written(store_dir: str, tmp_path: Path) -> No
                 os.chown(os.path.join(directory, name), 0, 0)
 
 
-def test_who_was_killed_while_it_came_back_keeps_it_from_nobody(
+def test_a_process_killed_while_it_restores_blocks_nobody(
     two: tuple[Child, Child], store_dir: str
 ) -> None:
     train, eda = two
@@ -335,8 +337,8 @@ def test_who_was_killed_while_it_came_back_keeps_it_from_nobody(
     delete(store_dir)
     train.send("""
 import os, signal
-from jshm.store import draft
-draft.Draft.finish = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+from jshm.store.local import new_segment
+new_segment.NewSegment.register = lambda *_, **__: os.kill(os.getpid(), signal.SIGSTOP)
 jshm.segments()
 """)
     until(lambda: glob.glob(f"{store_dir}/segments/*"))
@@ -348,7 +350,7 @@ jshm.segments()
     assert eda.run("jshm.check()") == []
 
 
-def test_what_is_in_its_place_and_is_not_it_does_not_keep_anybody_waiting(store_dir: str) -> None:
+def test_a_foreign_locked_file_does_not_block_recovery(store_dir: str) -> None:
     jshm.publish("X", np.ones(10))
     x = jshm.attach("X")
     path = default_store().location("X")
@@ -359,7 +361,7 @@ def test_what_is_in_its_place_and_is_not_it_does_not_keep_anybody_waiting(store_
         file.write("not a segment")
         fcntl.flock(file, fcntl.LOCK_SH)
         time.sleep(0.1)
-        with pytest.warns(DirectoryLostWarning, match="Could not be brought back: X: .* held by"):
+        with pytest.warns(DirectoryLostWarning, match="Could not be restored: X: .* held by"):
             assert jshm.segments() == []
     assert x.sum() == 10
     assert jshm.publish("X", x).version == 2

@@ -1,4 +1,4 @@
-"""Full file systems, few inodes, few descriptors: a clear error, and nothing lost."""
+"""Full file systems, few inodes, few descriptors: a clear error, and no data lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ....support.mounts import MakeMount
 
 
-def test_overflows_to_disk(mount: MakeMount, tmp_path: Path) -> None:
+def test_data_that_do_not_fit_overflow_to_disk(mount: MakeMount, tmp_path: Path) -> None:
     small = mount("size=8m")
     root = small.root
     disk = tmp_path / "disk"
@@ -29,10 +29,10 @@ def test_overflows_to_disk(mount: MakeMount, tmp_path: Path) -> None:
         assert eda.run("[i.overflow for i in jshm.segments()]") == [False, False, True]
         assert eda.run("[bool((jshm.attach(n) == data(3, i)).all()) for i, n in enumerate('abc')]")
         assert eda.run("jshm.check()") == []
-        # Allocated there, too; written and published without a copy.
+        # An allocated array goes to disk too, and is published without a copy.
         train.run("d = jshm.empty(20 * MB, np.uint8); d[:] = data(20, 9); jshm.publish('d', d)")
         assert eda.run("bool((jshm.attach('d') == data(20, 9)).all())")
-        # The next version is in memory again once there is room.
+        # The next version is in memory again when there is space.
         train.run("jshm.release(['a', 'b'])")
         assert train.run("jshm.publish('c', data(3, 7)).overflow") is False
         assert eda.run("bool((jshm.attach('c') == data(3, 7)).all())")
@@ -55,7 +55,7 @@ def test_killed_publishers_leave_nothing_on_disk(mount: MakeMount, tmp_path: Pat
         assert list(disk.rglob("*.npy")) == []
 
 
-def test_no_room_anywhere(mount: MakeMount, tmp_path: Path) -> None:
+def test_no_space_anywhere(mount: MakeMount, tmp_path: Path) -> None:
     small = mount("size=8m")
     root = small.root
     with start(tmp_path, root) as train, start(tmp_path, root, script="eda.py") as eda:
@@ -84,15 +84,15 @@ def test_no_room_anywhere(mount: MakeMount, tmp_path: Path) -> None:
         assert eda.run("bool((jshm.attach('x') == data(5)).all())")
 
 
-def test_room_taken_while_it_is_written(mount: MakeMount, tmp_path: Path) -> None:
-    """What was free when the copy began may be gone before it ends."""
+def test_space_taken_during_a_copy(mount: MakeMount, tmp_path: Path) -> None:
+    """Another process uses the free space after the copy has begun."""
     small = mount("size=8m")
     root = small.root
     for overflow in ("", str(tmp_path / "disk")):
         with start(tmp_path, root, overflow) as train:
             train.run("""
-from jshm.store import room
-room._free = lambda path: 1 << 30
+from jshm.store.local import space
+space._free = lambda path: 1 << 30
 jshm.publish("x", data(1), keep=True)
 """)
             if overflow:
@@ -119,7 +119,7 @@ def test_release_works_when_nothing_is_free(mount: MakeMount, tmp_path: Path) ->
         assert "NoSpaceError" in error.kinds
         for name in "abc":
             assert train.run(f"jshm.release({name!r})[0].freed") == MB // 2
-            small.fill()  # what is freed is taken at once
+            small.fill()  # freed space is taken at once
         assert train.run("jshm.release(['d', 'e', 'f'])[2].freed") == MB // 2
         assert train.run("files()") == []
         assert train.run("jshm.check()") == []
@@ -131,7 +131,7 @@ def test_release_works_when_nothing_is_free(mount: MakeMount, tmp_path: Path) ->
 def test_a_new_process_when_nothing_is_free(
     mount: MakeMount, tmp_path: Path, connected: bool
 ) -> None:
-    """Its lease, and SQLite's own files if nobody has them open, need room as well."""
+    """Its lease needs space, and so do SQLite's files if no process has them open."""
     small = mount("size=8m")
     root = small.root
     with start(tmp_path, root) as train:
@@ -145,7 +145,7 @@ def test_a_new_process_when_nothing_is_free(
             assert eda.run("bool((jshm.attach('b') == data(2)).all())")
 
 
-def test_looking_when_nothing_is_free(mount: MakeMount, tmp_path: Path) -> None:
+def test_reads_work_when_nothing_is_free(mount: MakeMount, tmp_path: Path) -> None:
     small = mount("size=8m")
     root = small.root
     with start(tmp_path, root) as train:
@@ -188,7 +188,7 @@ def limited(limit: int) -> str:
 
 
 def test_too_many_open_files(store_dir: str, tmp_path: Path) -> None:
-    """Each step of attach and publish may be the one that finds no descriptor left."""
+    """Any step of attach and publish may be the one without a free descriptor."""
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] > 200
     with start(tmp_path, store_dir) as train:
         train.run("for i in range(80): jshm.publish(f'x{i}', data(0.001, i), keep=True)")
@@ -230,7 +230,7 @@ def attempt(left, operation):
         assert train.run("bool((jshm.attach('x7') == data(0.001, 7)).all())")
 
 
-def test_as_many_attached_as_there_are_descriptors(store_dir: str, tmp_path: Path) -> None:
+def test_attaching_until_no_descriptor_is_left(store_dir: str, tmp_path: Path) -> None:
     with start(tmp_path, store_dir) as train:
         train.run("for i in range(100): jshm.publish(f'x{i}', data(0.001, i), keep=True)")
         train.run(limited(64))
@@ -263,7 +263,7 @@ def test_more_garbage_than_descriptors(store_dir: str, tmp_path: Path) -> None:
         assert eda.run("jshm.check()") == []
 
 
-def test_the_process_may_not_write_so_much(store_dir: str, tmp_path: Path) -> None:
+def test_a_limit_of_the_file_size(store_dir: str, tmp_path: Path) -> None:
     with start(tmp_path, store_dir) as train:
         train.run("jshm.publish('x', data(1))")
         train.run(f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({2 * MB}, -1))")

@@ -1,4 +1,4 @@
-"""Superseded segments that are written again: fast, and never under anybody's eyes."""
+"""Superseded segments that are written again: fast, and never while a reader has them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,8 @@ import pytest
 import jshm
 from jshm.segment import copying
 from jshm.segment import file as segment
-from jshm.store.local import collect as reaper
-from jshm.store.local import lease_log as holdings
-from jshm.store.local import spares
-from jshm.system import memory
+from jshm.store.local import collect, lease, spares
+from jshm.system import file_locks, memory
 
 from ....support.processes import Child
 
@@ -52,7 +50,7 @@ NBYTES = 8 * COUNT
 
 
 def files(store: LocalStore) -> dict[int, Path]:
-    """Inode → path of all that is where segments are."""
+    """Return inode → path of all files in the directory of segments."""
     return {path.stat().st_ino: path for path in Path(store.directory.segments).iterdir()}
 
 
@@ -65,14 +63,14 @@ def publish(value: float, name: str = "X", count: int = COUNT) -> None:
 
 
 def spare_files(store: LocalStore) -> list[Path]:
-    """Files without a magic: no reader takes them for anything."""
+    """Return the files without a magic, which no reader takes for a segment."""
     return [path for path in files(store).values() if path.read_bytes()[:6] == bytes(6)]
 
 
 # -- reuse -----------------------------------------------------------------------------------------
 
 
-def test_two_files_serve_for_ever(store: LocalStore) -> None:
+def test_two_files_serve_all_versions(store: LocalStore) -> None:
     publish(1)
     publish(2)
     both = set(files(store))
@@ -88,7 +86,7 @@ def test_two_files_serve_for_ever(store: LocalStore) -> None:
     assert jshm.check() == []
 
 
-def test_whoever_reads_an_old_version_keeps_it(store: LocalStore, child: Child) -> None:
+def test_a_reader_keeps_an_old_version(store: LocalStore, child: Child) -> None:
     publish(1)
     mine = jshm.attach("X")
     child.run("theirs = jshm.attach('X')")
@@ -104,8 +102,8 @@ def test_whoever_reads_an_old_version_keeps_it(store: LocalStore, child: Child) 
     assert len(files(store)) <= 3
 
 
-def test_what_a_reader_lets_go_is_used_again(store: LocalStore, child: Child) -> None:
-    """A reader that follows holds the newest version: the one before is what is written next."""
+def test_a_version_that_a_reader_drops_is_used_again(store: LocalStore, child: Child) -> None:
+    """A reader that follows holds the newest version; the one before is written next."""
     publish(0)
     publish(1)
     known = set(files(store))
@@ -117,7 +115,7 @@ def test_what_a_reader_lets_go_is_used_again(store: LocalStore, child: Child) ->
     assert len(known) <= 3
 
 
-def test_what_gets_a_name_again_while_it_is_held_is_no_spare(store: LocalStore) -> None:
+def test_a_held_version_that_gets_a_name_does_not_become_a_spare(store: LocalStore) -> None:
     publish(1)
     held = jshm.attach("X")
     publish(2)
@@ -132,11 +130,11 @@ def test_what_gets_a_name_again_while_it_is_held_is_no_spare(store: LocalStore) 
 
 
 def _rest(store: LocalStore) -> int:
-    """What there is behind a spare's data."""
+    """Return the bytes behind a spare's data."""
     return spare_files(store)[0].stat().st_size - NBYTES - 4096
 
 
-def test_objects_too(store: LocalStore) -> None:
+def test_objects_use_spares(store: LocalStore) -> None:
     for value in range(6):
         jshm.publish("D", {"a": np.full(COUNT, value), "b": np.full(COUNT, -value), "c": "text"})
         assert len(files(store)) <= 2
@@ -145,7 +143,7 @@ def test_objects_too(store: LocalStore) -> None:
         assert (found["b"] == -value).all()
         del found
         gc.collect()
-    for value in range(4):  # and of one kind for the other
+    for value in range(4):  # and a spare of one kind for the other
         jshm.publish("D", np.full(2 * COUNT, value))
         assert (jshm.attach("D") == value).all()
         jshm.publish("D", {"a": np.full(2 * COUNT, value)})
@@ -154,7 +152,7 @@ def test_objects_too(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("grows", [0, 100, -100, NBYTES // 16 // 8, -(NBYTES // 16 // 8)])
-def test_sizes_that_fit(store: LocalStore, grows: int) -> None:
+def test_slightly_smaller_data_take_a_spare(store: LocalStore, grows: int) -> None:
     publish(1)
     publish(2)
     for value in range(3, 6):
@@ -165,7 +163,7 @@ def test_sizes_that_fit(store: LocalStore, grows: int) -> None:
     assert jshm.check() == []
 
 
-def test_what_is_much_smaller_does_not_take_it(store: LocalStore) -> None:
+def test_much_smaller_data_take_no_spare(store: LocalStore) -> None:
     publish(1)
     publish(2)
     publish(3, "Y", COUNT // 2)
@@ -179,7 +177,7 @@ def test_small_segments_are_not_kept(store: LocalStore) -> None:
     assert len(files(store)) == 1
 
 
-def test_layouts_change(store: LocalStore) -> None:
+def test_a_spare_takes_another_layout(store: LocalStore) -> None:
     publish(1)
     publish(2)
     for array in (
@@ -200,7 +198,7 @@ def test_layouts_change(store: LocalStore) -> None:
 # -- born in one -----------------------------------------------------------------------------------
 
 
-def test_born_arrays_take_spares(store: LocalStore) -> None:
+def test_allocated_arrays_take_spares(store: LocalStore) -> None:
     publish(1)
     publish(2)
     spare = spare_files(store)[0].stat().st_ino
@@ -213,7 +211,7 @@ def test_born_arrays_take_spares(store: LocalStore) -> None:
     assert jshm.check() == []
 
 
-def test_zeros_are_zeros(store: LocalStore) -> None:
+def test_a_spare_is_cleared_for_zeros(store: LocalStore) -> None:
     publish(1)
     publish(2)
     array = jshm.zeros(COUNT)
@@ -225,8 +223,8 @@ def test_zeros_are_zeros(store: LocalStore) -> None:
     assert not jshm.SharedNumpyArray.create_new(COUNT).array.any()
 
 
-def test_what_an_old_version_said_of_itself_is_gone(store: LocalStore) -> None:
-    """A rebuild must not take a born array for the version whose memory it uses."""
+def test_the_trailer_of_an_old_version_is_erased(store: LocalStore) -> None:
+    """A rebuild must not take an allocated array for the version whose memory it uses."""
     jshm.publish("secret", np.full(COUNT, 1.0))
     jshm.publish("secret", np.full(COUNT, 2.0))
     array = jshm.empty(COUNT)
@@ -240,7 +238,7 @@ def test_what_an_old_version_said_of_itself_is_gone(store: LocalStore) -> None:
 
 
 def segment_path(store: LocalStore, array: np.ndarray) -> str:
-    mapping = segment.find(array)
+    mapping = segment.find_mapping(array)
     assert mapping is not None
     return f"{store.directory.segments}/{mapping.segment}.npy"
 
@@ -248,7 +246,7 @@ def segment_path(store: LocalStore, array: np.ndarray) -> str:
 # -- readers that jshm does not know ---------------------------------------------------------------
 
 
-def test_np_load_is_never_written_over(store: LocalStore) -> None:
+def test_a_file_mapped_by_np_load_is_never_written_over(store: LocalStore) -> None:
     publish(1)
     theirs = np.load(store.location("X"), mmap_mode="r")
     for value in range(2, 8):
@@ -256,7 +254,7 @@ def test_np_load_is_never_written_over(store: LocalStore) -> None:
         assert (theirs == 1).all()
 
 
-def test_an_open_file_is_enough(store: LocalStore) -> None:
+def test_a_file_that_is_only_open_is_never_written_over(store: LocalStore) -> None:
     publish(1)
     with open(store.location("X"), "rb") as theirs:
         for value in range(2, 6):
@@ -265,8 +263,8 @@ def test_an_open_file_is_enough(store: LocalStore) -> None:
     assert (content == 1).all()
 
 
-def test_np_load_of_a_spare_itself(store: LocalStore) -> None:
-    """Whoever looks into the directory and opens a spare keeps it from being used."""
+def test_a_spare_opened_by_another_process_is_not_used(store: LocalStore) -> None:
+    """A process that opens a spare in the directory prevents its use."""
     publish(1)
     publish(2)
     path = spare_files(store)[0]
@@ -278,7 +276,7 @@ def test_np_load_of_a_spare_itself(store: LocalStore) -> None:
     assert jshm.check() == []
 
 
-def test_a_forked_child_keeps_what_it_has(store: LocalStore) -> None:
+def test_a_forked_child_keeps_inherited_versions(store: LocalStore) -> None:
     publish(1)
     mine = jshm.attach("X")
     ready, go = os.pipe(), os.pipe()
@@ -307,7 +305,7 @@ def test_a_child_has_none_of_its_parents_spares(store: LocalStore) -> None:
     if not pid:
         code = 1
         with contextlib.suppress(BaseException):
-            code = len(store.presence.spares._free) + len(store.presence.spares._published)
+            code = len(store.process.spares._free) + len(store.process.spares._published)
             jshm.publish("child", np.full(COUNT, 9.0))
         os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
@@ -316,8 +314,8 @@ def test_a_child_has_none_of_its_parents_spares(store: LocalStore) -> None:
     assert np.load(store.location("X"))[0] == 4
 
 
-def test_a_racing_open_is_seen_and_does_no_harm(tmp_path: Path) -> None:
-    """Whoever opens the file while it is asked for waits, is seen, and sends no deadly signal."""
+def test_a_concurrent_open_is_detected(tmp_path: Path) -> None:
+    """An open during the check blocks, is detected, and sends no deadly signal."""
     path = tmp_path / "file"
     path.write_bytes(bytes(100))
     stop = threading.Event()
@@ -344,8 +342,8 @@ def test_a_racing_open_is_seen_and_does_no_harm(tmp_path: Path) -> None:
     os.close(fd)
 
 
-def test_attaching_beside_a_publisher_that_reuses(store: LocalStore, tmp_path: Path) -> None:
-    """No version is ever another one's values: neither torn, nor later ones under an earlier number."""
+def test_attach_beside_a_publisher_that_reuses_memory(store: LocalStore, tmp_path: Path) -> None:
+    """A version never shows the values of another one, neither torn nor later ones."""
     code = """
         for _ in range({}):
             info, X = jshm.info('X'), None
@@ -379,7 +377,7 @@ def test_release_frees_at_once(store: LocalStore) -> None:
     assert len(files(store)) == 2
     jshm.release("X")
     assert files(store) == {}
-    assert not store.presence.spares
+    assert not store.process.spares
 
 
 def test_release_by_another_process_frees_at_once(store: LocalStore, child: Child) -> None:
@@ -387,7 +385,7 @@ def test_release_by_another_process_frees_at_once(store: LocalStore, child: Chil
     assert len(files(store)) == 2
     jshm.release("X", force=True)
     assert files(store) == {}
-    assert memory_of(child) == [0, 1]  # what it has mapped itself goes with its next cell
+    assert memory_of(child) == [0, 1]  # its own mapping is dropped in its next cell
     child.run("from jshm.store import default_store as d; d().flush()")
     assert memory_of(child) == []
     child.run("jshm.publish('X', np.full(65536, 9))")
@@ -395,7 +393,7 @@ def test_release_by_another_process_frees_at_once(store: LocalStore, child: Chil
 
 
 def memory_of(child: Child) -> list[int]:
-    """For each file that is deleted, and mapped by a process: whether any memory is in it."""
+    """Return for each deleted file that a process has mapped whether it has memory."""
     found = []
     for entry in Path(f"/proc/{child.pid}/map_files").iterdir():
         if "/segments/" in (path := str(entry.readlink())) and path.endswith("(deleted)"):
@@ -404,7 +402,7 @@ def memory_of(child: Child) -> list[int]:
 
 
 @pytest.mark.parametrize("say", ["0", "500k", "1M", "100M"])
-def test_the_bound(store: LocalStore, monkeypatch: pytest.MonkeyPatch, say: str) -> None:
+def test_the_limit_of_spares(store: LocalStore, monkeypatch: pytest.MonkeyPatch, say: str) -> None:
     monkeypatch.setenv("JSHM_SPARES", say)
     for name in "ABCD":
         publish(1, name)
@@ -415,7 +413,7 @@ def test_the_bound(store: LocalStore, monkeypatch: pytest.MonkeyPatch, say: str)
     assert store.space().spares == sum(path.stat().st_size for path in spare_files(store))
 
 
-def test_a_bound_that_says_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_limit(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(1)
     monkeypatch.setenv("JSHM_SPARES", "a lot")
     for count in (10, COUNT):
@@ -425,15 +423,15 @@ def test_a_bound_that_says_nothing(store: LocalStore, monkeypatch: pytest.Monkey
     assert (jshm.attach("X") == 1).all()
 
 
-def test_idle_spares_are_taken_away_by_others(
+def test_idle_spares_are_taken_away_by_other_processes(
     store: LocalStore, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child.run("for i in range(4): jshm.publish('X', np.full(65536, i))")
     assert len(spare_files(store)) == 1
-    store.presence.reap()
+    store.housekeeping.collect()
     assert len(spare_files(store)) == 1
     monkeypatch.setattr(spares, "IDLE", 0.0)
-    store.presence.reap()
+    store.housekeeping.collect()
     assert spare_files(store) == []
     assert memory_of(child) == [0]  # although its process has it mapped
     child.run("jshm.publish('X', np.full(65536, 9)); jshm.publish('X', np.full(65536, 10))")
@@ -441,7 +439,7 @@ def test_idle_spares_are_taken_away_by_others(
     assert jshm.check() == []
 
 
-def test_what_waits_for_readers_goes_when_idle(
+def test_held_versions_are_given_up_when_idle(
     store: LocalStore, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child.run("jshm.publish('X', np.full(65536, 1))")
@@ -453,11 +451,11 @@ def test_what_waits_for_readers_goes_when_idle(
     assert len(files(store)) == 2  # left to its publisher
     assert [info.version for info in jshm.segments()] == [2]
     monkeypatch.setattr(spares, "IDLE", 0.0)
-    store.presence.reap()
+    store.housekeeping.collect()
     assert len(files(store)) == 1
 
 
-def test_short_memory_takes_them_all(
+def test_all_are_freed_when_memory_is_short(
     store: LocalStore, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(1)
@@ -466,15 +464,15 @@ def test_short_memory_takes_them_all(
     assert len(spare_files(store)) == 2
     short = memory.Memory(10**9, 10**11)
     monkeypatch.setattr(memory, "tightest", lambda: short)
-    monkeypatch.setattr(store.presence.spares, "_next_look", 0.0)
-    store.presence.reap()
+    monkeypatch.setattr(store.process.spares, "_next_look", 0.0)
+    store.housekeeping.collect()
     store.flush()
     assert spare_files(store) == []
     publish(3)
     assert spare_files(store) == []
 
 
-def test_they_make_room_for_what_does_not_fit(
+def test_they_are_freed_for_data_that_do_not_fit(
     store: LocalStore, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JSHM_QUOTA", str(5 * NBYTES))
@@ -487,7 +485,7 @@ def test_they_make_room_for_what_does_not_fit(
     assert len(spare_files(store)) < 2
 
 
-def test_gc_takes_them_all(store: LocalStore, child: Child) -> None:
+def test_gc_frees_all(store: LocalStore, child: Child) -> None:
     publish(1)
     publish(2)
     child.run("for i in range(4): jshm.publish('Y', np.full(65536, i))")
@@ -495,7 +493,7 @@ def test_gc_takes_them_all(store: LocalStore, child: Child) -> None:
     assert spare_files(store) == []
 
 
-def test_a_publisher_that_is_killed_leaves_nothing(store: LocalStore, child: Child) -> None:
+def test_a_killed_publisher_leaves_nothing(store: LocalStore, child: Child) -> None:
     child.run("for i in range(4): jshm.publish('X', np.full(65536, i), keep=True)")
     assert len(files(store)) == 2
     child.kill()
@@ -504,7 +502,7 @@ def test_a_publisher_that_is_killed_leaves_nothing(store: LocalStore, child: Chi
     assert (jshm.attach("X") == 3).all()
 
 
-def test_the_end_of_a_process_gives_them_back(store: LocalStore, tmp_path: Path) -> None:
+def test_a_normal_exit_frees_them(store: LocalStore, tmp_path: Path) -> None:
     with Child(tmp_path, "ends.py") as child:
         child.run("import jshm, numpy as np")
         child.run("for i in range(4): jshm.publish('X', np.full(65536, i), keep=True)")
@@ -516,7 +514,7 @@ def test_the_end_of_a_process_gives_them_back(store: LocalStore, tmp_path: Path)
 
 
 @pytest.mark.parametrize("harm", ["unlink", "truncate", "punch", "replace", "lock"])
-def test_a_spare_that_somebody_meddled_with(store: LocalStore, harm: str) -> None:
+def test_a_spare_that_was_changed_is_not_used(store: LocalStore, harm: str) -> None:
     publish(1)
     publish(2)
     publish(3)
@@ -558,21 +556,21 @@ def test_the_directory_is_removed(store: LocalStore) -> None:
     assert len(files(store)) <= 2
 
 
-def test_a_log_full_of_nonsense(store: LocalStore, tmp_path: Path) -> None:
+def test_a_log_of_invalid_lines(store: LocalStore, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(
         b"*\n*aa 3 X\n*%b x y\n*%b 5\n/zz\n*%b 7 caf\\xe9\n*%b 99999"
         % (b"b" * 16, b"c" * 16, b"e" * 16, b"f" * 16)
     )
-    said = holdings.read(str(log))
-    assert said.kept["e" * 16] == holdings.Kept(7, "café")
-    assert {*said.kept} == {"b" * 16, "c" * 16, "e" * 16}
-    # Others' ids are no paths.
+    said = lease.read_log(str(log))
+    assert said.spares["e" * 16] == lease.LoggedSpare(7, "café")
+    assert {*said.spares} == {"b" * 16, "c" * 16, "e" * 16}
+    # An id from another process's log is never used as a path.
     publish(1)
-    lease = store.presence._valid_lease()
-    lease.holdings.keep("../../etc/passwd", 5, "X")
+    own = store.process._valid_lease()
+    own.log.add_spare("../../etc/passwd", 5, "X")
     jshm.gc()
-    lease.holdings.give_back("../../etc/passwd")
+    own.log.remove_spare("../../etc/passwd")
     jshm.gc()
 
 
@@ -607,7 +605,7 @@ def test_threads_publish_the_same_name(store: LocalStore) -> None:
     assert jshm.check() == []
 
 
-def test_ctrl_c_while_it_is_written(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_a_write(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(1)
     publish(2)
     publish(3)
@@ -629,7 +627,7 @@ def test_ctrl_c_while_it_is_written(store: LocalStore, monkeypatch: pytest.Monke
     assert (jshm.attach("X") == 5).all()
 
 
-def test_what_a_traceback_keeps_mapped_has_no_memory(
+def test_a_mapping_kept_by_a_traceback_has_no_memory(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in range(1, 5):
@@ -637,7 +635,7 @@ def test_what_a_traceback_keeps_mapped_has_no_memory(
     kept: list[segment.Mapping] = []
 
     def interrupted(destination: np.ndarray, _: np.ndarray) -> None:
-        kept.append(segment.find(destination))
+        kept.append(segment.find_mapping(destination))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -645,13 +643,13 @@ def test_what_a_traceback_keeps_mapped_has_no_memory(
         with pytest.raises(KeyboardInterrupt):
             publish(5)
     assert len(kept[0]) >= NBYTES
-    assert not np.frombuffer(kept[0], np.uint8).any()  # pages that nobody has: zeros
+    assert not np.frombuffer(kept[0], np.uint8).any()  # removed pages read as zeros
     assert len(files(store)) == 1
     publish(6)
 
 
-def test_whoever_asks_is_waited_for(tmp_path: Path) -> None:
-    """While a process asks whether it is alone with a file, nobody can open it without waiting."""
+def test_an_open_blocks_during_the_check(tmp_path: Path) -> None:
+    """While a process checks whether it is the only user of a file, every open blocks."""
     path = tmp_path / "file"
     path.write_bytes(b"x")
     path.chmod(0o600)
@@ -663,20 +661,20 @@ def test_whoever_asks_is_waited_for(tmp_path: Path) -> None:
     timer = threading.Timer(0.2, fcntl.fcntl, (fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))
     timer.start()
     found, _ = segment.open_shared(str(path), writable=False)
-    segment.close(found)
+    file_locks.close(found)
     timer.join()
     os.close(fd)
 
 
-def test_what_is_closed_is_closed_once(
+def test_a_descriptor_is_closed_once(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread's file may have the number of a descriptor that was closed a moment ago."""
+    """After a close, another thread's file may get the same number."""
     theirs: list[int] = []
 
     def somebody_has_it(_: int) -> bool:
         theirs.extend(
-            segment.open_locked(str(tmp_path / f"{len(theirs)}"), os.O_RDWR | os.O_CREAT)
+            file_locks.open_locked(str(tmp_path / f"{len(theirs)}"), os.O_RDWR | os.O_CREAT)
             for _ in range(3)
         )
         return False
@@ -688,45 +686,45 @@ def test_what_is_closed_is_closed_once(
     assert len(theirs) == 3
     for fd in theirs:
         os.fstat(fd)  # it is open
-        segment.close(fd)
+        file_locks.close(fd)
     assert len(files(store)) == 1
 
 
-def test_who_takes_away_what_just_went(store: LocalStore) -> None:
+def test_taking_away_a_spare_that_was_just_removed(store: LocalStore) -> None:
     publish(1)
     publish(2)
     path = spare_files(store)[0]
     fd = segment.claim(str(path))
     path.unlink()
-    reaper._empty(fd, str(path))
+    collect._empty(fd, str(path))
     publish(3)
 
 
-def test_a_working_process_gives_back_what_it_does_not_use(
+def test_a_busy_process_frees_unused_spares(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(1)
     publish(2)
     assert spare_files(store)
     monkeypatch.setattr(spares, "IDLE", 0.0)
-    monkeypatch.setattr(store.presence, "_next_reap", 0.0)
+    monkeypatch.setattr(store.housekeeping, "_next_collection", 0.0)
     publish(1, "small", 10)
     assert spare_files(store) == []
 
 
-def test_threads_write_the_log_in_turn(
+def test_threads_write_the_log_one_at_a_time(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None writes into a file that got the number of a log that another has just closed."""
-    monkeypatch.setattr(holdings, "_SLACK", -1000)  # each line is a new log
-    log = store.presence._valid_lease().holdings
+    """No thread writes into a file that got the number of a closed log."""
+    monkeypatch.setattr(lease, "_SLACK", -1000)  # each line is a new log
+    log = store.process._valid_lease().log
     stop, failed = threading.Event(), []
 
     def say(which: int) -> None:
         try:
             while not stop.is_set():
-                log.keep(f"{which:016x}", 1, "X")
-                log.give_back(f"{which:016x}")
+                log.add_spare(f"{which:016x}", 1, "X")
+                log.remove_spare(f"{which:016x}")
         except BaseException as error:
             failed.append(error)
 
@@ -746,20 +744,20 @@ def test_threads_write_the_log_in_turn(
     assert (failed, wrong) == ([], [])
 
 
-def test_groups_have_none(store: LocalStore) -> None:
+def test_group_stores_have_no_spares(store: LocalStore) -> None:
     from dataclasses import replace
 
     from jshm.system.access import Access
 
     mine = spares.Spares(
         replace(store.directory, access=Access("users", 100)),
-        lambda: store.presence._valid_lease().holdings,
+        store.process._valid_lease().log,
     )
     assert not mine._may_keep(NBYTES)
 
 
 def test_memory_is_counted_once(store: LocalStore) -> None:
-    """What is a spare is no version's any more, and what a version is in is no spare."""
+    """A spare belongs to no version, and the segment of a version is not a spare."""
     publish(1)
     for value in range(2, 6):
         publish(value)
@@ -768,10 +766,10 @@ def test_memory_is_counted_once(store: LocalStore) -> None:
         assert sum(info.nbytes for info in jshm.segments()) == NBYTES
 
 
-def test_a_spare_whose_descriptor_something_has_closed(store_dir: str) -> None:
+def test_a_spare_whose_descriptor_was_closed(store_dir: str) -> None:
     for value in (1.0, 2.0):
         jshm.publish("X", np.full(300_000, value))
-    kept = jshm.store.default_store().presence.spares
+    kept = jshm.store.default_store().process.spares
     for spare in (*kept._free.values(), *kept._published.values()):
         os.close(spare.fd)
     jshm.segments()

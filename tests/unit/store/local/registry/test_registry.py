@@ -1,4 +1,4 @@
-"""A registry that is lost, damaged or of another time: no data is lost, and it says what to do."""
+"""A registry that is removed, damaged, or of another version: no data is lost, and errors say what to do."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def database(root: str) -> str:
 
 
 def edit(root: str, *statements: str) -> None:
-    """Change the registry as another program would, while no connection of this one is open."""
-    default_store().registry.database.close()
+    """Change the registry as another program would, while this process has no connection."""
+    default_store().registry.close()
     con = sqlite3.connect(database(root))
     for statement in statements:
         con.execute(statement)
@@ -50,14 +50,14 @@ def edit(root: str, *statements: str) -> None:
 
 
 def published(directory: Path) -> None:
-    """Publish from a process that ends: no connection is left, and all is in the one file."""
+    """Publish from a process that ends, so that no connection is open and all rows are in the one file."""
     with Child(directory, "train.py") as child:
         child.run(PUBLISH)
         child.exit()
 
 
 def intact() -> None:
-    """Everything that `PUBLISH` published is there as it was."""
+    """Assert that all data of `PUBLISH` is unchanged."""
     np.testing.assert_array_equal(jshm.attach("X"), np.arange(1000.0) * 2)
     y = jshm.attach("exp/y")
     np.testing.assert_array_equal(y, np.arange(1000.0).reshape(10, 100).T)
@@ -101,7 +101,7 @@ def test_damaged(store: LocalStore, tmp_path: Path, damage: object) -> None:
         lambda: jshm.publish("Z", np.zeros(3)),
         lambda: jshm.release("X", force=True),
     ):
-        with pytest.raises(jshm.CorruptRegistryError, match="jshm check --fix"):
+        with pytest.raises(jshm.CorruptRegistryError, match="No data was lost"):
             operation()
     found = jshm.check()
     assert [problem.fixed for problem in found] == [False]
@@ -111,7 +111,7 @@ def test_damaged(store: LocalStore, tmp_path: Path, damage: object) -> None:
     intact()
     aside = {name for name in os.listdir(store.directory.root) if "damaged" in name}
     assert len(aside) == 1
-    store.registry.database.close()
+    store.registry.close()
     damage(database(store.directory.root))  # type: ignore[operator]
     jshm.check(fix=True)
     intact()
@@ -123,9 +123,9 @@ def test_damaged(store: LocalStore, tmp_path: Path, damage: object) -> None:
 def test_damaged_while_arrays_are_held(store: LocalStore, tmp_path: Path) -> None:
     published(tmp_path)
     held, other = jshm.attach("X"), jshm.attach("exp/y")
-    store.registry.database.close()
+    store.registry.close()
     spoil_header(database(store.directory.root))
-    del other  # there is something to tell, and nobody who could be told
+    del other  # the process would report this to the registry, which cannot be read
     found = jshm.check(fix=True)
     assert [problem.fixed for problem in found] == [True]
     intact()
@@ -133,14 +133,14 @@ def test_damaged_while_arrays_are_held(store: LocalStore, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("removed", ["emptied", "file", "all three"])
-def test_lost(store: LocalStore, tmp_path: Path, removed: str) -> None:
-    """Without its file the registry is rebuilt from what the segments say of themselves."""
+def test_removed(store: LocalStore, tmp_path: Path, removed: str) -> None:
+    """The registry is rebuilt from the trailers of the segments."""
     published(tmp_path)
     path = database(store.directory.root)
     if removed == "emptied":
         os.truncate(path, 0)
     else:
-        store.names()  # open in this process while it goes
+        store.names()  # so that this process has it open
         for ending in ("", "-wal", "-shm")[: 1 if removed == "file" else 3]:
             os.unlink(path + ending)
     jshm.publish("Z", np.ones(3))
@@ -149,8 +149,8 @@ def test_lost(store: LocalStore, tmp_path: Path, removed: str) -> None:
     assert jshm.publish("X", np.zeros(3), replace=True).version == 3
 
 
-def test_lost_under_a_holder(store: LocalStore, tmp_path: Path) -> None:
-    """What a process holds is not garbage because nobody knows it any more."""
+def test_removed_while_segments_are_held(store: LocalStore, tmp_path: Path) -> None:
+    """A held segment is not collected, although no row mentions it."""
     with Child(tmp_path, "train.py") as train, Child(tmp_path, "eda.py") as eda:
         train.run(PUBLISH)
         eda.run("import jshm, numpy as np; x = jshm.attach('X')")
@@ -172,7 +172,7 @@ def test_directory_removed_under_live_processes(store_dir: str, tmp_path: Path) 
         eda.run("import jshm, numpy as np; x = jshm.attach('X')")
         shutil.rmtree(store_dir)
         assert train.run("jshm.publish('X', X, keep=True); jshm.check()") == []
-        time.sleep(0.1)  # for so long a read trusts that the file is there
+        time.sleep(0.1)  # a read trusts for this long that the file exists
         assert eda.run("float(x.sum())") == float(np.arange(1000.0).sum() * 2)
         assert eda.run("float(jshm.attach('X').sum())") == float(np.arange(1000.0).sum())
         assert eda.run("[i.publisher for i in jshm.segments()]") == ["train.py"]
@@ -188,7 +188,7 @@ def test_directory_removed_under_live_processes(store_dir: str, tmp_path: Path) 
         assert train.run("jshm.attach('z', timeout=10).tolist()") == [0.0] * 4
 
 
-def test_waiting_survives_a_lost_registry(store: LocalStore, tmp_path: Path) -> None:
+def test_waiting_survives_a_removed_registry(store: LocalStore, tmp_path: Path) -> None:
     with Child(tmp_path, "a.py") as waiting, Child(tmp_path, "b.py") as other:
         other.run("import jshm, numpy as np; jshm.publish('X', np.ones(1), keep=True)")
         waiting.send("import jshm; jshm.attach('Y', timeout=30).tolist()")
@@ -200,11 +200,11 @@ def test_waiting_survives_a_lost_registry(store: LocalStore, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("how", ["close", "fork"])
-def test_a_change_is_seen_through_a_new_connection(
+def test_a_commit_between_two_connections_is_detected(
     store: LocalStore, tmp_path: Path, how: str
 ) -> None:
-    """SQLite counts the changes of others per connection, and each begins alike."""
-    database = store.registry.database
+    """SQLite counts the commits of other processes per connection, from the same start."""
+    database = store.registry
     with Child(tmp_path) as other:
         other.run("import jshm, numpy as np; jshm.segments()")
         store.names()
@@ -238,7 +238,7 @@ def test_newer_format(store_dir: str, tmp_path: Path) -> None:
     intact()
 
 
-def test_additions_of_a_newer_jshm_do_not_disturb(store: LocalStore, tmp_path: Path) -> None:
+def test_columns_and_tables_of_a_newer_jshm_are_ignored(store: LocalStore, tmp_path: Path) -> None:
     published(tmp_path)
     edit(
         store.directory.root,
@@ -267,13 +267,13 @@ def test_versions_never_restart(store: LocalStore, tmp_path: Path) -> None:
     jshm.release("X", force=True)
     assert jshm.publish("X", np.zeros(3)).version == 3
     jshm.release("X")
-    store.registry.database.close()
+    store.registry.close()
     jshm.gc()
     assert jshm.publish("X", np.zeros(3)).version == 4
 
 
-def test_check_finds_and_mends(store: LocalStore, tmp_path: Path) -> None:
-    """Each thing that can be wrong between rows and files is found, told, and mended."""
+def test_check_finds_and_repairs(store: LocalStore, tmp_path: Path) -> None:
+    """Every contradiction between rows and files is found, reported and repaired."""
     published(tmp_path)
     root = store.directory.root
     segments = store.directory.segments
@@ -318,13 +318,13 @@ def test_what_only_a_removed_reference_needed_goes(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("fix", [False, True])
-def test_check_tells_all_of_many(store: LocalStore, fix: bool) -> None:
-    """Each file that is looked at is open: more than a batch, and few descriptors."""
+def test_check_reports_more_files_than_fit_a_batch(store: LocalStore, fix: bool) -> None:
+    """Each file in a batch is open, and a process may have few descriptors."""
     paths = [os.path.join(store.directory.segments, f"{i:016x}.npy") for i in range(450)]
     for path in paths:
         with open(path, "wb") as file:
             file.write(b"x")
-    jshm.publish("X", np.ones(3))  # reaps a batch of them
+    jshm.publish("X", np.ones(3))  # collects one batch of them
     paths = [path for path in paths if os.path.exists(path)]
     for i in range(450, 900):
         paths.append(os.path.join(store.directory.segments, f"{i:016x}.npy"))
@@ -339,15 +339,15 @@ def test_check_tells_all_of_many(store: LocalStore, fix: bool) -> None:
 
 
 def rebuild_without(root: str) -> None:
-    """Lose the registry, so that the next use makes it anew from the segments."""
-    default_store().registry.database.close()
+    """Remove the registry, so that the next use rebuilds it from the segments."""
+    default_store().registry.close()
     for name in os.listdir(root):
         if name.startswith("registry.db") and "ballast" not in name:
             os.unlink(os.path.join(root, name))
 
 
 def test_a_released_name_does_not_come_back(store: LocalStore) -> None:
-    """Its segment stays, under another name; what the segment says of itself is written anew."""
+    """Its segment remains under another name, and its trailer is rewritten."""
     jshm.publish("secret", np.arange(3.0))
     jshm.publish("other", jshm.attach("secret"))
     path = store.location("secret")
@@ -362,7 +362,7 @@ def test_a_released_name_does_not_come_back(store: LocalStore) -> None:
     assert store.names() == ["other", "secret"]
 
 
-def test_republishing_the_same_segment_does_not_let_its_file_grow(store: LocalStore) -> None:
+def test_publishing_the_same_segment_again_does_not_make_its_file_longer(store: LocalStore) -> None:
     jshm.publish("X", np.arange(3.0))
     jshm.publish("X", jshm.attach("X"))
     size = os.path.getsize(store.location("X"))
@@ -378,11 +378,11 @@ NEWER = "ab" * 8
 
 @pytest.fixture
 def newer(store: LocalStore) -> Iterator[Path]:
-    """The file of a table, a kind that this version does not know, published as `sales`."""
+    """A table, a kind that this version does not know, published as `sales`: its file."""
     jshm.publish("X", np.arange(5.0), keep=True)
     path = Path(store.directory.segments) / f"{NEWER}.jshm"
     path.write_bytes(b"\x93JSHMOBJ" + b"sales" * 100)
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         tx.execute(
             "INSERT INTO segments VALUES(?, 'table', 'arrow', '', '', 500, 0, 0, 1, 0)",
             (NEWER,),
@@ -394,14 +394,14 @@ def newer(store: LocalStore) -> Iterator[Path]:
             (NEWER,),
         )
     yield path
-    with store.registry.database.transact() as tx:
+    with store.registry.transact() as tx:
         for table in ("versions", "names"):
             tx.execute(f"DELETE FROM {table} WHERE name = 'sales'")
         tx.execute("DELETE FROM segments WHERE id = ?", (NEWER,))
     path.unlink()
 
 
-def test_what_a_newer_jshm_shares_is_listed(store: LocalStore, newer: Path) -> None:
+def test_a_segment_of_an_unknown_kind_is_listed(store: LocalStore, newer: Path) -> None:
     info = {i.name: i for i in jshm.segments()}
     assert set(info) == {"X", "sales"}
     sales = info["sales"]
@@ -412,7 +412,7 @@ def test_what_a_newer_jshm_shares_is_listed(store: LocalStore, newer: Path) -> N
     assert inspection.type_of(store.registry.current(["X"])[0].segment) == "float64 (5,)"
 
 
-def test_what_a_newer_jshm_shares_cannot_be_attached(store: LocalStore, newer: Path) -> None:
+def test_a_segment_of_an_unknown_kind_cannot_be_attached(store: LocalStore, newer: Path) -> None:
     (entry,) = store.registry.current(["sales"])
     with pytest.raises(jshm.FormatVersionError, match="sales is of kind 'table': it needs a newer"):
         rows.check_kind(entry)
@@ -422,7 +422,7 @@ def test_what_a_newer_jshm_shares_cannot_be_attached(store: LocalStore, newer: P
     np.testing.assert_array_equal(jshm.attach("X"), np.arange(5.0))
 
 
-def test_what_a_newer_jshm_shares_is_left_alone(store: LocalStore, newer: Path) -> None:
+def test_a_segment_of_an_unknown_kind_is_kept(store: LocalStore, newer: Path) -> None:
     whole = newer.read_bytes()
     assert store.directory.path(NEWER, overflow=False, kind="table") == str(newer)
     assert store.directory.files()[NEWER] == str(newer)
@@ -431,7 +431,7 @@ def test_what_a_newer_jshm_shares_is_left_alone(store: LocalStore, newer: Path) 
     jshm.publish("X", np.ones(2))
     jshm.gc()
     assert {i.name for i in jshm.segments()} == {"X", "sales"}
-    newer.rename(newer.with_suffix(".elsewhere"))  # also where it cannot be seen from here
+    newer.rename(newer.with_suffix(".elsewhere"))  # also if this process cannot see the file
     assert [problem.fixed for problem in jshm.check(fix=True)] == [False]
     newer.with_suffix(".elsewhere").rename(newer)
     rebuild_without(store.directory.root)
@@ -440,7 +440,7 @@ def test_what_a_newer_jshm_shares_is_left_alone(store: LocalStore, newer: Path) 
     assert newer.read_bytes() == whole
 
 
-def test_a_session_of_a_newer_kind(store: LocalStore) -> None:
+def test_a_session_of_an_unknown_kind(store: LocalStore) -> None:
     jshm.publish("X", np.ones(3), keep=False)
     edit(
         store.directory.root,
@@ -453,7 +453,7 @@ def test_a_session_of_a_newer_kind(store: LocalStore) -> None:
 
 
 @pytest.mark.parametrize("note", ["n" * 2_000_000, "n" * 10_001, "\ud800"])
-def test_a_note_that_could_not_be_read_back_is_refused(store: LocalStore, note: str) -> None:
+def test_a_note_that_a_trailer_cannot_hold_is_refused(store: LocalStore, note: str) -> None:
     refused = pytest.raises((jshm.NotShareableError, ValueError), match="note")
     array = jshm.zeros(3)
     for value in (np.ones(3), array):
@@ -466,11 +466,11 @@ def test_a_note_that_could_not_be_read_back_is_refused(store: LocalStore, note: 
     assert jshm.info("X").note == "ü" * MAX_NOTE
     with refused:
         store.publish({"Y": jshm.attach("X")}, note=note)
-    assert os.stat(path).st_mode & 0o777 == 0o400, "sealed still"
+    assert os.stat(path).st_mode & 0o777 == 0o400, "still sealed"
 
 
 def test_random_damage_is_an_error_and_never_a_crash(store_dir: str, tmp_path: Path) -> None:
-    """Whatever byte is overwritten: an answer, or a JshmError; and the fix keeps working data."""
+    """With any bytes overwritten: a result or a JshmError, and the repair keeps intact data."""
     published(tmp_path)
     with open(database(store_dir), "rb") as file:
         whole = file.read()
@@ -496,7 +496,7 @@ def mend():
     found = jshm.check()
     jshm.publish("new", X)
     jshm.release("new")
-    default_store().registry.database.close()
+    default_store().registry.close()
     return [problem.what for problem in found]
 """)
         failures = []
@@ -514,7 +514,7 @@ def mend():
                     failures.append((round_, right, left))
             except Exception as error:
                 failures.append((round_, str(error), len(files)))
-            child.run("default_store().registry.database.close()")
+            child.run("default_store().registry.close()")
             shutil.rmtree(store_dir)
             os.mkdir(store_dir, 0o700)
             published(tmp_path)
@@ -523,7 +523,9 @@ def mend():
         assert failures == []
 
 
-def test_threads_that_come_first_together_share_one_store(store_dir: str, tmp_path: Path) -> None:
+def test_threads_that_use_it_first_at_the_same_time_share_one_store(
+    store_dir: str, tmp_path: Path
+) -> None:
     with Child(tmp_path) as child:
         for _ in range(5):
             assert child.run("""
@@ -549,8 +551,8 @@ found.clear()
 """) == [1, [], 1]
 
 
-def test_a_fork_while_a_store_is_made(store_dir: str, tmp_path: Path) -> None:
-    """The child does not wait for a thread that it does not have."""
+def test_a_fork_while_a_store_is_created(store_dir: str, tmp_path: Path) -> None:
+    """The child does not wait for a thread that only its parent has."""
     with Child(tmp_path) as child:
         assert (
             child.run("""
@@ -578,37 +580,37 @@ os.waitpid(pid, 0)[1]
         )
 
 
-# What SQLite lets a column be, and jshm never writes; and what no transaction of jshm leaves.
+# Values that SQLite accepts and jshm never writes, and rows that no transaction of jshm leaves behind.
 WRONG = {
-    "a name that is no text": "UPDATE names SET name = x'ff00' WHERE name = 'X'",
-    "a version that is no number": "UPDATE names SET last = 'many' WHERE name = 'X'",
+    "a name that is not text": "UPDATE names SET name = x'ff00' WHERE name = 'X'",
+    "a version that is not a number": "UPDATE names SET last = 'many' WHERE name = 'X'",
     "an older last version": "UPDATE names SET last = 1 WHERE name = 'X'",
-    "a version that was never there": "UPDATE names SET current = 7 WHERE name = 'X'",
+    "a version that never existed": "UPDATE names SET current = 7 WHERE name = 'X'",
     "another name's segment": "UPDATE versions SET segment = (SELECT segment FROM versions "
     "WHERE name = 'exp/y') WHERE name = 'X' AND version = 2",
-    "a time that is none": "UPDATE versions SET created = 'now' WHERE name = 'X'",
-    "a time without end": "UPDATE versions SET created = 9e999",
-    "text that is no text": "UPDATE versions SET note = CAST(x'ff' AS TEXT) WHERE name = 'X'",
+    "a time that is text": "UPDATE versions SET created = 'now' WHERE name = 'X'",
+    "an infinite time": "UPDATE versions SET created = 9e999",
+    "text that is not UTF-8": "UPDATE versions SET note = CAST(x'ff' AS TEXT) WHERE name = 'X'",
     "a publisher's id with a zero": "UPDATE leases SET id = '0123456789abcde' || char(0)",
     "a publisher's id that is a path": "UPDATE leases SET id = '../../../etc/passwd'",
-    "a publisher's id that is no text": "UPDATE leases SET id = x'00'",
-    "a publisher that is none": "UPDATE leases SET identity = '{\"notebook\": 5}'",
-    "a publisher too deep": "UPDATE leases SET identity = replace(hex(zeroblob(60000)), '00', '[')",
-    "a kind that is not its file's": "UPDATE segments SET kind = 'other'",
-    "a shape too deep": "UPDATE segments SET shape = replace(hex(zeroblob(60000)), '00', '[')",
+    "a publisher's id that is not text": "UPDATE leases SET id = x'00'",
+    "a publisher with a wrong identity": "UPDATE leases SET identity = '{\"notebook\": 5}'",
+    "a publisher nested too deeply": "UPDATE leases SET identity = replace(hex(zeroblob(60000)), '00', '[')",
+    "a kind that its file does not have": "UPDATE segments SET kind = 'other'",
+    "a shape nested too deeply": "UPDATE segments SET shape = replace(hex(zeroblob(60000)), '00', '[')",
     "a shape of fractions": "UPDATE segments SET shape = '[1000.0]' WHERE shape = '[1000]'",
-    "a place that is not its file's": "UPDATE segments SET overflow = 1",
-    "memory that was released": "UPDATE segments SET unlinked = 1",
-    "memory that nobody wants": "UPDATE segments SET wanted = 0",
+    "a place where its file is not": "UPDATE segments SET overflow = 1",
+    "a segment marked as released": "UPDATE segments SET unlinked = 1",
+    "a segment marked as unwanted": "UPDATE segments SET wanted = 0",
     "a segment without its row": "DELETE FROM segments",
-    "an order that is no text": "UPDATE segments SET \"order\" = x'43'",
-    "a schema of another time": "PRAGMA user_version = 0",
+    "an order that is not text": "UPDATE segments SET \"order\" = x'43'",
+    "a schema without a version": "PRAGMA user_version = 0",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_a_registry_that_contradicts_itself(store: LocalStore, tmp_path: Path, wrong: str) -> None:
-    """All that reads it says so, or reads what is right; it is rebuilt, and no data is lost."""
+    """Operations read correct data or raise; the repair rebuilds it, and no data is lost."""
     published(tmp_path)
     edit(store.directory.root, wrong)
     for operation in (
@@ -620,7 +622,7 @@ def test_a_registry_that_contradicts_itself(store: LocalStore, tmp_path: Path, w
     ):
         with contextlib.suppress(jshm.JshmError):
             operation()
-    # What no row knows any more is registered again by whoever writes next.
+    # A segment without a row is registered again by the next write.
     assert jshm.check() != [] or wrong == WRONG["a segment without its row"]
     assert all(problem.fixed for problem in jshm.check(fix=True))
     assert jshm.check() == []
@@ -630,8 +632,10 @@ def test_a_registry_that_contradicts_itself(store: LocalStore, tmp_path: Path, w
     assert jshm.publish("X", np.zeros(3), replace=True).version == 3
 
 
-def test_a_row_never_leads_to_a_shape_of_fractions(store: LocalStore, tmp_path: Path) -> None:
-    """(1000.0,) equals (1000,) and hashes alike: what one row says must not become another's header."""
+def test_a_shape_of_fractions_is_never_written_to_a_header(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    """(1000.0,) equals (1000,) and has the same hash: one row's shape must not reach another's header."""
     published(tmp_path)
     edit(store.directory.root, "UPDATE segments SET shape = '[7777.0]' WHERE shape = '[1000]'")
     with contextlib.suppress(jshm.JshmError):
@@ -641,7 +645,7 @@ def test_a_row_never_leads_to_a_shape_of_fractions(store: LocalStore, tmp_path: 
     jshm.check(fix=True)
 
 
-def test_names_that_begin_so_are_found_without_the_others(store: LocalStore) -> None:
+def test_names_with_a_prefix_are_found(store: LocalStore) -> None:
     array = np.zeros((3, 2))
     store.publish(dict.fromkeys(["a/é", "a/x", "a/y", "a0", "b", "ä", "𝒳", "𝒳/y"], array))
     store.release(["a/y"])
