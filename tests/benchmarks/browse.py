@@ -1,4 +1,4 @@
-"""What the panel asks the server for: a part of a long list, and the preview of a large array."""
+"""The panel's requests to the server: a part of a long list, and the preview of a large array."""
 
 from __future__ import annotations
 
