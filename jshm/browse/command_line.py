@@ -1,4 +1,4 @@
-"""The words of a command line, which may be anything, and how a slip among them is told."""
+"""The parser of the command line. Its errors quote words that may contain any character."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..text import encodable, printable
 
 
 class CommandParser(argparse.ArgumentParser):
-    """What parses the words of a command; errors quote them as they may be printed."""
+    """An argument parser whose errors are safe to print."""
 
     def error(self, message: str) -> NoReturn:
         super().error(encodable(printable(message), sys.stderr))
