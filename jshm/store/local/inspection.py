@@ -282,8 +282,8 @@ def list_versions(
     changed |= _affected(read, facts, before.facts)
     infos = dict(before.infos) if read.entries.keys() == before.infos.keys() else {}
     for name in changed if infos else read.entries:
-        anew = name in changed or name not in before.infos
-        infos[name] = _infos(read.entries[name], facts) if anew else before.infos[name]
+        is_new = name in changed or name not in before.infos
+        infos[name] = _infos(read.entries[name], facts) if is_new else before.infos[name]
     return VersionList(read, facts, infos)
 
 

@@ -221,7 +221,7 @@ class Lock:
 
 
 def try_lock(fd: int, *, shared: bool) -> bool:
-    """Lock an open file if it is free, whoever waits for it; return whether it is locked now."""
+    """Lock an open file if it is free, even if others wait for it; return whether it is locked now."""
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

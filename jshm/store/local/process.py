@@ -105,7 +105,7 @@ class Process:
 
     @property
     def identity(self) -> Identity:
-        """Who this process is."""
+        """The identity of this process."""
         try:
             return self._valid_lease().identity
         except (NoSpaceError, TooManyFilesError):  # reads and releases need no lease

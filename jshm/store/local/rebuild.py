@@ -61,7 +61,7 @@ def rebuild(tx: Transaction, directory: Directory, last: Mapping[str, int]) -> N
     last : mapping of str to int
         Last version numbers of names, as far as the caller knows them.
     """
-    _add(tx, _read_all(tx, directory))
+    _add(tx, directory)
     restore_counters(tx, last)
 
 
@@ -77,10 +77,7 @@ def register(tx: Transaction, directory: Directory, also: Collection[str] = ()) 
     also : collection of str
         Segments that the caller knows to have been registered, whatever their trailers say.
     """
-    known = {row.id: row for row in tx.segments()}
-    registered = {*known, *also}
-    found = _read_all(tx, directory)
-    _add(tx, found, {i for i, one in found.items() if one.committed or i in registered})
+    known = _add(tx, directory, also)
     files, on_disk = directory.files(), directory.has_overflow()
     for row in known.values():
         if row.id not in files and not row.unlinked and (on_disk or not row.overflow):
@@ -135,30 +132,28 @@ class Found:
     committed: bool
 
 
-def _read_all(tx: Transaction, directory: Directory) -> dict[str, Found]:
-    """Return all readable segments whose trailers match their rows, by id."""
-    # A released segment whose file still exists is skipped, too: its file is being removed at this moment.
+def _add(
+    tx: Transaction, directory: Directory, also: Collection[str] | None = None
+) -> dict[str, SegmentRow]:
+    """Add the rows that are missing for readable segments, and for what they refer to.
+
+    With `also`, only segments that are committed, have a row or are in it. Returns the rows from before.
+    """
+    known = {row.id: row for row in tx.segments()}
+    # Skipped: a segment whose trailer does not match its rows yet, and a released segment, because its file
+    # is being removed at this moment.
     skipped = {row.id for row in tx.stale_trailers()}
-    skipped |= {row.id for row in tx.segments() if row.unlinked}
-    return {
+    skipped |= {identity for identity, row in known.items() if row.unlinked}
+    read = {
         identity: found
         for identity, path in directory.files().items()
         if identity not in skipped and (found := read_segment(identity, path, directory))
     }
-
-
-def _add(
-    tx: Transaction,
-    read: Mapping[str, Found],
-    chosen: Collection[str] | None = None,
-) -> None:
-    """Add the rows that are missing for segments, by default for all, and for what they refer to."""
-    known = {row.id: row for row in tx.segments()}
     # A segment with a row can be attached already, so it needs no other name.
     said = [
         (entry, identity not in known and one.committed)
         for identity, one in read.items()
-        if chosen is None or identity in chosen
+        if also is None or one.committed or identity in known or identity in also
         for entry in one.entries
     ]
     # If two segments have the same version and one was never registered, the other one counts.
@@ -177,6 +172,7 @@ def _add(
     names = dict.fromkeys(entry.name for entry in placed)
     superseded = [entry.segment.id for name in names for entry in tx.versions(name)]
     tx.mark_wanted(dict.fromkeys([*added, *superseded]))
+    return known
 
 
 def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:

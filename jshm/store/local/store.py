@@ -176,10 +176,6 @@ class LocalStore(Lookup):
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
     def attach_segment(self, segment: str, mode: Mode = "r") -> segment_file.Mapping:
-        """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
-
-        Mode ``'r+'`` of a segment that is sealed by now gives ``'r'``.
-        """
         row = self.registry.segment(segment)
         if row is None or row.unlinked:
             raise SegmentNotFoundError(f"segment {segment} is gone: it was released")
@@ -393,11 +389,6 @@ class LocalStore(Lookup):
 
     @signals.deferred()
     def end_session(self) -> None:
-        """Free what lives as long as this process, a Jupyter server, which is about to end.
-
-        Names go also where their publisher still lives, or another process of this session holds them:
-        its views stay valid, and the memory goes when the last of these processes ends.
-        """
         ending = (os.getpid(), process_start(os.getpid()) or "")
         self.housekeeping.end_session(ending)
 
@@ -408,7 +399,7 @@ class LocalStore(Lookup):
 
     @signals.deferred()
     def close(self) -> None:
-        """Give up what belongs to this process; the next use begins anew."""
+        """Give up what belongs to this process; the next use starts again."""
         self.housekeeping.close()
 
     @property
