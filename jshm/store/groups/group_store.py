@@ -36,6 +36,7 @@ from .union import BETWEEN, Union, form_of, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from ...errors import JshmError
     from ...segment.file import Mapping as SegmentMapping
@@ -263,11 +264,9 @@ class GroupStore(LocalStore):
             row.layout.verify(fd, status.st_size)
             return self.process.mappings.get_whole(row.id, fd, mode, row.layout.end)
 
-    @contextlib.contextmanager
-    def opened(self, row: SegmentRow) -> Iterator[tuple[int, os.stat_result]]:
+    def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
         member = self._members.of_segment(row.id)
-        with super().opened(row) if member is None else member.opened(row) as found:
-            yield found
+        return super().opened(row) if member is None else member.opened(row)
 
     @contextlib.contextmanager
     def unheld(self, row: SegmentRow) -> Iterator[int]:

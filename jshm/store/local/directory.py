@@ -438,10 +438,6 @@ class Directory:
         except OSError:  # it does not exist, or is not safe; `open_overflow` raises for that
             return OpenDirectory.missing(path)
 
-    def has_overflow(self) -> bool:
-        """Return whether the overflow directory exists and is safe to read."""
-        return bool(self.overflow)
-
     def check_overflow(self) -> None:
         """Raise UnsafeDirectoryError if the overflow directory exists and is not safe."""
         if overflow := str(self.overflow):

@@ -78,7 +78,7 @@ def register(tx: Transaction, directory: Directory, also: Collection[str] = ()) 
         Segments that the caller knows to have been registered, whatever their trailers say.
     """
     known = _add(tx, directory, also)
-    files, on_disk = directory.files(), directory.has_overflow()
+    files, on_disk = directory.files(), bool(directory.overflow)
     for row in known.values():
         if row.id not in files and not row.unlinked and (on_disk or not row.overflow):
             tx.forget_broken_segment(row.id)

@@ -231,7 +231,8 @@ class Spares:
             try:
                 status = os.fstat(fd)
                 nbytes = status.st_size
-                if self._may_keep(nbytes) and self._may_write(status) and is_at(path, fd):
+                is_mine = status.st_uid == os.geteuid() and is_only(status)
+                if self._may_keep(nbytes) and is_mine and is_at(path, fd):
                     path = self._rename(fd, path)
                     if spare is None:
                         opened = file_locks.open_locked(path, os.O_RDWR)
@@ -260,10 +261,6 @@ class Spares:
             if spare is not None:
                 spare.close()
             return False
-
-    @staticmethod
-    def _may_write(status: os.stat_result) -> bool:
-        return status.st_uid == os.geteuid() and is_only(status)
 
     def _rename(self, fd: int, path: File) -> File:
         """Give a file a new id and make it writable; return its new path."""

@@ -128,7 +128,8 @@ class Database:
         self._local = threading.local()
         self._all: WeakSet[Connection] = WeakSet()
         self._guard = signals.Guard(signals.Order.CONNECTIONS)
-        self._inodes: Inodes | None = None
+        # Of the files that this process uses; None before the first use.
+        self.inodes: Inodes | None = None
         # Removed or replaced files whose contents were given to `save_removed`.
         self._abandoned: set[Inodes] = set()
         self._forking: list[Connection] = []
@@ -219,7 +220,7 @@ class Database:
             self._local.connection = con
         self._abandoned.discard(con.files.inodes[:2])
         self._log.measure()
-        if con.files.inodes != self._inodes:
+        if con.files.inodes != self.inodes:
             try:
                 self.prepare()
             except BaseException as error:
@@ -228,7 +229,7 @@ class Database:
                     self._location.remove_broken(con.files)
                 con.close()
                 raise
-            self._inodes = con.files.inodes
+            self.inodes = con.files.inodes
             self._ballast.fill()
         return con
 
@@ -306,11 +307,6 @@ class Database:
             for con in list(self._all):
                 with con.lock:
                     con.close()
-
-    @property
-    def inodes(self) -> Inodes | None:
-        """Device and inodes of the files that this process uses; None before the first use."""
-        return self._inodes
 
     # -- use -------------------------------------------------------------------------------------
 
