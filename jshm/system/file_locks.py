@@ -63,7 +63,7 @@ def attempts(timeout: float | None, growth: float = 0.5) -> Iterator[float]:
     timeout : float or None
         Seconds after the first attempt; None: for ever.
     growth : float
-        The part.
+        That part.
 
     Yields
     ------

@@ -369,8 +369,8 @@ def files(
 ) -> None:
     """Remove those files that have no row and that nobody holds.
 
-    Files that were published, or that a newer jshm may have made, stay; with `known` they go too, because
-    a row told until now what they are.
+    Files that were published, or that a newer jshm may have made, stay. With `known` they are removed,
+    too: they had rows until now, so their kind is known.
     """
     for path in paths:
         if removals.full:

@@ -50,7 +50,7 @@ _FLAGS = os.O_RDWR | os.O_NONBLOCK
 # This lock belongs to the open file, like a flock, and not to the process: fcntl_locking(2). Where it does
 # not exist (macOS) the next holder is decided by chance.
 _SET_TURN = getattr(fcntl, "F_OFD_SETLK", None)
-# The part of the time waited so far for which it sleeps between two attempts: small, because users wait.
+# Each sleep between two attempts is this part of the time waited so far: small, because users wait.
 _GROWTH = 1 / 64
 # A sweep that checks a file may hold its lock for this many seconds.
 _SWEEP_TIME = 2e-3

@@ -192,8 +192,8 @@ class Database:
             raw = con.raw
             if raw is None:  # another thread closed it, for a fork: then others may remove its log
                 return
-            # Once for each file: what another thread's connection reads of it later may have been
-            # released meanwhile, in the file that took its place.
+            # Only once for each file: when another thread's connection reads it later, some of its names
+            # may already be released in the new registry.
             file = con.files.inodes[:2]
             if file not in self._abandoned:
                 self._abandoned.add(file)
