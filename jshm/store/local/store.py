@@ -40,7 +40,7 @@ from .space import capacity, free, quota
 from .spares import spare_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -130,19 +130,8 @@ class LocalStore(Lookup):
 
     # -- publish ---------------------------------------------------------------------------------
 
-    def publish(
-        self,
-        values: Mapping[str, Any],
-        *,
-        replace: bool = False,
-        keep: bool = False,
-        writable: bool = False,
-        note: str = "",
-        once: str = "",
-    ) -> list[Published]:
-        return publish.publish(
-            self, values, replace=replace, keep=keep, writable=writable, note=note, once=once
-        )
+    def publish(self, values: Mapping[str, Any], **how: Any) -> list[Published]:
+        return publish.publish(self, values, **how)
 
     @signals.deferred()
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
@@ -185,20 +174,9 @@ class LocalStore(Lookup):
         self.process.tell_holds()
         return mapping
 
-    def lock(
-        self,
-        name: str,
-        *,
-        shared: bool = False,
-        timeout: float | None = None,
-        called: str = "",
-        waits: Callable[[str], None] | None = None,
-    ) -> Lock:
+    def lock(self, name: str, *, called: str = "", **how: Any) -> Lock:
         name = check_name(name)
-        return Lock(
-            self.directory, self.process, file_of(name), called or name,
-            shared=shared, timeout=timeout, waits=waits,
-        )  # fmt: skip
+        return Lock(self.directory, self.process, file_of(name), called or name, **how)
 
     # -- allocate --------------------------------------------------------------------------------
 
