@@ -19,7 +19,6 @@ import re
 import signal
 import stat
 import sys
-import time
 from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -258,14 +257,14 @@ def open_unheld(path: str, access: Access = PRIVATE) -> int:
 
 def _open(path: str, flags: int, opener: Callable[[str, int], int]) -> int:
     """Open a file; wait while another process checks whether it `is_alone` with it."""
-    deadline = time.monotonic() + file_locks.LOCK_TIMEOUT
-    while True:
-        try:
+    try:
+        return opener(path, flags | _OPEN)  # faster than the loop
+    except BlockingIOError:
+        pass
+    for _ in file_locks.attempts(file_locks.LOCK_TIMEOUT):
+        with contextlib.suppress(BlockingIOError):
             return opener(path, flags | _OPEN)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-        file_locks.pause()
+    return opener(path, flags | _OPEN)
 
 
 def _not_opened(error: OSError, path: str) -> Exception:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ..pickling.frozen import Resolver
     from .base import Store
 
-# Two stores of one directory would be two processes in one: each with a lease and mappings of its own.
+# One store for each directory and user: each store has its own lease and mappings, as if it were a process.
 _made: WeakValues[tuple[str, int], LocalStore] = WeakValues()
 _making = Guard(Order.STORE)
-# The Unix group whose store is the default one; empty: the user's own; None: as JSHM_GROUP says.
+# The Unix group whose store is the default one; empty: the user's own; None: the value of JSHM_GROUP.
 chosen_group: ContextVar[str | None] = ContextVar("chosen_group", default=None)
 
 
@@ -52,15 +52,15 @@ def group(name: str | None) -> Iterator[None]:
         with jshm.group("lab"):
             jshm.publish("X", X)
 
-    What you publish there all members can attach, and nobody else; only you replace and release it. A
-    name that one member has is called so, one that several have after them: ``ada:X``. Objects of other
-    members are attached only with ``trust=True``: that runs code of theirs. What is attached stays
-    attached behind the ``with``.
+    All members can attach what you publish there, and nobody else can; only you can replace and release it.
+    A name that several members have gets the owner's login: ``ada:X``. An object of another member is
+    attached only with ``trust=True``, because that runs their code. Attached values stay attached after the
+    ``with`` block.
 
     Parameters
     ----------
     name : str or None
-        Of a group that you are in; empty for your own, private store; None for what ``JSHM_GROUP`` says.
+        A group that you are in; empty for your own, private store; None for the value of ``JSHM_GROUP``.
 
     Raises
     ------
@@ -111,8 +111,8 @@ def resolver() -> Resolver:
     return default_store().resolver()
 
 
-# Threads that come first together all miss the cache, and find here what one of them made. The cache
-# alone is asked ever after: an attach counts microseconds.
+# If several threads miss the cache at the same time, one makes the store and the others find it in `_made`.
+# Later calls use the cache only, because an attach counts microseconds.
 @lru_cache(maxsize=8)
 def _store_in(root: str, user: int, group: str = "") -> LocalStore:
     with _making:
@@ -123,5 +123,5 @@ def _store_in(root: str, user: int, group: str = "") -> LocalStore:
         return store
 
 
-# A child must not find it taken by a thread that it does not have.
+# Otherwise a forked child could inherit the guard locked, by a thread that does not exist in the child.
 wait_for(_making.lock)

@@ -156,7 +156,7 @@ class Identity:
         return self.pid == os.getpid() and self.pid_ns == pid_namespace()
 
     def owns(self, other: Identity) -> bool:
-        """Tell whether both are the same notebook, script or terminal, maybe restarted."""
+        """Return whether both are the same notebook, script or terminal, maybe restarted."""
         if self.uid != other.uid:
             return False
         for mine, theirs in (
@@ -215,14 +215,14 @@ def _check_field(name: str, value: Any) -> None:
 
 
 def seems_to_run(who: Identity) -> bool:
-    """Tell whether a process, also another user's, runs; True if it cannot be judged from here."""
+    """Return whether a process, also of another user, runs; True if this process cannot find out."""
     if who.uid != os.geteuid() and not processes.shows_others():
         return True
     return is_running(who.pid, who.start, who.pid_ns)
 
 
 def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
-    """Tell whether the session of a process that has ended has ended too.
+    """Return whether the session of a dead process has ended, too.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def has_ended(dead: Identity, ending: tuple[int, str] | None = None) -> bool:
 
 
 def is_part_of(who: Identity, program: tuple[int, str] | None) -> bool:
-    """Tell whether a process's session is a program, given by pid and start, in our pid namespace."""
+    """Return whether a process's session is a program, given by pid and start, in our pid namespace."""
     session = who.session
     return (
         session.kind != "process"
@@ -381,7 +381,7 @@ def _parent() -> tuple[int, int]:
 
 
 def _is_older(start: str, than: str) -> bool:
-    """Tell whether a process is at least as old as a worker; a younger one has its dead parent's pid."""
+    """Return whether a process is at least as old as a worker; a younger one has its dead parent's pid."""
     try:
         return int(start.rpartition(":")[2]) <= int(than.rpartition(":")[2])
     except ValueError:  # no /proc

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_LENGTH = 200
-# A trailer has room for it; this check comes before the data are copied.
+# Checked before the data are copied; a trailer has room for it.
 MAX_NOTE = 10_000
 # The largest integer of SQLite.
 _MAX_VERSION = (1 << 63) - 1

@@ -190,6 +190,10 @@ class Watch:
     Attributes
     ----------
     name : str
+    store : Store
+        Of the name.
+    needs_thread : bool
+        Whether the thread calls it, and not an event loop.
     """
 
     def __init__(
@@ -200,7 +204,8 @@ class Watch:
         newer_than: int | None,
     ) -> None:
         self.name = name
-        self._store = store
+        self.store = store
+        self.needs_thread = not _is_coroutine(callback)
         self._callback = callback
         # The callback publishes into the store that is current here, and prints below this cell.
         self._context = contextvars.copy_context()
@@ -211,7 +216,7 @@ class Watch:
         self._stopped = False
         self._pid = os.getpid()
         self._task: asyncio.Task[None] | None = None
-        if _is_coroutine(callback):
+        if not self.needs_thread:
             self._task = self._start_task(newest)
         _add(self)
 
@@ -226,16 +231,6 @@ class Watch:
 
     def _is_over(self) -> bool:
         return self._stopped or self._pid != os.getpid()
-
-    @property
-    def store(self) -> Store:
-        """The store of the name."""
-        return self._store
-
-    @property
-    def needs_thread(self) -> bool:
-        """Whether the thread calls it, and not an event loop."""
-        return self._task is None
 
     @deferred()  # a watch that is stopped but still listed would never end
     def stop(self) -> None:

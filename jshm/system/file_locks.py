@@ -22,10 +22,12 @@ from .forks import wait_for
 from .weak import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 # Seconds to wait for a lock that other processes hold for microseconds.
 LOCK_TIMEOUT = 5.0
+# Seconds of sleep between two attempts, at least and at most.
+_SHORTEST, _LONGEST = 5e-5, 4e-3
 
 
 def lock(fd: int, operation: int, timeout: float | None = None) -> None:
@@ -37,28 +39,47 @@ def lock(fd: int, operation: int, timeout: float | None = None) -> None:
         Another process held a conflicting lock for longer. jshm holds such locks for microseconds, so
         that process was suspended in between.
     """
-    deadline = 0.0
-    while True:
+    timeout = LOCK_TIMEOUT if timeout is None else timeout
+    for _ in attempts(timeout):
         try:
             fcntl.flock(fd, operation | fcntl.LOCK_NB)
         except BlockingIOError:
-            now, timeout = time.monotonic(), LOCK_TIMEOUT if timeout is None else timeout
-            deadline = deadline or now + timeout
-            if now > deadline:
-                pids = flock_pids(fd, shared=not operation & fcntl.LOCK_EX)
-                raise RegistryTimeout(
-                    f"timed out after {timeout:g} s waiting for a lock held by {describe(pids)}; if that "
-                    "process is suspended (Ctrl-Z, a debugger), resume or kill it"
-                ) from None
-            pause()
-        else:
-            return
+            continue
+        return
+    pids = flock_pids(fd, shared=not operation & fcntl.LOCK_EX)
+    raise RegistryTimeout(
+        f"timed out after {timeout:g} s waiting for a lock held by {describe(pids)}; if that "
+        "process is suspended (Ctrl-Z, a debugger), resume or kill it"
+    )
 
 
-def pause() -> None:
-    """Sleep for less than a millisecond, between two attempts to get what others hold for microseconds."""
-    signals.check()
-    time.sleep(random.uniform(2e-5, 5e-4))  # noqa: S311 - jitter, not a secret
+def attempts(timeout: float | None, growth: float = 0.5) -> Iterator[float]:
+    """Yield before each attempt to get what other processes hold, until the time is over.
+
+    It sleeps between two attempts, for a random time around a part of the time waited so far.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds after the first attempt; None: for ever.
+    growth : float
+        That part.
+
+    Yields
+    ------
+    float
+        The seconds waited so far.
+    """
+    waited = 0.0
+    yield waited
+    began = time.monotonic()
+    while timeout is None or waited < timeout:
+        signals.check()
+        pause = min(max(waited * growth, _SHORTEST), _LONGEST)
+        pause *= random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+        time.sleep(pause if timeout is None else min(pause, timeout - waited))
+        waited = time.monotonic() - began
+        yield waited
 
 
 # -- descriptors that no fork inherits -------------------------------------------------------------

@@ -10,10 +10,11 @@ import numpy as np
 import jshm
 from jshm.browse.labels import Notebooks
 from jshm.browse.listing import Query
-from jshm.browse.previews import preview_array
+from jshm.browse.previews import preview
 from jshm.browse.service import Service
 from jshm.segment.array_layout import describe, read_layout
 from jshm.store import default_store
+from jshm.store.local.store import FileReader
 
 from .measure import JSHM, LIMIT, Result, Target, in_turn, repeated, timed
 from .workspace import fill, private_store
@@ -70,7 +71,7 @@ def _preview(place: str, rounds: int) -> Result:
 
         seconds = in_turn(
             {
-                JSHM: repeated(lambda: preview_array(fd, read_layout(fd)), times=5),
+                JSHM: repeated(lambda: preview(FileReader(fd, read_layout(fd))), times=5),
                 "np.load, strided": repeated(sample, times=5),
             },
             rounds,

@@ -783,6 +783,14 @@ failed
         assert store.names_of(store.info("X").segment) == ["X"]
         assert store.names_of("0" * 16) == []
 
+    def test_names_of_a_part(self, store: Store) -> None:
+        shared = [1, 2]
+        store.publish({"one": {"shared": shared}, "two": {"shared": shared}})
+        info = store.info("two")
+        assert info.value_id != info.segment
+        assert sorted(store.names_of(info.segment)) == ["one", "two"]
+        assert store.names_of(info.value_id) == ["two"]
+
     def test_complete(self, store: Store) -> None:
         store.publish({f"exp/{n}": np.zeros((n, 2), "f4") for n in range(1, 6)})
         store.publish({"O": {"a": 1}})

@@ -35,7 +35,8 @@ from .names_file import Announcer
 from .union import BETWEEN, Union, form_of, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from ...errors import JshmError
     from ...segment.file import Mapping as SegmentMapping
@@ -197,15 +198,7 @@ class GroupStore(LocalStore):
             (e.name, e.version, e.is_current) for e in registered if not e.segment.unlinked
         }
 
-    def lock(
-        self,
-        name: str,
-        *,
-        shared: bool = False,
-        timeout: float | None = None,
-        called: str = "",
-        waits: Callable[[str], None] | None = None,
-    ) -> Lock:
+    def lock(self, name: str, *, called: str = "", **how: Any) -> Lock:
         """Return a lock for a name, as `Store.lock` does.
 
         The lock of another member's LIVE data is in that member's directory and excludes all members. Any
@@ -221,16 +214,15 @@ class GroupStore(LocalStore):
             entry.is_current and entry.segment.writable for entry in member.entries.get(own, ())
         )
         if member is None or not (live or BETWEEN in name):
-            return super().lock(own, shared=shared, timeout=timeout, called=called, waits=waits)
+            return super().lock(own, called=called, **how)
         if not live:
             raise ReadOnlyError(
                 f"{name} is a snapshot that {member.login} published, and nobody changes it. Of another "
                 "member's data only LIVE data (published with writable=True) can be locked"
             )
         return _MemberLock(
-            member, self.directory, self.process, file_of(own), called or name,
-            shared=shared, timeout=timeout, waits=waits,
-        )  # fmt: skip
+            member, self.directory, self.process, file_of(own), called or name, **how
+        )
 
     def deleted(self, entries: Sequence[Entry]) -> JshmError:
         theirs = [entry for entry in entries if Members.is_theirs(entry.segment.id)]
@@ -263,11 +255,9 @@ class GroupStore(LocalStore):
             row.layout.verify(fd, status.st_size)
             return self.process.mappings.get_whole(row.id, fd, mode, row.layout.end)
 
-    @contextlib.contextmanager
-    def opened(self, row: SegmentRow) -> Iterator[tuple[int, os.stat_result]]:
+    def opened(self, row: SegmentRow) -> AbstractContextManager[tuple[int, os.stat_result]]:
         member = self._members.of_segment(row.id)
-        with super().opened(row) if member is None else member.opened(row) as found:
-            yield found
+        return super().opened(row) if member is None else member.opened(row)
 
     @contextlib.contextmanager
     def unheld(self, row: SegmentRow) -> Iterator[int]:

@@ -225,10 +225,10 @@ def _compare_references(tx: Transaction, *, fix: bool) -> Iterator[tuple[str, Pr
 def _compare_rows(tx: Transaction, *, fix: bool) -> Iterator[Problem]:
     if count := tx.count_dangling_references():
         yield Problem(f"{count} × a reference without its segment", fixed=fix)
-    misjudged = tx.wrongly_marked()
-    if misjudged:
+    wrong = tx.wrongly_marked()
+    if wrong:
         yield Problem(
-            f"{len(misjudged)} × a segment that is wrongly marked as wanted or unwanted", fixed=fix
+            f"{len(wrong)} × a segment that is wrongly marked as wanted or unwanted", fixed=fix
         )
     if fix:
         tx.forget_dangling_references()

@@ -22,7 +22,7 @@ from ...system.directories import File, exists, open_file, status
 from ...system.processes import is_running, process_start
 from ..identity import has_ended
 from . import lease
-from .directory import ARRAY
+from .directory import id_in, kind_in
 from .new_segment import layout_in, rewrite_trailer
 from .rebuild import is_published
 from .registry import rows
@@ -369,14 +369,13 @@ def files(
 ) -> None:
     """Remove those files that have no row and that nobody holds.
 
-    Files that were published, or that a newer jshm may have made, stay; with `known` they go too, because
-    a row told until now what they are.
+    Files that were published, or that a newer jshm may have made, stay. With `known` they are removed,
+    too: they had rows until now, so their kind is known.
     """
     for path in paths:
         if removals.full:
             return
-        identity = os.path.splitext(os.path.basename(path))[0]
-        if tx.mentions(identity) or not directory.has(path.directory):
+        if tx.mentions(id_in(path)) or not directory.has(path.directory):
             continue  # the directory was moved after it was listed: not this registry's file
         with contextlib.suppress(FileNotFoundError):
             fd = segment_file.claim(path, directory.access)
@@ -392,7 +391,7 @@ def files(
 
 def _is_newer(fd: int, path: str) -> bool:
     """Return whether a newer jshm may have made a file, in a format that this one cannot judge."""
-    kind = "array" if path.endswith(ARRAY) else "object"
+    kind = kind_in(path)
     if kind == "object":
         magic = os.pread(fd, len(OBJECT_MAGIC), 0)
         if magic != OBJECT_MAGIC:

@@ -178,6 +178,16 @@ def file_name(segment: str, kind: str) -> str:
     return f"{segment}{ARRAY if kind == 'array' else OTHER}"
 
 
+def id_in(path: str) -> str:
+    """Return the id of the segment in a file."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def kind_in(path: str) -> str:
+    """Return the kind of the segment in a file; 'object' stands for the kinds of a newer jshm, too."""
+    return "array" if path.endswith(ARRAY) else "object"
+
+
 @dataclass(slots=True)
 class Directory:
     """The directory of one store, with its subdirectories. `open` makes it.
@@ -427,10 +437,6 @@ class Directory:
             raise
         except OSError:  # it does not exist, or is not safe; `open_overflow` raises for that
             return OpenDirectory.missing(path)
-
-    def has_overflow(self) -> bool:
-        """Return whether the overflow directory exists and is safe to read."""
-        return bool(self.overflow)
 
     def check_overflow(self) -> None:
         """Raise UnsafeDirectoryError if the overflow directory exists and is not safe."""

@@ -123,7 +123,7 @@ class Housekeeping:
         timeout : float, optional
             Seconds to wait for other writers.
         """
-        freed = self.process.making_room(lambda: self._collect(ending, timeout))
+        freed = self._registry.making_room(lambda: self._collect(ending, timeout))
         lease.sweep(self._directory.leases)
         locks.sweep(self._directory.locks)
         self._registry.reserve_space()
@@ -158,19 +158,17 @@ class Housekeeping:
     @signals.deferred()
     def close(self) -> None:
         """Give up the lease, and free what only this process kept. The next use starts again."""
-        if (
-            not self.process.is_usable
-        ):  # another user's files now: that user's next process cleans up
+        if not self.process.is_usable:
+            # The files belong to another user now, whose next process cleans up.
             self._registry.close()
             return
         self.process.spares.give_back()
         closed = self.process.close_lease()
         if closed is not None:
             with contextlib.suppress(JshmError, OSError):
-                status(
-                    self._directory.registry_file
-                )  # raises if it was removed: do not create it again
-                self.process.making_room(lambda: self._release_expired(closed))
+                # This raises if the registry was removed: it must not be created again.
+                status(self._directory.registry_file)
+                self._registry.making_room(lambda: self._release_expired(closed))
                 self.collect((closed.identity.pid, closed.identity.start))
         self._registry.close()
         self._directory.close()
@@ -212,7 +210,7 @@ class Housekeeping:
         ending : (int, str)
             Pid and start of the session's program.
         """
-        self.process.making_room(lambda: self._release_session(ending))
+        self._registry.making_room(lambda: self._release_session(ending))
         self.collect(ending)
 
     def _release_session(self, ending: tuple[int, str]) -> None:

@@ -195,9 +195,8 @@ def not_found(registry: Catalogue, name: str, version: int | None = None) -> Seg
 
 
 # -- the list --------------------------------------------------------------------------------------
-# What has not changed since the last list is neither read nor made again. The rows of a version stay as
-# they are until the number of its name's newest version changes, or until they are deleted; only its
-# segment may be released meanwhile.
+# Unchanged parts of the last list are not read or built again. The rows of a version stay the same until
+# its name gets another newest version, or until they are deleted; only its segment may be released before.
 
 
 class _Rows(NamedTuple):
@@ -282,8 +281,8 @@ def list_versions(
     changed |= _affected(read, facts, before.facts)
     infos = dict(before.infos) if read.entries.keys() == before.infos.keys() else {}
     for name in changed if infos else read.entries:
-        anew = name in changed or name not in before.infos
-        infos[name] = _infos(read.entries[name], facts) if anew else before.infos[name]
+        is_new = name in changed or name not in before.infos
+        infos[name] = _infos(read.entries[name], facts) if is_new else before.infos[name]
     return VersionList(read, facts, infos)
 
 

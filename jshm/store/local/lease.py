@@ -185,13 +185,6 @@ class LeaseLog:
         elif lines:
             os.write(self._fd, "".join(lines).encode())
 
-    def _is_open(self) -> bool:
-        """Return whether the descriptor is the log's. After a foreign close it may be another file's."""
-        try:
-            return self._fd >= 0 and identity_of(os.fstat(self._fd)) == self._file
-        except OSError:
-            return False
-
     def restore(self) -> None:
         """Create the file again after something removed it."""
         with _log_guard:
@@ -212,17 +205,25 @@ class LeaseLog:
         except BaseException:
             os.close(fd)
             raise
-        if self._is_open():
+        if _is_open(self._fd, self._file):
             os.close(self._fd)
         self._fd, self._file, self._lines = fd, identity_of(os.fstat(fd)), len(lines)
 
     def close(self) -> None:
         """Write no more, until the next `begin`; the file stays."""
         with _log_guard:
-            if self._is_open():
+            if _is_open(self._fd, self._file):
                 os.close(self._fd)
             self._fd = -1
             self._path = self._temporary = ""
+
+
+def _is_open(fd: int, file: FileIdentity | None) -> bool:
+    """Return whether a descriptor is a file's; after a foreign close it may be another file's."""
+    try:
+        return fd >= 0 and identity_of(os.fstat(fd)) == file
+    except OSError:
+        return False
 
 
 def _spare_line(segment: str, spare: LoggedSpare) -> str:
@@ -373,15 +374,8 @@ class Lease:
             f"{temporary} is removed each time it is created: find out which program does that"
         )
 
-    def _is_open(self) -> bool:
-        """Return whether the descriptor is the file's. After a foreign close it may be another file's."""
-        try:
-            return self._fd >= 0 and identity_of(os.fstat(self._fd)) == self._file
-        except OSError:
-            return False
-
     def _close(self) -> None:
-        if self._is_open():
+        if _is_open(self._fd, self._file):
             close(self._fd)
         self._fd = -1
 
@@ -389,7 +383,7 @@ class Lease:
         """Return whether this process owns the lease, and other processes can see it."""
         return (
             self.pid == os.getpid()
-            and self._is_open()
+            and _is_open(self._fd, self._file)
             and is_at(self._path, self._fd)
             and self.log.is_there()
         )

@@ -17,7 +17,6 @@ import os
 import re
 import struct
 import threading
-import time
 import weakref
 from collections import deque
 from dataclasses import dataclass
@@ -46,14 +45,13 @@ if TYPE_CHECKING:
     from .process import Process
 
 # The names of jshm's files here; it never deletes any other.
-_OURS = re.compile(r"(once|name)-[0-9a-f]{32}(\.[0-9a-f]{16})?")
+_OURS = re.compile(r"name-[0-9a-f]{32}(\.[0-9a-f]{16})?")
 _FLAGS = os.O_RDWR | os.O_NONBLOCK
 # This lock belongs to the open file, like a flock, and not to the process: fcntl_locking(2). Where it does
 # not exist (macOS) the next holder is decided by chance.
 _SET_TURN = getattr(fcntl, "F_OFD_SETLK", None)
-# Seconds between two attempts: a part of the time waited so far, within these bounds.
-_PAUSES = (5e-5, 5e-3)
-_PART = 1 / 64
+# Each sleep between two attempts is this part of the time waited so far: small, because users wait.
+_GROWTH = 1 / 64
 # A sweep that checks a file may hold its lock for this many seconds.
 _SWEEP_TIME = 2e-3
 
@@ -103,7 +101,7 @@ class Lock:
     process : Process
         Its lease tells waiting processes the label of this one.
     file : str
-        The name of its file: as from `file_of`, or ``once-`` and 32 hexadecimal digits.
+        The name of its file, from `file_of`.
     name : str
         What messages call it.
     shared : bool
@@ -171,30 +169,28 @@ class Lock:
                 "ever. Leave the `with` block before entering it again"
             )
         _ = self._process.identity  # creates the lease
-        began = time.monotonic()
         told = False
-        while True:
-            fd, path = self._open()
-            try:
-                while not self._try(fd):
-                    waited = time.monotonic() - began
-                    if self._timeout is not None and waited >= max(self._timeout, _SWEEP_TIME):
-                        raise self._timed_out(fd)
-                    if not told and self._waits is not None and waited > _SWEEP_TIME:
-                        told = True
-                        self._waits(self._labels(file_locks.flock_pids(fd, shared=self._shared)))
-                    signals.check()
-                    time.sleep(self._pause(waited))
-                # Meanwhile a sweep may have removed the file, or the directory was moved.
-                if self._is_current(path, fd):
-                    _mine[me] = acquired = _Acquired(
-                        me[1], fd, os.getpid(), me[0], weakref.ref(self, abandoned.append)
-                    )  # fmt: skip
-                    return acquired
-            except BaseException:
-                file_locks.close(fd)
-                raise
+        timeout = None if self._timeout is None else max(self._timeout, _SWEEP_TIME)
+        fd, path = self._open()
+        try:
+            for waited in file_locks.attempts(timeout, _GROWTH):
+                if self._try(fd):
+                    if self._is_current(path, fd):
+                        _mine[me] = acquired = _Acquired(
+                            me[1], fd, os.getpid(), me[0], weakref.ref(self, abandoned.append)
+                        )  # fmt: skip
+                        return acquired
+                    # A sweep has removed the file, or the directory was moved.
+                    file_locks.close(fd)
+                    fd = -1
+                    fd, path = self._open()
+                elif not told and self._waits is not None and waited > _SWEEP_TIME:
+                    told = True
+                    self._waits(self._labels(file_locks.flock_pids(fd, shared=self._shared)))
+            raise self._timed_out(fd)
+        except BaseException:
             file_locks.close(fd)
+            raise
 
     def _open(self) -> tuple[int, str]:
         """Return a descriptor of the file, and its path; `file_locks.close` it."""
@@ -207,12 +203,6 @@ class Lock:
     def _try(self, fd: int) -> bool:
         """Take the turn and the lock if both are free; return whether this process has the lock."""
         return _try_in_turn(fd, shared=self._shared)
-
-    def _pause(self, waited: float) -> float:
-        least, most = _PAUSES
-        if self._timeout is not None:
-            most = min(most, max(self._timeout - waited, least))
-        return min(max(waited * _PART, least), most)
 
     def _timed_out(self, fd: int) -> LockTimeoutError:
         pids = file_locks.flock_pids(fd, shared=self._shared)
@@ -231,7 +221,7 @@ class Lock:
 
 
 def try_lock(fd: int, *, shared: bool) -> bool:
-    """Lock an open file if it is free, whoever waits for it; return whether it is locked now."""
+    """Lock an open file if it is free, even if others wait for it; return whether it is locked now."""
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -71,10 +71,6 @@ class Lookup(Store):
     ) -> SegmentInfo:
         """Return what users see of a version."""
 
-    @abstractmethod
-    def segments(self) -> list[SegmentInfo]:
-        """Return every version of every name that takes memory, with its holders."""
-
     # -- segments --------------------------------------------------------------------------------
 
     @abstractmethod

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from ..base import SegmentInfo
     from ..identity import Identity
-    from .housekeeping import Housekeeping
     from .lookup import Lookup
-    from .registry.registry import Registry
 
 
 class LocalOffers(Offers):
@@ -24,39 +22,33 @@ class LocalOffers(Offers):
 
     Parameters
     ----------
-    lookup : Lookup
-        The store, which describes versions.
-    housekeeping : Housekeeping
-    registry : Registry
+    store : Lookup
     """
 
-    def __init__(self, lookup: Lookup, housekeeping: Housekeeping, registry: Registry) -> None:
-        self._lookup = lookup
-        self._housekeeping = housekeeping
-        self._process = housekeeping.process
-        self._registry = registry
+    def __init__(self, store: Lookup) -> None:
+        self._store = store
 
     def make(self, names: Sequence[str], recipient: Identity) -> list[SegmentInfo]:
         names = list(dict.fromkeys(map(check_name, names)))
-        self._housekeeping.prepare()
-        sender, now = self._process.identity.to_json(), time.time()
-        with self._process.transaction() as (tx, _):
+        self._store.housekeeping.prepare()
+        sender, now = self._store.process.identity.to_json(), time.time()
+        with self._store.process.transaction() as (tx, _):
             found = {entry.name: entry for entry in tx.current(names)}
             for name in names:
                 if name not in found:
-                    raise not_found(self._registry, name)
+                    raise not_found(self._store.registry, name)
                 tx.add_offer(name, recipient, sender, now)
-        return [self._lookup.describe(found[name]) for name in names]
+        return [self._store.describe(found[name]) for name in names]
 
     def received(self) -> list[Offer]:
-        me = self._process.identity.connection_file
+        me = self._store.process.identity.connection_file
         if not me:  # not a kernel, so it cannot be a recipient
             return []
         return [
-            Offer(self._lookup.describe(row.entry), row.sender, row.created)
-            for row in self._registry.offers(me, time.time())
+            Offer(self._store.describe(row.entry), row.sender, row.created)
+            for row in self._store.registry.offers(me, time.time())
         ]
 
     def answer(self, names: Sequence[str]) -> None:
-        with self._process.transaction() as (tx, _):
-            tx.forget_offers(self._process.identity.connection_file, names)
+        with self._store.process.transaction() as (tx, _):
+            tx.forget_offers(self._store.process.identity.connection_file, names)

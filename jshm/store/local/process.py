@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ...errors import (
     JshmError,
@@ -32,7 +32,7 @@ from .rebuild import restore_counters
 from .spares import Spares, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
 
     import numpy as np
 
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from .lease import LogContent
     from .registry.registry import Registry
     from .registry.statements import Transaction
-
-T = TypeVar("T")
 
 # Seconds to wait for other writers before work that can also be done later, by any process.
 PATIENCE = 0.2
@@ -107,7 +105,7 @@ class Process:
 
     @property
     def identity(self) -> Identity:
-        """Who this process is."""
+        """The identity of this process."""
         try:
             return self._valid_lease().identity
         except (NoSpaceError, TooManyFilesError):  # reads and releases need no lease
@@ -244,10 +242,6 @@ class Process:
                 with self._registry.transact(PATIENCE) as tx:
                     collect.rewrite_trailers(tx, self._directory)
 
-    def making_room(self, operation: Callable[[], T]) -> T:
-        """Run an operation that frees memory, even if there is no room for the registry's log."""
-        return self._registry.free_space_with(operation)
-
     # -- holds -----------------------------------------------------------------------------------
 
     def tell_holds(self) -> None:
@@ -297,7 +291,7 @@ class Process:
         if self._registry.has_unwanted(let_go):
             # On failure the next collection does it.
             with contextlib.suppress(RegistryTimeout, NoSpaceError):
-                self.making_room(free)
+                self._registry.making_room(free)
 
     # -- spares ----------------------------------------------------------------------------------
 

@@ -115,7 +115,7 @@ def publish(
             # its own transaction frees space.
             store.housekeeping.prepare(flush=large)
             if large:
-                # The transaction decides; to ask here too saves a copy in vain.
+                # The transaction decides; this check avoids a useless copy.
                 _check_owners(store.registry.current([*values]), process.identity, replace=replace)
             try:
                 written: list[str] = []
@@ -404,7 +404,7 @@ def _supersede(store: Lookup, tx: Transaction, removals: Removals, old: Entry) -
     adopt = None
     if row.nbytes >= segment_file.MIN_SPARE_SIZE and not row.overflow:
         adopt = partial(spares.adopt, old.name)
-    # Mostly nobody holds the segment; then its row is deleted at once, without `judge`.
+    # Mostly nobody holds the segment; then its row is deleted at once, and needs no mark.
     if not collect.segment(tx, store.directory, row, removals, adopt):
         tx.mark_wanted([row.id])
         if adopt is not None:

@@ -24,7 +24,7 @@ from ...segment.trailer import is_committed, read_trailer
 from ...system import file_locks
 from ..identity import Identity
 from ..names import check_name
-from .directory import ARRAY
+from .directory import id_in, kind_in
 from .new_segment import layout_in
 from .registry import rows
 from .registry.rows import Entry, SegmentRow
@@ -61,7 +61,7 @@ def rebuild(tx: Transaction, directory: Directory, last: Mapping[str, int]) -> N
     last : mapping of str to int
         Last version numbers of names, as far as the caller knows them.
     """
-    _add(tx, _read_all(tx, directory))
+    _add(tx, directory)
     restore_counters(tx, last)
 
 
@@ -77,11 +77,8 @@ def register(tx: Transaction, directory: Directory, also: Collection[str] = ()) 
     also : collection of str
         Segments that the caller knows to have been registered, whatever their trailers say.
     """
-    known = {row.id: row for row in tx.segments()}
-    registered = {*known, *also}
-    found = _read_all(tx, directory)
-    _add(tx, found, {i for i, one in found.items() if one.committed or i in registered})
-    files, on_disk = directory.files(), directory.has_overflow()
+    known = _add(tx, directory, also)
+    files, on_disk = directory.files(), bool(directory.overflow)
     for row in known.values():
         if row.id not in files and not row.unlinked and (on_disk or not row.overflow):
             tx.forget_broken_segment(row.id)
@@ -99,7 +96,7 @@ def register_lost(tx: Transaction, directory: Directory, lost: Iterable[str]) ->
     lost : iterable of str
         Paths that `find_lost` returned.
     """
-    if not all(tx.has_segment(_identity(path)) for path in lost):
+    if not all(tx.has_segment(id_in(path)) for path in lost):
         register(tx, directory)
 
 
@@ -110,16 +107,8 @@ def find_lost(paths: Iterable[str], directory: Directory) -> list[str]:
 
 def is_published(path: str, directory: Directory) -> bool:
     """Return whether a file is a complete segment that was registered and was not released."""
-    found = read_segment(_identity(path), path, directory, wait=False)
+    found = read_segment(id_in(path), path, directory, wait=False)
     return found is not None and found.committed and bool(found.entries)
-
-
-def _identity(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
-
-
-def _kind(path: str) -> str:
-    return "array" if path.endswith(ARRAY) else "object"
 
 
 @dataclass(slots=True)
@@ -143,30 +132,28 @@ class Found:
     committed: bool
 
 
-def _read_all(tx: Transaction, directory: Directory) -> dict[str, Found]:
-    """Return all readable segments whose trailers match their rows, by id."""
-    # A released segment whose file still exists is skipped, too: its file is being removed at this moment.
+def _add(
+    tx: Transaction, directory: Directory, also: Collection[str] | None = None
+) -> dict[str, SegmentRow]:
+    """Add the rows that are missing for readable segments, and for what they refer to.
+
+    With `also`, only segments that are committed, have a row or are in it. Returns the rows from before.
+    """
+    known = {row.id: row for row in tx.segments()}
+    # Skipped: a segment whose trailer does not match its rows yet, and a released segment, because its file
+    # is being removed at this moment.
     skipped = {row.id for row in tx.stale_trailers()}
-    skipped |= {row.id for row in tx.segments() if row.unlinked}
-    return {
+    skipped |= {identity for identity, row in known.items() if row.unlinked}
+    read = {
         identity: found
         for identity, path in directory.files().items()
         if identity not in skipped and (found := read_segment(identity, path, directory))
     }
-
-
-def _add(
-    tx: Transaction,
-    read: Mapping[str, Found],
-    chosen: Collection[str] | None = None,
-) -> None:
-    """Add the rows that are missing for segments, by default for all, and for what they refer to."""
-    known = {row.id: row for row in tx.segments()}
     # A segment with a row can be attached already, so it needs no other name.
     said = [
         (entry, identity not in known and one.committed)
         for identity, one in read.items()
-        if chosen is None or identity in chosen
+        if also is None or one.committed or identity in known or identity in also
         for entry in one.entries
     ]
     # If two segments have the same version and one was never registered, the other one counts.
@@ -185,6 +172,7 @@ def _add(
     names = dict.fromkeys(entry.name for entry in placed)
     superseded = [entry.segment.id for name in names for entry in tx.versions(name)]
     tx.mark_wanted(dict.fromkeys([*added, *superseded]))
+    return known
 
 
 def _place(tx: Transaction, entry: Entry, needed: bool) -> Entry | None:
@@ -231,7 +219,7 @@ def read_segment(
     except (JshmError, OSError):
         return None
     try:
-        layout = layout_in(fd, _kind(path))
+        layout = layout_in(fd, kind_in(path))
         records = read_trailer(fd, layout.trailer_offset)
         # An unfinished segment has no magic or no record yet. So if this file is locked, another process
         # probes it, for microseconds, or is about to remove it.

@@ -184,8 +184,8 @@ class Recovery:
                 if missed:
                     self._register(tx, making, missed)
         finally:
-            for draft in making:
-                draft.discard()
+            for new in making:
+                new.discard()
         return bool(missed)
 
     def _missing(self, row: SegmentRow) -> list[SegmentRow]:
@@ -213,12 +213,12 @@ class Recovery:
         self, tx: Transaction, making: list[new_segment.NewSegment], entries: list[Entry]
     ) -> None:
         segment = entries[0].segment
-        for draft in making:
-            writable = self._lost.segments[draft.row.id].writable
-            draft.row = draft.row._replace(writable=writable)
-            named = entries if draft.row.id == segment.id else []
-            draft.register(tx, [rows.trailer_record(entry) for entry in named], wanted=False)
-            tx.on_commit(draft.confirm)
+        for new in making:
+            writable = self._lost.segments[new.row.id].writable
+            new.row = new.row._replace(writable=writable)
+            named = entries if new.row.id == segment.id else []
+            new.register(tx, [rows.trailer_record(entry) for entry in named], wanted=False)
+            tx.on_commit(new.confirm)
         tx.add_references(segment.id, self._lost.references.get(segment.id, ()))
         for entry in entries:
             tx.add_lease(entry.lease, entry.identity)

@@ -34,7 +34,7 @@ def release(store: Lookup, names: Sequence[str], *, force: bool) -> list[Release
         There is not even room to release one name.
     """
     try:
-        return store.process.making_room(partial(_release, store, names, force=force))
+        return store.registry.making_room(partial(_release, store, names, force=force))
     except NoSpaceError:
         if len(names) == 1:
             raise
@@ -54,9 +54,8 @@ def _release(store: Lookup, names: Sequence[str], *, force: bool) -> list[Releas
     registry, process = store.registry, store.process
     retired = _Retired(store, process.holders())
     with process.transaction() as (tx, removals):
-        if (
-            registry.removed is not None
-        ):  # its names must come back first, else they would undo this
+        if registry.removed is not None:
+            # Its names must come back first, or they would undo this release.
             raise process.gone("released", "Release again")
         found = {entry.name: entry for entry in _current(tx, names)}
         for name in names:
@@ -122,7 +121,7 @@ class _Retired:
         while self.versions:
             before = list(self.versions), len(self._outcomes)
             try:
-                self._store.process.making_room(partial(self._free, *before))
+                self._store.registry.making_room(partial(self._free, *before))
             except NoSpaceError:  # the names are retired: the next collection frees the rest
                 return
 

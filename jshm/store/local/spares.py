@@ -31,6 +31,7 @@ from ...segment.trailer import ALIGNMENT
 from ...system import file_locks, signals
 from ...system.directories import exists, is_at, rename, status
 from ...system.memory import is_short, size_setting
+from .directory import id_in
 from .lease import living
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Spares:
     Parameters
     ----------
     directory : Directory
-    log : Log
+    log : LeaseLog
         Where other processes see the spares.
     """
 
@@ -192,10 +193,8 @@ class Spares:
                         self._log.remove_spare(spare.identity)
                         spare.map()
                         return spare
-                except (
-                    OSError
-                ):  # another process is taking it away, or there is no room for the log
-                    pass
+                except OSError:
+                    pass  # another process is taking it away, or there is no room for the log
                 self._remove(spare)
         return None
 
@@ -224,25 +223,26 @@ class Spares:
         path : File
         """
         with self._guard:
-            spare = self._published.pop(_identity(path), None)
-            self._forget_held(_identity(path))
+            spare = self._published.pop(id_in(path), None)
+            self._forget_held(id_in(path))
             if spare is not None and not is_at(path, spare.fd):  # in a directory that was moved
                 spare.close()
                 spare = None
             try:
                 status = os.fstat(fd)
                 nbytes = status.st_size
-                if self._may_keep(nbytes) and self._may_write(status) and is_at(path, fd):
+                is_mine = status.st_uid == os.geteuid() and is_only(status)
+                if self._may_keep(nbytes) and is_mine and is_at(path, fd):
                     path = self._rename(fd, path)
                     if spare is None:
                         opened = file_locks.open_locked(path, os.O_RDWR)
-                        spare = Spare(_identity(path), path, opened, nbytes, name)
+                        spare = Spare(id_in(path), path, opened, nbytes, name)
                     if not os.path.samestat(os.fstat(spare.fd), status):
                         raise FileNotFoundError(path)  # as if it had been removed
                     # With two descriptors this process would not be its only user.
                     file_locks.close(fd)
                     fd = -1
-                    spare.identity, spare.path, spare.name = _identity(path), path, name
+                    spare.identity, spare.path, spare.name = id_in(path), path, name
                     fcntl.flock(spare.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if segment_file.is_alone(spare.fd):
                         segment_file.write(spare.fd, 0, [bytes(ALIGNMENT)])  # of either kind
@@ -262,16 +262,11 @@ class Spares:
                 spare.close()
             return False
 
-    @staticmethod
-    def _may_write(status: os.stat_result) -> bool:
-        return status.st_uid == os.geteuid() and is_only(status)
-
     def _rename(self, fd: int, path: File) -> File:
         """Give a file a new id and make it writable; return its new path."""
         renamed = self._directory.path(segment_file.new_id(), overflow=False)
-        os.fchmod(
-            fd, self._directory.access.own | segment_file.RELEASED
-        )  # until its magic is erased
+        # Until its magic is erased, it counts as released.
+        os.fchmod(fd, self._directory.access.own | segment_file.RELEASED)
         rename(path, renamed)
         return renamed
 
@@ -280,9 +275,9 @@ class Spares:
         with self._guard:
             if self._may_keep(nbytes):
                 with contextlib.suppress(OSError):
-                    self._log.add_spare(_identity(path), nbytes, name)
+                    self._log.add_spare(id_in(path), nbytes, name)
                     self._used = time.monotonic()
-                    self._held[_identity(path)] = _Superseded(path, nbytes, name)
+                    self._held[id_in(path)] = _Superseded(path, nbytes, name)
 
     def let_go(self) -> dict[str, str]:
         """Return the superseded versions that nobody holds any more: segment id → name."""
@@ -385,10 +380,6 @@ class Spares:
         self._free.clear()
         self._published.clear()
         self._held.clear()
-
-
-def _identity(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
 
 
 # -- all processes ---------------------------------------------------------------------------------

@@ -12,7 +12,16 @@ from ...segment.object_layout import ObjectLayout, read_object_layout
 from ...system import signals
 from ...system.access import PRIVATE
 from ...system.processes import process_start
-from ..base import Attached, Problem, Published, Reader, Released, SegmentInfo, Space
+from ..base import (
+    Attached,
+    Problem,
+    Published,
+    Reader,
+    Released,
+    SegmentInfo,
+    Space,
+    segment_of,
+)
 from ..names import check_name
 from . import attach, check, inspection, new_segment, publish, release
 from .directory import Directory, different_store
@@ -31,7 +40,7 @@ from .space import capacity, free, quota
 from .spares import spare_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -89,7 +98,7 @@ class LocalStore(Lookup):
         self.process = Process(self.directory, self.registry, self._peers())
         self.housekeeping = Housekeeping(self.process, self.registry, self.directory)
         self._listed = inspection.VersionList()
-        self._offers = LocalOffers(self, self.housekeeping, self.registry)
+        self._offers = LocalOffers(self)
 
     # -- this process ----------------------------------------------------------------------------
 
@@ -121,19 +130,8 @@ class LocalStore(Lookup):
 
     # -- publish ---------------------------------------------------------------------------------
 
-    def publish(
-        self,
-        values: Mapping[str, Any],
-        *,
-        replace: bool = False,
-        keep: bool = False,
-        writable: bool = False,
-        note: str = "",
-        once: str = "",
-    ) -> list[Published]:
-        return publish.publish(
-            self, values, replace=replace, keep=keep, writable=writable, note=note, once=once
-        )
+    def publish(self, values: Mapping[str, Any], **how: Any) -> list[Published]:
+        return publish.publish(self, values, **how)
 
     @signals.deferred()
     def require_owner(self, names: Sequence[str], *, replace: bool = False) -> None:
@@ -167,10 +165,6 @@ class LocalStore(Lookup):
         return mappings.open(row.id, self.path_of(row), mode, row.layout)
 
     def attach_segment(self, segment: str, mode: Mode = "r") -> segment_file.Mapping:
-        """Map a segment by its id, with or without a name; SegmentNotFoundError if it is gone.
-
-        Mode ``'r+'`` of a segment that is sealed by now gives ``'r'``.
-        """
         row = self.registry.segment(segment)
         if row is None or row.unlinked:
             raise SegmentNotFoundError(f"segment {segment} is gone: it was released")
@@ -180,20 +174,9 @@ class LocalStore(Lookup):
         self.process.tell_holds()
         return mapping
 
-    def lock(
-        self,
-        name: str,
-        *,
-        shared: bool = False,
-        timeout: float | None = None,
-        called: str = "",
-        waits: Callable[[str], None] | None = None,
-    ) -> Lock:
+    def lock(self, name: str, *, called: str = "", **how: Any) -> Lock:
         name = check_name(name)
-        return Lock(
-            self.directory, self.process, file_of(name), called or name,
-            shared=shared, timeout=timeout, waits=waits,
-        )  # fmt: skip
+        return Lock(self.directory, self.process, file_of(name), called or name, **how)
 
     # -- allocate --------------------------------------------------------------------------------
 
@@ -312,7 +295,11 @@ class LocalStore(Lookup):
 
     @signals.deferred()
     def names_of(self, segment: str) -> list[str]:
-        entries = self.catalogue.of_segment(segment)
+        entries = [
+            entry
+            for entry in self.catalogue.of_segment(segment_of(segment))
+            if segment in (entry.segment.id, entry.value_id)
+        ]
         return [e.name for e in sorted(entries, key=lambda e: not e.is_current)]
 
     @signals.deferred()
@@ -380,11 +367,6 @@ class LocalStore(Lookup):
 
     @signals.deferred()
     def end_session(self) -> None:
-        """Free what lives as long as this process, a Jupyter server, which is about to end.
-
-        Names go also where their publisher still lives, or another process of this session holds them:
-        its views stay valid, and the memory goes when the last of these processes ends.
-        """
         ending = (os.getpid(), process_start(os.getpid()) or "")
         self.housekeeping.end_session(ending)
 
@@ -395,7 +377,7 @@ class LocalStore(Lookup):
 
     @signals.deferred()
     def close(self) -> None:
-        """Give up what belongs to this process; the next use begins anew."""
+        """Give up what belongs to this process; the next use starts again."""
         self.housekeeping.close()
 
     @property

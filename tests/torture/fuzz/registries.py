@@ -282,8 +282,8 @@ class Leases:
             who = Identity.from_json(_read(self._path).decode(errors="replace"))
             json.dumps([who.label, who.owner, who.to_json()]).encode()
         directory = self._store.directory.leases
-        for who, held in lease.living(directory):
-            json.dumps([who.label, who.owner, who.owns(who), sorted(held)]).encode()
+        for who, log in lease.living(directory):
+            json.dumps([who.label, who.owner, who.owns(who), sorted(log.held)]).encode()
         lease.signature(directory)
         with refusing():
             assert self._store.info("X").name == "X"

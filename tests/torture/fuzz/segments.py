@@ -157,10 +157,10 @@ def npy(random: Random, body: bytes) -> bytes:
 
 def look_at(store: LocalStore, name: str) -> None:
     """Ask for the preview of one name, as the front end does."""
-    from jshm.browse import preview
+    from jshm.browse import previews
 
     with store.reader(name) as reader:
-        json.dumps(preview.preview(reader, reader.layout), allow_nan=False).encode()
+        json.dumps(previews.preview(reader), allow_nan=False).encode()
 
 
 def exercise(store: LocalStore) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import sqlite3
 import threading
@@ -129,7 +128,8 @@ class Database:
         self._local = threading.local()
         self._all: WeakSet[Connection] = WeakSet()
         self._guard = signals.Guard(signals.Order.CONNECTIONS)
-        self._inodes: Inodes | None = None
+        # Of the files that this process uses; None before the first use.
+        self.inodes: Inodes | None = None
         # Removed or replaced files whose contents were given to `save_removed`.
         self._abandoned: set[Inodes] = set()
         self._forking: list[Connection] = []
@@ -192,8 +192,8 @@ class Database:
             raw = con.raw
             if raw is None:  # another thread closed it, for a fork: then others may remove its log
                 return
-            # Once for each file: what another thread's connection reads of it later may have been
-            # released meanwhile, in the file that took its place.
+            # Only once for each file: when another thread's connection reads it later, some of its names
+            # may already be released in the new registry.
             file = con.files.inodes[:2]
             if file not in self._abandoned:
                 self._abandoned.add(file)
@@ -220,7 +220,7 @@ class Database:
             self._local.connection = con
         self._abandoned.discard(con.files.inodes[:2])
         self._log.measure()
-        if con.files.inodes != self._inodes:
+        if con.files.inodes != self.inodes:
             try:
                 self.prepare()
             except BaseException as error:
@@ -229,7 +229,7 @@ class Database:
                     self._location.remove_broken(con.files)
                 con.close()
                 raise
-            self._inodes = con.files.inodes
+            self.inodes = con.files.inodes
             self._ballast.fill()
         return con
 
@@ -308,11 +308,6 @@ class Database:
                 with con.lock:
                     con.close()
 
-    @property
-    def inodes(self) -> Inodes | None:
-        """Device and inodes of the files that this process uses; None before the first use."""
-        return self._inodes
-
     # -- use -------------------------------------------------------------------------------------
 
     def data_version(self) -> object:
@@ -347,27 +342,17 @@ class Database:
 
     def _retry(self, call: Callable[[], Any], timeout: float | None = None) -> Any:
         """Call until SQLite is not busy, or RegistryTimeout."""
-        deadline = None
-        pause = 5e-5
-        while True:
+        limit = self.timeout if timeout is None else timeout
+        for _ in file_locks.attempts(limit):
             try:
                 return call()
             except _ERRORS as error:
                 if _code_of(error) not in _BUSY:
                     raise self._explain(error) from error
-                limit = self.timeout if timeout is None else timeout
-                now = time.monotonic()
-                if deadline is None:
-                    deadline = now + limit
-                if now >= deadline:
-                    raise RegistryTimeout(
-                        f"timed out after {limit:g} s waiting for the registry, which is locked by "
-                        f"{file_locks.describe(self._log.writers())}; if that process is suspended, "
-                        "resume or kill it"
-                    ) from None
-            signals.check()
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-            pause = min(pause * 1.5, 4e-3)
+        raise RegistryTimeout(
+            f"timed out after {limit:g} s waiting for the registry, which is locked by "
+            f"{file_locks.describe(self._log.writers())}; if that process is suspended, resume or kill it"
+        ) from None
 
     def _explain(self, error: Exception) -> Exception:
         """Return the error of jshm for one of SQLite's."""
@@ -389,7 +374,7 @@ class Database:
                 if con.raw is not None:
                     self._log.require_short(con.raw)
 
-    def free_space_with(self, operation: Callable[[], T]) -> T:
+    def making_room(self, operation: Callable[[], T]) -> T:
         """Return the result of an operation that frees memory, also on a full disk."""
         try:
             return operation()
@@ -488,9 +473,8 @@ class ImmediateTransaction:
             if known is not None:
                 refreshed, known.refreshed = known.refreshed, 0.0
             con = database._connection(thorough=time.monotonic() > refreshed + _JUST_NOW)  # noqa: SLF001
-            if (
-                con.transaction is not None and con.is_busy
-            ):  # called by a finalizer; signal handlers are deferred
+            if con.transaction is not None and con.is_busy:
+                # A finalizer is running: signal handlers are deferred.
                 raise RegistryError(signals.NESTED)
             con.lock.acquire()
             try:

@@ -62,11 +62,6 @@ def value_id(segment: str, part: int) -> str:
     return f"{segment}{_PART}{part}" if part else segment
 
 
-def segment_in(value_id: str) -> str:
-    """Return the id of the segment that a value is in; see `value_id`."""
-    return value_id.partition(_PART)[0]
-
-
 @cached_by_text(4096)
 def _layout(descr: str, shape: str, order: Order) -> ArrayLayout:
     try:

@@ -76,7 +76,7 @@ CREATE TABLE offers(
 CREATE TABLE place(inode INTEGER NOT NULL)
 """
 # A member's registry in a group: the id of the member's list, and the names that changed since the list was
-# last written (see `groups.announcing`). Triggers find the names, so that no change can be forgotten.
+# last written (see `groups.names_file`). Triggers find the names, so that no change can be forgotten.
 _CHANGED = (
     "INSERT INTO changed SELECT {name} WHERE NOT EXISTS (SELECT 1 FROM changed WHERE name = {name})"
 )

@@ -100,7 +100,7 @@ def take_turns() -> Iterator[None]:
     for shared in (False, True):
         with jshm.lock("X", shared=shared):
             pass
-    jshm.lock("once-" + "0" * 32).__enter__()
+    jshm.lock("abandoned").__enter__()
     locks.sweep(default_store().directory.locks)
 
 

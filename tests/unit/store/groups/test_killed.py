@@ -15,7 +15,7 @@ import jshm
 
 from ....conftest import PREFIX, SHM
 from ....torture.kills.fuse import Fuse
-from ....torture.kills.harness import run
+from ....torture.kills.trials import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

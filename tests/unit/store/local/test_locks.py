@@ -178,7 +178,7 @@ def test_the_lock_of_a_killed_holder_is_free(
 def test_pauses_between_attempts_stay_short(
     store: LocalStore, new: Callable[[str], Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They grow with the time waited, up to 5 ms. So a waiter has the lock soon after it is free."""
+    """They grow with the time waited, up to 6 ms. So a waiter has the lock soon after it is free."""
     new("other.py").run("lock = jshm.lock('X'); lock.__enter__()")
     pauses: list[float] = []
     sleep = time.sleep
@@ -187,7 +187,7 @@ def test_pauses_between_attempts_stay_short(
         with pytest.raises(jshm.LockTimeoutError):
             jshm.lock("X", timeout=0.6).__enter__()
     assert pauses[0] < 1e-3
-    assert max(pauses) == 5e-3
+    assert 4e-3 < max(pauses) < 6e-3
 
 
 def test_processes_that_lock_again_and_again_do_not_starve_others(

@@ -485,10 +485,10 @@ def test_sqlite_opens_the_registry_that_was_checked(
     read: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(database.sqlite3, "connect", connect)
-        begin = database.Database._begin
+        begin = database.Database._set_up
         patch.setattr(
             database.Database,
-            "_begin",
+            "_set_up",
             lambda self, raw: (
                 read.extend(row[0] for row in raw.execute("SELECT name FROM sqlite_master")),
                 begin(self, raw),
