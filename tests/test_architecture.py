@@ -198,7 +198,9 @@ def test_public_names_are_complete() -> None:
         _ = jshm.nonsense  # type: ignore[attr-defined]
     errors = importlib.import_module("jshm.errors")
     raised = [
-        n for n, v in vars(errors).items() if isinstance(v, type) and v.__module__ == "jshm.errors"
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and value.__module__ == "jshm.errors" and name[0] != "_"
     ]
     assert set(raised) <= set(jshm.__all__)
 

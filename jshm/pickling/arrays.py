@@ -22,8 +22,8 @@ from ..segment import file as segment_file
 from ..segment.array_layout import order_of
 from ..system.memory import available_memory
 from ..text import size_text
-from . import frozen
-from .writer import BUFFERS, Scattered
+from . import frozen, modules
+from .writer import BUFFERS, Call, Scattered
 
 if TYPE_CHECKING:
     import types
@@ -227,45 +227,25 @@ def _place(module: str, obj: Any) -> tuple[str, str] | None:
         return "numpy", "bool_"
     path = getattr(obj, "__qualname__", obj.__name__)
     for public in _PUBLIC:
-        if public in sys.modules and _at(sys.modules[public], path) is obj:
+        if public in sys.modules and modules.lookup(sys.modules[public], path) is obj:
             return None if public == module else (public, path)
     # In 1.26 `numpy.rec` and `numpy.char` are attributes and not modules.
     # `numpy.strings` exists only in 2; `numpy.char` has the same functions in both.
     for within in ("char", module.partition(".")[2]):
         found = f"{within}.{path}"
-        if "._" not in f".{found}" and _at(np, found) is obj:
+        if "._" not in f".{found}" and modules.lookup(np, found) is obj:
             return "numpy", found
     return None
 
 
-def _at(obj: Any, path: str) -> Any:
-    for name in path.split("."):
-        obj = vars(obj).get(name) if hasattr(obj, "__dict__") else None
-    return obj
-
-
-class Part:
-    """A module within NumPy that a function may need: the reader imports it, if it has it.
-
-    Parameters
-    ----------
-    name : str
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __reduce__(self) -> Any:
-        return frozen.if_there, (self.name,)
-
-
-def part_or_module(module: types.ModuleType) -> Part | types.ModuleType:
-    """Return what to write for a module that a function may need.
+def submodule(module: types.ModuleType) -> Call | types.ModuleType:
+    """Return what to write for a module that a function may need; the reader may lack one within NumPy.
 
     cloudpickle takes any module whose name occurs in the function: of `np.linalg.norm`, in NumPy 1.26, also
     `numpy.linalg.linalg`, which 2 does not have.
     """
-    return Part(module.__name__) if module.__name__.startswith("numpy.") else module
+    name = module.__name__
+    return Call(frozen.if_there, name) if name.startswith("numpy.") else module
 
 
 def version(needs: Collection[str]) -> dict[str, str]:

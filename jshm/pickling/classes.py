@@ -17,7 +17,6 @@ import threading
 import warnings
 import weakref
 from contextvars import ContextVar
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
@@ -26,12 +25,13 @@ from ..errors import DefinitionWarning, outside
 from ..system import signals
 from ..system.forks import wait_for
 from ..system.weak import WeakKeys, WeakSet
-from . import modules, remake, static
+from . import modules, remake
 from .code import TAG
 from .definitions import CONSTANT, DOCSTRING, Definition, Part, definition_of, label, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
 # Names that a warning lists.
 _SHOWN = 6
@@ -164,15 +164,8 @@ def _own_class(definition: Definition, origin: tuple[str, str, str] | None) -> t
 
 
 def _named(module: ModuleType | None, qualname: str) -> type | None:
-    """Return the class of a qualified name; no ``__getattr__`` is called."""
-    found: Any = module
-    for name in qualname.split("."):
-        if issubclass(type(found), ModuleType):
-            found = vars(found).get(name)
-        elif issubclass(type(found), type):
-            found = static.namespace(found).get(name)
-        else:
-            return None
+    """Return the class of a qualified name."""
+    found = modules.lookup(module, qualname)
     return found if issubclass(type(found), type) else None
 
 

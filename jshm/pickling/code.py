@@ -186,15 +186,19 @@ def class_globals(code: CodeType) -> tuple[str, ...]:
 
     Class bodies use other instructions for that than functions; cloudpickle does not look for these.
     """
-    return tuple(dict.fromkeys(_class_names(code)))
+    _, *within = walk(code)
+    steps = (step for inner in within for step in dis.get_instructions(inner))
+    return tuple(dict.fromkeys(step.argval for step in steps if step.opname in _NAME_LOOKUPS))
 
 
-def _class_names(code: CodeType) -> Iterator[str]:
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            instructions = dis.get_instructions(inner)
-            yield from (i.argval for i in instructions if i.opname in _NAME_LOOKUPS)
-            yield from _class_names(inner)
+@cached_by_code
+def assigned_by(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the globals and of the attributes that code sets or deletes."""
+    steps = [step for inner in walk(code) for step in dis.get_instructions(inner)]
+    return (
+        frozenset(s.argval for s in steps if s.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")),
+        frozenset(s.argval for s in steps if s.opname in ("STORE_ATTR", "DELETE_ATTR")),
+    )
 
 
 @cached_by_code
@@ -204,16 +208,14 @@ def imported_by(code: CodeType) -> tuple[tuple[str, int], ...]:
 
 
 def _imports_in(code: CodeType) -> Iterator[tuple[str, int]]:
-    numbers: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "IMPORT_NAME":
-            yield instruction.argval, next((n for n in reversed(numbers) if type(n) is int), 0)
-            numbers = []
-        elif instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
-            numbers = [*numbers[-1:], instruction.argval]
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _imports_in(constant)
+    for inner in walk(code):
+        numbers: list[Any] = []
+        for step in dis.get_instructions(inner):
+            if step.opname == "IMPORT_NAME":
+                yield step.argval, next((n for n in reversed(numbers) if type(n) is int), 0)
+                numbers = []
+            elif step.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+                numbers = [*numbers[-1:], step.argval]
 
 
 # -- addresses -------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from ..system.weak import WeakSet
-from . import class_reducers, ctypes_, frozen, functions, hints, modules
+from . import class_reducers, ctypes_, frozen, functions, hints, modules, static
 from .definitions import is_struct, struct_options
 from .writer import UnwritableError
 
@@ -86,7 +86,7 @@ def is_compiled(cls: type) -> bool:
     """Tell whether compiled code made a class, and not a ``class`` statement."""
     if not cls.__flags__ & _HEAP or cls.__flags__ & _IMMUTABLE:
         return True
-    for name, value in type.__dict__["__dict__"].__get__(cls).items():
+    for name, value in static.namespace(cls).items():
         if type(value) in _COMPILED and value.__objclass__ is cls and name not in _OF_EVERY_CLASS:
             return True
     return False

@@ -148,8 +148,7 @@ def called(kind: Any, *arguments: Any) -> Any:
 
 def bare(kind: Any, *arguments: Any) -> Any:
     """Return an instance without its state, made by what its class inherits."""
-    givers = {"__getnewargs__", "__getnewargs_ex__"}
-    giver: Any = next((base for base in kind.__mro__ if givers & set(vars(base))), None)
+    giver: Any = remake.giver(kind)
     make = _inherited(kind, "__new__") if giver is None else giver.__new__
     return make(kind, *arguments)
 

@@ -47,7 +47,7 @@ def own_or_new(
     """Return the reader's own object of a name, if it is the same, or a new one."""
     name = origin[0]
     module = sys.modules.get(name) if name == "__main__" else modules.imported(Origin(*origin))
-    found = lookup(module, qualname)
+    found = modules.lookup(module, qualname)
     if found is not None and (not text or _is_same(found, Definition.from_json(text))):
         return found
     if name != "__main__" and modules.is_here(name):
@@ -62,14 +62,6 @@ def _is_same(found: Any, definition: Definition) -> bool:
         return False
     own = definition_of(found, reaches=definition.reaches)
     return not own.differences(definition)
-
-
-def lookup(module: ModuleType | None, qualname: str) -> Any:
-    """Return what a module has under a qualified name; None if it has nothing."""
-    found: Any = module
-    for name in qualname.split("."):
-        found = getattr(found, "__dict__", {}).get(name)
-    return found
 
 
 def fill_function(function: Any, state: Any) -> None:
@@ -143,7 +135,7 @@ def imported(origin: tuple[str, str, str], qualname: str) -> Any:
             f"more as it was published: add the directory that it is in to sys.path, and attach again",
             name=name,
         )
-    found = lookup(module, qualname) if qualname else module
+    found = modules.lookup(module, qualname) if qualname else module
     if found is None:
         raise MissingModuleError(f"the module {name} has no {qualname} here", name=name)
     return found

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cloudpickle import cloudpickle as cp
 
 from ..errors import DefinitionWarning, MissingModuleError, outside
+from . import static
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -101,6 +102,16 @@ def is_by_reference(value: Any) -> bool:
     else:
         return False
     return not is_by_value(name) and bool(cp._should_pickle_by_reference(value))
+
+
+def lookup(module: ModuleType | None, qualname: str) -> Any:
+    """Return what a module has under a qualified name; None if it has nothing. Calls no ``__getattr__``."""
+    found: Any = module
+    for name in qualname.split("."):
+        # `vars` imports a lazy module.
+        space = vars(found) if issubclass(type(found), ModuleType) else static.attributes(found)
+        found = (space or {}).get(name)
+    return found
 
 
 def _judge(name: str) -> bool:

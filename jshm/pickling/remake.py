@@ -72,6 +72,12 @@ def without_hooks(
     raise TypeError(f"the class {name} cannot be made again without calling __init_subclass__")
 
 
+def giver(kind: type) -> type | None:
+    """Return the class whose ``__getnewargs__`` gives the arguments for a class's ``__new__``."""
+    return next((base for base in kind.__mro__ if _GIVERS & set(vars(base))), None)
+
+
+_GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
 _HOOK = "__init_subclass__"
 _SLOTS = (("__dict__",), ("__weakref__",))
 
@@ -284,9 +290,7 @@ def complete_enumeration(cls: Any, found: list[Member]) -> None:
             type.__setattr__(cls, name, member)
         member.__dict__.update(attributes)
     ordered = {name: named[name] for name, _, _ in found}
-    if [*cls._member_map_] != [
-        *ordered
-    ]:  # otherwise leave it alone: another thread may be using it
+    if [*cls._member_map_] != [*ordered]:  # else leave it alone: another thread may be using it
         cls._member_map_.clear()
         cls._member_map_.update(ordered)
 

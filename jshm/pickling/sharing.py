@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copyreg
 import datetime as dt
-import dis
 import enum
 import functools
 import gc
@@ -29,6 +28,7 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from . import modules, static
+from .code import assigned_by
 from .pickler import REDUCERS, Pickler
 from .static import Types
 from .writer import Output
@@ -255,17 +255,8 @@ def _variables(
     }
 
 
-def _set_globals(code: types.CodeType) -> set[str]:
-    """Return the names of the global variables that a function, or one within it, sets or deletes."""
-    names = {
-        step.argval
-        for step in dis.get_instructions(code)
-        if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
-    }
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            names |= _set_globals(inner)
-    return names
+def _set_globals(code: types.CodeType) -> frozenset[str]:
+    return assigned_by(code)[0]
 
 
 # -- what is state -------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from ..system.weak import forgetting
 from ..text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     T = TypeVar("T")
 
@@ -155,8 +155,7 @@ def is_current(code: CodeType) -> bool:
         except (SyntaxError, ValueError):
             known = []
         _codes[filename] = known
-    line, name = code.co_firstlineno, code.co_name
-    return any(c.co_firstlineno == line and c.co_name == name and c == code for c in known)
+    return _is_among(known, code)
 
 
 def forget_trees() -> None:
@@ -205,10 +204,15 @@ def place(code: CodeType) -> str:
 
 def _cell(filename: str) -> str:
     """Return ``In[3]`` for the file name that IPython gave to a cell, else an empty string."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    named = shell.compile.format_code_name(filename) if shell is not None else None
+    found = shell()
+    named = None if found is None else found.compile.format_code_name(filename)
     return named[1] if named else ""
+
+
+def shell() -> Any:
+    """Return IPython's shell of this process; None if there is none."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
 
 
 # -- statements ------------------------------------------------------------------------------------
@@ -261,10 +265,7 @@ def _smallest(tree: ast.Module, lines: list[str], line: int) -> tuple[int, int]:
     for first, last in reversed(_spans(tree, line)):
         try:
             parse("".join(lines[first - 1 : last]))
-        except (
-            SyntaxError,
-            ValueError,
-        ):  # `else: f = lambda: 1` is not a statement on lines of its own
+        except (SyntaxError, ValueError):  # `else: f = lambda: 1` is not a statement by itself
             continue
         return first, last
     return 0, 0
@@ -379,12 +380,6 @@ def _find_text(code: CodeType) -> Text | None:
     return _found[id(code)][1]
 
 
-def forget() -> None:
-    """Free what was found."""
-    _found.clear()
-    _lines.clear()
-
-
 def _search(code: CodeType) -> Text | None:
     for cell, text in _texts_of(code):
         if _compiles_to(text, code):
@@ -402,17 +397,16 @@ def _texts_of(code: CodeType) -> Iterator[tuple[str, str]]:
             for option, text in itertools.pairwise(words)
             if option[0:1] == "-" and option[-1:] == "c" and needle in text
         )
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    history = getattr(getattr(shell, "history_manager", None), "input_hist_parsed", ())
+    ipython = shell()
+    history = getattr(getattr(ipython, "history_manager", None), "input_hist_parsed", ())
     for number in reversed(range(len(history))):
         cell = history[number]
         if needle in cell and any(runner in cell for runner in _RUNNERS):
-            for text in _texts_in(cell, needle, shell, _DEPTH):
+            for text in _texts_in(cell, needle, ipython, _DEPTH):
                 yield f"In[{number}]", text
 
 
-def _texts_in(source: str, needle: str, shell: Any, depth: int) -> Iterator[str]:
+def _texts_in(source: str, needle: str, ipython: Any, depth: int) -> Iterator[str]:
     """Yield the strings of a piece of source that may be source, as IPython transforms them."""
     try:
         with no_warnings():
@@ -430,12 +424,12 @@ def _texts_in(source: str, needle: str, shell: Any, depth: int) -> Iterator[str]
                 continue
             yield text
             try:
-                transformed = shell.transform_cell(text)
+                transformed = ipython.transform_cell(text)
             except SyntaxError:
                 continue
             yield transformed
             if depth:
-                yield from _texts_in(transformed, needle, shell, depth - 1)
+                yield from _texts_in(transformed, needle, ipython, depth - 1)
 
 
 def _compiles_to(text: str, code: CodeType) -> bool:
@@ -446,6 +440,10 @@ def _compiles_to(text: str, code: CodeType) -> bool:
             compiled = compile(text, code.co_filename, "exec", flags, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError):
         return False
+    return _is_among(walk(compiled), code)
+
+
+def _is_among(codes: Iterable[CodeType], code: CodeType) -> bool:
     line, name = code.co_firstlineno, code.co_name
     # Comparing code objects costs much more than comparing two of their attributes.
-    return any(c.co_firstlineno == line and c.co_name == name and c == code for c in walk(compiled))
+    return any(c.co_firstlineno == line and c.co_name == name and c == code for c in codes)
