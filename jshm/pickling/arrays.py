@@ -1,4 +1,4 @@
-"""Arrays, and what else is NumPy's: by names that each NumPy knows, large buffers out-of-band.
+"""Reducers for arrays and other objects of NumPy: buffers out-of-band, names that every NumPy knows.
 
 NumPy's own protocol-5 reduction serves contiguous arrays of plain dtypes. It copies all others into
 the pickle: strided ones, datetimes and other dtypes without the buffer protocol, masked arrays and
@@ -22,7 +22,7 @@ from ..segment import file as segment_file
 from ..segment.array_layout import order_of
 from ..system.memory import available_memory
 from ..text import size_text
-from . import frozen, modules
+from . import frozen, modules, static
 from .writer import BUFFERS, Call, Scattered
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
     array = array.T if order == "F" else array
     data: Any = np.empty(0, np.uint8)
     data.flags.writeable = array.flags.writeable or pickler.publishes
-    lies_so = array.flags.c_contiguous and copying.mask_of(array.dtype) is None
-    if array.nbytes and lies_so:
+    is_packed = array.flags.c_contiguous and copying.mask_of(array.dtype) is None
+    if array.nbytes and is_packed:
         writable = array.flags.writeable or not pickler.publishes
         data = array.reshape(-1).view(np.uint8) if writable else np.asarray(_Writable(array))
     elif array.nbytes and not pickler.publishes:
@@ -150,19 +150,8 @@ def _is_plain(kind: type[Array]) -> bool:
 
 def _state(array: Array) -> Any:
     """Return the attributes of an array: a dict, or a dict and the values of slots; else None."""
-    slots = [
-        name
-        for kind in type(array).__mro__
-        for name in _names(vars(kind).get("__slots__", ()))
-        if name not in ("__dict__", "__weakref__")
-    ]
-    known = getattr(array, "__dict__", None)
-    there = {name: getattr(array, name) for name in slots if hasattr(array, name)}
-    return (known, there) if there else known or None
-
-
-def _names(slots: Any) -> tuple[str, ...]:
-    return (slots,) if isinstance(slots, str) else tuple(slots)
+    known, slots = getattr(array, "__dict__", None), dict(static.slots(array))
+    return (known, slots) if slots else known or None
 
 
 def _renamed(reduced: Any) -> Any:

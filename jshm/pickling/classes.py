@@ -1,4 +1,4 @@
-"""Which class it is that arrives: the reader's own, one that arrived before, or a new one.
+"""The class that a pickle stands for: the reader's own, one that arrived before, or a new one.
 
 A class travels by value, with its definition (`definitions`). In the reader's process the class of
 that module and name is used if it is defined the same; otherwise the class that was made here of
@@ -68,19 +68,7 @@ def class_of(
     construct: Callable[..., type],
     arguments: tuple[Any, ...],
 ) -> type:
-    """Return the class of a definition: the reader's own, one that was made before, or a new one.
-
-    Parameters
-    ----------
-    text : str
-        The definition, as JSON.
-    identity : str
-        cloudpickle's id of the class.
-    origin : tuple of str, or None
-        Of its module; see `modules.Origin`.
-    construct, arguments
-        What makes it.
-    """
+    """Return the class of a definition; for the parameters see `frozen.class_of`."""
     with cp._DYNAMIC_CLASS_TRACKER_LOCK:
         same = cp._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
     if same is not None and same in _own:

@@ -443,12 +443,6 @@ class _Survey:
                 self.part(defaults[name], deep=True) if name in defaults else Part(VALUE, "")
             )
 
-    def _others_of(self, value: Any) -> list[str]:
-        """Return texts for the functions of a descriptor but its first."""
-        if isinstance(value, property):
-            return [self._word(value.fset), self._word(value.fdel)]
-        return []
-
     def part(self, value: Any, *, deep: bool = False) -> Part:
         """Return the fingerprints of a value; of a function, or a wrapper of one, those of its code."""
         function = function_of(value)
@@ -480,8 +474,10 @@ class _Survey:
         function = function_of(value)
         if function is not None:
             here, _ = self._function(function)
-            others = self._others_of(value)
-            if issubclass(kind, PARTIAL):
+            others = []
+            if issubclass(kind, property):
+                others = [self._word(value.fset), self._word(value.fdel)]
+            elif issubclass(kind, PARTIAL):
                 items = (*value.args, *sorted(value.keywords.items()))
                 others = [self._word(item, deep=deep) for item in items]
             return f"{kind.__name__} {here} {' '.join(others)}"

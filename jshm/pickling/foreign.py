@@ -48,10 +48,8 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
     """
     module = getattr(cls, "__module__", None)
     by_value = modules.is_by_value(module)
-    if by_value:
-        reference = functions.reduce_to_import(pickler, cls, cls.__qualname__)
-        if reference is not None:
-            return reference
+    if by_value and (reference := functions.reduce_to_import(pickler, cls, cls.__qualname__)):
+        return reference
     reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
     if reduced is NotImplemented:
         if isinstance(module, str):

@@ -225,10 +225,8 @@ def reduce_own_or_new(obj: Any, qualname: str, reduced: Any) -> Any:
     name = module_of(obj)
     is_cached = type(obj) is functools._lru_cache_wrapper
     origin = Origin(name, "", "") if name == "__main__" and is_cached else modules.origin_of(name)
-    # Methods belong to their classes.
-    if origin is None or "." in qualname:
-        return reduced
-    if modules.lookup(sys.modules.get(name), qualname) is not obj:
+    is_method = "." in qualname  # it belongs to its class
+    if not origin or is_method or modules.lookup(sys.modules.get(name), qualname) is not obj:
         return reduced
     make, arguments, *rest = reduced
     text = definition_of(obj).to_json() if rest else ""
@@ -248,11 +246,8 @@ def reduce_to_import(pickler: Writer, obj: Any, qualname: str) -> Any:
     if name not in pickler.by_import:
         return None
     origin = modules.origin_of(name)
-    if origin is None:
-        return None
-    if qualname and modules.lookup(sys.modules.get(name), qualname) is not obj:
-        return None
-    return frozen.imported, (tuple(origin), "".join(qualname))
+    is_found = not qualname or modules.lookup(sys.modules.get(name), qualname) is obj
+    return (frozen.imported, (tuple(origin), "".join(qualname))) if origin and is_found else None
 
 
 # -- modules imported by calls -----------------------------------------------------------------------

@@ -200,7 +200,7 @@ def _only_types(found: Any) -> Any:
     kind = type(found)
     if issubclass(kind, type | types.ModuleType) or kind.__module__ in _TYPING:
         return found
-    raise TypeError(f"a {kind.__name__} is no type")
+    raise TypeError(f"a {kind.__name__} is not a type")
 
 
 # -- text ------------------------------------------------------------------------------------------

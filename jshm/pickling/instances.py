@@ -98,7 +98,7 @@ def _reduce_checked(pickler: Writer, obj: Any) -> Any:
         raise UnwritableError(
             f"__reduce__ gives {len(arguments)} arguments for {static.qualname(kind)}, which its "
             "__init__ or __new__ does not take: nobody could load it",
-            "Define __reduce__ in the class, so that it gives what __init__ wants",
+            "Define __reduce__ in the class, so that it gives what __init__ takes",
         )
     return reduced
 

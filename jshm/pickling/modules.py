@@ -1,4 +1,4 @@
-"""What travels by reference, as a name to import, and what by value.
+"""Whether an object travels by reference, as a name to import, or by value.
 
 Objects go by reference if every notebook of this environment can import them: those of built-in modules,
 the standard library and installed packages (also in editable mode). All others go by value: those of

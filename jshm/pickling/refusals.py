@@ -110,7 +110,7 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
             "not help: it lets the stack overflow, which ends the process"
         )
     else:
-        text = f"{name} cannot be shared: {_said(error)}"
+        text = f"{name} cannot be shared: {_message(error)}"
     return _typed(error, text)
 
 
@@ -147,7 +147,7 @@ def _is_of_recursion(error: BaseException) -> bool:
     return any(issubclass(type(one), RecursionError) for one in (error, _CAUSE(error)))
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """Return the message of an error, whose class may be the user's, and raise."""
     try:
         return str(error)
@@ -181,9 +181,9 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
             # The name of a file, but not of a subclass of the user's, whose code would run.
             name = getattr(culprit, "name", None) if static.module(kind) in _IN_C else None
             shown = f" {name!r}" if type(name) is str else ""
-            return what + shown, f"cannot be shared ({_said(why)}); {way_out}"
+            return what + shown, f"cannot be shared ({_message(why)}); {way_out}"
     usual = "leave it out, or say how to share it with __reduce__"
-    said = "its own code calls itself (deep recursion)" if _is_of_recursion(why) else _said(why)
+    said = "its own code calls itself (deep recursion)" if _is_of_recursion(why) else _message(why)
     advice = (type(why) is UnwritableError and why.way_out) or usual
     return (
         static.full_name(kind),

@@ -1,4 +1,4 @@
-"""Making a class anew in the reader's process: its skeleton, its generated methods, its members.
+"""Parts of a class that are made again in the reader's process: skeleton, generated methods, members.
 
 Metaclasses and ``__init_subclass__`` may want options or attributes that are not there yet, so a
 class is made without calling them where they fail. Methods that dataclasses and named tuples
@@ -64,7 +64,7 @@ def without_hooks(
     parents = {parent: None for base in resolved for parent in reversed(_parents(base))}
     for parent, slots in product(parents, (("__dict__", "__weakref__"), (), *_SLOTS)):
         with contextlib.suppress(Exception):
-            hook: Any = classmethod(_do_nothing)
+            hook: Any = classmethod(lambda _, **__: None)
             quiet = _new(type(parent), "Quiet", (parent,), {"__slots__": slots, _HOOK: hook})
             made: Any = _new(metaclass, name, (quiet, *resolved), keywords)
             made.__bases__ = resolved
@@ -80,10 +80,6 @@ def giver(kind: type) -> type | None:
 _GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
 _HOOK = "__init_subclass__"
 _SLOTS = (("__dict__",), ("__weakref__",))
-
-
-def _do_nothing(_: type, /, **__: Any) -> None:
-    pass
 
 
 def _parents(base: type) -> list[type]:

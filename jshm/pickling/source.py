@@ -1,4 +1,4 @@
-"""The source of functions: where it is found, and how it is shown where a function arrives.
+"""The source of functions: how it is found, and how a reader shows it.
 
 A *block* travels with a code object: the lines of the smallest statement that contains it. That is
 its ``def`` with its decorators, or the statement that a lambda is in.
@@ -117,7 +117,7 @@ def block_of(code: CodeType, notebook: str = "") -> Block | None:
 def _statement_of(code: CodeType) -> tuple[int, str] | None:
     """Return number of the first line, and text, of the statement that contains a code object."""
     filename = code.co_filename
-    if filename in _registered and filename not in linecache.cache:  # somebody cleared all
+    if filename in _registered and filename not in linecache.cache:  # other code cleared the cache
         register(_registered[filename])
     elif is_file(filename):
         linecache.checkcache(filename)
@@ -184,7 +184,7 @@ def is_file(filename: str) -> bool:
 def register(block: Block) -> None:
     """Make a block's lines known to `inspect`, ``f??`` and tracebacks, under its filename."""
     filename, line, text = block
-    # An entry without a modification time stays until somebody clears the whole cache.
+    # An entry without a modification time stays until the whole cache is cleared.
     if filename not in linecache.cache:
         # Lines as Python splits them: `splitlines` would also split at form feeds.
         lines = ["\n"] * (line - 1) + io.StringIO(text).readlines()

@@ -172,11 +172,11 @@ def describe_object(
         "pickle": [pickled, checksum],
         "buffers": buffers,
         "references": references,
-        "what": _said(descriptions[0]),
+        "what": _as_dict(descriptions[0]),
     }
     parts = descriptions if len(descriptions) > 1 else ()
     if parts:
-        content["parts"] = [_said(part) for part in parts]
+        content["parts"] = [_as_dict(part) for part in parts]
     body = encode(content).encode(errors="replace")
     if len(body) > _HEADER_LIMIT:
         raise NotShareableError(
@@ -188,7 +188,7 @@ def describe_object(
     )
 
 
-def _said(description: Description) -> dict[str, Any]:
+def _as_dict(description: Description) -> dict[str, Any]:
     return {name: getattr(description, name) for name in _DESCRIBED}
 
 

@@ -650,7 +650,7 @@ def test_a_module_with_a_lock_that_differs_here(
     (directory / "elsewhere" / "utils.py").write_text(UTILS.replace("x + 1", "x + 2"))
     with Interpreter(cwd=directory / "elsewhere") as other:
         other.cell("import warnings\nwarnings.simplefilter('error')\n")
-        with pytest.raises(Exception, match="what was shared uses the one of here"):
+        with pytest.raises(Exception, match="what was shared uses the module of this process"):
             other.load(pickled)
         other.load(pickled)  # it is said once
         assert other.run("obj(), sys.modules['utils'].plain(1)") == [3, 3]
