@@ -24,11 +24,10 @@ import re
 import sys
 import textwrap
 import warnings
-import weakref
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ..system.weak import forgetting
+from ..system.weak import WeakKeys
 from ..text import printable
 
 if TYPE_CHECKING:
@@ -65,19 +64,15 @@ FUTURES = _future_flags()
 
 
 def cached_by_code(find: Callable[[CodeType], T]) -> Callable[[CodeType], T]:
-    """Return a function that remembers its value for each code object.
-
-    The key is the object's identity: hashing a code object costs more than finding the value again.
-    """
-    known: dict[int, tuple[weakref.ref[CodeType], T]] = {}
+    """Return a function that remembers its value for each code object, by identity: hashing one is slow."""
+    known: WeakKeys[CodeType, tuple[T]] = WeakKeys()
 
     @functools.wraps(find)
     def found(code: CodeType) -> T:
-        key = id(code)
-        entry = known.get(key)
-        if entry is None or entry[0]() is not code:
-            entry = known[key] = (weakref.ref(code, forgetting(known, key)), find(code))
-        return entry[1]
+        entry = known.get(code)
+        if entry is None:
+            entry = known[code] = (find(code),)
+        return entry[0]
 
     return found
 
@@ -276,13 +271,13 @@ def _spans(tree: ast.Module, line: int) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     nodes = list[ast.AST](tree.body)
     while True:
-        spans = sorted((*_lines_of(node), i) for i, node in enumerate(nodes))
+        spans = sorted((*lines_of(node), i) for i, node in enumerate(nodes))
         here = [i for first, last, i in spans if first <= line <= last]
         if not here:
             return found
         first, last = (
-            min(_lines_of(nodes[i])[0] for i in here),
-            max(_lines_of(nodes[i])[1] for i in here),
+            min(lines_of(nodes[i])[0] for i in here),
+            max(lines_of(nodes[i])[1] for i in here),
         )
         # `a = 1; f = lambda: a`: statements that share a line go together.
         for begins, ends, _ in [*spans, *reversed(spans)]:
@@ -295,7 +290,7 @@ def _spans(tree: ast.Module, line: int) -> list[tuple[int, int]]:
             return found
 
 
-def _lines_of(node: ast.AST) -> tuple[int, int]:
+def lines_of(node: ast.AST) -> tuple[int, int]:
     """Return first and last line of a statement, or of a part of one that has statements."""
     if isinstance(node, ast.match_case):
         return node.pattern.lineno, node.body[-1].end_lineno or 0
