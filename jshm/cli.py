@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .api import release_found
+from .browse.command_line import CommandParser
 from .browse.globs import expand, matching
 from .browse.tables import as_text, details, details_text
-from .browse.words import CommandParser
 from .errors import JshmError, with_remedies
 from .store import chosen_group, default_store, group
 from .text import say, size_text

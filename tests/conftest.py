@@ -1,4 +1,4 @@
-"""Every test has a directory of its own; none ever touches the user's."""
+"""Each test has its own directory. No test touches the user's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jshm.api import _warned
 from jshm.store import _store_in, default_store
 from jshm.store.local.inspection import VersionList
 
-from .support.mounts import CannotMountError, mounted
+from .support.full_disk import CannotMountError, mounted
 from .support.processes import SHORT_LIFE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from jshm.store.local.store import LocalStore
 
-    from .support.mounts import MakeMount, Mount
+    from .support.full_disk import MakeMount, Mount
 
 SHM = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 PREFIX = f"jt{os.getpid()}-"
@@ -35,7 +35,11 @@ PREFIX = f"jt{os.getpid()}-"
 NOWHERE = "/proc/a-test-without-the-store_dir-fixture"
 os.environ["JSHM_DIR"] = NOWHERE
 os.environ["JSHM_OVERFLOW_DIR"] = ""
-# What tests publish ends with them, and that need not be said: not here, nor in programs that they start.
+# A test starts hundreds of Python processes. Without its byte code each of them compiles all of jshm.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", os.path.join(_root, ".pytest_cache", "bytecode"))
+# Names that tests publish end with the tests: no warning about it, here or in programs that they start.
 _warned.add(jshm.ShortLifeWarning)
 os.environ["PYTHONWARNINGS"] = SHORT_LIFE
 pytest.register_assert_rewrite("tests.support.exactness")
@@ -50,7 +54,7 @@ for _name in ("JPY_PARENT_PID", "JPY_SESSION_NAME"):
 @pytest.hookimpl(trylast=True)  # with -x it is called before the fixtures of modules are closed
 def pytest_sessionfinish(session: pytest.Session) -> None:
     left = [name for name in os.listdir(SHM) if name.startswith(PREFIX)]
-    if left:
+    if left and not session.testsfailed:  # the error would hide the failures, which explain it
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         raise pytest.UsageError(f"left in {SHM}: {left}")
 
@@ -95,7 +99,7 @@ def mount(tmp_path: Path) -> Iterator[MakeMount]:
 
 
 def make_older(store: LocalStore, seconds: float = 600.0) -> None:
-    """Let everything have been published so much earlier."""
+    """Make everything look as if it was published `seconds` earlier."""
     with store.registry.transact() as tx:
         tx.execute("UPDATE versions SET created = created - ?", (seconds,))
     # jshm changes no version's row, and does not look whether others do.

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .benchmarks import archive, chart
+import jshm
+from jshm.text import age_text
+
+from .benchmarks import archive, calls, chart
 from .benchmarks.exchange import SMALL
 from .benchmarks.hosted import Hosted, end_all, hosted_rivals, marked, processes_of
 from .benchmarks.measure import JSHM, LIMIT, Result, Target, Unavailable, percentile, turns
@@ -21,6 +24,8 @@ from .benchmarks.workspace import SHM, prefix
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from jshm.store.base import Store
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULT = Result(
@@ -60,7 +65,27 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     } <= {result.key for result in run.results}
     assert all(seconds > 0 for result in run.results for seconds in result.seconds.values())
     assert all(result.what in output for result in run.results)
+    assert all(f"| {each.what} | {each.python} |" in output for each in run.calls)
     assert ET.fromstring(drawing.read_text()).tag.endswith("svg")
+
+
+def test_calls_are_counted_the_same_each_time(store: Store) -> None:
+    first, again = calls.measure(), calls.measure()
+    assert first == again
+    publish, attach, second = first
+    assert [each.what for each in first] == ["publish", "attach, first", "attach, again"]
+    assert publish.python > publish.crossings > publish.files > 1
+    assert publish.python > attach.python > second.python > 0
+
+
+def test_a_call_between_two_files_is_a_crossing() -> None:
+    error = jshm.InvalidNameError("no name")
+    counted = calls.count("a message", lambda: str(error))
+    assert (counted.crossings, counted.files) == (1, 2)  # errors.py calls text.py once
+    assert counted.python > 1
+    within = calls.count("an age", lambda: age_text(0))
+    assert (within.crossings, within.files) == (0, 1)
+    assert calls.count("nothing", int).python == 0
 
 
 def test_a_run_that_was_kept_is_the_same(tmp_path: Path) -> None:
@@ -117,7 +142,7 @@ def test_jshm_is_drawn_first_and_the_limit_as_a_line() -> None:
         chart.draw([], "2 cores")
 
 
-def test_who_takes_very_long_takes_part_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_rival_takes_part_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.benchmarks.measure._SLOW", 0)
     assert {name: len(taken) for name, taken in turns({"slow": int}, 7).items()} == {"slow": 3}
     monkeypatch.setattr("tests.benchmarks.measure._SLOW", 60)
@@ -129,7 +154,7 @@ def test_percentiles() -> None:
     assert [percentile(values, p) for p in (0, 50, 99, 100)] == [1, 51, 100, 100]
 
 
-def test_what_is_not_installed_is_skipped_and_said(
+def test_a_rival_that_is_not_installed_is_skipped_with_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(label: str, place: str, nbytes: int) -> Hosted:
@@ -165,7 +190,9 @@ def test_all_that_a_hosted_rival_started_ends_with_it(tmp_path: Path) -> None:
         assert not processes_of(leader.pid, place)
 
 
-def test_who_fails_is_left_out_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_rival_is_left_out_and_the_others_continue(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def fail() -> int:
         raise Unavailable("it ended")
 

@@ -20,7 +20,7 @@ EXTENSION = "share/jupyter/labextensions/jshm"
 
 
 def without_node() -> dict[str, str]:
-    """Return an environment in which there is no Node, nor npm."""
+    """Return an environment without Node and npm."""
     places = os.environ["PATH"].split(os.pathsep)
     kept = [
         p for p in places if not any(os.path.exists(os.path.join(p, n)) for n in ("node", "npm"))

@@ -15,7 +15,7 @@ from ..system.forks import wait_for
 from ..system.signals import Guard, Order
 from ..system.weak import WeakValues
 from .base import segment_of
-from .groups.store import GroupStore
+from .groups.group_store import GroupStore
 from .local.directory import default_root, group_place, group_root
 from .local.store import LocalStore
 

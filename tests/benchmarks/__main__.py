@@ -11,6 +11,7 @@ from . import (
     attach,
     born,
     browse,
+    calls,
     chart,
     exchange,
     follow,
@@ -28,11 +29,11 @@ from . import (
 from .workspace import private_store, room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .measure import Result
 
-    Theme = Callable[[str], list[Result]]
+    Theme = Callable[[str], Sequence[Result | calls.Calls]]
 
 
 def main() -> None:
@@ -57,16 +58,18 @@ def _measure(options: argparse.Namespace) -> archive.Run:
     unknown = sorted(set(options.themes) - set(themes))
     if unknown:
         raise SystemExit(f"no such theme: {', '.join(unknown)}; there are {', '.join(themes)}")
-    results = []
+    found: list[Result | calls.Calls] = []
     for name in options.themes or themes:
         print(f"{name} …", file=sys.stderr)
         with private_store() as place:
-            results += themes[name](place)
-    return archive.Run(archive.machine(options.rounds), results)
+            found += themes[name](place)
+    counts = [each for each in found if isinstance(each, calls.Calls)]
+    results = [each for each in found if not isinstance(each, calls.Calls)]
+    return archive.Run(archive.machine(options.rounds), results, counts)
 
 
 def _themes(options: argparse.Namespace) -> dict[str, Theme]:
-    """Return what can be measured; each in a store and a directory of its own."""
+    """Return the themes; each has its own store and directory."""
     rounds, names = options.rounds, options.names
     # The source, the copies of all sides, and pickle's own; some room for everybody else.
     size, large = min(options.size, room() // 8), min(options.large, room() // 6)
@@ -86,6 +89,7 @@ def _themes(options: argparse.Namespace) -> dict[str, Theme]:
         "objects": lambda place: objects.measure(place, min(size, objects.LARGE), rounds),
         "listing": lambda _: listing.measure(names, rounds),
         "browse": lambda _: browse.measure(names, rounds),
+        "calls": lambda _: calls.measure(),
         "imports": lambda place: imports.measure(place, rounds),
     }
 

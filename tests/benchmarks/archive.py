@@ -6,10 +6,11 @@ import dataclasses
 import json
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from .calls import Calls
 from .measure import Result, Target
 
 if TYPE_CHECKING:
@@ -20,17 +21,19 @@ _PACKAGES = ("numpy", "SharedArray", "joblib", "ray", "redis", "ipyparallel", "i
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was measured together.
+    """The results of one run.
 
     Attributes
     ----------
     machine : str
         On what, and with which versions.
     results : sequence of Result
+    calls : sequence of Calls
     """
 
     machine: str
     results: Sequence[Result]
+    calls: Sequence[Calls] = field(default_factory=list)
 
 
 def machine(rounds: int) -> str:
@@ -62,4 +65,4 @@ def load(path: str) -> Run:
         Result(**{**each, "targets": tuple(Target(**t) for t in each["targets"])})
         for each in content["results"]
     ]
-    return Run(content["machine"], results)
+    return Run(content["machine"], results, [Calls(**each) for each in content.get("calls", ())])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 LEAST = "`open`, `mmap`, lock, lookup"
-"""What any shared-memory library with names, versions and holders must do at the least."""
+"""The least that any shared-memory library with names, versions and holders must do."""
 SMALL = 1_000_000
 FEW = 10
 _TIMES = 20
@@ -117,7 +117,7 @@ def _reader(rival: FileRival, path: str, array: Array) -> Callable[[], float]:
 
 
 def _lookup(place: str, name: str) -> Callable[[], list[Any]]:
-    """Return a lookup by primary key, in a database of its own."""
+    """Return a lookup by primary key in a separate database."""
     database = sqlite3.connect(os.path.join(place, "lookup.db"), isolation_level=None)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("CREATE TABLE names(name TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID")

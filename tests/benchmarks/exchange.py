@@ -47,7 +47,7 @@ class Jshm:
 
 
 class Warm:
-    """The physical limit: the same memory again, which is no snapshot: who reads it sees it torn."""
+    """The physical limit: the same memory written again. It is not a snapshot: a reader sees torn data."""
 
     label = LIMIT
 

@@ -1,4 +1,4 @@
-"""What following costs each cell: nothing changed, another name was published, and the name itself was."""
+"""The cost of a followed name per cell: if nothing changed, if another name did, if the name itself did."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .workspace import private_store
 
 _FOLLOWERS = (1, 100)
 _MOST = 20e-6
-# Publishes again whatever name it is told, in a process of its own.
+# Another process that publishes the names that it is told.
 _PUBLISHER = """
 import sys, numpy as np, jshm
 array = np.zeros(1000)

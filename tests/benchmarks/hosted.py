@@ -1,4 +1,4 @@
-"""Rivals that need a server, each in a process of its own: ``python -m tests.benchmarks.hosted NAME``.
+"""Rivals that need a server, each in its own process: ``python -m tests.benchmarks.hosted NAME``.
 
 What it starts is in its session, or has inherited its mark, and ends with it: nothing is found or ended
 by name. It takes one order a line from its standard input, and ends when that does.

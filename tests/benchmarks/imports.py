@@ -1,4 +1,4 @@
-"""What `import jshm` costs a new process."""
+"""The cost of `import jshm` for a new process."""
 
 from __future__ import annotations
 

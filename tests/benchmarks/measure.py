@@ -26,7 +26,7 @@ class Unavailable(Exception):  # noqa: N818 - no error: it is left out
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What was to be reached.
+    """A figure to reach.
 
     Attributes
     ----------
@@ -68,12 +68,12 @@ class Result:
 
     @property
     def title(self) -> str:
-        """What was measured, without what its limit is."""
+        """The name of the measurement, without its limit."""
         return self.what.replace(f" (limit: {self.limit})", "")
 
     @property
     def limit(self) -> str:
-        """What the limit is; empty if there is none, or none that has a name."""
+        """The name of the limit; empty if there is none."""
         return self.what.partition(" (limit: ")[2].partition(")")[0]
 
 
@@ -85,7 +85,7 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
 
 
 def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Let each contender run once a round; return the median of its seconds.
+    """Run each contender once a round; return the median of its seconds.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[
 
 
 def turns(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Let each contender run once a round; return all that each returned.
+    """Run each contender once a round; return all results of each.
 
     What disturbs the machine for a while disturbs all of them, and the first of a round is another
     one each time. A round before the first warms up and does not count; but for who took very long
@@ -155,7 +155,7 @@ def repeated(
 def latencies(
     what: str, contenders: Mapping[str, Callable[[], list[float]]], rounds: int
 ) -> list[Result]:
-    """Let the contenders run in turn; return a result for each of `PERCENTILES` of all their calls."""
+    """Run the contenders in turn; return a result for each of `PERCENTILES` of all their calls."""
     calls = {
         name: list(itertools.chain.from_iterable(runs))
         for name, runs in turns(contenders, rounds).items()

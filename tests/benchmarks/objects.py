@@ -38,7 +38,7 @@ _numbers = itertools.count()
 
 
 def measure(place: str, nbytes: int, rounds: int) -> list[Result]:
-    """Measure dumps, loads, publish and attach of what is no array; `nbytes` are those in it."""
+    """Measure dumps, loads, publish and attach of objects that contain `nbytes` bytes."""
     return [
         *_pickler(rounds),
         *_small_function(rounds),

@@ -99,7 +99,7 @@ def _work(report: Connection, barrier: Barrier, name: str, seconds: float) -> No
 
 
 def _check(versions: list[list[int]], *, shared: bool) -> None:
-    """Raise AssertionError unless every publish made a version of its own, without a gap."""
+    """Raise AssertionError unless every publish made its own version, without a gap."""
     runs = [sorted(v for each in versions for v in each)] if shared else versions
     for run in runs:
         assert run == list(range(1, len(run) + 1)), "an update was lost"

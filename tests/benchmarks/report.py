@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .archive import Run
+    from .calls import Calls
     from .measure import Result
 
 _BEGIN, _END = "<!-- measured -->", "<!-- end of what was measured -->"
@@ -21,12 +22,16 @@ _BEGIN, _END = "<!-- measured -->", "<!-- end of what was measured -->"
 def document(run: Run) -> str:
     """Return all tables, first those for the README."""
     results = run.results
-    sections = {
-        "For the README": readme(results),
-        "How many times jshm's time the others take": ratios(results),
-        "Median times": medians(results),
-        "To reach": targets(results),
-    }
+    sections = {}
+    if results:
+        sections = {
+            "For the README": readme(results),
+            "How many times jshm's time the others take": ratios(results),
+            "Median times": medians(results),
+            "To reach": targets(results),
+        }
+    if run.calls:
+        sections["Calls"] = calls(run.calls)
     tables = [f"{title}:\n\n{table}" for title, table in sections.items()]
     return "\n\n".join([run.machine, *tables])
 
@@ -103,6 +108,22 @@ def targets(results: Sequence[Result]) -> str:
         for target in result.targets
     ]
     return _table(["", "to reach", "measured", "reached"], rows)
+
+
+def calls(counts: Sequence[Calls]) -> str:
+    """Return a table of the calls that operations take."""
+    rows = [
+        [c.what, *map(str, (c.python, c.crossings, c.files, c.others, c.builtin))] for c in counts
+    ]
+    head = [
+        "",
+        "Python calls in jshm",
+        "from file to file",
+        "files",
+        "Python calls elsewhere",
+        "C calls",
+    ]
+    return _table(head, rows)
 
 
 def _contenders(results: Iterable[Result]) -> list[str]:

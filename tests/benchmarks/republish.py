@@ -90,7 +90,7 @@ class _Series:
 
 
 def publish_versions(array: Array, count: int, follower: _Follower | None = None) -> list[float]:
-    """Publish so many versions of a new name; return the seconds of each. Nothing is left."""
+    """Publish versions of a new name; return the seconds of each. Nothing is left."""
     name = f"series-{next(_numbers)}"
     taken = []
     try:

@@ -1,4 +1,4 @@
-"""What one would use instead: write an array somewhere, and get it back."""
+"""The alternatives to jshm: write an array somewhere, and read it back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Rival(Protocol):
         """Return the array as another process would get it."""
 
     def drop(self, got: Any) -> None:
-        """Let go of what `read` returned."""
+        """Drop the array that `read` returned."""
 
     def remove(self) -> None:
         """Remove what was written."""
@@ -52,7 +52,7 @@ class SharedMemoryRival:
         self._array: Array | None = None
 
     def write(self, array: Array) -> None:
-        # Who has the last one keeps it, as jshm's readers do: to write into it would tear their data.
+        # A reader keeps its last array, as jshm's readers do: writing into it would tear the data.
         self.remove()
         self.reserve(array)
         np.copyto(self._array, array)  # type: ignore[arg-type]
@@ -207,7 +207,7 @@ def _joblib(place: str) -> FileRival:
 def _store_magic(place: str) -> FileRival:
     from IPython.external.pickleshare import PickleShareDB
 
-    # Whoever reads is another process, so nothing is cached.
+    # The reader is another process, so nothing is cached.
     return FileRival(
         "%store",
         os.path.join(place, "db"),

@@ -82,7 +82,7 @@ def _statements(publish: Callable[[], object]) -> list[str]:
 
 
 class Floor:
-    """What cannot be less: a file of such a size, and a transaction of as many statements.
+    """The minimum: a file of the same size, and a transaction with as many statements.
 
     Attributes
     ----------

@@ -1,41 +1,27 @@
-"""The store of a group keeps the contract, too: for the names of one member."""
+"""The store of a group keeps the contract for the names of one member."""
 
 from __future__ import annotations
 
-import grp
 import os
-import shutil
-import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from jshm.store import default_store
-
-from ..conftest import PREFIX, SHM
 from .contract import StoreContract
 from .test_local import read_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
 
-    from jshm.store.groups.store import GroupStore
-
-GROUP = grp.getgrgid(os.getegid()).gr_name
+    from jshm.store.groups.group_store import GroupStore
 
 
 class TestGroupStore(StoreContract):
     PRELUDE = "import numpy as np; from jshm.store import default_store; store = default_store()"
 
     @pytest.fixture
-    def store(self, store_dir: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[GroupStore]:
-        place = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
-        monkeypatch.setenv("JSHM_GROUP_DIR", place)
-        monkeypatch.setenv("JSHM_GROUP", GROUP)
-        yield default_store()
-        shutil.rmtree(place)
+    def store(self, group_store: GroupStore) -> GroupStore:
+        return group_store
 
     def read_raw(self, store: GroupStore, name: str, version: int | None = None) -> np.ndarray:
         return read_raw(store.directory.root, "private/registry.db", name, version)

@@ -1,21 +1,24 @@
-"""The store of one machine keeps the contract."""
+"""The local store keeps the contract, and so does a store with its data and no optional ability."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
+from ..support.bare_store import BareStore
 from .contract import StoreContract
 
 if TYPE_CHECKING:
     from jshm.store.local.store import LocalStore
 
+ROOT = str(Path(__file__).parents[2])
 _FIND = """
-import sqlite3, sys
 import sqlite3, sys
 con = sqlite3.connect(sys.argv[1])
 print(con.execute(
@@ -42,10 +45,32 @@ class TestLocalStore(StoreContract):
         return read_raw(store.directory.root, "registry.db", name, version)
 
     def footprint(self, store: LocalStore) -> int:
-        """Bytes of all files that are segments; what has no magic is a spare."""
+        """Return the bytes of all files that are segments; a file without a magic is a spare."""
         found = 0
         with os.scandir(f"{store.directory.root}/segments") as files:
             for file in files:
                 with open(file.path, "rb") as content:
                     found += file.stat().st_size if any(content.read(6)) else 0
         return found
+
+
+class TestBareStore(StoreContract):
+    """Tests what the contract derives from the abstract methods, and how it refuses the rest."""
+
+    PRELUDE = f"""
+import sys
+sys.path.insert(0, {ROOT!r})
+import numpy as np
+from tests.support.bare_store import private_bare_store
+store = private_bare_store()
+"""
+
+    @pytest.fixture
+    def store(self, store: LocalStore) -> BareStore:
+        return BareStore(store)
+
+    def read_raw(self, store: BareStore, name: str, version: int | None = None) -> np.ndarray:
+        return TestLocalStore().read_raw(store.whole, name, version)
+
+    def footprint(self, store: BareStore) -> int:
+        return TestLocalStore().footprint(store.whole)

@@ -1,4 +1,4 @@
-"""Live notebooks: real kernels, started and named as a Jupyter server does it."""
+"""Notebooks with real kernels, started and named as a Jupyter server does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import sys
+import time
 import uuid
 from dataclasses import dataclass, field
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.manager import KernelManager
@@ -71,8 +73,25 @@ class Notebook:
         self.manager.start_kernel(env=self.env)
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=TIMEOUT)
+        self._wait_until_ready()
         self.pid = int(self("import os; os.getpid()").results[-1]["text/plain"])
+
+    def _wait_until_ready(self) -> None:
+        """Return when the kernel answers, and when its messages to all arrive here.
+
+        `KernelClient.wait_for_ready` also waits until there are none for 0.2 s.
+        """
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            self.client.kernel_info()
+            self.client.get_shell_msg(timeout=TIMEOUT)
+            with contextlib.suppress(Empty):
+                while self.client.get_iopub_msg(timeout=0.2)["content"] != {
+                    "execution_state": "idle"
+                }:
+                    pass
+                return
+        raise TimeoutError(f"the kernel of {self.path} does not answer")
 
     def __call__(self, code: str, timeout: float = TIMEOUT) -> Outcome:
         """Run a cell."""
@@ -135,5 +154,9 @@ class Notebook:
 
     def close(self) -> None:
         self.client.stop_channels()
+        process = self.manager.provisioner.process if self.manager.provisioner else None
+        if process is not None:  # the manager looks only each 0.1 s whether it has ended
+            process.kill()
+            process.wait()
         self.manager.shutdown_kernel(now=True)
         self.manager.context.destroy(linger=0)

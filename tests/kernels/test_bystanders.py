@@ -1,4 +1,4 @@
-"""Live notebooks whose other variables raise, or record it, when they are asked for anything."""
+"""Notebooks with other variables that raise, or record it, when anything is asked of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_publish_attach_and_detach(a):
     assert untouched(a)
 
 
-def test_what_is_replaced_is_said(a):
+def test_a_replaced_variable_is_reported(a):
     a.do("X = np.ones(2)\n%shm_publish X")
     numbers = [int(n) for n in a.value("[name[7:] for name in globals() if name[:7] == 'raising']")]
     for number in numbers:

@@ -1,4 +1,4 @@
-"""Magics within functions, and magics whose value is assigned."""
+"""Magics inside functions, and magics whose value is assigned."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LOCALS = {
 
 
 @pytest.mark.parametrize("kind", LOCALS)
-def test_what_is_local_is_published(a, kind):
+def test_local_variables_are_published(a, kind):
     a.do("local = 'of the notebook'")
     assert "local v1 · float64 (2,)" in a.do(LOCALS[kind])
     assert a.value("jshm.attach('local').tolist()") == [1.0, 1.0]
@@ -83,7 +83,7 @@ def test_never_a_variable_that_python_would_not_mean(a):
     assert a.value("jshm.segments()") == []
 
 
-def test_what_a_magic_cannot_do_to_a_function_is_said_before_it_begins(b):
+def test_a_magic_that_cannot_work_in_a_function_fails_before_it_starts(b):
     for option in ("--move", "--writable"):
         slip = b.fail(f"def f():\n    m = np.ones(1)\n    %shm_publish m {option}\nf()")
         assert f"m is a variable of f(), and {option} cannot rebind it" in slip.evalue
@@ -100,7 +100,7 @@ def test_what_a_magic_cannot_do_to_a_function_is_said_before_it_begins(b):
     ]
 
 
-def test_what_a_function_does_to_the_notebook_is_said(b):
+def test_a_function_s_effects_on_the_notebook_are_reported(b):
     said = b.do("def f():\n    %shm_attach X\n    return X.sum()\ntotal = f()")
     assert said.endswith(" · read-only, nothing copied · bound in the notebook, not in f()\n")
     assert b.value("(total, X.sum())") == [6.0, 6.0]
@@ -161,7 +161,7 @@ def test_assignments_that_say_too_much(b):
     assert b.value("(X.tolist(), jshm.info('X').publisher)") == [[1.0] * 3, "a.ipynb"]
 
 
-def test_nothing_but_the_variable_keeps_what_was_assigned(b):
+def test_only_the_variable_keeps_an_assigned_value(b):
     b.do("Z = %shm_attach X")
     b("%shm_attach X --as V")
     b("%time %shm_attach X --as V")
@@ -225,7 +225,7 @@ def test_expressions_elsewhere(b):
     assert slip == "--as takes a variable's name: write D['k'] = %shm_attach X"
 
 
-def test_what_is_shared_and_what_is_private(b):
+def test_shared_and_private_values(b):
     def memory() -> str:
         rows = b("%shm_info big").results[0]["text/plain"].splitlines()
         return next((row for row in rows if row.startswith("Memory here")), "")
@@ -238,4 +238,4 @@ def test_what_is_shared_and_what_is_private(b):
     assert memory().endswith("8.0 MB of shared pages, not copied · nothing private")
     b.do("mine = %shm_attach big --mode c\nmine[0] = mine[-1] = 2")
     assert memory().endswith("not copied · 8.2 kB private: pages that were changed here")
-    assert "of its own" in b("%shm_info big").results[0]["text/plain"]
+    assert " private + " in b("%shm_info big").results[0]["text/plain"]

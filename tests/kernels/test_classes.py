@@ -1,4 +1,4 @@
-"""Live kernels: a class is the class, after a restart and in another notebook."""
+"""A shared class is the same class after a restart and in another notebook."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_after_a_restart(open_notebook: Open) -> None:
     assert other.value("[cfg == Cfg(Mode.FAST), isinstance(model, Model)]") == [True, True]
 
 
-def test_another_definition_is_said_in_a_line(open_notebook: Open) -> None:
+def test_another_definition_is_reported_in_one_line(open_notebook: Open) -> None:
     notebook, other = open_notebook("a.ipynb"), open_notebook("b.ipynb")
     notebook.do(CELL + "cfg = Cfg(Mode.FAST)\n%shm_publish cfg")
     other.do(CELL.replace("by=2", "by=3"))

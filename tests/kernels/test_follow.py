@@ -1,4 +1,4 @@
-"""``%shm_attach --follow``: variables that are the newest version, cell by cell."""
+"""``%shm_attach --follow``: variables that are rebound to the newest version before each cell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from .test_group import GROUP, place  # noqa: F401 - a fixture
+from .test_group_option import GROUP, place  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_another_variable_live_data_and_a_version_of_ones_own(a, b):
     assert b.do("print(Y[0])") == "Y → v2, this notebook, just now\n7.0\n"
 
 
-def test_who_does_something_else_with_the_variable_has_stopped(a, b):
+def test_another_use_of_the_variable_stops_the_follower(a, b):
     for stop, said in (
         ("X = 3", "X no longer follows X\n"),
         ("del X", "X no longer follows X\n"),
@@ -131,7 +131,7 @@ def test_one_that_cannot_be_attached_keeps_no_other_back(a, b):
     assert b.do("print(o)").endswith("{'n': 2}\n")
 
 
-def test_a_damaged_registry_is_said_once_and_cells_go_on(a, b, store_dir):
+def test_a_damaged_registry_is_reported_once_and_cells_run(a, b, store_dir):
     a.do("X = np.zeros(10)\n%shm_publish X")
     b.do("%shm_attach X --follow")
     a.do("import sqlite3; con = sqlite3.connect(jshm.store.default_store().registry.path)")

@@ -1,4 +1,4 @@
-"""``%%shm_once``: run once on the machine."""
+"""``%%shm_once``: a cell that runs once on the machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sqlite3
-import time
 
 import pytest
 
@@ -88,7 +87,7 @@ MALFORMED = {
 }
 
 
-def test_what_jshm_did_not_write_is_no_run_of_the_cell(a, store_dir):
+def test_a_damaged_note_of_a_run_is_ignored(a, store_dir):
     cell = "%%shm_once X --replace\nX = 1"
     assert "published" in a.do(cell)
     with contextlib.closing(sqlite3.connect(f"{store_dir}/registry.db")) as con:
@@ -102,7 +101,7 @@ def test_what_jshm_did_not_write_is_no_run_of_the_cell(a, store_dir):
         assert "attached in" in a.do(cell)
 
 
-def test_what_fails_publishes_nothing(a):
+def test_a_failed_cell_publishes_nothing(a):
     failed = a.fail("%%shm_once X\nX = 1 / 0")
     assert failed.ename == "ZeroDivisionError"
     assert "X = 1 / 0" in re.sub(r"\x1b\[[0-9;]*m", "", failed.traceback)
@@ -128,7 +127,7 @@ def test_a_jshm_error_of_the_cell_s_own_code_keeps_its_traceback(a):
     assert slip.ename == "UsageError"
 
 
-def test_a_cell_that_awaits_is_told_so_in_one_line(a):
+def test_a_cell_that_awaits_fails_in_one_line(a):
     slip = a.fail("%%shm_once P\nimport asyncio\nawait asyncio.sleep(0)\nP = np.ones(3)")
     assert slip.ename == "UsageError"
     assert "the cell cannot `await`" in slip.evalue
@@ -155,10 +154,7 @@ if os.environ.get("JPY_SESSION_NAME", "").endswith("a.ipynb"):
 X = np.ones(3)
 """
     a.client.execute(cell)
-    deadline = time.monotonic() + 60
-    while not told.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(told.exists)
     worker = int(told.read_text())
     try:
         assert os.listdir(f"{store_dir}/locks")
@@ -169,7 +165,7 @@ X = np.ones(3)
         os.kill(worker, signal.SIGKILL)
 
 
-def test_what_is_left_of_turns_is_swept_up(a, store_dir):
+def test_lock_files_of_ended_cells_are_removed(a, store_dir):
     a.do("%%shm_once P\nP = np.ones(3)")
     assert glob.glob(f"{store_dir}/locks/*")
     a.do("jshm.gc()")
@@ -245,7 +241,7 @@ class Hook:
 """
 
 
-def test_what_else_the_cell_defines_is_bound_or_named(open_notebook, a):
+def test_other_names_that_the_cell_defines_are_bound_or_named(open_notebook, a):
     b = open_notebook("b.ipynb")
     a.do(HOOK)
     a.do(BESIDES)
@@ -271,7 +267,7 @@ def test_what_else_the_cell_defines_is_bound_or_named(open_notebook, a):
     )
 
 
-def test_nothing_is_said_where_the_cell_has_run(a):
+def test_no_message_where_the_cell_has_run(a):
     a.do(HOOK)
     a.do(BESIDES)
     assert len(a.do(BESIDES).splitlines()) == 1

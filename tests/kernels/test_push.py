@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .test_group import GROUP, place  # noqa: F401 - a fixture
+from .test_group_option import GROUP, place  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_an_offer_is_shown_before_the_next_cell_and_accepted(a, b, store_dir):
     assert a.do("%shm_accept") == "there are no offers to this notebook\n"
 
 
-def test_bound_at_once_where_one_said_so(a, b):
+def test_auto_accept_binds_at_once(a, b):
     a.do("X = np.ones(3); y = np.ones(4)\n%shm_push X y --to analysis.ipynb")
     b.do("y = 'mine'")
     said = b.do("%shm_accept --auto nobody.ipynb")
@@ -108,7 +108,7 @@ def test_offers_wait_for_a_restart_and_go_with_their_name_or_their_kernel(
     assert rows(store_dir) == []
 
 
-def test_who_is_meant(a, b, open_notebook, store_dir):
+def test_recipients_of_an_offer(a, b, open_notebook, store_dir):
     c = open_notebook("more/analysis.ipynb", bare=True)
     a.do("X = np.ones(3)\n%shm_publish X")
     ids = {"b": b.kernel_id, "c": c.kernel_id}
@@ -146,7 +146,7 @@ def test_who_is_meant(a, b, open_notebook, store_dir):
     assert "→ analysis.ipynb" in a.do("%shm_push X --to analysis.ipynb")
 
 
-def test_what_a_damaged_registry_offers(a, b, store_dir):
+def test_offers_in_a_damaged_registry(a, b, store_dir):
     a.do("X = np.ones(3)\n%shm_push X --to analysis.ipynb")
     con = sqlite3.connect(os.path.join(store_dir, "registry.db"))
     con.execute("UPDATE offers SET sender = replace(sender, 'train', 'a\\u001b[31m\\n')")
@@ -193,7 +193,7 @@ shell.run_line_magic("shm_accept", "")
     assert rows(store_dir) == []
 
 
-def test_what_is_the_same_and_what_is_not(a, b):
+def test_equal_and_changed_values(a, b):
     a.do(
         """
 S = np.arange(24.0).reshape(4, 6); F = np.asfortranarray(S); T = S[::2, ::3]; nan = S * np.nan

@@ -1,4 +1,4 @@
-"""What "exactly the same" means of arrays."""
+"""Checks that two arrays are exactly the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def assert_same_dtype(a: np.dtype[Any], b: np.dtype[Any]) -> None:
 
 
 def leaves(array: Array) -> Iterator[bytes]:
-    """All values, as bytes; padding of structures is no value."""
+    """Yield all values as bytes, without the padding of structures."""
     if array.dtype.names is None:
         yield array.tobytes()
     for name in array.dtype.names or ():

@@ -1,6 +1,6 @@
-"""Real processes for tests: Python programs that run one piece of code after the other, and die.
+"""Real processes for tests: Python programs that run pieces of code one after the other.
 
-Nothing here imports jshm: what a test learns about a child comes through a pipe.
+Nothing here imports jshm: a test learns about a child only through a pipe.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+
+from . import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +74,7 @@ for line in sys.stdin:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a program."""
+    """The result of a program that has ended."""
 
     returncode: int
     stdout: str
@@ -136,8 +138,12 @@ class Child:
         Where its program is written.
     script : str
         File name of its program: to jshm, programs of different files are different owners.
-    prefix : list of str
+    env : dict of str to str
+        Changes of the environment.
+    prefix : tuple of str
         Put before the command line (``unshare``, ``prlimit``).
+    started : bool
+        Start Python instead of forking it, so that ``/proc`` shows the command line and the environment.
     """
 
     def __init__(
@@ -147,15 +153,21 @@ class Child:
         *,
         env: dict[str, str] | None = None,
         prefix: tuple[str, ...] = (),
+        started: bool = False,
     ) -> None:
         program = directory / script
         program.write_text(_PROGRAM)
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, str(program)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
-        )
+        environment = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | forked.ForkedProcess
+        if not (prefix or started) and forked.can_fork(environment):
+            self._process = forked.fork(str(program), environment)
+        else:
+            self._process = subprocess.Popen(
+                [*prefix, sys.executable, str(program)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+            )
         self.pid = self._process.pid
         self._buffer = b""
 
@@ -181,6 +193,11 @@ class Child:
         if "error" in answer:
             raise ChildError(answer["error"], answer["message"])
         return answer.get("value")
+
+    def has_answered(self) -> bool:
+        """Return whether `receive` would not wait."""
+        assert self._process.stdout is not None
+        return bool(self._buffer or select.select([self._process.stdout], [], [], 0)[0])
 
     def run(self, code: str) -> Any:
         """Run code to its end."""
@@ -214,7 +231,7 @@ class Child:
         self._close()
 
     def exit(self) -> None:
-        """Let it end in the ordinary way, exit handlers and all."""
+        """End it in the ordinary way, with its exit handlers."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         assert self._process.wait(TIMEOUT) == 0
@@ -260,7 +277,7 @@ def reading(directory: Path, helpers: str) -> Iterator[Child]:
 
 @contextlib.contextmanager
 def in_store(child: Child, root: str) -> Iterator[Child]:
-    """Let a process that is `reading` use a store, and forget all of it at the end."""
+    """Use a store in a process that is `reading`; at the end it forgets everything."""
     child.run(f"os.environ['JSHM_DIR'] = {root!r}")
     child.run(f"os.environ['JSHM_OVERFLOW_DIR'] = {os.environ['JSHM_OVERFLOW_DIR']!r}")
     child.run("jshm.segments()")  # its lease and its connection are there

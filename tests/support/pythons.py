@@ -43,7 +43,7 @@ def interpreters() -> dict[str, str]:
 
 
 def _version(path: str) -> tuple[int, int] | None:
-    """Return an interpreter's version; None for what cannot be run, or is no CPython."""
+    """Return an interpreter's version; None if it cannot be run, or is not CPython."""
     ask = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
     done = subprocess.run([path, "-c", ask], capture_output=True, text=True, check=False)
     name, *numbers = done.stdout.split() or [""]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 touched: list[str] = []
-"""What was asked of the objects that `recording` made."""
+"""Each access to an object that `recording` made."""
 
 _SPECIAL = (
     "__eq__", "__ne__", "__hash__", "__bool__", "__len__", "__repr__", "__str__", "__format__",

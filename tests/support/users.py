@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What it needs of Python is loaded before it becomes somebody who may not be able to read it there.
+# The modules are loaded first: the other user may not be able to read them.
 _BECOME = """
 import ctypes, glob, grp, hashlib, importlib, os, pickle, pkgutil, platformdirs, pwd, tempfile, warnings
 import cloudpickle, numpy as np, numpy.lib.format, numpy.ma

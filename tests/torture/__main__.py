@@ -12,10 +12,11 @@ from dataclasses import replace
 from .report import Options, Row, as_text
 
 PARTS = {
-    "kills": "tests.torture.kills.kills",
-    "space": "tests.torture.kills.full",
+    "kills": "tests.torture.kills.torture",
+    "disk": "tests.torture.full_disk.torture",
     "fuzz": "tests.torture.fuzz.torture",
     "storms": "tests.torture.storms.torture",
+    "interrupts": "tests.torture.interrupts.torture",
     "hub": "tests.kernels.lifetimes.torture",
     "soak": "tests.torture.storms.soak",
 }

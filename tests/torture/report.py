@@ -1,4 +1,4 @@
-"""What the torture tried, and how often it failed."""
+"""The table of what the torture tried and how often it failed."""
 
 from __future__ import annotations
 

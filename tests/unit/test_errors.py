@@ -1,4 +1,4 @@
-"""What errors advise is true where they are printed: what to set, and whether anything can be released."""
+"""The advice in errors is right for the place: which setting to change, and whether a release helps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ..support.mounts import MakeMount
+    from ..support.full_disk import MakeMount
 
 root_only = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root, to make what is another user's"
@@ -67,7 +67,7 @@ def test_an_overflow_directory_that_is_not_ours(
     jshm.publish("Y", np.zeros(10))  # what fits needs none
 
 
-def test_what_cannot_be_looked_into_is_not_forgotten(overflow: str) -> None:
+def test_an_object_that_cannot_be_inspected_is_not_forgotten(overflow: str) -> None:
     with pytest.warns(jshm.OverflowWarning):
         jshm.publish("X", np.arange(100_000.0), keep=True)
     os.chmod(overflow, 0o755)

@@ -1,4 +1,4 @@
-"""Whatever comes from outside: it commands no terminal, forges no line, and is printed in any encoding."""
+"""Text from outside controls no terminal, forges no line, and is printed in any encoding."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class Stream(io.StringIO):
         (None, "a · b → é大…"), ("no such", "a · b → é大…"),
     ],
 )  # fmt: skip
-def test_what_a_terminal_has_not_is_replaced(encoding: str | None, expected: str) -> None:
+def test_characters_that_a_terminal_lacks_are_replaced(encoding: str | None, expected: str) -> None:
     stream = Stream(encoding)
     say("a · b → é大…", stream=stream)
     assert stream.getvalue() == f"{expected}\n"

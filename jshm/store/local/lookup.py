@@ -62,14 +62,6 @@ class Lookup(Store):
         """Return a name in the form in which it is looked up; raise InvalidNameError if it has none."""
         return check_name(name)
 
-    def exact(self, name: str) -> str:
-        """Return a name in the form that never means another user's."""
-        return name
-
-    def exact_names(self) -> list[str]:
-        """Return all names in their exact form; none where that is the same as the short form."""
-        return []
-
     @abstractmethod
     def describe(
         self,

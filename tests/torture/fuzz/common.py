@@ -1,4 +1,4 @@
-"""What every target needs: stores of its own, and an independent look at memory."""
+"""Private stores for the targets, and an independent look at memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 import jshm
+from jshm.browse.labels import Notebooks
 from jshm.browse.listing import Query
-from jshm.browse.people import Nowhere
 from jshm.browse.service import Service
 from jshm.segment.file import Mapping
 from jshm.store.local.store import LocalStore
@@ -27,7 +27,7 @@ KERNEL = "/run/kernel-1.json"
 
 
 class Target(Protocol):
-    """One thing that jshm reads back. Made in a directory of its own, in a process of its own.
+    """Something that jshm reads back. Each target has its own directory and its own process.
 
     Attributes
     ----------
@@ -106,13 +106,13 @@ def store_of(
 
 
 def look_at_all(store: LocalStore) -> None:
-    """Whatever a person might look at, as the front end is told it."""
-    service = Service(store, Nowhere())
+    """Ask for everything that the front end can show."""
+    service = Service(store, Notebooks())
     answers: list[Callable[[], Any]] = [
         lambda: service.page(Query(grouped=True, sort="type")),
         service.summary,
         store.names,
-        store.summaries,
+        lambda: store.complete("", 100),
         store.segments,
         lambda: store.registry.offers(KERNEL, 0.0),
         *(lambda name=name: service.info(name) for name in _names(store)),

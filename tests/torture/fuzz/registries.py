@@ -1,4 +1,4 @@
-"""Damaged registries, rows and bytes; damaged leases; and any words that people may write."""
+"""Damaged registries (rows and bytes), damaged leases, and arbitrary names and patterns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jshm.browse.globs import expand
-from jshm.browse.people import Nowhere
+from jshm.browse.labels import Notebooks
 from jshm.browse.service import Service
 from jshm.errors import FormatVersionError
 from jshm.store.identity import Identity
@@ -316,7 +316,7 @@ class Words:
         self.tried: object = None
         self._store = LocalStore(f"{root}/words")
         self._store.publish({"X": DATA["X"], "exp/needed": NEEDED}, keep=True)
-        self._service = Service(self._store, Nowhere())
+        self._service = Service(self._store, Notebooks())
 
     def attempt(self, random: Random) -> None:
         words = [self._word(random) for _ in range(random.choice((1, 1, 2, 50)))]
@@ -325,11 +325,9 @@ class Words:
             _, written, found = expand(words, DATA)
             assert set(found) <= DATA.keys()
             assert set(written) <= {*words} | {*map(_composed, words)}
-        use = random.choice((self._service.info, self._service.preview, self._store.path))
+        use = random.choice((self._service.info, self._service.preview, self._store.location))
         with refusing():
             json.dumps(use(words[0])).encode()
-        with refusing():
-            self._store.restore(words)
         if not any(
             word in ("X", "exp/needed") or "*" in word or "?" in word or "[" in word
             for word in words

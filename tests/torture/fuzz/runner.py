@@ -37,7 +37,7 @@ _NUMBER = struct.Struct("<q")
 
 @dataclass
 class Found:
-    """What came of a campaign: how many were tried, and a line for each that failed."""
+    """The result of a campaign: the number of mutations, and a line for each failure."""
 
     tried: int = 0
     failures: list[str] = field(default_factory=list)
@@ -109,13 +109,13 @@ def work(target: Target, name: str, seed: int, numbers: range, root: str) -> Ite
 
 
 def _crash_if_told(number: int) -> None:
-    """Let the tests see that a crash is found."""
+    """Crash if a test asked for it, to show that crashes are found."""
     if os.environ.get("JSHM_FUZZ_CRASH") == str(number):
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def limit_memory() -> None:
-    """Let what would take a gigabyte more be a MemoryError, and a crash leave no core."""
+    """Limit the memory to one gigabyte more than now, and write no core file."""
     import resource
 
     with open("/proc/self/statm") as file:

@@ -129,7 +129,7 @@ class Headers:
             assert (found.dtype, found.shape) == (reference.dtype, reference.shape)
             assert found.tobytes("A") == reference.tobytes("A")
             assert found.nbytes <= len(content)
-        with refusing(), self._store.look(one.name):
+        with refusing():
             look_at(self._store, one.name)
         rebuilding.read_segment(one.id, one.path, self._store.directory)
         try:
@@ -156,15 +156,15 @@ def npy(random: Random, body: bytes) -> bytes:
 
 
 def look_at(store: LocalStore, name: str) -> None:
-    """What the front end is told of one name."""
+    """Ask for the preview of one name, as the front end does."""
     from jshm.browse import preview
 
-    with store.look(name) as (fd, layout):
-        json.dumps(preview.preview(fd, layout), allow_nan=False).encode()
+    with store.reader(name) as reader:
+        json.dumps(preview.preview(reader, reader.layout), allow_nan=False).encode()
 
 
 def exercise(store: LocalStore) -> None:
-    """Everything that reads what is there; it may refuse, it may not fall."""
+    """Run everything that reads the store; it may refuse, but not crash."""
     look_at_all(store)
     for name in store.names():
         with refusing():
@@ -241,7 +241,7 @@ class Objects:
             )
         with refusing():
             json.dumps(self._store.info(one.name).details, default=str).encode()
-        with refusing(), self._store.look(one.name):
+        with refusing():
             look_at(self._store, one.name)
         rebuilding.read_segment(one.id, one.path, self._store.directory)
         assert not Canary.has_sung()
@@ -276,7 +276,7 @@ class Objects:
 
 
 class Records:
-    """What segments say of themselves, and registries that are rebuilt of nothing else."""
+    """The trailers of segments, and registries that are rebuilt from them alone."""
 
     def __init__(self, root: str) -> None:
         self.tried: object = None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A target, what people call it, and its share of all mutations."""
+    """A target, its name in the table, and its share of all mutations."""
 
     make: type[Target]
     what: str

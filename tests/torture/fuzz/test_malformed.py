@@ -154,7 +154,7 @@ def rebuilt(store_dir: str) -> Iterator[Callable[[bytes], LocalStore]]:
 
 
 def exercise(store: LocalStore) -> None:
-    """Everything that reads what is there; it may refuse, it may not fall."""
+    """Run everything that reads the store; it may refuse, but not crash."""
     for name in store.names():
         try:
             array = store.attach([name])[0].value
@@ -170,7 +170,7 @@ def exercise(store: LocalStore) -> None:
     assert np.array_equal(store.attach(["fresh"])[0].value, DATA)
 
 
-def test_a_whole_file_comes_back(whole: bytes, rebuilt: Any) -> None:
+def test_an_undamaged_file_is_restored(whole: bytes, rebuilt: Any) -> None:
     store = rebuilt(whole)
     assert store.names() == ["X"]
     info = store.info("X")

@@ -1,4 +1,4 @@
-"""What lies in a segment's place and is none: refused by all who come across it, and left as it is."""
+"""A file in the place of a segment that is not one: every operation refuses it and leaves it as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.browse.people import Nowhere
+from jshm.browse.labels import Notebooks
 from jshm.browse.service import Service
 from jshm.store import default_store
 
@@ -112,7 +112,7 @@ def look(name: str) -> list[Callable[[], object]]:
     return [
         lambda: jshm.attach(name),
         lambda: jshm.attach(name, "c"),
-        lambda: Service(default_store(), Nowhere()).preview(name),
+        lambda: Service(default_store(), Notebooks()).preview(name),
     ]
 
 
@@ -156,7 +156,7 @@ def test_a_second_link_is_harmless(path: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
-def test_what_another_user_planted_is_not_unpickled(store_dir: str, tmp_path: Path) -> None:
+def test_another_user_s_segment_is_not_unpickled(store_dir: str, tmp_path: Path) -> None:
     """A whole segment, checksums and all, whose only fault is its owner: also in a rebuild."""
     marker = tmp_path / "unpickled"
     jshm.publish("X", [Canary(str(marker)), DATA], keep=True)

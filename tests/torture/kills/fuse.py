@@ -2,7 +2,7 @@
 
 A boundary is a call by which jshm reaches the system, or SQLite: before each call, in the middle of
 each write, and before and after each SQL statement. What happens inside a call (SQLite's own writes) is
-for `traced` to find, and for kills at random times.
+for `strace` to find, and for kills at random times.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from jshm.segment import file as segment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What changes something, or waits, or looks: all that the system could see of jshm.
+# All calls by which jshm changes, waits for, or reads anything of the system.
 CALLS = {
     "access", "chmod", "chown", "close", "fchmod", "fchown", "fstat", "ftruncate", "link", "listdir",
     "lstat", "makedirs", "mkdir", "open", "posix_fallocate", "pread", "pwrite", "read", "readlink", "rename",
     "replace", "rmdir", "scandir", "stat", "statvfs", "symlink", "truncate", "unlink", "write",
 }  # fmt: skip
-# What the system does not see, what says only who we are, or what concerns other processes alone.
+# Calls without a system call, calls that only identify this process, and calls about other processes.
 HARMLESS = {
     "fsdecode", "fsencode", "getegid", "geteuid", "getgrouplist", "getgroups", "getpid", "getppid", "getuid",
     "kill", "major", "minor", "register_at_fork", "strerror", "urandom", "waitid",

@@ -1,7 +1,7 @@
-"""What is shared before anybody is killed, and what each name may show for ever.
+"""The names that are shared before a process is killed, and the only data that each may show.
 
 The world: X, Y and R, arrays; L, one that is LIVE; H, one whose name was released; B, one that never had
-any; O, an object that refers to R, H and B and has a buffer of its own; P, which refers to that buffer.
+any; O, an object that refers to R, H and B and has its own buffer; P, which refers to that buffer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import jshm
 
 Names = dict[str, int]
-"""What can be attached: name → version."""
+"""The names that can be attached → their versions."""
 
 LENGTH = 3000
 # Too large for the small file system, on which the overflow is tried; large enough for spares.
@@ -55,7 +55,7 @@ def born(name: str = "B", version: int = 1) -> np.ndarray[Any, Any]:
 
 
 def put_object(name: str, version: int, **more: Any) -> None:
-    """Publish an object that has a buffer of its own."""
+    """Publish an object with its own buffer."""
     jshm.publish(name, {"v": version, "own": make(name, version), **more}, keep=True)
 
 

@@ -13,9 +13,9 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from ...support.processes import until
+from ..place import own_place
 from ..report import Row
-from .place import own_place
-from .storms import Child, Plan, Report, examine_rest, listen
+from .runner import Child, Plan, Report, examine_rest, listen
 from .worker import DEADLINE
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _Limit:
     unit: str
 
 
-# What varies by chance has a wide limit; a leak of any kind goes beyond it in half an hour.
+# Figures that vary by chance have wide limits; a leak exceeds them in half an hour.
 _LIMITS = {
     "memory": _Limit(1.05, 6 * _MEGABYTE, _MEGABYTE, "MiB"),
     "descriptors": _Limit(1.1, 6, 1, ""),
@@ -78,7 +78,7 @@ def _quarters(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _soak(plan: Plan, scripts: Path, report: Report) -> tuple[list[_Sample], int]:
-    """Let processes live, and others die, for so long; return what was measured meanwhile."""
+    """Run processes and kill others; return the measurements and the number of kills."""
     rng = random.Random(plan.seed)
     root = Path(os.environ["JSHM_DIR"])
     residents = [Child.start(plan, scripts, i, plan.seconds) for i in range(_RESIDENTS)]

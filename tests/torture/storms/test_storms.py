@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .storms import MOST_LOG, Plan, storm
+from .runner import MOST_LOG, Plan, storm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan(names=20, seconds=3.0, seed=1),
-        Plan(names=1000, seconds=3.0, threads=3, releasing=True, kills=4, seed=2),
+        Plan(names=20, seconds=2.0, seed=1),
+        Plan(names=1000, seconds=2.0, threads=3, releasing=True, kills=4, seed=2),
     ],
     ids=["no update is lost", "killed"],
 )
 @pytest.mark.xdist_group("storms")
-def test_nothing_is_lost_torn_or_left(store_dir: str, tmp_path: Path, plan: Plan) -> None:
+def test_no_update_is_lost_torn_or_left_over(store_dir: str, tmp_path: Path, plan: Plan) -> None:
     report = storm(plan, tmp_path)
     assert report.failures == []
     assert report.operations > 200

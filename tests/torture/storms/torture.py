@@ -1,13 +1,12 @@
-"""Storms for minutes, and Ctrl-C wherever it may come."""
+"""Storms for minutes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..place import own_place
 from ..report import Row
-from . import interrupted
-from .place import own_place
-from .storms import MOST_LOG, Plan, describe, storm
+from .runner import MOST_LOG, Plan, describe, storm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from ..report import Options
 
 _SECONDS = 60.0
-# It looks at every object there is, at great length: every 41st place of it is enough.
-_STEPS = {"detach": 41}
 
 
 def torture(options: Options) -> Iterator[Row]:
@@ -35,10 +32,3 @@ def torture(options: Options) -> Iterator[Row]:
         if report.log > MOST_LOG:
             report.failures.append(f"the log grew to {report.log} bytes")
         yield Row(what, report.operations, "operations", report.failures, describe(report))
-    for operation in interrupted.OPERATIONS:
-        with own_place():
-            found = interrupted.run(operation, 1, _STEPS.get(operation, 1))
-        yield Row(
-            f"Ctrl-C at every place: {operation}", found.tried, "interrupts", found.failures,
-            f"{found.places:,} places",
-        )  # fmt: skip

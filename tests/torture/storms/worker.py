@@ -1,11 +1,10 @@
 """One process of a storm: threads that do everything at once to the same names, and believe nothing.
 
-It runs as a script of its own, prints what it did as one line of JSON, and complains to stderr.
+It runs as a script, prints what it did as one line of JSON, and writes failures to stderr.
 """
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import json
 import os
@@ -27,7 +26,7 @@ from jshm.store import default_store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Who waits longer for anything is taken to wait for ever.
+# Seconds after which a wait counts as endless.
 DEADLINE = 60.0
 GROUP = ("a", "b", "c")
 _HEAD = 4
@@ -59,7 +58,7 @@ def wrong(name: str, array: np.ndarray[Any, Any]) -> str:
 
 
 class Worker:
-    """What one process does, and what it saw."""
+    """The operations of one process, and what it saw."""
 
     def __init__(self, names: int, *, releasing: bool, mixed: bool, seed: int) -> None:
         self.names = [f"n{i}" for i in range(names)]
@@ -79,7 +78,7 @@ class Worker:
             (4, self.look), (2, self.list), (3, self.allocate), (1, self.fork),
         ]  # fmt: skip
         if releasing:
-            choices += [(10, self.release), (4, self.release_and_restore), (2, self.clean)]
+            choices += [(12, self.release), (2, self.clean)]
         if mixed:
             choices += [(5, self.publish_object), (10, self.attach_object), (8, self.write_live)]
         self.weights, self.choices = zip(*choices, strict=True)
@@ -139,7 +138,7 @@ class Worker:
                 self.kept.append((name, one.value))
 
     def let_go(self, _: random.Random) -> None:
-        """What was attached long ago still is what it was."""
+        """Arrays that were attached long ago still have the same data."""
         with self.lock:
             kept, self.kept = self.kept, []
         for name, array in kept:
@@ -190,14 +189,6 @@ class Worker:
     def release(self, rng: random.Random) -> None:
         self._there(lambda: jshm.release(rng.sample(self.names, 1), force=True))
 
-    def release_and_restore(self, rng: random.Random) -> None:
-        name = rng.choice(self.names)
-        store = default_store()
-        if self._there(lambda: store.release([name], force=True, undo=30)):
-            # Another one may be faster.
-            with contextlib.suppress(jshm.SegmentNotFoundError, jshm.SegmentExistsError):
-                store.restore([name])
-
     def clean(self, _: random.Random) -> None:
         jshm.gc()
 
@@ -206,7 +197,7 @@ class Worker:
         name, mine = rng.choice(self.names), f"o{rng.randrange(5)}"
         for one in self._there(lambda: default_store().attach([name])) or ():
             value = {"of": name, "shared": one.value, "own": make(mine, rng)}
-            # What it refers to may be released in that very moment.
+            # Another process may release the array at this moment.
             self._there(lambda v=value: default_store().publish({mine: v}, replace=True, keep=True))
 
     def attach_object(self, rng: random.Random) -> None:
@@ -216,7 +207,7 @@ class Worker:
             self.examine(name, one.value["own"])
 
     def write_live(self, rng: random.Random) -> None:
-        """What is LIVE may be written to by all, a word at a time."""
+        """All processes write to LIVE arrays, a word at a time."""
         name = f"live{rng.randrange(3)}"
         array = self._there(lambda: jshm.attach(name, mode="r+"))
         if array is None or rng.random() < 1 / 20:
@@ -251,7 +242,7 @@ class Worker:
         print(f"pid {os.getpid()}: {what}", file=sys.stderr, flush=True)
 
     def run(self, seconds: float, threads: int) -> dict[str, Any]:
-        """Do it for so long, in so many threads."""
+        """Run the operations for `seconds` in `threads` threads."""
         self.until = time.monotonic() + seconds
         faulthandler.dump_traceback_later(seconds + 2 * DEADLINE, exit=True)
         others = [threading.Thread(target=self._loop, args=(i,)) for i in range(1, threads)]

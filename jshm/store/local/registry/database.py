@@ -25,13 +25,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
-from ....errors import (
-    JshmError,
-    NoSpaceError,
-    RegistryError,
-    RegistryTimeout,
-    UnsafeDirectoryError,
-)
+from ....errors import JshmError, NoSpaceError, RegistryError, RegistryTimeout, UnsafeDirectoryError
 from ....system import file_locks, signals
 from ....system.forks import wait_for
 from ....system.weak import WeakSet

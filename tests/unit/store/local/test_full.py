@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from ....support.mounts import MB, MakeMount, Mount, start
+from ....support.full_disk import MB, MakeMount, Mount, start
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from jshm.store.local import space as room
 from jshm.system import memory
 from jshm.system.memory import Memory
 
-from ....support.mounts import MB, start
+from ....support.full_disk import MB, start
 from ....support.processes import Child
 
 if TYPE_CHECKING:

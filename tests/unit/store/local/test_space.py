@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ....support.mounts import MB, start
+from ....support.full_disk import MB, start
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ....support.mounts import MakeMount
+    from ....support.full_disk import MakeMount
 
 
 def test_data_that_do_not_fit_overflow_to_disk(mount: MakeMount, tmp_path: Path) -> None:
