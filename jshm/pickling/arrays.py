@@ -68,7 +68,7 @@ def _reduce_items(pickler: Writer, array: Array) -> Any:
 
 
 def _require_memory(pickler: Writer, array: Array) -> None:
-    """Raise NoSpaceError if there is no memory for a copy of an array; a view may show far more than it has.
+    """Raise NoSpaceError if there is no memory for a copy of an array; a view may be larger than its memory.
 
     Linux would grant the memory, and kill this process when the copy is written.
     """

@@ -15,7 +15,6 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ from .code import TAG
 from .definitions import CONSTANT, DOCSTRING, Definition, Part, definition_of, label, module_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import ModuleType
 
 # Names that a warning lists.
@@ -43,7 +42,7 @@ wait_for(_lock)
 # Class → the definitions that it was written with, found by, or made of.
 _definitions: WeakKeys[type, list[Definition]] = WeakKeys()
 # Module and qualified name → the classes that were made here.
-_made: dict[tuple[str, str], list[weakref.ref[type]]] = {}
+_made: dict[tuple[str, str], WeakSet[type]] = {}
 # The same classes; and those that were written here, and were not made here.
 _made_here: WeakSet[type] = WeakSet()
 _own: WeakSet[type] = WeakSet()
@@ -166,17 +165,10 @@ def _apart(cls: type, definition: Definition) -> tuple[Definition, list[str]]:
 def _made_before(definition: Definition, same: Any) -> type | None:
     """Return the class that was made here of a definition, or of the publisher's very class."""
     with _lock:
-        for cls in _living(definition.key):
+        for cls in _made.get(definition.key, ()):
             if _is_known_by(cls, definition):
                 return cls
         return same if same is not None and _grows(same, definition) else None
-
-
-def _living(key: tuple[str, str]) -> Iterator[type]:
-    for reference in _made.get(key, ()):
-        cls = reference()
-        if cls is not None:
-            yield cls
 
 
 def _is_known_by(cls: type, definition: Definition) -> bool:
@@ -240,8 +232,7 @@ def _remember(definition: Definition, cls: type) -> None:
     with _lock:
         _definitions[cls] = [*_definitions.get(cls, []), definition]
         if cls in _made_here:
-            living = [c for c in _living(definition.key) if c is not cls]
-            _made[definition.key] = [weakref.ref(c) for c in [*living, cls]]
+            _made.setdefault(definition.key, WeakSet()).add(cls)
 
 
 def _is_only_in_main(cls: type, definition: Definition) -> bool:

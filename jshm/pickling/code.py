@@ -226,7 +226,7 @@ def _imports_in(code: CodeType) -> Iterator[tuple[str, int]]:
 
 
 class Address(NamedTuple):
-    """Which function of a block a code object is, in terms that no version of Python changes.
+    """The function of a block that a code object belongs to, in terms that are the same in every Python.
 
     Attributes
     ----------

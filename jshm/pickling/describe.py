@@ -1,7 +1,7 @@
 """Descriptions of an object for lists and previews; its publisher writes them into the segment.
 
-So nothing is unpickled to look at an object. No code of the user's is called: of a type that is not
-known here, only the name is shown.
+So nothing is unpickled to look at an object. The user's code is never called: of a type
+that is not known here, only the name is shown.
 """
 
 from __future__ import annotations

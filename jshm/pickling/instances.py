@@ -1,4 +1,4 @@
-"""Instances that `pickle` writes so that nobody can load them, and some that it refuses needlessly.
+"""Reducers for instances that `pickle` would write so that no reader could load them, or refuse needlessly.
 
 `pickle` makes an exception again from its ``args``, although its ``__init__`` may want other arguments. It
 makes an object without arguments, although its ``__new__`` may want some. And it looks up ``__setstate__``

@@ -73,7 +73,9 @@ def _choose(module: ModuleType | str, *, by_value: bool) -> None:
     if not isinstance(name, str):
         raise TypeError(f"a module or its name is needed, not a {type(module).__name__}")
     if name == "__main__" and not by_value:
-        raise ValueError("__main__ is another module in every notebook: it goes by value")
+        raise ValueError(
+            "__main__ is a different module in every notebook, so it is always shared by value"
+        )
     _chosen[name] = by_value
     _judged.clear()
 
@@ -248,7 +250,7 @@ def _editable() -> list[tuple[str, frozenset[str]]]:
 
 
 class Origin(NamedTuple):
-    """Where a module that travels by value was imported from.
+    """The origin of a module that travels by value.
 
     Attributes
     ----------

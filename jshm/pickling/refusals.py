@@ -1,4 +1,4 @@
-"""Why an object cannot be written: the path to the culprit, and a remedy.
+"""Explain why an object cannot be written: the path to the culprit, and a remedy.
 
 Nothing here runs until a dump has failed. Then the object is searched as the Pickler writes it, until
 the reduction of a part fails.

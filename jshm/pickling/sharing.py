@@ -1,4 +1,4 @@
-"""Which of several values share state: an object that is in two of them and can change.
+"""Find the values that share state: two of them contain the same object, and it can change.
 
 Such values are published in one segment, so that they still share it where they are attached. To find out,
 each value is pickled. A pickler's memo has every object that it wrote, so the memos are compared: by

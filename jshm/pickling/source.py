@@ -350,7 +350,7 @@ _DEPTH = 3
 
 
 class Text(NamedTuple):
-    """Where the source of a code object was found.
+    """The text that a code object was compiled from, and the cell that contains it.
 
     Attributes
     ----------

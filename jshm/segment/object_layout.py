@@ -214,7 +214,7 @@ def parse_object(data: Any) -> ObjectLayout:
     CorruptSegmentError
         The header is not one that jshm wrote, or parts reach beyond the end of the file.
     FormatVersionError
-        A newer jshm wrote it.
+        A newer jshm wrote it, or one from before the first release.
     """
     if len(data) < _PRELUDE.size:
         raise CorruptSegmentError("not a complete object")
@@ -223,15 +223,13 @@ def parse_object(data: Any) -> ObjectLayout:
         raise CorruptSegmentError("not an object that jshm wrote: wrong magic")
     if version < 1:
         raise CorruptSegmentError("not an object that jshm wrote: format 0")
-    if version < OBJECT_FORMAT:
-        raise FormatVersionError(
-            f"the object has format {version}, from before the first release of jshm, and this jshm knows "
-            f"{OBJECT_FORMAT}: release the name and publish again"
+    if version != OBJECT_FORMAT:
+        newer = version > OBJECT_FORMAT
+        advice = (
+            "upgrade jshm in this environment" if newer else "release the name and publish again"
         )
-    if version > OBJECT_FORMAT:
         raise FormatVersionError(
-            f"the object has format {version}, and this jshm knows {OBJECT_FORMAT}: upgrade jshm in "
-            "this environment"
+            f"the object has format {version}, and this jshm knows {OBJECT_FORMAT}: {advice}"
         )
     body = bytes(data[_PRELUDE.size : _PRELUDE.size + min(length, _HEADER_LIMIT)])
     if len(body) != length or zlib.crc32(body) != checksum:
