@@ -224,10 +224,9 @@ def parse_object(data: Any) -> ObjectLayout:
     if version < 1:
         raise CorruptSegmentError("not an object that jshm wrote: format 0")
     if version != OBJECT_FORMAT:
-        newer = version > OBJECT_FORMAT
-        advice = (
-            "upgrade jshm in this environment" if newer else "release the name and publish again"
-        )
+        advice = "upgrade jshm in this environment"
+        if version < OBJECT_FORMAT:
+            advice = "it is from before the first release, so release the name and publish again"
         raise FormatVersionError(
             f"the object has format {version}, and this jshm knows {OBJECT_FORMAT}: {advice}"
         )

@@ -110,7 +110,7 @@ def test_no_class_with_a_name_is_made_where_its_cell_has_run(
     reader.load(writer.dump(case.expression))
     reader.run("from jshm.pickling import classes")
     made = reader.run(
-        "[d.qualname for key in classes._made for cls in classes._living(key)"
+        "[d.qualname for made in classes._made.values() for cls in made"
         " for d in classes._definitions.get(cls) if classes._WHICH not in d.parts]"
     )
     assert made == []
