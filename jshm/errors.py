@@ -181,10 +181,10 @@ class CorruptRegistryError(RegistryError):
 
 
 class FormatVersionError(RegistryError):
-    """The store was written by a newer jshm whose format this one does not know."""
+    """The store or a segment has a format that this jshm does not know; usually a newer jshm wrote it."""
 
 
-class RegistryTimeout(RegistryError, TimeoutError):  # noqa: N818 - the name is public (DESIGN.md §7)
+class RegistryTimeout(RegistryError, TimeoutError):  # noqa: N818 - the name is public
     """Another process held the registry, or a segment, locked until the timeout."""
 
 

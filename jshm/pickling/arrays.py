@@ -1,4 +1,4 @@
-"""Arrays, and what else is NumPy's: by names that each NumPy knows, large buffers out-of-band.
+"""Reducers for arrays and other objects of NumPy: buffers out-of-band, names that every NumPy knows.
 
 NumPy's own protocol-5 reduction serves contiguous arrays of plain dtypes. It copies all others into
 the pickle: strided ones, datetimes and other dtypes without the buffer protocol, masked arrays and
@@ -22,8 +22,8 @@ from ..segment import file as segment_file
 from ..segment.array_layout import order_of
 from ..system.memory import available_memory
 from ..text import size_text
-from . import frozen
-from .writer import BUFFERS, Scattered
+from . import frozen, modules, static
+from .writer import BUFFERS, Call, Scattered
 
 if TYPE_CHECKING:
     import types
@@ -68,7 +68,7 @@ def _reduce_items(pickler: Writer, array: Array) -> Any:
 
 
 def _require_memory(pickler: Writer, array: Array) -> None:
-    """Raise NoSpaceError if there is no memory for a copy of an array; a view may show far more than it has.
+    """Raise NoSpaceError if there is no memory for a copy of an array; a view may be larger than its memory.
 
     Linux would grant the memory, and kill this process when the copy is written.
     """
@@ -113,8 +113,8 @@ def _bytes_of(pickler: Writer, array: Array, order: Order) -> PickleBuffer:
     array = array.T if order == "F" else array
     data: Any = np.empty(0, np.uint8)
     data.flags.writeable = array.flags.writeable or pickler.publishes
-    lies_so = array.flags.c_contiguous and copying.mask_of(array.dtype) is None
-    if array.nbytes and lies_so:
+    is_packed = array.flags.c_contiguous and copying.mask_of(array.dtype) is None
+    if array.nbytes and is_packed:
         writable = array.flags.writeable or not pickler.publishes
         data = array.reshape(-1).view(np.uint8) if writable else np.asarray(_Writable(array))
     elif array.nbytes and not pickler.publishes:
@@ -150,19 +150,8 @@ def _is_plain(kind: type[Array]) -> bool:
 
 def _state(array: Array) -> Any:
     """Return the attributes of an array: a dict, or a dict and the values of slots; else None."""
-    slots = [
-        name
-        for kind in type(array).__mro__
-        for name in _names(vars(kind).get("__slots__", ()))
-        if name not in ("__dict__", "__weakref__")
-    ]
-    known = getattr(array, "__dict__", None)
-    there = {name: getattr(array, name) for name in slots if hasattr(array, name)}
-    return (known, there) if there else known or None
-
-
-def _names(slots: Any) -> tuple[str, ...]:
-    return (slots,) if isinstance(slots, str) else tuple(slots)
+    known, slots = getattr(array, "__dict__", None), dict(static.slots(array))
+    return (known, slots) if slots else known or None
 
 
 def _renamed(reduced: Any) -> Any:
@@ -227,45 +216,25 @@ def _place(module: str, obj: Any) -> tuple[str, str] | None:
         return "numpy", "bool_"
     path = getattr(obj, "__qualname__", obj.__name__)
     for public in _PUBLIC:
-        if public in sys.modules and _at(sys.modules[public], path) is obj:
+        if public in sys.modules and modules.lookup(sys.modules[public], path) is obj:
             return None if public == module else (public, path)
     # In 1.26 `numpy.rec` and `numpy.char` are attributes and not modules.
     # `numpy.strings` exists only in 2; `numpy.char` has the same functions in both.
     for within in ("char", module.partition(".")[2]):
         found = f"{within}.{path}"
-        if "._" not in f".{found}" and _at(np, found) is obj:
+        if "._" not in f".{found}" and modules.lookup(np, found) is obj:
             return "numpy", found
     return None
 
 
-def _at(obj: Any, path: str) -> Any:
-    for name in path.split("."):
-        obj = vars(obj).get(name) if hasattr(obj, "__dict__") else None
-    return obj
-
-
-class Part:
-    """A module within NumPy that a function may need: the reader imports it, if it has it.
-
-    Parameters
-    ----------
-    name : str
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __reduce__(self) -> Any:
-        return frozen.if_there, (self.name,)
-
-
-def part_or_module(module: types.ModuleType) -> Part | types.ModuleType:
-    """Return what to write for a module that a function may need.
+def submodule(module: types.ModuleType) -> Call | types.ModuleType:
+    """Return what to write for a module that a function may need; the reader may lack one within NumPy.
 
     cloudpickle takes any module whose name occurs in the function: of `np.linalg.norm`, in NumPy 1.26, also
     `numpy.linalg.linalg`, which 2 does not have.
     """
-    return Part(module.__name__) if module.__name__.startswith("numpy.") else module
+    name = module.__name__
+    return Call(frozen.if_there, name) if name.startswith("numpy.") else module
 
 
 def version(needs: Collection[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which class it is that arrives: the reader's own, one that arrived before, or a new one.
+"""The class that a pickle stands for: the reader's own, one that arrived before, or a new one.
 
 A class travels by value, with its definition (`definitions`). In the reader's process the class of
 that module and name is used if it is defined the same; otherwise the class that was made here of
@@ -15,9 +15,7 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-import weakref
 from contextvars import ContextVar
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
@@ -26,12 +24,13 @@ from ..errors import DefinitionWarning, outside
 from ..system import signals
 from ..system.forks import wait_for
 from ..system.weak import WeakKeys, WeakSet
-from . import modules, remake, static
+from . import modules, remake
 from .code import TAG
 from .definitions import CONSTANT, DOCSTRING, Definition, Part, definition_of, label, module_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from types import ModuleType
 
 # Names that a warning lists.
 _SHOWN = 6
@@ -43,7 +42,7 @@ wait_for(_lock)
 # Class → the definitions that it was written with, found by, or made of.
 _definitions: WeakKeys[type, list[Definition]] = WeakKeys()
 # Module and qualified name → the classes that were made here.
-_made: dict[tuple[str, str], list[weakref.ref[type]]] = {}
+_made: dict[tuple[str, str], WeakSet[type]] = {}
 # The same classes; and those that were written here, and were not made here.
 _made_here: WeakSet[type] = WeakSet()
 _own: WeakSet[type] = WeakSet()
@@ -68,19 +67,7 @@ def class_of(
     construct: Callable[..., type],
     arguments: tuple[Any, ...],
 ) -> type:
-    """Return the class of a definition: the reader's own, one that was made before, or a new one.
-
-    Parameters
-    ----------
-    text : str
-        The definition, as JSON.
-    identity : str
-        cloudpickle's id of the class.
-    origin : tuple of str, or None
-        Of its module; see `modules.Origin`.
-    construct, arguments
-        What makes it.
-    """
+    """Return the class of a definition; for the parameters see `frozen.class_of`."""
     with cp._DYNAMIC_CLASS_TRACKER_LOCK:
         same = cp._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
     if same is not None and same in _own:
@@ -164,15 +151,8 @@ def _own_class(definition: Definition, origin: tuple[str, str, str] | None) -> t
 
 
 def _named(module: ModuleType | None, qualname: str) -> type | None:
-    """Return the class of a qualified name; no ``__getattr__`` is called."""
-    found: Any = module
-    for name in qualname.split("."):
-        if issubclass(type(found), ModuleType):
-            found = vars(found).get(name)
-        elif issubclass(type(found), type):
-            found = static.namespace(found).get(name)
-        else:
-            return None
+    """Return the class of a qualified name."""
+    found = modules.lookup(module, qualname)
     return found if issubclass(type(found), type) else None
 
 
@@ -185,17 +165,10 @@ def _apart(cls: type, definition: Definition) -> tuple[Definition, list[str]]:
 def _made_before(definition: Definition, same: Any) -> type | None:
     """Return the class that was made here of a definition, or of the publisher's very class."""
     with _lock:
-        for cls in _living(definition.key):
+        for cls in _made.get(definition.key, ()):
             if _is_known_by(cls, definition):
                 return cls
         return same if same is not None and _grows(same, definition) else None
-
-
-def _living(key: tuple[str, str]) -> Iterator[type]:
-    for reference in _made.get(key, ()):
-        cls = reference()
-        if cls is not None:
-            yield cls
 
 
 def _is_known_by(cls: type, definition: Definition) -> bool:
@@ -259,8 +232,7 @@ def _remember(definition: Definition, cls: type) -> None:
     with _lock:
         _definitions[cls] = [*_definitions.get(cls, []), definition]
         if cls in _made_here:
-            living = [c for c in _living(definition.key) if c is not cls]
-            _made[definition.key] = [weakref.ref(c) for c in [*living, cls]]
+            _made.setdefault(definition.key, WeakSet()).add(cls)
 
 
 def _is_only_in_main(cls: type, definition: Definition) -> bool:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import NotShareableError
 from ..system.weak import WeakKeys, WeakSet
 from . import source
-from .source import FUTURES, LAMBDA, Block, cached_by_code, no_warnings, parse, walk
+from .source import FUTURES, LAMBDA, Block, cached_by_code, lines_of, no_warnings, parse, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Span = tuple[int, int, int, int]
 """First line and column, last line and column."""
@@ -107,12 +107,16 @@ def _marshalled(code: CodeType) -> bytes:
 
 
 def _renamed(code: CodeType, filename: str) -> CodeType:
-    """Return a code object with another filename, in it and in all code that it defines."""
+    return _replaced(code, lambda _: {"co_filename": filename})
+
+
+def _replaced(code: CodeType, change: Callable[[CodeType], dict[str, Any]]) -> CodeType:
+    """Return a code object with attributes replaced, in it and in all code that it defines."""
     constants = tuple(
-        _renamed(constant, filename) if isinstance(constant, CodeType) else constant
+        _replaced(constant, change) if isinstance(constant, CodeType) else constant
         for constant in code.co_consts
     )
-    return code.replace(co_filename=filename, co_consts=constants)
+    return code.replace(co_consts=constants, **change(code))
 
 
 # -- reading ---------------------------------------------------------------------------------------
@@ -186,15 +190,19 @@ def class_globals(code: CodeType) -> tuple[str, ...]:
 
     Class bodies use other instructions for that than functions; cloudpickle does not look for these.
     """
-    return tuple(dict.fromkeys(_class_names(code)))
+    _, *within = walk(code)
+    steps = (step for inner in within for step in dis.get_instructions(inner))
+    return tuple(dict.fromkeys(step.argval for step in steps if step.opname in _NAME_LOOKUPS))
 
 
-def _class_names(code: CodeType) -> Iterator[str]:
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            instructions = dis.get_instructions(inner)
-            yield from (i.argval for i in instructions if i.opname in _NAME_LOOKUPS)
-            yield from _class_names(inner)
+@cached_by_code
+def assigned_by(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the globals and of the attributes that code sets or deletes."""
+    steps = [step for inner in walk(code) for step in dis.get_instructions(inner)]
+    return (
+        frozenset(s.argval for s in steps if s.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")),
+        frozenset(s.argval for s in steps if s.opname in ("STORE_ATTR", "DELETE_ATTR")),
+    )
 
 
 @cached_by_code
@@ -204,23 +212,21 @@ def imported_by(code: CodeType) -> tuple[tuple[str, int], ...]:
 
 
 def _imports_in(code: CodeType) -> Iterator[tuple[str, int]]:
-    numbers: list[Any] = []
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "IMPORT_NAME":
-            yield instruction.argval, next((n for n in reversed(numbers) if type(n) is int), 0)
-            numbers = []
-        elif instruction.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
-            numbers = [*numbers[-1:], instruction.argval]
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _imports_in(constant)
+    for inner in walk(code):
+        numbers: list[Any] = []
+        for step in dis.get_instructions(inner):
+            if step.opname == "IMPORT_NAME":
+                yield step.argval, next((n for n in reversed(numbers) if type(n) is int), 0)
+                numbers = []
+            elif step.opname in ("LOAD_CONST", "LOAD_SMALL_INT"):
+                numbers = [*numbers[-1:], step.argval]
 
 
 # -- addresses -------------------------------------------------------------------------------------
 
 
 class Address(NamedTuple):
-    """Which function of a block a code object is, in terms that no version of Python changes.
+    """The function of a block that a code object belongs to, in terms that are the same in every Python.
 
     Attributes
     ----------
@@ -321,11 +327,7 @@ def rebuild(address: Address, block: Block) -> CodeType:
 
 def _without(extra: str, code: CodeType) -> CodeType:
     """Return a code object without the extra scope in its qualified name, and in those within it."""
-    constants = tuple(
-        _without(extra, constant) if isinstance(constant, CodeType) else constant
-        for constant in code.co_consts
-    )
-    return code.replace(co_qualname=code.co_qualname.replace(extra, "", 1), co_consts=constants)
+    return _replaced(code, lambda c: {"co_qualname": c.co_qualname.replace(extra, "", 1)})
 
 
 def _find(address: Address, block: Block) -> _Function:
@@ -348,7 +350,7 @@ def _candidates(address: Address, block: Block) -> list[_Function]:
     found = [
         (node, scopes)
         for node, scopes in _functions(tree, [])
-        if _line(node) == address.line and names[-len(scopes) :] == scopes
+        if lines_of(node)[0] == address.line and names[-len(scopes) :] == scopes
     ]
     # Of nested lambdas only the innermost counts.
     deepest = max((len(scopes) for _, scopes in found), default=0)
@@ -367,11 +369,6 @@ def _functions(node: ast.AST, scopes: list[str]) -> Iterator[tuple[_Function, li
     for child in ast.iter_child_nodes(node):
         # Defaults, decorators and bases belong to the outer scope.
         yield from _functions(child, inner if child in body else scopes)
-
-
-def _line(node: _Function) -> int:
-    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _contains(node: _Function, span: Span) -> bool:

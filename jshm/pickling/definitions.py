@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import modules, remake
+from . import modules, remake, static
 from .code import TAG
 from .fingerprints import PARTIAL, digest, expressions, function_of, look, stored_by
 
@@ -255,7 +255,7 @@ def definition_of(obj: Any, *, reaches: bool | None = None) -> Definition:
         survey.add_class(obj, "")
         survey.add_docstring(obj)
     else:
-        survey.add_function("function:code", getattr(obj, "__wrapped__", obj))
+        survey.parts["function:code"] = survey.part(getattr(obj, "__wrapped__", obj))
     survey.follow()
     return Definition(module, obj.__qualname__, TAG, reaches, survey.parts)
 
@@ -282,16 +282,12 @@ class _Survey:
             if isinstance(obj, type):
                 self.add_class(obj, f"{obj.__qualname__}.")
             else:
-                self.add_function(name, obj)
+                self.parts[name] = self.part(obj)
         for name, fingerprint in self._constants.items():
             if name not in self._assigned:
                 self.parts[f"{CONSTANT}{name}"] = Part(VALUE, fingerprint)
 
     # -- functions ---------------------------------------------------------------------------------
-
-    def add_function(self, name: str, function: Any) -> None:
-        """Add a function as one part."""
-        self.parts[name] = self._part(function)
 
     def _function(self, function: types.FunctionType) -> tuple[str, str]:
         """Return the fingerprints of a function's code, defaults, annotations and closure."""
@@ -363,7 +359,7 @@ class _Survey:
     def add_class(self, cls: type, prefix: str) -> None:
         """Add the parts of a class."""
         self._seen.add(id(cls))
-        space = type.__dict__["__dict__"].__get__(cls)
+        space = static.namespace(cls)
         sources = expressions(cls)
         skipped = {*_DERIVED, *CACHES, *remake.generated_methods(cls)}
         if issubclass(type(cls), enum.EnumMeta):
@@ -385,7 +381,7 @@ class _Survey:
                 continue
             source = sources.get(name, "")
             if function_of(value) is not None:
-                self.parts[prefix + name] = self._part(value)
+                self.parts[prefix + name] = self.part(value)
                 continue
             constant = self._text(value, deep=name == "__slots__")
             if constant is not None and not source and not name.startswith("__"):
@@ -403,7 +399,7 @@ class _Survey:
         self._bases(cls, prefix, space)
 
     def add_docstring(self, cls: type) -> None:
-        text = type.__dict__["__dict__"].__get__(cls).get("__doc__")
+        text = static.namespace(cls).get("__doc__")
         if isinstance(text, str):
             # Cleaned, because Python 3.13 and later remove the indentation.
             self.parts[DOCSTRING] = Part(VALUE, digest(inspect.cleandoc(text)))
@@ -423,7 +419,7 @@ class _Survey:
     def _members(self, cls: Any, prefix: str) -> None:
         for name, member in cls._member_map_.items():
             value = member.__dict__.get("_value_", member)
-            self.parts[f"{prefix}member:{name}"] = self._part(value, deep=True)
+            self.parts[f"{prefix}member:{name}"] = self.part(value, deep=True)
 
     def _fields(self, cls: Any, prefix: str) -> None:
         params = cls.__dict__.get("__dataclass_params__")
@@ -438,22 +434,16 @@ class _Survey:
                 VALUE, digest(self._annotation(field.type), *texts)
             )
             if field.default_factory is not dataclasses.MISSING:
-                self.parts[f"{prefix}{_FACTORY}:{name}"] = self._part(field.default_factory)
+                self.parts[f"{prefix}{_FACTORY}:{name}"] = self.part(field.default_factory)
 
     def _named_tuple(self, prefix: str, space: Mapping[str, Any]) -> None:
         defaults = space.get("_field_defaults", {})
         for name in space["_fields"]:
             self.parts[f"{prefix}field:{name}"] = (
-                self._part(defaults[name], deep=True) if name in defaults else Part(VALUE, "")
+                self.part(defaults[name], deep=True) if name in defaults else Part(VALUE, "")
             )
 
-    def _others_of(self, value: Any) -> list[str]:
-        """Return texts for the functions of a descriptor but its first."""
-        if isinstance(value, property):
-            return [self._word(value.fset), self._word(value.fdel)]
-        return []
-
-    def _part(self, value: Any, *, deep: bool = False) -> Part:
+    def part(self, value: Any, *, deep: bool = False) -> Part:
         """Return the fingerprints of a value; of a function, or a wrapper of one, those of its code."""
         function = function_of(value)
         if function is None:
@@ -484,8 +474,10 @@ class _Survey:
         function = function_of(value)
         if function is not None:
             here, _ = self._function(function)
-            others = self._others_of(value)
-            if issubclass(kind, PARTIAL):
+            others = []
+            if issubclass(kind, property):
+                others = [self._word(value.fset), self._word(value.fdel)]
+            elif issubclass(kind, PARTIAL):
                 items = (*value.args, *sorted(value.keywords.items()))
                 others = [self._word(item, deep=deep) for item in items]
             return f"{kind.__name__} {here} {' '.join(others)}"
@@ -523,10 +515,9 @@ class _Survey:
 def _is_python_s(name: str, value: Any) -> bool:
     """Tell whether Python or a library replaces a method, so that it says nothing about the class."""
     function = function_of(value) or value
+    # A class that implements a protocol gets another `__init__` after its first instance is made.
     if name == "__init__" and (value is object.__init__ or module_of(function) == "typing"):
-        return (
-            True  # a class that implements a protocol gets another after its first instance is made
-        )
+        return True
     if name == "__class_getitem__" and module_of(function) == "typing":
         return True  # of a generic named tuple
     return type(value) is types.FunctionType and value.__code__.co_filename.startswith(_BY_ATTRS)

@@ -1,7 +1,7 @@
 """Descriptions of an object for lists and previews; its publisher writes them into the segment.
 
-So nothing is unpickled to look at an object. No code of the user's is called: of a type that is not
-known here, only the name is shown.
+So nothing is unpickled to look at an object. The user's code is never called: of a type
+that is not known here, only the name is shown.
 """
 
 from __future__ import annotations
@@ -109,18 +109,15 @@ def _signature(obj: Any) -> str:
     """Return the parameters and their defaults, without annotations: ``(X, lr=0.1, *, steps=10)``."""
     kind, bound = type(obj), 0
     if issubclass(kind, type):
-        made = [_unbound(static.lookup(obj, name)) for name in ("__init__", "__new__")]
-        written = [f for f in made if type(f) is types.FunctionType]
-        return _parameters(written[0], 1) if written else ""
+        made = (static.lookup(obj, name) for name in ("__init__", "__new__"))
+        functions = (f.__func__ if type(f) is staticmethod else f for f in made)
+        found = next((f for f in functions if type(f) is types.FunctionType), None)
+        return _parameters(found, 1) if found else ""
     if kind is types.MethodType:
         obj, bound = obj.__func__, 1
     elif kind is not types.FunctionType:
         return ""
     return _parameters(obj, bound) if type(obj) is types.FunctionType else "(…)"
-
-
-def _unbound(found: Any) -> Any:
-    return found.__func__ if type(found) is staticmethod else found
 
 
 def _parameters(function: types.FunctionType, bound: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dis
 import functools
 import hashlib
 import inspect
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudpickle import cloudpickle as cp
 
-from .code import class_globals, statement_of
+from .code import assigned_by, class_globals, statement_of
 from .source import cached_by_code, class_statement, no_warnings
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def look(code: CodeType) -> Known:
     names = {**cp._extract_code_globals(code), **dict.fromkeys(class_globals(code))}
     return Known(
         digest(_code_text(code)), digest(text.strip()) if text else "", tuple(names),
-        *_assignments(code),
+        *assigned_by(code),
     )  # fmt: skip
 
 
@@ -126,23 +125,6 @@ def _constant_text(value: Any) -> str:
     if isinstance(value, frozenset):
         return f"{{{', '.join(sorted(map(_constant_text, value)))}}}"
     return f"{type(value).__name__} {value!r}"
-
-
-def _assignments(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names of the globals and of the attributes that code assigns to."""
-    names: set[str] = set()
-    attributes: set[str] = set()
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-            names.add(instruction.argval)
-        elif instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
-            attributes.add(instruction.argval)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            inner = _assignments(constant)
-            names |= inner[0]
-            attributes |= inner[1]
-    return frozenset(names), frozenset(attributes)
 
 
 def stored_by(values: Iterable[Any]) -> set[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from ..system.weak import WeakSet
-from . import class_reducers, ctypes_, frozen, functions, hints, modules
+from . import class_reducers, ctypes_, frozen, functions, hints, modules, static
 from .definitions import is_struct, struct_options
 from .writer import UnwritableError
 
@@ -48,10 +48,8 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
     """
     module = getattr(cls, "__module__", None)
     by_value = modules.is_by_value(module)
-    if by_value:
-        reference = functions.reduce_to_import(pickler, cls, cls.__qualname__)
-        if reference is not None:
-            return reference
+    if by_value and (reference := functions.reduce_to_import(pickler, cls, cls.__qualname__)):
+        return reference
     reduced = cp._dynamic_class_reduce(cls) if by_value else cp._class_reduce(cls)
     if reduced is NotImplemented:
         if isinstance(module, str):
@@ -86,7 +84,7 @@ def is_compiled(cls: type) -> bool:
     """Tell whether compiled code made a class, and not a ``class`` statement."""
     if not cls.__flags__ & _HEAP or cls.__flags__ & _IMMUTABLE:
         return True
-    for name, value in type.__dict__["__dict__"].__get__(cls).items():
+    for name, value in static.namespace(cls).items():
         if type(value) in _COMPILED and value.__objclass__ is cls and name not in _OF_EVERY_CLASS:
             return True
     return False

@@ -148,8 +148,7 @@ def called(kind: Any, *arguments: Any) -> Any:
 
 def bare(kind: Any, *arguments: Any) -> Any:
     """Return an instance without its state, made by what its class inherits."""
-    givers = {"__getnewargs__", "__getnewargs_ex__"}
-    giver: Any = next((base for base in kind.__mro__ if givers & set(vars(base))), None)
+    giver: Any = remake.giver(kind)
     make = _inherited(kind, "__new__") if giver is None else giver.__new__
     return make(kind, *arguments)
 
@@ -237,7 +236,7 @@ def memory_view_of_array(array: Any, readonly: bool) -> memoryview:
 
 # -- NumPy -----------------------------------------------------------------------------------------
 
-# Where the flags are in the state of a dtype.
+# The index of the flags in the state of a dtype.
 _FLAGS = 7
 _SIGNED = np.dtype([("a", "u1"), ("b", "u2")], align=True).flags < 0
 
@@ -310,7 +309,7 @@ def fill_block_manager(manager: Any, state: Any) -> None:
 def _copy_on_write(manager: Any) -> None:
     """Make pandas treat read-only blocks as shared, and views of them too.
 
-    pandas counts weak references to blocks; the one added here is to something that never goes.
+    pandas counts weak references to blocks; the one added here is to an object that always exists.
     """
     for block in getattr(manager, "blocks", ()):
         if not _is_writable(block.values):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from cloudpickle import cloudpickle as cp
 
-from . import arrays, code, frozen, hints, imports, modules, static
+from . import arrays, code, frozen, hints, modules, source, static
 from .definitions import definition_of, module_of
 from .modules import Origin
-from .writer import Namespace
+from .writer import Call, Namespace
 
 if TYPE_CHECKING:
     from .writer import Writer
@@ -47,7 +47,7 @@ def reduce_function(pickler: Writer, function: types.FunctionType) -> Any:
     for word in code.class_globals(code_):
         if word in function.__globals__:
             slots["__globals__"][word] = function.__globals__[word]
-    submodules = map(arrays.part_or_module, slots["_cloudpickle_submodules"])
+    submodules = map(arrays.submodule, slots["_cloudpickle_submodules"])
     # The reader loads these and forgets them.
     slots["_cloudpickle_submodules"] = [*submodules, *places_of_imports(function)]
     hints.complete(pickler, function, slots["__globals__"])
@@ -79,20 +79,11 @@ def reduce_cell(_: Writer, cell: types.CellType) -> Any:
 def reduce_method(_: Writer, method: types.MethodType) -> Any:
     """Reduce a method: of a notebook's shell, to the function that finds the reader's shell."""
     # `get_ipython` of a cell. A method may be of anything that can be called, and have no name.
-    if static.own_name(method.__func__) == "get_ipython" and _is_shell(method.__self__):
+    if static.own_name(method.__func__) == "get_ipython" and type(method.__self__) is type(
+        source.shell()
+    ):
         return frozen.last, (sys.modules["IPython"].get_ipython,)
     return NotImplemented
-
-
-def shell() -> Any:
-    """Return IPython's shell of this process; None if there is none."""
-    ipython = sys.modules.get("IPython")
-    return None if ipython is None else ipython.get_ipython()
-
-
-def _is_shell(obj: Any) -> bool:
-    found = shell()
-    return found is not None and type(found) is type(obj)
 
 
 def reduce_shell(_: Writer, __: Any) -> Any:
@@ -234,10 +225,8 @@ def reduce_own_or_new(obj: Any, qualname: str, reduced: Any) -> Any:
     name = module_of(obj)
     is_cached = type(obj) is functools._lru_cache_wrapper
     origin = Origin(name, "", "") if name == "__main__" and is_cached else modules.origin_of(name)
-    # Methods belong to their classes.
-    if origin is None or "." in qualname:
-        return reduced
-    if imports.lookup(sys.modules.get(name), qualname) is not obj:
+    is_method = "." in qualname  # it belongs to its class
+    if not origin or is_method or modules.lookup(sys.modules.get(name), qualname) is not obj:
         return reduced
     make, arguments, *rest = reduced
     text = definition_of(obj).to_json() if rest else ""
@@ -257,35 +246,22 @@ def reduce_to_import(pickler: Writer, obj: Any, qualname: str) -> Any:
     if name not in pickler.by_import:
         return None
     origin = modules.origin_of(name)
-    if origin is None:
-        return None
-    if qualname and imports.lookup(sys.modules.get(name), qualname) is not obj:
-        return None
-    return frozen.imported, (tuple(origin), "".join(qualname))
+    is_found = not qualname or modules.lookup(sys.modules.get(name), qualname) is obj
+    return (frozen.imported, (tuple(origin), "".join(qualname))) if origin and is_found else None
 
 
 # -- modules imported by calls -----------------------------------------------------------------------
 
 
-class Place:
-    """Tells the reader where a module was found; written with the functions that import it."""
-
-    def __init__(self, name: str, root: str, file: str) -> None:
-        self.arguments = (name, root, file)
-
-    def __reduce__(self) -> Any:
-        return frozen.remember_place, self.arguments
-
-
-def places_of_imports(function: types.FunctionType) -> list[Place]:
-    """Return the modules beside the notebook that a function imports when it is called."""
+def places_of_imports(function: types.FunctionType) -> list[Call]:
+    """Return calls that tell the reader where the modules are that a function imports when it is called."""
     imported = code.imported_by(function.__code__)
     if not imported:
         return []
     package = str(function.__globals__.get("__package__") or "")
     names = {(package if level else name).partition(".")[0] for name, level in imported}
     found = [_place(name) for name in sorted(names - {""})]
-    return [Place(*place) for place in found if place is not None]
+    return [Call(frozen.remember_place, *place) for place in found if place is not None]
 
 
 def _place(name: str) -> tuple[str, str, str] | None:

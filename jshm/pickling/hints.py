@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cloudpickle import cloudpickle as cp
 
 from . import frozen, modules
-from .source import cached_by_code, no_warnings
+from .source import cached_by_code, no_warnings, walk
+from .writer import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,20 +71,16 @@ def complete(pickler: Writer, function: types.FunctionType, space: dict[str, Any
                 continue
             value = function.__globals__[name]
             if modules.is_by_reference(value):
-                space[name] = IfThere(value)
+                space[name] = _if_there(value)
             elif not isinstance(value, types.ModuleType) and _travels(pickler, value):
                 space[name] = value
 
 
-class IfThere:
-    """Stands for a module, or an object in one, that the reader may lack."""
-
-    def __init__(self, value: Any) -> None:
-        is_module = isinstance(value, types.ModuleType)
-        self.names = (value.__name__,) if is_module else (value.__module__, value.__qualname__)
-
-    def __reduce__(self) -> Any:
-        return frozen.if_there, self.names
+def _if_there(value: Any) -> Call:
+    """Return what to write for a module, or an object in one, that the reader may lack."""
+    is_module = isinstance(value, types.ModuleType)
+    names = (value.__name__,) if is_module else (value.__module__, value.__qualname__)
+    return Call(frozen.if_there, *names)
 
 
 def _travels(pickler: Writer, value: Any) -> bool:
@@ -119,17 +116,15 @@ def _texts_within(code: CodeType) -> tuple[str, ...]:
 
 
 def _scan(code: CodeType) -> Iterator[str]:
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    if not inner:
-        return
-    last: Any = None
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, tuple):
-            last = instruction.argval
-        elif instruction.opname in _MAKERS and (instruction.arg or 0) & _ANNOTATED:
-            yield from last[1::2] if _is_annotations(last) else ()
-    for constant in inner:
-        yield from _scan(constant)
+    for outer in walk(code):
+        if not any(isinstance(constant, CodeType) for constant in outer.co_consts):
+            continue
+        last: Any = None
+        for step in dis.get_instructions(outer):
+            if step.opname == "LOAD_CONST" and isinstance(step.argval, tuple):
+                last = step.argval
+            elif step.opname in _MAKERS and (step.arg or 0) & _ANNOTATED:
+                yield from last[1::2] if _is_annotations(last) else ()
 
 
 def _is_annotations(pairs: Any) -> bool:
@@ -205,7 +200,7 @@ def _only_types(found: Any) -> Any:
     kind = type(found)
     if issubclass(kind, type | types.ModuleType) or kind.__module__ in _TYPING:
         return found
-    raise TypeError(f"a {kind.__name__} is no type")
+    raise TypeError(f"a {kind.__name__} is not a type")
 
 
 # -- text ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the reader imports: its own modules, modules beside the notebook, compiled modules.
+"""Imports by the reader: its own modules, modules beside the notebook, compiled modules.
 
 Functions and whole modules that travel by value are not made again if the reader's own module has the
 same file. Then the reader gets the same objects as its own code that imports the module.
@@ -47,7 +47,7 @@ def own_or_new(
     """Return the reader's own object of a name, if it is the same, or a new one."""
     name = origin[0]
     module = sys.modules.get(name) if name == "__main__" else modules.imported(Origin(*origin))
-    found = lookup(module, qualname)
+    found = modules.lookup(module, qualname)
     if found is not None and (not text or _is_same(found, Definition.from_json(text))):
         return found
     if name != "__main__" and modules.is_here(name):
@@ -62,14 +62,6 @@ def _is_same(found: Any, definition: Definition) -> bool:
         return False
     own = definition_of(found, reaches=definition.reaches)
     return not own.differences(definition)
-
-
-def lookup(module: ModuleType | None, qualname: str) -> Any:
-    """Return what a module has under a qualified name; None if it has nothing."""
-    found: Any = module
-    for name in qualname.split("."):
-        found = getattr(found, "__dict__", {}).get(name)
-    return found
 
 
 def fill_function(function: Any, state: Any) -> None:
@@ -121,29 +113,24 @@ def fill_module(module: ModuleType, state: dict[str, Any]) -> None:
 
 
 def imported(origin: tuple[str, str, str], qualname: str) -> Any:
-    """Return a module, or what it has under a name.
-
-    Raises
-    ------
-    MissingModuleError
-        It cannot be imported here.
-    """
+    """Return a module, or what it has under a name; see `frozen.imported`."""
     name, _, root = origin
     module = modules.imported(Origin(*origin), also_from_root=True)
     if module is None and modules.is_here(name):
         modules.tell_difference(
             name,
-            "what was shared uses the one of here, because the other holds what cannot be shared",
+            "what was shared uses the module of this process, because the other one contains an object "
+            "that cannot be shared",
         )
         __import__(name)
         module = sys.modules[name]
     if module is None:
         raise MissingModuleError(
-            f"the module {name} cannot be imported here, and it is not in {root or 'its directory'} any "
-            f"more as it was published: add the directory that it is in to sys.path, and attach again",
+            f"the module {name} cannot be imported here, and {root or 'its directory'} no longer has the "
+            "version that was published: add the module's directory to sys.path, and attach again",
             name=name,
         )
-    found = lookup(module, qualname) if qualname else module
+    found = modules.lookup(module, qualname) if qualname else module
     if found is None:
         raise MissingModuleError(f"the module {name} has no {qualname} here", name=name)
     return found
@@ -153,13 +140,7 @@ def imported(origin: tuple[str, str, str], qualname: str) -> Any:
 
 
 def compiled(name: str, file: str, qualname: str) -> Any:
-    """Return a compiled module, or something of it.
-
-    Raises
-    ------
-    MissingModuleError
-        It cannot be imported here, neither by its name nor from its file.
-    """
+    """Return a compiled module, or something of it; see `frozen.compiled`."""
     found = sys.modules.get(name) or _import(name, file)
     for part in filter(None, qualname.split(".")):
         found = getattr(found, part)
@@ -239,8 +220,8 @@ def remember_place(name: str, root: str, file: str) -> None:
         _roots[name] = root
     elif file and here and here != file and not _same(here, file):
         warnings.warn(
-            f"a function that was published imports {name} when it is called; that was {file}, and is "
-            f"{here} here, which differs",
+            f"a function that was published imports {name} when it is called: {file} where it was "
+            f"published, and {here} here, which differs",
             RuntimeWarning,
             stacklevel=2,
         )

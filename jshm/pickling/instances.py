@@ -1,4 +1,4 @@
-"""Instances that `pickle` writes so that nobody can load them, and some that it refuses needlessly.
+"""Reducers for instances that `pickle` would write so that no reader could load them, or refuse needlessly.
 
 `pickle` makes an exception again from its ``args``, although its ``__init__`` may want other arguments. It
 makes an object without arguments, although its ``__new__`` may want some. And it looks up ``__setstate__``
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cloudpickle import cloudpickle as cp
 
 from ..system.weak import WeakKeys
-from . import class_reducers, ctypes_, frozen, static
+from . import class_reducers, ctypes_, frozen, remake, static
 from .writer import UnwritableError
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     Rule = Callable[[Writer, Any], Any]
 
 _REDUCERS = {"__reduce__", "__reduce_ex__"}
-_GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
 _UNKNOWN: Any = object()
 _OF_OBJECTS = (object.__reduce_ex__, object.__reduce__)
 # By class, because each instance needs it.
@@ -99,7 +98,7 @@ def _reduce_checked(pickler: Writer, obj: Any) -> Any:
         raise UnwritableError(
             f"__reduce__ gives {len(arguments)} arguments for {static.qualname(kind)}, which its "
             "__init__ or __new__ does not take: nobody could load it",
-            "Define __reduce__ in the class, so that it gives what __init__ wants",
+            "Define __reduce__ in the class, so that it gives what __init__ takes",
         )
     return reduced
 
@@ -144,20 +143,12 @@ def _is_reduced_by_python(kind: type) -> bool:
 
 def _is_made_bare(kind: Any) -> bool:
     """Tell whether a class's ``__new__`` takes the arguments that `pickle` gives it."""
-    giver = _giver(kind)
+    giver = remake.giver(kind)
     if giver is None:
         return _takes(kind.__new__, kind)
     # The arguments fit the class that gives them, but perhaps not one that inherits from it.
-    return "__new__" not in [name for base in _before(kind, giver) for name in vars(base)]
-
-
-def _giver(kind: type) -> type | None:
-    """Return the class whose ``__getnewargs__`` gives a class's arguments."""
-    return next((base for base in kind.__mro__ if _GIVERS & set(vars(base))), None)
-
-
-def _before(kind: type, base: type) -> tuple[type, ...]:
-    return kind.__mro__[: kind.__mro__.index(base)]
+    below = kind.__mro__[: kind.__mro__.index(giver)]
+    return not any("__new__" in vars(base) for base in below)
 
 
 def _asks_itself(kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What travels by reference, as a name to import, and what by value.
+"""Whether an object travels by reference, as a name to import, or by value.
 
 Objects go by reference if every notebook of this environment can import them: those of built-in modules,
 the standard library and installed packages (also in editable mode). All others go by value: those of
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cloudpickle import cloudpickle as cp
 
 from ..errors import DefinitionWarning, MissingModuleError, outside
+from . import static
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,7 +73,9 @@ def _choose(module: ModuleType | str, *, by_value: bool) -> None:
     if not isinstance(name, str):
         raise TypeError(f"a module or its name is needed, not a {type(module).__name__}")
     if name == "__main__" and not by_value:
-        raise ValueError("__main__ is another module in every notebook: it goes by value")
+        raise ValueError(
+            "__main__ is a different module in every notebook, so it is always shared by value"
+        )
     _chosen[name] = by_value
     _judged.clear()
 
@@ -101,6 +104,16 @@ def is_by_reference(value: Any) -> bool:
     else:
         return False
     return not is_by_value(name) and bool(cp._should_pickle_by_reference(value))
+
+
+def lookup(module: ModuleType | None, qualname: str) -> Any:
+    """Return what a module has under a qualified name; None if it has nothing. Calls no ``__getattr__``."""
+    found: Any = module
+    for name in qualname.split("."):
+        # `vars` imports a lazy module.
+        space = vars(found) if issubclass(type(found), ModuleType) else static.attributes(found)
+        found = (space or {}).get(name)
+    return found
 
 
 def _judge(name: str) -> bool:
@@ -237,7 +250,7 @@ def _editable() -> list[tuple[str, frozenset[str]]]:
 
 
 class Origin(NamedTuple):
-    """Where a module that travels by value was imported from.
+    """The origin of a module that travels by value.
 
     Attributes
     ----------

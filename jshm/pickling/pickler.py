@@ -203,7 +203,7 @@ class Pickler(Writer):
 
 def _know_loaded_libraries() -> None:
     """Add the reducers of IPython's shell and of Numba's functions, once these are imported."""
-    shell = functions.shell()
+    shell = source.shell()
     if shell is not None:
         REDUCERS[type(shell)] = functions.reduce_shell
     numba = sys.modules.get("numba.core.serialize")

@@ -1,4 +1,4 @@
-"""Why an object cannot be written: the path to the culprit, and a remedy.
+"""Explain why an object cannot be written: the path to the culprit, and a remedy.
 
 Nothing here runs until a dump has failed. Then the object is searched as the Pickler writes it, until
 the reduction of a part fails.
@@ -67,23 +67,6 @@ _WAYS: list[tuple[Callable[[type], bool], str, str]] = [
 ]  # fmt: skip
 
 
-class _Found(NamedTuple):
-    """An object that cannot be written: the path to it, what it is, and a remedy.
-
-    Attributes
-    ----------
-    path : list of str
-    what, way_out : str
-    recursion : bool
-        Whether its own code calls itself too often.
-    """
-
-    path: list[str]
-    what: str
-    way_out: str
-    recursion: bool
-
-
 class _Step(NamedTuple):
     """One step of the way into an object."""
 
@@ -100,9 +83,8 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
     name = pickler.name or _name(obj)
     too_deep = _is_of_recursion(error)
     culprit = _search(pickler, obj, _LIMIT_OF_DEEP if too_deep else _LIMIT)
-    found = culprit and _unroll(*culprit)
-    if found is not None and (found.recursion or not too_deep):
-        text = f"{' → '.join([*_shortened(found.path), found.what])}: {found.way_out}"
+    if culprit is not None and (not too_deep or _is_of_recursion(culprit[1])):
+        text = _describe(*culprit)
     elif too_deep:
         text = (
             f"{name} is nested too deeply (deep recursion): share a flatter form of it, for example a "
@@ -110,7 +92,7 @@ def explain(pickler: Writer, obj: Any, error: Exception) -> NotShareableError:
             "not help: it lets the stack overflow, which ends the process"
         )
     else:
-        text = f"{name} cannot be shared: {_said(error)}"
+        text = f"{name} cannot be shared: {_message(error)}"
     return _typed(error, text)
 
 
@@ -147,7 +129,7 @@ def _is_of_recursion(error: BaseException) -> bool:
     return any(issubclass(type(one), RecursionError) for one in (error, _CAUSE(error)))
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """Return the message of an error, whose class may be the user's, and raise."""
     try:
         return str(error)
@@ -173,7 +155,22 @@ def _typed(error: Exception, text: str) -> NotShareableError:
     return NotShareableError(text)
 
 
-def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
+def _describe(step: _Step, why: Exception) -> str:
+    """Return the path to the culprit, or to a known object around it (a lock: its thread), and a remedy."""
+    steps = []
+    outer: _Step | None = step
+    while outer is not None:
+        steps.append(outer)
+        outer = outer.outer
+    steps.reverse()
+    known = [i for i, s in enumerate(steps) if any(is_one(type(s.obj)) for is_one, _, _ in _WAYS)]
+    steps = steps[: known[0] + 1] if known else steps
+    what, way_out = _describe_object(steps[-1].obj, why)
+    path = _shortened([s.label for s in steps if s.label])
+    return f"{' → '.join([*path, what])}: {way_out}"
+
+
+def _describe_object(culprit: Any, why: Exception) -> tuple[str, str]:
     """Return what an object is, in words, and a remedy."""
     kind = type(culprit)
     for is_one, what, way_out in _WAYS:
@@ -181,14 +178,13 @@ def _describe(culprit: Any, why: Exception) -> tuple[str, str]:
             # The name of a file, but not of a subclass of the user's, whose code would run.
             name = getattr(culprit, "name", None) if static.module(kind) in _IN_C else None
             shown = f" {name!r}" if type(name) is str else ""
-            return what + shown, f"cannot be shared ({_said(why)}); {way_out}"
+            return what + shown, f"cannot be shared ({_message(why)}); {way_out}"
     usual = "leave it out, or say how to share it with __reduce__"
-    said = "its own code calls itself (deep recursion)" if _is_of_recursion(why) else _said(why)
-    advice = (type(why) is UnwritableError and why.way_out) or usual
-    return (
-        static.full_name(kind),
-        f"cannot be shared: {said}. {advice[0].upper()}{advice[1:]}",
+    reason = (
+        "its own code calls itself (deep recursion)" if _is_of_recursion(why) else _message(why)
     )
+    advice = (type(why) is UnwritableError and why.way_out) or usual
+    return static.full_name(kind), f"cannot be shared: {reason}. {advice[0].upper()}{advice[1:]}"
 
 
 def _search(pickler: Writer, root: Any, limit: int) -> tuple[_Step, Exception] | None:
@@ -225,20 +221,6 @@ def _found(pickler: Writer, root: Any, limit: int) -> tuple[_Step, Exception] | 
             return step, error.with_traceback(None)
         stack.extend(_Step(step, label, part) for label, part in reversed(parts))
     return None
-
-
-def _unroll(step: _Step, error: Exception) -> _Found:
-    """Return the labels up to the culprit, or up to a known object around it: a thread, and not its lock."""
-    steps = []
-    outer: _Step | None = step
-    while outer is not None:
-        steps.append(outer)
-        outer = outer.outer
-    steps.reverse()
-    known = [i for i, s in enumerate(steps) if any(is_one(type(s.obj)) for is_one, _, _ in _WAYS)]
-    steps = steps[: known[0] + 1] if known else steps
-    path = [s.label for s in steps if s.label]
-    return _Found(path, *_describe(steps[-1].obj, error), _is_of_recursion(error))
 
 
 def _parts(probe: Writer, obj: Any) -> Iterable[Part]:

@@ -1,4 +1,4 @@
-"""Making a class anew in the reader's process: its skeleton, its generated methods, its members.
+"""Parts of a class that are made again in the reader's process: skeleton, generated methods, members.
 
 Metaclasses and ``__init_subclass__`` may want options or attributes that are not there yet, so a
 class is made without calling them where they fail. Methods that dataclasses and named tuples
@@ -64,7 +64,7 @@ def without_hooks(
     parents = {parent: None for base in resolved for parent in reversed(_parents(base))}
     for parent, slots in product(parents, (("__dict__", "__weakref__"), (), *_SLOTS)):
         with contextlib.suppress(Exception):
-            hook: Any = classmethod(_do_nothing)
+            hook: Any = classmethod(lambda _, **__: None)
             quiet = _new(type(parent), "Quiet", (parent,), {"__slots__": slots, _HOOK: hook})
             made: Any = _new(metaclass, name, (quiet, *resolved), keywords)
             made.__bases__ = resolved
@@ -72,12 +72,14 @@ def without_hooks(
     raise TypeError(f"the class {name} cannot be made again without calling __init_subclass__")
 
 
+def giver(kind: type) -> type | None:
+    """Return the class whose ``__getnewargs__`` gives the arguments for a class's ``__new__``."""
+    return next((base for base in kind.__mro__ if _GIVERS & set(vars(base))), None)
+
+
+_GIVERS = {"__getnewargs__", "__getnewargs_ex__"}
 _HOOK = "__init_subclass__"
 _SLOTS = (("__dict__",), ("__weakref__",))
-
-
-def _do_nothing(_: type, /, **__: Any) -> None:
-    pass
 
 
 def _parents(base: type) -> list[type]:
@@ -284,9 +286,7 @@ def complete_enumeration(cls: Any, found: list[Member]) -> None:
             type.__setattr__(cls, name, member)
         member.__dict__.update(attributes)
     ordered = {name: named[name] for name, _, _ in found}
-    if [*cls._member_map_] != [
-        *ordered
-    ]:  # otherwise leave it alone: another thread may be using it
+    if [*cls._member_map_] != [*ordered]:  # else leave it alone: another thread may be using it
         cls._member_map_.clear()
         cls._member_map_.update(ordered)
 

@@ -1,4 +1,4 @@
-"""Which of several values share state: an object that is in two of them and can change.
+"""Find the values that share state: two of them contain the same object, and it can change.
 
 Such values are published in one segment, so that they still share it where they are attached. To find out,
 each value is pickled. A pickler's memo has every object that it wrote, so the memos are compared: by
@@ -7,14 +7,13 @@ object id, while all picklers are alive and no id can be used again.
 These count as no state: values that nobody can tell apart from an equal one (texts, dates, paths),
 objects that the reader imports, and classes, which are the same everywhere (see `classes`).
 
-No code of the user's is run but what pickles an object.
+Of the user's code only methods that pickle an object are called.
 """
 
 from __future__ import annotations
 
 import copyreg
 import datetime as dt
-import dis
 import enum
 import functools
 import gc
@@ -29,6 +28,7 @@ import numpy as np
 from cloudpickle import cloudpickle as cp
 
 from . import modules, static
+from .code import assigned_by
 from .pickler import REDUCERS, Pickler
 from .static import Types
 from .writer import Output
@@ -166,7 +166,7 @@ def _any_state(
 
 
 class _Belongings:
-    """The objects that are only in a value because a class, or an index of a table, is."""
+    """The objects that a value contains only as parts of a class, or of the index of a table."""
 
     def __init__(self) -> None:
         self._known: dict[frozenset[int], set[int]] = {}
@@ -255,17 +255,8 @@ def _variables(
     }
 
 
-def _set_globals(code: types.CodeType) -> set[str]:
-    """Return the names of the global variables that a function, or one within it, sets or deletes."""
-    names = {
-        step.argval
-        for step in dis.get_instructions(code)
-        if step.opname in ("STORE_GLOBAL", "DELETE_GLOBAL")
-    }
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            names |= _set_globals(inner)
-    return names
+def _set_globals(code: types.CodeType) -> frozenset[str]:
+    return assigned_by(code)[0]
 
 
 # -- what is state -------------------------------------------------------------------------------------
@@ -280,9 +271,9 @@ _ATOMS = (
 _BUILTIN = Types(list, dict, set, bytearray)
 # Types with a reducer of jshm whose instances can change.
 _REDUCED_STATE = Types(types.CellType, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
-# Packages whose objects nobody changes; of pandas, all but tables and columns.
+# Packages whose objects never change; of pandas, all but tables and columns.
 _UNCHANGED = frozenset({"pyarrow", "pandas", "typing"})
-# By package, classes whose instances do not share their parts, which nobody changes.
+# By package, classes whose instances do not share their parts; the parts never change.
 _OWNERS = {
     "numpy": ("dtype",),
     "pandas": ("Index", "ExtensionDtype"),
@@ -328,7 +319,7 @@ def _is_namespace(found: dict[Any, Any]) -> bool:
 
 
 def _is_owner(found: Any) -> bool:
-    """Tell whether what an object is made of belongs to it alone, and nobody changes it."""
+    """Tell whether the parts of an object belong to it alone and never change."""
     kind = type(found)
     if issubclass(kind, type):
         by_value = modules.is_by_value(static.module(found))

@@ -1,4 +1,4 @@
-"""The source of functions: where it is found, and how it is shown where a function arrives.
+"""The source of functions: how it is found, and how a reader shows it.
 
 A *block* travels with a code object: the lines of the smallest statement that contains it. That is
 its ``def`` with its decorators, or the statement that a lambda is in.
@@ -24,15 +24,14 @@ import re
 import sys
 import textwrap
 import warnings
-import weakref
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ..system.weak import forgetting
+from ..system.weak import WeakKeys
 from ..text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     T = TypeVar("T")
 
@@ -65,19 +64,15 @@ FUTURES = _future_flags()
 
 
 def cached_by_code(find: Callable[[CodeType], T]) -> Callable[[CodeType], T]:
-    """Return a function that remembers its value for each code object.
-
-    The key is the object's identity: hashing a code object costs more than finding the value again.
-    """
-    known: dict[int, tuple[weakref.ref[CodeType], T]] = {}
+    """Return a function that remembers its value for each code object, by identity: hashing one is slow."""
+    known: WeakKeys[CodeType, tuple[T]] = WeakKeys()
 
     @functools.wraps(find)
     def found(code: CodeType) -> T:
-        key = id(code)
-        entry = known.get(key)
-        if entry is None or entry[0]() is not code:
-            entry = known[key] = (weakref.ref(code, forgetting(known, key)), find(code))
-        return entry[1]
+        entry = known.get(code)
+        if entry is None:
+            entry = known[code] = (find(code),)
+        return entry[0]
 
     return found
 
@@ -117,7 +112,7 @@ def block_of(code: CodeType, notebook: str = "") -> Block | None:
 def _statement_of(code: CodeType) -> tuple[int, str] | None:
     """Return number of the first line, and text, of the statement that contains a code object."""
     filename = code.co_filename
-    if filename in _registered and filename not in linecache.cache:  # somebody cleared all
+    if filename in _registered and filename not in linecache.cache:  # other code cleared the cache
         register(_registered[filename])
     elif is_file(filename):
         linecache.checkcache(filename)
@@ -155,8 +150,7 @@ def is_current(code: CodeType) -> bool:
         except (SyntaxError, ValueError):
             known = []
         _codes[filename] = known
-    line, name = code.co_firstlineno, code.co_name
-    return any(c.co_firstlineno == line and c.co_name == name and c == code for c in known)
+    return _is_among(known, code)
 
 
 def forget_trees() -> None:
@@ -185,7 +179,7 @@ def is_file(filename: str) -> bool:
 def register(block: Block) -> None:
     """Make a block's lines known to `inspect`, ``f??`` and tracebacks, under its filename."""
     filename, line, text = block
-    # An entry without a modification time stays until somebody clears the whole cache.
+    # An entry without a modification time stays until the whole cache is cleared.
     if filename not in linecache.cache:
         # Lines as Python splits them: `splitlines` would also split at form feeds.
         lines = ["\n"] * (line - 1) + io.StringIO(text).readlines()
@@ -205,10 +199,15 @@ def place(code: CodeType) -> str:
 
 def _cell(filename: str) -> str:
     """Return ``In[3]`` for the file name that IPython gave to a cell, else an empty string."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    named = shell.compile.format_code_name(filename) if shell is not None else None
+    found = shell()
+    named = None if found is None else found.compile.format_code_name(filename)
     return named[1] if named else ""
+
+
+def shell() -> Any:
+    """Return IPython's shell of this process; None if there is none."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
 
 
 # -- statements ------------------------------------------------------------------------------------
@@ -261,10 +260,7 @@ def _smallest(tree: ast.Module, lines: list[str], line: int) -> tuple[int, int]:
     for first, last in reversed(_spans(tree, line)):
         try:
             parse("".join(lines[first - 1 : last]))
-        except (
-            SyntaxError,
-            ValueError,
-        ):  # `else: f = lambda: 1` is not a statement on lines of its own
+        except (SyntaxError, ValueError):  # `else: f = lambda: 1` is not a statement by itself
             continue
         return first, last
     return 0, 0
@@ -275,13 +271,13 @@ def _spans(tree: ast.Module, line: int) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     nodes = list[ast.AST](tree.body)
     while True:
-        spans = sorted((*_lines_of(node), i) for i, node in enumerate(nodes))
+        spans = sorted((*lines_of(node), i) for i, node in enumerate(nodes))
         here = [i for first, last, i in spans if first <= line <= last]
         if not here:
             return found
         first, last = (
-            min(_lines_of(nodes[i])[0] for i in here),
-            max(_lines_of(nodes[i])[1] for i in here),
+            min(lines_of(nodes[i])[0] for i in here),
+            max(lines_of(nodes[i])[1] for i in here),
         )
         # `a = 1; f = lambda: a`: statements that share a line go together.
         for begins, ends, _ in [*spans, *reversed(spans)]:
@@ -294,7 +290,7 @@ def _spans(tree: ast.Module, line: int) -> list[tuple[int, int]]:
             return found
 
 
-def _lines_of(node: ast.AST) -> tuple[int, int]:
+def lines_of(node: ast.AST) -> tuple[int, int]:
     """Return first and last line of a statement, or of a part of one that has statements."""
     if isinstance(node, ast.match_case):
         return node.pattern.lineno, node.body[-1].end_lineno or 0
@@ -354,7 +350,7 @@ _DEPTH = 3
 
 
 class Text(NamedTuple):
-    """Where the source of a code object was found.
+    """The text that a code object was compiled from, and the cell that contains it.
 
     Attributes
     ----------
@@ -379,12 +375,6 @@ def _find_text(code: CodeType) -> Text | None:
     return _found[id(code)][1]
 
 
-def forget() -> None:
-    """Free what was found."""
-    _found.clear()
-    _lines.clear()
-
-
 def _search(code: CodeType) -> Text | None:
     for cell, text in _texts_of(code):
         if _compiles_to(text, code):
@@ -402,17 +392,16 @@ def _texts_of(code: CodeType) -> Iterator[tuple[str, str]]:
             for option, text in itertools.pairwise(words)
             if option[0:1] == "-" and option[-1:] == "c" and needle in text
         )
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    history = getattr(getattr(shell, "history_manager", None), "input_hist_parsed", ())
+    ipython = shell()
+    history = getattr(getattr(ipython, "history_manager", None), "input_hist_parsed", ())
     for number in reversed(range(len(history))):
         cell = history[number]
         if needle in cell and any(runner in cell for runner in _RUNNERS):
-            for text in _texts_in(cell, needle, shell, _DEPTH):
+            for text in _texts_in(cell, needle, ipython, _DEPTH):
                 yield f"In[{number}]", text
 
 
-def _texts_in(source: str, needle: str, shell: Any, depth: int) -> Iterator[str]:
+def _texts_in(source: str, needle: str, ipython: Any, depth: int) -> Iterator[str]:
     """Yield the strings of a piece of source that may be source, as IPython transforms them."""
     try:
         with no_warnings():
@@ -430,12 +419,12 @@ def _texts_in(source: str, needle: str, shell: Any, depth: int) -> Iterator[str]
                 continue
             yield text
             try:
-                transformed = shell.transform_cell(text)
+                transformed = ipython.transform_cell(text)
             except SyntaxError:
                 continue
             yield transformed
             if depth:
-                yield from _texts_in(transformed, needle, shell, depth - 1)
+                yield from _texts_in(transformed, needle, ipython, depth - 1)
 
 
 def _compiles_to(text: str, code: CodeType) -> bool:
@@ -446,6 +435,10 @@ def _compiles_to(text: str, code: CodeType) -> bool:
             compiled = compile(text, code.co_filename, "exec", flags, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError):
         return False
+    return _is_among(walk(compiled), code)
+
+
+def _is_among(codes: Iterable[CodeType], code: CodeType) -> bool:
     line, name = code.co_firstlineno, code.co_name
     # Comparing code objects costs much more than comparing two of their attributes.
-    return any(c.co_firstlineno == line and c.co_name == name and c == code for c in walk(compiled))
+    return any(c.co_firstlineno == line and c.co_name == name and c == code for c in codes)

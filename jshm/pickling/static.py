@@ -1,4 +1,4 @@
-"""Looking at an object without running any code of the user's.
+"""Look at an object without running the user's code.
 
 `getattr`, `hasattr`, `isinstance`, `vars`, `len`, `==` and `repr` may run methods of the object or
 of its metaclass: a property, ``__getattr__`` or ``__class__`` may raise, load data or open a connection.

@@ -39,6 +39,16 @@ class UnwritableError(TypeError):
         self.way_out = way_out
 
 
+class Call:
+    """Stands for the result of a call in the reader's process."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self._call
+
+
 class Output:
     """A file that keeps the chunks written to it, without a copy."""
 

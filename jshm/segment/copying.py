@@ -60,7 +60,7 @@ _LINE = 64
 _FEW = 4
 # Bytes of a cache line, cache lines that are kept, and bytes of address range in which they lie evenly.
 _CACHE_LINE, _KEPT_LINES, _KEPT_RANGE = 64, 2048, 1 << 20
-# Bytes of a mask at least, so that it is applied in wide steps.
+# The least number of bytes of a mask, so that it is applied in wide steps.
 _MASK = 4096
 
 

@@ -172,11 +172,11 @@ def describe_object(
         "pickle": [pickled, checksum],
         "buffers": buffers,
         "references": references,
-        "what": _said(descriptions[0]),
+        "what": _as_dict(descriptions[0]),
     }
     parts = descriptions if len(descriptions) > 1 else ()
     if parts:
-        content["parts"] = [_said(part) for part in parts]
+        content["parts"] = [_as_dict(part) for part in parts]
     body = encode(content).encode(errors="replace")
     if len(body) > _HEADER_LIMIT:
         raise NotShareableError(
@@ -188,7 +188,7 @@ def describe_object(
     )
 
 
-def _said(description: Description) -> dict[str, Any]:
+def _as_dict(description: Description) -> dict[str, Any]:
     return {name: getattr(description, name) for name in _DESCRIBED}
 
 
@@ -214,7 +214,7 @@ def parse_object(data: Any) -> ObjectLayout:
     CorruptSegmentError
         The header is not one that jshm wrote, or parts reach beyond the end of the file.
     FormatVersionError
-        A newer jshm wrote it.
+        A newer jshm wrote it, or one from before the first release.
     """
     if len(data) < _PRELUDE.size:
         raise CorruptSegmentError("not a complete object")
@@ -223,15 +223,12 @@ def parse_object(data: Any) -> ObjectLayout:
         raise CorruptSegmentError("not an object that jshm wrote: wrong magic")
     if version < 1:
         raise CorruptSegmentError("not an object that jshm wrote: format 0")
-    if version < OBJECT_FORMAT:
+    if version != OBJECT_FORMAT:
+        advice = "upgrade jshm in this environment"
+        if version < OBJECT_FORMAT:
+            advice = "it is from before the first release, so release the name and publish again"
         raise FormatVersionError(
-            f"the object has format {version}, from before the first release of jshm, and this jshm knows "
-            f"{OBJECT_FORMAT}: release the name and publish again"
-        )
-    if version > OBJECT_FORMAT:
-        raise FormatVersionError(
-            f"the object has format {version}, and this jshm knows {OBJECT_FORMAT}: upgrade jshm in "
-            "this environment"
+            f"the object has format {version}, and this jshm knows {OBJECT_FORMAT}: {advice}"
         )
     body = bytes(data[_PRELUDE.size : _PRELUDE.size + min(length, _HEADER_LIMIT)])
     if len(body) != length or zlib.crc32(body) != checksum:

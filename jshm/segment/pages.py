@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from io import FileIO
+
+    import numpy.typing as npt
 
     from .file import Mapping
 
@@ -26,7 +28,6 @@ _MOST = 32 << 30
 # Entries of the page map in one read.
 _BLOCK = 1 << 20
 _PRESENT_OR_SWAPPED = np.uint64(62)
-_SHARED = np.uint64(61)
 _OF_FILE = np.uint64(1 << 61)
 # PAGEMAP_SCAN of <linux/fs.h>: `struct pm_scan_arg`, and categories of pages.
 _SCAN = 0xC0606610
@@ -73,19 +74,14 @@ def of_mappings(mappings: Iterable[Mapping]) -> Pages | None:
         for mapping in mappings:
             if len(mapping) > _MOST:
                 return None
-            left = math.ceil(len(mapping) / mmap.PAGESIZE)
+            first = mapping.address // mmap.PAGESIZE
+            last = first + math.ceil(len(mapping) / mmap.PAGESIZE)
             with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-                pagemap.seek(mapping.address // mmap.PAGESIZE * 8)
-                while left > 0:
-                    entries = np.frombuffer(pagemap.read(min(left, _BLOCK) * 8), np.uint64)
-                    if not len(entries):
-                        return None
-                    there = entries[entries >> _PRESENT_OR_SWAPPED != 0]
-                    of_file = int(np.count_nonzero(there >> _SHARED & np.uint64(1)))
+                for there in _present(pagemap, first, last):
+                    of_file = int(np.count_nonzero(there & _OF_FILE))
                     shared += of_file
                     # A page of the file that is in swap has no entry here; one of our own has.
                     own += len(there) - of_file if mapping.mode != "r+" else 0
-                    left -= len(entries)
     except OSError:
         return None
     return Pages(shared * mmap.PAGESIZE, own * mmap.PAGESIZE)
@@ -110,7 +106,7 @@ def is_pristine(mapping: Mapping, start: int = 0, stop: int | None = None) -> bo
             try:
                 return not _scan(pagemap, first * page, last * page)
             except OSError:  # an older Linux
-                return _all_of_file(pagemap, first, last)
+                return all(np.all(there & _OF_FILE) for there in _present(pagemap, first, last))
     except OSError:
         return False
 
@@ -126,18 +122,21 @@ def _scan(pagemap: FileIO, start: int, end: int) -> int:
     return found
 
 
-def _all_of_file(pagemap: FileIO, first: int, last: int) -> bool:
-    """Tell whether all pages that are present or in swap belong to the file.
+def _present(pagemap: FileIO, first: int, last: int) -> Iterator[npt.NDArray[np.uint64]]:
+    """Yield, in blocks, the entries of the pages that are present (bit 63) or in swap (bit 62).
 
-    For a present page (bit 63), bit 61 means "file-mapped or shared-anonymous". A page in swap (bit 62) of
-    a private mapping is anonymous.
+    For a present page, bit 61 means "file-mapped or shared-anonymous". A page in swap of a private mapping
+    is anonymous.
+
+    Raises
+    ------
+    OSError
+        The page map ends too early.
     """
     pagemap.seek(first * 8)
     while first < last:
-        entries = np.frombuffer(pagemap.read(min(last - first, 1 << 20) * 8), np.uint64)
+        entries = np.frombuffer(pagemap.read(min(last - first, _BLOCK) * 8), np.uint64)
         if not len(entries):
-            return False
-        if bool(np.any((entries >> _PRESENT_OR_SWAPPED != 0) & (entries & _OF_FILE == 0))):
-            return False
+            raise OSError("the page map is incomplete")
+        yield entries[entries >> _PRESENT_OR_SWAPPED != 0]
         first += len(entries)
-    return True

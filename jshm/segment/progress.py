@@ -56,9 +56,8 @@ class Progress:
             _current.reset(self._token)
         if self._bar is not None:
             with contextlib.suppress(Exception):
-                self._bar.total = (
-                    self._bar.n
-                )  # otherwise an unfinished bar stays in the notebook, in red
+                # Otherwise an unfinished bar stays in the notebook, in red.
+                self._bar.total = self._bar.n
                 self._bar.close()
 
     def advance(self, nbytes: int) -> None:

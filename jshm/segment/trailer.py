@@ -1,10 +1,10 @@
-"""The trailer of a segment, after its data: JSON documents from which the registry can be rebuilt.
+"""The trailer of a segment, after its data: JSON records from which the registry can be rebuilt.
 
-Each document describes one version of a name that the segment is published as, and has a length and a
+Each record describes one version of a name that the segment is published as, and has a length and a
 checksum. The trailer's offset follows from the segment's header, not from the end of the file, so a
-document that was written only in part does no harm.
+record that was written only in part does no harm.
 
-A mark after the last document says that the registry has committed them. If a segment has the mark and no
+A mark after the last record says that the registry has committed them all. If a segment has the mark and no
 row of the registry knows it, it was published, and the registry is older. Without the mark, the publish
 may never have returned.
 """
@@ -46,20 +46,20 @@ def alignment(nbytes: int) -> int:
     return PAGE if nbytes >= LARGE else ALIGNMENT
 
 
-def pack_trailer(documents: Iterable[dict[str, Any]], *, committed: bool) -> bytes:
-    """Return a trailer: the documents, and `ALIGNMENT` bytes with the mark if they are `committed`.
+def pack_trailer(records: Iterable[dict[str, Any]], *, committed: bool) -> bytes:
+    """Return a trailer: the records, and `ALIGNMENT` bytes with the mark if they are `committed`.
 
-    Each document is magic, length, CRC-32 and JSON, padded to 64 bytes. The last `ALIGNMENT` bytes end the
+    Each record is magic, length, CRC-32 and JSON, padded to 64 bytes. The last `ALIGNMENT` bytes end the
     trailer if an older and longer one was there before.
 
     Raises
     ------
     NotShareableError
-        A document is longer than `read_trailer` accepts.
+        A record is longer than `read_trailer` accepts.
     """
     trailer = b""
-    for document in documents:
-        body = encode(document).encode()
+    for record in records:
+        body = encode(record).encode()
         if len(body) > _LIMIT:
             raise NotShareableError(
                 f"the description of a segment takes {len(body)} bytes, more than {_LIMIT}: shorten the "
@@ -71,18 +71,18 @@ def pack_trailer(documents: Iterable[dict[str, Any]], *, committed: bool) -> byt
 
 
 def read_trailer(fd: int, offset: int) -> list[dict[str, Any]]:
-    """Return the documents of the trailer at `offset`, up to the first that is not complete."""
-    return [document for document, _ in _documents(fd, offset)]
+    """Return the records of the trailer at `offset`, up to the first that is not complete."""
+    return [record for record, _ in _records(fd, offset)]
 
 
 def is_committed(fd: int, offset: int) -> bool:
-    """Tell whether the registry has committed the documents of the trailer at `offset`."""
-    ends = [offset, *(end for _, end in _documents(fd, offset))]
+    """Tell whether the registry has committed the records of the trailer at `offset`."""
+    ends = [offset, *(end for _, end in _records(fd, offset))]
     return os.pread(fd, len(COMMITTED), ends[-1]) == COMMITTED
 
 
-def _documents(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield each complete document, and the offset after it."""
+def _records(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each complete record, and the offset after it."""
     while len(head := os.pread(fd, _HEAD.size, offset)) == _HEAD.size:
         magic, length, checksum = _HEAD.unpack(head)
         if magic != MAGIC or length > _LIMIT:
@@ -91,10 +91,10 @@ def _documents(fd: int, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
         if len(body) != length or zlib.crc32(body) != checksum:
             return
         try:
-            document = json.loads(body)
+            record = json.loads(body)
         except (ValueError, RecursionError):
             return
-        if not isinstance(document, dict):
+        if not isinstance(record, dict):
             return
         offset += aligned(_HEAD.size + length)
-        yield document, offset
+        yield record, offset

@@ -80,15 +80,8 @@ def reference_to(array: np.ndarray[Any, Any]) -> Reference | None:
     mapping = segment_file.find_mapping(array)
     if mapping is None:
         return None
-    address = array.__array_interface__["data"][0]
-    return Reference(
-        mapping.segment,
-        mapping.mode,
-        address - mapping.address,
-        array.dtype,
-        array.shape,
-        array.strides,
-    )
+    offset = address_of(array) - mapping.address
+    return Reference(mapping.segment, mapping.mode, offset, array.dtype, array.shape, array.strides)
 
 
 def address_of(array: np.ndarray[Any, Any]) -> int:

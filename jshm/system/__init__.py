@@ -1,1 +1,1 @@
-"""What the operating system gives: signals, forks, file locks, processes, memory, private directories."""
+"""The operating system: signals, forks, file locks, processes, memory, private directories."""

@@ -161,9 +161,8 @@ def pids_locking(
         status = os.stat(file)
         device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
         with open("/proc/locks") as locks:
-            lines = [
-                line.split() for line in locks if "->" not in line
-            ]  # "->": it waits for the lock
+            # "->": the process waits for the lock.
+            lines = [line.split() for line in locks if "->" not in line]
     except OSError:
         return []
     found = {

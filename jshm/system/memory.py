@@ -82,7 +82,8 @@ def _levels() -> Iterator[Memory]:
     try:
         with open("/proc/meminfo") as file:
             found = dict(line.split(":") for line in file)
-        yield Memory(*(_kibibytes(found[name]) for name in ("MemAvailable", "MemTotal")))
+        kibibytes = (int(found[name].split()[0]) for name in ("MemAvailable", "MemTotal"))
+        yield Memory(*(n << 10 for n in kibibytes))
         with open("/proc/self/cgroup") as file:
             groups = [line.rstrip("\n").split(":", 2) for line in file]
     except (OSError, KeyError):
@@ -93,10 +94,6 @@ def _levels() -> Iterator[Memory]:
         elif "memory" in controllers.split(","):
             mount = f"{_CGROUPS}/memory"
             yield from _groups(mount, path, "memory.limit_in_bytes", "memory.usage_in_bytes")
-
-
-def _kibibytes(text: str) -> int:
-    return int(text.split(maxsplit=1)[0]) << 10
 
 
 def _groups(mount: str, path: str, limit_file: str, usage_file: str) -> Iterator[Memory]:

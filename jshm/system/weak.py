@@ -21,7 +21,7 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 
-def forgetting(table: dict[K, Any], key: K) -> Callable[[object], object]:
+def _forgetting(table: dict[K, Any], key: K) -> Callable[[object], object]:
     """Return a callback for a weak reference that removes a key from a table.
 
     The callback's argument, the reference, becomes the default of `dict.pop`. Hashing and comparing the
@@ -40,7 +40,7 @@ class WeakValues(Generic[K, V]):
 
     def __setitem__(self, key: K, value: V) -> None:
         """Set a value; TypeError if its type does not support weak references."""
-        self._references[key] = weakref.ref(value, forgetting(self._references, key))
+        self._references[key] = weakref.ref(value, _forgetting(self._references, key))
 
     def __contains__(self, key: Hashable) -> bool:
         return self.get(key) is not None  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ class WeakKeys(Generic[K, V]):
 
     def __setitem__(self, key: K, value: V) -> None:
         number = id(key)
-        self._entries[number] = (weakref.ref(key, forgetting(self._entries, number)), value)
+        self._entries[number] = (weakref.ref(key, _forgetting(self._entries, number)), value)
 
     @overload
     def get(self, key: K) -> V | None: ...

@@ -104,6 +104,7 @@ def test_the_registry_is_described_as_it_is() -> None:
 def test_the_numbers_of_the_formats() -> None:
     for text, number in (
         ("object segment | second field of its prelude", OBJECT_FORMAT),
+        ("trailer record | field `jshm`", rows.FORMAT),
         ("registry | `PRAGMA user_version`", rows.FORMAT),
         ("list of a group's member | field `jshm` of its first line", names_file.FORMAT),
     ):

@@ -261,6 +261,16 @@ def _make_own(values: list[float]) -> Own:
     return found
 
 
+class Slotted(np.ndarray):  # type: ignore[type-arg]
+    __slots__ = ("__secret", "unit")
+
+    def keep(self, secret: int) -> None:
+        self.__secret = secret
+
+    def secret(self) -> int:
+        return self.__secret
+
+
 def tagged(array: Array, **attributes: Any) -> Any:
     found = array.view(Tagged)
     found.__dict__.update(attributes)
@@ -279,6 +289,14 @@ def test_a_subclass_with_attributes() -> None:
     sent.info = "set"
     assert send(sent)[0].info == "set"
     assert send(sent[::2])[0].info == "set"
+
+
+def test_slots_of_a_subclass_also_private_ones() -> None:
+    sent = np.arange(3.0).view(Slotted)
+    sent.keep(5)
+    found = send(sent)[0]
+    assert found.secret() == 5
+    assert not hasattr(found, "unit")
 
 
 def test_a_subclass_that_refers_to_itself() -> None:

@@ -110,7 +110,7 @@ def test_no_class_with_a_name_is_made_where_its_cell_has_run(
     reader.load(writer.dump(case.expression))
     reader.run("from jshm.pickling import classes")
     made = reader.run(
-        "[d.qualname for key in classes._made for cls in classes._living(key)"
+        "[d.qualname for made in classes._made.values() for cls in made"
         " for d in classes._definitions.get(cls) if classes._WHICH not in d.parts]"
     )
     assert made == []
@@ -650,7 +650,7 @@ def test_a_module_with_a_lock_that_differs_here(
     (directory / "elsewhere" / "utils.py").write_text(UTILS.replace("x + 1", "x + 2"))
     with Interpreter(cwd=directory / "elsewhere") as other:
         other.cell("import warnings\nwarnings.simplefilter('error')\n")
-        with pytest.raises(Exception, match="what was shared uses the one of here"):
+        with pytest.raises(Exception, match="what was shared uses the module of this process"):
             other.load(pickled)
         other.load(pickled)  # it is said once
         assert other.run("obj(), sys.modules['utils'].plain(1)") == [3, 3]

@@ -103,7 +103,7 @@ def test_modules_of_the_reader_are_not_hidden(writer: Interpreter, tmp_path: Pat
         reader.run(f"{load}warnings.simplefilter('always'); obj = pickling.loads(data)")
         assert reader.run("obj()") == 8
         (message,) = reader.run("[str(w.message) for w in caught]")
-        assert f"imports helper when it is called; that was {tmp_path / 'helper.py'}" in message
+        assert f"imports helper when it is called: {tmp_path / 'helper.py'}" in message
         assert str(other / "helper.py") in message
 
 

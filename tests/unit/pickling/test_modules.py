@@ -369,7 +369,7 @@ def test_invalid_choices() -> None:
         pickle_by_value(1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="not a function"):
         pickle_by_reference(dumps)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="__main__ is another module in every notebook"):
+    with pytest.raises(ValueError, match="__main__ is a different module in every notebook"):
         pickle_by_reference("__main__")
 
 
