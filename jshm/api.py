@@ -149,6 +149,8 @@ def publish_values(
         For each value, what was published and the variables that were rebound.
     """
     store = default_store()
+    if writable:
+        store.require("writable", "writable data")
     done = store.publish(values, replace=replace, keep=keep, writable=writable, note=note)
     if not (move or writable):
         return done, [[] for _ in done]

@@ -59,8 +59,14 @@ class Remedy:
     def words(self) -> list[str]:
         """Return the names and options as words of a command line: ``["X", "--force"]``."""
         words = list(self.names)
+        if self.action == "publish" and words:
+            # A magic publishes a variable. Under another name than the variable's: with --as.
+            variable = words[0].rpartition("/")[2]
+            variable = variable if variable.isidentifier() else "X"
+            words = [variable] if [variable] == words else [variable, "--as", *words]
         for key, value in self.options.items():
-            words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+            if value is not False:
+                words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
         return words
 
     def sentence(self, command: str) -> str:

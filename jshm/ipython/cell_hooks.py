@@ -74,7 +74,7 @@ def _complain(store: Store, error: Exception) -> None:
     kind = type(error).__name__
     if following.followers(store) and _said.get(store) != kind:
         _said[store] = kind
-        say(f"what is followed here is not updated: {explain(error)}")
+        say(f"what is followed here is not updated: {explain(error, group=store.group)}")
 
 
 def after(result: Any = None) -> None:

@@ -112,7 +112,7 @@ def update(namespace: Namespace, store: Store) -> list[str]:
             said += _stays(variable, follower, "released", f"{follower.name} was released")
         elif isinstance(new, Exception):
             follower.seen = _seen(entry)  # the next attempt is with the next version
-            said += _stays(variable, follower, type(new).__name__, explain(new))
+            said += _stays(variable, follower, type(new).__name__, explain(new, group=store.group))
         elif new is not None:
             said.append(_rebind(namespace, variable, follower, new))
         elif entry.version == follower.version:

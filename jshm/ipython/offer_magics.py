@@ -80,6 +80,7 @@ class OfferMagics(ShmMagics):
         here = caller()
         here.refuse_value("shm_push", "the other notebook accepts what is offered")
         store = default_store()
+        store.require("offers", "%shm_push")
         recipient = find_kernel(args.to, store)
         mine = [i.name for i in store.segments() if i.mine and i.state == "current"]
         known = {*publishable(here), *mine}
@@ -159,6 +160,7 @@ class OfferMagics(ShmMagics):
             self._accept_at_once(args.auto)
             return None
         store = default_store()
+        store.require("offers", "%shm_accept")
         offers = {offer.info.name: offer for offer in store.offers.received()}
         if args.names:
             known = {name: offer.info for name, offer in offers.items()}

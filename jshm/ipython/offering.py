@@ -12,7 +12,7 @@ from ..system.weak import WeakKeys
 from ..text import printable, size_text
 from ..variables import bind_attached
 from . import following
-from .magics import explain
+from .magics import explain, group_option
 
 if TYPE_CHECKING:
     from ..store.base import Attached, Offer, SegmentInfo, Store
@@ -28,6 +28,8 @@ _shown: WeakKeys[Store, set[tuple[str, float]]] = WeakKeys()
 
 def look(namespace: Namespace, store: Store) -> list[str]:
     """Bind the offers that are accepted at once; return the lines that tell about new offers."""
+    if not store.can("offers"):
+        return []
     offers = store.offers.received()
     before = _shown.get(store, set())
     _shown[store] = {_key(offer) for offer in offers}
@@ -70,7 +72,7 @@ def offer_line(offer: Offer, store: Store) -> str:
     """Return the line that shows an offer, and the magic that accepts it."""
     return printable(
         f"{offer.sender.label} offers {described(offer.info)}: %shm_accept {offer.info.name}"
-        f"{' --group ' + store.group if store.group else ''}"
+        f"{group_option(store.group)}"
     )
 
 
@@ -125,7 +127,7 @@ def _accept(
 
 
 def _not_bound(offer: Offer, store: Store, error: Exception) -> str:
-    return printable(f"{offer_line(offer, store)} (not bound: {explain(error)})")
+    return printable(f"{offer_line(offer, store)} (not bound: {explain(error, group=store.group)})")
 
 
 def _key(offer: Offer) -> tuple[str, float]:

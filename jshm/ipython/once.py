@@ -54,6 +54,7 @@ def run(
         What it made cannot be published.
     """
     store = default_store()
+    store.require("locks", "%%shm_once")
     key = cell_key(shell, cell)
     note = "".join(f" · {text}" for text in caller().elsewhere())
     with _turn(store, key):

@@ -13,6 +13,7 @@ import pytest
 
 import jshm
 from jshm import cli
+from jshm.browse.words import explain
 from jshm.errors import NotOwnerError, Remedy
 
 if TYPE_CHECKING:
@@ -67,13 +68,15 @@ def test_a_shell_is_told_what_a_shell_can_do(store: LocalStore, capsys) -> None:
 )  # fmt: skip
 def test_a_remedy_is_a_command_of_the_shell(remedy: Remedy, shown: str) -> None:
     error = NotOwnerError("X belongs to train.ipynb", remedy=remedy)
-    assert cli.explain(error) == ". ".join(filter(None, ["X belongs to train.ipynb", shown]))
+    assert explain(error) == ". ".join(filter(None, ["X belongs to train.ipynb", shown]))
 
 
 def test_a_remedy_in_a_group_names_the_group() -> None:
     with jshm.group("lab"):
         error = NotOwnerError("X is ada's", remedy=Remedy("info", ("X",)))
-        assert cli.explain(error) == "X is ada's. jshm --group lab info X"
+        assert explain(error) == "X is ada's. jshm --group lab info X"
+        error = NotOwnerError("X is ada's", remedy=Remedy("attach", ("X",), {"trust": True}))
+        assert explain(error) == ("X is ada's. in a notebook: %shm_attach X --trust --group lab")
 
 
 def test_release_spares_what_was_not_meant(store: LocalStore, capsys) -> None:

@@ -215,7 +215,7 @@ def _require_arrays(values: Mapping[str, Any]) -> None:
         if not is_array(value):
             raise NotShareableError(
                 f"{name} is a {static.name(type(value))}: only plain arrays can be shared writable (LIVE)",
-                remedy=Remedy("publish", (name,), {}, "Publish it read-only"),
+                remedy=Remedy("publish", (name,), {"writable": False}, "Publish it read-only"),
             )
 
 

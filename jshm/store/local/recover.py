@@ -127,7 +127,8 @@ class Recovery:
                 if not there.issuperset((entry.name, entry.version) for entry in entries):
                     self.restored += names if self._restore_once(entries) else []
             except (JshmError, OSError) as error:
-                self.refused.append(f"{', '.join(names)}: {error}")
+                why = error.message if isinstance(error, JshmError) else error
+                self.refused.append(f"{', '.join(names)}: {why}")
             # From now on an attach maps the new file, and holds it.
             self._process.mappings.forget(entries[0].segment.id)
 
