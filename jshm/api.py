@@ -150,7 +150,7 @@ def publish_values(
     """
     store = default_store()
     if writable:
-        store.require("writable", "writable data")
+        store.require("writable", "publish with writable=True")
     done = store.publish(values, replace=replace, keep=keep, writable=writable, note=note)
     if not (move or writable):
         return done, [[] for _ in done]

@@ -29,7 +29,7 @@ from ..variables import is_from_jshm, is_remembered
 from . import following
 from .arguments import Parser
 from .calling import caller
-from .magics import ShmMagics, one_line, show
+from .magics import ShmMagics, group_option, one_line, show
 
 if TYPE_CHECKING:
     from ..store.base import Released, SegmentInfo
@@ -245,7 +245,7 @@ class ManageMagics(ShmMagics):
             return
         if len(spared) < len(idle):
             command = "%shm_release --unused --yes" + (" --all" if everybody else "")
-            say(f"not in use; to release them: {command}")
+            say(f"not in use; to release them: {command}{group_option()}")
         show(as_text(idle), as_html(idle))
         if spared:
             say(_spared_line(spared))
@@ -261,7 +261,8 @@ def _spared_line(infos: list[SegmentInfo]) -> str:
     more = f" and {len(infos) - len(shown)} more" if len(infos) > len(shown) else ""
     names = " ".join(info.name for info in shown)
     force = "" if all(info.mine for info in shown) else " --force"
-    return f"--yes leaves {reasons}{more}; to release by name: %shm_release {names}{force}"
+    command = f"%shm_release {names}{force}{group_option()}"
+    return f"--yes leaves {reasons}{more}; to release by name: {command}"
 
 
 def _released_line(released: Released) -> str:

@@ -184,7 +184,8 @@ class OfferMagics(ShmMagics):
         for name in names:
             if name not in known:
                 close = nearest(name, known)
-                hint = f"did you mean {' or '.join(close)}?" if close else f"%shm_attach {name}?"
+                attach = f"if it is shared: %shm_attach {name}{group_option()}"
+                hint = f"did you mean {' or '.join(close)}?" if close else attach
                 raise UsageError(f"{name} is not offered to this notebook; {hint}")
         return names
 
@@ -322,7 +323,7 @@ def find_kernel(word: str, store: Store) -> Kernel:
         raise UsageError(f"--to {word}: no other kernel is running on this machine")
     labels = dict.fromkeys(kernel.label for kernel in beside)
     close = nearest(word, labels)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {_listed(list(labels))}"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"running: {_listed(list(labels))}"
     raise UsageError(f"no kernel of {word} is running on this machine; {hint}")
 
 

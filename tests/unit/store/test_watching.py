@@ -120,7 +120,7 @@ def test_a_timeout_names_what_is_missing(store: LocalStore) -> None:
     assert said.startswith("waited 0.01 s: X is still v1; nothing is shared under 'z'")
     assert said.endswith("y is still v1. See what is shared: jshm.segments()")
     with pytest.raises(
-        jshm.WaitTimeoutError, match=r"'n4'[^;]*;[^;]*; and 3 more\. Publish it first: "
+        jshm.WaitTimeoutError, match=r"'n4'[^;]*;[^;]*; and 3 more\. See what is shared: "
     ):
         jshm.wait([f"n{number}" for number in range(8)], timeout=0)
     jshm.release("X")
