@@ -135,20 +135,6 @@ class ShmMagics(Magics):
         return variables.user_namespace()
 
 
-class Text:
-    """A display object that is text in a terminal and HTML in a notebook."""
-
-    def __init__(self, text: str, html: str) -> None:
-        self._text = text
-        self._html = html
-
-    def __repr__(self) -> str:
-        return encodable(self._text)
-
-    def _repr_html_(self) -> str:
-        return self._html
-
-
 def show(text: str, html: str) -> None:
     """Display text in a terminal, and HTML in a notebook."""
-    display(Text(text, html))  # type: ignore[no-untyped-call]
+    display({"text/plain": encodable(text), "text/html": html}, raw=True)  # type: ignore[no-untyped-call]

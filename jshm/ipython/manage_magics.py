@@ -24,7 +24,7 @@ from ..segment import pages
 from ..segment.views import is_shared
 from ..store import default_store, store_of
 from ..store.names import as_variable, check_version
-from ..text import say, size_text
+from ..text import listed, say, size_text
 from ..variables import is_from_jshm, is_remembered
 from . import following
 from .arguments import Parser
@@ -67,7 +67,7 @@ class ManageMagics(ShmMagics):
                 if name not in known:
                     store.info(name)  # raises, and says which is near
             infos = [info for info in infos if info.name in wanted]
-        spares = default_store().space().spares
+        spares = store.space().spares
         followed = following.followers(store)
         # To look costs microseconds.
         resident = resident_text(pages.of_process())
@@ -235,34 +235,33 @@ class ManageMagics(ShmMagics):
         if not idle:
             say("nothing to release: every name is in use or kept")
             return
-        spared = [info for info in idle if info.protected]
+        protected = [info for info in idle if info.protected]
         if confirmed:
             names = [info.name for info in idle if not info.protected]
             for released in release_found((), names, force=everybody):
                 say(_released_line(released))
-            if spared:
-                say(_spared_line(spared))
+            if protected:
+                say(_protected_line(protected))
             return
-        if len(spared) < len(idle):
+        if len(protected) < len(idle):
             command = "%shm_release --unused --yes" + (" --all" if everybody else "")
             say(f"not in use; to release them: {command}{group_option()}")
         show(as_text(idle), as_html(idle))
-        if spared:
-            say(_spared_line(spared))
+        if protected:
+            say(_protected_line(protected))
 
 
 def _current() -> list[SegmentInfo]:
     return [info for info in default_store().segments() if info.state == "current"]
 
 
-def _spared_line(infos: list[SegmentInfo]) -> str:
+def _protected_line(infos: list[SegmentInfo]) -> str:
     shown = infos[:_SHOWN]
-    reasons = ", ".join(f"{info.name} ({info.protected})" for info in shown)
-    more = f" and {len(infos) - len(shown)} more" if len(infos) > len(shown) else ""
+    reasons = listed([f"{info.name} ({info.protected})" for info in infos], _SHOWN)
     names = " ".join(info.name for info in shown)
     force = "" if all(info.mine for info in shown) else " --force"
     command = f"%shm_release {names}{force}{group_option()}"
-    return f"--yes leaves {reasons}{more}; to release by name: {command}"
+    return f"--yes leaves {reasons}; to release by name: {command}"
 
 
 def _released_line(released: Released) -> str:

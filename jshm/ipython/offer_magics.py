@@ -19,7 +19,7 @@ from ..store import default_store, open_stores
 from ..store.identity import of_kernel
 from ..store.names import as_variable, is_glob, nearest
 from ..system import processes
-from ..text import say
+from ..text import listed, say
 from . import arguments, offering
 from .arguments import Parser
 from .calling import Caller, caller, targets_of
@@ -315,15 +315,19 @@ def find_kernel(word: str, store: Store) -> Kernel:
     if len(found) == 1:
         return found[0]
     if found:
-        listed = ", ".join(kernel.long_label for kernel in found[:_LISTED])
-        raise UsageError(f"--to {word} may be {listed}: give more of the path, or a kernel's id")
+        several = listed([kernel.long_label for kernel in found], _LISTED)
+        raise UsageError(f"--to {word} may be {several}: give more of the path, or a kernel's id")
     if _matches(word, running):
         raise UsageError(f"--to {word} is this notebook, which has it already")
     if not beside:
         raise UsageError(f"--to {word}: no other kernel is running on this machine")
     labels = dict.fromkeys(kernel.label for kernel in beside)
     close = nearest(word, labels)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"running: {_listed(list(labels))}"
+    hint = (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else f"running: {listed(list(labels), _LISTED)}"
+    )
     raise UsageError(f"no kernel of {word} is running on this machine; {hint}")
 
 
@@ -339,11 +343,6 @@ def _matches(word: str, kernels: Sequence[Kernel]) -> list[Kernel]:
         if found := [kernel for kernel in kernels if fits(kernel.identity)]:
             return found
     return []
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
-    return ", ".join(words[:_LISTED]) + more
 
 
 def _kernel_processes() -> Iterator[tuple[int, str]]:

@@ -40,7 +40,8 @@ def look(namespace: Namespace, store: Store) -> list[str]:
         else offer_line(offer, store)
         for offer in new
     }
-    found = _attach(store, [offer for offer in new if not lines[_key(offer)]])
+    accepted_now = [offer.info.name for offer in new if not lines[_key(offer)]]
+    found = dict(zip(accepted_now, following.attach_each(store, accepted_now), strict=True))
     return [
         lines[_key(offer)] or _accept(namespace, store, offer, found[offer.info.name])
         for offer in new
@@ -91,23 +92,6 @@ def _obstacle(namespace: Namespace, store: Store, offer: Offer) -> str:
     if hasattr(builtins, variable):
         return f"{offer_line(offer, store)} --as … ({variable} is a Python builtin)"
     return ""
-
-
-def _attach(store: Store, offers: list[Offer]) -> dict[str, Attached | Exception]:
-    """Attach what is offered, in one step; return name → attached value, or the error."""
-    names = [offer.info.name for offer in offers]
-    try:
-        return dict(zip(names, store.attach(names), strict=True)) if names else {}
-    except Exception:  # noqa: BLE001 - an object's own code may raise anything
-        found: dict[str, Attached | Exception] = {}
-        for name in names:  # one of them failed: the others can be bound
-            try:
-                found[name] = store.attach([name])[0]
-            except Exception as error:  # noqa: BLE001
-                found[name] = error.with_traceback(
-                    None
-                )  # a traceback keeps the values in its frames
-        return found
 
 
 def _accept(
