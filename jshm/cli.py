@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .api import release_found
+from .browse.command_line import CommandParser, command, explain
 from .browse.globs import expand, matching
 from .browse.tables import as_text, details, details_text
-from .browse.words import CommandParser, command, explain
 from .errors import JshmError
 from .store import default_store, group
 from .text import say, size_text

@@ -1,7 +1,7 @@
-"""The face in a notebook's cell: what is shared, who holds it, and to free it (``%shm_browser``).
+"""The widget in a notebook's cell: a list of what is shared, with previews and buttons (``%shm_browser``).
 
-It shows the same view as the panel in JupyterLab, over a comm in place of REST. It can answer only while
-its kernel is free; the panel always can.
+It shows the same view as the panel in JupyterLab, over a comm instead of REST. Its kernel answers it only
+between cells; the panel always gets an answer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import traitlets
 from IPython.display import display
 
 from .browse import wire
+from .browse.labels import Notebooks
 from .browse.listing import SORT_KEYS, Query
-from .browse.people import Nowhere
 from .browse.service import Service
 from .browse.tables import as_html
 from .errors import InvalidNameError, JshmError
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 _STATIC = Path(__file__).parent / "static"
 _MOST_ROWS = 50
+_HINT = "Share a variable: %shm_publish X"
 _MOST = 1000
-# Shown where jshm was installed from source without Node, so without its front end.
+# Shown if jshm was installed from source without Node, so without its front end.
 _MISSING = """export default { render({ el }) { el.textContent =
   "jshm was installed without its front end: install Node 20 and install jshm again. " +
   "%shm_list and the jshm command work."; } };"""
@@ -50,28 +51,31 @@ def _bundle(name: str, otherwise: str) -> str:
 
 
 class SegmentBrowser(anywidget.AnyWidget):
-    """A view of what is shared on this machine, with buttons to attach, look into and release it.
+    """A list of what is shared on this machine, with previews and buttons to attach and release.
 
     Parameters
     ----------
     filter : str
-        Words that must all be in name, notebook, note or type.
+        Show only names that have all these words in their name, notebook, note or type.
     selected : str
-        The name whose details are shown; ``''`` for none.
+        The name whose details are open; ``''`` for none.
     confirm_release : bool
         Ask before a release.
     magic_code : bool
-        Copy code as ``%shm_attach X``, and not as Python.
+        Copy code as ``%shm_attach X`` instead of Python.
 
     Notes
     -----
-    All are traits: a notebook can react to them, and set them::
+    All parameters are traits: a notebook can set them and react to them::
 
         browser = jshm.SegmentBrowser(filter="exp1/")
         browser.observe(lambda change: print(change.new), "selected")
 
-    What is listed is sent when it is asked for, and is no part of the widget's state: saved notebooks
-    have a snapshot as plain HTML, of names only.
+    The list is sent on request and is not part of the widget's state. A saved notebook has a snapshot of
+    it as plain HTML, with names but without paths.
+
+    A release can be undone for ten seconds: the front end asks for it only after that time. If the widget
+    is closed in the meantime, nothing is released.
     """
 
     _esm = _bundle("widget.js", _MISSING)
@@ -85,8 +89,8 @@ class SegmentBrowser(anywidget.AnyWidget):
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)
         self._service: Service | None = None
-        self._lock = threading.RLock()  # messages may come in threads of their own (subshells)
-        self._told: object = None
+        self._lock = threading.RLock()  # messages may come in other threads (subshells)
+        self._sent: object = None
         self.on_msg(SegmentBrowser._answer)
         _watch(self)
 
@@ -103,19 +107,18 @@ class SegmentBrowser(anywidget.AnyWidget):
                 reply["result"] = method(self, **message.get("params", {}))
         except JshmError as error:
             reply["error"] = wire.problem(error)
-        except Exception as error:  # noqa: BLE001 - of an attached object's own code; unanswered, it waits
-            text = f"{type(error).__name__}: {error}"
-            reply["error"] = {"reason": "refused", "message": text, "remedy": ""}
+        except Exception as error:  # noqa: BLE001 - of the attached object's code; the front end waits for an answer
+            reply["error"] = wire.failure("refused", f"{type(error).__name__}: {error}")
         self.send(reply)
 
     def _get_service(self) -> Service:
         if self._service is None:
-            self._service = Service(default_store(), Nowhere())
+            self._service = Service(default_store(), Notebooks())
         return self._service
 
     def _list(self, query: dict[str, Any]) -> dict[str, Any]:
         page = self._get_service().page(_query(query))
-        self._told = default_store().state()
+        self._sent = default_store().state()
         return page
 
     def _info(self, name: str) -> dict[str, Any]:
@@ -124,8 +127,10 @@ class SegmentBrowser(anywidget.AnyWidget):
     def _preview(self, name: str, version: int | None = None) -> dict[str, Any]:
         return self._get_service().preview(name, version)
 
-    def _release(self, names: list[str]) -> list[dict[str, Any]]:
-        return self._get_service().release(names)
+    def _release(
+        self, names: list[str], versions: dict[str, int] | None = None
+    ) -> list[dict[str, Any]]:
+        return self._get_service().release(names, versions)
 
     def _attach(self, name: str, variable: str, mode: str) -> str:
         variable = as_variable(variable)
@@ -135,24 +140,24 @@ class SegmentBrowser(anywidget.AnyWidget):
         (attached,) = default_store().attach([name], mode)
         return bind_attached(user_namespace(), variable, attached, mode)
 
-    def _nudge(self) -> None:
-        """Tell the front end, after a cell, that there may be something new."""
+    def _notify(self) -> None:
+        """Tell the front end if the list may have changed."""
         if self.comm is None or self._service is None:
             return
         with contextlib.suppress(JshmError, OSError), self._lock:
             default_store().flush()
             state = default_store().state()
-            if state != self._told:
-                self._told = state
+            if state != self._sent:
+                self._sent = state
                 self.send({"changed": True})
 
     # -- display ---------------------------------------------------------------------------------
 
     def _ipython_display_(self) -> None:
-        """Display the widget and, for when the notebook is not live any more, a snapshot.
+        """Display the widget, and a snapshot for a notebook that is no longer live.
 
-        Where the widget lives, its style sheet hides the snapshot. In one output, frontends that cannot
-        find the widget's model would show an error, and not the other form.
+        A live widget hides the snapshot by its style sheet. They are two outputs: of a single one, a front
+        end that does not find the widget's model would show an error and not the snapshot.
         """
         bundle = self._repr_mimebundle_()
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
@@ -164,11 +169,11 @@ class SegmentBrowser(anywidget.AnyWidget):
 
 
 def _query(query: dict[str, Any]) -> Query:
-    """Return a checked query, of whatever came."""
+    """Return a query from a message, or raise an error."""
     sort = query["sort"]
     offset, limit = int(query["offset"]), int(query["limit"])
     if sort not in SORT_KEYS or offset < 0 or not 1 <= limit <= _MOST:
-        raise ValueError(f"no query: {query!r:.200}")
+        raise ValueError(f"not a valid query: {query!r:.200}")
     return Query(
         str(query["filter"]), sort, bool(query["descending"]), bool(query["grouped"]),
         bool(query["unused"]), offset, limit,
@@ -176,7 +181,7 @@ def _query(query: dict[str, Any]) -> Query:
 
 
 def _snapshot(words: str) -> str:
-    """Return what is shared now as HTML that stands for itself: names only, and no paths."""
+    """Return the current list as static HTML, without paths."""
     infos = default_store().segments()
     wanted = words.casefold().split()
     infos = [i for i in infos if all(w in f"{i.name} {i.publisher}".casefold() for w in wanted)]
@@ -184,7 +189,7 @@ def _snapshot(words: str) -> str:
     rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
     clock = html.escape(time.strftime("%H:%M"))
     return (
-        f'<div class="jshm-snapshot">{as_html(infos[:_MOST_ROWS])}{rest}'
+        f'<div class="jshm-snapshot">{as_html(infos[:_MOST_ROWS], hint=_HINT)}{rest}'
         f"<p><em>snapshot {clock}, not live</em></p></div>"
     )
 
@@ -205,7 +210,7 @@ _browsers: WeakSet[SegmentBrowser] = WeakSet()
 
 
 def _watch(browser: SegmentBrowser) -> None:
-    """Let a browser hear of the end of each cell, for as long as it lives."""
+    """Notify a browser after each cell while it exists."""
     _browsers.add(browser)
     _register()
 
@@ -219,4 +224,4 @@ def _register() -> None:
 
 def _after_cell(_result: object = None) -> None:
     for browser in list(_browsers):
-        browser._nudge()  # noqa: SLF001
+        browser._notify()  # noqa: SLF001

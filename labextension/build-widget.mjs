@@ -1,5 +1,5 @@
-// Bundles the widget: the same view as the panel's, with Preact in place of React, because anywidget
-// sends the bundle to the browser with every widget.
+// Bundles the widget: the view of the panel with Preact instead of React, because anywidget sends the
+// bundle to the browser with every widget.
 import { mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -22,6 +22,6 @@ await build({
   legalComments: 'none',
   define: { 'process.env.NODE_ENV': '"production"' },
   alias: { react, 'react-dom/client': react },
-  // Names with an underscore, Preact's and ours, mean something only within the bundle.
+  // Names with an underscore, of Preact and of jshm, are used only inside the bundle.
   mangleProps: /^_/
 });

@@ -3,7 +3,9 @@ import hooks from 'eslint-plugin-react-hooks';
 import ts from 'typescript-eslint';
 
 export default ts.config(
-  { ignores: ['lib/', 'node_modules/', '**/*.mjs', '**/*.mts', 'style/index.js'] },
+  {
+    ignores: ['lib/', 'node_modules/', '**/*.mjs', '**/*.mts', 'style/index.js', 'src/generated/']
+  },
   js.configs.recommended,
   ts.configs.strictTypeChecked,
   ts.configs.stylisticTypeChecked,
@@ -18,13 +20,13 @@ export default ts.config(
       'react-hooks/exhaustive-deps': 'error',
       '@typescript-eslint/explicit-module-boundary-types': 'error',
       '@typescript-eslint/no-explicit-any': 'error',
-      // What is false, empty or 0 is often meant alike.
+      // false, '' and 0 often mean the same as null here.
       '@typescript-eslint/prefer-nullish-coalescing': 'off',
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
-      // Interfaces of hosts and properties have methods; those that are handed around use no `this`.
+      // Methods of hosts and of properties do not use `this`, so they can be passed around.
       '@typescript-eslint/unbound-method': 'off',
-      // An element of an array may be missing, though its type does not say so.
+      // An array may have no element at an index, although its type does not say so.
       '@typescript-eslint/no-unnecessary-condition': 'off',
       '@typescript-eslint/no-invalid-void-type': ['error', { allowInGenericTypeArguments: true }]
     }

@@ -1,4 +1,4 @@
-// Takes what names a host out of package-lock.json: links where one may donate. npm does without.
+// Removes donation links from package-lock.json, so that it names no hosts. npm does not need them.
 import { readFile, writeFile } from 'node:fs/promises';
 
 const path = new URL('package-lock.json', import.meta.url);

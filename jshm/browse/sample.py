@@ -1,6 +1,6 @@
-"""A bounded part of an array, read and never mapped: a truncated file must not kill a server.
+"""A bounded sample of an array, read and not mapped: a truncated file must not kill the server.
 
-However large the array is, at most about 100,000 values and a few thousand pieces are read.
+At most about 100,000 values and a few thousand pieces are read, however large the array is.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from ..store.base import Reader
 
 WHOLE = 100_000
-"""Arrays of up to so many values are read completely."""
+"""An array with at most this number of values is read completely."""
 
 STRETCHES = 512
 _RUN = 128
-# Bytes. One read that skips nothing takes less time than a read for each value.
+# Bytes. One read of a whole span takes less time than one read for each value in it.
 _SPAN = 1 << 18
 _MOST_READS = 4096
-# The fractional part of the golden ratio: its multiples are spread evenly, and in step with nothing.
+# The fractional part of the golden ratio: its multiples modulo 1 are spread evenly and without a period.
 _SPREAD = 0.6180339887498949
 
 
@@ -38,7 +38,7 @@ class Stretches(NamedTuple):
     ----------
     values : ndarray, one-dimensional
     starts : list of int
-        Where in `values` each stretch of the array begins.
+        The index in `values` at which each stretch of the array begins.
     """
 
     values: np.ndarray[Any, Any]
@@ -46,9 +46,9 @@ class Stretches(NamedTuple):
 
 
 def stretches(reader: Reader, layout: ArrayLayout) -> Stretches:
-    """Return values from equal stretches of an array: all, or of each a run somewhere in it.
+    """Return values from equal stretches of an array: all values, or one run from each stretch.
 
-    Its values are numbers, or as small as these, and there is at least one.
+    The array has at least one value, and its values are as small as numbers.
     """
     count = math.prod(layout.shape)
     parts = min(count, STRETCHES)
@@ -60,7 +60,7 @@ def stretches(reader: Reader, layout: ArrayLayout) -> Stretches:
     runs = []
     for i in range(parts):
         first, end = i * count // parts, (i + 1) * count // parts
-        # Not always at the same place in its stretch: that may be the same column of a matrix.
+        # At a different place in each stretch: the same place may always be the same column of a matrix.
         first += int(i * _SPREAD % 1 * (end - first - _RUN))
         runs.append(reader.read(layout.offset + first * size, _RUN * size))
     values = np.frombuffer(b"".join(runs), layout.dtype)
@@ -68,21 +68,21 @@ def stretches(reader: Reader, layout: ArrayLayout) -> Stretches:
 
 
 def centres(length: int, parts: int) -> list[int]:
-    """Return the middle of each of equal parts."""
+    """Return the index in the middle of each of `parts` equal parts."""
     return [(2 * i + 1) * length // (2 * parts) for i in range(parts)]
 
 
 def grid(
     reader: Reader, layout: ArrayLayout, index: dict[int, list[int]]
 ) -> np.ndarray[Any, Any] | None:
-    """Return the values at all combinations of ascending indices on some axes; None for too many reads.
+    """Return the values at all combinations of indices on some axes; None if that takes too many reads.
 
     Parameters
     ----------
     reader : Reader
     layout : ArrayLayout
     index : dict of int to list of int
-        By axis. The result has these axes, in this order; on all others the first index is taken.
+        Axis → ascending indices. The result has these axes in this order; all other axes are at index 0.
     """
     size = layout.dtype.itemsize
     strides = _strides(layout)
@@ -118,13 +118,13 @@ def _strides(layout: ArrayLayout) -> list[int]:
 
 
 def offset_of(layout: ArrayLayout, index: Sequence[int]) -> int:
-    """Return where in the file the value at an index is."""
+    """Return the offset in the segment of the value at an index."""
     steps = zip(index, _strides(layout), strict=True)
     return layout.offset + sum(i * stride for i, stride in steps)
 
 
 def _offsets(index: list[Sequence[int]], strides: list[int]) -> npt.NDArray[np.int64]:
-    """Return where each value of a piece is, from its beginning."""
+    """Return the offset of each value of a piece, from the start of the piece."""
     found = np.zeros(1, np.int64)
     for positions, stride in zip(index, strides, strict=True):
         steps = [(i - positions[0]) * stride for i in positions]

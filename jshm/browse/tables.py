@@ -1,4 +1,4 @@
-"""Lists of what is shared, as plain text and as HTML. Every name that reaches HTML is escaped."""
+"""Lists and details as plain text and as HTML. All text in HTML is escaped."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 _COLUMNS = ("Name", "Owner", "v", "Type", "Size", "From", "Used by", "Age", "")
 _RIGHT = {"v", "Size"}
 _SHORT = {"v", "Size", "Age"}
-# A long name or note becomes several lines, and not a column that pushes others away.
+# A long name or note wraps, so that its column does not push the others away.
 _WRAPPED = "min-width:6em;max-width:24em;overflow-wrap:anywhere"
-# Bytes of an object that are worth saying that everybody who attaches it has a copy of them.
+# Bytes. If at least this much of an object is copied by each attach, the list says so.
 _MUCH = 1 << 20
 _LITTLE = 1000
-# Shared bytes in this process from which on it is worth saying that they are not its own.
+# Bytes. If at least this much of the process's memory is shared, the list explains its RSS.
 _NOTICED = 1_000_000_000
 _SHOWN = 5
 # Characters of a cell in the list, and of a line of details.
 _CELL = 500
 _DETAIL = 20_000
-_EMPTY = "Nothing is shared yet. Share a variable: %shm_publish X"
+_EMPTY = "Nothing is shared yet."
 
 
 def marks(info: SegmentInfo) -> str:
-    """Return what is special about a version: LIVE, kept, old, released, on disk, its note."""
+    """Return what is unusual about a version: LIVE, kept, old, released, on disk; and its note."""
     found = [
         (info.writable, "LIVE"),
         (info.state == "old", "old"),
@@ -46,7 +46,7 @@ def marks(info: SegmentInfo) -> str:
 
 
 def object_text(details: ObjectDetails) -> str:
-    """Return what of an object is shared, what is copied, and what it refers to; '' if little."""
+    """Return how much of an object is shared and copied, and what it refers to; '' for a small object."""
     shared = sum(details.buffers)
     found = [f"{size_text(shared)} shared"] if shared > _LITTLE else []
     if details.columns or details.copied > _MUCH:
@@ -64,31 +64,32 @@ def _references(details: ObjectDetails) -> str:
 
 
 def users(info: SegmentInfo) -> str:
-    """Return who holds a version, each once; this process first."""
+    """Return the holders of a version, each once; this process first."""
     here = ["this notebook" if h.here else h.label for h in info.holders]
     names = sorted(dict.fromkeys(here), key=lambda name: (name != "this notebook", name))
     return ", ".join(names) or "–"
 
 
 def resident_text(pages: Pages | None) -> str:
-    """Return what this process's RSS consists of, where much of it is shared; else ''."""
+    """Return an explanation of this process's RSS if much of it is shared; else ''."""
     if pages is None or pages.shared < _NOTICED:
         return ""
     whole = size_text(pages.shared + pages.own)
     return (
-        f"RSS of this process: {whole} = {size_text(pages.own)} of its own + {size_text(pages.shared)} "
-        "shared, which every process counts that reads them"
+        f"RSS of this process: {whole} = {size_text(pages.own)} private + {size_text(pages.shared)} "
+        "shared, which counts in the RSS of every process that reads it"
     )
 
 
 def memory_rows(here: Pages | None, process: Pages | None) -> list[tuple[str, str]]:
-    """Return what ``%shm_info`` says of memory in this process.
+    """Return the lines of the details about memory in this process.
 
     Parameters
     ----------
     here : Pages or None
-        Of the version's mappings; None if it is not mapped here, or cannot be told.
+        The pages of the version's mappings; None if it is not mapped here or the system cannot tell.
     process : Pages or None
+        The pages of the whole process.
     """
     rows = []
     if here is not None:
@@ -96,13 +97,13 @@ def memory_rows(here: Pages | None, process: Pages | None) -> list[tuple[str, st
         shared = f"{size_text(here.shared)} of shared pages, not copied"
         rows.append(("Memory here", f"{shared} · {own if here.own else 'nothing private'}"))
     if here is not None and process is not None:
-        text = f"{size_text(process.own)} of its own + {size_text(process.shared)} shared"
-        rows.append(("RSS here", f"{text}, which every process counts that reads them"))
+        text = f"{size_text(process.own)} private + {size_text(process.shared)} shared"
+        rows.append(("RSS here", f"{text}, which counts in the RSS of every process that reads it"))
     return rows
 
 
 def total_text(infos: Sequence[SegmentInfo], spares: int = 0) -> str:
-    """Return the sum over segments; versions that share one count once. Spares are in none."""
+    """Return sums over segments; a segment that versions share counts once. Spares are extra."""
     sizes = {info.segment: info.nbytes for info in infos}
     idle = {info.segment: info.nbytes for info in infos if not info.in_use}
     names = len({info.name for info in infos if info.state == "current"})
@@ -131,7 +132,7 @@ def _cells(info: SegmentInfo, followed: Collection[str]) -> tuple[str, ...]:
 
 
 def _rows(infos: Sequence[SegmentInfo], followed: Collection[str]) -> list[tuple[str, ...]]:
-    """Return the heads of the columns, and the cells; owners only where there are several users."""
+    """Return the column titles and the cells; the owner's column only if there are several users."""
     rows = [_COLUMNS, *(_cells(info, followed) for info in infos)]
     if any(info.user for info in infos):
         return rows
@@ -139,19 +140,26 @@ def _rows(infos: Sequence[SegmentInfo], followed: Collection[str]) -> list[tuple
     return [(*row[:owner], *row[owner + 1 :]) for row in rows]
 
 
-def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[str] = ()) -> str:
+def as_text(
+    infos: Sequence[SegmentInfo],
+    spares: int = 0,
+    followed: Collection[str] = (),
+    hint: str = "",
+) -> str:
     """Return the list as aligned columns, and sums.
 
     Parameters
     ----------
     infos
     spares : int
-        Their bytes.
+        Bytes in spares.
     followed : collection of str
         Names that variables here follow.
+    hint : str
+        What to do if nothing is shared, in the words of the face.
     """
     if not infos:
-        return _EMPTY
+        return f"{_EMPTY} {hint}".rstrip()
     rows = [tuple(map(encodable, row)) for row in _rows(infos, followed)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -164,11 +172,15 @@ def as_text(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[
     return "\n".join([*lines, total_text(infos, spares)])
 
 
-def as_html(infos: Sequence[SegmentInfo], spares: int = 0, followed: Collection[str] = ()) -> str:
+def as_html(
+    infos: Sequence[SegmentInfo],
+    spares: int = 0,
+    followed: Collection[str] = (),
+    hint: str = "",
+) -> str:
     """Return the list as an HTML table, and sums; for the parameters see `as_text`."""
     if not infos:
-        return f"<p>{html.escape(_EMPTY)}</p>"
-
+        return f"<p>{html.escape(f'{_EMPTY} {hint}'.rstrip())}</p>"
     rows = _rows(infos, followed)
 
     def row(tag: str, cells: Sequence[str]) -> str:
@@ -192,26 +204,25 @@ def details(
     followers: Sequence[str] = (),
     memory: Sequence[tuple[str, str]] = (),
 ) -> list[tuple[str, str]]:
-    """Return what ``%shm_info`` and ``jshm info`` say of one version, line by line.
+    """Return the details of one version as pairs of a label and a text.
 
     Parameters
     ----------
     info
     path : str
-        Of its file.
+        The path of its file.
     here : sequence of str
         What holds it in this process.
     followers : sequence of str
-        Variables here that are always the newest version.
+        Variables here that follow its name.
     memory : sequence of (str, str)
         See `memory_rows`.
     """
     lifetime = {
         "kept": "until it is released (kept)",
-        "server": "as long as its Jupyter server runs, or somebody holds it",
-        "run": "until the program ends that it belongs to (nbclient, papermill; the script of a worker), "
-        "or while somebody holds it",
-        "process": "until its process ends, or while somebody holds it",
+        "server": "while its Jupyter server runs or a process holds it",
+        "run": "while its program runs (nbclient, papermill, the script of a worker) or a process holds it",
+        "process": "while its process runs or another process holds it",
     }[info.lifetime]
     held = "; ".join(f"{h.label} (mode {h.mode!r}, pid {h.pid})" for h in info.holders)
     rows = [
@@ -241,7 +252,7 @@ def _object_rows(details: ObjectDetails | None) -> list[tuple[str, str]]:
     count = len(details.buffers)
     buffers = f"{count:,} buffer{'s' * (count != 1)} ({sizes})" if count else ""
     needs = ", ".join(f"{name} {version}".rstrip() for name, version in details.modules.items())
-    copied = f"{size_text(details.copied)}, by each who attaches it{_columns(details)}"
+    copied = f"{size_text(details.copied)}, by each attach{_columns(details)}"
     return [
         ("Doc", details.doc),
         ("Defined in", details.place),

@@ -1,4 +1,4 @@
-"""What the front end is told: the values of `labextension/src/view/types.ts`, ready for JSON."""
+"""The messages to the front end, ready for JSON. ``server/openapi.yaml`` describes them by name."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ..errors import (
     UnsafeDirectoryError,
 )
 from ..store.base import type_name
-from .people import who
+from .labels import process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..store.base import Holder, Released, SegmentInfo
-    from .people import Places
+    from .labels import Notebooks
 
 _RANKS = {"r": 1, "c": 2, "r+": 3}
-# What is wrong with the store as a whole, and not with what was asked.
+# Errors of the whole store, not of one request.
 OF_THE_STORE = (
     NoSpaceError, RegistryError, RegistryTimeout, TooManyFilesError, UnsafeDirectoryError,
 )  # fmt: skip
 
 
-def row(info: SegmentInfo, older: Sequence[SegmentInfo], places: Places) -> dict[str, Any]:
-    """Return one name: its newest version, and those that somebody still holds (`IRow`)."""
+def row(info: SegmentInfo, older: Sequence[SegmentInfo], notebooks: Notebooks) -> dict[str, Any]:
+    """Return one name (`Row`): its newest version, and the older ones that a process still holds."""
     return {
         "name": info.name,
         "version": info.version,
@@ -40,7 +40,7 @@ def row(info: SegmentInfo, older: Sequence[SegmentInfo], places: Places) -> dict
         "dtype": "" if info.dtype is None else type_name(info.dtype),
         "shape": list(info.shape),
         "nbytes": info.nbytes,
-        "publisher": publisher(info, places),
+        "publisher": publisher(info, notebooks),
         "group": info.owner,
         "created": info.created,
         "note": info.note,
@@ -50,35 +50,35 @@ def row(info: SegmentInfo, older: Sequence[SegmentInfo], places: Places) -> dict
         "onlyCopy": info.only_copy,
         "keeps": info.keeps,
         "lifetime": info.lifetime,
-        "holders": holders(info.holders, places),
+        "holders": holders(info.holders, notebooks),
         "older": [
             {
                 "version": old.version,
                 "nbytes": old.nbytes,
                 "summary": old.summary,
-                "holders": holders(old.holders, places),
+                "holders": holders(old.holders, notebooks),
             }
             for old in older
         ],
     }
 
 
-def publisher(info: SegmentInfo, places: Places) -> dict[str, Any]:
-    """Return who published it (`IWho`); a notebook lives also after its kernel was restarted."""
-    return who(
-        info.publisher, info.kernel_id, info.notebook, places,
-        alive=info.publisher_alive or info.kernel_id in places.names, here=info.mine,
+def publisher(info: SegmentInfo, notebooks: Notebooks) -> dict[str, Any]:
+    """Return the publisher (`Process`); a notebook whose kernel was restarted is still alive."""
+    return process(
+        info.publisher, info.kernel_id, info.notebook, notebooks,
+        alive=info.publisher_alive or info.kernel_id in notebooks.names, here=info.mine,
     )  # fmt: skip
 
 
-def holders(found: Sequence[Holder], places: Places) -> list[dict[str, Any]]:
-    """Return who holds a version (`IHolder`), each process once, by what it may do most."""
+def holders(found: Sequence[Holder], notebooks: Notebooks) -> list[dict[str, Any]]:
+    """Return the holders of a version (list of `Holder`): each process once, with its strongest mode."""
     ranked = sorted(found, key=lambda h: _RANKS.get(h.mode, 0))
-    # Not by pid alone: kernels in two containers may have the same.
+    # The pid is not enough: kernels in two containers may have the same one.
     found = list({(h.pid, h.label, h.here): h for h in ranked}.values())
     return [
         {
-            **who(h.label, h.kernel_id, h.notebook, places, alive=True, here=h.here),
+            **process(h.label, h.kernel_id, h.notebook, notebooks, alive=True, here=h.here),
             "mode": h.mode,
             "pid": h.pid,
         }
@@ -86,12 +86,12 @@ def holders(found: Sequence[Holder], places: Places) -> list[dict[str, Any]]:
     ]
 
 
-def details(info: SegmentInfo | None, shown: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with all that is known besides (`IDetails`); None of what can only be listed."""
-    found = info.details if info is not None else None
+def details(info: SegmentInfo, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row together with all else that is known of it (`Details`)."""
+    found = info.details
     return {
-        **shown,
-        "order": info.order if info is not None else "C",
+        **row,
+        "order": info.order,
         "doc": found.doc if found else "",
         "place": found.place if found else "",
         "python": found.python if found else "",
@@ -105,7 +105,7 @@ def details(info: SegmentInfo | None, shown: dict[str, Any]) -> dict[str, Any]:
 
 
 def released(found: Released) -> dict[str, Any]:
-    """Return what a release came to (`IReleased`)."""
+    """Return the result of a release (`Released`)."""
     return {
         "name": found.name,
         "nbytes": found.nbytes,
@@ -115,12 +115,28 @@ def released(found: Released) -> dict[str, Any]:
     }
 
 
-def problem(error: Exception) -> dict[str, str]:
-    """Return what is wrong and why, as `BackendError` has it; the message says what to do."""
+def problem(error: Exception) -> dict[str, Any]:
+    """Return an error (`Error`): a message, and the remedies as data."""
     if isinstance(error, SegmentNotFoundError):
         reason = "missing"
     elif isinstance(error, OF_THE_STORE) or not isinstance(error, JshmError):
         reason = "store"
     else:
         reason = "refused"
-    return {"reason": reason, "message": str(error), "remedy": ""}
+    if not isinstance(error, JshmError):
+        return failure(reason, str(error))
+    remedies = [
+        {
+            "action": remedy.action,
+            "names": list(remedy.names),
+            "options": dict(remedy.options),
+            "purpose": remedy.purpose,
+        }
+        for remedy in error.remedies
+    ]
+    return {"reason": reason, "message": error.message, "remedies": remedies}
+
+
+def failure(reason: str, message: str) -> dict[str, Any]:
+    """Return an error that has no remedy (`Error`)."""
+    return {"reason": reason, "message": message, "remedies": []}

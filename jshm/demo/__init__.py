@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 
-from ..browse.words import CommandParser, explain
+from ..browse.command_line import CommandParser, explain
 from ..errors import JshmError
 from ..store import default_store
 from ..system.memory import available_memory

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 # At most this number of protected names is listed.
 _SHOWN = 5
+_HINT = "Share a variable: %shm_publish X"
 
 
 @magics_class
@@ -72,8 +73,8 @@ class ManageMagics(ShmMagics):
         # To look costs microseconds.
         resident = resident_text(pages.of_process())
         show(
-            "\n".join(filter(None, [as_text(infos, spares, followed), resident])),
-            as_html(infos, spares, followed) + (f"<p>{resident}</p>" if resident else ""),
+            "\n".join(filter(None, [as_text(infos, spares, followed, _HINT), resident])),
+            as_html(infos, spares, followed, _HINT) + (f"<p>{resident}</p>" if resident else ""),
         )
 
     @line_magic

@@ -1,4 +1,4 @@
-"""The face that a Jupyter server sees: REST, events, and the end of its session."""
+"""The extension of the Jupyter server: REST, events, and the end of the session."""
 
 from .app import JshmExtension
 

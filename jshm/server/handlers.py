@@ -1,4 +1,4 @@
-"""The REST interface, described in ``openapi.yaml``: each handler reads a request and writes an answer."""
+"""The REST interface that ``openapi.yaml`` describes: each handler reads a request and writes an answer."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from ..errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .desk import Desk
+    from .worker import RequestWorker
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound="Callable[..., Awaitable[None]]")
 
 
 class RequestError(JshmError, ValueError):
-    """A request that is none."""
+    """The request is not valid."""
 
 
 _MOST_NUMBER = (1 << 63) - 1
 _LONGEST = len(str(_MOST_NUMBER))
-# The first that fits says which status an error has.
+# The HTTP status of an error: that of the first class that it is an instance of.
 _STATUS: list[tuple[type[Exception] | tuple[type[Exception], ...], int]] = [
     (SegmentNotFoundError, 404),
     (InvalidNameError, 400),
@@ -50,7 +50,7 @@ _STATUS: list[tuple[type[Exception] | tuple[type[Exception], ...], int]] = [
 
 
 def answers(method: Method) -> Method:
-    """Let a method answer who is logged in and allowed, and say errors of jshm as JSON."""
+    """Return a handler's method that requires login and permission, and answers errors of jshm as JSON."""
 
     @authenticated
     @authorized
@@ -60,36 +60,36 @@ def answers(method: Method) -> Method:
             await method(self, *args)
         except (JshmError, OSError) as error:
             self.set_status(next(status for kind, status in _STATUS if isinstance(error, kind)))
-            self.say(wire.problem(error))
+            self.answer(wire.problem(error))
 
     return cast("Method", call)
 
 
 class JshmHandler(APIHandler):
-    """What all handlers share."""
+    """Base of all handlers."""
 
     auth_resource = "jshm"
 
     @property
-    def desk(self) -> Desk:
-        """Where requests are answered."""
-        return cast("Desk", self.settings["jshm_desk"])
+    def worker(self) -> RequestWorker:
+        """The worker that runs the requests."""
+        return cast("RequestWorker", self.settings["jshm_worker"])
 
-    def say(self, answer: Any) -> None:
-        """Answer with JSON, which is as it is now and is not to be kept."""
+    def answer(self, value: Any) -> None:
+        """Send a value as JSON that must not be cached."""
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps(answer, allow_nan=False, separators=(",", ":")))
+        self.finish(json.dumps(value, allow_nan=False, separators=(",", ":")))
 
     def write_error(self, status_code: int, **options: Any) -> None:
-        """Say in JSON what tornado and jupyter_server found wrong."""
+        """Send an error of tornado or jupyter_server as JSON."""
         error = options.get("exc_info", (None, None))[1]
         message = getattr(error, "log_message", None) or self._reason
         reason = {403: "forbidden"}.get(status_code, "refused" if status_code < 500 else "store")  # noqa: PLR2004
-        self.say({"reason": reason, "message": message, "remedy": ""})
+        self.answer(wire.failure(reason, message))
 
     def argument(self, name: str, kind: Callable[[str], T], default: T) -> T:
-        """Return an argument of the query, or RequestError that names it."""
+        """Return an argument of the query, or raise RequestError with its name."""
         text = self.get_query_argument(name, None)
         try:
             return default if text is None else kind(text)
@@ -97,7 +97,7 @@ class JshmHandler(APIHandler):
             raise RequestError(f"{name} must be {error}") from None
 
     def body(self) -> dict[str, Any]:
-        """Return the request's JSON object, or RequestError."""
+        """Return the request's JSON object, or raise RequestError."""
         try:
             found = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):
@@ -105,13 +105,6 @@ class JshmHandler(APIHandler):
         if not isinstance(found, dict):
             raise RequestError("the body is not a JSON object")
         return found
-
-    def names(self, body: dict[str, Any], default: Any = None) -> list[str]:
-        """Return the names that a body tells, or RequestError."""
-        names = body.get("names", default)
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise RequestError("names must be a list of texts")
-        return names
 
 
 def _flag(text: str) -> bool:
@@ -136,7 +129,7 @@ def _sort(text: str) -> SortKey:
 
 
 class SegmentsHandler(JshmHandler):
-    """The list."""
+    """One page of the list."""
 
     @answers
     async def get(self) -> None:
@@ -149,16 +142,17 @@ class SegmentsHandler(JshmHandler):
             offset=self.argument("offset", _within(0, _MOST_NUMBER), 0),
             limit=self.argument("limit", _within(1, MOST_ROWS), 200),
         )
-        page = await self.desk.look(lambda service: service.page(query))
-        self.say({**page, "summary": self.desk.noticed(page["summary"])})
+        page = await self.worker.read_list(lambda service: service.page(query))
+        self.answer({**page, "summary": self.worker.with_notices(page["summary"])})
 
 
 class SummaryHandler(JshmHandler):
-    """The store as a whole."""
+    """Sums over the whole store."""
 
     @answers
     async def get(self) -> None:
-        self.say(await self.desk.summary())
+        summary = await self.worker.read_list(lambda service: service.summary())
+        self.answer(self.worker.with_notices(summary))
 
 
 class SegmentHandler(JshmHandler):
@@ -166,36 +160,40 @@ class SegmentHandler(JshmHandler):
 
     @answers
     async def get(self, name: str) -> None:
-        self.say(await self.desk.look(lambda service: service.info(name)))
+        self.answer(await self.worker.read_list(lambda service: service.info(name)))
 
     @answers
     async def delete(self, name: str) -> None:
-        self.say(await self.desk.do(lambda service: service.release_one(name)))
+        self.answer(await self.worker.run(lambda service: service.release_one(name)))
 
 
 class PreviewHandler(JshmHandler):
-    """A picture of some data."""
+    """A preview of the data of one name."""
 
     @answers
     async def get(self, name: str) -> None:
         version = self.argument("version", _within(1, _MOST_NUMBER), None)
-        self.say(await self.desk.do(lambda service: service.preview(name, version)))
+        self.answer(await self.worker.run(lambda service: service.preview(name, version)))
 
 
 class ReleaseHandler(JshmHandler):
-    """Retiring several names, by name, by pattern, or all that are not in use."""
+    """Releases several names: by name, by pattern, or all names that are not in use."""
 
     @answers
     async def post(self) -> None:
         body = self.body()
-        names = self.names(body, [])
+        names, versions = body.get("names", []), body.get("versions", {})
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RequestError("names must be a list of strings")
+        if not isinstance(versions, dict) or not all(type(v) is int for v in versions.values()):
+            raise RequestError("versions must be an object of integers")
         if bool(names) == (body.get("unused", False) is True):
-            raise RequestError("say either names, or unused: true")
+            raise RequestError("give either names, or unused: true")
         if names:
-            released = await self.desk.do(lambda service: service.release(names))
+            done = await self.worker.run(lambda service: service.release(names, versions))
         else:
-            released = await self.desk.do(lambda service: service.release_unused())
-        self.say(released)
+            done = await self.worker.run(lambda service: service.release_unused())
+        self.answer(done)
 
 
 _API = "/jshm/api"

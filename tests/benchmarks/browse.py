@@ -8,9 +8,9 @@ import os
 import numpy as np
 
 import jshm
+from jshm.browse.labels import Notebooks
 from jshm.browse.listing import Query
-from jshm.browse.people import Nowhere
-from jshm.browse.preview import preview_array
+from jshm.browse.previews import preview_array
 from jshm.browse.service import Service
 from jshm.segment.array_layout import describe, read_layout
 from jshm.store import default_store
@@ -29,7 +29,7 @@ def measure(names: int, rounds: int) -> list[Result]:
 
 def _lists(names: int, rounds: int) -> list[Result]:
     fill(names)
-    service = Service(default_store(), Nowhere())
+    service = Service(default_store(), Notebooks())
     query = Query(grouped=True)
 
     def ask() -> str:

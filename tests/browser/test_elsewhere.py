@@ -69,7 +69,7 @@ def test_without_the_server_extension_the_panel_says_what_to_do(start, page: Pag
     lab = Lab(server, page)
     lab.open()
     panel = lab.show_panel()
-    expect(panel).to_contain_text("The server extension is not there")
+    expect(panel).to_contain_text("The server extension of jshm is not enabled")
     expect(panel).to_contain_text("pip install jshm")
 
 

@@ -49,12 +49,14 @@ def test_attach_preview_release_and_undo(lab: Lab) -> None:
     view.get_by_role("button", name="Release…").click()
     expect(lab.page.locator("dialog[open]")).to_contain_text("this notebook")
     confirm(lab.page)
-    expect(row).to_contain_text("released")  # and still held, by this very notebook
-    assert "nothing is shared under 'X'" in lab.run("train.ipynb", "%shm_attach X")
-    lab.open_notebook("eda.ipynb")
+    expect(row).to_contain_text("released")
     view.get_by_role("button", name="Undo").click()
     expect(row).not_to_contain_text("released")
-    assert lab.run("train.ipynb", "%shm_attach X\nfloat(X.sum())").endswith("66.0")
+    view.get_by_role("button", name="Release…").click()
+    confirm(lab.page)
+    expect(view.get_by_role("button", name="Undo")).to_have_count(0, timeout=20_000)
+    expect(row).to_contain_text("released")  # this notebook still holds it
+    assert "nothing is shared under 'X'" in lab.run("train.ipynb", "%shm_attach X")
 
 
 def test_a_notebook_reacts_to_its_traits(lab: Lab) -> None:

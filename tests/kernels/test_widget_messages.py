@@ -85,9 +85,11 @@ def test_list_info_preview_attach_and_release(eda: Notebook) -> None:
     (holder,) = browser.ask("list", query=QUERY)["rows"][0]["holders"]
     assert (holder["label"], holder["here"]) == ("eda.ipynb", True)
     eda.do("%shm_detach data")
-    (released,) = browser.ask("release", names=["X"])
-    assert released["name"] == "X"
+    assert browser.ask("release", names=["X"], versions={"X": 0}) == []  # a newer version
+    (released,) = browser.ask("release", names=["X"], versions={"X": 1})
+    assert (released["name"], released["freed"]) == ("X", 96)
     assert browser.ask("list", query=QUERY)["total"] == 0
+    assert os.listdir(os.path.join(eda.env["JSHM_DIR"], "segments")) == []
 
 
 def test_errors_are_answered(eda: Notebook) -> None:
@@ -122,7 +124,7 @@ def test_its_traits_are_the_notebooks(eda: Notebook) -> None:
     assert eda.value("[browser.filter, browser.selected, seen]") == ["other", "X", ["X"]]
 
 
-def test_it_hears_of_what_its_notebook_does(eda: Notebook) -> None:
+def test_it_notifies_its_front_end_after_a_cell(eda: Notebook) -> None:
     browser = Browser(eda)
     assert browser.ask("list", query=QUERY)["total"] == 1
     eda.client.execute("Y = np.ones(3); jshm.publish('Y', Y).version")
@@ -168,7 +170,7 @@ def test_a_saved_notebook_has_a_snapshot_and_no_more(eda: Notebook) -> None:
     assert "<b>hot" not in snapshot
     assert "/home/someone" not in snapshot
     assert "script" not in snapshot
-    # All that is synchronised, and so may be saved: what was asked for, and nothing of the answers.
+    # The synchronised state may be saved. It has only the traits, and no part of an answer.
     browser.ask("list", query=QUERY)
     state = eda.value(
         "sorted(k for k in jshm.SegmentBrowser().get_state() if not k.startswith('_'))"

@@ -13,7 +13,7 @@ import pytest
 
 import jshm
 from jshm import cli
-from jshm.browse.words import explain
+from jshm.browse.command_line import explain
 from jshm.errors import NotOwnerError, Remedy
 
 if TYPE_CHECKING:

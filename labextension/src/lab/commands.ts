@@ -28,7 +28,7 @@ export interface ICommandOptions {
 
 const NO_ARGUMENTS = { args: { type: 'object', properties: {} } };
 
-/** Add what can be done without the mouse to the commands, and to the palette. */
+/** Add the commands, also to the command palette. */
 export function addCommands(options: ICommandOptions): void {
   addPanelCommands(options);
   if (options.inserter) {
@@ -43,12 +43,12 @@ export function addCommands(options: ICommandOptions): void {
 function addPanelCommands({ commands, panel, activate, model, trans }: ICommandOptions): void {
   commands.addCommand(CommandIDs.open, {
     label: trans.__('Show Shared Memory'),
-    caption: trans.__('Show what is shared, who holds it and what it costs'),
+    caption: trans.__('Show what notebooks share, who holds it and what it costs'),
     describedBy: {
       args: {
         type: 'object',
         properties: {
-          name: { type: 'string', description: trans.__('The name to show, if only one') }
+          name: { type: 'string', description: trans.__('The name to show; by default none') }
         }
       }
     },
@@ -62,13 +62,13 @@ function addPanelCommands({ commands, panel, activate, model, trans }: ICommandO
   });
   commands.addCommand(CommandIDs.refresh, {
     label: trans.__('Refresh Shared Memory'),
-    caption: trans.__('Look again at what is shared'),
+    caption: trans.__('Read the list of shared names again'),
     describedBy: NO_ARGUMENTS,
     execute: () => model.refresh()
   });
   commands.addCommand(CommandIDs.review, {
     label: trans.__('Release Names Not in Use…'),
-    caption: trans.__('Choose among the names that nobody holds which to release'),
+    caption: trans.__('Choose which of the names that nobody holds to release'),
     describedBy: NO_ARGUMENTS,
     execute: () => {
       activate(panel.id);
@@ -87,7 +87,7 @@ function addInsertCommand(
       chosen(name) === null
         ? trans.__('Insert Code That Attaches the Selected Name')
         : trans.__('Insert Code That Attaches %1', chosen(name)),
-    caption: trans.__('Insert it into the current notebook, without running it'),
+    caption: trans.__('Insert the code into the current notebook without running it'),
     describedBy: {
       args: {
         type: 'object',

@@ -6,7 +6,7 @@ vi.hoisted(() => {
   globalThis.DragEvent ??= class extends MouseEvent {} as typeof DragEvent;
 });
 
-describe('what a dragged row carries', () => {
+describe('the data of a dragged row', () => {
   const code = 'import jshm\nX = jshm.attach("X")';
   const data = dragData(code);
 
@@ -25,7 +25,7 @@ describe('a drag', () => {
   const fire = (type: string, clientX: number) =>
     document.dispatchEvent(new MouseEvent(type, { clientX, clientY: 100 }));
 
-  it('begins when the mouse has moved a little, once', () => {
+  it('starts once, after the mouse has moved a little', () => {
     const moved = vi.fn();
     onceMoved(new MouseEvent('mousedown', { clientX: 100, clientY: 100 }), moved);
     fire('pointermove', 103);
@@ -35,7 +35,7 @@ describe('a drag', () => {
     expect(moved).toHaveBeenCalledTimes(1);
   });
 
-  it('does not begin after a click', () => {
+  it('does not start after a click', () => {
     const moved = vi.fn();
     onceMoved(new MouseEvent('mousedown', { clientX: 100, clientY: 100 }), moved);
     fire('pointerup', 101);

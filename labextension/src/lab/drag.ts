@@ -2,13 +2,13 @@ import type { ICodeCell } from '@jupyterlab/nbformat';
 import { MimeData } from '@lumino/coreutils';
 import { Drag } from '@lumino/dragdrop';
 
-/** Under which notebooks take cells that are dropped on them. */
+/** The MIME type of cells that are dropped on a notebook. */
 const CELLS_MIME = 'application/vnd.jupyter.cells';
 
-/** Pixels; as for Lab's own cells. */
+/** Pixels, as for Lab's own cells. */
 const THRESHOLD = 5;
 
-/** What a drop gets: a cell where cells are taken, and text elsewhere. */
+/** The data of a drop: a cell for notebooks, and text for other targets. */
 export function dragData(code: string): MimeData {
   const cell: ICodeCell = {
     cell_type: 'code',
@@ -23,7 +23,7 @@ export function dragData(code: string): MimeData {
   return data;
 }
 
-/** Looks like a cell that is dragged within Lab. */
+/** An image like that of a cell that is dragged in Lab. */
 function dragImage(code: string): HTMLElement {
   const image = document.createElement('div');
   image.className = 'jp-dragImage jp-dragImage-singlePrompt';
@@ -38,7 +38,7 @@ function dragImage(code: string): HTMLElement {
   return image;
 }
 
-/** Call `moved` when the mouse, pressed at `pressed`, has moved so far that no click is meant. */
+/** Call `moved` when the mouse has moved too far from `pressed` for a click. */
 export function onceMoved(pressed: MouseEvent, moved: (event: MouseEvent) => void): void {
   const listening = new AbortController();
   let waits = true;
@@ -56,14 +56,14 @@ export function onceMoved(pressed: MouseEvent, moved: (event: MouseEvent) => voi
     },
     options
   );
-  // Else all of the page between would be selected.
+  // Without this, the drag would select text of the page.
   document.addEventListener('selectstart', event => event.preventDefault(), options);
   for (const end of ['pointerup', 'pointercancel']) {
     document.addEventListener(end, () => listening.abort(), options);
   }
 }
 
-/** Drag code from where the mouse was pressed into a notebook or an editor. */
+/** Drag code into a notebook or an editor. */
 export function dragCode(code: string, pressed: MouseEvent): void {
   onceMoved(pressed, event => {
     const drag = new Drag({

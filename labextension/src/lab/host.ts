@@ -7,7 +7,7 @@ import type { NotebookInserter } from './insert';
 import { reportError } from './notify';
 import type { Settings } from './settings';
 
-/** What Lab can do for the view. Without an inserter there are no notebooks to insert or drag into. */
+/** The abilities of Lab as a host of the view. Without an inserter there are no notebooks to insert into. */
 export function labHost(
   commands: CommandRegistry,
   settings: Settings,

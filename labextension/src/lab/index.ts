@@ -1,4 +1,4 @@
-/** The JupyterLab plugin: puts panel, status bar, Running section, commands and settings together. */
+/** The JupyterLab plugin: panel, status bar item, Running section, commands and settings. */
 import {
   ILayoutRestorer,
   type JupyterFrontEnd,
@@ -13,6 +13,7 @@ import { IStateDB } from '@jupyterlab/statedb';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import type { Widget } from '@lumino/widgets';
+import { PendingReleases } from '../view';
 import { addCommands, CommandIDs } from './commands';
 import { labHost } from './host';
 import { NotebookInserter } from './insert';
@@ -27,13 +28,13 @@ import { ViewStateKeeper } from './viewstate';
 import { whileVisible } from './visible';
 
 const PLUGIN = 'jshm:plugin';
-/** Of the events by which the server tells that the store changed. */
+/** The schema of the events about changes of the store. */
 const CHANGED = 'urn:jshm:changed:v1';
 
-/** All tokens are optional: where one is not there (Notebook 7), its part is left out. */
+/** All tokens are optional: if one is missing (as in Notebook 7), its part is left out. */
 const plugin: JupyterFrontEndPlugin<void> = {
   id: PLUGIN,
-  description: 'What is shared between notebooks, who holds it, and what it costs.',
+  description: 'Lists what notebooks share, who holds it and what it costs.',
   autoStart: true,
   optional: [
     ITranslator,
@@ -64,6 +65,7 @@ function activate(
   const trans = (translator ?? nullTranslator).load('jshm');
   const settings = new Settings();
   const backend = new RestBackend(app.serviceManager.serverSettings, trans);
+  const pending = new PendingReleases(backend);
   const model = new StoreModel(backend, settings.now.refreshSeconds);
   const inserter = tracker
     ? new NotebookInserter(tracker, id => app.shell.activateById(id), trans)
@@ -72,6 +74,7 @@ function activate(
     backend,
     host: labHost(app.commands, settings, inserter, trans),
     model,
+    pending,
     settings,
     states: new ViewStateKeeper(database),
     trans
@@ -99,7 +102,7 @@ function activate(
     activeStateChanged: settings.changed
   });
   if (managers) {
-    managers.add(new RunningSection(model, backend, open, trans));
+    managers.add(new RunningSection(model, backend, pending, open, trans));
     void app.restored.then(() => watchRunning(app.shell, model));
   }
 
@@ -124,7 +127,7 @@ function followSettings(
   }
 }
 
-/** Names are listed one by one only while the Running panel is shown. It tells so to no extension. */
+/** Read the rows only while the Running panel is visible. Lab has no signal for that. */
 function watchRunning(shell: Widget, model: StoreModel): void {
   const running = descendant(shell, ({ id }) => id.startsWith('jp-running-sessions'));
   if (running) {

@@ -2,7 +2,7 @@ import { NotebookActions, type INotebookTracker, type NotebookPanel } from '@jup
 import { Signal, type ISignal } from '@lumino/signaling';
 import { BackendError, type ITranslate } from '../view';
 
-/** Puts code into the notebook that was used last. It never runs it. */
+/** Inserts code into the notebook that was used last. It never runs the code. */
 export class NotebookInserter {
   constructor(tracker: INotebookTracker, activate: (id: string) => void, trans: ITranslate) {
     this._tracker = tracker;
@@ -12,17 +12,17 @@ export class NotebookInserter {
     this._onCurrent();
   }
 
-  /** There is another notebook now, none, or it is called otherwise. */
+  /** Another notebook became the target, none is open now, or the target was renamed. */
   get changed(): ISignal<this, void> {
     return this._changed;
   }
 
-  /** What people call the notebook; null if there is none. */
+  /** The name of the notebook; null if none is open. */
   get target(): string | null {
     return this._tracker.currentWidget?.title.label ?? null;
   }
 
-  /** Put code into the active cell if it is an empty one, else into a new cell below. */
+  /** Insert code into the active cell if that is empty, else into a new cell below. */
   async insert(code: string): Promise<void> {
     const panel = this._tracker.currentWidget;
     await panel?.context.ready;

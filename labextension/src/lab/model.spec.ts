@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi, type Mock } from 'vitest';
 import { BackendError, type IPage, type ISummary } from '../view';
 import { StoreModel } from './model';
-import { page, summary } from './shapes';
+import { read } from './read';
 
 const SECONDS = 30;
 
-const SUMMARY = summary({ used: 8 });
-const PAGE = page({ total: 1, rows: [{ name: 'X' }], summary: { used: 16, names: 1 } });
+const SUMMARY = read('Summary', { used: 8 });
+const PAGE = read('Page', { total: 1, rows: [{ name: 'X' }], summary: { used: 16, names: 1 } });
 
 function sourceOf() {
   return {
@@ -40,15 +40,15 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-describe('while nobody looks', () => {
-  it('nothing is asked and no timer runs', async () => {
+describe('without watchers', () => {
+  it('sends no request and runs no timer', async () => {
     model.nudge();
     await vi.advanceTimersByTimeAsync(10 * SECONDS * 1000);
     expect(source.summary).not.toHaveBeenCalled();
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('also not any more, after somebody did', async () => {
+  it('sends no request after the last watcher has gone', async () => {
     const looks = model.watch();
     await soon();
     looks.dispose();
@@ -58,7 +58,7 @@ describe('while nobody looks', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it('also not in a hidden tab; shown again, it asks at once', async () => {
+  it('sends no request in a hidden tab, and one at once when it is shown again', async () => {
     model.watch();
     await soon();
     showTab(false);
@@ -73,8 +73,8 @@ describe('while nobody looks', () => {
   });
 });
 
-describe('while somebody looks', () => {
-  it('asks at once, and again after the interval, once for all', async () => {
+describe('with watchers', () => {
+  it('sends one request at once, and one after each interval', async () => {
     const first = model.watch();
     model.watch();
     await soon();
@@ -86,7 +86,7 @@ describe('while somebody looks', () => {
     expect(source.summary).toHaveBeenCalledTimes(2);
   });
 
-  it('takes a burst of events as one', async () => {
+  it('sends one request for a burst of events', async () => {
     model.watch();
     await soon();
     for (let i = 0; i < 10; i++) {
@@ -97,7 +97,7 @@ describe('while somebody looks', () => {
     expect(source.summary).toHaveBeenCalledTimes(2);
   });
 
-  it('is not starved by events that never end', async () => {
+  it('still sends requests during endless events', async () => {
     model.watch();
     for (let i = 0; i < 40; i++) {
       model.nudge();
@@ -106,13 +106,13 @@ describe('while somebody looks', () => {
     expect(source.summary.mock.calls.length).toBeGreaterThan(5);
   });
 
-  it('asks again for an event that comes while it asks', async () => {
+  it('sends another request for an event during a request', async () => {
     let answer: (heard: ISummary) => void = () => undefined;
     source.summary.mockReturnValueOnce(new Promise(resolve => (answer = resolve)));
     model.watch();
     await soon();
     model.nudge();
-    answer(summary({ used: 1 }));
+    answer(read('Summary', { used: 1 }));
     await soon();
     expect(source.summary).toHaveBeenCalledTimes(2);
     expect(model.summary?.used).toBe(8);
@@ -125,13 +125,13 @@ describe('while somebody looks', () => {
     await soon();
     model.nudge();
     await soon();
-    answer(summary({ used: 1 }));
+    answer(read('Summary', { used: 1 }));
     await soon();
     expect(model.summary?.used).toBe(8);
     expect(changed).toHaveBeenCalledTimes(1);
   });
 
-  it('asks for names only for those who list them', async () => {
+  it('reads rows only for watchers of rows', async () => {
     const lists = model.watch({ rows: true });
     await soon();
     expect(source.summary).not.toHaveBeenCalled();
@@ -144,7 +144,7 @@ describe('while somebody looks', () => {
     expect(source.summary).toHaveBeenCalledTimes(1);
   });
 
-  it('takes another interval at once', async () => {
+  it('uses a new interval at once', async () => {
     model.watch();
     await soon();
     model.seconds = 5;
@@ -157,7 +157,7 @@ describe('a server that fails', () => {
   const failing = (reason: BackendError['reason']) =>
     source.summary.mockRejectedValue(new BackendError(reason, 'no'));
 
-  it('is told once, asked again, and told when it is back', async () => {
+  it('is reported once, polled again, and reported when it is back', async () => {
     failing('unreachable');
     model.watch();
     await vi.advanceTimersByTimeAsync(5 * 60_000);
@@ -170,7 +170,7 @@ describe('a server that fails', () => {
     expect(model.summary?.used).toBe(8);
   });
 
-  it('without the extension is asked again only for a reason', async () => {
+  it('without the extension is not polled', async () => {
     failing('absent');
     model.watch();
     await vi.advanceTimersByTimeAsync(10 * 60_000);

@@ -3,21 +3,22 @@ import { Poll } from '@lumino/polling';
 import { Signal, type ISignal } from '@lumino/signaling';
 import { BackendError, type IBackend, type IRow, type ISummary } from '../view';
 
-/** How many names are asked for where they are listed one by one without a window: in Running. */
+/** The number of names in Lab's Running panel, which draws all its items. */
 export const MOST_ROWS = 100;
 
-/** Events come in bursts: one look is enough for those of so many milliseconds. */
+/** Events come in bursts: one read is enough for all events in this time, in milliseconds. */
 const BURST = 200;
 
-/** What the model asks. */
+/** The requests of the model. */
 export interface ISource extends Pick<IBackend, 'list'> {
   summary(): Promise<ISummary>;
 }
 
 /**
- * What panel, status bar and Running section know of the store, asked for once for all of them.
+ * The state of the store for panel, status bar and Running section together.
  *
- * It asks only while somebody looks (`watch`) and the browser's tab is shown: no timer runs else.
+ * It reads the store only while something watches it (`watch`) and the browser's tab is visible. Otherwise no timer
+ * runs.
  */
 export class StoreModel implements IDisposable {
   constructor(source: ISource, seconds: number) {
@@ -25,25 +26,25 @@ export class StoreModel implements IDisposable {
     this._poll = new Poll({
       name: 'jshm:model',
       auto: false,
-      // A hidden tab stops it altogether, which saves its timers too.
+      // `_follow` stops it in a hidden tab, with its timers.
       standby: 'never',
       frequency: frequency(seconds),
-      factory: () => this._look()
+      factory: () => this._read()
     });
     document.addEventListener('visibilitychange', this._follow);
   }
 
-  /** The store may have changed, or it can be reached again, or not any more. */
+  /** The store may have changed, or its server became reachable or unreachable. */
   get changed(): ISignal<this, void> {
     return this._changed;
   }
 
-  /** As last heard; null if it was not, or if it could not be reached. */
+  /** The latest sums; null if they are not known. */
   get summary(): ISummary | null {
     return this._summary;
   }
 
-  /** The first names. Asked for only while somebody watches `rows`. */
+  /** The first names. They are read only while something watches with `rows`. */
   get rows(): readonly IRow[] {
     return this._rows;
   }
@@ -52,16 +53,16 @@ export class StoreModel implements IDisposable {
     return this._poll.isDisposed;
   }
 
-  /** Seconds between two looks. */
+  /** Seconds between two reads. */
   set seconds(seconds: number) {
     if (seconds * 1000 !== this._poll.frequency.interval) {
       this._poll.frequency = frequency(seconds);
-      // The look that waits goes by the old one.
+      // The read that is scheduled has the old interval.
       this.nudge();
     }
   }
 
-  /** Look now, and go on until what is returned is disposed. */
+  /** Read the store now, and regularly until the result is disposed. */
   watch(options: { rows?: boolean } = {}): IDisposable {
     this._watchers++;
     this._rowWatchers += options.rows ? 1 : 0;
@@ -74,21 +75,21 @@ export class StoreModel implements IDisposable {
     });
   }
 
-  /** Something may have changed: look soon, if anybody does. */
+  /** The store may have changed: read it soon, if something watches. */
   nudge(): void {
     if (this._watched) {
       void this._poll.schedule({
         interval: BURST,
         phase: 'refreshed',
-        // One that waits is enough; one that was asked already may know nothing of this yet.
+        // One scheduled read is enough. A request on its way may be too early for this change.
         cancel: ({ phase }) => !this._asking && (phase === 'refreshed' || phase === 'started')
       });
     }
   }
 
-  /** Look now, also if nobody watches. */
+  /** Read the store now, even if nothing watches. */
   async refresh(): Promise<void> {
-    await this._look().catch(() => undefined);
+    await this._read().catch(() => undefined);
   }
 
   dispose(): void {
@@ -105,11 +106,11 @@ export class StoreModel implements IDisposable {
     void (this._watched ? this._poll.start() : this._poll.stop());
   };
 
-  private async _look(): Promise<void> {
+  private async _read(): Promise<void> {
     const turn = ++this._turn;
     this._asking++;
     try {
-      const heard = await this._ask();
+      const heard = await this._request();
       if (turn === this._turn) {
         this._summary = heard.summary;
         this._rows = heard.rows ?? this._rows;
@@ -117,7 +118,7 @@ export class StoreModel implements IDisposable {
         this._changed.emit();
       }
     } catch (error) {
-      // Only the first failure is news: the view shows it, and would ask with every further one.
+      // Only the first failure is emitted: the view reads its list after each signal.
       if (turn === this._turn && !this._failed) {
         this._summary = null;
         this._rows = [];
@@ -125,7 +126,7 @@ export class StoreModel implements IDisposable {
         this._changed.emit();
       }
       if (error instanceof BackendError && error.reason === 'absent') {
-        // Every question would be a line in the server's log: wait for an event, or for somebody to look.
+        // Each request would be a line in the server's log. Wait for an event or a new watcher.
         void this._poll.stop();
       }
       throw error;
@@ -134,7 +135,7 @@ export class StoreModel implements IDisposable {
     }
   }
 
-  private async _ask(): Promise<{ summary: ISummary; rows?: IRow[] }> {
+  private async _request(): Promise<{ summary: ISummary; rows?: IRow[] }> {
     return this._rowWatchers === 0
       ? { summary: await this._source.summary() }
       : this._source.list({
@@ -160,7 +161,7 @@ export class StoreModel implements IDisposable {
   private _failed = false;
 }
 
-/** Failures are asked about again at growing intervals, at most half a minute or what was chosen. */
+/** After failures the interval grows to half a minute, or stays at the chosen one if that is longer. */
 function frequency(seconds: number): { interval: number; backoff: boolean; max: number } {
   const interval = seconds * 1000;
   return { interval, backoff: true, max: Math.max(interval, 30_000) };

@@ -1,44 +1,63 @@
 import { Notification } from '@jupyterlab/apputils';
-import { BackendError, sizeText, undoSeconds } from '../view';
-import type { IBackend, IReleased, ITranslate } from '../view';
+import {
+  BackendError,
+  newerText,
+  releasedText,
+  remedyCode,
+  UNDO_SECONDS,
+  undoneText,
+  unreleased,
+  type IReleasable,
+  type ITranslate,
+  type PendingReleases
+} from '../view';
 
-/** Show why something failed that was not asked for in the panel, which shows its failures itself. */
+/** Show an error of an action outside the panel; the panel shows its errors itself. */
 export function reportError(error: unknown): void {
-  const remedy = error instanceof BackendError ? error.remedy : '';
-  const message = error instanceof Error ? error.message : String(error);
-  Notification.error([message, remedy].filter(Boolean).join('\n'), { autoClose: 8000 });
-}
-
-/** Release names from outside of the panel: say what it came to, and offer to take it back. */
-export async function releaseAndTell(
-  names: string[],
-  backend: Pick<IBackend, 'release' | 'restore'>,
-  trans: ITranslate
-): Promise<void> {
-  try {
-    const released = await backend.release(names);
-    const undoable = released.filter(one => one.undoable).map(({ name }) => name);
-    const undo = {
-      label: trans.__('Undo'),
-      callback: () => void backend.restore(undoable).catch(reportError)
-    };
-    Notification.info(releasedText(released, trans), {
-      autoClose: undoSeconds * 1000,
-      actions: undoable.length > 0 ? [undo] : []
-    });
-  } catch (error) {
-    reportError(error);
+  const lines = [error instanceof Error ? error.message : String(error)];
+  if (error instanceof BackendError) {
+    lines.push(error.hint);
+    lines.push(
+      ...error.remedies.map(each => [each.purpose, remedyCode(each)].filter(Boolean).join(': '))
+    );
   }
+  Notification.error(lines.filter(Boolean).join('\n'), { autoClose: 8000 });
 }
 
-function releasedText(released: IReleased[], trans: ITranslate): string {
-  const size = sizeText(released.reduce((sum, { nbytes }) => sum + nbytes, 0));
-  const holders = [...new Set(released.flatMap(({ heldBy }) => heldBy))];
-  const what =
-    released.length === 1
-      ? trans.__('%1 released · %2', released[0].name, size)
-      : trans._n('%1 name released · %2', '%1 names released · %2', released.length, size);
-  return holders.length === 0
-    ? what
-    : `${what}\n${trans.__('Still held by %1: its memory goes when they let go.', holders.join(', '))}`;
+/** Release rows outside the panel: a notification offers an undo until the release is done. */
+export function releaseRows(
+  rows: readonly IReleasable[],
+  holders: readonly string[],
+  pending: PendingReleases,
+  trans: ITranslate,
+  done: () => void
+): void {
+  const undo = pending.add(rows, {
+    started: () => Notification.dismiss(id),
+    done: released => {
+      const rest = unreleased(rows, released);
+      if (rest.length) {
+        reportError(new Error(newerText(rest, trans)));
+      }
+      done();
+    },
+    failed: reportError
+  });
+  const held = trans.__(
+    'Still held by %1: the memory is freed when they let go.',
+    holders.join(', ')
+  );
+  const text = releasedText(rows, trans);
+  const id = Notification.info(holders.length ? `${text}\n${held}` : text, {
+    autoClose: UNDO_SECONDS * 1000,
+    actions: [
+      {
+        label: trans.__('Undo'),
+        callback: () => {
+          undo();
+          Notification.info(undoneText(rows, trans), { autoClose: 4000 });
+        }
+      }
+    ]
+  });
 }

@@ -1,7 +1,13 @@
 import { ReactWidget } from '@jupyterlab/apputils';
 import { Signal } from '@lumino/signaling';
 import * as React from 'react';
-import { SegmentBrowser, type IHost, type ITranslate, type IViewState } from '../view';
+import {
+  SegmentBrowser,
+  type IHost,
+  type ITranslate,
+  type IViewState,
+  type PendingReleases
+} from '../view';
 import { memoryIcon } from './icon';
 import type { StoreModel } from './model';
 import type { RestBackend } from './rest';
@@ -13,12 +19,13 @@ export interface IPanelOptions {
   backend: RestBackend;
   host: IHost;
   model: StoreModel;
+  pending: PendingReleases;
   settings: Settings;
   states: ViewStateKeeper;
   trans: ITranslate;
 }
 
-/** The side panel. It asks for nothing before it is shown first, nor while it is not shown. */
+/** The side panel. It sends no requests before it is first shown, nor while it is hidden. */
 export class SharedMemoryPanel extends ReactWidget {
   constructor(options: IPanelOptions) {
     super();
@@ -58,29 +65,30 @@ export class SharedMemoryPanel extends ReactWidget {
     this.update();
   }
 
-  /** Let the keyboard go to the list, or to the filter where there is none. */
+  /** Focus the list, or the filter if there is no list. */
   focus(): void {
     const wanted = ['[data-item][tabindex="0"]', 'input', 'button'];
     const found = wanted.map(each => this.node.querySelector<HTMLElement>(each)).find(Boolean);
     found?.focus();
   }
 
-  /** Ask which of the names that nobody holds are to be released. */
+  /** Open the dialog to release names that nobody holds. */
   review(): void {
     this._reviewWanted = true;
-    this._reviewAsked.emit();
+    this._reviewRequested.emit();
   }
 
   protected override render(): React.JSX.Element | null {
     if (!this._wasShown || !this._state) {
       return null;
     }
-    const { backend, settings, trans } = this._options;
+    const { backend, pending, settings, trans } = this._options;
     return (
       <SegmentBrowser
         backend={backend}
         host={this._host}
         trans={trans}
+        pending={pending}
         confirmRelease={settings.now.confirmRelease}
         state={this._state}
         onState={this._onState}
@@ -101,7 +109,7 @@ export class SharedMemoryPanel extends ReactWidget {
     this.selected = name;
   };
 
-  /** Somebody may ask before the view is there: it is told when it comes. */
+  /** The command may come before the view exists: then the view reviews when it is there. */
   private readonly _onReview = (review: () => void): (() => void) => {
     const slot = () => {
       if (this._reviewWanted) {
@@ -109,14 +117,14 @@ export class SharedMemoryPanel extends ReactWidget {
         review();
       }
     };
-    this._reviewAsked.connect(slot);
+    this._reviewRequested.connect(slot);
     slot();
-    return () => void this._reviewAsked.disconnect(slot);
+    return () => void this._reviewRequested.disconnect(slot);
   };
 
   private readonly _options: IPanelOptions;
   private readonly _host: IHost;
-  private readonly _reviewAsked = new Signal<this, void>(this);
+  private readonly _reviewRequested = new Signal<this, void>(this);
   private _reviewWanted = false;
   private _state: IViewState | null = null;
   private _selected: string | null = null;

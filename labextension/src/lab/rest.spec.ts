@@ -34,7 +34,7 @@ function asked(fetch: ReturnType<typeof backendOf>['fetch']): Request {
   return fetch.mock.calls[0][0];
 }
 
-/** Lab appends a number to every address, against caches. */
+/** The URL without the number that Lab appends against caches. */
 function address(fetch: ReturnType<typeof backendOf>['fetch']): string {
   return asked(fetch).url.replace(/[?&]\d+$/, '');
 }
@@ -47,8 +47,8 @@ async function failure(answer: Answer): Promise<BackendError> {
   return error as BackendError;
 }
 
-describe('the addresses that are asked', () => {
-  it('encode names part by part, and leave their slashes', () => {
+describe('requests', () => {
+  it('encode the components of names, and keep slashes', () => {
     expect(namePath('exp1/größe #1?&%')).toBe('exp1/gr%C3%B6%C3%9Fe%20%231%3F%26%25');
   });
 
@@ -64,26 +64,18 @@ describe('the addresses that are asked', () => {
     expect(address(fetch)).toBe('http://host/user/ann/jshm/api/previews/exp1/X?version=3');
   });
 
-  it('release with the time in which it can be undone', async () => {
-    const { backend, fetch } = backendOf({
-      json: [{ name: 'X', nbytes: 8, undoable: true, heldBy: ['a'] }]
-    });
-    expect(await backend.release(['X'])).toEqual([
-      { name: 'X', nbytes: 8, freed: 0, heldBy: ['a'], neededBy: [], undoable: true }
+  it('release names with the versions that the user saw', async () => {
+    const { backend, fetch } = backendOf({ json: [{ name: 'X', nbytes: 8, heldBy: ['a'] }] });
+    expect(await backend.release([{ name: 'X', version: 3, nbytes: 8 }])).toEqual([
+      { name: 'X', nbytes: 8, freed: 0, heldBy: ['a'], neededBy: [] }
     ]);
     expect(asked(fetch).method).toBe('POST');
-    expect(await asked(fetch).json()).toEqual({ names: ['X'], undo: 10 });
-  });
-
-  it('restore', async () => {
-    const { backend, fetch } = backendOf({ json: ['X'] });
-    expect(await backend.restore(['X', 'Y'])).toEqual(['X']);
-    expect(address(fetch)).toBe('http://host/user/ann/jshm/api/restore');
+    expect(await asked(fetch).json()).toEqual({ names: ['X'], versions: { X: 3 } });
   });
 });
 
 describe('an answer of another version', () => {
-  it('reads as empty where something is missing or of another type', async () => {
+  it('is read as empty values where something is missing or of another type', async () => {
     const page = await backendOf({
       json: {
         total: 1,
@@ -97,7 +89,7 @@ describe('an answer of another version', () => {
     expect(page.summary.notices).toEqual([]);
   });
 
-  it('has no preview where its sort is not known', async () => {
+  it('has no preview if its type is unknown', async () => {
     const known = { json: { type: 'line', low: [1, null], high: [2, null], histogram: null } };
     expect(await backendOf(known).backend.preview('X', 1)).toEqual({
       type: 'line',
@@ -111,34 +103,40 @@ describe('an answer of another version', () => {
     }
   });
 
-  it.each([[null], [[]], ['X'], [7]])('that is no object (%j) is refused', async json => {
+  it.each([[null], [[]], ['X'], [7]])('that is not an object (%j) is refused', async json => {
     expect((await failure({ json })).reason).toBe('unreachable');
   });
 
-  it('that is no JSON is refused', async () => {
+  it('that is not JSON is refused', async () => {
     expect((await failure({ body: '<html>log in</html>' })).reason).toBe('unreachable');
     expect((await failure({ body: '' })).reason).toBe('unreachable');
   });
 });
 
 describe('a failure', () => {
-  it('of jshm keeps its message and its remedy', async () => {
+  it('of jshm keeps its message and its remedies', async () => {
     for (const [status, reason] of [
       [404, 'missing'],
       [409, 'refused'],
       [503, 'store']
     ] as const) {
-      const json = { reason, message: 'no X', remedy: 'type Y' };
+      const remedy = {
+        action: 'release',
+        names: ['X'],
+        options: { force: true },
+        purpose: 'Retire'
+      };
+      const json = { reason, message: 'no X', remedies: [remedy] };
       expect(await failure({ status, json })).toMatchObject(json);
     }
   });
 
-  it('404 of somebody else means that the extension is not there', async () => {
+  it('404 of Jupyter means that the extension is not enabled', async () => {
     const jupyters = { message: 'Not Found', reason: null };
     for (const answer of [{ json: jupyters }, { body: '<html>' }, { json: null }]) {
       const error = await failure({ status: 404, ...answer });
       expect(error.reason).toBe('absent');
-      expect(error.remedy).toContain('pip install jshm');
+      expect(error.hint).toContain('pip install jshm');
     }
   });
 
@@ -146,19 +144,19 @@ describe('a failure', () => {
     expect((await failure({ status, json: { message: 'Forbidden' } })).reason).toBe('forbidden');
   });
 
-  it('of the server or of the network means that it cannot be reached', async () => {
+  it('of the server or of the network means that the server is unreachable', async () => {
     expect((await failure({ status: 502, body: 'Bad Gateway' })).reason).toBe('unreachable');
     expect((await failure(new TypeError('Failed to fetch'))).reason).toBe('unreachable');
   });
 
-  it('of a reason that is not known is told by its status', async () => {
+  it('with an unknown reason is known by its status', async () => {
     const json = { reason: 'toString', message: 'x' };
     expect((await failure({ status: 500, json })).reason).toBe('unreachable');
   });
 });
 
 describe('a server that hangs', () => {
-  it('is said to be waited for, and is given up', async () => {
+  it('makes the view wait, and then give up', async () => {
     vi.useFakeTimers();
     try {
       const fetch = vi.fn(
@@ -182,7 +180,7 @@ describe('a server that hangs', () => {
       await vi.advanceTimersByTimeAsync(13_000);
       expect(await failed).toMatchObject({ reason: 'unreachable' });
       expect((await failed) as BackendError).toHaveProperty(
-        'remedy',
+        'hint',
         expect.stringContaining('hangs')
       );
       await other;
@@ -194,7 +192,7 @@ describe('a server that hangs', () => {
   });
 });
 
-it('tells those who subscribed, until they end it', () => {
+it('notifies subscribers until they unsubscribe', () => {
   const { backend } = backendOf({ json: {} });
   const changed = vi.fn();
   const end = backend.subscribe(changed);

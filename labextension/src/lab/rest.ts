@@ -1,33 +1,30 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import { Signal } from '@lumino/signaling';
-import { BackendError, undoSeconds } from '../view';
+import { BackendError, releaseBody } from '../view';
 import type {
   IBackend,
   IDetails,
   IPage,
   IQuery,
+  IReleasable,
   IReleased,
   ISummary,
   ITranslate,
   Preview
 } from '../view';
-import * as shapes from './shapes';
+import { isObject, read, readPreview } from './read';
 
-type Reason = BackendError['reason'];
-
-/** How long an answer takes until that is said, and until none is expected any more. */
+/** After this time the view says that it waits for an answer; after the second, it gives up. */
 const PATIENCE_MS = 2000;
 const GIVE_UP_MS = 15_000;
 
-const REASONS: readonly Reason[] = ['missing', 'refused', 'store', 'forbidden', 'absent'];
-
-/** The part of a URL that stands for a name: its slashes are slashes there. */
+/** The part of a URL for a name. Slashes of the name are slashes of the path. */
 export function namePath(name: string): string {
   return name.split('/').map(encodeURIComponent).join('/');
 }
 
-/** A query as the server reads it: `?filter=X&sort=name&descending=0…`. */
+/** The query string of a query: `?filter=X&sort=name&descending=0…`. */
 export function queryString(query: IQuery): string {
   const values = Object.entries(query).map(([key, value]: [string, string | number | boolean]) => [
     key,
@@ -36,36 +33,34 @@ export function queryString(query: IQuery): string {
   return `?${new URLSearchParams(values).toString()}`;
 }
 
-/** The store as the server extension tells it. */
+/** The REST interface of the server extension. */
 export class RestBackend implements IBackend {
   constructor(settings: ServerConnection.ISettings, trans: ITranslate) {
     this._settings = settings;
     this._trans = trans;
   }
 
-  list(query: IQuery): Promise<IPage> {
-    return this._get(`segments${queryString(query)}`, shapes.page);
+  async list(query: IQuery): Promise<IPage> {
+    return read('Page', await this._get(`segments${queryString(query)}`));
   }
 
-  info(name: string): Promise<IDetails> {
-    return this._get(`segments/${namePath(name)}`, shapes.details);
+  async info(name: string): Promise<IDetails> {
+    return read('Details', await this._get(`segments/${namePath(name)}`));
   }
 
-  preview(name: string, version: number): Promise<Preview> {
-    const unknown = this._trans.__('This version of the panel cannot show it.');
-    return this._get(`previews/${namePath(name)}?version=${version}`, shapes.preview(unknown));
+  async preview(name: string, version: number): Promise<Preview> {
+    const raw = await this._get(`previews/${namePath(name)}?version=${version}`);
+    return readPreview(raw, this._trans.__('This version of the panel cannot show this preview.'));
   }
 
-  summary(): Promise<ISummary> {
-    return this._get('summary', shapes.summary);
+  async summary(): Promise<ISummary> {
+    return read('Summary', await this._get('summary'));
   }
 
-  async release(names: string[]): Promise<IReleased[]> {
-    return shapes.list(shapes.released)(await this._post('release', { names, undo: undoSeconds }));
-  }
-
-  async restore(names: string[]): Promise<string[]> {
-    return shapes.list(shapes.text)(await this._post('restore', { names }));
+  async release(rows: readonly IReleasable[]): Promise<IReleased[]> {
+    const body = JSON.stringify(releaseBody(rows));
+    const released = await this._ask('release', { method: 'POST', body });
+    return Array.isArray(released) ? released.map(each => read('Released', each)) : [];
   }
 
   subscribe(changed: () => void): () => void {
@@ -85,22 +80,18 @@ export class RestBackend implements IBackend {
     };
   }
 
-  /** Tell those who subscribed that the list may have changed. */
+  /** Tell the subscribers that the list may have changed. */
   notify(): void {
     this._changed.emit();
   }
 
-  /** What is not an object comes from somebody else, whatever its status says. */
-  private async _get<T>(path: string, read: (raw: unknown) => T): Promise<T> {
+  /** An answer that is not an object does not come from jshm, whatever its status is. */
+  private async _get(path: string): Promise<unknown> {
     const raw = await this._ask(path);
-    if (!shapes.isObject(raw)) {
+    if (!isObject(raw)) {
       throw this._unreadable();
     }
-    return read(raw);
-  }
-
-  private _post(path: string, body: object): Promise<unknown> {
-    return this._ask(path, { method: 'POST', body: JSON.stringify(body) });
+    return raw;
   }
 
   private async _ask(path: string, init: RequestInit = {}): Promise<unknown> {
@@ -140,7 +131,7 @@ export class RestBackend implements IBackend {
     }
   }
 
-  /** So many more questions wait for long. */
+  /** Change the number of late answers. */
   private _setLate(more: number): void {
     const before = this._late;
     this._late += more;
@@ -153,21 +144,20 @@ export class RestBackend implements IBackend {
     if (status === 401 || status === 403) {
       return new BackendError(
         'forbidden',
-        this._trans.__('The Jupyter server refuses: you are not logged in any more.'),
-        this._trans.__('Reload the page, and log in.')
+        this._trans.__('The Jupyter server refused the request: you are not logged in any more.'),
+        this._trans.__('Reload the page and log in.')
       );
     }
-    const given = shapes.isObject(answer) ? answer : {};
-    const reason = REASONS.find(known => known === given.reason);
-    if (reason) {
-      return new BackendError(reason, shapes.text(given.message), shapes.text(given.remedy));
+    const error = read('Error', answer);
+    if (isObject(answer) && answer.reason === error.reason) {
+      return new BackendError(error.reason, error.message, '', error.remedies);
     }
     if (status === 404) {
       return new BackendError(
         'absent',
-        this._trans.__('This Jupyter server knows nothing of jshm.'),
+        this._trans.__('The server extension of jshm is not enabled on this Jupyter server.'),
         this._trans.__(
-          'Run "pip install jshm" in the environment of the Jupyter server and restart it; if it is installed there, run "jupyter server extension enable jshm".'
+          'Run "pip install jshm" in the environment of the Jupyter server and restart it. If jshm is installed there, run "jupyter server extension enable jshm".'
         )
       );
     }
@@ -182,9 +172,7 @@ export class RestBackend implements IBackend {
     return new BackendError(
       'unreachable',
       this._trans.__('The answer of the Jupyter server cannot be read.'),
-      this._trans.__(
-        'Something between here and the server may have answered for it. Reload the page.'
-      )
+      this._trans.__('A proxy may have answered instead of the server. Reload the page.')
     );
   }
 
@@ -192,11 +180,11 @@ export class RestBackend implements IBackend {
   private readonly _trans: ITranslate;
   private readonly _changed = new Signal<this, void>(this);
   private readonly _lateChanged = new Signal<this, void>(this);
-  /** How many questions wait for long. */
+  /** The number of late answers. */
   private _late = 0;
 }
 
-/** JSON, or undefined if it is none. */
+/** The value of some JSON; undefined if it is not JSON. */
 function parse(body: string): unknown {
   try {
     return JSON.parse(body);

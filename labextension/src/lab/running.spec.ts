@@ -1,12 +1,24 @@
-import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { nullTranslator, type IBackend, type IQuery, type IRow } from '../view';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import {
+  nullTranslator,
+  PendingReleases,
+  UNDO_SECONDS,
+  type IBackend,
+  type IQuery,
+  type IReleasable,
+  type IRow
+} from '../view';
 import type { StoreModel } from './model';
+import { read } from './read';
 import { RunningSection } from './running';
-import { page } from './shapes';
 
-const told = vi.hoisted(() => ({ info: vi.fn(), error: vi.fn() }));
+const shown = vi.hoisted(() => ({
+  info: vi.fn<(text: string, options: unknown) => string>(() => 'id'),
+  error: vi.fn(),
+  dismiss: vi.fn()
+}));
 
-vi.mock('@jupyterlab/apputils', () => ({ Notification: told }));
+vi.mock('@jupyterlab/apputils', () => ({ Notification: shown }));
 vi.mock('./icon', () => ({ memoryIcon: {} }));
 
 function rows(count: number): Partial<IRow>[] {
@@ -18,29 +30,20 @@ function rows(count: number): Partial<IRow>[] {
   }));
 }
 
-/** A server that answers at most `part` rows at a time. */
+/** A section over a server that answers at most `part` rows at a time. */
 function sectionOf(all: Partial<IRow>[], part = 1000) {
   const backend = {
     list: vi.fn(({ offset }: IQuery) =>
-      Promise.resolve(page({ total: all.length, rows: all.slice(offset, offset + part) }))
+      Promise.resolve(read('Page', { total: all.length, rows: all.slice(offset, offset + part) }))
     ),
-    release: vi.fn((names: string[]) =>
-      Promise.resolve(
-        names.map(name => ({
-          name,
-          nbytes: 8,
-          freed: 8,
-          heldBy: [],
-          neededBy: [],
-          undoable: name !== 'X1'
-        }))
-      )
-    ),
-    restore: vi.fn((names: string[]) => Promise.resolve(names))
+    release: vi.fn((released: readonly IReleasable[]) =>
+      Promise.resolve(released.map(row => read('Released', row)))
+    )
   };
   const model = {
-    rows: page({ rows: all.slice(0, 100) }).rows,
+    rows: read('Page', { rows: all.slice(0, 100) }).rows,
     summary: { names: all.length },
+    changed: { connect: vi.fn() },
     nudge: vi.fn(),
     refresh: vi.fn(() => Promise.resolve())
   };
@@ -48,26 +51,25 @@ function sectionOf(all: Partial<IRow>[], part = 1000) {
   const section = new RunningSection(
     model as unknown as StoreModel,
     backend as unknown as IBackend,
+    new PendingReleases(backend),
     open,
     nullTranslator
   );
   return { section, backend, model, open };
 }
 
+const labels = (section: RunningSection) => section.running().map(item => item.label());
+
 beforeEach(() => {
   vi.clearAllMocks();
+  vi.useFakeTimers();
+});
+
+afterEach(() => {
+  vi.useRealTimers();
 });
 
 describe('the Running section', () => {
-  it('says when everything at once cannot be undone', () => {
-    const { section, model } = sectionOf(rows(1));
-    expect(section.shutdownAllConfirmationText).not.toContain('undone');
-    Object.assign(model.summary, { undoLimit: 500 });
-    expect(section.shutdownAllConfirmationText).toContain(
-      'More than 500 at once cannot be undone.'
-    );
-  });
-
   it('lists names with size and type, and opens them', () => {
     const { section, open } = sectionOf(rows(1));
     const [item] = section.running();
@@ -77,7 +79,7 @@ describe('the Running section', () => {
     expect(open).toHaveBeenCalledWith('X0');
   });
 
-  it('does not list what was released, and says how many more there are', () => {
+  it('lists no released names, and says how many more there are', () => {
     const { section, open } = sectionOf([{ name: 'old', state: 'released' }, ...rows(139)]);
     const items = section.running();
     expect(items.map(item => item.label())).not.toContain('old');
@@ -87,58 +89,70 @@ describe('the Running section', () => {
     expect(open).toHaveBeenCalledWith(null);
   });
 
-  it('releases one name, and offers to take it back', async () => {
-    const { section, backend, model } = sectionOf(rows(1));
+  it('releases a name after the time for an undo', async () => {
+    const { section, backend, model } = sectionOf(rows(2));
     section.running()[0].shutdown?.();
-    await vi.waitFor(() => {
-      expect(model.refresh).toHaveBeenCalled();
-    });
-    expect(backend.release).toHaveBeenCalledWith(['X0']);
-    const [text, { actions }] = told.info.mock.calls[0] as [
+    expect(labels(section)).toEqual(['X1']);
+    expect(shown.info.mock.calls[0][0]).toBe('X0 released · 8.0 GB');
+    expect(backend.release).not.toHaveBeenCalled();
+    await vi.advanceTimersByTimeAsync(UNDO_SECONDS * 1000);
+    expect(backend.release.mock.calls[0][0]).toMatchObject([{ name: 'X0', version: 1 }]);
+    expect(shown.dismiss).toHaveBeenCalledWith('id');
+    expect(model.refresh).toHaveBeenCalled();
+  });
+
+  it('says who still holds what is released', () => {
+    const held = { ...rows(1)[0], holders: [{ label: 'eda.ipynb' }] } as Partial<IRow>;
+    sectionOf([held]).section.running()[0].shutdown?.();
+    expect(shown.info.mock.calls[0][0]).toContain('Still held by eda.ipynb');
+  });
+
+  it('releases nothing after an undo', async () => {
+    const { section, backend } = sectionOf(rows(1));
+    section.running()[0].shutdown?.();
+    const [, { actions }] = shown.info.mock.calls[0] as unknown as [
       string,
       { actions: { callback(): void }[] }
     ];
-    expect(text).toBe('X0 released · 8 B');
     actions[0].callback();
-    expect(backend.restore).toHaveBeenCalledWith(['X0']);
+    await vi.advanceTimersByTimeAsync(2 * UNDO_SECONDS * 1000);
+    expect(backend.release).not.toHaveBeenCalled();
+    expect(labels(section)).toEqual(['X0']);
   });
 
-  it('offers nothing that cannot be taken back', async () => {
-    const { section, backend } = sectionOf(rows(2));
-    section.shutdownAll();
-    await vi.waitFor(() => {
-      expect(told.info).toHaveBeenCalled();
-    });
-    const [, { actions }] = told.info.mock.calls[0] as [
-      string,
-      { actions: { callback(): void }[] }
-    ];
-    actions[0].callback();
-    expect(backend.restore).toHaveBeenCalledWith(['X0']);
-  });
-
-  it('releases all but what is kept or was released, however many', async () => {
+  it('releases all names but kept and released ones, however many', async () => {
     const all = rows(2500);
     all[3].keep = true;
     all[4].state = 'released';
     const { section, backend } = sectionOf(all);
     section.shutdownAll();
-    await vi.waitFor(() => {
-      expect(backend.release).toHaveBeenCalledTimes(1);
-    });
-    const [names] = backend.release.mock.calls[0];
+    await vi.advanceTimersByTimeAsync(UNDO_SECONDS * 1000 + 100);
+    const names = backend.release.mock.calls[0][0].map(row => row.name);
     expect(names).toHaveLength(2498);
     expect(names).not.toContain('X3');
     expect(names).not.toContain('X4');
     expect(backend.list).toHaveBeenCalledTimes(3);
   });
 
-  it('says what failed', async () => {
+  it('shows errors, also those of the delayed release', async () => {
     const { section, backend } = sectionOf(rows(1));
     backend.list.mockRejectedValue(new Error('no answer'));
     section.shutdownAll();
-    await vi.waitFor(() => {
-      expect(told.error).toHaveBeenCalledWith('no answer', expect.anything());
-    });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(shown.error).toHaveBeenCalledWith('no answer', expect.anything());
+    backend.release.mockRejectedValue(new Error('locked'));
+    section.running()[0].shutdown?.();
+    await vi.advanceTimersByTimeAsync(UNDO_SECONDS * 1000);
+    expect(shown.error).toHaveBeenCalledWith('locked', expect.anything());
+    expect(labels(section)).toEqual(['X0']);
+  });
+
+  it('says that a name with a newer version is not released', async () => {
+    const { section, backend } = sectionOf(rows(1));
+    backend.release.mockResolvedValue([]);
+    section.running()[0].shutdown?.();
+    await vi.advanceTimersByTimeAsync(UNDO_SECONDS * 1000);
+    const text = 'X0 not released: there is a newer version';
+    expect(shown.error).toHaveBeenCalledWith(text, expect.anything());
   });
 });

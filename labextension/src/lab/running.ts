@@ -1,44 +1,47 @@
 import type { IRunningSessions } from '@jupyterlab/running';
 import type { ISignal } from '@lumino/signaling';
-import { sizeText, type IBackend, type IRow, type ITranslate } from '../view';
+import {
+  holdersOf,
+  sizeText,
+  type IBackend,
+  type IRow,
+  type ITranslate,
+  type PendingReleases
+} from '../view';
 import { memoryIcon } from './icon';
 import { MOST_ROWS, type StoreModel } from './model';
-import { releaseAndTell, reportError } from './notify';
+import { releaseRows, reportError } from './notify';
 
-/** How many rows are asked for at a time to find out what "Release All" releases. */
+/** The number of rows in one request, to find out what "Release All" releases. */
 const PART = 1000;
 
-/** The section of Lab's Running panel: a name is what runs, a release is what shuts it down. */
+/** A section of Lab's Running panel: names are its items, and a shutdown is a release. */
 export class RunningSection implements IRunningSessions.IManager {
   constructor(
     model: StoreModel,
     backend: IBackend,
+    pending: PendingReleases,
     open: (name: string | null) => void,
     trans: ITranslate
   ) {
     this._model = model;
     this._backend = backend;
+    this._pending = pending;
     this._open = open;
     this._trans = trans;
     this.name = trans.__('Shared memory');
     this.shutdownLabel = trans.__('Release for everyone');
     this.shutdownAllLabel = trans.__('Release All');
+    this.shutdownAllConfirmationText = trans.__(
+      'Release all names for everyone, including those that are the only copy of their data? Kept names stay, and holders keep what they have.'
+    );
+    model.changed.connect(() => pending.settle());
   }
 
   readonly name: string;
   readonly shutdownLabel: string;
   readonly shutdownAllLabel: string;
-
-  /** A getter, because Labs before 4.4 take no function here. */
-  get shutdownAllConfirmationText(): string {
-    const limit = this._model.summary?.undoLimit ?? 0;
-    const text = this._trans.__(
-      'Release all names for everyone, also those that are the only copy of their data? Kept names stay, and whoever holds something keeps it.'
-    );
-    return limit > 0
-      ? `${text} ${this._trans.__('More than %1 at once cannot be undone.', limit)}`
-      : text;
-  }
+  readonly shutdownAllConfirmationText: string;
 
   get runningChanged(): ISignal<unknown, unknown> {
     return this._model.changed;
@@ -46,7 +49,7 @@ export class RunningSection implements IRunningSessions.IManager {
 
   running(): IRunningSessions.IRunningItem[] {
     const items = this._model.rows
-      .filter(({ state }) => state === 'current')
+      .filter(({ name, state }) => state === 'current' && !this._pending.names.has(name))
       .map(row => this._item(row));
     const more = (this._model.summary?.names ?? 0) - MOST_ROWS;
     return items.length > 0 && more > 0 ? [...items, this._moreItem(more)] : items;
@@ -62,17 +65,17 @@ export class RunningSection implements IRunningSessions.IManager {
 
   private async _releaseAll(): Promise<void> {
     try {
-      const names = await this._releasable();
-      if (names.length > 0) {
-        await this._release(names);
+      const rows = await this._releasable();
+      if (rows.length > 0) {
+        this._release(rows);
       }
     } catch (error) {
       reportError(error);
     }
   }
 
-  private async _releasable(): Promise<string[]> {
-    const names = new Set<string>();
+  private async _releasable(): Promise<IRow[]> {
+    const rows = new Map<string, IRow>();
     for (let offset = 0, total = 1; offset < total; offset += PART) {
       const page = await this._backend.list({
         filter: '',
@@ -86,14 +89,15 @@ export class RunningSection implements IRunningSessions.IManager {
       total = page.total;
       page.rows
         .filter(({ state, keep }) => state === 'current' && !keep)
-        .forEach(({ name }) => names.add(name));
+        .forEach(row => rows.set(row.name, row));
     }
-    return [...names];
+    return [...rows.values()].filter(({ name }) => !this._pending.names.has(name));
   }
 
-  private async _release(names: string[]): Promise<void> {
-    await releaseAndTell(names, this._backend, this._trans);
-    await this._model.refresh();
+  private _release(rows: IRow[]): void {
+    const held = rows.flatMap(holdersOf);
+    const labels = [...new Set(held.map(({ label }) => label))];
+    releaseRows(rows, labels, this._pending, this._trans, () => void this._model.refresh());
   }
 
   private _item(row: IRow): IRunningSessions.IRunningItem {
@@ -104,10 +108,10 @@ export class RunningSection implements IRunningSessions.IManager {
       label: () => row.name,
       labelTitle: () =>
         this._trans.__('%1 v%2, published by %3', row.name, row.version, row.publisher.label),
-      // The end is cut off where the panel is narrow.
+      // A narrow panel cuts off the end.
       detail: () => `${sizeText(row.nbytes)} · ${row.summary}`,
       open: () => this._open(row.name),
-      shutdown: () => void this._release([row.name])
+      shutdown: () => this._release([row])
     };
   }
 
@@ -122,6 +126,7 @@ export class RunningSection implements IRunningSessions.IManager {
 
   private readonly _model: StoreModel;
   private readonly _backend: IBackend;
+  private readonly _pending: PendingReleases;
   private readonly _open: (name: string | null) => void;
   private readonly _trans: ITranslate;
 }

@@ -11,7 +11,7 @@ describe('settings', () => {
     expect(parseSettings({})).toEqual(defaultSettings);
   });
 
-  it('are taken where they are right', () => {
+  it('are read if they are valid', () => {
     const chosen = {
       refreshSeconds: 45,
       attachMode: 'c',
@@ -22,7 +22,7 @@ describe('settings', () => {
     expect(parseSettings(chosen)).toEqual(chosen);
   });
 
-  it('are as if not there where they are wrong', () => {
+  it('are ignored if they are invalid', () => {
     const wrong = {
       refreshSeconds: 'often',
       attachMode: 'r+',

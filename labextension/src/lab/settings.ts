@@ -1,9 +1,9 @@
 import type { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { Signal, type ISignal } from '@lumino/signaling';
 
-/** What the user chose in Lab's settings. */
+/** The settings of the plugin. */
 export interface ISettings {
-  /** Seconds between two looks at the store. */
+  /** Seconds between two reads of the store. */
   refreshSeconds: number;
   attachMode: 'r' | 'c';
   attachCode: 'python' | 'magic';
@@ -21,10 +21,10 @@ export const defaultSettings: ISettings = {
 };
 
 const LEAST_SECONDS = 5;
-/** So long does the server tell of changes after it was asked. */
+/** For this time after a request the server emits events about changes. */
 const MOST_SECONDS = 60;
 
-/** Settings out of what a settings file holds; what is wrong there is as if it were not there. */
+/** The settings in a settings file; a wrong value counts as missing. */
 export function parseSettings(raw: Readonly<Record<string, unknown>>): ISettings {
   const { refreshSeconds, attachMode, attachCode, confirmRelease, showStatusBar } = raw;
   const flag = (value: unknown, otherwise: boolean) =>
@@ -41,7 +41,7 @@ export function parseSettings(raw: Readonly<Record<string, unknown>>): ISettings
   };
 }
 
-/** The settings as they are now: the defaults, until a registry has told otherwise. */
+/** The current settings; the defaults until they are loaded. */
 export class Settings {
   get now(): ISettings {
     return this._now;
@@ -51,7 +51,7 @@ export class Settings {
     return this._changed;
   }
 
-  /** Follow a plugin's settings from now on. */
+  /** Load the settings of a plugin, and follow their changes. */
   async follow(registry: ISettingRegistry, plugin: string): Promise<void> {
     const loaded = await registry.load(plugin);
     const read = () => {

@@ -6,7 +6,7 @@ import { memoryIcon } from './icon';
 import type { StoreModel } from './model';
 import { whileVisible } from './visible';
 
-/** How much memory is shared, in the status bar. */
+/** The size of shared memory in the status bar. */
 export class StatusItem extends ReactWidget {
   constructor(model: StoreModel, open: () => void, trans: ITranslate) {
     super();
@@ -20,7 +20,7 @@ export class StatusItem extends ReactWidget {
 
   protected override render(): React.JSX.Element | null {
     const summary = this._model.summary;
-    // Not `hide`: with nothing shared it goes on waiting for something that is.
+    // Not `hide()`: a hidden widget would stop to watch the store.
     this.node.style.display = summary?.used ? '' : 'none';
     if (!summary?.used) {
       return null;

@@ -3,8 +3,8 @@ import type { IStateDB } from '@jupyterlab/statedb';
 import { defaultState } from '../view';
 import { parseViewState, ViewStateKeeper } from './viewstate';
 
-describe('the view that was kept', () => {
-  it('is there again', async () => {
+describe('the saved view', () => {
+  it('is loaded', async () => {
     const kept = { sort: 'size', descending: true, grouped: false, collapsed: ['a'] } as const;
     const database = { fetch: () => Promise.resolve(kept), save: vi.fn(() => Promise.resolve()) };
     const keeper = new ViewStateKeeper(database as unknown as IStateDB);
@@ -20,7 +20,7 @@ describe('the view that was kept', () => {
     }
   );
 
-  it('is the default without a database, and where it fails', async () => {
+  it('is the default without a database, or with one that fails', async () => {
     const failing = { fetch: () => Promise.reject(new Error('no')) } as unknown as IStateDB;
     expect(await new ViewStateKeeper(null).load()).toEqual(defaultState);
     expect(await new ViewStateKeeper(failing).load()).toEqual(defaultState);

@@ -4,7 +4,7 @@ import { defaultState, type IViewState, type SortKey } from '../view';
 const KEY = 'jshm:view';
 const SORTS: readonly SortKey[] = ['name', 'size', 'age', 'type', 'holders'];
 
-/** What was kept, as far as it can be used. */
+/** The valid part of a saved state. */
 export function parseViewState(raw: unknown): IViewState {
   const kept = (typeof raw === 'object' && raw !== null ? raw : {}) as Record<string, unknown>;
   const flag = (value: unknown, otherwise: boolean) =>
@@ -19,14 +19,14 @@ export function parseViewState(raw: unknown): IViewState {
   };
 }
 
-/** Keeps sorting and grouping over a reload, with the layout; without a database, until then. */
+/** Saves sorting and grouping, so that they survive a reload if there is a database. */
 export class ViewStateKeeper {
   constructor(database: IStateDB | null) {
     this._database = database;
   }
 
   async load(): Promise<IViewState> {
-    // What cannot be read is only a preference.
+    // A state that cannot be read is replaced by the default.
     return parseViewState(await this._database?.fetch(KEY).catch(() => undefined));
   }
 

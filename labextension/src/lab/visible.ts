@@ -2,7 +2,7 @@ import type { IDisposable } from '@lumino/disposable';
 import { MessageLoop } from '@lumino/messaging';
 import type { Widget } from '@lumino/widgets';
 
-/** Hold what `begin` returns for as long as a widget can be seen in its window. */
+/** Call `begin` when a widget becomes visible, and dispose its result when the widget is hidden. */
 export function whileVisible(widget: Widget, begin: () => IDisposable): void {
   let held: IDisposable | null = null;
   const shown = () => {
@@ -12,7 +12,7 @@ export function whileVisible(widget: Widget, begin: () => IDisposable): void {
     held?.dispose();
     held = null;
   };
-  // Hooks are called before the widget itself knows: `isVisible` is not to be asked yet.
+  // Hooks run before the widget updates `isVisible`.
   MessageLoop.installMessageHook(widget, (_, message) => {
     if (message.type === 'after-show') {
       shown();

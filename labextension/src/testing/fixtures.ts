@@ -1,9 +1,9 @@
 /** A store for tests and for looking at the view without Jupyter. */
-import type { IDetails, IHolder, IRow, ISummary, IWho, Mode } from '../view';
+import type { IDetails, IHolder, IRow, ISummary, IProcess, Mode } from '../view';
 
 export const NOW = 1_790_000_000;
 
-export function who(label: string, options: Partial<IWho> = {}): IWho {
+export function who(label: string, options: Partial<IProcess> = {}): IProcess {
   return {
     label,
     path: label.endsWith('.ipynb') ? label : '',
@@ -13,7 +13,7 @@ export function who(label: string, options: Partial<IWho> = {}): IWho {
   };
 }
 
-export function holder(label: string, mode: Mode = 'r', options: Partial<IWho> = {}): IHolder {
+export function holder(label: string, mode: Mode = 'r', options: Partial<IProcess> = {}): IHolder {
   return { ...who(label, options), mode, pid: 4242 };
 }
 
@@ -167,16 +167,14 @@ export function summaryOf(rows: readonly IRow[]): ISummary {
     inUse: sum(held),
     old,
     unnamed: 0,
-    restorable: 0,
     idle: sum(idle),
     idleNames: idle.length,
     spares: 0,
     free: Math.max(0, 32e9 - used),
     capacity: 34e9,
-    leftovers: 0,
+    expired: 0,
     overflow: sum(rows.filter(each => each.overflow)),
-    notices: [],
-    undoLimit: 1000
+    notices: []
   };
 }
 

@@ -1,4 +1,4 @@
-/** A backend whose store is a list of rows: filters, sorts, groups and pages as the real one does. */
+/** A backend whose store is a list of rows. It filters, sorts, groups and pages them like the real one. */
 import {
   BackendError,
   type IBackend,
@@ -6,6 +6,7 @@ import {
   type IGroup,
   type IPage,
   type IQuery,
+  type IReleasable,
   type IReleased,
   type IRow,
   type ISummary,
@@ -57,9 +58,11 @@ function listOf(all: IRow[], query: IQuery): { rows: IRow[]; groups: IGroup[] } 
 export class MockBackend implements IBackend {
   constructor(public rows: IRow[]) {}
 
-  /** All queries that came. */
+  /** All queries so far. */
   queries: IQuery[] = [];
-  /** Thrown by the methods that it is given for. */
+  /** The names of all requests to release. */
+  releases: string[][] = [];
+  /** Errors that methods throw. */
   errors: Partial<Record<keyof IBackend, BackendError>> = {};
   summary: Partial<ISummary> = {};
   state = 1;
@@ -77,27 +80,21 @@ export class MockBackend implements IBackend {
     return this.answer('preview', () => previewOf(this.find(name)));
   }
 
-  release(names: string[]): Promise<IReleased[]> {
+  release(rows: readonly IReleasable[]): Promise<IReleased[]> {
+    this.releases.push(rows.map(row => row.name));
     return this.answer('release', () => {
-      const gone = names.map(name => this.find(name));
-      this.released.push(...gone);
+      const gone = rows
+        .map(({ name, version }) => ({ found: this.find(name), version }))
+        .filter(({ found, version }) => found.version <= version)
+        .map(({ found }) => found);
       this.change(this.rows.filter(row => !gone.includes(row)));
       return gone.map(({ name, nbytes }) => ({
         name,
         nbytes,
         freed: nbytes,
         heldBy: [],
-        neededBy: [],
-        undoable: true
+        neededBy: []
       }));
-    });
-  }
-
-  restore(names: string[]): Promise<string[]> {
-    return this.answer('restore', () => {
-      const back = this.released.filter(row => names.includes(row.name));
-      this.change([...this.rows, ...back]);
-      return back.map(row => row.name);
     });
   }
 
@@ -106,7 +103,7 @@ export class MockBackend implements IBackend {
     return () => this.listeners.delete(changed);
   }
 
-  /** Another state of the store, which the view is told of. */
+  /** Change the store, and tell the view. */
   change(rows: IRow[]): void {
     this.rows = rows;
     this.state++;
@@ -129,7 +126,7 @@ export class MockBackend implements IBackend {
     };
   }
 
-  /** All rows of a list. As the real one, it is fast when the next part of the same is asked for. */
+  /** All rows of a list. The next part of the same list is fast, as in the real store. */
   private sorted(query: IQuery): { rows: IRow[]; groups: IGroup[] } {
     const key = JSON.stringify([{ ...query, offset: 0 }, this.state]);
     if (this.last?.key !== key || this.last.of !== this.rows) {
@@ -141,7 +138,7 @@ export class MockBackend implements IBackend {
   private find(name: string): IRow {
     const row = this.rows.find(each => each.name === name);
     if (!row) {
-      throw new BackendError('missing', `There is no ${name} any more.`, 'Somebody released it.');
+      throw new BackendError('missing', `There is no ${name} any more.`, 'It was released.');
     }
     return row;
   }
@@ -156,6 +153,5 @@ export class MockBackend implements IBackend {
   }
 
   private last: { key: string; of: IRow[]; list: ReturnType<typeof listOf> } | null = null;
-  private readonly released: IRow[] = [];
   private readonly listeners = new Set<() => void>();
 }

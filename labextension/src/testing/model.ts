@@ -1,4 +1,4 @@
-/** A widget's model whose kernel is a backend, or answers when it is told to. */
+/** A widget's model with a kernel that a test controls. */
 import type { Model } from '../widget/comm';
 
 type Handler = (...args: never[]) => void;
@@ -14,7 +14,7 @@ export class FakeModel implements Model {
 
   readonly sent: ISent[] = [];
   saves = 0;
-  /** What the kernel does with a message. */
+  /** The kernel's reaction to a message. */
   onSend: ((message: ISent) => void) | null = null;
 
   get(name: string): unknown {

@@ -1,5 +1,5 @@
 /**
- * A page to look at the view without Jupyter: `?as=panel&n=10000&wide=1`. Bundle it as the widget is (see
+ * A page that shows the view without Jupyter: `?as=panel&n=10000&wide=1`. Bundle it like the widget (see
  * `build-widget.mjs`) and open it with `style/jshm.css`.
  */
 import * as React from 'react';
@@ -26,15 +26,15 @@ const backend = new MockBackend(
 if (parameters.has('error')) {
   backend.errors.list = new BackendError(
     'absent',
-    'The Jupyter server has no jshm.',
-    'Install it there: pip install "jshm[lab]", then restart the server.'
+    'The server extension of jshm is not enabled on this Jupyter server.',
+    'Run "pip install jshm" in the environment of the Jupyter server and restart it.'
   );
 }
 if (parameters.has('notice')) {
   backend.summary.notices = [
     {
       level: 'warning',
-      text: 'The kernels of 2 notebooks run elsewhere: what they share is not here.'
+      text: 'The kernel of far.ipynb runs on another host: this list does not show what it shares.'
     }
   ];
 }
@@ -62,23 +62,29 @@ function Panel(): React.JSX.Element {
   );
 }
 
-/** What the kernel does with a message. */
+/** Answers a message like a kernel. */
 async function answer(model: FakeModel, { id, method, params }: ISent): Promise<void> {
   const name = params.name as string;
-  const names = params.names as string[];
+  const { versions } = params as { versions?: Record<string, number> };
   const methods: Record<string, () => Promise<unknown>> = {
     list: () => backend.list(params.query as Parameters<MockBackend['list']>[0]),
     info: () => backend.info(name),
     preview: () => backend.preview(name),
-    release: () => backend.release(names),
-    restore: () => backend.restore(names),
+    release: () =>
+      backend.release(
+        Object.entries(versions ?? {}).map(([each, version]) => ({
+          name: each,
+          version,
+          nbytes: 0
+        }))
+      ),
     attach: () => Promise.resolve(`${String(params.variable)} ← v1, ${String(params.mode)}`)
   };
   try {
     model.emit('msg:custom', { id, result: await methods[method]() });
   } catch (error) {
-    const { reason, message, remedy } = error as BackendError;
-    model.emit('msg:custom', { id, error: { reason, message, remedy } });
+    const { reason, message, remedies } = error as BackendError;
+    model.emit('msg:custom', { id, error: { reason, message, remedies } });
   }
 }
 

@@ -1,10 +1,10 @@
-/** What browsers have and jsdom lacks. */
+/** Parts of browsers that jsdom lacks. */
 import { cleanup } from '@testing-library/react';
 import { afterEach } from 'vitest';
 
 class Observer {
   observe(): void {
-    /* Nothing is ever laid out. */
+    /* jsdom has no layout. */
   }
   unobserve(): void {
     /* As above. */
@@ -14,7 +14,7 @@ class Observer {
   }
 }
 
-/** Tells at once that everything is in view. */
+/** Reports at once that everything is in view. */
 class InView extends Observer {
   constructor(private readonly callback: (entries: { isIntersecting: boolean }[]) => void) {
     super();
@@ -25,7 +25,7 @@ class InView extends Observer {
   }
 }
 
-/** Lumino's drag and drop derives from it. */
+/** Lumino's drag and drop needs this class. */
 class Dragging extends MouseEvent {
   readonly dataTransfer = null;
 }

@@ -1,4 +1,4 @@
-/** Renders the view over a backend, with a host whose doings are recorded. */
+/** Renders the view with a backend and a host that records its calls. */
 import { act, render } from '@testing-library/react';
 import userEvent, { type UserEvent } from '@testing-library/user-event';
 import * as React from 'react';
@@ -22,7 +22,7 @@ interface IFakeHost extends IHost {
 
 export interface IShown {
   user: UserEvent;
-  /** What was done to the host, unless another one was given. */
+  /** The host, unless the test passes another one. */
   host: IFakeHost;
 }
 
@@ -31,7 +31,7 @@ function Browser(props: ISegmentBrowserProps): React.JSX.Element {
   return <SegmentBrowser {...props} state={state} onState={setState} />;
 }
 
-/** Show the view, and wait for the list. */
+/** Render the view, and wait for the list. */
 export async function show(
   backend: IBackend,
   options: Partial<ISegmentBrowserProps> = {}
@@ -59,7 +59,7 @@ export async function show(
   return { user: userEvent.setup(), host };
 }
 
-/** Let all that was begun come to its end. */
+/** Wait until pending work is done. */
 export async function rest(milliseconds = 20): Promise<void> {
   await act(() => new Promise(resolve => setTimeout(resolve, milliseconds)));
 }

@@ -4,12 +4,12 @@ import { useSurroundings } from './context';
 import type { IRow, Mode } from './types';
 import { modeText } from './words';
 
-/** The modes that a row can be attached in. */
+/** The modes in which a row can be attached. */
 export function modesOf(row: IRow): Mode[] {
   return row.writable ? ['r', 'c', 'r+'] : ['r', 'c'];
 }
 
-/** Attach to a variable of this kernel: its name and the mode can be chosen. */
+/** A form to attach a row to a variable of this kernel. */
 export function AttachAs({ row }: { row: IRow }): React.JSX.Element {
   const { trans, actions } = useSurroundings();
   const [variable, setVariable] = React.useState(() => variableFor(row.name));

@@ -5,7 +5,7 @@ import { sizeText } from './text';
 import type { ISummary, ITranslate } from './types';
 
 interface IPart {
-  id: 'in-use' | 'old' | 'unnamed' | 'restorable' | 'idle' | 'spares' | 'free' | 'elsewhere';
+  id: 'in-use' | 'old' | 'unnamed' | 'idle' | 'spares' | 'free' | 'elsewhere';
   nbytes: number;
   label: string;
 }
@@ -16,7 +16,6 @@ function partsOf(summary: ISummary, trans: ITranslate): IPart[] {
     { id: 'in-use', nbytes: summary.inUse, label: trans.__('in use') },
     { id: 'old', nbytes: summary.old, label: trans.__('old versions') },
     { id: 'unnamed', nbytes: summary.unnamed, label: trans.__('without a name') },
-    { id: 'restorable', nbytes: summary.restorable, label: trans.__('just released') },
     { id: 'idle', nbytes: summary.idle, label: trans.__('not in use') },
     { id: 'spares', nbytes: summary.spares, label: trans.__('in spares') },
     { id: 'free', nbytes: summary.free, label: trans.__('free') },
@@ -24,19 +23,19 @@ function partsOf(summary: ISummary, trans: ITranslate): IPart[] {
   ];
 }
 
-/** How full shared memory is, and of what. */
+/** How full shared memory is, and what uses it. */
 export function Capacity({ summary }: { summary: ISummary }): React.JSX.Element {
   const { trans } = useSurroundings();
   const parts = partsOf(summary, trans).filter(part => part.nbytes > 0);
   const words = parts.map(part => `${sizeText(part.nbytes)} ${part.label}`);
-  if (summary.leftovers) {
-    words.push(trans.__('%1 leftover, freed soon', sizeText(summary.leftovers)));
+  if (summary.expired) {
+    words.push(trans.__('%1 expired, freed soon', sizeText(summary.expired)));
   }
   const hints = [...words];
   if (summary.spares) {
     hints.push(
       trans.__(
-        'Spares are memory that kernels keep for the next version of what they publish: it is copied several times as fast there. They give it back after a minute of rest, and wherever memory is needed. JSHM_SPARES says how much each may keep.'
+        'Kernels keep spares to publish the next versions of their names faster. They give them back when memory is needed, or after a minute without use. JSHM_SPARES limits them.'
       )
     );
   }
@@ -66,7 +65,7 @@ export function Capacity({ summary }: { summary: ISummary }): React.JSX.Element 
   );
 }
 
-/** What takes memory that nobody needs any more, perhaps. */
+/** Memory that is perhaps not needed any more. */
 export function Idle({
   summary,
   onReview

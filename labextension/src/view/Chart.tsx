@@ -1,4 +1,4 @@
-/** One-dimensional numbers: their envelope or their histogram, as SVG. */
+/** One-dimensional numbers as SVG: their envelope or their histogram. */
 import * as React from 'react';
 import { Button } from './icons';
 import { useSurroundings } from './context';
@@ -16,7 +16,7 @@ function isNumber(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value);
 }
 
-/** The lowest and highest number; null if there is none. */
+/** The lowest and the highest number; null if there are no numbers. */
 export function rangeOf(values: Values): [number, number] | null {
   let range: [number, number] | null = null;
   for (const value of values) {
@@ -27,7 +27,7 @@ export function rangeOf(values: Values): [number, number] | null {
   return range;
 }
 
-/** Stretches between gaps, each as the outline of its band. */
+/** The stretches between gaps, each as the outline of its band. */
 export function bands(low: Values, high: Values): string[] {
   const range = rangeOf([...low, ...high]);
   if (!range) {
@@ -37,7 +37,7 @@ export function bands(low: Values, high: Values): string[] {
   const n = Math.min(low.length, high.length);
   const x = (i: number) => (n > 1 ? (i * WIDTH) / (n - 1) : WIDTH / 2).toFixed(1);
   const y = (value: number) => {
-    // Halves first: the difference of two huge numbers may be infinite.
+    // Halves, because the difference of two huge numbers may be infinite.
     const part = most > least ? (value / 2 - least / 2) / (most / 2 - least / 2) : 0.5;
     return (HEIGHT - MARGIN - part * (HEIGHT - 2 * MARGIN)).toFixed(1);
   };
@@ -114,7 +114,7 @@ export function Chart({ line }: { line: Line }): React.JSX.Element {
       ? ([histogram.low, histogram.high] as const)
       : rangeOf([...line.low, ...line.high]);
   if (!range) {
-    return <p className="jshm-none">{trans.__('There is no number to draw.')}</p>;
+    return <p className="jshm-none">{trans.__('There are no numbers to draw.')}</p>;
   }
   const [low, high] = range.map(numberText);
   return (

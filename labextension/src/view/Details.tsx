@@ -1,4 +1,4 @@
-/** What is below an opened row. */
+/** The details below an opened row. */
 import * as React from 'react';
 import { Button } from './icons';
 import { AttachAs } from './AttachAs';
@@ -6,7 +6,7 @@ import { useSurroundings } from './context';
 import { PreviewPane } from './PreviewPane';
 import { ageText, sizeText } from './text';
 import type { IDetails, IRow, ITranslate, Preview } from './types';
-import { Who } from './Who';
+import { ProcessName } from './ProcessName';
 import { modeText, usesOf, type IUse } from './words';
 
 function Use({ use }: { use: IUse }): React.JSX.Element {
@@ -20,7 +20,7 @@ function Use({ use }: { use: IUse }): React.JSX.Element {
   ];
   return (
     <li className={old ? 'jshm-use jshm-old' : 'jshm-use'}>
-      <Who who={holder} /> {suffix.filter(Boolean).join(' ')}
+      <ProcessName process={holder} /> {suffix.filter(Boolean).join(' ')}
     </li>
   );
 }
@@ -32,9 +32,7 @@ function Uses({ row, details }: { row: IRow; details: IDetails | null }): React.
     const copied = details?.kind === 'object' && !details.shared && !details.keeps;
     return (
       <p className="jshm-weak">
-        {copied
-          ? trans.__('Copied by each who attaches it.')
-          : trans.__('Nobody holds it right now.')}
+        {copied ? trans.__('Each attach copies it.') : trans.__('Nobody holds it now.')}
       </p>
     );
   }
@@ -47,17 +45,19 @@ function Uses({ row, details }: { row: IRow; details: IDetails | null }): React.
   );
 }
 
-/** What of it is shared, and what is copied. Tools that show RSS make an attach look like a copy. */
+/** How much of it is shared, and how much is copied. In tools that show RSS, an attach looks like a copy. */
 function bytesOf(details: IDetails, trans: ITranslate): string {
   const shared = details.kind === 'array' ? details.nbytes : details.shared;
   const once = shared
-    ? trans.__('%1 shared: one copy, which the RSS of each holder counts', sizeText(shared))
+    ? trans.__('%1 shared: one copy, which counts in the RSS of each holder', sizeText(shared))
     : '';
-  const copied = details.copied ? trans.__('%1 copied by each', sizeText(details.copied)) : '';
+  const copied = details.copied
+    ? trans.__('%1 copied by each attach', sizeText(details.copied))
+    : '';
   return [once, copied].filter(Boolean).join(' · ');
 }
 
-/** What is known of it: where it comes from, what it needs, and what it costs. */
+/** Where it comes from, what it needs and what it costs. */
 function Facts({ details }: { details: IDetails }): React.JSX.Element | null {
   const { trans } = useSurroundings();
   const modules = Object.entries(details.modules).map(([name, version]) => `${name} ${version}`);
@@ -90,12 +90,10 @@ function Facts({ details }: { details: IDetails }): React.JSX.Element | null {
 }
 
 function Buttons({ row }: { row: IRow }): React.JSX.Element {
-  const { trans, host, actions, target } = useSurroundings();
-  if (row.state === 'released') {
+  const { trans, host, actions, target, releasing } = useSurroundings();
+  if (row.state === 'released' || releasing.has(row.name)) {
     return (
-      <p className="jshm-weak">
-        {trans.__('Released: its memory goes when the last holder lets go.')}
-      </p>
+      <p className="jshm-weak">{trans.__('Its memory is freed when the last holder lets go')}</p>
     );
   }
   return (
@@ -152,7 +150,7 @@ export function Details({ row, opened }: { row: IRow; opened: IOpened }): React.
             .join(' · ')}
         </p>
         <p>
-          {trans.__('From:')} <Who who={row.publisher} />{' '}
+          {trans.__('From:')} <ProcessName process={row.publisher} />{' '}
           {!row.publisher.alive && <span className="jshm-weak">{trans.__('(stopped)')}</span>}
         </p>
         {details && <Facts details={details} />}

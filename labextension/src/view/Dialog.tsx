@@ -4,7 +4,7 @@ import { useSurroundings } from './context';
 
 export interface IDialogProps {
   title: string;
-  /** What the button says that does it. */
+  /** The label of the button that accepts. */
   accept: string;
   disabled?: boolean;
   onAccept(): void;
@@ -12,11 +12,10 @@ export interface IDialogProps {
   children: React.ReactNode;
 }
 
-/** A question that waits for its answer. */
+/** A modal question. */
 export function Dialog(props: IDialogProps): React.JSX.Element {
   const { trans } = useSurroundings();
   const ref = React.useRef<HTMLDialogElement>(null);
-  const title = React.useRef(`jshm-title-${Math.random().toString(36).slice(2)}`).current;
   React.useEffect(() => {
     const dialog = ref.current;
     const before = document.activeElement;
@@ -32,14 +31,14 @@ export function Dialog(props: IDialogProps): React.JSX.Element {
     <dialog
       ref={ref}
       className="jshm-dialog"
-      aria-labelledby={title}
+      aria-label={props.title}
       onCancel={event => {
         event.preventDefault();
         props.onClose();
       }}
       onKeyDown={event => event.stopPropagation()}
     >
-      <h3 id={title}>{props.title}</h3>
+      <h3>{props.title}</h3>
       <div className="jshm-dialog-body">{props.children}</div>
       <div className="jshm-buttons">
         <Button className="jshm-button" onClick={props.onClose}>

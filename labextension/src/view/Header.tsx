@@ -34,7 +34,7 @@ function focusList(inside: Element): void {
   list?.querySelector<HTMLElement>('[data-item][tabindex="0"]')?.focus();
 }
 
-/** What stays above the list. */
+/** The part above the list. */
 export function Header(props: IHeaderProps): React.JSX.Element {
   const { summary, filter, onFilter } = props;
   const { trans } = useSurroundings();

@@ -1,4 +1,4 @@
-/** The list: a tree of rows of which only those near the screen are in the document. */
+/** The list: a tree grid of which only the rows near the visible part are in the document. */
 import * as React from 'react';
 import { useSurroundings } from './context';
 import { Details, type IOpened } from './Details';
@@ -13,7 +13,7 @@ import { itemOf, keyOf, useSteady } from './useSteady';
 import { useWindow } from './useWindow';
 
 const USUAL_DETAILS_PX = 240;
-/** So many of the rows on screen are followed where they move, as long as one of them is there. */
+/** The number of visible rows of which one must stay known when the list changes. */
 const FOLLOWED = 3;
 
 export interface IListProps {
@@ -26,11 +26,11 @@ export interface IListProps {
   onCollapse(id: string): void;
   onSort(key: SortKey): void;
   onFilterKey(): void;
-  /** Called with the pages that are on screen, and names that are to be followed: of each, one of them. */
+  /** Called with the visible pages, and with lists of names: of each list, one name must stay known. */
   onLook(pages: number[], kept: string[][]): void;
 }
 
-/** Heights in pixels; the style sheet takes them from here. */
+/** Heights in pixels. The style sheet uses these too. */
 function sizesFor(fontSize: number, wide: boolean) {
   return {
     row: Math.round(fontSize * (wide ? 2.3 : 3.4)),
@@ -49,7 +49,7 @@ function pagesOf(layout: Layout, first: number, last: number): number[] {
   return [...pages];
 }
 
-/** Names of the first rows that are on screen; none at the very top, where what is new is to be seen. */
+/** Names of the first visible rows; none at the very top, so that new rows become visible there. */
 function namesFrom(listing: IListing, layout: Layout, scrollTop: number): string[] {
   const names: string[] = [];
   const begin = layout.at(scrollTop);
@@ -65,7 +65,7 @@ function namesFrom(listing: IListing, layout: Layout, scrollTop: number): string
 
 export function List(props: IListProps): React.JSX.Element {
   const { listing, state, selected, opened, onSelect, onCollapse } = props;
-  const { trans, wide, actions } = useSurroundings();
+  const { trans, wide, actions, releasing } = useSurroundings();
   const scroller = React.useRef<HTMLDivElement>(null);
   const [detailsHeight, detailsRef] = useHeight(USUAL_DETAILS_PX);
   const sizes = sizesFor(props.fontSize, wide);
@@ -84,7 +84,7 @@ export function List(props: IListProps): React.JSX.Element {
   );
   const scene = { listing, layout };
   const { first, last, look } = useWindow(scroller, layout);
-  // The item that the Tab key comes to goes with its name; where that is gone, another one takes its place.
+  // The item that the Tab key reaches is known by its name. If it is gone, the item at its place is used.
   const [active, setActive] = React.useState<string | null>(null);
   const place = React.useRef(0);
   const found = active === null ? 0 : itemOf(scene, active);
@@ -159,7 +159,7 @@ export function List(props: IListProps): React.JSX.Element {
     },
     release: item => {
       const row = item.type === 'row' ? rowOf(listing, item.row) : undefined;
-      if (row?.state === 'current') {
+      if (row?.state === 'current' && !releasing.has(row.name)) {
         actions.release(row);
       }
     },
@@ -177,7 +177,7 @@ export function List(props: IListProps): React.JSX.Element {
     const place = {
       id: key,
       index,
-      // Header and details are rows too.
+      // The header and the details count as rows.
       rowIndex: index + 1 + head + (openedRow && index > openItem ? 1 : 0),
       top: layout.top(index),
       active: index === current,
@@ -255,7 +255,7 @@ export function List(props: IListProps): React.JSX.Element {
   );
 }
 
-/** Focus an item, which may be drawn only after the next frame. */
+/** Focus an item after the next frame, because it may not be drawn before. */
 function focusItem(list: HTMLElement | null, index: number): void {
   requestAnimationFrame(() => {
     list?.querySelector<HTMLElement>(`[data-item="${index}"]`)?.focus({ preventScroll: true });

@@ -49,7 +49,7 @@ function moveFocus(menu: HTMLElement, key: string): boolean {
   return key in to;
 }
 
-/** How the list is sorted and grouped. */
+/** The menu for the order and the grouping of the list. */
 export function Menu(props: {
   state: IViewState;
   onState(state: IViewState): void;

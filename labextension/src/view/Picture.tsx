@@ -1,4 +1,4 @@
-/** Pictures of pixels: heatmaps and images, on a canvas. */
+/** Heatmaps and images on a canvas. */
 import * as React from 'react';
 import { useSurroundings } from './context';
 import { pixelsOf } from './pixels';

@@ -23,12 +23,12 @@ function line(values: (number | null)[]): Preview {
 }
 
 describe('PreviewPane', () => {
-  it('is busy until there is something', () => {
+  it('is busy while it loads', () => {
     const { container } = render(<PreviewPane preview={null} />);
     expect(container.querySelector('[aria-busy="true"]')).toBeTruthy();
   });
 
-  it('says what statistics are of', () => {
+  it('says what the statistics are about', () => {
     const { rerender } = render(<PreviewPane preview={{ ...line([1]), stats: STATS }} />);
     expect(document.querySelector('.jshm-stats')?.textContent).toBe(
       'min -1 max 2.5 mean – NaN 3 (sample)'
@@ -48,7 +48,7 @@ describe('PreviewPane', () => {
     expect(document.querySelectorAll('rect').length).toBe(3);
   });
 
-  it('shows first rows, and how many there are', () => {
+  it('shows the first rows and the number of all rows', () => {
     const preview: Preview = {
       type: 'table',
       columns: ['id', '<b>x</b>'],
@@ -61,7 +61,7 @@ describe('PreviewPane', () => {
     expect(screen.getByText('1 of 5,000 rows')).toBeTruthy();
   });
 
-  it('marks what is cut', () => {
+  it('marks truncated text', () => {
     const preview: Preview = { type: 'source', text: 'def f():', truncated: true, stats: null };
     render(<PreviewPane preview={preview} />);
     expect(screen.getByRole('region', { name: 'Source' }).textContent).toBe('def f():\n…');
@@ -88,7 +88,7 @@ describe('PreviewPane', () => {
     expect(container.querySelector('.jshm-none')?.textContent).toMatch(/\.$/);
   });
 
-  it('survives what is no preview at all', () => {
+  it('survives an invalid preview', () => {
     const silent = vi.spyOn(console, 'error').mockImplementation(() => undefined);
     for (const broken of [
       { type: 'table', stats: null },
@@ -103,7 +103,7 @@ describe('PreviewPane', () => {
 });
 
 describe('Chart', () => {
-  it('finds the range of what is finite', () => {
+  it('finds the range of finite numbers', () => {
     expect(rangeOf([null, 3, NaN, -1, Infinity])).toEqual([-1, 3]);
     expect(rangeOf([])).toBeNull();
   });
@@ -130,7 +130,7 @@ describe('splitName', () => {
     expect(splitName('experiment/weights_final')).toEqual(['experiment/weigh', 'ts_final']);
   });
 
-  it('parts neither characters nor what runs from right to left', () => {
+  it('splits neither characters nor right-to-left text', () => {
     const [head, tail] = splitName('😀'.repeat(30));
     expect(head + tail).toBe('😀'.repeat(30));
     expect(tail).toBe('😀'.repeat(8));

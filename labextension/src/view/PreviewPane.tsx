@@ -54,7 +54,7 @@ function LongText({ preview }: { preview: Text }): React.JSX.Element {
   );
 }
 
-/** Lowest, highest, mean, and how many are missing. */
+/** Minimum, maximum, mean, and numbers of missing values. */
 export function Stats({ stats }: { stats: IStats }): React.JSX.Element {
   const { trans } = useSurroundings();
   const text = (value: number | null) => (value === null ? '–' : numberText(value));
@@ -115,7 +115,7 @@ interface IBoundaryProps {
   children: React.ReactNode;
 }
 
-/** What cannot be drawn must not take the list with it. */
+/** Keeps an error in a preview from removing the whole list. */
 class Boundary extends React.Component<IBoundaryProps, { failed: boolean }> {
   override state = { failed: false };
 
@@ -128,7 +128,7 @@ class Boundary extends React.Component<IBoundaryProps, { failed: boolean }> {
   }
 }
 
-/** A preview, whatever it is; null while it is not there yet. */
+/** A preview of any type; null while it is loading. */
 export function PreviewPane({ preview }: { preview: Preview | null }): React.JSX.Element {
   const { trans } = useSurroundings();
   if (!preview) {

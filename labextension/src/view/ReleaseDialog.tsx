@@ -2,37 +2,38 @@ import * as React from 'react';
 import { useSurroundings } from './context';
 import { Dialog } from './Dialog';
 import { sizeText } from './text';
-import { undoSeconds, type IRow, type ITranslate } from './types';
-import { labelsOf } from './words';
+import { UNDO_SECONDS } from './pending';
+import type { IRow, ITranslate } from './types';
+import { holdersOf, labelsOf } from './words';
 
-/** What a release comes to, before it is done. */
+/** What a release will do, line by line. */
 export function consequences(row: IRow, trans: ITranslate): string[] {
-  const labels = labelsOf([...row.holders, ...row.older.flatMap(old => old.holders)], trans);
+  const labels = labelsOf(holdersOf(row), trans);
   const size = sizeText(row.nbytes);
-  const undo = trans.__('You can undo this for %1 seconds.', undoSeconds);
+  const undo = trans.__('You can undo this for %1 seconds.', UNDO_SECONDS);
   const lines = labels.length
     ? [
         trans._n(
-          'Used by %2, who keeps it: the memory (%3) goes when it is let go of there.',
-          'Used by %2, who keep it: the memory (%3) goes when the last of them lets go.',
+          '%2 uses it and keeps it. The memory (%3) is freed when it lets go.',
+          '%2 use it and keep it. The memory (%3) is freed when the last of them lets go.',
           labels.length,
           labels.join(', '),
           size
         )
       ]
-    : [undo, trans.__('Nobody holds it: the memory (%1) goes for good then.', size)];
+    : [undo, trans.__('Nobody holds it: after that the memory (%1) is freed for good.', size)];
   if (row.onlyCopy) {
     lines.push(trans.__('This is the only copy: the data will be lost.'));
   }
   if (row.writable && labels.length) {
-    lines.push(trans.__('It is LIVE: those who hold it go on sharing what they write.'));
+    lines.push(trans.__('It is LIVE: its holders still share what they write.'));
   }
   return labels.length ? [...lines, undo] : lines;
 }
 
 export function ReleaseDialog(props: {
   row: IRow;
-  /** Whether there is a newer version than when the question came up. */
+  /** Whether there is a newer version than when the dialog was opened. */
   isNewer: boolean;
   onAccept(): void;
   onClose(): void;

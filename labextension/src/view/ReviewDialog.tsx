@@ -2,45 +2,33 @@ import * as React from 'react';
 import { useSurroundings } from './context';
 import { Dialog } from './Dialog';
 import { whenAnswered } from './hooks';
-import { asBackendError, PAGE_SIZE } from './listing';
+import { asBackendError } from './listing';
 import { Name } from './Name';
 import { Marks } from './Row';
+import { Remedies } from './Remedies';
 import { ageText, sizeText } from './text';
-import type { BackendError, IBackend, IRow } from './types';
+import type { BackendError, IBackend, IPage, IRow } from './types';
 import { marksOf } from './words';
 
 const SMALL_BYTES = 1 << 18;
 const MOST_ROWS = 1000;
 
-interface IUnused {
-  rows: IRow[];
-  total: number;
+/** The names that nobody holds, the largest first, up to a limit. */
+function unusedNames(backend: IBackend): Promise<IPage> {
+  return backend.list({
+    filter: '',
+    sort: 'size',
+    descending: true,
+    grouped: false,
+    unused: true,
+    offset: 0,
+    limit: MOST_ROWS
+  });
 }
 
-/** Names that nobody holds, the largest first, up to a bound. */
-async function unusedNames(backend: IBackend): Promise<IUnused> {
-  const rows = new Map<string, IRow>();
-  for (let offset = 0; ; offset += PAGE_SIZE) {
-    const page = await backend.list({
-      filter: '',
-      sort: 'size',
-      descending: true,
-      grouped: false,
-      unused: true,
-      offset,
-      limit: PAGE_SIZE
-    });
-    page.rows.forEach(row => rows.set(row.name, row));
-    const end = offset + PAGE_SIZE;
-    if (!page.rows.length || end >= page.total || end >= MOST_ROWS) {
-      return { rows: [...rows.values()], total: Math.max(page.total, rows.size) };
-    }
-  }
-}
-
-/** Whether a row may be among those to release unless somebody says otherwise. */
+/** Whether a row is checked at first. */
 function isSafe(row: IRow): boolean {
-  // A small object frees next to nothing, and nobody would hold it: all have copies.
+  // A small object is never held, because each attach copies it; and it frees almost nothing.
   return !row.onlyCopy && !row.keep && (row.kind !== 'object' || row.nbytes > SMALL_BYTES);
 }
 
@@ -74,13 +62,12 @@ function Choice(props: {
 
 export function ReviewDialog(props: {
   backend: IBackend;
-  undoLimit: number;
-  onRelease(names: string[]): void;
+  onRelease(rows: IRow[]): void;
   onClose(): void;
 }): React.JSX.Element {
-  const { backend, undoLimit, onRelease, onClose } = props;
-  const { trans } = useSurroundings();
-  const [unused, setUnused] = React.useState<IUnused | null>(null);
+  const { backend, onRelease, onClose } = props;
+  const { trans, releasing } = useSurroundings();
+  const [unused, setUnused] = React.useState<IPage | null>(null);
   const [error, setError] = React.useState<BackendError | null>(null);
   const [checked, setChecked] = React.useState<ReadonlySet<string>>(new Set());
 
@@ -97,7 +84,7 @@ export function ReviewDialog(props: {
     [backend]
   );
 
-  const rows = unused?.rows ?? [];
+  const rows = (unused?.rows ?? []).filter(row => !releasing.has(row.name));
   const chosen = rows.filter(row => checked.has(row.name));
   const check = (name: string, on: boolean) => {
     const next = new Set(checked);
@@ -108,30 +95,28 @@ export function ReviewDialog(props: {
     }
     setChecked(next);
   };
-  const more = (unused?.total ?? 0) - rows.length;
+  const more = unused ? unused.total - unused.rows.length : 0;
 
   return (
     <Dialog
       title={trans.__('Not in use')}
       accept={trans._n('Release %1 name', 'Release %1 names', chosen.length)}
       disabled={!chosen.length}
-      onAccept={() => onRelease(chosen.map(row => row.name))}
+      onAccept={() => onRelease(chosen)}
       onClose={onClose}
     >
       {error ? (
         <p role="alert">
-          {error.message} {error.remedy}
+          {error.message} <Remedies error={error} />
         </p>
       ) : !unused ? (
-        <p aria-busy="true">{trans.__('Looking…')}</p>
+        <p aria-busy="true">{trans.__('Loading…')}</p>
       ) : !rows.length ? (
         <p>{trans.__('Every name is in use.')}</p>
       ) : (
         <>
           <p>
-            {trans.__(
-              'Nobody holds these right now. Only copies and kept names are not checked: check them if you mean them.'
-            )}
+            {trans.__('Nobody holds these names now. Only copies and kept names are not checked.')}
           </p>
           <ul className="jshm-review">
             {rows.map(row => (
@@ -144,11 +129,6 @@ export function ReviewDialog(props: {
             ))}
           </ul>
           {more > 0 && <p className="jshm-weak">{trans.__('and %1 more', more)}</p>}
-          {undoLimit > 0 && chosen.length > undoLimit && (
-            <p role="alert">
-              {trans.__('This cannot be undone: more than %1 names at once.', undoLimit)}
-            </p>
-          )}
           <p className="jshm-review-total" aria-live="polite">
             {trans.__(
               '%1 of %2 checked · %3',

@@ -5,18 +5,18 @@ import { Icon, IconButton } from './icons';
 import { Name } from './Name';
 import { sizeText } from './text';
 import type { IGroup, IRow } from './types';
-import { Who } from './Who';
-import { kindIcon, labelsOf, marksOf, typeText, type IMark } from './words';
+import { ProcessName } from './ProcessName';
+import { holdersOf, kindIcon, labelsOf, marksOf, typeText, type IMark } from './words';
 
-/** What a row and a header need to be an item of the list. */
+/** The properties of rows and headers as items of the list. */
 export interface IItemProps {
-  /** What tells it from others, wherever it is. */
+  /** Identifies the item, wherever it is in the list. */
   id: string;
-  /** Place among all items, from 0; and among all rows of the table, from 1. */
+  /** Index among all items, from 0; and among all rows of the table, from 1. */
   index: number;
   rowIndex: number;
   top: number;
-  /** Whether the Tab key comes here. */
+  /** Whether the Tab key reaches it. */
   active: boolean;
   onActive(id: string): void;
 }
@@ -50,7 +50,7 @@ export function Marks({ marks }: { marks: readonly IMark[] }): React.JSX.Element
 
 function Holders({ row }: { row: IRow }): React.JSX.Element {
   const { trans, wide } = useSurroundings();
-  const all = [...row.holders, ...row.older.flatMap(old => old.holders)];
+  const all = holdersOf(row);
   if (!all.length) {
     return <span className="jshm-weak">{wide ? '–' : ''}</span>;
   }
@@ -69,10 +69,10 @@ function Holders({ row }: { row: IRow }): React.JSX.Element {
   );
 }
 
-/** A row's buttons: reached with Tab from the row. */
+/** The buttons of a row. The Tab key reaches them from the row. */
 function RowButtons({ row, active }: { row: IRow; active: boolean }): React.JSX.Element | null {
-  const { trans, host, actions, target, wide } = useSurroundings();
-  if (row.state === 'released') {
+  const { trans, host, actions, target, wide, releasing } = useSurroundings();
+  if (row.state === 'released' || releasing.has(row.name)) {
     return null;
   }
   const tabIndex = active ? 0 : -1;
@@ -104,7 +104,7 @@ function RowButtons({ row, active }: { row: IRow; active: boolean }): React.JSX.
         <IconButton
           icon="copy"
           tabIndex={tabIndex}
-          label={trans.__('Copy code that attaches %1', row.name)}
+          label={trans.__('Copy the code that attaches %1', row.name)}
           onClick={() => actions.copy(row)}
         />
       )}
@@ -128,14 +128,15 @@ export interface IRowProps extends IItemProps {
 /** One name: two lines, or the cells of a table. */
 export const Row = React.memo(function Row(props: IRowProps): React.JSX.Element {
   const { row, selected, level, onToggle } = props;
-  const { host, wide, trans } = useSurroundings();
-  const marks = marksOf(row, trans);
+  const { host, wide, trans, releasing } = useSurroundings();
+  const isReleasing = releasing.has(row.name);
+  const marks = marksOf(row, trans, isReleasing);
   const live = marks.filter(mark => mark.live);
   const others = <Marks marks={marks.filter(mark => !mark.live)} />;
   return (
     <div
       {...itemAttributes(props)}
-      className={`jshm-item jshm-row${selected ? ' jshm-selected' : ''}`}
+      className={`jshm-item jshm-row${selected ? ' jshm-selected' : ''}${isReleasing ? ' jshm-releasing' : ''}`}
       aria-level={level}
       aria-selected={selected}
       aria-expanded={selected}
@@ -145,7 +146,7 @@ export const Row = React.memo(function Row(props: IRowProps): React.JSX.Element 
         }
       }}
       onMouseDown={
-        host.drag
+        host.drag && !isReleasing
           ? event => {
               if (event.button === 0 && !(event.target as Element).closest('button')) {
                 host.drag?.(row, event.nativeEvent);
@@ -174,7 +175,7 @@ export const Row = React.memo(function Row(props: IRowProps): React.JSX.Element 
       {wide && (
         <span className="jshm-cell-from" role="gridcell">
           <span className="jshm-ellipsis" title={row.publisher.label}>
-            <Who who={row.publisher} tabIndex={props.active ? 0 : -1} />
+            <ProcessName process={row.publisher} tabIndex={props.active ? 0 : -1} />
           </span>
         </span>
       )}
@@ -195,7 +196,7 @@ export interface IGroupHeaderProps extends IItemProps {
   onCollapse(id: string): void;
 }
 
-/** The notebook that the rows below come from. */
+/** The notebook that published the rows below. */
 export const GroupHeader = React.memo(function GroupHeader(
   props: IGroupHeaderProps
 ): React.JSX.Element {
@@ -237,7 +238,7 @@ export const GroupHeader = React.memo(function GroupHeader(
   );
 });
 
-/** The place of a row that is not there yet. */
+/** The place of a row that is not loaded yet. */
 export function Placeholder(props: IItemProps): React.JSX.Element {
   return (
     <div {...itemAttributes(props)} className="jshm-item jshm-row jshm-pending" aria-busy="true" />

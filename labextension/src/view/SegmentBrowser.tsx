@@ -5,6 +5,7 @@ import { useControlled, useDebounced, useLatest, useOnScreen, useSpace } from '.
 import { List } from './List';
 import { asBackendError, indexOf, PAGE_SIZE, rowOf, type IListing } from './listing';
 import { Messages, useMessages } from './messages';
+import { PendingReleases } from './pending';
 import { ReleaseDialog } from './ReleaseDialog';
 import { ReviewDialog } from './ReviewDialog';
 import { Empty, Failed, Loading, NoMatch, Outdated, Waiting } from './States';
@@ -28,30 +29,45 @@ export interface ISegmentBrowserProps {
   backend: IBackend;
   host: IHost;
   trans: ITranslate;
-  /** Whether to ask before something is released. */
+  /** The pending releases, if others on this page share them. */
+  pending?: PendingReleases;
+  /** Whether to ask before a release. */
   confirmRelease: boolean;
   state: IViewState;
   onState(state: IViewState): void;
-  /** Text of the filter, where somebody else wants to know or set it. */
+  /** The text of the filter, if the surroundings control it. */
   filter?: string;
   onFilter?(text: string): void;
-  /** The name whose row is open, where somebody else wants to know or set it. */
+  /** The name whose row is open, if the surroundings control it. */
   selected?: string | null;
   onSelect?(name: string | null): void;
-  /** How often to ask anew while it is on screen; 0 for never. */
+  /** Seconds between two reads of the list while it is on screen; 0 for never. */
   pollSeconds: number;
 }
 
-/** The notebook that code goes into, as it changes. */
-function useTarget(host: IHost): string | null {
-  const [target, setTarget] = React.useState(() => host.target?.() ?? null);
+type Unsubscribe = (() => void) | undefined;
+
+/** A value of a source that has callbacks for its changes. */
+function useValue<S, T>(
+  source: S,
+  read: (source: S) => T,
+  subscribe: (source: S, changed: () => void) => Unsubscribe
+): T {
+  const [value, setValue] = React.useState(() => read(source));
   React.useEffect(() => {
-    const update = () => setTarget(host.target?.() ?? null);
+    const update = () => setValue(() => read(source));
     update();
-    return host.onTarget?.(update);
-  }, [host]);
-  return target;
+    return subscribe(source, update);
+  }, [source, read, subscribe]);
+  return value;
 }
+
+/** The notebook that code is inserted into. */
+const targetOf = (host: IHost) => host.target?.() ?? null;
+const onTarget = (host: IHost, changed: () => void) => host.onTarget?.(changed);
+/** Names that look released. */
+const namesOf = (pending: PendingReleases) => pending.names;
+const onNames = (pending: PendingReleases, changed: () => void) => pending.subscribe(changed);
 
 function useWaiting(backend: IBackend): boolean {
   const [waiting, setWaiting] = React.useState(false);
@@ -59,7 +75,7 @@ function useWaiting(backend: IBackend): boolean {
   return waiting;
 }
 
-/** The row of a name as it is now, and whether that is known; where it is not, as it was last. */
+/** The row of a name, and whether it is in the list now; if not, the row is the last one known. */
 function useRow(shown: IListing | null, name: string | null): { row: IRow | null; known: boolean } {
   const last = React.useRef<IRow | null>(null);
   const index = shown && name !== null ? indexOf(shown, name) : -1;
@@ -68,20 +84,20 @@ function useRow(shown: IListing | null, name: string | null): { row: IRow | null
   return { row: last.current, known: row !== null };
 }
 
-/** Ask whether to release a name of which this was the newest version when the question came up. */
+/** The name that the dialog asks about, and its newest version when the dialog was opened. */
 interface IAsking {
   name: string;
   version: number;
 }
 
-/** What is shared, who holds it and what it costs; and free it. */
+/** The list of shared names, with previews, details and actions. */
 export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
   const { backend, host, trans, state, onState } = props;
   const root = React.useRef<HTMLDivElement>(null);
   const filterBox = React.useRef<HTMLInputElement>(null);
   const { wide, fontSize } = useSpace(root);
   const onScreen = useOnScreen(root);
-  const target = useTarget(host);
+  const target = useValue(host, targetOf, onTarget);
   const waiting = useWaiting(backend);
   const messages = useMessages();
   const [asking, setAsking] = React.useState<IAsking | null>(null);
@@ -110,17 +126,22 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
     }
   });
 
+  const ownPending = React.useMemo(() => new PendingReleases(backend), [backend]);
+  const pending = props.pending ?? ownPending;
+  const releasing = useValue(pending, namesOf, onNames);
+  React.useEffect(() => pending.settle(), [pending, shown?.state]);
   const actions = useActions({
     backend,
     host,
     trans,
     messages,
+    pending,
     refresh,
     ask: props.confirmRelease ? setAsking : null
   });
   const surroundings = React.useMemo<ISurroundings>(
-    () => ({ trans, host, actions, target, wide }),
-    [trans, host, actions, target, wide]
+    () => ({ trans, host, actions, releasing, target, wide }),
+    [trans, host, actions, releasing, target, wide]
   );
 
   const collapse = useLatest((id: string) => {
@@ -143,9 +164,9 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
     setAsking(null);
     setReviewing(false);
   };
-  const releaseAndClose = (names: string[]) => {
+  const releaseAndClose = (rows: IRow[]) => {
     closeDialog();
-    actions.releaseNames(names);
+    actions.releaseRows(rows);
   };
 
   const asked = useRow(shown, asking?.name ?? null);
@@ -228,17 +249,12 @@ export function SegmentBrowser(props: ISegmentBrowserProps): React.JSX.Element {
           <ReleaseDialog
             row={asked.row}
             isNewer={asked.row.version > asking.version}
-            onAccept={() => releaseAndClose([asking.name])}
+            onAccept={() => asked.row && releaseAndClose([asked.row])}
             onClose={closeDialog}
           />
         )}
         {reviewing && (
-          <ReviewDialog
-            backend={backend}
-            undoLimit={shown?.summary.undoLimit ?? 0}
-            onRelease={releaseAndClose}
-            onClose={closeDialog}
-          />
+          <ReviewDialog backend={backend} onRelease={releaseAndClose} onClose={closeDialog} />
         )}
       </div>
     </Surroundings.Provider>

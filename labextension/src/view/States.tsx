@@ -1,26 +1,18 @@
-/** What is shown where there are no rows. */
+/** What is shown instead of rows. */
 import * as React from 'react';
 import { useSurroundings } from './context';
 import { Button, Icon } from './icons';
-import type { BackendError, ITranslate } from './types';
+import { Remedies } from './Remedies';
+import type { BackendError } from './types';
 
-const SLOW_MS = 300;
-
-/** Nothing at first: what comes at once needs no word. */
+/** The style sheet shows it only after a moment: a list that comes at once needs no text. */
 export function Loading(): React.JSX.Element {
   const { trans } = useSurroundings();
-  const [slow, setSlow] = React.useState(false);
-  React.useEffect(() => {
-    const timer = setTimeout(() => setSlow(true), SLOW_MS);
-    return () => clearTimeout(timer);
-  }, []);
   return (
     <div className="jshm-state" role="status">
-      {slow && (
-        <p className="jshm-weak">
-          <span className="jshm-spinner" aria-hidden="true" /> {trans.__('Looking…')}
-        </p>
-      )}
+      <p className="jshm-weak jshm-loading">
+        <span className="jshm-spinner" aria-hidden="true" /> {trans.__('Loading…')}
+      </p>
     </div>
   );
 }
@@ -32,7 +24,7 @@ export function Empty(): React.JSX.Element {
       <p>
         <b>{trans.__('Nothing is shared yet.')}</b>
       </p>
-      <p>{trans.__('Publish what other notebooks need:')}</p>
+      <p>{trans.__('Publish a variable that other notebooks need:')}</p>
       <pre>{'%load_ext jshm\n%shm_publish X'}</pre>
     </div>
   );
@@ -52,30 +44,19 @@ export function NoMatch(props: { filter: string; onClear(): void }): React.JSX.E
   );
 }
 
-function titleOf(error: BackendError, trans: ITranslate): string {
-  const titles: Record<BackendError['reason'], string> = {
-    missing: trans.__('It is gone'),
-    unreachable: trans.__('No answer'),
-    absent: trans.__('The server extension is not there'),
-    forbidden: trans.__('Not logged in'),
-    store: trans.__('The store cannot be used'),
-    refused: trans.__('Refused')
-  };
-  return titles[error.reason];
-}
-
-/** Why there is no list, and what to do. */
+/** Why there is no list, and what the user can do. */
 export function Failed(props: { error: BackendError; onRetry(): void }): React.JSX.Element {
   const { trans } = useSurroundings();
   const { error } = props;
   return (
     <div className="jshm-state jshm-failed" role="alert">
       <Icon name="warning" />
-      <p>
-        <b>{titleOf(error, trans)}</b>
+      <p className="jshm-break">
+        <b>{error.message}</b>
       </p>
-      <p className="jshm-break">{error.message}</p>
-      {error.remedy && <p className="jshm-break">{error.remedy}</p>}
+      <p className="jshm-break">
+        <Remedies error={error} />
+      </p>
       <Button className="jshm-button" onClick={props.onRetry}>
         {trans.__('Retry')}
       </Button>
@@ -83,7 +64,7 @@ export function Failed(props: { error: BackendError; onRetry(): void }): React.J
   );
 }
 
-/** The list is an old one, because a new one cannot be had. */
+/** The list is out of date, because a new one cannot be read. */
 export function Outdated(props: { error: BackendError; onRetry(): void }): React.JSX.Element {
   const { trans } = useSurroundings();
   const { error } = props;
@@ -91,7 +72,7 @@ export function Outdated(props: { error: BackendError; onRetry(): void }): React
     <div className="jshm-notice jshm-error" role="alert">
       <Icon name="warning" />
       <span>
-        {titleOf(error, trans)}: {error.message} {error.remedy}
+        {error.message} <Remedies error={error} />
       </span>
       <Button className="jshm-link" onClick={props.onRetry}>
         {trans.__('Retry')}

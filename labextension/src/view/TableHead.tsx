@@ -14,7 +14,7 @@ function columns(trans: ITranslate): [string, string, SortKey | null][] {
   ];
 }
 
-/** The first line of the table; a click sorts. */
+/** The header row of the table. A click sorts the list. */
 export function TableHead(props: {
   state: IViewState;
   onSort(key: SortKey): void;

@@ -29,7 +29,7 @@ describe('attachCode in Python', () => {
     expect(attachCode(name, false, mode)).toBe(code);
   });
 
-  it('escapes what would end the string, or hide', () => {
+  it('escapes quotes and invisible characters', () => {
     expect(pythonString('a"b\\c\nd')).toBe('"a\\"b\\\\c\\nd"');
     expect(pythonString('x\u202egnp.exe')).toBe('"x\\u202egnp.exe"');
     expect(pythonString('\u0000\u2028\ud800')).toBe('"\\u0000\\u2028\\ud800"');

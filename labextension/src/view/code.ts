@@ -1,4 +1,4 @@
-/** Code that attaches a name: what is inserted, dragged and copied. */
+/** The code that attaches a name, to insert, drag and copy. */
 import type { Mode } from './types';
 
 const KEYWORDS = new Set(
@@ -10,12 +10,12 @@ const KEYWORDS = new Set(
 );
 
 const IDENTIFIER = /^[\p{XID_Start}_]\p{XID_Continue}*$/u;
-/** What a reader would not see, or see elsewhere: such characters are written as escapes. */
+/** Characters that are invisible, or shown at another place. They are written as escapes. */
 const INVISIBLE = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
-/** What IPython itself reads in the line of a magic, or what ends the line. */
+/** Characters that IPython interprets in the line of a magic, or that end the line. */
 const NOT_FOR_MAGICS = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}${}]/u;
 
-/** Whether text, spelled as Python does, can be a variable. */
+/** Whether a text, in Python's spelling, can be the name of a variable. */
 export function isVariable(text: string): boolean {
   return IDENTIFIER.test(text) && !KEYWORDS.has(text);
 }
@@ -24,7 +24,7 @@ function lastComponent(name: string): string {
   return name.slice(name.lastIndexOf('/') + 1).normalize('NFKC');
 }
 
-/** The variable for a name: its last component, or what is nearest to it. As `variable_for` in Python. */
+/** The variable for a name: its last component or a similar word, as `variable_for` in Python. */
 export function variableFor(name: string): string {
   const last = lastComponent(name);
   if (isVariable(last)) {
@@ -42,7 +42,7 @@ export function pythonString(text: string): string {
   );
 }
 
-function shellWord(text: string): string {
+export function shellWord(text: string): string {
   return /^[\p{L}\p{N}\p{M}_./][\p{L}\p{N}\p{M}_./-]*$/u.test(text)
     ? text
     : `'${text.replace(/'/g, `'"'"'`)}'`;

@@ -1,12 +1,12 @@
 import * as React from 'react';
 
-/** From this width on there is room for a table. */
+/** From this width on the list is a table. */
 const WIDE_PX = 560;
 const USUAL_FONT_PX = 13;
 
 export interface ISpace {
   wide: boolean;
-  /** Pixels: heights of rows follow it, since people can make the font larger. */
+  /** Pixels. The heights of rows depend on it. */
   fontSize: number;
 }
 
@@ -15,7 +15,7 @@ function measure(element: HTMLElement): ISpace {
   return { wide: element.clientWidth >= WIDE_PX, fontSize: size > 0 ? size : USUAL_FONT_PX };
 }
 
-/** Do something now, and whenever the size of an element changes; returns how to end that. */
+/** Call `update` now, and whenever the size of an element changes; returns how to stop that. */
 export function whenResized(element: HTMLElement, update: () => void): () => void {
   update();
   const observer = new ResizeObserver(update);
@@ -23,7 +23,7 @@ export function whenResized(element: HTMLElement, update: () => void): () => voi
   return () => observer.disconnect();
 }
 
-/** Take an answer; what is returned makes that it is not taken any more. */
+/** Pass an answer to a callback; returns how to stop that. */
 export function whenAnswered<T>(
   answer: Promise<T>,
   take: (answer: T) => void,
@@ -39,7 +39,7 @@ export function whenAnswered<T>(
   };
 }
 
-/** How much room an element has. */
+/** The width class and the font size of an element. */
 export function useSpace(ref: React.RefObject<HTMLElement>): ISpace {
   const [space, setSpace] = React.useState<ISpace>({ wide: false, fontSize: USUAL_FONT_PX });
   React.useLayoutEffect(() => {
@@ -57,7 +57,7 @@ export function useSpace(ref: React.RefObject<HTMLElement>): ISpace {
   return space;
 }
 
-/** How high an element is; kept while it is not there. */
+/** The height of an element; the last one while it is not in the document. */
 export function useHeight(initial: number): [number, React.RefCallback<HTMLElement>] {
   const [height, setHeight] = React.useState(initial);
   const end = React.useRef<(() => void) | undefined>(undefined);
@@ -71,7 +71,7 @@ export function useHeight(initial: number): [number, React.RefCallback<HTMLEleme
   return [height, ref];
 }
 
-/** Whether an element is on screen: not in a hidden panel, scrolled away or in a hidden tab. */
+/** Whether an element is on screen: not in a hidden panel or tab, and not scrolled away. */
 export function useOnScreen(ref: React.RefObject<HTMLElement>): boolean {
   const [inView, setInView] = React.useState(true);
   const [inFront, setInFront] = React.useState(document.visibilityState !== 'hidden');
@@ -94,7 +94,7 @@ export function useOnScreen(ref: React.RefObject<HTMLElement>): boolean {
   return inView && inFront;
 }
 
-/** A value that follows another one when that has been at rest for a while. */
+/** A value that follows another one once that has not changed for a while. */
 export function useDebounced<T>(value: T, milliseconds: number): T {
   const [settled, setSettled] = React.useState(value);
   React.useEffect(() => {
@@ -104,7 +104,7 @@ export function useDebounced<T>(value: T, milliseconds: number): T {
   return settled;
 }
 
-/** A state that somebody else may hold instead. */
+/** A state that the surroundings may control. */
 export function useControlled<T>(
   value: T | undefined,
   onChange: ((value: T) => void) | undefined,
@@ -118,7 +118,7 @@ export function useControlled<T>(
   return [value === undefined ? own : value, change];
 }
 
-/** A function that is always the same and does what the latest one given does. */
+/** A function that never changes and calls the latest one given. */
 export function useLatest<A extends unknown[], R>(latest: (...args: A) => R): (...args: A) => R {
   const ref = React.useRef(latest);
   React.useLayoutEffect(() => {

@@ -1,4 +1,4 @@
-/** Icons as inline SVG, in the colour of the text around them. */
+/** Icons as inline SVG, in the color of the text around them. */
 import * as React from 'react';
 
 const PATHS = {
@@ -34,7 +34,7 @@ export function Button(props: React.ButtonHTMLAttributes<HTMLButtonElement>): Re
   return <button type="button" {...props} />;
 }
 
-/** A button that shows only an icon: what it does is its label. */
+/** A button that shows only an icon. Its label says what it does. */
 export function IconButton(
   props: { icon: IconName; label: string } & React.ButtonHTMLAttributes<HTMLButtonElement>
 ): React.JSX.Element {

@@ -1,6 +1,10 @@
 export { attachCode, isVariable, variableFor } from './code';
 export { SegmentBrowser, type ISegmentBrowserProps } from './SegmentBrowser';
+export { PendingReleases, UNDO_SECONDS } from './pending';
+export { remedyCode } from './remedyCode';
 export { defaultState } from './state';
 export { ageText, sizeText } from './text';
 export { nullTranslator } from './translate';
 export * from './types';
+export { holdersOf } from './words';
+export { newerText, releasedText, undoneText, unreleased } from './useActions';

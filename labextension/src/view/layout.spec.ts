@@ -53,7 +53,7 @@ describe('Layout', () => {
     ]);
   });
 
-  it('agrees with a walk through all items, whatever the groups', () => {
+  it('agrees with a loop over all items, for any groups', () => {
     const random = randomNumbers(7);
     for (let round = 0; round < 300; round++) {
       const groups = Array.from({ length: random(6) }, (_, id) => group(id, random(8)));
@@ -86,7 +86,7 @@ describe('Layout', () => {
     }
   });
 
-  it('finds a place among ten thousand rows without walking', () => {
+  it('finds a position among ten thousand rows without a loop', () => {
     const groups = Array.from({ length: 270 }, (_, id) => group(id, 37));
     const layout = new Layout(groups, 9990, new Set(['3']), SIZES);
     const begin = performance.now();

@@ -1,4 +1,4 @@
-/** Where headers and rows of a list are, without looking at each of them. */
+/** The positions of headers and rows of a list, computed without a loop over all rows. */
 import type { IGroup } from './types';
 
 export type Item = { type: 'group'; group: number } | { type: 'row'; row: number };
@@ -8,18 +8,18 @@ export interface ISizes {
   header: number;
 }
 
-/** The row under which the details are. */
+/** The open row, and the height of the details below it. */
 export interface IOpen {
   row: number;
   height: number;
 }
 
 interface ISection {
-  /** -1 for rows that are in no group. */
+  /** -1 for rows without a group. */
   group: number;
   header: 0 | 1;
   firstRow: number;
-  /** How many rows there are, and how many of them are shown. */
+  /** The number of rows, and of those that are shown. */
   rows: number;
   shown: number;
   firstItem: number;
@@ -27,8 +27,9 @@ interface ISection {
 }
 
 /**
- * Items are group headers and rows that are not in a collapsed group, numbered from the top.
- * All rows are equally high, so that a position needs a search among the groups only.
+ * The items are group headers and the rows of groups that are not collapsed, numbered from the top.
+ * All rows have the same height, so a position needs a search among the groups only. Virtual list libraries keep an
+ * entry for each row instead.
  */
 export class Layout {
   constructor(
@@ -51,7 +52,7 @@ export class Layout {
     this._open = open && item >= 0 ? { item, height: open.height } : null;
   }
 
-  /** How many items there are. */
+  /** The number of items. */
   get count(): number {
     const last = this._sections[this._sections.length - 1];
     return last ? last.firstItem + last.header + last.shown : 0;
@@ -74,7 +75,7 @@ export class Layout {
     return this._open && index > this._open.item ? top + this._open.height : top;
   }
 
-  /** Where an item ends, with the details that are open under it. */
+  /** The bottom of an item, including open details below it. */
   bottom(index: number): number {
     const bottom = this.top(index) + this.heightOf(index);
     return this._open?.item === index ? bottom + this._open.height : bottom;
@@ -84,7 +85,7 @@ export class Layout {
     return this.item(index).type === 'group' ? this._sizes.header : this._sizes.row;
   }
 
-  /** The item at a distance from the top; the nearest, where there is none. */
+  /** The item at a distance from the top, or the nearest item. */
   at(y: number): number {
     let plain = y;
     if (this._open) {
@@ -103,7 +104,7 @@ export class Layout {
     return Math.max(0, Math.min(last, section.firstItem + section.header + within));
   }
 
-  /** The item of a row; -1 if it is in a collapsed group, or is not there. */
+  /** The item of a row; -1 if it is in a collapsed group or does not exist. */
   itemOfRow(row: number): number {
     const section = this._sections[this._search(s => s.firstRow <= row)];
     const within = section ? row - section.firstRow : -1;
@@ -117,7 +118,7 @@ export class Layout {
     return this._sections[group]?.firstItem ?? -1;
   }
 
-  /** The item of the header of the group that an item belongs to; -1 if it has none. */
+  /** The header item of an item's group; -1 without a group. */
   headerOf(index: number): number {
     const section = this._sectionOf(index);
     return section.header ? section.firstItem : -1;
@@ -148,7 +149,7 @@ export class Layout {
     return section;
   }
 
-  /** The last section for which something holds that holds for all before it. */
+  /** The last section for which `holds` is true; it is true for all sections before. */
   private _search(holds: (section: ISection) => boolean): number {
     let low = 0;
     let high = this._sections.length;

@@ -46,14 +46,14 @@ describe('Listing', () => {
 
   const pages = () => [...(listing.shown?.pages.keys() ?? [])];
 
-  it('asks for the first page', () => {
+  it('reads the first page', () => {
     expect(listing.shown?.total).toBe(1000);
     expect(pages()).toEqual([0]);
     expect(listing.shown && rowOf(listing.shown, 7)?.name).toBe('run/00007/weights');
     expect(listing.shown && indexOf(listing.shown, 'run/00007/weights')).toBe(7);
   });
 
-  it('asks once for each page that is on screen', async () => {
+  it('reads each visible page once', async () => {
     listing.wanted = () => [1, 2];
     listing.fill();
     listing.fill();
@@ -64,7 +64,7 @@ describe('Listing', () => {
     expect(backend.waiting).toEqual([]);
   });
 
-  it('looks at one page when nothing changed', async () => {
+  it('reads one page if nothing changed', async () => {
     listing.wanted = () => [0, 1];
     listing.fill();
     await backend.replyAll();
@@ -73,7 +73,7 @@ describe('Listing', () => {
     expect(backend.queries.length).toBe(3);
   });
 
-  it('shows the old list until all of the new one that is on screen is there', async () => {
+  it('shows the old list until all visible pages of the new one are loaded', async () => {
     listing.wanted = () => [0, 1];
     listing.fill();
     await backend.replyAll();
@@ -87,7 +87,7 @@ describe('Listing', () => {
     expect(pages()).toEqual([0, 1]);
   });
 
-  it('drops replies to what is not asked any more', async () => {
+  it('drops replies to an old question', async () => {
     listing.ask({ ...QUESTION, filter: 'run/00001' });
     listing.ask({ ...QUESTION, filter: 'run/00002' });
     const [first, second] = backend.waiting.splice(0);
@@ -97,7 +97,7 @@ describe('Listing', () => {
     expect(listing.shown?.total).toBe(1);
   });
 
-  it('looks once more for all that came while it looked', async () => {
+  it('refreshes once more for all calls during a refresh', async () => {
     listing.refresh();
     listing.refresh();
     listing.refresh();
@@ -106,7 +106,7 @@ describe('Listing', () => {
     expect(backend.queries.length).toBe(3);
   });
 
-  it('does not stop, and does not race, when the store changes all the time', async () => {
+  it('neither stops nor races if the store changes all the time', async () => {
     vi.useFakeTimers();
     try {
       listing.wanted = () => [0, 1];
@@ -128,7 +128,7 @@ describe('Listing', () => {
     }
   });
 
-  it('keeps the list when asking fails, and forgets the failure when it works', async () => {
+  it('keeps the list after an error, and drops the error after a success', async () => {
     backend.errors.list = new BackendError('unreachable', 'The server does not answer.');
     listing.refresh();
     await backend.replyAll();
@@ -150,7 +150,7 @@ describe('Listing', () => {
     };
     const found = () => (listing.shown ? indexOf(listing.shown, NAME) : -1);
 
-    it('shows a newer state with them, also where they moved to the next page', async () => {
+    it('loads them in a newer state, also on the next page', async () => {
       listing.kept = [[NAME, 'run/00191/weights'], []];
       const shown: number[] = [];
       listing.subscribe(() => shown.push(found()));
@@ -160,13 +160,13 @@ describe('Listing', () => {
       expect(found()).toBe(210);
     });
 
-    it('does not go through the store for one that has gone', async () => {
+    it('does not search the store for one that is gone', async () => {
       listing.kept = [[NAME]];
       await change(manyRows(1000).filter(({ name }) => name !== NAME));
       expect(pages()).toEqual([0, 1, 2]);
     });
 
-    it('finds the one that is sought on any page, and looks once if it is on none', async () => {
+    it('finds the sought one on any page, and searches once if it is on none', async () => {
       listing.sought = 'run/00950/weights';
       listing.fill();
       await backend.replyAll();
@@ -180,7 +180,7 @@ describe('Listing', () => {
       expect(asked).toBe(1 + 4);
     });
 
-    it('goes on from where it was', async () => {
+    it('continues from its last page', async () => {
       listing.sought = NAME;
       listing.fill();
       await change([...before(700), ...manyRows(1000)]);
@@ -188,7 +188,7 @@ describe('Listing', () => {
     });
   });
 
-  it('is silent after its end', async () => {
+  it('is silent after it is disposed', async () => {
     const changed = vi.fn();
     listing.subscribe(changed);
     listing.refresh();

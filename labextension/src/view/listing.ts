@@ -1,4 +1,4 @@
-/** The list as far as it was looked at: pages of one state of the store, and when to ask for more. */
+/** The part of the list that is loaded: pages of one state of the store, and when to load more. */
 import {
   BackendError,
   type IBackend,
@@ -10,17 +10,17 @@ import {
 } from './types';
 
 export const PAGE_SIZE = 200;
-/** How long to wait before asking again for a store that changes from page to page. */
+/** Wait for this time before the next request if the store changes between two pages. */
 const RESTLESS_MS = 300;
-/** How many pages away a row is looked for before the list that it moved in is shown. */
+/** The most pages away that a row is searched before the new list is shown. */
 const NEAR = 2;
-/** How many pages are looked through for the open row. */
+/** The most pages that are searched for the open row. */
 const MOST_PAGES = 50;
 
-/** What the list is about. */
+/** The filter and the order of the list. */
 export type Question = Pick<IQuery, 'filter' | 'sort' | 'descending' | 'grouped'>;
 
-/** What was learned of one state of the store. */
+/** The loaded part of one state of the store. */
 export interface IListing {
   question: Question;
   state: string;
@@ -34,7 +34,7 @@ export function rowOf(listing: IListing, index: number): IRow | undefined {
   return listing.pages.get(Math.floor(index / PAGE_SIZE))?.[index % PAGE_SIZE];
 }
 
-/** Which row a name is, among those that were looked at; -1 if it is not. */
+/** The index of a name's row; -1 if it is not loaded. */
 export function indexOf(listing: IListing, name: string): number {
   for (const [page, rows] of listing.pages) {
     const index = rows.findIndex(row => row.name === name);
@@ -45,7 +45,7 @@ export function indexOf(listing: IListing, name: string): number {
   return -1;
 }
 
-/** The page that is nearest to another one among those that are not there; undefined if all near ones are. */
+/** The page nearest to `home` that is not loaded; undefined if all near pages are loaded. */
 function missingPage({ total, pages }: IListing, home: number, reach: number): number | undefined {
   for (let distance = 0; distance <= reach; distance++) {
     for (const page of [home - distance, home + distance]) {
@@ -68,7 +68,7 @@ export function asBackendError(error: unknown): BackendError {
 }
 
 /**
- * Keeps showing what it has until all that is on screen of a newer state, or of another question, is there.
+ * Loads the list. It shows the old state until all visible pages of a newer state, or of another question, are loaded.
  */
 export class Listing {
   constructor(
@@ -76,14 +76,14 @@ export class Listing {
     private _question: Question
   ) {}
 
-  /** What to show. Another object after each change. */
+  /** The list to show: another object after each change. */
   shown: IListing | null = null;
   error: BackendError | null = null;
-  /** The pages that are on screen, were this the list. */
+  /** The pages of a list that are visible. */
   wanted: (listing: IListing) => Iterable<number> = firstPage;
-  /** Names whose rows are to be known in a newer state too, if they have not moved far: of each, one of them. */
+  /** Lists of names. Of each, one row is loaded in a newer state too, if it has not moved far. */
   kept: readonly string[][] = [];
-  /** The name that is to be found wherever it is. */
+  /** The name whose row is loaded wherever it is. */
   sought: string | null = null;
 
   subscribe = (changed: () => void): (() => void) => {
@@ -96,7 +96,7 @@ export class Listing {
   /** Changes with each change of `shown` or `error`. */
   snapshot = (): number => this._changes;
 
-  /** Ask something else; replies to what was asked before are dropped. */
+  /** Load another list; replies to earlier requests are dropped. */
   ask(question: Question): void {
     this._question = question;
     this.wanted = firstPage;
@@ -109,7 +109,7 @@ export class Listing {
     this.refresh();
   }
 
-  /** Look whether something changed. Calls while it looks make it look once more. */
+  /** Load the list again if it has changed. A call during a refresh causes one more refresh. */
   refresh(): void {
     if (this._asked.size) {
       this._again = true;
@@ -120,7 +120,7 @@ export class Listing {
     void this._load(pages[0] ?? 0);
   }
 
-  /** Ask for what is on screen and not there yet. */
+  /** Load the visible pages that are missing. */
   fill(): void {
     const target = this._next ?? this.shown;
     if (target?.question !== this._question) {
@@ -150,7 +150,7 @@ export class Listing {
     clearTimeout(this._timer);
   }
 
-  /** Where to look for what is kept, and is in another place in a newer state. */
+  /** The page to load next, to find rows of `kept` that have moved. */
   private _strayed(next: IListing): number | undefined {
     const { shown } = this;
     for (const names of shown?.question === next.question ? this.kept : []) {
@@ -165,7 +165,7 @@ export class Listing {
     return undefined;
   }
 
-  /** Look for the name that is sought, a page at a time; only once, if it is on none of them. */
+  /** Load pages one by one until the sought name is found; if it is not found, only once. */
   private _seek(shown: IListing): void {
     const { sought } = this;
     if (sought === null || sought === this._lost || this._asked.size) {
@@ -266,13 +266,13 @@ export class Listing {
   }
 
   private _next: IListing | null = null;
-  /** What was sought in vain, and the page where it was found last. */
+  /** The name that was not found, and the page where the sought name was found last. */
   private _lost: string | null = null;
   private _home = 0;
   private _asked = new Set<number>();
   private _again = false;
   private _generation = 0;
-  /** Requests are numbered; the latest whose reply was taken. */
+  /** The number of the latest request, and of the latest one whose reply was accepted. */
   private _turn = 0;
   private _newest = 0;
   private _changes = 0;

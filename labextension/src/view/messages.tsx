@@ -1,23 +1,25 @@
-/** Bars at the bottom: what was done, with Undo where there is one, and what failed. */
+/** Bars at the bottom: results of actions, with Undo where that is possible, and errors. */
 import * as React from 'react';
 import { useSurroundings } from './context';
 import { Button, IconButton } from './icons';
-import { undoSeconds, type BackendError } from './types';
+import { UNDO_SECONDS } from './pending';
+import { Remedies } from './Remedies';
+import type { BackendError } from './types';
 
 const INFO_SECONDS = 6;
-const MOST_BARS = 4;
 
 export interface IMessage {
   id: number;
-  level: 'info' | 'error';
   text: string;
-  remedy: string;
+  /** The error that the message is about. */
+  error: BackendError | null;
   undo: (() => void) | null;
 }
 
 export interface IMessages {
   messages: readonly IMessage[];
-  say(text: string, undo?: () => void): void;
+  /** Show a result; returns its id. With `undo`, it stays until it is dismissed. */
+  say(text: string, undo?: () => void): number;
   fail(error: BackendError): void;
   dismiss(id: number): void;
 }
@@ -29,14 +31,15 @@ export function useMessages(): IMessages {
     const add = (message: Omit<IMessage, 'id'>) => {
       const id = ++lastId.current;
       setMessages(old => [
-        ...old.filter(each => each.text !== message.text || each.undo).slice(1 - MOST_BARS),
+        ...old.filter(each => each.undo ?? each.text !== message.text),
         { ...message, id }
       ]);
+      return id;
     };
     return {
       messages,
-      say: (text, undo) => add({ level: 'info', text, remedy: '', undo: undo ?? null }),
-      fail: error => add({ level: 'error', text: error.message, remedy: error.remedy, undo: null }),
+      say: (text, undo) => add({ text, error: null, undo: undo ?? null }),
+      fail: error => void add({ text: error.message, error, undo: null }),
       dismiss: id => setMessages(old => old.filter(message => message.id !== id))
     };
   }, [messages]);
@@ -44,25 +47,24 @@ export function useMessages(): IMessages {
 
 function Bar({ message, onDismiss }: { message: IMessage; onDismiss(): void }): React.JSX.Element {
   const { trans } = useSurroundings();
-  const { level, text, remedy, undo } = message;
+  const { text, error, undo } = message;
   const dismiss = React.useRef(onDismiss);
   dismiss.current = onDismiss;
   React.useEffect(() => {
-    if (level === 'error') {
+    if (error || undo) {
       return;
     }
-    const seconds = undo ? undoSeconds : INFO_SECONDS;
-    const timer = setTimeout(() => dismiss.current(), seconds * 1000);
+    const timer = setTimeout(() => dismiss.current(), INFO_SECONDS * 1000);
     return () => clearTimeout(timer);
-  }, [level, undo]);
+  }, [error, undo]);
   return (
     <div
-      className={`jshm-message jshm-${level}${undo ? ' jshm-undoable' : ''}`}
-      role={level === 'error' ? 'alert' : undefined}
-      style={{ '--jshm-undo': `${undoSeconds}s` } as React.CSSProperties}
+      className={`jshm-message jshm-${error ? 'error' : 'info'}${undo ? ' jshm-undoable' : ''}`}
+      role={error ? 'alert' : undefined}
+      style={{ '--jshm-undo': `${UNDO_SECONDS}s` } as React.CSSProperties}
     >
       <p>
-        <bdi>{text}</bdi> {remedy}
+        <bdi>{text}</bdi> {error && <Remedies error={error} />}
       </p>
       {undo && (
         <Button
@@ -81,7 +83,7 @@ function Bar({ message, onDismiss }: { message: IMessage; onDismiss(): void }): 
 }
 
 export function Messages({ messages, dismiss }: IMessages): React.JSX.Element {
-  const spoken = messages.filter(message => message.level === 'info');
+  const spoken = messages.filter(message => !message.error);
   return (
     <div className="jshm-messages">
       <div className="jshm-spoken" role="status" aria-live="polite">

@@ -7,12 +7,12 @@ function heatmap(width: number, height: number, data: string) {
 }
 
 describe('pixelsOf', () => {
-  it('colours values and leaves NaN transparent', () => {
+  it('colors values and leaves NaN transparent', () => {
     const pixels = pixelsOf(heatmap(3, 1, base64(Uint8Array.of(0, 254, NAN_BYTE))));
     expect([...(pixels?.rgba ?? [])]).toEqual([68, 1, 84, 255, 253, 231, 37, 255, 0, 0, 0, 0]);
   });
 
-  it('takes the pixels of an image as they are', () => {
+  it('keeps the pixels of an image', () => {
     const data = base64(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
     const picture = { type: 'image', width: 2, height: 1, data, slice: '', stats: null } as const;
     expect([...(pixelsOf(picture)?.rgba ?? [])]).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
@@ -43,7 +43,7 @@ describe('colourOf', () => {
 });
 
 describe('decode', () => {
-  it('wants the right length', () => {
+  it('needs the right length', () => {
     expect(decode('AAEC', 3)).toEqual(Uint8Array.of(0, 1, 2));
     expect(decode('AAEC', 2)).toBeNull();
   });

@@ -1,12 +1,12 @@
-/** From the bytes of a preview to the pixels of a canvas. */
+/** Converts the bytes of a preview to the pixels of a canvas. */
 import type { Preview } from './types';
 
-/** A picture of more pixels than this is none that our own server sends. */
+/** The server never sends a picture with more pixels than this. */
 const MOST_PIXELS = 1 << 20;
 export const NAN_BYTE = 255;
 const LAST_VALUE = 254;
 
-/** Equally bright steps to the eye, also for those who see few colours: matplotlib's viridis. */
+/** Matplotlib's viridis: its steps look equal, also to people who see few colors. */
 const VIRIDIS: readonly [number, number, number][] = [
   [68, 1, 84],
   [72, 40, 120],
@@ -30,7 +30,7 @@ export function colourOf(value: number): [number, number, number] {
   return [mix(0), mix(1), mix(2)];
 }
 
-/** Bytes of base64; null if it is not base64, or not of so many bytes. */
+/** The bytes of base64; null if it is not base64, or has another number of bytes. */
 export function decode(data: string, length: number): Uint8Array | null {
   try {
     const text = atob(data);
@@ -65,7 +65,7 @@ export function pixelsOf(picture: Picture): IPixels | null {
   }
   const rgba = new Uint8ClampedArray(width * height * 4);
   bytes.forEach((value, i) => {
-    // NaN stays transparent: the hatch behind the canvas shows through.
+    // NaN is transparent: the hatch behind the canvas shows through.
     if (value !== NAN_BYTE) {
       rgba.set(colourOf(value), i * 4);
       rgba[i * 4 + 3] = 255;

@@ -1,6 +1,6 @@
 import type { IViewState, SortKey } from './types';
 
-/** What the list looks like to somebody who never chose anything. */
+/** The state before the user chooses anything. */
 export const defaultState: IViewState = {
   sort: 'name',
   descending: false,
@@ -8,7 +8,7 @@ export const defaultState: IViewState = {
   collapsed: []
 };
 
-/** A new order: the largest, and what most hold, come first. */
+/** A new order: the largest size and the most holders come first. */
 export function sortedBy(sort: SortKey): Pick<IViewState, 'sort' | 'descending'> {
   return { sort, descending: sort === 'size' || sort === 'holders' };
 }

@@ -1,10 +1,10 @@
-/** How sizes and ages read: the same as in `jshm/text.py`, so that panel, magics and command line agree. */
+/** Texts of sizes and ages, as in `jshm/text.py`, so that panel, magics and command line agree. */
 import { nullTranslator } from './translate';
 import type { ITranslate } from './types';
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
 
-/** A number with no or one decimal. Halves go to the even neighbour, as in Python. */
+/** A number with no or one decimal. Halves are rounded to even, as in Python. */
 function fixed(value: number, digits: 0 | 1): string {
   const scale = digits === 0 ? 1 : 10;
   const halves = value * (digits === 0 ? 2 : 4);
@@ -15,7 +15,7 @@ function fixed(value: number, digits: 0 | 1): string {
   return value.toFixed(digits);
 }
 
-/** Bytes as people read them, in powers of 1000: `8.0 MB`. */
+/** The text of a size, in powers of 1000: `8.0 MB`. */
 export function sizeText(nbytes: number): string {
   let size = nbytes;
   let unit = 0;
@@ -27,7 +27,7 @@ export function sizeText(nbytes: number): string {
   return unit === 0 ? `${nbytes} B` : `${fixed(size, 1)} ${UNITS[unit]}`;
 }
 
-/** How long ago a time (seconds since the epoch) was: `2 min ago`. */
+/** The text of the age of a time in seconds since the epoch: `2 min ago`. */
 export function ageText(
   created: number,
   trans: ITranslate = nullTranslator,
@@ -53,12 +53,12 @@ export function ageText(
   return trans.__('%1 days ago', fixed(seconds / 86400, 0));
 }
 
-/** A number of things: `1,000,000`. */
+/** The text of a count: `1,000,000`. */
 export function countText(n: number): string {
   return n.toLocaleString('en');
 }
 
-/** A number of a statistic or an axis: short, but never so that it says something else. */
+/** A short text of a number in a statistic or at an axis. */
 export function numberText(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e6) {
     return String(value);

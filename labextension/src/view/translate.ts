@@ -7,7 +7,7 @@ function fill(text: string, args: unknown[]): string {
   });
 }
 
-/** The English texts: where there is no Lab that translates. */
+/** The English texts, for surroundings without translations. */
 export const nullTranslator: ITranslate = {
   __: (msgid, ...args) => fill(msgid, args),
   _n: (singular, plural, n, ...args) => fill(n === 1 ? singular : plural, [n, ...args])

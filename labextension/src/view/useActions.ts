@@ -1,91 +1,137 @@
 import * as React from 'react';
+import { variableFor } from './code';
 import type { IActions } from './context';
 import { useLatest } from './hooks';
 import { asBackendError } from './listing';
 import type { IMessages } from './messages';
+import type { PendingReleases } from './pending';
+import { modeOf, remedyCode } from './remedyCode';
 import { sizeText } from './text';
-import type { IBackend, IHost, IReleased, IRow, ITranslate, Mode } from './types';
+import {
+  BackendError,
+  type IBackend,
+  type IHost,
+  type IReleasable,
+  type IRow,
+  type ITranslate,
+  type Mode
+} from './types';
 
 export interface IActionsOptions {
   backend: IBackend;
   host: IHost;
   trans: ITranslate;
   messages: IMessages;
-  /** Ask whether a row is to be released; null to release it at once. */
+  pending: PendingReleases;
+  /** Ask whether to release a row; null to release it without a question. */
   ask: ((row: IRow) => void) | null;
-  /** The list has changed. */
+  /** Read the list again. */
   refresh(): void;
 }
 
-/** What was released, in a line. */
-export function releasedText(released: readonly IReleased[], trans: ITranslate): string {
-  const size = sizeText(released.reduce((sum, each) => sum + each.nbytes, 0));
-  return released.length === 1
-    ? trans.__('%1 released · %2', released[0].name, size)
-    : trans.__('%1 names released · %2', released.length, size);
+function subjectOf(rows: readonly IReleasable[], trans: ITranslate): string {
+  return rows.length === 1 ? rows[0].name : trans.__('%1 names', rows.length);
 }
 
-/** What can be done with rows; each says how it went. */
-export function useActions(
-  options: IActionsOptions
-): IActions & { releaseNames(names: string[]): void } {
-  const { backend, host, trans, messages, ask, refresh } = options;
+/** One line about rows that are released. */
+export function releasedText(rows: readonly IReleasable[], trans: ITranslate): string {
+  const size = sizeText(rows.reduce((sum, row) => sum + row.nbytes, 0));
+  return trans.__('%1 released · %2', subjectOf(rows, trans), size);
+}
 
-  const attempt = useLatest(async (work: () => Promise<void> | void) => {
-    try {
-      await work();
-    } catch (reason) {
+/** One line about rows whose release was undone. */
+export function undoneText(rows: readonly IReleasable[], trans: ITranslate): string {
+  return trans.__('%1 not released', subjectOf(rows, trans));
+}
+
+/** One line about rows that have a newer version than the one that was to be released. */
+export function newerText(rows: readonly IReleasable[], trans: ITranslate): string {
+  return trans.__('%1 not released: there is a newer version', subjectOf(rows, trans));
+}
+
+/** The rows without a result of their release. */
+export function unreleased<T extends IReleasable>(
+  rows: readonly T[],
+  released: readonly { name: string }[]
+): T[] {
+  const names = new Set(released.map(each => each.name));
+  return rows.filter(row => !names.has(row.name));
+}
+
+/** What the user can do. Each action shows its result in a message. */
+export function useActions(options: IActionsOptions): IActions {
+  const latest = useLatest(() => options);
+  // A view that is closed releases nothing.
+  const [undos] = React.useState(() => new Set<() => void>());
+  React.useEffect(() => () => undos.forEach(undo => undo()), [undos]);
+
+  return React.useMemo(() => {
+    const fail = (reason: unknown) => {
       const error = asBackendError(reason);
-      messages.fail(error);
+      latest().messages.fail(error);
       if (error.reason === 'missing') {
-        refresh();
+        latest().refresh();
       }
-    }
-  });
-
-  const restore = useLatest((names: string[]) =>
-    attempt(async () => {
-      const back = await backend.restore(names);
-      refresh();
-      messages.say(
-        back.length === 1
-          ? trans.__('%1 is back', back[0])
-          : trans._n('%1 name is back', '%1 names are back', back.length)
-      );
-    })
-  );
-
-  const releaseNames = useLatest((names: string[]) => {
-    void attempt(async () => {
-      const released = await backend.release(names);
-      refresh();
-      if (released.length) {
-        const undoable = released.filter(each => each.undoable).map(each => each.name);
-        const undo = undoable.length ? () => void restore(undoable) : undefined;
-        messages.say(releasedText(released, trans), undo);
+    };
+    const attempt = (work: () => Promise<void> | void) => void (async () => work())().catch(fail);
+    const copyText = (text: string) =>
+      attempt(async () => {
+        await latest().host.copy(text);
+        latest().messages.say(latest().trans.__('Copied'));
+      });
+    const attachName = (name: string, variable: string, mode: Mode) =>
+      attempt(async () => {
+        const bound = await latest().host.attach?.(name, variable, mode);
+        latest().refresh();
+        latest().messages.say(bound ?? '');
+      });
+    const releaseRows = (all: readonly IReleasable[]) => {
+      const { pending, messages, trans, refresh } = latest();
+      const rows = all.filter(row => !pending.names.has(row.name));
+      if (!rows.length) {
+        return;
       }
-    });
-  });
-
-  const insert = useLatest((row: IRow) => void attempt(() => host.insert?.(row)));
-  const copy = useLatest((row: IRow) => {
-    void attempt(async () => {
-      await host.copy(host.attachCode(row));
-      messages.say(trans.__('Code that attaches %1 is copied', row.name));
-    });
-  });
-  const attach = useLatest((row: IRow, variable: string, mode: Mode) => {
-    void attempt(async () => {
-      const bound = await host.attach?.(row.name, variable, mode);
-      refresh();
-      messages.say(bound ?? '');
-    });
-  });
-  const release = useLatest((row: IRow) => (ask ? ask(row) : releaseNames([row.name])));
-  const open = useLatest((path: string) => void attempt(() => host.open?.(path)));
-
-  return React.useMemo(
-    () => ({ insert, copy, attach, release, open, releaseNames }),
-    [insert, copy, attach, release, open, releaseNames]
-  );
+      const undo = pending.add(rows, {
+        started: () => {
+          undos.delete(undo);
+          latest().messages.dismiss(message);
+        },
+        done: released => {
+          const rest = unreleased(rows, released);
+          if (rest.length) {
+            fail(new BackendError('refused', newerText(rest, trans)));
+          }
+          refresh();
+        },
+        failed: fail
+      });
+      undos.add(undo);
+      const message = messages.say(releasedText(rows, trans), () => {
+        undos.delete(undo);
+        undo();
+        latest().messages.say(undoneText(rows, trans));
+      });
+    };
+    return {
+      insert: row => attempt(() => latest().host.insert?.(row)),
+      attach: (row, variable, mode) => attachName(row.name, variable, mode),
+      copy: row => copyText(latest().host.attachCode(row)),
+      release: row => (latest().ask ?? (each => releaseRows([each])))(row),
+      releaseRows,
+      open: path => attempt(() => latest().host.open?.(path)),
+      apply: remedy => {
+        const { action, names } = remedy;
+        const { backend, host } = latest();
+        if (action === 'release' && names.length) {
+          attempt(async () =>
+            releaseRows(await Promise.all(names.map(name => backend.info(name))))
+          );
+        } else if (action === 'attach' && host.attach && names.length === 1) {
+          attachName(names[0], variableFor(names[0]), modeOf(remedy));
+        } else {
+          copyText(remedyCode(remedy));
+        }
+      }
+    };
+  }, [latest, undos]);
 }

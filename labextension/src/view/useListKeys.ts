@@ -5,7 +5,7 @@ import type { Item, Layout } from './layout';
 export interface IListKeys {
   layout: Layout;
   current: number;
-  /** How many items PageUp and PageDown skip. */
+  /** The number of items that PageUp and PageDown skip. */
   page: number;
   isOpen(item: Item): boolean;
   toggle(item: Item): void;
@@ -15,7 +15,7 @@ export interface IListKeys {
   filter(): void;
 }
 
-/** The keys of a tree grid, as the ARIA patterns have them. */
+/** The keys of a tree grid, as in the ARIA patterns. */
 export function useListKeys(keys: IListKeys): (event: React.KeyboardEvent) => void {
   return useLatest((event: React.KeyboardEvent) => {
     const { layout, current } = keys;
@@ -25,7 +25,7 @@ export function useListKeys(keys: IListKeys): (event: React.KeyboardEvent) => vo
       return;
     }
     const onItem = (event.target as Element).hasAttribute('data-item');
-    // The list itself has the focus when the row that had it has gone: a key then only chooses another one.
+    // The list has the focus after the focused row is gone. Then a key only focuses another row.
     const onList = event.target === event.currentTarget;
     if (!(onItem || onList) || !layout.count || event.ctrlKey || event.metaKey || event.altKey) {
       return;

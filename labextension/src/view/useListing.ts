@@ -2,7 +2,7 @@ import * as React from 'react';
 import { Listing, type Question } from './listing';
 import type { IBackend } from './types';
 
-/** What is shown of the list. Asks anew when it may have changed, but only while it is on screen. */
+/** The loaded list. It is read again when it may have changed, but only while it is on screen. */
 export function useListing(
   backend: IBackend,
   question: Question,
@@ -37,7 +37,7 @@ export function useListing(
     const timer =
       pollSeconds > 0 ? setInterval(() => listing.refresh(), pollSeconds * 1000) : undefined;
     return () => {
-      // What changes while nobody looks is asked for when somebody does.
+      // Changes while it is hidden are read when it is on screen again.
       stale.current = true;
       unsubscribe();
       clearInterval(timer);

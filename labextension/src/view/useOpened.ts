@@ -7,9 +7,9 @@ import type { BackendError, IBackend, IRow } from './types';
 const NOTHING: IOpened = { details: null, preview: null };
 
 /**
- * Details and preview of the row that is open; they stay while newer ones are on their way.
+ * Details and preview of the open row. The old ones stay while newer ones load.
  *
- * @param turn - Changes whenever the preview is to be looked at again.
+ * @param turn - Changes whenever the preview must be loaded again.
  */
 export function useOpened(
   backend: IBackend,

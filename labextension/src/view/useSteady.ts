@@ -2,13 +2,13 @@ import * as React from 'react';
 import type { Layout } from './layout';
 import { indexOf, rowOf, type IListing } from './listing';
 
-/** The items as they are drawn now. */
+/** The items that are drawn now. */
 export interface IScene {
   listing: IListing;
   layout: Layout;
 }
 
-/** What tells an item from others wherever it moves: its name, or that of its group. */
+/** The key of an item, which stays the same when it moves: its name, or the id of its group. */
 export function keyOf({ listing, layout }: IScene, index: number): string {
   const item = layout.item(index);
   if (item.type === 'group') {
@@ -18,7 +18,7 @@ export function keyOf({ listing, layout }: IScene, index: number): string {
   return row ? `r${row.name}` : `p${item.row}`;
 }
 
-/** The item with a key; -1 if it is not there, or not known. */
+/** The item with a key; -1 if it does not exist or is not loaded. */
 export function itemOf({ listing, layout }: IScene, key: string): number {
   const rest = key.slice(1);
   return key.startsWith('g')
@@ -26,7 +26,7 @@ export function itemOf({ listing, layout }: IScene, key: string): number {
     : layout.itemOfRow(key.startsWith('r') ? indexOf(listing, rest) : Number(rest));
 }
 
-/** How far down the items went that were on screen: as far as the one that moved least. */
+/** How far the visible items moved down: as far as the item that moved least. */
 function shiftOf(old: IScene, now: IScene, top: number, height: number): number {
   let shift = Infinity;
   for (let index = old.layout.at(top); index <= old.layout.at(top + height); index++) {
@@ -42,18 +42,18 @@ function shiftOf(old: IScene, now: IScene, top: number, height: number): number 
 
 export interface ISteady extends IScene {
   selected: string | null;
-  /** The item that is open; -1 if it is not known where. */
+  /** The open item; -1 if its position is not known. */
   openItem: number;
-  /** Whether all is there that is shown below it, and what height the layout has for that. */
+  /** Whether the details below it are loaded, and their height in the layout. */
   complete: boolean;
   detailsHeight: number;
-  /** The item that has the focus, if any has; -1 if it has gone. */
+  /** The item that has the focus; -1 if it is gone. */
   active: number;
 }
 
 /**
- * Keeps what is on screen and what has the focus, whatever changes around it; but shows a row that is opened, while
- * its details come and until the user scrolls.
+ * Keeps the visible rows and the focus in place when the list changes. An opened row is scrolled into view while its
+ * details load, until the user scrolls.
  */
 export function useSteady(
   scroller: React.RefObject<HTMLElement>,
@@ -64,7 +64,7 @@ export function useSteady(
   const before = React.useRef<ISteady | null>(null);
   const following = React.useRef(false);
   const left = React.useRef(0);
-  // As the user left it: when the new items are there, the browser may have scrolled, or taken the focus away.
+  // The state before the new items are drawn: drawing them may scroll the list, or remove the focus.
   const scrollTop = scroller.current?.scrollTop ?? 0;
   const focused = scroller.current?.contains(document.activeElement) && document.activeElement;
   React.useLayoutEffect(() => {

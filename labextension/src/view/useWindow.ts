@@ -2,12 +2,12 @@ import * as React from 'react';
 import { useLatest, whenResized } from './hooks';
 import type { Layout } from './layout';
 
-/** Items beyond the edges that are drawn too, so that scrolling meets no gap. */
+/** The number of items beyond each edge that are drawn, so that scrolling shows no gap. */
 const OVERSCAN = 10;
 
 export interface IWindow {
   first: number;
-  /** The last one too is drawn. */
+  /** Inclusive. */
   last: number;
 }
 
@@ -18,7 +18,7 @@ export function windowOf(layout: Layout, top: number, height: number): IWindow {
   };
 }
 
-/** Which items are near the part of a list that is on screen; `look` where it was scrolled without a user. */
+/** The items near the visible part of a list. Call `look` after a change of `scrollTop` by code. */
 export function useWindow(
   ref: React.RefObject<HTMLElement>,
   layout: Layout

@@ -1,13 +1,13 @@
-/** How the parts of a row read. */
+/** The texts of a row. */
 import type { IconName } from './icons';
 import type { IHolder, IOldVersion, IRow, ITranslate, Mode } from './types';
 
-/** A number of elements in little room: `1M`. */
+/** A short number of elements: `1M`. */
 function dimensionText(n: number): string {
   return n >= 1e6 && n % 1e6 === 0 ? `${n / 1e6}M` : String(n);
 }
 
-/** What a row is, in little room: `float64 1M×1000`. */
+/** A short type: `float64 1M×1000`. */
 export function typeText(row: IRow): string {
   return row.dtype && row.shape.length
     ? `${row.dtype} ${row.shape.map(dimensionText).join('×')}`
@@ -26,12 +26,12 @@ export interface IMark {
   title: string;
   /** Whether it is a warning. */
   strong: boolean;
-  /** Whether it is said of the name itself. */
+  /** Whether it stands beside the name. */
   live: boolean;
 }
 
-/** What is unusual about a row. */
-export function marksOf(row: IRow, trans: ITranslate): IMark[] {
+/** What is unusual about a row. A row whose release is pending looks released. */
+export function marksOf(row: IRow, trans: ITranslate, isReleasing = false): IMark[] {
   const marks: IMark[] = [];
   const mark = (applies: boolean, text: string, title: string, strong = false, live = false) => {
     if (applies) {
@@ -41,22 +41,22 @@ export function marksOf(row: IRow, trans: ITranslate): IMark[] {
   mark(
     row.writable,
     trans.__('LIVE'),
-    trans.__('Others may write to it, so it may change at any moment'),
+    trans.__('Others may write to it, so it may change at any time'),
     true,
     true
   );
   mark(
     row.onlyCopy,
     trans.__('only copy'),
-    trans.__('Nobody holds it and its publisher is gone: releasing it loses the data'),
+    trans.__('Nobody holds it and its publisher has ended: a release loses the data'),
     true
   );
   mark(row.keep, trans.__('kept'), trans.__('It outlives the session'));
-  mark(row.overflow, trans.__('on disk'), trans.__('On disk, because shared memory was too small'));
+  mark(row.overflow, trans.__('on disk'), trans.__('On disk, because shared memory was full'));
   mark(
-    row.state === 'released',
+    row.state === 'released' || isReleasing,
     trans.__('released'),
-    trans.__('Its name is retired; its memory goes when the last holder lets go')
+    trans.__('Its memory is freed when the last holder lets go')
   );
   return marks;
 }
@@ -70,12 +70,12 @@ export function modeText(mode: Mode, trans: ITranslate): string {
   return texts[mode];
 }
 
-/** Everybody who holds a row's versions, one entry for each notebook and version. */
+/** A notebook that holds a version of a row. */
 export interface IUse {
   holder: IHolder;
   version: number;
   count: number;
-  /** The version, if it is not the newest: then this is where memory went. */
+  /** The version if it is not the newest one: it explains where memory went. */
   old: IOldVersion | null;
 }
 
@@ -95,7 +95,12 @@ export function usesOf(row: IRow): IUse[] {
   return [...uses.values()];
 }
 
-/** Names of notebooks, each once. */
+/** The holders of all versions of a row. */
+export function holdersOf(row: IRow): IHolder[] {
+  return [...row.holders, ...row.older.flatMap(old => old.holders)];
+}
+
+/** The names of holders, each once. */
 export function labelsOf(holders: readonly IHolder[], trans: ITranslate): string[] {
   return [...new Set(holders.map(each => (each.here ? trans.__('this notebook') : each.label)))];
 }

@@ -1,11 +1,11 @@
-/** Copy text; also where a page was not served securely, so that browsers have no clipboard for it. */
+/** Copy text, also in a page without HTTPS, where browsers have no clipboard API. */
 export async function copyText(text: string): Promise<void> {
   if (navigator.clipboard) {
     try {
       await navigator.clipboard.writeText(text);
       return;
     } catch {
-      // Not allowed in a frame: the old way may be.
+      // A frame may forbid this, and allow the old way below.
     }
   }
   const area = document.createElement('textarea');
@@ -14,7 +14,7 @@ export async function copyText(text: string): Promise<void> {
   area.style.opacity = '0';
   document.body.append(area);
   area.select();
-  // eslint-disable-next-line @typescript-eslint/no-deprecated -- There is no other way there.
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- a page without HTTPS has no other way
   const done = document.execCommand('copy');
   area.remove();
   if (!done) {

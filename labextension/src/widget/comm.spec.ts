@@ -26,31 +26,29 @@ describe('CommBackend', () => {
     void backend.list(query(''));
     void backend.info('a');
     void backend.preview('a', 2);
-    void backend.release(['a']);
-    void backend.restore(['a']);
+    void backend.release([{ name: 'a', version: 2, nbytes: 8 }]);
     void backend.attach('a', 'b', 'c');
     expect(model.sent.map(({ method, params }) => [method, params])).toEqual([
       ['list', { query: query('') }],
       ['info', { name: 'a' }],
       ['preview', { name: 'a', version: 2 }],
-      ['release', { names: ['a'] }],
-      ['restore', { names: ['a'] }],
+      ['release', { names: ['a'], versions: { a: 2 } }],
       ['attach', { name: 'a', variable: 'b', mode: 'c' }]
     ]);
-    expect(new Set(model.sent.map(({ id }) => id)).size).toBe(6);
+    expect(new Set(model.sent.map(({ id }) => id)).size).toBe(5);
   });
 
-  it('gives each question its answer, in any order', async () => {
+  it('resolves requests in any order', async () => {
     const answers = [backend.info('a'), backend.info('b')];
-    model.emit('msg:custom', { id: 'of somebody else', result: 0 });
+    model.emit('msg:custom', { id: 'of another view', result: 0 });
     model.reply(1, 'B');
     model.reply(0, 'A');
     expect(await Promise.all(answers)).toEqual(['A', 'B']);
   });
 
-  it('turns errors into those of the contract', async () => {
+  it('rejects with a BackendError', async () => {
     const answer = backend.info('a');
-    const error = { reason: 'missing', message: 'It is gone.', remedy: 'Look again.' };
+    const error = { reason: 'missing', message: 'It is gone.', remedies: [] };
     model.emit('msg:custom', { id: model.sent[0].id, error });
     await expect(answer).rejects.toMatchObject(error);
     await expect(answer).rejects.toBeInstanceOf(BackendError);
@@ -59,7 +57,7 @@ describe('CommBackend', () => {
     await expect(other).rejects.toMatchObject({ reason: 'refused', message: '' });
   });
 
-  it('waits without end for a kernel that computes, and says so', async () => {
+  it('waits for a busy kernel without a timeout, and says so', async () => {
     const waiting = vi.fn();
     backend.onWaiting(waiting);
     const answer = backend.info('a');
@@ -76,7 +74,7 @@ describe('CommBackend', () => {
     expect(waiting).toHaveBeenCalledTimes(3);
   });
 
-  it('asks nothing twice while it waits', async () => {
+  it('sends equal requests once', async () => {
     const answers = [backend.info('a'), backend.info('a'), backend.info('a')];
     expect(model.sent.length).toBe(1);
     model.reply(0, 'A');
@@ -85,7 +83,7 @@ describe('CommBackend', () => {
     expect(model.sent.length).toBe(2);
   });
 
-  it('sends of the lists that were asked for meanwhile only the latest, with all its parts', async () => {
+  it('sends only the latest list that was requested during another one, with all its parts', async () => {
     const filters = () => model.sent.map(({ params }) => (params.query as IQuery).filter);
     void backend.list(query('a'));
     void backend.list(query('a', 200));
@@ -103,7 +101,7 @@ describe('CommBackend', () => {
     expect(await Promise.all(latest)).toEqual(['third', 'fourth']);
   });
 
-  it('tells that something changed, until nobody wants to know', () => {
+  it('notifies subscribers until they unsubscribe', () => {
     const changed = vi.fn();
     const end = backend.subscribe(changed);
     model.emit('msg:custom', { changed: true });
@@ -112,7 +110,7 @@ describe('CommBackend', () => {
     expect(changed).toHaveBeenCalledTimes(1);
   });
 
-  it('leaves nothing behind', () => {
+  it('removes its listeners and timers', () => {
     const waiting = vi.fn();
     backend.onWaiting(waiting);
     void backend.info('a');

@@ -1,4 +1,4 @@
-/** The view's questions as messages to the kernel. */
+/** Sends the requests of the view as messages to the kernel. */
 import type { AnyModel } from '@anywidget/types';
 import {
   BackendError,
@@ -6,12 +6,15 @@ import {
   type IDetails,
   type IPage,
   type IQuery,
+  type IReleasable,
   type IReleased,
+  type IRemedy,
   type Mode,
-  type Preview
+  type Preview,
+  releaseBody
 } from '../view';
 
-/** An answer that takes longer means that the kernel computes. */
+/** If an answer takes longer, the kernel is busy. */
 const PATIENCE_MS = 700;
 const REASONS = ['missing', 'unreachable', 'absent', 'forbidden', 'store', 'refused'] as const;
 
@@ -19,23 +22,23 @@ export type Model = Pick<AnyModel, 'get' | 'set' | 'on' | 'off' | 'send' | 'save
 
 const DEAD = {
   reason: 'unreachable',
-  message: 'The kernel was restarted, or has ended: run this cell again.'
+  message: 'The kernel was restarted or has ended: run this cell again.'
 };
 
 interface IReply {
   changed?: boolean;
   id?: string;
   result?: unknown;
-  error?: { reason?: string; message?: string; remedy?: string };
+  error?: { reason?: string; message?: string; remedies?: IRemedy[] };
 }
 
 interface IQuestion {
   id: string;
-  /** What is asked: the same as of another one that asks the same. */
+  /** Equal for equal requests. */
   key: string;
   method: string;
   params: object;
-  /** Of a list, which one it is a part of; else ''. */
+  /** The list that it reads a part of; else ''. */
   list: string;
   sent: boolean;
   answer: Promise<unknown>;
@@ -45,12 +48,12 @@ interface IQuestion {
 
 function errorOf(error: NonNullable<IReply['error']>): BackendError {
   const reason = REASONS.find(known => known === error.reason) ?? 'refused';
-  return new BackendError(reason, error.message ?? '', error.remedy ?? '');
+  return new BackendError(reason, error.message ?? '', '', error.remedies ?? []);
 }
 
 /**
- * A kernel that computes answers when it is done. So nothing times out, nothing is asked twice, and of the
- * lists that are asked for while another one is on its way only the latest is sent.
+ * A busy kernel answers when it is idle again. So no request times out and equal requests are sent once. While
+ * a part of a list is on its way, only the latest other list is remembered.
  */
 export class CommBackend implements IBackend {
   constructor(private readonly _model: Model) {
@@ -62,7 +65,7 @@ export class CommBackend implements IBackend {
     this._questions.forEach(question => {
       if (question.list && question.list !== list && !question.sent) {
         this._questions.delete(question.id);
-        question.reject(new BackendError('unreachable', 'Another list was asked for.'));
+        question.reject(new BackendError('unreachable', 'Another list was requested.'));
       }
     });
     return this._ask<IPage>('list', { query }, list);
@@ -76,12 +79,8 @@ export class CommBackend implements IBackend {
     return this._ask('preview', { name, version });
   }
 
-  release(names: string[]): Promise<IReleased[]> {
-    return this._ask('release', { names });
-  }
-
-  restore(names: string[]): Promise<string[]> {
-    return this._ask('restore', { names });
+  release(rows: readonly IReleasable[]): Promise<IReleased[]> {
+    return this._ask('release', releaseBody(rows));
   }
 
   attach(name: string, variable: string, mode: Mode): Promise<string> {
@@ -111,7 +110,7 @@ export class CommBackend implements IBackend {
     const key = JSON.stringify([method, params]);
     let question = [...this._questions.values()].find(each => each.key === key);
     if (!question) {
-      // All views of a widget hear all replies.
+      // All views of a widget receive all replies.
       const id = `${this._prefix}-${++this._count}`;
       const created = { id, key, method, params, list, sent: false } as IQuestion;
       created.answer = new Promise((resolve, reject) =>
@@ -124,7 +123,7 @@ export class CommBackend implements IBackend {
     return question.answer as Promise<T>;
   }
 
-  /** Send what may be sent: parts of one list at a time. */
+  /** Send the requests that may be sent: those for parts of a list only for one list at a time. */
   private _send(): void {
     for (const question of this._questions.values()) {
       const { id, method, params, list, sent } = question;
@@ -136,7 +135,7 @@ export class CommBackend implements IBackend {
         try {
           this._model.send({ id, method, params });
         } catch {
-          // There is no comm any more.
+          // The comm is closed.
           this._questions.delete(id);
           question.reject(errorOf(DEAD));
         }
@@ -177,7 +176,7 @@ export class CommBackend implements IBackend {
 
   private readonly _prefix = Math.random().toString(36).slice(2);
   private _count = 0;
-  /** Those without an answer, in the order in which they were asked. */
+  /** The requests without an answer, in their order. */
   private readonly _questions = new Map<string, IQuestion>();
   private readonly _changed = new Set<() => void>();
   private readonly _waiting = new Set<(isWaiting: boolean) => void>();

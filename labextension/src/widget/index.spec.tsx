@@ -38,7 +38,7 @@ describe('the widget', () => {
     el.remove();
   });
 
-  it('shows what the kernel says', () => {
+  it('shows the list of the kernel', () => {
     expect(namesShown().length).toBe(12);
     expect(el.className).toBe('jshm-widget');
     expect(el.getAttribute('data-lm-suppress-shortcuts')).toBe('true');
@@ -55,7 +55,7 @@ describe('the widget', () => {
     expect(rowOfName('loss').getAttribute('aria-expanded')).toBe('false');
   });
 
-  it('tells the traits', async () => {
+  it('sets the traits', async () => {
     const user = userEvent.setup();
     await user.type(screen.getByRole('searchbox'), 'lo');
     expect(model.get('filter')).toBe('lo');
@@ -78,21 +78,21 @@ describe('the widget', () => {
     });
   });
 
-  it('copies the code that the trait wants', async () => {
+  it('copies the code that the trait chooses', async () => {
     const user = userEvent.setup();
     const write = vi.spyOn(navigator.clipboard, 'writeText');
     act(() => model.set('magic_code', true));
-    await user.click(screen.getByLabelText('Copy code that attaches X_train'));
+    await user.click(screen.getByLabelText('Copy the code that attaches X_train'));
     expect(write).toHaveBeenCalledWith('%shm_attach X_train');
   });
 
-  it('asks before a release as the trait says', async () => {
+  it('asks before a release if the trait says so', async () => {
     fireEvent.click(screen.getByLabelText('Release loss'));
     expect(screen.getByRole('dialog')).toBeTruthy();
     await rest();
   });
 
-  it('says that it waits, and keeps the list', async () => {
+  it('shows that it waits, and keeps the list', async () => {
     model.onSend = null;
     act(() => model.emit('msg:custom', { changed: true }));
     await rest(750);
@@ -100,7 +100,7 @@ describe('the widget', () => {
     expect(namesShown().length).toBe(12);
   });
 
-  it('ends', () => {
+  it('removes everything when it is closed', () => {
     act(() => end());
     expect(el.childNodes.length).toBe(0);
     expect(model.listening).toBe(0);

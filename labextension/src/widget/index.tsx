@@ -1,4 +1,4 @@
-/** The browser of segments in a notebook's cell: the view, with a kernel behind it (anywidget). */
+/** The widget: the view in a notebook's cell, with the kernel as its backend (anywidget). */
 import type { RenderProps } from '@anywidget/types';
 import * as React from 'react';
 import { createRoot } from 'react-dom/client';
@@ -68,7 +68,7 @@ function Browser({ model, backend }: { model: Model; backend: CommBackend }): Re
 
 function render({ model, el }: Pick<RenderProps, 'model' | 'el'>): () => void {
   el.classList.add('jshm-widget');
-  // Keys are for the list, not for the notebook around it.
+  // Keys go to the list and not to the notebook around it.
   el.setAttribute('data-lm-suppress-shortcuts', 'true');
   const backend = new CommBackend(model);
   const root = createRoot(el);

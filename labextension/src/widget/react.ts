@@ -1,6 +1,6 @@
 /**
- * What the view uses of React, by Preact: the bundle has it in place of `react`, since anywidget sends the bundle
- * with every widget. `preact/compat` would do too, but half of it is for what the view does not use.
+ * The part of React that the view uses, from Preact. It replaces `react` in the bundle, because anywidget sends the
+ * bundle with every widget. Half of `preact/compat` would be code that the view does not need.
  */
 import { options, render, type ComponentChild, type ComponentType, type VNode } from 'preact';
 
@@ -15,7 +15,7 @@ export {
   useState
 } from 'preact/hooks';
 
-/** Events that React calls otherwise than browsers. */
+/** The name of an event for which React has another name than browsers. */
 function eventOf(prop: string, element: string, type: unknown): string {
   switch (prop) {
     case 'onChange':
@@ -40,7 +40,7 @@ options.vnode = (vnode: VNode<Record<string, unknown>>) => {
   before?.(vnode);
 };
 
-/** Preact draws the few rows that are on screen in a millisecond or two: to compare them saves nothing. */
+/** Does nothing: Preact draws the few visible rows in a millisecond or two, so comparing them saves nothing. */
 export function memo<P extends object>(type: ComponentType<P>): ComponentType<P> {
   return type;
 }

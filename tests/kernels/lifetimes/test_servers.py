@@ -67,7 +67,7 @@ def test_names_live_until_the_server_is_stopped(
             "gone": "server", "held": "server", "released": "server", "object": "server",
             "kept": "kept", "mine": "process",
         }  # fmt: skip
-        server.ask("DELETE", "/jshm/api/segments/released")
+        assert server.ask("DELETE", "/jshm/api/segments/released")["freed"] == 8000
         assert len(outside.segments()) == 6
         server.end(number)
         assert server.process.returncode == 0

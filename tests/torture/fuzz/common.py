@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 import jshm
+from jshm.browse.labels import Notebooks
 from jshm.browse.listing import Query
-from jshm.browse.people import Nowhere
 from jshm.browse.service import Service
 from jshm.segment.file import Mapping
 from jshm.store.local.store import LocalStore
@@ -107,7 +107,7 @@ def store_of(
 
 def look_at_all(store: LocalStore) -> None:
     """Ask for everything that the front end can show."""
-    service = Service(store, Nowhere())
+    service = Service(store, Notebooks())
     answers: list[Callable[[], Any]] = [
         lambda: service.page(Query(grouped=True, sort="type")),
         service.summary,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jshm.browse.globs import expand
-from jshm.browse.people import Nowhere
+from jshm.browse.labels import Notebooks
 from jshm.browse.service import Service
 from jshm.errors import FormatVersionError
 from jshm.store.identity import Identity
@@ -316,7 +316,7 @@ class Words:
         self.tried: object = None
         self._store = LocalStore(f"{root}/words")
         self._store.publish({"X": DATA["X"], "exp/needed": NEEDED}, keep=True)
-        self._service = Service(self._store, Nowhere())
+        self._service = Service(self._store, Notebooks())
 
     def attempt(self, random: Random) -> None:
         words = [self._word(random) for _ in range(random.choice((1, 1, 2, 50)))]

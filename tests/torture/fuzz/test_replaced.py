@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jshm
-from jshm.browse.people import Nowhere
+from jshm.browse.labels import Notebooks
 from jshm.browse.service import Service
 from jshm.store import default_store
 
@@ -112,7 +112,7 @@ def look(name: str) -> list[Callable[[], object]]:
     return [
         lambda: jshm.attach(name),
         lambda: jshm.attach(name, "c"),
-        lambda: Service(default_store(), Nowhere()).preview(name),
+        lambda: Service(default_store(), Notebooks()).preview(name),
     ]
 
 

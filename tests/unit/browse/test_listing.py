@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import jshm
 from jshm import errors
 from jshm.browse import wire
+from jshm.browse.labels import Notebooks, distinct, process
 from jshm.browse.listing import MOST_ROWS, SORT_KEYS, Listing, Query
-from jshm.browse.people import Nowhere, distinct, who
 from jshm.browse.service import Service
 from jshm.store.base import Holder, SegmentInfo, Space
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PRELUDE = "import numpy as np, jshm; from jshm.store import default_store; store = default_store()"
 
 
-PARTS = ("inUse", "idle", "old", "restorable", "unnamed")
+PARTS = ("inUse", "idle", "old", "unnamed")
 
 
 class Still:
@@ -187,7 +187,7 @@ def test_order_and_filter(infos: list[SegmentInfo], query: Query) -> None:
     listing = Listing(Still(infos))  # type: ignore[arg-type]
     listing.refresh()
     expected = model(infos, query)
-    page = listing.page(replace(query, limit=MOST_ROWS), Nowhere())
+    page = listing.page(replace(query, limit=MOST_ROWS), Notebooks())
     rows = [(row["name"], row["version"]) for row in page["rows"]]
     assert page["total"] == len(expected) == len(rows)
     names = [i.name for i in expected]
@@ -216,9 +216,9 @@ def test_order_and_filter(infos: list[SegmentInfo], query: Query) -> None:
 def test_parts_make_the_whole(infos: list[SegmentInfo], query: Query, limit: int) -> None:
     listing = Listing(Still(infos))  # type: ignore[arg-type]
     listing.refresh()
-    whole = listing.page(replace(query, limit=MOST_ROWS), Nowhere())
+    whole = listing.page(replace(query, limit=MOST_ROWS), Notebooks())
     parts = [
-        listing.page(replace(query, offset=offset, limit=limit), Nowhere())
+        listing.page(replace(query, offset=offset, limit=limit), Notebooks())
         for offset in range(0, whole["total"] + limit, limit)
     ]
     assert [row for part in parts for row in part["rows"]] == whole["rows"]
@@ -239,7 +239,7 @@ def test_sums(infos: list[SegmentInfo]) -> None:
     assert summary["idle"] == sum(i.nbytes for i in idle)
     assert summary["idleNames"] == len(idle)
     assert summary["names"] == sum(i.state == "current" for i in infos)
-    unused = listing.page(Query(unused=True), Nowhere())
+    unused = listing.page(Query(unused=True), Notebooks())
     assert summary["idleNames"] == unused["total"]
 
 
@@ -259,9 +259,9 @@ def test_natural_order() -> None:
     ]
     listing = Listing(Still([info(n, 1, "/o") for n in sorted(names)]))  # type: ignore[arg-type]
     listing.refresh()
-    got = [row["name"] for row in listing.page(Query(), Nowhere())["rows"]]
+    got = [row["name"] for row in listing.page(Query(), Notebooks())["rows"]]
     assert got == names
-    back = [row["name"] for row in listing.page(Query(descending=True), Nowhere())["rows"]]
+    back = [row["name"] for row in listing.page(Query(descending=True), Notebooks())["rows"]]
     assert back == got[::-1]
 
 
@@ -289,10 +289,10 @@ def test_labels_are_distinct(owners: dict[str, None]) -> None:
 
 def test_a_renamed_notebook_goes_by_its_new_name() -> None:
     places = Paths({"k": "sub/new.ipynb", "same": "other/old.ipynb"})
-    renamed = who("old.ipynb", "k", "/home/old.ipynb", places, alive=True)
+    renamed = process("old.ipynb", "k", "/home/old.ipynb", places, alive=True)
     assert (renamed["label"], renamed["path"]) == ("new.ipynb", "sub/new.ipynb")
-    assert who("a/old.ipynb", "same", "", places, alive=True)["label"] == "a/old.ipynb"
-    assert who("old.ipynb", "?", "", places, alive=False) == {
+    assert process("a/old.ipynb", "same", "", places, alive=True)["label"] == "a/old.ipynb"
+    assert process("old.ipynb", "?", "", places, alive=False) == {
         "label": "old.ipynb", "path": "", "alive": False, "here": False,
     }  # fmt: skip
 
@@ -319,7 +319,7 @@ def test_a_notebook_lives_while_a_kernel_of_it_runs() -> None:
     assert [group["publisher"]["alive"] for group in page["groups"]] == [False, True, True]
 
 
-def test_leftovers_that_share_memory_count_once() -> None:
+def test_expired_versions_that_share_memory_count_once() -> None:
     infos = [
         info(name, 1, "/a.py", segment="one", expired=True, nbytes=100, publisher_alive=False)
         for name in ("X", "Y")
@@ -327,7 +327,7 @@ def test_leftovers_that_share_memory_count_once() -> None:
     listing = Listing(Still(infos))  # type: ignore[arg-type]
     listing.refresh()
     summary = listing.summary()
-    assert (summary["used"], summary["leftovers"]) == (100, 100)
+    assert (summary["used"], summary["expired"]) == (100, 100)
 
 
 def test_what_is_on_disk_is_no_part_of_what_is_used() -> None:
@@ -352,12 +352,28 @@ def test_what_is_on_disk_is_no_part_of_what_is_used() -> None:
     ],
 )
 def test_problems(error: Exception, reason: str) -> None:
-    assert wire.problem(error) == {"reason": reason, "message": str(error), "remedy": ""}
+    assert wire.problem(error) == {"reason": reason, "message": str(error), "remedies": []}
+
+
+def test_remedies_are_data_and_not_in_the_message() -> None:
+    remedy = errors.Remedy("release", ("X",), {"force": True}, "Retire for everyone")
+    assert wire.problem(errors.NotOwnerError("X is not yours", remedy=remedy)) == {
+        "reason": "refused",
+        "message": "X is not yours",
+        "remedies": [
+            {
+                "action": "release",
+                "names": ["X"],
+                "options": {"force": True},
+                "purpose": "Retire for everyone",
+            }
+        ],
+    }
 
 
 def test_holders_of_one_pid_in_two_containers_are_two() -> None:
     a, b = (Holder(f"{name}.ipynb", "r", 7, here=False) for name in "ab")
-    found = wire.holders([a, b, replace(a, mode="r+")], Nowhere())
+    found = wire.holders([a, b, replace(a, mode="r+")], Notebooks())
     assert [(h["label"], h["mode"], h["pid"]) for h in found] == [
         ("a.ipynb", "r+", 7), ("b.ipynb", "r", 7),
     ]  # fmt: skip
@@ -384,7 +400,7 @@ def new(store: LocalStore, tmp_path: Path) -> Iterator[Callable[[str], Child]]:
 
 @pytest.fixture
 def service(store: LocalStore) -> Service:
-    return Service(store, Nowhere())
+    return Service(store, Notebooks())
 
 
 def names(service: Service, **query: Any) -> list[str]:
@@ -422,10 +438,6 @@ def test_the_state_changes_when_something_does(
         "released, and held": lambda: store.release(["X"]),
         "ended": eda.exit,
         "released": lambda: store.release(["T"]),
-        "released for a while": lambda: (
-            store.publish({"U": np.zeros(3)}) and store.release(["U"], undo=60)
-        ),
-        "restored": lambda: store.restore(["U"]),
     }
     for what, change in changes.items():
         before = listing.state
@@ -485,7 +497,7 @@ def test_sums_of_a_real_store(
     got = service.summary()
     # Of `old`, somebody holds an old version: its newest is no name that nobody uses.
     assert {key: got[key] for key in (*PARTS, "used", "names", "idleNames")} == {
-        "inUse": 50_200, "old": 30 + 4, "idle": 1000, "unnamed": 600_000, "restorable": 0,
+        "inUse": 50_200, "old": 30 + 4, "idle": 1000, "unnamed": 600_000,
         "used": 651_234, "names": 4, "idleNames": 2,
     }  # fmt: skip
     store.publish({"object": {"big": unnamed}})
@@ -495,12 +507,12 @@ def test_sums_of_a_real_store(
     store.flush()
     got = service.summary()
     assert got["used"] == sum(got[part] for part in PARTS) == 651_234 + size
-    store.release(["idle"], undo=60)
+    store.release(["idle"])
     got = service.summary()
     assert (got["used"], got["idle"]) == (651_234 + size, 1000 + size)  # the alias keeps it
-    store.release(["alias"], undo=60)
+    store.release(["alias"])
     got = service.summary()
-    assert (got["used"], got["idle"], got["restorable"]) == (651_234 + size, size, 1000)
+    assert (got["used"], got["idle"]) == (650_234 + size, size)
     store.release(["object"])
     eda.kill()
     store.gc()
@@ -508,11 +520,10 @@ def test_sums_of_a_real_store(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="spares need Linux's leases")
-@pytest.mark.parametrize("undo", [0, 60])
-def test_spares_are_a_part_of_their_own(
-    store: LocalStore, service: Service, monkeypatch: pytest.MonkeyPatch, undo: float
+def test_spares_are_neither_used_nor_free(
+    store: LocalStore, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What they take is neither used nor free, and nobody is warned because of them."""
+    """Spares count apart, and cause no warning."""
     monkeypatch.setenv("JSHM_QUOTA", "1M")
     data = np.zeros(400_000, "u1")
     store.publish({"X": data})
@@ -525,7 +536,7 @@ def test_spares_are_a_part_of_their_own(
     assert after["used"] + after["spares"] + after["free"] == after["capacity"] == 10**6
     monkeypatch.setenv("JSHM_QUOTA", "805k")  # a spare is written into, or goes
     assert service.summary()["notices"] == []
-    service.release(["X"], undo=undo)
+    service.release(["X"])
     assert service.summary()["spares"] == 0
     assert service.page(Query())["state"] != state
 
@@ -549,27 +560,29 @@ def test_spares_that_go_change_the_list(
     assert service.summary()["spares"] == 0
 
 
-def test_released_for_a_while_is_not_listed(store: LocalStore, service: Service) -> None:
+def test_a_released_name_is_not_listed(store: LocalStore, service: Service) -> None:
     store.publish({"X": np.zeros(3), "Y": np.zeros(3)})
-    service.release(["X"], undo=60)
+    service.release(["X"])
     assert names(service) == ["Y"]
     with pytest.raises(errors.SegmentNotFoundError):
         service.info("X")
-    assert service.restore(["X"]) == ["X"]
-    assert names(service) == ["X", "Y"]
+    store.publish({"X": np.ones(3)})
+    (_, row) = sorted(service.page(Query())["rows"], key=lambda row: row["name"] == "X")
+    assert (row["version"], row["older"]) == (2, [])
 
 
-def test_published_again_while_the_old_one_can_be_taken_back(
+def test_a_newer_version_than_the_user_saw_is_not_released(
     store: LocalStore, service: Service
 ) -> None:
-    """What only the undo keeps is nobody's: it neither is an old version in use nor makes the name used."""
-    store.publish({"X": np.zeros(3)})
-    service.release(["X"], undo=60)
+    store.publish({"X": np.zeros(3), "Y": np.zeros(3), "e/Z": np.zeros(3)})
     store.publish({"X": np.ones(3)})
-    (row,) = service.page(Query())["rows"]
-    assert (row["version"], row["older"]) == (2, [])
-    assert names(service, unused=True) == ["X"]
-    assert service.summary()["idleNames"] == 1
+    assert service.release(["X"], {"X": 1}) == []
+    assert [one["name"] for one in service.release(["X", "Y"], {"X": 1, "Y": 1})] == ["Y"]
+    assert [one["name"] for one in service.release(["e/*"], {"X": 1})] == ["e/Z"]
+    assert names(service) == ["X"]
+    with pytest.raises(errors.SegmentNotFoundError):
+        service.release(["gone"], {"gone": 1})
+    assert [one["name"] for one in service.release(["X"], {"X": 2})] == ["X"]
 
 
 def test_a_released_name_that_is_held(
@@ -629,7 +642,7 @@ def test_ten_thousand_names() -> None:
     listing.refresh()
 
     def part(**query: Any) -> list[str]:
-        page = listing.page(Query(**query), Nowhere())
+        page = listing.page(Query(**query), Notebooks())
         return [row["name"] for row in page["rows"]]
 
     expected = [f"run{i}/x" for i in range(count)]
@@ -639,7 +652,7 @@ def test_ten_thousand_names() -> None:
     assert part(offset=count - 3) == expected[-3:]
     assert part(descending=True, limit=2) == expected[:-3:-1]
     assert part(filter="run77 X", limit=4) == [f"run{i}/x" for i in (77, 770, 771, 772)]
-    page = listing.page(Query(offset=count - 3, grouped=True), Nowhere())
+    page = listing.page(Query(offset=count - 3, grouped=True), Notebooks())
     assert sum(group["count"] for group in page["groups"]) == page["total"] == count
     assert page["summary"]["used"] == page["summary"]["idle"] == 24 * count
 
@@ -656,9 +669,8 @@ def test_more_names_than_one_part_shows(store: LocalStore, service: Service) -> 
     page = service.page(Query(offset=499, limit=2))
     assert [row["name"] for row in page["rows"]] == ["run499/x", "run501/x"]
     assert (page["total"], page["state"] == first["state"]) == (count - 1, False)
-    done = service.release(["run1*/x"], undo=60)
+    done = service.release(["run1*/x"])
     assert {one["name"] for one in done} == set(fnmatch.filter(expected, "run1*/x"))
-    assert not any(one["undoable"] for one in done)
     assert service.summary()["names"] == count - 1 - len(done)
 
 

@@ -116,8 +116,8 @@ def test_columns_line_up() -> None:
 
 
 def test_an_empty_list_says_how_to_begin() -> None:
-    assert "%shm_publish" in table.as_text([])
-    assert "%shm_publish" in table.as_html([])
+    assert table.as_text([], hint="%shm_publish <X>") == "Nothing is shared yet. %shm_publish <X>"
+    assert "%shm_publish &lt;X&gt;" in table.as_html([], hint="%shm_publish <X>")
 
 
 @pytest.mark.parametrize(

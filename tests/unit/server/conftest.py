@@ -1,4 +1,4 @@
-"""A real server with the extension, in the test's own event loop and with a private store."""
+"""A real server with the extension, in the test's event loop and with a private store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ API = "/jshm/api"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server answered."""
+    """An answer of the server."""
 
     code: int
     headers: Any
@@ -38,12 +38,12 @@ class Answer:
 
 
 def quoted(name: str) -> str:
-    """Return a name as the front end writes it into a path: its slashes stay."""
+    """Return a name as the front end writes it into a path, with its slashes."""
     return urllib.parse.quote(name, safe="/")
 
 
 class Api:
-    """Asks the server, with its token. What is answered is as ``openapi.yaml`` says, or the test fails."""
+    """Sends requests with the token. An answer that ``openapi.yaml`` does not describe fails the test."""
 
     def __init__(self, fetch: Callable[..., Any], base: str, token: str) -> None:
         self._fetch = fetch
@@ -53,7 +53,7 @@ class Api:
     async def raw(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> Answer:
-        """Ask with these headers only."""
+        """Send a request with these headers only."""
         got = await self._fetch(
             self._base + path, method=method, body=body, headers=headers, raise_error=False,
             allow_nonstandard_methods=True, request_timeout=60, follow_redirects=False,
@@ -61,7 +61,7 @@ class Api:
         return Answer(got.code, got.headers, got.body)
 
     async def __call__(self, method: str, path: str, body: Any = None) -> Answer:
-        """Ask for what is below ``/jshm/api``; a body that is no bytes is sent as JSON."""
+        """Send a request to a path below ``/jshm/api``; a body that is not bytes is sent as JSON."""
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         answer = await self.raw(method, API + path, body, Authorization=f"token {self._token}")
@@ -69,13 +69,13 @@ class Api:
         return answer
 
     async def get(self, path: str, **query: object) -> Any:
-        """Return what a GET that succeeds answers."""
+        """Return the answer of a GET that must succeed."""
         answer = await self("GET", path + (f"?{urllib.parse.urlencode(query)}" if query else ""))
         assert answer.code == 200, answer
         return answer.json
 
     async def list(self, **query: object) -> list[str]:
-        """Return the names on the list."""
+        """Return the names in the list."""
         return [row["name"] for row in (await self.get("/segments", **query))["rows"]]
 
 
@@ -92,16 +92,16 @@ def jp_server_config(store_dir: str) -> dict[str, Any]:
 @pytest.fixture
 def api(jp_asyncio_loop, jp_serverapp, http_server_client, jp_base_url) -> Iterator[Api]:
     yield Api(http_server_client.fetch, jp_base_url, jp_serverapp.identity_provider.token)
-    desk = jp_serverapp.web_app.settings["jshm_desk"]
+    worker = jp_serverapp.web_app.settings["jshm_worker"]
     jp_asyncio_loop.run_until_complete(jp_serverapp.extension_manager.stop_all_extensions())
-    # No thread uses the store when its directory goes.
-    desk._lists.shutdown()
-    desk._others.shutdown()
+    # The store's directory is removed next: no thread may use it.
+    worker._lists.shutdown()
+    worker._others.shutdown()
 
 
 @pytest.fixture
 def served(api: Api, store_dir: str) -> Iterator[LocalStore]:
-    """The store of the server, sound before and after."""
+    """The store of the server. It must pass `check` after the test."""
     yield default_store()
     found = default_store()
     assert found.check() == []
@@ -109,7 +109,7 @@ def served(api: Api, store_dir: str) -> Iterator[LocalStore]:
 
 @pytest.fixture
 def segments(store_dir: str) -> Callable[[], dict[str, int]]:
-    """Look which segments there are, and how large their files, past the store."""
+    """Return the size of each segment file, read without the store."""
 
     def look() -> dict[str, int]:
         place = f"{store_dir}/segments"
@@ -120,7 +120,7 @@ def segments(store_dir: str) -> Callable[[], dict[str, int]]:
 
 @pytest.fixture
 def child_directory(tmp_path: Path) -> Path:
-    """Where programs of children are written."""
+    """The directory for the programs of children."""
     place = tmp_path / "programs"
     place.mkdir()
     return place

@@ -1,4 +1,4 @@
-"""What ``openapi.yaml`` says, as tests ask for it."""
+"""Checks answers against ``openapi.yaml``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCUMENT: dict[str, Any] = yaml.safe_load(
 )
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 PREFIX = "/jshm/api"
-# Answered by Jupyter before a handler of ours is asked.
+# Jupyter answers these before a handler of jshm runs.
 _JUPYTER = {401, 403, 405}
 
 
@@ -29,7 +29,7 @@ def operations() -> list[tuple[str, str]]:
 
 
 def template(path: str) -> str | None:
-    """Return which path of the document a request's path is."""
+    """Return the path of the document that matches the path of a request."""
     for found in sorted(DOCUMENT["paths"], key=lambda p: "{" in p):
         pattern = re.sub(r"\\\{\w+\\\}", "(.+)", re.escape(found))
         if re.fullmatch(pattern, PREFIX + path, re.DOTALL):
@@ -38,20 +38,20 @@ def template(path: str) -> str | None:
 
 
 def responses(method: str, path: str) -> dict[str, Any]:
-    """Return what a request may be answered with, by status."""
+    """Return the documented responses of a request, by status."""
     found = template(path)
     operation = DOCUMENT["paths"].get(found, {}).get(method.lower(), {})
     return operation.get("responses", {})
 
 
 def validate(value: Any, schema: dict[str, Any]) -> None:
-    """Raise ValidationError unless a value is what a schema of the document says."""
+    """Raise ValidationError if a value does not match a schema of the document."""
     whole = {"allOf": [schema], "components": DOCUMENT["components"]}
     OAS30Validator(whole).validate(value)
 
 
 def check(method: str, path: str, code: int, answer: Answer) -> None:
-    """Check an answer; an error that is not documented for this very request is an error like all."""
+    """Check an answer; an error without a documented status must match the general error."""
     found = responses(method, path)
     if not found or code in _JUPYTER:
         return

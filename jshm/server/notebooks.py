@@ -1,4 +1,4 @@
-"""What the server knows of its kernels: which notebook each belongs to now, and whether it is here."""
+"""The notebooks of a Jupyter server: their paths, and whether their kernels use this store."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
 
+from ..browse.labels import Notebooks
 from ..store import default_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jupyter_server.serverapp import ServerApp
 
-# Seconds for which the list of sessions is taken to be true.
+# Seconds for which the list of sessions is not read again.
 _FRESH = 1.0
 
 
-class Kernels:
-    """The `Places` of a Jupyter server.
+class ServerNotebooks(Notebooks):
+    """The notebooks that a Jupyter server can open.
 
-    Parameters
+    Attributes
     ----------
-    server : ServerApp
+    notices : list of dict
+        Warnings about kernels whose names cannot be shown here (`Notice` in ``openapi.yaml``).
     """
 
     def __init__(self, server: ServerApp) -> None:
@@ -30,7 +34,7 @@ class Kernels:
         self._paths: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._read = -_FRESH
-        self._notices: list[dict[str, str]] = []
+        self.notices: list[dict[str, str]] = []
 
     async def refresh(self) -> None:
         """Ask the session manager where notebooks are: they may have been renamed."""
@@ -41,7 +45,13 @@ class Kernels:
         sessions = await ensure_async(self._server.session_manager.list_sessions())
         self._paths = {s["kernel"]["id"]: s["path"] for s in sessions if s["type"] == "notebook"}
         self._names = {id_: path.rpartition("/")[2] for id_, path in self._paths.items()}
-        self._notices = list(self._look_for_distant(sessions))
+        self.notices = [
+            {
+                "level": "warning",
+                "text": f"{what}: this list does not show what it shares. `jshm list` shows it there.",
+            }
+            for what in self._unreachable(sessions)
+        ]
 
     def path(self, kernel_id: str, notebook: str) -> str:
         """Return the path of a notebook below the server's root; '' if it is not there."""
@@ -57,27 +67,20 @@ class Kernels:
 
     @property
     def names(self) -> dict[str, str]:
-        """Kernel id → what its notebook is called now, of all that run."""
         return self._names
 
-    def notices(self) -> list[dict[str, str]]:
-        """Return what people should know of kernels whose memory cannot be shown."""
-        return self._notices
-
-    def _look_for_distant(self, sessions: list[dict[str, Any]]) -> list[dict[str, str]]:
-        if getattr(self._server, "gateway_config", None) is not None and (
-            self._server.gateway_config.gateway_enabled
-        ):
-            return [_notice("The kernels run on another host, behind a gateway")]
-        found = []
+    def _unreachable(self, sessions: list[dict[str, Any]]) -> Iterator[str]:
+        """Yield a sentence for each kernel that does not use this server's store."""
+        gateway = getattr(self._server, "gateway_config", None)
+        if gateway is not None and gateway.gateway_enabled:
+            yield "The kernels run on another host, behind a gateway"
+            return
         for session in sessions:
-            where = self._where(session["kernel"]["id"])
-            if where:
-                found.append(_notice(f"The kernel of {session['name'] or session['path']} {where}"))
-        return found
+            if where := self._reason(session["kernel"]["id"]):
+                yield f"The kernel of {session['name'] or session['path']} {where}"
 
-    def _where(self, kernel_id: str) -> str:
-        """Return where a kernel is, if that is not here; else ''."""
+    def _reason(self, kernel_id: str) -> str:
+        """Return why a kernel does not use this server's store, as the end of a sentence; else ''."""
         try:
             provisioner = self._server.kernel_manager.get_kernel(kernel_id).provisioner
         except (KeyError, AttributeError):
@@ -86,10 +89,3 @@ class Kernels:
         if pid is None:
             return "does not run on this host" if provisioner is not None else ""
         return default_store().unreachable(pid)
-
-
-def _notice(what: str) -> dict[str, str]:
-    return {
-        "level": "warning",
-        "text": f"{what}: what it shares is not shown here. `jshm list` shows it there.",
-    }

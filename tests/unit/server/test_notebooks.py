@@ -1,4 +1,4 @@
-"""Which notebook a kernel belongs to now, and kernels whose memory is elsewhere."""
+"""The paths of renamed and closed notebooks, and notices about kernels with other stores."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def open_notebook(
 @pytest.fixture
 def a_second_passes(jp_serverapp: Any) -> Callable[[], None]:
     """Let the server ask again where notebooks are."""
-    kernels = jp_serverapp.web_app.settings["jshm_desk"]._kernels
-    return lambda: setattr(kernels, "_read", -1e9)
+    notebooks = jp_serverapp.web_app.settings["jshm_worker"]._notebooks
+    return lambda: setattr(notebooks, "_read", -1e9)
 
 
 async def test_a_notebook_goes_by_where_it_is_now(
@@ -148,14 +148,14 @@ async def test_a_kernel_with_another_directory_is_told(
 async def test_paths_lead_nowhere_outside(
     api: Api, served: LocalStore, jp_serverapp: Any, jp_root_dir: Path, tmp_path: Path
 ) -> None:
-    kernels = jp_serverapp.web_app.settings["jshm_desk"]._kernels
+    notebooks = jp_serverapp.web_app.settings["jshm_worker"]._notebooks
     (jp_root_dir / "a").mkdir()
     for place in (jp_root_dir / "a" / "in.ipynb", tmp_path / "out.ipynb"):
         place.write_text("{}")
     (jp_root_dir / "secret.txt").write_text("")
-    assert kernels.path("", str(jp_root_dir / "a" / "in.ipynb")) == "a/in.ipynb"
-    for notebook in (
+    assert notebooks.path("", str(jp_root_dir / "a" / "in.ipynb")) == "a/in.ipynb"
+    for path in (
         str(tmp_path / "out.ipynb"), str(jp_root_dir / ".." / "out.ipynb"), str(jp_root_dir / "gone.ipynb"),
         str(jp_root_dir / "secret.txt"), str(jp_root_dir), "", "\x00.ipynb", "relative.ipynb",
     ):  # fmt: skip
-        assert kernels.path("unknown", notebook) == "", notebook
+        assert notebooks.path("unknown", path) == "", path

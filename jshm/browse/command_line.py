@@ -1,4 +1,4 @@
-"""The words of a command line, which may be anything, and how a slip among them is told."""
+"""The command line: a parser whose errors may quote any character, and remedies as commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """What parses the words of a command; errors quote them as they may be printed."""
+    """An argument parser whose errors are safe to print."""
 
     def error(self, message: str) -> NoReturn:
         super().error(encodable(printable(message), sys.stderr))
