@@ -75,6 +75,8 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     made.atexit_operations()
     atexit.unregister(made.atexit_operations)
     InteractiveShell.clear_instance()
+    # Otherwise the hooks of the next test's shell would create the directory of this store again.
+    jshm.store._made.clear()
 
 
 @pytest.fixture
@@ -255,6 +257,7 @@ def test_hooks_need_no_ability(
     jshm.publish("X", DATA + 1)
     cell("pass")
     assert (shell.user_ns["Y"] == DATA + 1).all()
+    cell("del Y")
 
 
 def test_functions_that_need_an_ability(bare_store: BareStore) -> None:
