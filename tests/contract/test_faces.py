@@ -75,8 +75,6 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     made.atexit_operations()
     atexit.unregister(made.atexit_operations)
     InteractiveShell.clear_instance()
-    # Otherwise the hooks of the next test's shell would create the directory of this store again.
-    jshm.store._made.clear()
 
 
 @pytest.fixture
@@ -247,17 +245,6 @@ def test_a_magic_that_needs_an_ability(
         cell(line)
     assert type(caught.value).__name__ == "UsageError"
     assert "\n" not in str(caught.value)
-
-
-def test_hooks_need_no_ability(
-    bare_store: BareStore, cell: Callable[[str], str], shell: InteractiveShell
-) -> None:
-    jshm.publish("X", DATA)
-    cell("%shm_attach X --as Y --follow")
-    jshm.publish("X", DATA + 1)
-    cell("pass")
-    assert (shell.user_ns["Y"] == DATA + 1).all()
-    cell("del Y")
 
 
 def test_functions_that_need_an_ability(bare_store: BareStore) -> None:
