@@ -91,7 +91,7 @@ class ManageMagics(ShmMagics):
         parser.add_argument("--version", type=int)
         args = parser.parse(line)
         if not args.names:
-            parser.error("which name? %shm_list shows what is there")
+            parser.error("which name? %shm_list shows what is shared")
         version = None if args.version is None else check_version(args.version)
         store = default_store()
         caller().refuse_value("shm_info", f'or write jshm.info("{args.names[0]}")')

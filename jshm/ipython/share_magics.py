@@ -177,7 +177,7 @@ class ShareMagics(ShmMagics):
         parser.flag("--follow")
         args = parser.parse(line)
         if not args.names:
-            parser.error("which name? %shm_list shows what is there")
+            parser.error("which name? %shm_list shows what is shared")
         store = default_store()
         mode = check_mode(args.mode)
         if args.follow and args.version is not None:
