@@ -103,7 +103,9 @@ def _command_of(remedy: Remedy, magic: str, group: str) -> str:
     if remedy.action == "publish" and remedy.options and magic in _PUBLISHING:
         # The line names the variables, which the error does not know.
         return " and ".join(
-            f"leave --{option} out" if value is False else f"add --{option}"
+            f"leave --{option} out"
+            if value is False
+            else " ".join([f"add --{option}", *([value] if isinstance(value, str) else [])])
             for option, value in remedy.options.items()
         )
     return " ".join([f"%shm_{remedy.action}", *remedy.words()]) + group_option(group)

@@ -79,6 +79,21 @@ def test_a_remedy_in_a_group_names_the_group() -> None:
         assert explain(error) == ("X is ada's. in a notebook: %shm_attach X --trust --group lab")
 
 
+def test_a_check_that_finds_something_says_how_to_repair_it(
+    store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thing = f"{store.directory.root}/segments/thing.npy"
+    with open(thing, "wb"):
+        pass
+    assert cli.main(["check"]) == 1
+    said = capsys.readouterr()
+    assert "thing.npy" in said.out
+    assert said.err == "to repair what can be repaired: jshm check --fix\n"
+    os.remove(thing)
+    assert cli.main(["check", "--fix"]) == 0
+    assert capsys.readouterr().out == "no problems found\n"
+
+
 def test_release_spares_what_was_not_meant(store: LocalStore, capsys) -> None:
     publish_elsewhere("xa", "xb", "y")
     assert cli.main(["release", "--force", "q*", "y"]) == 1

@@ -336,9 +336,12 @@ def _check_owners(entries: Iterable[Entry], me: Identity, *, replace: bool) -> N
         if not replace and not me.owns(entry.publisher):
             raise NotOwnerError(
                 f"{entry.name} v{entry.version} was published by {entry.publisher.label}, "
-                f"{age_text(entry.created)}: choose another name",
-                remedy=Remedy(
-                    "publish", (entry.name,), {"replace": True}, "Make yours the next version"
+                f"{age_text(entry.created)}",
+                remedy=(
+                    Remedy("publish", (), {"as": "NAME"}, "Choose another name"),
+                    Remedy(
+                        "publish", (entry.name,), {"replace": True}, "Make yours the next version"
+                    ),
                 ),
             )
 

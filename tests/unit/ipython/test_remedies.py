@@ -55,7 +55,6 @@ def test_several_remedies_come_in_their_order() -> None:
 def test_a_remedy_in_a_group_chooses_the_group() -> None:
     with jshm.group("lab"):
         assert explain(NotOwnerError("no", remedy=Remedy("list"))) == "no. %shm_list --group lab"
-
         assert explain(NotOwnerError("no", remedy=Remedy("check", (), {"fix": True}))) == (
             'no. with jshm.group("lab"): jshm.check(fix=True)'
         )
@@ -72,6 +71,9 @@ def test_a_magic_that_publishes_is_told_which_option_to_add() -> None:
     assert explain(replace, "shm_publish") == "no. Replace: add --replace"
     assert explain(replace, "shm_once") == "no. Replace: add --replace"
     assert explain(replace, "shm_attach") == "no. Replace: %shm_publish X --as exp/X --replace"
+    other = NotOwnerError("no", remedy=Remedy("publish", (), {"as": "NAME"}))
+    assert explain(other, "shm_publish") == "no. add --as NAME"
+    assert str(other) == 'no. jshm.publish("NAME", …)'
     live = NotOwnerError("no", remedy=Remedy("publish", ("X",), {"writable": False}))
     assert explain(live, "shm_publish") == "no. leave --writable out"
     assert str(live) == 'no. jshm.publish("X", …, writable=False)'
