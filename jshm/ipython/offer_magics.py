@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from IPython.core.error import UsageError
@@ -254,8 +253,7 @@ _PART = 4
 _LISTED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """A running kernel.
 
     Attributes
@@ -272,11 +270,6 @@ class Kernel:
     def label(self) -> str:
         """Its name for people."""
         return self.identity.label
-
-    @property
-    def long_label(self) -> str:
-        """A name that no other kernel has."""
-        return f"{self.label} ({self.identity.kernel_id or self.identity.connection_file})"
 
 
 def other_kernels(store: Store) -> list[Kernel]:
@@ -315,7 +308,10 @@ def find_kernel(word: str, store: Store) -> Kernel:
     if len(found) == 1:
         return found[0]
     if found:
-        several = listed([kernel.long_label for kernel in found], _LISTED)
+        several = listed(
+            [f"{k.label} ({k.identity.kernel_id or k.identity.connection_file})" for k in found],
+            _LISTED,
+        )
         raise UsageError(f"--to {word} may be {several}: give more of the path, or a kernel's id")
     if _matches(word, running):
         raise UsageError(f"--to {word} is this notebook, which has it already")
