@@ -11,6 +11,7 @@ import numpy as np
 from .errors import Remedy, SegmentNotFoundError, SharedStateWarning, ShortLifeWarning
 from .segment import copying
 from .segment.progress import Progress
+from .segment.views import is_shared
 from .store import default_store, store_of, watching
 from .store.base import shared_states
 from .store.handle import SharedNumpyArray
@@ -149,6 +150,8 @@ def publish_values(
         For each value, what was published and the variables that were rebound.
     """
     store = default_store()
+    if writable:
+        store.require("writable", "publish with writable=True")
     done = store.publish(values, replace=replace, keep=keep, writable=writable, note=note)
     if not (move or writable):
         return done, [[] for _ in done]
@@ -398,8 +401,6 @@ def copy_and_detach(what: Any) -> Any:
         Handles are detached. A plain array is let go when the caller rebinds the variable:
         ``X = jshm.copy_and_detach(X)``.
     """
-    from .segment.views import is_shared
-
     if type(what) is SharedNumpyArray:
         copy = _private_copy(what.array)
         what.detach()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import sys
 import unicodedata
 from dataclasses import asdict
@@ -13,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .api import release_found
-from .browse.command_line import CommandParser
+from .browse.command_line import CommandParser, command, explain
 from .browse.globs import expand, matching
 from .browse.tables import as_text, details, details_text
-from .errors import JshmError, with_remedies
-from .store import chosen_group, default_store, group
+from .errors import JshmError
+from .store import default_store, group
 from .text import say, size_text
 
 if TYPE_CHECKING:
     import argparse
 
-    from .errors import Remedy
     from .store.base import SegmentInfo
 
 _EPILOG = "exit codes: 0 success; 1 failure (the message says why), or `check` found problems; 2 wrong usage"
@@ -55,22 +53,6 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     return code
-
-
-def explain(error: JshmError) -> str:
-    """Return an error's message, with its remedies as commands of a shell."""
-    # A shell has nothing mapped that it could detach.
-    remedies = [remedy for remedy in error.remedies if remedy.action != "detach"]
-    return with_remedies(error.message, [r.sentence(_command_of(r)) for r in remedies])
-
-
-def _command_of(remedy: Remedy) -> str:
-    """Return a remedy as a command: ``jshm release X --force``."""
-    if remedy.action in ("publish", "attach"):
-        return " ".join([f"in a notebook: %shm_{remedy.action}", *remedy.words()])
-    group = chosen_group.get()
-    chosen = ["--group", group] if group else []
-    return shlex.join(["jshm", *chosen, remedy.action, *remedy.words()])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,7 +123,9 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _path(args: argparse.Namespace) -> int:
-    path = default_store().location(args.name)
+    store = default_store()
+    store.require("location", "jshm path")
+    path = store.location(args.name)
     if sys.stdout.isatty():
         say(path)
     else:  # a program gets the bytes of the path, which need not be text
@@ -170,4 +154,6 @@ def _check(args: argparse.Namespace) -> int:
         say(f"{problem.what}{' (repaired)' if problem.fixed else ''}")
     if not problems:
         say("no problems found")
+    elif not args.fix:
+        say(f"to repair what can be repaired: {command('check', '--fix')}", stream=sys.stderr)
     return 0 if all(problem.fixed for problem in problems) else 1

@@ -34,7 +34,7 @@ class Remedy:
         What it applies to; empty for all, or where only the user knows.
     options : mapping of str to str or bool
         By the names that they have in the Python call: ``{"force": True}``, ``{"mode": "c"}``; ``as``
-        is the variable that an attach binds.
+        is the variable that an attach binds, or the name that a publish takes.
     purpose : str
         What it achieves, at the start of a sentence: ``Retire for everyone``. May be empty.
     """
@@ -46,21 +46,29 @@ class Remedy:
 
     def call(self) -> str:
         """Return the remedy as a Python call: ``jshm.release("X", force=True)``."""
-        names = [f'"{name}"' for name in self.names]
+        is_publish = self.action == "publish"
+        bound = str(self.options.get("as", ""))
+        names = [f'"{name}"' for name in ([bound] if is_publish and bound else self.names)]
         words = [f"[{', '.join(names)}]"] if len(names) > 1 else names
-        if self.action == "publish" and names:
+        if is_publish and names:
             words.append("…")
         for key, value in self.options.items():
             if key != "as":
                 words.append(f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}")
-        target = f"{self.options['as']} = " if "as" in self.options else ""
+        target = f"{bound} = " if bound and not is_publish else ""
         return f"{target}jshm.{_CALLS.get(self.action, self.action)}({', '.join(words)})"
 
     def words(self) -> list[str]:
         """Return the names and options as words of a command line: ``["X", "--force"]``."""
         words = list(self.names)
+        if self.action == "publish" and words:
+            # A magic publishes a variable. Under another name than the variable's: with --as.
+            variable = words[0].rpartition("/")[2]
+            variable = variable if variable.isidentifier() else "X"
+            words = [variable] if [variable] == words else [variable, "--as", *words]
         for key, value in self.options.items():
-            words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+            if value is not False:
+                words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
         return words
 
     def sentence(self, command: str) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +68,12 @@ def printable(text: str) -> str:
 def shortened(text: str, most: int) -> str:
     """Return at most `most` characters of text, the last of them an ellipsis if some were cut off."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def listed(words: Sequence[str], most: int) -> str:
+    """Return words with commas, and how many there are after the first `most`: ``a, b and 3 more``."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def encodable(text: str, stream: Any = None) -> str:

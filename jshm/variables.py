@@ -76,8 +76,8 @@ def attach_published(store: Store, done: Iterable[Published], mode: Mode) -> lis
         return store.attach_published(list(done), mode)
     except SegmentNotFoundError as error:
         raise SegmentNotFoundError(
-            f"published, but another process replaced it at once, so your own array stays private: "
-            f"{error}"
+            "published, but another process replaced it at once, so your own array stays private: "
+            f"{error.message}"
         ) from None
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import jshm
 from jshm.api import _warned
-from jshm.store import _store_in, default_store
+from jshm.store import _made, _store_in, default_store
 from jshm.store.local.inspection import VersionList
 
 from .support.full_disk import CannotMountError, mounted
@@ -79,6 +79,7 @@ def store_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
                 _store_in(root, os.geteuid()).close()
         finally:
             _store_in.cache_clear()
+            _made.clear()  # the hooks of a shell would create the directory of a store again
             shutil.rmtree(root, ignore_errors=True)
             assert not os.path.lexists(root)
 

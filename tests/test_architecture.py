@@ -28,8 +28,8 @@ LAYERS = [
     {"segment"},
     {"pickling"},
     {"store"},
-    {"handouts", "variables", "binding"},
-    {"api", "live"},
+    {"variables"},
+    {"api"},
     {"browse"},
     {"", "ipython", "widget", "server", "cli", "demo"},  # the faces; "" is the package itself
     {"__main__"},

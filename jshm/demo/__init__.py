@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import sys
 
-from ..browse.command_line import CommandParser
+from ..browse.command_line import CommandParser, explain
 from ..errors import JshmError
 from ..store import default_store
 from ..system.memory import available_memory
@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
         return lab.run(size, port=args.port, browser=args.browser)
     except JshmError as error:
         notes = "\n".join(getattr(error, "__notes__", ())).split("\n")
-        say(f"jshm demo: {error}", *filter(None, notes), stream=sys.stderr)
+        say(f"jshm demo: {explain(error)}", *filter(None, notes), stream=sys.stderr)
         return 1
 
 

@@ -18,6 +18,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from ..store.names import check_variable, variable_for
 from ..variables import attached_line, remember, user_namespace
+from .magics import group_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping
@@ -97,8 +98,8 @@ class Caller:
                 where = self.function or "a comprehension"
                 raise UsageError(
                     f"{name} is a variable of {where}, and {option} cannot rebind it: leave {option} "
-                    f"out, and attach the shared copy: {name} = %shm_attach {name}; nothing was "
-                    "published"
+                    f"out, and attach the shared copy: {name} = %shm_attach {name}{group_option()}; "
+                    "nothing was published"
                 )
 
     def refuse_value(self, magic: str, instead: str) -> None:
@@ -338,7 +339,7 @@ def targets_of(names: list[str], chosen: str | None, here: Caller, *, several: b
         if target in here.owns:
             raise UsageError(
                 f"{target} is a variable of {here.function}, and a magic cannot bind it. Write "
-                f"{target} = %shm_attach {name}; nothing was attached"
+                f"{target} = %shm_attach {name}{group_option()}; nothing was attached"
             )
     return Targets(targets, note=here.elsewhere())
 

@@ -19,6 +19,8 @@ import typing
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
+from ..text import listed
+
 # Callables that only wrap or store their arguments and register nothing.
 _WRAPPERS = (
     staticmethod, classmethod, property, functools.wraps, functools.lru_cache, functools.cache,
@@ -65,15 +67,10 @@ class Definitions(NamedTuple):
         """Return the line that tells the user; '' if the cell defines nothing else."""
         said = []
         if self.bound:
-            said.append(f"also defined: {_listed(self.bound)}")
+            said.append(f"also defined: {listed(self.bound, _SHOWN)}")
         if self.missing:
-            said.append(f"not run: {_listed(self.missing)} (--rerun runs the whole cell)")
+            said.append(f"not run: {listed(self.missing, _SHOWN)} (--rerun runs the whole cell)")
         return " · ".join(said)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def bind(shell: Any, source: str, results: frozenset[str], filename: str) -> Definitions:

@@ -18,13 +18,13 @@ from .. import variables
 from ..errors import JshmError
 from ..pickling import static
 from ..segment import file as segment
-from ..store import default_store, open_stores
+from ..store import default_store, open_stores, store_of
 from ..store.identity import discover
 from ..system.weak import WeakKeys
 from ..text import say
 from ..variables import user_namespace
 from . import following, offering
-from .magics import explain, short_warnings
+from .magics import explain, group_option, short_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def _complain(store: Store, error: Exception) -> None:
     kind = type(error).__name__
     if following.followers(store) and _said.get(store) != kind:
         _said[store] = kind
-        say(f"what is followed here is not updated: {explain(error)}")
+        say(f"what is followed here is not updated: {explain(error, group=store.group)}")
 
 
 def after(result: Any = None) -> None:
@@ -195,13 +195,14 @@ def _advice_line(variable: str, value: object) -> str:
     if not found:
         return ""
     own = variables.segments_of_value(value)[:1]
-    names = default_store().names_of(own[0] if own else found[0].segment)
-    if not names:  # it was released, or belongs to a group
+    store = store_of(found[0].segment)
+    names = store.names_of(own[0] if own else found[0].segment)
+    if not names:  # it was released
         return f"{variable} is attached read-only; with --mode c your changes would stay yours"
     name = names[0]
     what = "is attached" if own else f"is a part of {name}, which is attached"
     bound = f" --as {variable}" if own and variable != name else ""
     return (
-        f"{variable} {what} read-only: %shm_attach {name}{bound} --mode c (copy-on-write: your "
-        "changes stay yours)"
+        f"{variable} {what} read-only: %shm_attach {name}{bound} --mode c{group_option(store.group)} "
+        "(copy-on-write: your changes stay yours)"
     )

@@ -6,6 +6,7 @@ segment, and whether its variable is still bound to it (`variables.bind`).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def update(namespace: Namespace, store: Store) -> list[str]:
             said += _stays(variable, follower, "released", f"{follower.name} was released")
         elif isinstance(new, Exception):
             follower.seen = _seen(entry)  # the next attempt is with the next version
-            said += _stays(variable, follower, type(new).__name__, explain(new))
+            said += _stays(variable, follower, type(new).__name__, explain(new, group=store.group))
         elif new is not None:
             said.append(_rebind(namespace, variable, follower, new))
         elif entry.version == follower.version:
@@ -127,9 +128,8 @@ def _look(
     """Return the newest versions, and variable → attached value of what is new, in one consistent view."""
     names = list(dict.fromkeys(follower.name for follower in mine.values()))
     newest = store.current(names)
-    if len(newest) < len(
-        names
-    ):  # the directory may have been deleted: flush restores what is mapped here
+    if len(newest) < len(names):
+        # The directory may have been deleted: flush restores what is mapped here.
         store.flush()
         newest = store.current(names)
     found: dict[str, Attached | Exception] = {}
@@ -156,17 +156,30 @@ def _attach(store: Store, new: dict[str, Follower]) -> dict[str, Attached | Exce
     for variable, follower in new.items():
         alike.setdefault((follower.mode, follower.trust), []).append(variable)
     found: dict[str, Attached | Exception] = {}
-    for (mode, trust), followers_of in alike.items():
+    for (mode, trust), names in alike.items():
+        done = attach_each(store, [new[variable].name for variable in names], mode, trust=trust)
+        found.update(zip(names, done, strict=True))
+    return found
+
+
+def attach_each(
+    store: Store, names: list[str], mode: Mode = "r", *, trust: bool = False
+) -> list[Attached | Exception]:
+    """Return what is attached under each name, all from one moment.
+
+    If one of them fails, they are attached one by one, and its error is in its place.
+    """
+    if not names:
+        return []
+    with contextlib.suppress(Exception):  # an object's own code may raise anything
+        return [*store.attach(names, mode, trust=trust)]
+    found: list[Attached | Exception] = []
+    for name in names:
         try:
-            names = [new[variable].name for variable in followers_of]
-            found.update(zip(followers_of, store.attach(names, mode, trust=trust), strict=True))
-        except Exception:  # noqa: BLE001 - an object's own code may raise anything
-            for variable in followers_of:  # one of them failed: the others are attached one by one
-                try:
-                    found[variable] = store.attach([new[variable].name], mode, trust=trust)[0]
-                except Exception as error:  # noqa: BLE001
-                    # The traceback would keep the values in its frames.
-                    found[variable] = error.with_traceback(None)
+            found += store.attach([name], mode, trust=trust)
+        except Exception as error:  # noqa: BLE001
+            # The traceback would keep the values in its frames.
+            found.append(error.with_traceback(None))
     return found
 
 

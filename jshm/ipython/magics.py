@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_PUBLISHING = ("shm_publish", "shm_push", "shm_once")
 # Errors that the user's own code raised: it must see them unchanged.
 _shown_whole: WeakSet[JshmError] = WeakSet()
 
 
 def one_line(magic: F) -> F:
     """Turn a user's error into one line that fails the cell without a traceback; shorten warnings, too."""
+    name = magic.__name__
 
     @functools.wraps(magic)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -42,7 +44,7 @@ def one_line(magic: F) -> F:
         except JshmError as error:
             if error in _shown_whole:
                 raise
-            message = explain(error)
+            message = explain(error, name)
         except UsageError as error:  # it quotes the user's words
             error.args = (printable(str(error)),)
             raise
@@ -75,23 +77,43 @@ def short_warnings() -> Iterator[None]:
         warnings.showwarning = show
 
 
-def explain(error: Exception) -> str:
-    """Return an error's message, with its remedies as magics."""
+def explain(error: Exception, magic: str = "", group: str | None = None) -> str:
+    """Return an error's message, with its remedies as magics.
+
+    Parameters
+    ----------
+    error : Exception
+    magic : str
+        The magic that failed: ``shm_publish``; empty if none did.
+    group : str, optional
+        The group in whose store it happened; by default the one that this line chose.
+    """
     if not isinstance(error, JshmError | JshmWarning):
         return str(error)
-    return with_remedies(error.message, [r.sentence(command_of(r)) for r in error.remedies])
+    chosen = (chosen_group.get() or "") if group is None else group
+    return with_remedies(
+        error.message, [r.sentence(_command_of(r, magic, chosen)) for r in error.remedies]
+    )
 
 
-def command_of(remedy: Remedy) -> str:
+def _command_of(remedy: Remedy, magic: str, group: str) -> str:
     """Return a remedy as a magic, ``%shm_release X --force``; as a Python call where there is no magic."""
     if remedy.action in ("check", "gc"):
-        return remedy.call()
-    return " ".join([f"%shm_{remedy.action}", *remedy.words()]) + group_option()
+        return f'with jshm.group("{group}"): {remedy.call()}' if group else remedy.call()
+    if remedy.action == "publish" and remedy.options and magic in _PUBLISHING:
+        # The line names the variables, which the error does not know.
+        return " and ".join(
+            f"leave --{option} out"
+            if value is False
+            else " ".join([f"add --{option}", *([value] if isinstance(value, str) else [])])
+            for option, value in remedy.options.items()
+        )
+    return " ".join([f"%shm_{remedy.action}", *remedy.words()]) + group_option(group)
 
 
-def group_option() -> str:
-    """Return the ``--group`` option that this line was given, for a magic to copy; '' if none."""
-    chosen = chosen_group.get()
+def group_option(group: str | None = None) -> str:
+    """Return the ``--group`` option of a group, by default of the line's, for a magic to copy; '' if none."""
+    chosen = chosen_group.get() if group is None else group
     return f" --group {chosen}" if chosen else ""
 
 
@@ -115,20 +137,6 @@ class ShmMagics(Magics):
         return variables.user_namespace()
 
 
-class Text:
-    """A display object that is text in a terminal and HTML in a notebook."""
-
-    def __init__(self, text: str, html: str) -> None:
-        self._text = text
-        self._html = html
-
-    def __repr__(self) -> str:
-        return encodable(self._text)
-
-    def _repr_html_(self) -> str:
-        return self._html
-
-
 def show(text: str, html: str) -> None:
     """Display text in a terminal, and HTML in a notebook."""
-    display(Text(text, html))  # type: ignore[no-untyped-call]
+    display({"text/plain": encodable(text), "text/html": html}, raw=True)  # type: ignore[no-untyped-call]

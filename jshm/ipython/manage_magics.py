@@ -24,12 +24,12 @@ from ..segment import pages
 from ..segment.views import is_shared
 from ..store import default_store, store_of
 from ..store.names import as_variable, check_version
-from ..text import say, size_text
+from ..text import listed, say, size_text
 from ..variables import is_from_jshm, is_remembered
 from . import following
 from .arguments import Parser
 from .calling import caller
-from .magics import ShmMagics, one_line, show
+from .magics import ShmMagics, group_option, one_line, show
 
 if TYPE_CHECKING:
     from ..store.base import Released, SegmentInfo
@@ -68,7 +68,7 @@ class ManageMagics(ShmMagics):
                 if name not in known:
                     store.info(name)  # raises, and says which is near
             infos = [info for info in infos if info.name in wanted]
-        spares = default_store().space().spares
+        spares = store.space().spares
         followed = following.followers(store)
         # To look costs microseconds.
         resident = resident_text(pages.of_process())
@@ -91,7 +91,7 @@ class ManageMagics(ShmMagics):
         parser.add_argument("--version", type=int)
         args = parser.parse(line)
         if not args.names:
-            parser.error("which name? %shm_list shows what is there")
+            parser.error("which name? %shm_list shows what is shared")
         version = None if args.version is None else check_version(args.version)
         store = default_store()
         caller().refuse_value("shm_info", f'or write jshm.info("{args.names[0]}")')
@@ -236,33 +236,33 @@ class ManageMagics(ShmMagics):
         if not idle:
             say("nothing to release: every name is in use or kept")
             return
-        spared = [info for info in idle if info.protected]
+        protected = [info for info in idle if info.protected]
         if confirmed:
             names = [info.name for info in idle if not info.protected]
             for released in release_found((), names, force=everybody):
                 say(_released_line(released))
-            if spared:
-                say(_spared_line(spared))
+            if protected:
+                say(_protected_line(protected))
             return
-        if len(spared) < len(idle):
+        if len(protected) < len(idle):
             command = "%shm_release --unused --yes" + (" --all" if everybody else "")
-            say(f"not in use; to release them: {command}")
+            say(f"not in use; to release them: {command}{group_option()}")
         show(as_text(idle), as_html(idle))
-        if spared:
-            say(_spared_line(spared))
+        if protected:
+            say(_protected_line(protected))
 
 
 def _current() -> list[SegmentInfo]:
     return [info for info in default_store().segments() if info.state == "current"]
 
 
-def _spared_line(infos: list[SegmentInfo]) -> str:
+def _protected_line(infos: list[SegmentInfo]) -> str:
     shown = infos[:_SHOWN]
-    reasons = ", ".join(f"{info.name} ({info.protected})" for info in shown)
-    more = f" and {len(infos) - len(shown)} more" if len(infos) > len(shown) else ""
+    reasons = listed([f"{info.name} ({info.protected})" for info in infos], _SHOWN)
     names = " ".join(info.name for info in shown)
     force = "" if all(info.mine for info in shown) else " --force"
-    return f"--yes leaves {reasons}{more}; to release by name: %shm_release {names}{force}"
+    command = f"%shm_release {names}{force}{group_option()}"
+    return f"--yes leaves {reasons}; to release by name: {command}"
 
 
 def _released_line(released: Released) -> str:

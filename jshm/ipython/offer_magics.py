@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from IPython.core.error import UsageError
@@ -19,7 +18,7 @@ from ..store import default_store, open_stores
 from ..store.identity import of_kernel
 from ..store.names import as_variable, is_glob, nearest
 from ..system import processes
-from ..text import say
+from ..text import listed, say
 from . import arguments, offering
 from .arguments import Parser
 from .calling import Caller, caller, targets_of
@@ -80,6 +79,7 @@ class OfferMagics(ShmMagics):
         here = caller()
         here.refuse_value("shm_push", "the other notebook accepts what is offered")
         store = default_store()
+        store.require("offers", "%shm_push")
         recipient = find_kernel(args.to, store)
         mine = [i.name for i in store.segments() if i.mine and i.state == "current"]
         known = {*publishable(here), *mine}
@@ -159,6 +159,7 @@ class OfferMagics(ShmMagics):
             self._accept_at_once(args.auto)
             return None
         store = default_store()
+        store.require("offers", "%shm_accept")
         offers = {offer.info.name: offer for offer in store.offers.received()}
         if args.names:
             known = {name: offer.info for name, offer in offers.items()}
@@ -182,7 +183,8 @@ class OfferMagics(ShmMagics):
         for name in names:
             if name not in known:
                 close = nearest(name, known)
-                hint = f"did you mean {' or '.join(close)}?" if close else f"%shm_attach {name}?"
+                attach = f"if it is shared: %shm_attach {name}{group_option()}"
+                hint = f"did you mean {' or '.join(close)}?" if close else attach
                 raise UsageError(f"{name} is not offered to this notebook; {hint}")
         return names
 
@@ -251,8 +253,7 @@ _PART = 4
 _LISTED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """A running kernel.
 
     Attributes
@@ -269,11 +270,6 @@ class Kernel:
     def label(self) -> str:
         """Its name for people."""
         return self.identity.label
-
-    @property
-    def long_label(self) -> str:
-        """A name that no other kernel has."""
-        return f"{self.label} ({self.identity.kernel_id or self.identity.connection_file})"
 
 
 def other_kernels(store: Store) -> list[Kernel]:
@@ -312,15 +308,22 @@ def find_kernel(word: str, store: Store) -> Kernel:
     if len(found) == 1:
         return found[0]
     if found:
-        listed = ", ".join(kernel.long_label for kernel in found[:_LISTED])
-        raise UsageError(f"--to {word} may be {listed}: give more of the path, or a kernel's id")
+        several = listed(
+            [f"{k.label} ({k.identity.kernel_id or k.identity.connection_file})" for k in found],
+            _LISTED,
+        )
+        raise UsageError(f"--to {word} may be {several}: give more of the path, or a kernel's id")
     if _matches(word, running):
         raise UsageError(f"--to {word} is this notebook, which has it already")
     if not beside:
         raise UsageError(f"--to {word}: no other kernel is running on this machine")
     labels = dict.fromkeys(kernel.label for kernel in beside)
     close = nearest(word, labels)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are {_listed(list(labels))}"
+    hint = (
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else f"running: {listed(list(labels), _LISTED)}"
+    )
     raise UsageError(f"no kernel of {word} is running on this machine; {hint}")
 
 
@@ -336,11 +339,6 @@ def _matches(word: str, kernels: Sequence[Kernel]) -> list[Kernel]:
         if found := [kernel for kernel in kernels if fits(kernel.identity)]:
             return found
     return []
-
-
-def _listed(words: Sequence[str]) -> str:
-    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
-    return ", ".join(words[:_LISTED]) + more
 
 
 def _kernel_processes() -> Iterator[tuple[int, str]]:

@@ -12,7 +12,7 @@ from ..system.weak import WeakKeys
 from ..text import printable, size_text
 from ..variables import bind_attached
 from . import following
-from .magics import explain
+from .magics import explain, group_option
 
 if TYPE_CHECKING:
     from ..store.base import Attached, Offer, SegmentInfo, Store
@@ -28,6 +28,8 @@ _shown: WeakKeys[Store, set[tuple[str, float]]] = WeakKeys()
 
 def look(namespace: Namespace, store: Store) -> list[str]:
     """Bind the offers that are accepted at once; return the lines that tell about new offers."""
+    if not store.can("offers"):
+        return []
     offers = store.offers.received()
     before = _shown.get(store, set())
     _shown[store] = {_key(offer) for offer in offers}
@@ -38,7 +40,8 @@ def look(namespace: Namespace, store: Store) -> list[str]:
         else offer_line(offer, store)
         for offer in new
     }
-    found = _attach(store, [offer for offer in new if not lines[_key(offer)]])
+    accepted_now = [offer.info.name for offer in new if not lines[_key(offer)]]
+    found = dict(zip(accepted_now, following.attach_each(store, accepted_now), strict=True))
     return [
         lines[_key(offer)] or _accept(namespace, store, offer, found[offer.info.name])
         for offer in new
@@ -70,7 +73,7 @@ def offer_line(offer: Offer, store: Store) -> str:
     """Return the line that shows an offer, and the magic that accepts it."""
     return printable(
         f"{offer.sender.label} offers {described(offer.info)}: %shm_accept {offer.info.name}"
-        f"{' --group ' + store.group if store.group else ''}"
+        f"{group_option(store.group)}"
     )
 
 
@@ -91,23 +94,6 @@ def _obstacle(namespace: Namespace, store: Store, offer: Offer) -> str:
     return ""
 
 
-def _attach(store: Store, offers: list[Offer]) -> dict[str, Attached | Exception]:
-    """Attach what is offered, in one step; return name → attached value, or the error."""
-    names = [offer.info.name for offer in offers]
-    try:
-        return dict(zip(names, store.attach(names), strict=True)) if names else {}
-    except Exception:  # noqa: BLE001 - an object's own code may raise anything
-        found: dict[str, Attached | Exception] = {}
-        for name in names:  # one of them failed: the others can be bound
-            try:
-                found[name] = store.attach([name])[0]
-            except Exception as error:  # noqa: BLE001
-                found[name] = error.with_traceback(
-                    None
-                )  # a traceback keeps the values in its frames
-        return found
-
-
 def _accept(
     namespace: Namespace, store: Store, offer: Offer, attached: Attached | Exception
 ) -> str:
@@ -125,7 +111,7 @@ def _accept(
 
 
 def _not_bound(offer: Offer, store: Store, error: Exception) -> str:
-    return printable(f"{offer_line(offer, store)} (not bound: {explain(error)})")
+    return printable(f"{offer_line(offer, store)} (not bound: {explain(error, group=store.group)})")
 
 
 def _key(offer: Offer) -> tuple[str, float]:

@@ -54,6 +54,7 @@ def run(
         What it made cannot be published.
     """
     store = default_store()
+    store.require("locks", "%%shm_once")
     key = cell_key(shell, cell)
     note = "".join(f" · {text}" for text in caller().elsewhere())
     with _turn(store, key):
@@ -182,7 +183,7 @@ def _execute(shell: Any, cell: str) -> None:
         if _awaits(source):
             raise UsageError(
                 "%%shm_once: the cell cannot `await`: others wait for it and need its variables. "
-                "Put the await into a cell of its own, and publish its result: %shm_publish"
+                "Put the await into a separate cell, and publish its result with %shm_publish"
             ) from None
         raise
     try:

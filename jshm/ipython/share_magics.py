@@ -79,7 +79,7 @@ class ShareMagics(ShmMagics):
         seen = here.sees()
         here.refuse_value(
             "shm_publish",
-            f"and attach the shared copy: {args.names[0]} = %shm_attach {args.names[0]}",
+            f"and attach the shared copy: {args.names[0]} = %shm_attach {args.names[0]}{group_option()}",
         )
         # A variable may be typed in several Unicode forms, which are one variable for Python.
         typed = [as_variable(word) for word in args.names]
@@ -94,6 +94,8 @@ class ShareMagics(ShmMagics):
         }
         if args.move or args.writable:
             here.require_notebook(words, "--writable" if args.writable else "--move")
+        if args.writable:
+            default_store().require("writable", "%shm_publish --writable")
         del seen, here  # they refer to a function's variables
         done, moved = publish_values(
             values,
@@ -105,9 +107,8 @@ class ShareMagics(ShmMagics):
         )
         for published in done:
             say(_published_line(published))
-        option = group_option()
         for names, text in shared_states(published.info for published in done):
-            say(f"{text}: %shm_attach {' '.join(names)}{option}")
+            say(f"{text}: %shm_attach {' '.join(names)}{group_option()}")
         warn_of_short_life(done[0].info)
         if args.move or args.writable:
             self._report_move(values, moved)
@@ -176,7 +177,7 @@ class ShareMagics(ShmMagics):
         parser.flag("--follow")
         args = parser.parse(line)
         if not args.names:
-            parser.error("which name? %shm_list shows what is there")
+            parser.error("which name? %shm_list shows what is shared")
         store = default_store()
         mode = check_mode(args.mode)
         if args.follow and args.version is not None:
@@ -194,6 +195,7 @@ class ShareMagics(ShmMagics):
         if args.variable and (place := expressions.place(parser.line, args.variable)):
             raise UsageError(
                 f"--as takes a variable's name: write {place} = %shm_attach {' '.join(args.names)}"
+                f"{group_option()}"
             )
         several = len(args.names) > 1 or any(map(is_glob, args.names))
         targets = targets_of(names, args.variable, here, several=several)
@@ -212,8 +214,8 @@ class ShareMagics(ShmMagics):
             if name in globbed and value is not None and not is_from_jshm(target, value):
                 raise SegmentExistsError(
                     f"{name} would overwrite your variable {target}: name it explicitly "
-                    f"(%shm_attach {name}), give it another name (--as), or `del {target}` first; "
-                    "nothing was attached"
+                    f"(%shm_attach {name}{group_option()}), give it another name (--as), or "
+                    f"`del {target}` first; nothing was attached"
                 )
 
     # -- once --------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ def bind_names(
     if follow and not targets.bound:
         raise UsageError(
             f"--follow rebinds variables of the notebook, one for each name: %shm_attach "
-            f"{names[0]} --follow"
+            f"{names[0]} --follow{group_option()}"
         )
     versions = None if version is None else [version] * len(names)
     done = store.attach(names, mode, versions, trust=trust)

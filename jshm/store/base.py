@@ -35,6 +35,11 @@ _RECENT = 600.0
 # The most characters of a structured dtype's fields.
 _LONGEST_FIELDS = 500
 Ability = Literal["offers", "writable", "locks", "spares", "location"]
+# What a store without an ability does not have.
+_LACKS: dict[Ability, str] = {
+    "offers": "offers between notebooks", "writable": "writable data", "locks": "locks",
+    "spares": "spares", "location": "files that other programs can read",
+}  # fmt: skip
 Lifetime = Literal["kept", "server", "run", "process"]
 
 
@@ -488,7 +493,7 @@ class Store(ABC):
             What the user asked for, as the subject of a sentence: ``%shm_push``.
         """
         if not self.can(ability):
-            raise UnsupportedError(f"{what} is not possible: this store has no {ability}")
+            raise UnsupportedError(f"{what} is not possible: this store has no {_LACKS[ability]}")
 
     # -- this process ----------------------------------------------------------------------------
 
@@ -790,7 +795,7 @@ class Store(ABC):
         UnsupportedError
             The store does not have the ability ``'offers'``.
         """
-        raise UnsupportedError("this store has no offers between notebooks")
+        raise UnsupportedError(f"this store has no {_LACKS['offers']}")
 
     def lock(
         self,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from ..errors import Remedy
     from .base import SegmentInfo, Store
 
 # Seconds between two polls.
@@ -72,15 +73,15 @@ class Newest:
         self._revision = revision
         return True
 
-    def missing(self, name: str) -> str:
-        """Return why a wait for a name did not end."""
+    def missing(self, name: str) -> tuple[str, tuple[Remedy, ...]]:
+        """Return why a wait for a name did not end, and what helps."""
         if name in self.found:
-            return f"{name} is still v{self.found[name].version}"
+            return f"{name} is still v{self.found[name].version}", ()
         try:
             self._store.info(name)
         except SegmentNotFoundError as error:
-            return error.message
-        return f"{name} was published at the last moment"
+            return error.message, error.remedies
+        return f"{name} was published at the last moment", ()
 
 
 class Waiting:
@@ -125,10 +126,14 @@ class Waiting:
             if not self._missing:
                 return [found[name] for name in newest.names]
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            reasons = [newest.missing(name) for name in self._missing[:_SHOWN]]
+            missing = [newest.missing(name) for name in self._missing[:_SHOWN]]
+            reasons = [reason for reason, _ in missing]
             if len(self._missing) > _SHOWN:
                 reasons.append(f"and {len(self._missing) - _SHOWN} more")
-            raise WaitTimeoutError(f"waited {self._timeout:g} s: {'; '.join(reasons)}")
+            raise WaitTimeoutError(
+                f"waited {self._timeout:g} s: {'; '.join(reasons)}",
+                remedy=next((remedies for _, remedies in missing if remedies), ()),
+            )
         return None
 
     @property

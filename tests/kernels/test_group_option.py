@@ -52,7 +52,7 @@ def test_notebooks_use_their_own_store_and_a_group_s(open_notebook, place):
     assert "not in use" in str(b(f"%shm_list --group {GROUP}").results)
     done = a.do(f"%shm_release X --group {GROUP}")
     assert done == "X released · 48 B freed\n"
-    assert "your own names only" in a.fail(f"%shm_browser --group {GROUP}").evalue
+    assert "only your own names" in a.fail(f"%shm_browser --group {GROUP}").evalue
     assert "there is no group 'nowhere'" in a.fail("%shm_list --group nowhere").evalue
 
 

@@ -104,7 +104,7 @@ def test_lists_are_html_and_text(a):
     assert "<b>" not in shown["text/html"]
     assert "X     1  >i2 (2, 3)  12 B  this notebook  –" in shown["text/plain"]
     (shown,) = a("%shm_info X").results
-    assert "Lives    as long as its Jupyter server runs" in shown["text/plain"]
+    assert "Lives    while its Jupyter server runs or a process holds it" in shown["text/plain"]
     assert ">Lives</th>" in shown["text/html"]
     assert "no shared name matches" in a.fail("%shm_list 'q*'").evalue
 

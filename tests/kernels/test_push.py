@@ -124,7 +124,7 @@ def test_recipients_of_an_offer(a, b, open_notebook, store_dir):
         ("%shm_push --to analysis.ipynb", "which variable?"),
         ("%shm_push X --to train.ipynb", "--to train.ipynb is this notebook"),
         ("%shm_push X --to analyses.ipynb", "did you mean analysis.ipynb?"),
-        ("%shm_push X --to zzz", "there are analysis.ipynb"),
+        ("%shm_push X --to zzz", "running: analysis.ipynb"),
         (f"%shm_push Xx --to {ids['b']}", "did you mean X?"),
         (f"%shm_push X --as '../x' --to {ids['b']}", "'../x' is not a valid name"),
         ("%shm_accept Xx", "Xx is not offered to this notebook"),

@@ -225,7 +225,7 @@ def test_a_function_comes_with_what_it_uses_and_refers_to_shared_arrays(a, b):
     assert known["Defined in"] == f"In[{cell}]"
     assert known["Python"] == b.value("'%d.%d' % __import__('sys').version_info[:2]")
     assert settled(known["Refers to"]) == "X vN (8.0 MB)"
-    assert re.fullmatch(r"1\.\d kB, by each who attaches it", known["Copied"])
+    assert re.fullmatch(r"1\.\d kB, by each attach", known["Copied"])
     assert "Shared" not in known
     assert known["Held here by"] == "train"
     listed = rows(b)
@@ -891,9 +891,7 @@ def test_a_table_says_what_of_it_is_copied(pandas, a, b):
     known = info(b, "df")
     assert f"pandas {pandas.__version__}" in known["Needs"].split(", ")
     assert known["Shared"] == "2 buffers (800.0 kB, 800.0 kB)"  # and not the columns' names
-    assert re.fullmatch(
-        r"20\d\.\d kB, by each who attaches it \(object columns: city\)", known["Copied"]
-    )
+    assert re.fullmatch(r"20\d\.\d kB, by each attach \(object columns: city\)", known["Copied"])
     listed = rows(b)
     assert re.match(
         r"1  DataFrame \(100000, 3\) +1\.8 MB  train\.ipynb  this notebook", listed["df"]

@@ -13,6 +13,7 @@ import pytest
 
 import jshm
 from jshm import cli
+from jshm.browse.command_line import explain
 from jshm.errors import NotOwnerError, Remedy
 
 if TYPE_CHECKING:
@@ -67,13 +68,30 @@ def test_a_shell_is_told_what_a_shell_can_do(store: LocalStore, capsys) -> None:
 )  # fmt: skip
 def test_a_remedy_is_a_command_of_the_shell(remedy: Remedy, shown: str) -> None:
     error = NotOwnerError("X belongs to train.ipynb", remedy=remedy)
-    assert cli.explain(error) == ". ".join(filter(None, ["X belongs to train.ipynb", shown]))
+    assert explain(error) == ". ".join(filter(None, ["X belongs to train.ipynb", shown]))
 
 
 def test_a_remedy_in_a_group_names_the_group() -> None:
     with jshm.group("lab"):
         error = NotOwnerError("X is ada's", remedy=Remedy("info", ("X",)))
-        assert cli.explain(error) == "X is ada's. jshm --group lab info X"
+        assert explain(error) == "X is ada's. jshm --group lab info X"
+        error = NotOwnerError("X is ada's", remedy=Remedy("attach", ("X",), {"trust": True}))
+        assert explain(error) == ("X is ada's. in a notebook: %shm_attach X --trust --group lab")
+
+
+def test_a_check_that_finds_something_says_how_to_repair_it(
+    store: LocalStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thing = f"{store.directory.root}/segments/thing.npy"
+    with open(thing, "wb"):
+        pass
+    assert cli.main(["check"]) == 1
+    said = capsys.readouterr()
+    assert "thing.npy" in said.out
+    assert said.err == "to repair what can be repaired: jshm check --fix\n"
+    os.remove(thing)
+    assert cli.main(["check", "--fix"]) == 0
+    assert capsys.readouterr().out == "no problems found\n"
 
 
 def test_release_spares_what_was_not_meant(store: LocalStore, capsys) -> None:

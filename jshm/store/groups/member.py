@@ -156,7 +156,7 @@ class Member:
             except FileNotFoundError:  # removed, or not created yet
                 self._read = _Names(signature)
             except JshmError as error:
-                self._read = _Names(signature, problem=str(error))
+                self._read = _Names(signature, problem=error.message)
             except OSError as error:
                 if isinstance(limit_error(error), TooManyFilesError):  # not the member's fault
                     raise limit_error(error) from None

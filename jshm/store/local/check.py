@@ -34,7 +34,7 @@ def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Proble
     try:
         found = list(_contradictions(registry, directory))
     except CorruptRegistryError as error:
-        found = [str(error)]
+        found = [error.message]
     if found and fix:
         _rebuild(registry, directory)
     problems = [Problem(what, fixed=fix) for what in found]
@@ -46,7 +46,7 @@ def check(registry: Registry, directory: Directory, *, fix: bool) -> list[Proble
         if not fix:
             raise
         _rebuild(registry, directory)  # it can be read, but not written
-        return [Problem(str(error), fixed=True), *_compare(registry, directory, fix=True)]
+        return [Problem(error.message, fixed=True), *_compare(registry, directory, fix=True)]
 
 
 def _rebuild(registry: Registry, directory: Directory) -> None:
@@ -127,7 +127,7 @@ def _compare(registry: Registry, directory: Directory, *, fix: bool) -> Iterator
     try:
         directory.check_overflow()
     except UnsafeDirectoryError as error:
-        refused = str(error)
+        refused = error.message
     with registry.transact() as tx:
         files = directory.files()
         known = {row.id: row for row in tx.segments()}
@@ -205,7 +205,7 @@ def _examine(row: SegmentRow, directory: Directory, files: Mapping[str, str]) ->
     except FormatVersionError:
         return ""  # only a newer jshm can check it
     except JshmError as error:
-        return f"segment {row.id}: {error}"
+        return f"segment {row.id}: {error.message}"
     return ""
 
 

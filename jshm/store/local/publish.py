@@ -215,7 +215,7 @@ def _require_arrays(values: Mapping[str, Any]) -> None:
         if not is_array(value):
             raise NotShareableError(
                 f"{name} is a {static.name(type(value))}: only plain arrays can be shared writable (LIVE)",
-                remedy=Remedy("publish", (name,), {}, "Publish it read-only"),
+                remedy=Remedy("publish", (name,), {"writable": False}, "Publish it read-only"),
             )
 
 
@@ -336,9 +336,12 @@ def _check_owners(entries: Iterable[Entry], me: Identity, *, replace: bool) -> N
         if not replace and not me.owns(entry.publisher):
             raise NotOwnerError(
                 f"{entry.name} v{entry.version} was published by {entry.publisher.label}, "
-                f"{age_text(entry.created)}: choose another name",
-                remedy=Remedy(
-                    "publish", (entry.name,), {"replace": True}, "Make yours the next version"
+                f"{age_text(entry.created)}",
+                remedy=(
+                    Remedy("publish", (), {"as": "NAME"}, "Choose another name"),
+                    Remedy(
+                        "publish", (entry.name,), {"replace": True}, "Make yours the next version"
+                    ),
                 ),
             )
 

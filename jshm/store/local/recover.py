@@ -18,6 +18,7 @@ from ...errors import CorruptSegmentError, DirectoryLostWarning, JshmError, Regi
 from ...segment import file as segment_file
 from ...segment.object_layout import parse_object
 from ...system import file_locks, signals
+from ...text import listed
 from . import collect, new_segment, rebuild
 from .registry import rows
 from .registry.registry import Repair
@@ -127,7 +128,8 @@ class Recovery:
                 if not there.issuperset((entry.name, entry.version) for entry in entries):
                     self.restored += names if self._restore_once(entries) else []
             except (JshmError, OSError) as error:
-                self.refused.append(f"{', '.join(names)}: {error}")
+                why = error.message if isinstance(error, JshmError) else error
+                self.refused.append(f"{', '.join(names)}: {why}")
             # From now on an attach maps the new file, and holds it.
             self._process.mappings.forget(entries[0].segment.id)
 
@@ -243,12 +245,12 @@ class Recovery:
         why = "systemd does that at logout: `loginctl enable-linger` prevents it"
         parts = [f"{root} was deleted or replaced while it was in use ({why})"]
         if self.restored:
-            parts.append(f"Restored from what is attached here: {_shown(self.restored)}")
+            parts.append(f"Restored from what is attached here: {listed(self.restored, _SHOWN)}")
         if gone:
-            parts.append(f"Lost, unless another notebook has it attached: {_shown(gone)}")
+            parts.append(f"Lost, unless another notebook has it attached: {listed(gone, _SHOWN)}")
         if older:
             parts.append(
-                f"Older now, unless another notebook has the newer version attached: {_shown(older)}"
+                f"Older now, unless another notebook has the newer version attached: {listed(older, _SHOWN)}"
             )
         parts += [f"Could not be restored: {reason}" for reason in self.refused]
         warnings.warn(". ".join(parts), DirectoryLostWarning, stacklevel=outside())
@@ -259,8 +261,3 @@ def _is_missed(tx: Transaction, entry: Entry) -> bool:
     if any(other.version == entry.version for other in tx.versions(entry.name)):
         return False
     return all(other.created < entry.created for other in tx.current([entry.name]))
-
-
-def _shown(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

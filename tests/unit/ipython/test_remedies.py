@@ -29,6 +29,8 @@ RELEASE = Remedy("release", ("X",), {"force": True}, "Retire for everyone")
             "%shm_publish X --replace",
             'jshm.publish("X", …, replace=True)',
         ),
+        (Remedy("publish", ("exp/X",)), "%shm_publish X --as exp/X", 'jshm.publish("exp/X", …)'),
+        (Remedy("publish", ("a-b",)), "%shm_publish X --as a-b", 'jshm.publish("a-b", …)'),
         (Remedy("list"), "%shm_list", "jshm.segments()"),
         (Remedy("info", ("X",)), "%shm_info X", 'jshm.info("X")'),
         (Remedy("release", ("X", "Y")), "%shm_release X Y", 'jshm.release(["X", "Y"])'),
@@ -53,6 +55,28 @@ def test_several_remedies_come_in_their_order() -> None:
 def test_a_remedy_in_a_group_chooses_the_group() -> None:
     with jshm.group("lab"):
         assert explain(NotOwnerError("no", remedy=Remedy("list"))) == "no. %shm_list --group lab"
+        assert explain(NotOwnerError("no", remedy=Remedy("check", (), {"fix": True}))) == (
+            'no. with jshm.group("lab"): jshm.check(fix=True)'
+        )
+        # A hook works in the store of a follower or of an offer, whatever the cell chose.
+        assert explain(NotOwnerError("no", remedy=Remedy("list")), group="") == "no. %shm_list"
+    assert explain(NotOwnerError("no", remedy=Remedy("list")), group="lab").endswith(" --group lab")
+
+
+def test_a_magic_that_publishes_is_told_which_option_to_add() -> None:
+    """It may have published another variable under this name."""
+    replace = NotOwnerError(
+        "no", remedy=Remedy("publish", ("exp/X",), {"replace": True}, "Replace")
+    )
+    assert explain(replace, "shm_publish") == "no. Replace: add --replace"
+    assert explain(replace, "shm_once") == "no. Replace: add --replace"
+    assert explain(replace, "shm_attach") == "no. Replace: %shm_publish X --as exp/X --replace"
+    other = NotOwnerError("no", remedy=Remedy("publish", (), {"as": "NAME"}))
+    assert explain(other, "shm_publish") == "no. add --as NAME"
+    assert str(other) == 'no. jshm.publish("NAME", …)'
+    live = NotOwnerError("no", remedy=Remedy("publish", ("X",), {"writable": False}))
+    assert explain(live, "shm_publish") == "no. leave --writable out"
+    assert str(live) == 'no. jshm.publish("X", …, writable=False)'
 
 
 def test_remedies_survive_pickling_and_other_arguments() -> None:

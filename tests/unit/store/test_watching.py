@@ -118,8 +118,8 @@ def test_a_timeout_names_what_is_missing(store: LocalStore) -> None:
         jshm.wait(["X", "z", "y"], newer_than=1, timeout=0.01)
     said = str(caught.value)
     assert said.startswith("waited 0.01 s: X is still v1; nothing is shared under 'z'")
-    assert said.endswith("y is still v1")
-    with pytest.raises(jshm.WaitTimeoutError, match=r"'n4'; and 3 more$"):
+    assert said.endswith("y is still v1. See what is shared: jshm.segments()")
+    with pytest.raises(jshm.WaitTimeoutError, match=r"'n4'; and 3 more\. See what is shared: "):
         jshm.wait([f"n{number}" for number in range(8)], timeout=0)
     jshm.release("X")
     with pytest.raises(jshm.WaitTimeoutError, match="any more: it was released"):
@@ -335,7 +335,9 @@ def test_the_directory_is_deleted_and_made_again(
         train.run("jshm.publish('X', X)")
         until(lambda: seen == [("train.py", 4)])
         train.kill()
-        shutil.rmtree(store.directory.root)
+        shutil.rmtree(
+            store.directory.root, ignore_errors=True
+        )  # a poll may create it again meanwhile
         polls.more()
         with Child(tmp_path, "other.py") as other:  # it knows nothing of the old directory
             for count in (2, 3):
