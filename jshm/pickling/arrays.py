@@ -143,7 +143,7 @@ def reduce_subclass(pickler: Writer, array: Array) -> Any:
 
 
 def _is_plain(kind: type[Array]) -> bool:
-    """Tell whether a subclass has no state but its bytes and its attributes."""
+    """Return whether a subclass has no state but its bytes and its attributes."""
     base = np.ma.MaskedArray if issubclass(kind, np.ma.MaskedArray) else np.ndarray
     return all(getattr(kind, name, None) is getattr(base, name, None) for name in _OVERRIDES)
 

@@ -72,13 +72,13 @@ def _drop_slots(cls: type, attributes: dict[str, Any]) -> None:
 
 
 def _is_slot(cls: type, name: str, member: MemberDescriptorType) -> bool:
-    """Tell whether a descriptor belongs to a slot of this class and has the slot's name."""
+    """Return whether a descriptor belongs to a slot of this class and has the slot's name."""
     private = f"_{cls.__name__.lstrip('_')}{member.__name__}"
     return member.__objclass__ is cls and name in (member.__name__, private)
 
 
 def _makes_slots(cls: type) -> bool:
-    """Tell whether a class's constructor sets `__slots__` itself, as that of named tuples does."""
+    """Return whether a class's constructor sets `__slots__` itself, as that of named tuples does."""
     return typing.NamedTuple in getattr(cls, "__orig_bases__", ())
 
 
@@ -137,7 +137,7 @@ def _is_simple(cls: Any, values: dict[str, Any]) -> bool:
 
 
 def _is_made_in_python(base: type) -> bool:
-    """Tell whether an enumeration's base makes members by Python code."""
+    """Return whether an enumeration's base makes members by Python code."""
     if base.__module__ == "enum":
         return False
     own = vars(base)

@@ -179,7 +179,7 @@ def _is_known_by(cls: type, definition: Definition) -> bool:
 
 
 def _grows(cls: type, definition: Definition) -> bool:
-    """Tell whether a class made here is the publisher's very class, but for parts added since."""
+    """Return whether a class made here is the publisher's very class, but for parts added since."""
     known = next((d for d in _definitions.get(cls, []) if d.key == definition.key), None)
     if known is None or cls not in _made_here:
         return False
@@ -236,7 +236,7 @@ def _remember(definition: Definition, cls: type) -> None:
 
 
 def _is_only_in_main(cls: type, definition: Definition) -> bool:
-    """Tell whether a class of the notebook names a module of Python's as its own.
+    """Return whether a class of the notebook names a module of Python's as its own.
 
     Before Python 3.12 `dataclasses.make_dataclass` makes such classes.
     """
@@ -247,7 +247,7 @@ def _is_only_in_main(cls: type, definition: Definition) -> bool:
 
 
 def _has_its_name(cls: type, definition: Definition) -> bool:
-    """Tell whether a class's name leads to it, or to one that is defined the same: its cell ran again."""
+    """Return whether a class's name leads to it, or to one that is defined the same: its cell ran again."""
     found = _named(sys.modules.get(definition.module), definition.qualname)
     return found is cls or (found is not None and not _apart(found, definition)[1])
 
@@ -256,7 +256,7 @@ def _has_its_name(cls: type, definition: Definition) -> bool:
 
 
 def _is_news(text: str, own: Definition) -> bool:
-    """Tell whether the user was not warned yet that these definitions differ."""
+    """Return whether the user was not warned yet that these definitions differ."""
     pair = (text, own.to_json())
     if pair in _told:
         return False

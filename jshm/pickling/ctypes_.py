@@ -125,7 +125,7 @@ def _name_of(library: Any) -> str | None:
 
 
 def _is_replaced(name: str) -> bool:
-    """Tell whether a library's file was removed or replaced since it was loaded."""
+    """Return whether a library's file was removed or replaced since it was loaded."""
     try:
         with open("/proc/self/maps") as maps:
             return f"{os.path.realpath(name)} (deleted)" in maps.read()
@@ -167,7 +167,7 @@ def _reduce_function(function: Any) -> Any:
 
 
 def is_type(cls: type) -> bool:
-    """Tell whether a class is a type of ctypes."""
+    """Return whether a class is a type of ctypes."""
     return issubclass(cls, _DATA)
 
 

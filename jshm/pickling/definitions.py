@@ -70,7 +70,7 @@ class Part(NamedTuple):
     source: str = ""
 
     def differs(self, other: Part, *, same_python: bool) -> bool:
-        """Tell whether two parts of one name are known to differ."""
+        """Return whether two parts of one name are known to differ."""
         if self.kind != other.kind:
             return True
         if self.kind == CODE and not same_python:
@@ -158,7 +158,7 @@ def own_annotations(space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_struct(cls: type) -> bool:
-    """Tell whether a class is a `msgspec.Struct`."""
+    """Return whether a class is a `msgspec.Struct`."""
     msgspec: Any = sys.modules.get("msgspec")
     return msgspec is not None and issubclass(type(cls), type(msgspec.Struct))
 
@@ -513,7 +513,7 @@ class _Survey:
 
 
 def _is_python_s(name: str, value: Any) -> bool:
-    """Tell whether Python or a library replaces a method, so that it says nothing about the class."""
+    """Return whether Python or a library replaces a method, so that it says nothing about the class."""
     function = function_of(value) or value
     # A class that implements a protocol gets another `__init__` after its first instance is made.
     if name == "__init__" and (value is object.__init__ or module_of(function) == "typing"):

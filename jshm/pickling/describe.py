@@ -320,7 +320,7 @@ def _table(table: Any, pandas: Any) -> dict[str, Any]:
 
 
 def _is_plain(dtype: Any) -> bool:
-    """Tell whether a column's values are made by pandas or NumPy, and made quickly."""
+    """Return whether a column's values are made by pandas or NumPy, and made quickly."""
     kind = type(dtype)
     if static.root(kind) not in ("numpy", "pandas"):
         return False

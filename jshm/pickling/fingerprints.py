@@ -108,7 +108,7 @@ def _code_text(code: CodeType) -> str:
 
 
 def _has_docstring(code: CodeType) -> bool:
-    """Tell whether a function's first constant is its docstring, or None because it has none."""
+    """Return whether a function's first constant is its docstring, or None because it has none."""
     if sys.version_info >= (3, 13):
         return bool(code.co_flags & _HAS_DOCSTRING)
     is_function = code.co_flags & inspect.CO_NEWLOCALS and code.co_flags & inspect.CO_OPTIMIZED

@@ -81,7 +81,7 @@ def reduce_class(pickler: Writer, cls: type) -> Any:
 
 
 def is_compiled(cls: type) -> bool:
-    """Tell whether compiled code made a class, and not a ``class`` statement."""
+    """Return whether compiled code made a class, and not a ``class`` statement."""
     if not cls.__flags__ & _HEAP or cls.__flags__ & _IMMUTABLE:
         return True
     for name, value in static.namespace(cls).items():
@@ -157,7 +157,7 @@ def _all_below(cls: Any) -> list[Any]:
 
 
 def is_typed_dict(cls: type) -> bool:
-    """Tell whether a class is a `typing.TypedDict`, or one of `typing_extensions`."""
+    """Return whether a class is a `typing.TypedDict`, or one of `typing_extensions`."""
     kind = type(cls)
     return kind.__name__ == "_TypedDictMeta" and issubclass(cls, dict)
 
@@ -175,7 +175,7 @@ def _reduce_typed_dict(cls: Any, reduced: Any) -> Any:
 
 
 def _is_compiled_by_numba(cls: type) -> bool:
-    """Tell whether a class is one that Numba does not pickle: a jitclass."""
+    """Return whether a class is one that Numba does not pickle: a jitclass."""
     numba: Any = sys.modules.get("numba.core.serialize")
     return numba is not None and type(cls) in numba.NumbaPickler.disabled_types
 

@@ -319,7 +319,7 @@ def _copy_on_write(manager: Any) -> None:
 
 
 def _is_writable(values: Any) -> bool:
-    """Tell whether a block can be written in place, as in mode ``'c'``; one of Arrow cannot."""
+    """Return whether a block can be written in place, as in mode ``'c'``; one of Arrow cannot."""
     array = values
     if not isinstance(array, np.ndarray):  # dates and categories; nullable numbers
         array = getattr(values, "_ndarray", getattr(values, "_data", None))

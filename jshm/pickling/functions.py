@@ -286,7 +286,7 @@ def _place(name: str) -> tuple[str, str, str] | None:
 
 
 def _is_beside_notebook(spec: ModuleSpec) -> bool:
-    """Tell whether a module, imported or not, is in a place that other notebooks do not search."""
+    """Return whether a module, imported or not, is in a place that other notebooks do not search."""
     places = [spec.origin] if spec.has_location and spec.origin else spec.submodule_search_locations
     found = [os.path.realpath(place) for place in places or ()]
     return bool(found) and not all(modules.is_installed(spec.name, place) for place in found)

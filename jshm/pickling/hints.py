@@ -84,7 +84,7 @@ def _if_there(value: Any) -> Call:
 
 
 def _travels(pickler: Writer, value: Any) -> bool:
-    """Tell whether an object can be written, by writing it to nowhere."""
+    """Return whether an object can be written, by writing it to nowhere."""
     known = pickler.judged.get(id(value))
     if known is None:
         pickler.judged[id(value)] = True  # for an object that contains itself
@@ -128,7 +128,7 @@ def _scan(code: CodeType) -> Iterator[str]:
 
 
 def _is_annotations(pairs: Any) -> bool:
-    """Tell whether a constant is ``(name, text, name, text …)``."""
+    """Return whether a constant is ``(name, text, name, text …)``."""
     return (
         isinstance(pairs, tuple)
         and len(pairs) % 2 == 0
@@ -257,7 +257,7 @@ def _chains(tree: ast.AST) -> Iterator[tuple[str, ...]]:
 
 
 def is_found(obj: Any) -> bool:
-    """Tell whether a reader can import something by its name."""
+    """Return whether a reader can import something by its name."""
     if modules.is_by_value(obj.__module__):
         return False
     name = getattr(obj, "__qualname__", obj.__name__)

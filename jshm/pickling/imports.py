@@ -246,7 +246,7 @@ def _file_here(name: str) -> str | None:
 
 
 def _same(here: str, file: str) -> bool:
-    """Tell whether two files have the same content; True if that cannot be known."""
+    """Return whether two files have the same content; True if that cannot be known."""
     try:
         with open(here, "rb") as one, open(file, "rb") as other:
             return one.read() == other.read()

@@ -67,7 +67,7 @@ def _is_python(method: Any) -> bool:
 
 
 def _takes(method: Any, *arguments: Any) -> bool:
-    """Tell whether a method can be called with these arguments; True for a compiled one."""
+    """Return whether a method can be called with these arguments; True for a compiled one."""
     if not _is_python(method):
         return True
     try:
@@ -104,7 +104,7 @@ def _reduce_checked(pickler: Writer, obj: Any) -> Any:
 
 
 def _fits(kind: Any, count: int) -> bool:
-    """Tell whether a class can be called with this number of arguments."""
+    """Return whether a class can be called with this number of arguments."""
     known = _fitting.get(kind)
     if known is None:
         known = _fitting[kind] = {}
@@ -136,13 +136,13 @@ def _reduce_called(pickler: Writer, obj: Any) -> Any:
 
 
 def _is_reduced_by_python(kind: type) -> bool:
-    """Tell whether a class inherits its reduction from a compiled class of Python's own library."""
+    """Return whether a class inherits its reduction from a compiled class of Python's own library."""
     giver = next(base for base in kind.__mro__ if _REDUCERS & set(vars(base)))
     return str(getattr(giver, "__module__", "")).partition(".")[0] in sys.stdlib_module_names
 
 
 def _is_made_bare(kind: Any) -> bool:
-    """Tell whether a class's ``__new__`` takes the arguments that `pickle` gives it."""
+    """Return whether a class's ``__new__`` takes the arguments that `pickle` gives it."""
     giver = remake.giver(kind)
     if giver is None:
         return _takes(kind.__new__, kind)
@@ -152,7 +152,7 @@ def _is_made_bare(kind: Any) -> bool:
 
 
 def _asks_itself(kind: Any) -> bool:
-    """Tell whether looking up ``__setstate__`` may run a ``__getattr__`` that needs the state."""
+    """Return whether looking up ``__setstate__`` may run a ``__getattr__`` that needs the state."""
     return _is_python(getattr(kind, "__getattr__", None)) and not hasattr(kind, "__setstate__")
 
 

@@ -39,7 +39,7 @@ _PAGE = 4096
 
 
 def is_little(memory: Any) -> bool:
-    """Tell whether a buffer is better copied: a small one of Arrow, which writes into no buffer.
+    """Return whether a buffer is better copied: a small one of Arrow, which writes into no buffer.
 
     pandas hands the names of a table's columns on to all tables that are made of it. If they were
     shared, each of those would keep the memory of the whole table.

@@ -81,7 +81,7 @@ def _choose(module: ModuleType | str, *, by_value: bool) -> None:
 
 
 def is_by_value(name: object) -> bool:
-    """Tell whether objects that a module defines go by value; False if `name` is not a string."""
+    """Return whether objects that a module defines go by value; False if `name` is not a string."""
     if not isinstance(name, str):
         return False
     found = _judged.get(name)
@@ -94,7 +94,7 @@ def is_by_value(name: object) -> bool:
 
 
 def is_by_reference(value: Any) -> bool:
-    """Tell whether a module, class or function is written as a name to import; False for other objects."""
+    """Return whether a module, class or function is written as a name to import; False for other objects."""
     if isinstance(value, ModuleType):
         name: Any = value.__name__
         if sys.modules.get(name) is not value:
@@ -135,25 +135,25 @@ def _judge(name: str) -> bool:
 
 
 def _hides_another(top: str) -> bool:
-    """Tell whether a module has the name of a standard one, and is another one."""
+    """Return whether a module has the name of a standard one, and is another one."""
     places = _places(sys.modules.get(top)) if top in sys.stdlib_module_names else []
     return not all(is_installed(top, place) for place in places)
 
 
 def is_compiled(module: ModuleType | None) -> bool:
-    """Tell whether a module is in a file of compiled code."""
+    """Return whether a module is in a file of compiled code."""
     file = getattr(module, "__file__", None)
     return isinstance(file, str) and file.endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def _is_made_here(name: str) -> bool:
-    """Tell whether a module without a file was made at run time, and not by an import."""
+    """Return whether a module without a file was made at run time, and not by an import."""
     found = [sys.modules.get(parent) for parent in _with_parents(name)]
     return found[0] is not None and all(getattr(m, "__spec__", None) is None for m in found)
 
 
 def is_everywhere(name: str) -> bool:
-    """Tell whether every Python with jshm has a module."""
+    """Return whether every Python with jshm has a module."""
     return name.partition(".")[0] in _EVERYWHERE
 
 
@@ -171,7 +171,7 @@ def _places(module: ModuleType | None) -> list[str]:
 
 
 def is_installed(name: str, place: str) -> bool:
-    """Tell whether a module in a place is one that every interpreter of this environment imports."""
+    """Return whether a module in a place is one that every interpreter of this environment imports."""
     if any(_is_below(place, root) for root in _installed()) or import_root(name, place) in _paths():
         return True
     top = name.partition(".")[0]
@@ -298,7 +298,7 @@ def imported(origin: Origin, *, also_from_root: bool = False) -> ModuleType | No
 
 
 def is_here(name: str) -> bool:
-    """Tell whether this Python can import some module of that name, without importing it."""
+    """Return whether this Python can import some module of that name, without importing it."""
     return name in sys.modules or bool(_find_file(name, None))
 
 

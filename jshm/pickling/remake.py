@@ -122,7 +122,7 @@ def generated_methods(cls: type) -> dict[str, CodeType]:
 
 
 def _is_generated(name: str, code: CodeType) -> bool:
-    """Tell whether code is that of a generated method, and not of text that `exec` or ``python -c`` ran."""
+    """Return whether code is that of a generated method, and not of text that `exec` or ``python -c`` ran."""
     return code.co_filename == _TEXT and (
         code.co_qualname.startswith(_BY_DATACLASSES)
         or (name == "__new__" and code.co_name == LAMBDA)
@@ -295,7 +295,7 @@ def complete_enumeration(cls: Any, found: list[Member]) -> None:
 
 
 def is_protocol(cls: type) -> bool:
-    """Tell whether a class is a `typing.Protocol`, and not one that implements it."""
+    """Return whether a class is a `typing.Protocol`, and not one that implements it."""
     return bool(cls.__dict__.get("_is_protocol", False))
 
 

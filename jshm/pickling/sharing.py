@@ -153,7 +153,7 @@ def _join_by_objects(written: Sequence[Written], groups: _Groups, belongings: _B
 def _any_state(
     one: Written, other: Written, objects: Sequence[Any], belongings: _Belongings
 ) -> bool:
-    """Tell whether some of the objects that two values have in common can change."""
+    """Return whether some of the objects that two values have in common can change."""
     hidden = _attributes(objects)
     likely = [x for x in objects if id(x) not in hidden and _is_state(x, one.by_reference)]
     if likely:
@@ -289,7 +289,7 @@ _KEYWORDS = functools.partial.__dict__["keywords"].__get__
 
 
 def _is_state(found: Any, by_reference: Callable[[Any], bool]) -> bool:
-    """Tell whether an object can change, or has an identity and not only a value."""
+    """Return whether an object can change, or has an identity and not only a value."""
     kind = type(found)
     if kind in _BUILTIN:
         return kind is not dict or not _is_namespace(found)
@@ -313,13 +313,13 @@ def _is_state(found: Any, by_reference: Callable[[Any], bool]) -> bool:
 
 
 def _is_namespace(found: dict[Any, Any]) -> bool:
-    """Tell whether a dict is a module's, which goes by reference."""
+    """Return whether a dict is a module's, which goes by reference."""
     module = sys.modules.get(static.text(found.get("__name__")))
     return module is not None and static.attributes(module) is found
 
 
 def _is_owner(found: Any) -> bool:
-    """Tell whether the parts of an object belong to it alone and never change."""
+    """Return whether the parts of an object belong to it alone and never change."""
     kind = type(found)
     if issubclass(kind, type):
         by_value = modules.is_by_value(static.module(found))
@@ -332,7 +332,7 @@ def _bases(kind: type) -> set[str]:
 
 
 def _is_value(found: Any) -> bool:
-    """Tell whether an object is as good as any other that is equal to it."""
+    """Return whether an object is as good as any other that is equal to it."""
     kind = type(found)
     hashed = static.lookup(kind, "__hash__")
     if not _has_own(kind, "__eq__") or hashed is None or not _has_own(kind, "__hash__"):
@@ -347,7 +347,7 @@ def _is_value(found: Any) -> bool:
 
 
 def _has_own(kind: type, method: str) -> bool:
-    """Tell whether a class, or a base, replaces a method of `object`."""
+    """Return whether a class, or a base, replaces a method of `object`."""
     return static.lookup(kind, method) is not static.namespace(object)[method]
 
 

@@ -131,12 +131,12 @@ def _statement_of(code: CodeType) -> tuple[int, str] | None:
 
 
 def _has_no_lines(filename: str) -> bool:
-    """Tell whether a filename stands for text that Python did not keep, or for several texts."""
+    """Return whether a filename stands for text that Python did not keep, or for several texts."""
     return filename == "<string>" or (filename[:1] == "<" and filename not in linecache.cache)
 
 
 def is_current(code: CodeType) -> bool:
-    """Tell whether the present content of a file compiles to this code object.
+    """Return whether the present content of a file compiles to this code object.
 
     The whole file is compiled, because a function's code depends on the imports above it.
     """
@@ -167,7 +167,7 @@ def without_source(filename: str) -> str:
 
 
 def is_file(filename: str) -> bool:
-    """Tell whether `linecache` has read this from a file, which may have been edited since.
+    """Return whether `linecache` has read this from a file, which may have been edited since.
 
     A cell cannot change: IPython makes its filename from its text.
     """
@@ -428,7 +428,7 @@ def _texts_in(source: str, needle: str, ipython: Any, depth: int) -> Iterator[st
 
 
 def _compiles_to(text: str, code: CodeType) -> bool:
-    """Tell whether a text has a function or class that compiles to this very code, at its line."""
+    """Return whether a text has a function or class that compiles to this very code, at its line."""
     try:
         with no_warnings():
             flags = code.co_flags & FUTURES

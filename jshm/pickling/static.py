@@ -164,7 +164,7 @@ def _item(value: Any) -> str:
 
 
 def is_short(value: Any) -> bool:
-    """Tell whether a list or a tuple is short enough for one line."""
+    """Return whether a list or a tuple is short enough for one line."""
     kind = type(value)
     if (kind is not list and kind is not tuple) or len(value) > _LISTED:
         return False

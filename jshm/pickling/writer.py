@@ -179,7 +179,7 @@ class Writer(cloudpickle.Pickler):  # type: ignore[misc] # it has no types
         return refer(array)
 
     def can_write(self, obj: Any) -> bool:
-        """Tell whether an object can be written and is small, by writing it to nowhere."""
+        """Return whether an object can be written and is small, by writing it to nowhere."""
         nowhere = _Nowhere()
         take = (
             (lambda buffer: nowhere.take(bytes_of(buffer).nbytes))

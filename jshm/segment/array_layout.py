@@ -149,7 +149,7 @@ def order_of(array: np.ndarray[Any, Any]) -> Order:
 
 
 def is_plain(dtype: np.dtype[Any]) -> bool:
-    """Tell whether a dtype is one of the common ones that a ``.npy`` file surely keeps exactly."""
+    """Return whether a dtype is one of the common ones that a ``.npy`` file surely keeps exactly."""
     return dtype.isbuiltin == 1 and dtype.kind in _PLAIN_KINDS and not dtype.metadata
 
 

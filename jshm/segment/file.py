@@ -301,7 +301,7 @@ def _check_file(fd: int, path: str, access: Access) -> os.stat_result:
 
 
 def _has_path(status: os.stat_result, path: str) -> bool:
-    """Tell whether a file still has its path: a spare is renamed when it becomes another segment."""
+    """Return whether a file still has its path: a spare is renamed when it becomes another segment."""
     try:
         return identity_of(directories.status(path)) == identity_of(status)
     except FileNotFoundError:
@@ -343,7 +343,7 @@ def claim(path: str, access: Access | None = None) -> int | None:
 
 
 def is_alone(fd: int) -> bool:
-    """Tell whether no other program, jshm or not, has a file open or mapped; False if it cannot be told.
+    """Return whether no other program, jshm or not, has a file open or mapped; False if it cannot be told.
 
     `fd` must be open for writing, and be this process's only descriptor of the file. Nobody else should know
     the file's path: a concurrent open waits until the lease is dropped, and is then detected.
@@ -361,7 +361,7 @@ def is_alone(fd: int) -> bool:
 
 
 def is_held(path: str) -> bool:
-    """Tell whether any process, also this one, has the segment mapped; False if it is gone."""
+    """Return whether any process, also this one, has the segment mapped; False if it is gone."""
     with signals.deferred():  # as in `opened_shared`
         try:
             fd = claim(path)
@@ -374,7 +374,7 @@ def is_held(path: str) -> bool:
 
 
 def is_ours(path: str) -> bool:
-    """Tell whether a segment's file belongs to this user; another user's file may say anything."""
+    """Return whether a segment's file belongs to this user; another user's file may say anything."""
     try:
         return directories.status(path).st_uid == os.geteuid()
     except FileNotFoundError:

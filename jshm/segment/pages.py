@@ -88,7 +88,7 @@ def of_mappings(mappings: Iterable[Mapping]) -> Pages | None:
 
 
 def is_pristine(mapping: Mapping, start: int = 0, stop: int | None = None) -> bool:
-    """Tell whether a private mapping, from `start` to `stop`, was never written to.
+    """Return whether a private mapping, from `start` to `stop`, was never written to.
 
     A write replaces a page by an anonymous one. Since Linux 6.7 the kernel searches for such a page (5 µs,
     and 0.2 ms per 100 MB that were read); before, ``/proc/self/pagemap`` lists all pages (15 µs, and

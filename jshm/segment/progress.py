@@ -88,7 +88,7 @@ def advance(nbytes: int) -> None:
 
 
 def _is_watched() -> bool:
-    """Tell whether stderr is shown to a user: it belongs to a notebook or a terminal."""
+    """Return whether stderr is shown to a user: it belongs to a notebook or a terminal."""
     stream = sys.stderr
     return type(stream).__module__.startswith("ipykernel.") or stream.isatty()
 

@@ -76,7 +76,7 @@ def read_trailer(fd: int, offset: int) -> list[dict[str, Any]]:
 
 
 def is_committed(fd: int, offset: int) -> bool:
-    """Tell whether the registry has committed the records of the trailer at `offset`."""
+    """Return whether the registry has committed the records of the trailer at `offset`."""
     ends = [offset, *(end for _, end in _records(fd, offset))]
     return os.pread(fd, len(COMMITTED), ends[-1]) == COMMITTED
 

@@ -110,5 +110,5 @@ def shows_segment(array: np.ndarray[Any, Any]) -> bool:
 
 
 def is_shared(array: object) -> bool:
-    """Tell whether an array, or the array that it is a view of, is in shared memory."""
+    """Return whether an array, or the array that it is a view of, is in shared memory."""
     return issubclass(type(array), np.ndarray) and segment_file.find_mapping(array) is not None  # type: ignore[arg-type]

@@ -69,7 +69,7 @@ class Access:
         return 0o440 if self.group else 0o400
 
     def accepts(self, status: os.stat_result) -> bool:
-        """Tell whether a file or directory belongs to this user, and to the group if there is one."""
+        """Return whether a file or directory belongs to this user, and to the group if there is one."""
         return status.st_uid == os.geteuid() and (not self.group or status.st_gid == self.gid)
 
     def settle(self, fd: int, mode: int) -> None:

@@ -99,7 +99,7 @@ class OpenDirectory(str):
         return self._fd
 
     def reopen(self) -> bool:
-        """Open it again if other code has closed its descriptor; tell whether that was so.
+        """Open it again if other code has closed its descriptor; return whether that was so.
 
         Libraries that make a daemon close all descriptors. The number may belong to another file then,
         which stays open.
@@ -226,7 +226,7 @@ def status(path: str) -> os.stat_result:
 
 
 def exists(path: str) -> bool:
-    """Tell whether a path leads to anything; a link counts as itself."""
+    """Return whether a path leads to anything; a link counts as itself."""
     try:
         status(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -235,7 +235,7 @@ def exists(path: str) -> bool:
 
 
 def is_at(path: str, fd: int) -> bool:
-    """Tell whether a path leads to an open file; False if that descriptor was closed."""
+    """Return whether a path leads to an open file; False if that descriptor was closed."""
     try:
         return identity_of(status(path)) == identity_of(os.fstat(fd))
     except OSError:

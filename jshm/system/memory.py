@@ -45,7 +45,7 @@ def total_memory() -> int:
 
 
 def is_short() -> bool:
-    """Tell whether less memory is available than should stay free."""
+    """Return whether less memory is available than should stay free."""
     memory = tightest()
     return memory.available < SCARCE * memory.total
 

@@ -52,7 +52,7 @@ def process_start(pid: int) -> str | None:
 
 
 def is_running(pid: int, start: str, pid_ns: str) -> bool:
-    """Tell whether a process runs; True also for a process that cannot be judged from here."""
+    """Return whether a process runs; True also for a process that cannot be judged from here."""
     boot = start.partition(":")[0]
     if boot and boot_id() and boot != boot_id():
         return False  # it ran before the last boot
@@ -62,7 +62,7 @@ def is_running(pid: int, start: str, pid_ns: str) -> bool:
 
 
 def is_ancestor(pid: int, process: int) -> bool:
-    """Tell whether `pid` started `process`, or started a process that did."""
+    """Return whether `pid` started `process`, or started a process that did."""
     if not _PROC:
         return pid == os.getppid()
     seen = process
@@ -104,12 +104,12 @@ def pid_namespace() -> str:
 
 
 def shows_others() -> bool:
-    """Tell whether ``/proc`` shows other users' processes: proc(5), mount option ``hidepid``."""
+    """Return whether ``/proc`` shows other users' processes: proc(5), mount option ``hidepid``."""
     return stat_fields(1) is not None
 
 
 def _shows_us() -> bool:
-    """Tell whether ``/proc`` belongs to our pid namespace; after ``unshare --pid`` alone it does not."""
+    """Return whether ``/proc`` belongs to our pid namespace; after ``unshare --pid`` alone it does not."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())
     except OSError:
@@ -280,7 +280,7 @@ def end_children(pids: Iterable[int], patience: float) -> None:
 
 
 def _runs(child: int) -> bool:
-    """Tell whether a child process still runs; it has ended when all its threads have."""
+    """Return whether a child process still runs; it has ended when all its threads have."""
     try:
         return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:  # other code has waited for it

@@ -336,7 +336,7 @@ def deferred() -> Block:
 
 
 def has_raised(error: BaseException) -> bool:
-    """Tell whether a signal handler raised an error. For callers that run the user's code outside a block."""
+    """Return whether a signal handler raised an error. For callers that run user code outside a block."""
     codes = {_code_of(_getsignal(number)) for number in _block.find()} - {None}
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code not in codes:
