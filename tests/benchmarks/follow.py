@@ -12,7 +12,7 @@ import numpy as np
 import jshm
 from jshm.ipython import cell_hooks, following
 from jshm.store import default_store
-from jshm.variables import user_namespace
+from jshm.variables import bind, user_namespace
 
 from .measure import JSHM, Result, Target, in_turn, repeated, timed
 from .workspace import private_store
@@ -59,10 +59,10 @@ def _variables(count: int) -> list[str]:
 
 def _follow(count: int) -> None:
     store = default_store()
-    variables = _variables(count)
-    jshm.publish({name: np.zeros(1000) for name in variables}, keep=True)
-    for variable, attached in zip(variables, store.attach(variables), strict=True):
-        variables.bind(user_namespace(), variable, attached.value, attached.segments)
+    names = _variables(count)
+    jshm.publish({name: np.zeros(1000) for name in names}, keep=True)
+    for variable, attached in zip(names, store.attach(names), strict=True):
+        bind(user_namespace(), variable, attached.value, attached.segments)
         following.follow(variable, attached, store, "r", trust=False)
 
 

@@ -96,7 +96,8 @@ def test_modules_of_the_reader_are_not_hidden(writer: Interpreter, tmp_path: Pat
         reader.run("import warnings; warnings.simplefilter('error')")
         reader.load(pickled)
         assert reader.run("obj(), sys.modules['helper'].__file__") == [7, str(other / "helper.py")]
-    (other / "helper.py").write_text("def k(): return 8\n")
+    # Of another size: byte code is valid for a time in seconds and a size.
+    (other / "helper.py").write_text("def k():\n    return 8\n")
     with Interpreter(pythonpath=(str(other),)) as reader:
         data = pickled.data.hex()
         reader.run(f"data = bytes.fromhex({data!r})")
