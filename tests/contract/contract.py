@@ -651,7 +651,7 @@ failed
                 store.require(ability, "this")
                 continue
             with pytest.raises(
-                jshm.UnsupportedError, match="^this is not possible: this store has no "
+                jshm.UnsupportedError, match=r"^this is not possible: this store has no "
             ):
                 store.require(ability, "this")
             if ability in uses:
