@@ -48,6 +48,12 @@ class Slotted:
         self.a = a
 
 
+@pytest.fixture(autouse=True)
+def _nothing_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests in this process may have bound variables."""
+    monkeypatch.setattr(variables, "_bound", {})
+
+
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program without IPython, even if other tests have imported it."""
