@@ -1,5 +1,5 @@
 import type { IRunningSessions } from '@jupyterlab/running';
-import type { ISignal } from '@lumino/signaling';
+import { Signal, type ISignal } from '@lumino/signaling';
 import {
   holdersOf,
   sizeText,
@@ -35,7 +35,11 @@ export class RunningSection implements IRunningSessions.IManager {
     this.shutdownAllConfirmationText = trans.__(
       'Release all names for everyone, including those that are the only copy of their data? Kept names stay, and holders keep what they have.'
     );
-    model.changed.connect(() => pending.settle());
+    model.changed.connect(() => {
+      pending.settle();
+      this._changed.emit();
+    });
+    pending.subscribe(() => this._changed.emit());
   }
 
   readonly name: string;
@@ -44,7 +48,7 @@ export class RunningSection implements IRunningSessions.IManager {
   readonly shutdownAllConfirmationText: string;
 
   get runningChanged(): ISignal<unknown, unknown> {
-    return this._model.changed;
+    return this._changed;
   }
 
   running(): IRunningSessions.IRunningItem[] {
@@ -93,6 +97,8 @@ export class RunningSection implements IRunningSessions.IManager {
     }
     return [...rows.values()].filter(({ name }) => !this._pending.names.has(name));
   }
+
+  private readonly _changed = new Signal<this, void>(this);
 
   private _release(rows: IRow[]): void {
     const held = rows.flatMap(holdersOf);
