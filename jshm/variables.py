@@ -24,6 +24,7 @@ import numpy as np
 
 from .errors import SegmentNotFoundError
 from .pickling import static
+from .pickling.source import shell
 from .pickling.static import parts_of
 from .segment import file as segment
 from .segment import pages
@@ -49,12 +50,6 @@ _RESULT = re.compile(r"_{1,3}\Z|_\d+\Z")
 _CONTEXT = BaseException.__dict__["__context__"].__get__
 _TRACEBACK = BaseException.__dict__["__traceback__"].__set__
 _UNKNOWN = "something outside the notebook's variables (a library's cache, a running thread)"
-
-
-def shell() -> Any:
-    """Return the running IPython shell, or None."""
-    module = sys.modules.get("IPython")
-    return module.get_ipython() if module is not None else None
 
 
 def user_namespace() -> Namespace:

@@ -24,11 +24,12 @@ from .browse.listing import SORT_KEYS, Query
 from .browse.service import Service
 from .browse.tables import as_html
 from .errors import InvalidNameError, JshmError
+from .pickling.source import shell
 from .segment.file import check_mode
 from .store import default_store
 from .store.names import as_variable, is_variable
 from .system.weak import WeakSet
-from .variables import bind_attached, shell, user_namespace
+from .variables import bind_attached, user_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 How = Literal["copied", "sealed", "alias"]
 # Seconds after its publish in which a version does not count as unused.
 _RECENT = 600.0
+# Between a segment's id and a part of it, in the id of a value.
+_PART = ":"
 # The most characters of a structured dtype's fields.
 _LONGEST_FIELDS = 500
 Ability = Literal["offers", "writable", "locks", "spares", "location"]
@@ -224,9 +226,14 @@ class SegmentInfo:
         return ""
 
 
+def value_id(segment: str, part: int) -> str:
+    """Return the id of a value: its segment's id, with its part if the segment has several."""
+    return f"{segment}{_PART}{part}" if part else segment
+
+
 def segment_of(value: str) -> str:
     """Return the id of the segment that a value is in, from the value's id."""
-    return value.partition(":")[0]
+    return value.partition(_PART)[0]
 
 
 def type_text(dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:

@@ -15,6 +15,7 @@ from ....errors import CorruptRegistryError, CorruptSegmentError, FormatVersionE
 from ....segment.array_layout import ArrayLayout, Order, as_shape, implied
 from ....segment.object_layout import ObjectLayout
 from ....text import cached_by_text
+from ...base import value_id
 from ...identity import Identity
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 # The kinds of segment that this version can map; it lists others and leaves them alone.
 KINDS = frozenset({"array", "object"})
-# Between the summaries of the values of one segment; between a segment's id and a part.
+# Between the summaries of the values of one segment.
 _BETWEEN = "\n"
-_PART = ":"
 
 
 def damaged(found: str) -> CorruptRegistryError:
@@ -55,11 +55,6 @@ def parse_identity(text: str) -> Identity:
         return Identity.from_json(text)
     except (RecursionError, TypeError, ValueError) as error:
         raise damaged_row(f"a process {text!r:.200}") from error
-
-
-def value_id(segment: str, part: int) -> str:
-    """Return the id of a value: its segment's id, with its part if the segment has several."""
-    return f"{segment}{_PART}{part}" if part else segment
 
 
 @cached_by_text(4096)
